@@ -1,0 +1,1 @@
+"""Contracts, streams, storage, auth and telemetry that the Cell Monitor services share."""

@@ -1,0 +1,62 @@
+"""Channels: what a dashboard subscribes to, and the partition that a course's events travel in.
+
+A channel is ``course:{course_id}`` or ``test:{test_id}``. Everything of one channel — its event stream, its
+publication history, its Pub/Sub messages — lies in one partition, so that one Redis Cluster node can change all of it
+in one script.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+__all__ = [
+    "COURSE_ID_PATTERN",
+    "TEST_ID_PATTERN",
+    "course_channel",
+    "parse_channel",
+    "partition_of",
+    "test_channel",
+]
+
+COURSE_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+TEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+
+_COURSE_ID = re.compile(COURSE_ID_PATTERN)
+_TEST_ID = re.compile(TEST_ID_PATTERN)
+
+
+def course_channel(course_id: str) -> str:
+    """Return the channel of a course."""
+    return f"course:{course_id}"
+
+
+def test_channel(test_id: str) -> str:
+    """Return the channel of one run on the test road."""
+    return f"test:{test_id}"
+
+
+# pytest would otherwise collect it as a test wherever it is imported.
+test_channel.__test__ = False  # type: ignore[attr-defined]
+
+
+def parse_channel(channel: str) -> tuple[str, str]:
+    """Split a channel name into its kind (``course`` or ``test``) and id.
+
+    Raises:
+        ValueError: the name is not of either form.
+    """
+    kind, _, ident = channel.partition(":")
+    if kind == "course" and _COURSE_ID.match(ident):
+        return kind, ident
+    if kind == "test" and _TEST_ID.match(ident):
+        return kind, ident
+    raise ValueError(f"not a channel: {channel[:80]!r}")
+
+
+def partition_of(channel: str, partitions: int) -> int:
+    """Return the partition, 0 to ``partitions`` - 1, that the channel's data lies in.
+
+    CRC-32 (ISO 3309) is stable across Python versions and machines, which ``hash()`` is not.
+    """
+    return zlib.crc32(channel.encode()) % partitions

@@ -1,0 +1,81 @@
+"""Every Redis key, Pub/Sub channel and hash tag of Cell Monitor, spelled once.
+
+All keys of one partition share the hash tag ``{p<nn>}``, hence one slot of a Redis Cluster: scripts may touch several
+of them. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "GROUP_POSTGRES",
+    "GROUP_TIMESERIES",
+    "REQUIRED_GROUPS",
+    "events_stream",
+    "history_stream",
+    "partition_tag",
+    "presence_zset",
+    "publication_channel",
+    "publication_meta",
+    "publication_versions",
+    "seen_set",
+    "sign_in_attempts",
+    "test_progress",
+]
+
+GROUP_POSTGRES = "postgres"
+GROUP_TIMESERIES = "influxdb"
+REQUIRED_GROUPS = (GROUP_POSTGRES, GROUP_TIMESERIES)
+"""Groups that must exist before a stream may be trimmed: an entry that either still needs stays."""
+
+
+def partition_tag(partition: int) -> str:
+    """Return the hash tag of a partition, braces included."""
+    return f"{{p{partition:02d}}}"
+
+
+def events_stream(partition: int) -> str:
+    """Stream of packed event entries (see ``records``)."""
+    return f"cm:{partition_tag(partition)}:events"
+
+
+def seen_set(partition: int, bucket: int) -> str:
+    """Set of the event ids (16 bytes each) queued during one time bucket."""
+    return f"cm:{partition_tag(partition)}:seen:{bucket}"
+
+
+def publication_channel(partition: int) -> str:
+    """Sharded Pub/Sub channel of all live publications of a partition."""
+    return f"cm:{partition_tag(partition)}:publications"
+
+
+def publication_meta(partition: int, channel: str) -> str:
+    """Hash with a channel's ``epoch`` and ``offset``."""
+    return f"cm:{partition_tag(partition)}:{channel}:meta"
+
+
+def history_stream(partition: int, channel: str) -> str:
+    """Stream of a channel's newest publications; the entry id is ``<offset>-0``."""
+    return f"cm:{partition_tag(partition)}:{channel}:history"
+
+
+def publication_versions(partition: int, channel: str) -> str:
+    """Hash of the newest version published for each ``kind:key`` of a channel."""
+    return f"cm:{partition_tag(partition)}:{channel}:versions"
+
+
+def presence_zset(partition: int, channel: str) -> str:
+    """Sorted set of the connections that watch a channel, scored by expiry in seconds."""
+    return f"cm:{partition_tag(partition)}:{channel}:presence"
+
+
+def test_progress(partition: int, test_id: str) -> str:
+    """Hash ``<event_id>:<stage>`` to RFC 3339 time of one run on the test road."""
+    return f"cm:{partition_tag(partition)}:test:{test_id}:progress"
+
+
+test_progress.__test__ = False  # type: ignore[attr-defined]
+
+
+def sign_in_attempts(kind: str, digest: str) -> str:
+    """Counter of sign-in attempts; ``kind`` is ``account`` or ``address``, ``digest`` a keyed hash."""
+    return f"cm:{{signin}}:{kind}:{digest}"

@@ -1,0 +1,167 @@
+"""Publications: the absolute states that dashboards show, and how they are numbered.
+
+A publication replaces what a dashboard knew of one thing; it never adds to it. ``version`` grows by one with every
+change of a row, under the row's lock, so that an older state can be told from a newer one wherever they meet: in the
+broker's script, in the gateway's recovery and in the dashboard's cache. No names travel here: a dashboard knows them
+from its snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+__all__ = [
+    "CellRef",
+    "CourseState",
+    "ErrorRef",
+    "ExecutionRef",
+    "HelpRef",
+    "HelpState",
+    "NotebookRef",
+    "Publication",
+    "PublicationKind",
+    "Snapshot",
+    "StudentState",
+    "StudentStatus",
+    "HelpStatus",
+]
+
+PublicationKind = Literal["student", "help", "course", "test"]
+StudentStatus = Literal["waiting", "working", "running", "ok", "error"]
+"""``waiting``: enrolled, nothing seen yet; ``working``: opened or edits, no run yet in this course; ``running``: a cell
+runs now; ``ok``/``error``: how the newest run ended. Being stuck, idle or offline depends on the clock and is derived
+where it is shown, from the timestamps and the course's thresholds."""
+HelpStatus = Literal["open", "claimed", "resolved", "cancelled"]
+
+MAX_ERROR_VALUE: Final = 200
+MAX_HELP_MESSAGE: Final = 500
+
+
+class NotebookRef(msgspec.Struct, frozen=True):
+    """Which notebook; ``id`` is stable across renames."""
+
+    id: str
+    path: str
+    title: str | None = None
+
+
+class CellRef(msgspec.Struct, frozen=True):
+    """Which cell; ``source_id`` is the cell's id in the assignment that the student started from."""
+
+    source_id: str
+    index: int
+    type: str = "code"
+    heading: str | None = None
+
+
+class ErrorRef(msgspec.Struct, frozen=True):
+    """An error's class name and its message, cut to 200 characters."""
+
+    name: str
+    value: str = ""
+
+
+class ExecutionRef(msgspec.Struct, frozen=True):
+    """The newest run. Times are RFC 3339 UTC with milliseconds; durations are milliseconds."""
+
+    event_id: str
+    at: str
+    status: Literal["ok", "error", "aborted"]
+    notebook_id: str
+    cell: CellRef | None = None
+    duration_ms: int | None = None
+    execution_count: int | None = None
+    error: ErrorRef | None = None
+
+
+class HelpRef(msgspec.Struct, frozen=True):
+    """The student's newest help request that is still open or claimed."""
+
+    request_id: str
+    since: str
+    status: HelpStatus
+    claimed_by: str | None = None
+
+
+class StudentState(msgspec.Struct, frozen=True):
+    """One student's row in one course.
+
+    Attributes:
+        error_streak: failed runs of the current cell since it last succeeded (aborted runs do not count).
+        streak_error: the error class of the streak if all of it is the same class.
+        streak_since: when the streak began.
+        cells_ok: number of cells whose newest completed run succeeded.
+        missing: events that the sessions' ``seq`` counters say exist but that are not stored.
+    """
+
+    student_id: str
+    version: int
+    status: StudentStatus
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+    last_execution: ExecutionRef | None = None
+    running_since: str | None = None
+    error_streak: int = 0
+    streak_error: str | None = None
+    streak_since: str | None = None
+    runs: int = 0
+    errors: int = 0
+    aborted: int = 0
+    cells_ok: int = 0
+    missing: int = 0
+    sessions_open: int = 0
+    last_activity_at: str | None = None
+    help: HelpRef | None = None
+
+
+class HelpState(msgspec.Struct, frozen=True):
+    """One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff."""
+
+    request_id: str
+    version: int
+    student_id: str
+    status: HelpStatus
+    requested_at: str
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+    message: str | None = None
+    error: ErrorRef | None = None
+    claimed_by: str | None = None
+    claimed_at: str | None = None
+    closed_at: str | None = None
+    resolved_by: str | None = None
+
+
+class CourseState(msgspec.Struct, frozen=True):
+    """A course's own counters: the sums over its students, taken in one query."""
+
+    course_id: str
+    version: int
+    students: int
+    started: int
+    runs: int
+    errors: int
+    help_open: int
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """One numbered publication on a channel, as stored in the history and sent over Pub/Sub and WebSocket.
+
+    ``state`` is the JSON of the kind's state. ``traceparent`` is there when the event that caused it was sampled.
+    """
+
+    channel: str
+    epoch: str
+    offset: int
+    kind: PublicationKind
+    state: msgspec.Raw
+    traceparent: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Where a channel stands: subscribe with these to receive everything after a snapshot."""
+
+    epoch: str
+    offset: int

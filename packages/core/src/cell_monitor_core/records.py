@@ -1,0 +1,90 @@
+"""The stream entry: how queued events lie in Redis between the API and the worker.
+
+One entry carries up to 64 records of one partition in the field ``b``, as MessagePack; the field ``v`` is the format's
+version. A record keeps the event exactly as its sender wrote it, unknown fields and all, beside what the API proved
+or decided: who, which course, when received.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+__all__ = [
+    "ENTRY_VERSION",
+    "MAX_RECORDS_PER_ENTRY",
+    "EntryError",
+    "StreamRecord",
+    "decode_entry",
+    "encode_records",
+    "encode_record",
+]
+
+ENTRY_VERSION: Final = b"1"
+MAX_RECORDS_PER_ENTRY: Final = 64
+
+
+class EntryError(ValueError):
+    """A stream entry that is not of a known version or form; it belongs in ``failed_events``."""
+
+
+class StreamRecord(msgspec.Struct, array_like=True, frozen=True):
+    """One queued event.
+
+    Attributes:
+        person_id: UUID of the sender, 16 bytes, from the verified token.
+        course_id: the course that the server decided on; empty for test events.
+        received_at: milliseconds since the epoch, the API's clock.
+        event: the event's JSON, UTF-8, as received.
+        test_id: set on the test road only.
+        traceparent: W3C trace context of a sampled request.
+    """
+
+    person_id: bytes
+    course_id: str
+    received_at: int
+    event: bytes
+    test_id: str | None = None
+    traceparent: str | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[StreamRecord])
+
+
+def encode_record(record: StreamRecord) -> bytes:
+    """Encode one record; records of several requests are later joined by ``encode_records``."""
+    return _encoder.encode(record)
+
+
+def encode_records(encoded: list[bytes]) -> bytes:
+    """Join 1 to 64 encoded records into the payload of one entry.
+
+    Raises:
+        ValueError: none or too many records.
+    """
+    count = len(encoded)
+    if not 0 < count <= MAX_RECORDS_PER_ENTRY:
+        raise ValueError(f"an entry holds 1 to {MAX_RECORDS_PER_ENTRY} records, not {count}")
+    # MessagePack: fixarray up to 15 items, array 16 beyond (spec, "array format family").
+    header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return header + b"".join(encoded)
+
+
+def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:
+    """Decode an entry's fields as Redis returns them.
+
+    Raises:
+        EntryError: unknown version, missing payload or malformed MessagePack.
+    """
+    version = fields.get(b"v")
+    if version != ENTRY_VERSION:
+        raise EntryError(f"stream entry of version {version!r}, this worker reads {ENTRY_VERSION!r}")
+    payload = fields.get(b"b")
+    if payload is None:
+        raise EntryError("stream entry without its payload field b")
+    try:
+        return _decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise EntryError(f"stream entry is not readable: {error}") from error

@@ -1,0 +1,224 @@
+"""Ports: what the services need of their stores, apart from how a store does it.
+
+Each port has one contract suite that all of its adapters pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+from uuid import UUID
+
+from cell_monitor_core.publications import CourseState, HelpState, Publication, PublicationKind, Snapshot, StudentState
+from cell_monitor_core.records import StreamRecord
+
+__all__ = [
+    "ActivityBucket",
+    "AppendOutcome",
+    "AppliedBatch",
+    "Broker",
+    "Draft",
+    "EventLog",
+    "FactStore",
+    "LogEntry",
+    "LogUnavailable",
+    "Recovery",
+    "StoreUnavailable",
+    "TimeSeries",
+    "TimeSeriesPoint",
+]
+
+
+class LogUnavailable(Exception):
+    """The event log did not take the events: away, full or over its bound. Retry after ``retry_after`` seconds."""
+
+    def __init__(self, reason: str, *, retry_after: int = 5) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(Exception):
+    """A store is away or overloaded; the work must be tried again, nothing of it was kept."""
+
+
+class AppendOutcome:
+    """Answers of ``EventLog.append``, one for each record."""
+
+    ACCEPTED: Literal["accepted"] = "accepted"
+    DUPLICATE: Literal["duplicate"] = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One stream entry as read by a consumer; ``deliveries`` counts how often it was handed out."""
+
+    partition: int
+    entry_id: str
+    fields: dict[bytes, bytes]
+    deliveries: int = 1
+
+
+class EventLog(Protocol):
+    """The durable queue between the API and the worker (architecture §2, promise 1)."""
+
+    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
+        """Queue events of one channel; return when they are durable.
+
+        Args:
+            channel: decides the partition.
+            items: (event id, 16 bytes; encoded ``StreamRecord``) pairs, at most 200.
+
+        Returns:
+            ``accepted`` or ``duplicate`` for each item, in order. ``duplicate`` means that the same id was queued
+            within the last minutes; PostgreSQL has the last word.
+
+        Raises:
+            LogUnavailable: nothing can be said to be queued; all may be sent again.
+        """
+        ...
+
+    async def ensure_groups(self) -> None:
+        """Create all streams and required groups, reading from the beginning."""
+        ...
+
+    async def read(self, partition: int, group: str, consumer: str, *, count: int, block: timedelta) -> list[LogEntry]:
+        """Read new entries for a consumer; empty after ``block`` without any."""
+        ...
+
+    async def reclaim(
+        self, partition: int, group: str, consumer: str, *, min_idle: timedelta, count: int
+    ) -> list[LogEntry]:
+        """Take over entries that a dead consumer left, with their delivery counts."""
+        ...
+
+    async def acknowledge(self, partition: int, group: str, entry_ids: Sequence[str]) -> None:
+        """Mark entries as done for a group: only after their work is committed."""
+        ...
+
+    async def trim(self, partition: int) -> int:
+        """Delete entries that every required group has finished; return how many."""
+        ...
+
+    async def lag(self, partition: int, group: str) -> tuple[int, float]:
+        """Return (entries not yet acknowledged, age in seconds of the oldest of them)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A publication before it has a number. ``key`` names the thing within its kind; see ``publications``."""
+
+    kind: PublicationKind
+    key: str
+    version: int
+    state: bytes
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The answer to a subscription: all publications after the given offset, or none and ``recovered`` false."""
+
+    epoch: str
+    offset: int
+    recovered: bool
+    publications: list[Publication]
+
+
+class Broker(Protocol):
+    """Numbered publications with a bounded history (architecture §3, Publication)."""
+
+    async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
+        """Publish drafts in order, atomically for the channel; return how many were newer than what is there.
+
+        A draft whose version is not above the newest published version of its kind and key is left out.
+        """
+        ...
+
+    async def position(self, channel: str) -> Snapshot:
+        """Return the channel's epoch and newest offset, creating an epoch if there is none."""
+        ...
+
+    async def recover(self, channel: str, epoch: str, offset: int, *, limit: int) -> Recovery:
+        """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
+        ...
+
+    def listen(self, partitions: Sequence[int]) -> AsyncIterator[Publication]:
+        """Yield live publications of partitions. At most once: gaps show in the offsets and are the caller's to fill."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedBatch:
+    """What one committed batch changed: absolute states, ready to be published, even where all was duplicate."""
+
+    stored: int
+    duplicates: int
+    students: dict[str, list[StudentState]]
+    help: dict[str, list[HelpState]]
+    courses: list[CourseState]
+    failed: list[tuple[StreamRecord, str]]
+
+
+class FactStore(Protocol):
+    """Facts and derived state in one transaction (architecture §2, promises 1 to 3)."""
+
+    async def apply(self, records: Sequence[StreamRecord]) -> AppliedBatch:
+        """Store the facts of a batch and all that derives from them, once, whatever the order and repetition.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSeriesPoint:
+    """One event as the time series needs it; ``at`` is its time, ``event_id`` makes the point deterministic."""
+
+    event_id: UUID
+    at: datetime
+    type: str
+    course_id: str
+    student: str
+    notebook_id: str = ""
+    cell_id: str = ""
+    status: str = ""
+    error_name: str = ""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityBucket:
+    """Counts of one time bucket of a course; ``at`` is the bucket's start."""
+
+    at: datetime
+    events: int
+    executions: int
+    errors: int
+    students: int
+
+
+class TimeSeries(Protocol):
+    """Activity over time (architecture §5, InfluxDB)."""
+
+    async def write(self, points: Sequence[TimeSeriesPoint]) -> None:
+        """Write points; writing any of them again changes nothing.
+
+        Raises:
+            StoreUnavailable: nothing, or an unknown part, was kept; write all again.
+        """
+        ...
+
+    async def activity(
+        self, course_id: str, *, start: datetime, stop: datetime, every: timedelta
+    ) -> list[ActivityBucket]:
+        """Return the buckets of [start, stop), empty ones included, oldest first."""
+        ...
+
+    async def count(self, course_id: str) -> int:
+        """Return how many events of a course are stored: the far end of sent = stored."""
+        ...

@@ -1,0 +1,1 @@
+"""The cell-monitor command: the whole system on one machine, a simulated class, rebuild and administration."""

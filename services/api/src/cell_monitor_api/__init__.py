@@ -1,0 +1,1 @@
+"""Cell Monitor's HTTP API: ingest, sign-in, queries, test road."""

@@ -1,0 +1,1 @@
+"""Cell Monitor's worker: consumer groups, facts, derived state, time series, publications."""

@@ -1,0 +1,1 @@
+"""Cell Monitor's WebSocket gateway: live publications with recovery."""
