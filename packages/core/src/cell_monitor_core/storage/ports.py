@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-class LogUnavailable(Exception):
+class LogUnavailable(Exception):  # noqa: N818 - says what happened to the store
     """The event log did not take the events: away, full or over its bound. Retry after ``retry_after`` seconds."""
 
     def __init__(self, reason: str, *, retry_after: int = 5) -> None:
@@ -40,7 +40,7 @@ class LogUnavailable(Exception):
         self.retry_after = retry_after
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(Exception):  # noqa: N818 - says what happened to the store
     """A store is away or overloaded; the work must be tried again, nothing of it was kept."""
 
 

@@ -146,7 +146,9 @@ CREATE TABLE help_requests (
     message_enc  bytea
 );
 CREATE INDEX help_requests_open ON help_requests (course_id, requested_at) WHERE status IN ('open', 'claimed');
-CREATE INDEX help_requests_person ON help_requests (course_id, person_id, requested_at DESC);
+CREATE INDEX help_requests_closed ON help_requests (course_id, requested_at DESC) WHERE status IN ('resolved', 'cancelled');
+-- Led by the person: every heartbeat asks for the sender's own requests, whatever the course.
+CREATE INDEX help_requests_person ON help_requests (person_id, course_id, requested_at DESC);
 
 CREATE TABLE course_versions (
     course_id text PRIMARY KEY REFERENCES courses ON DELETE CASCADE,

@@ -1,0 +1,1 @@
+"""Stores: the ports, and their adapters for PostgreSQL and InfluxDB 2."""

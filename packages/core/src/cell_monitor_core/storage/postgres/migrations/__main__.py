@@ -1,0 +1,63 @@
+"""The migration step: applies what is missing, or with ``--check`` says whether anything is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres.migrations import MigrationError, SchemaMismatch, check_schema, migrate
+from cell_monitor_core.storage.postgres.pool import connect
+
+__all__ = ["main"]
+
+VARIABLE = "CELL_MONITOR_DATABASE_URL"
+
+
+def _dsn_from_environment() -> str | None:
+    path = os.environ.get(f"{VARIABLE}_FILE")
+    if path:
+        return Path(path).read_text(encoding="utf-8").strip()
+    return os.environ.get(VARIABLE)
+
+
+async def _check(dsn: str) -> None:
+    connection = await connect(dsn, application_name="cell-monitor-migrate")
+    try:
+        await check_schema(connection)
+    finally:
+        await connection.close(timeout=5)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the process's exit code: 0 done, 1 not up to date or failed, 2 used wrongly."""
+    parser = argparse.ArgumentParser(prog="python -m cell_monitor_core.storage.postgres.migrations")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 unless the schema is up to date")
+    # On the command line a password would be seen by everybody who may list processes; for local use without one.
+    parser.add_argument("dsn", nargs="?", help=f"postgresql://…; better in {VARIABLE} or {VARIABLE}_FILE")
+    options = parser.parse_args(arguments)
+    try:
+        dsn = options.dsn or _dsn_from_environment()
+    except OSError as error:
+        print(f"{VARIABLE}_FILE cannot be read: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    if not dsn:
+        print(f"set {VARIABLE} or {VARIABLE}_FILE to the database's address", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        if options.check:
+            asyncio.run(_check(dsn))
+            print("schema is up to date")  # noqa: T201
+        else:
+            asyncio.run(migrate(dsn, lambda line: print(line, flush=True)))  # noqa: T201
+    except (MigrationError, SchemaMismatch, StoreUnavailable, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

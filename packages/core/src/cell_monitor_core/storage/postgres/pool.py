@@ -1,0 +1,191 @@
+"""Connections to PostgreSQL: bounded in time, JSON through msgspec, errors sorted by who can mend them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+from asyncpg import exceptions as pg
+from pydantic import SecretStr
+
+from cell_monitor_core.storage.ports import StoreUnavailable
+
+__all__ = ["Connection", "Executor", "connect", "create_pool", "is_row_fault", "store_errors"]
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Executor: TypeAlias = "Connection | asyncpg.Pool[asyncpg.Record]"
+"""What a query needs: a connection, which may be in a transaction, or a pool for a statement on its own."""
+
+STATEMENT_TIMEOUT_S: Final = 30.0
+LOCK_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 5.0
+IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60.0
+
+_JSONB_VERSION: Final = b"\x01"
+"""First byte of jsonb's binary form (jsonb_recv/jsonb_send in PostgreSQL's src/backend/utils/adt/jsonb.c)."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def _encode_jsonb(value: Any) -> bytes:
+    # Bytes are JSON already: the worker hands over what it has encoded itself, also as items of a jsonb[].
+    if isinstance(value, bytes):
+        return _JSONB_VERSION + value
+    return _JSONB_VERSION + _encoder.encode(value)
+
+
+def _decode_jsonb(data: bytes) -> Any:
+    return _decoder.decode(data[1:])
+
+
+async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    # Binary, because an array can only be sent in one format and asyncpg sends arrays in binary.
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_encode_jsonb, decoder=_decode_jsonb, format="binary"
+    )
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Give a connection back without a query: nothing here sets session state, only ``SET LOCAL``."""
+
+
+def _session_settings(application_name: str, statement_timeout: float, lock_timeout: float) -> dict[str, str]:
+    return {
+        "application_name": application_name[:63],
+        "statement_timeout": str(int(statement_timeout * 1000)),
+        "lock_timeout": str(int(lock_timeout * 1000)),
+        "idle_in_transaction_session_timeout": str(int(IDLE_IN_TRANSACTION_TIMEOUT_S * 1000)),
+        "timezone": "UTC",
+        # Compiling these short queries costs more than it saves.
+        "jit": "off",
+    }
+
+
+def _plain(dsn: str | SecretStr) -> str:
+    return dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn
+
+
+async def create_pool(
+    dsn: str | SecretStr,
+    *,
+    application_name: str,
+    min_size: int = 1,
+    max_size: int = 10,
+    statement_timeout: float = STATEMENT_TIMEOUT_S,
+    lock_timeout: float = LOCK_TIMEOUT_S,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+) -> asyncpg.Pool[asyncpg.Record]:
+    """Open a pool of connections.
+
+    A ``jsonb`` column comes back as plain Python values; select ``column::text`` to decode it into a struct. As a
+    parameter ``bytes`` count as JSON already encoded and anything else is encoded by msgspec, structs included; the
+    same holds for the items of a ``jsonb[]``.
+
+    Args:
+        dsn: ``postgresql://user:password@host:port/database``.
+        application_name: shown in ``pg_stat_activity``.
+        min_size: connections opened at once.
+        max_size: bound of connections.
+        statement_timeout: seconds after which the server gives a statement up.
+        lock_timeout: seconds that a statement waits for a lock.
+        connect_timeout: seconds for one connection to be made.
+
+    Raises:
+        StoreUnavailable: the server is away, or refuses these credentials.
+        ValueError: the DSN cannot be read.
+    """
+    with store_errors():
+        pool = asyncpg.create_pool(
+            _plain(dsn),
+            min_size=min_size,
+            max_size=max_size,
+            timeout=connect_timeout,
+            # Longer than the server's own limit: reached only when the network swallowed the answer.
+            command_timeout=statement_timeout + 5,
+            max_inactive_connection_lifetime=300,
+            server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
+            init=_prepare_connection,
+            reset=_keep_session,
+        )
+        return await pool
+
+
+async def connect(
+    dsn: str | SecretStr,
+    *,
+    application_name: str,
+    statement_timeout: float = STATEMENT_TIMEOUT_S,
+    lock_timeout: float = LOCK_TIMEOUT_S,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one connection set up as those of ``create_pool``; a ``statement_timeout`` of 0 sets no bound.
+
+    Raises:
+        StoreUnavailable: the server is away, or refuses these credentials.
+    """
+    with store_errors():
+        connection = await asyncpg.connect(
+            _plain(dsn),
+            timeout=connect_timeout,
+            command_timeout=statement_timeout + 5 if statement_timeout else None,
+            server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
+        )
+        await _prepare_connection(connection)
+        return connection
+
+
+_UNAVAILABLE: Final = (
+    OSError,  # also TimeoutError: refused, reset, unreachable, too slow
+    asyncio.IncompleteReadError,
+    pg.PostgresConnectionError,  # class 08
+    pg.OperatorInterventionError,  # 57: shutting down, starting up, statement given up
+    pg.InsufficientResourcesError,  # 53: too many connections, disk full
+    pg.PostgresSystemError,  # 58: the server's own disk
+    pg.TransactionRollbackError,  # 40: deadlock, serialisation
+    pg.LockNotAvailableError,  # 55P03
+    pg.ReadOnlySQLTransactionError,  # 25006: we still talk to a demoted primary
+    pg.IdleInTransactionSessionTimeoutError,
+    pg.InvalidAuthorizationSpecificationError,  # 28: credentials being rotated
+    # Missing table, right or database: the deployment's fault. No event may be thrown away because of it.
+    pg.UndefinedTableError,
+    pg.UndefinedColumnError,
+    pg.UndefinedFunctionError,
+    pg.InsufficientPrivilegeError,
+    pg.InvalidCatalogNameError,
+    pg.InternalClientError,
+)
+
+_ROW_FAULT: Final = (
+    pg.DataError,  # class 22, and what asyncpg itself cannot encode
+    pg.IntegrityConstraintViolationError,  # 23
+    pg.ProgramLimitExceededError,  # 54: a value too large for an index
+    pg.UntranslatableCharacterError,
+)
+
+
+def is_row_fault(error: BaseException) -> bool:
+    """Tell whether the values are to blame: the same rows would fail again on a healthy server."""
+    return isinstance(error, (*_ROW_FAULT, OverflowError))
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn errors that are the server's, the network's or the deployment's into ``StoreUnavailable``.
+
+    Errors that the values caused (``is_row_fault``) and plain mistakes in a query pass unchanged.
+    """
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except pg.ClientConfigurationError as error:
+        raise ValueError(f"the PostgreSQL DSN cannot be read: {error}") from error
+    except asyncpg.InterfaceError as error:  # "connection is closed", "pool is closing"
+        raise StoreUnavailable(f"PostgreSQL: {error}") from error
+    except _UNAVAILABLE as error:
+        raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}"[:500]) from error

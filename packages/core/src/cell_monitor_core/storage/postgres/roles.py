@@ -1,0 +1,106 @@
+"""Which service may do what: least privilege, in one table.
+
+Each service signs in with a role of its own that is a member of one of these groups::
+
+    CREATE ROLE cell_monitor_api_login LOGIN PASSWORD '…' IN ROLE cell_monitor_api;
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from cell_monitor_core.storage.postgres.pool import Connection
+
+__all__ = ["API_ROLE", "GRANTS", "WORKER_ROLE", "grant_roles"]
+
+API_ROLE: Final = "cell_monitor_api"
+WORKER_ROLE: Final = "cell_monitor_worker"
+
+_READ: Final = "SELECT"
+_ADD: Final = "SELECT, INSERT"
+_CHANGE: Final = "SELECT, INSERT, UPDATE"
+_ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+
+GRANTS: Final[dict[str, dict[str, str]]] = {
+    API_ROLE: {
+        "schema_version": _READ,
+        "courses": _ALL,
+        "people": _ALL,
+        "local_accounts": _ALL,
+        "memberships": _ALL,
+        "sign_ins": _ALL,
+        "api_keys": _ALL,
+        # Facts: the API reads them, and adds what staff did about a request for help. It changes and deletes none.
+        "events": _READ,
+        "executions": _READ,
+        "help_actions": _ADD,
+        # States: "I'm on it" changes a help request and its student's row at once.
+        "student_states": _CHANGE,
+        "help_requests": _CHANGE,
+        "course_versions": _CHANGE,
+        "cell_states": _READ,
+        "session_states": _READ,
+        "time_series": _READ,
+        "failed_events": "SELECT, UPDATE",
+    },
+    WORKER_ROLE: {
+        "schema_version": _READ,
+        "courses": _READ,
+        "memberships": _READ,
+        "events": _ADD,
+        "executions": _READ,
+        "help_actions": _READ,
+        # All rights on states: rebuild throws them away and makes them anew from the facts.
+        "student_states": _ALL,
+        "cell_states": _ALL,
+        "session_states": _ALL,
+        "help_requests": _ALL,
+        "course_versions": _ALL,
+        "failed_events": _ALL,
+        "time_series": _ALL,
+        # No people, no accounts, no keys: events carry a person's id and nothing else of them.
+    },
+}
+
+_EXECUTE: Final = {WORKER_ROLE: "ensure_event_partition(date)"}
+
+_CREATE = """
+DO $$ BEGIN
+    CREATE ROLE {role} NOLOGIN;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+END $$
+"""
+
+
+async def grant_roles(connection: Connection) -> list[str]:
+    """Make the group roles where that is allowed, and give each exactly the rights of ``GRANTS``.
+
+    Roles belong to the whole server: on a managed one an administrator makes them beforehand. Without them nothing is
+    granted, and the services sign in as the owner.
+
+    Returns:
+        One line for each thing that an administrator should know.
+    """
+    said = []
+    for role, tables in GRANTS.items():
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
+            try:
+                await connection.execute(_CREATE.format(role=role))
+            except asyncpg.InsufficientPrivilegeError:
+                said.append(f"role {role} is missing and may not be made by this login; no rights were granted to it")
+                continue
+            said.append(f"created role {role}")
+        schema = await connection.fetchval("SELECT quote_ident(current_schema())")
+        statements = [
+            f"GRANT USAGE ON SCHEMA {schema} TO {role}",
+            f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
+            *(f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items()),
+        ]
+        if role in _EXECUTE:
+            statements.append(f"GRANT EXECUTE ON FUNCTION {schema}.{_EXECUTE[role]} TO {role}")
+        async with connection.transaction():
+            await connection.execute(";\n".join(statements))
+    return said
