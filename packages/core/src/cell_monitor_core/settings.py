@@ -1,0 +1,200 @@
+"""Settings that all services share, read from ``CELL_MONITOR_*`` environment variables and secret files.
+
+Every secret ``NAME`` may instead lie in the file that ``NAME_FILE`` points to, as Docker and Kubernetes mount them.
+A variable that nobody knows is refused, because a misspelt setting that is silently ignored is found in production.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, Self, get_args
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+__all__ = ["ENV_PREFIX", "CoreSettings", "SettingsError", "is_secret"]
+
+ENV_PREFIX: Final = "CELL_MONITOR_"
+
+_SERVICES: Final = ("API", "WORKER", "GATEWAY")
+# Variables of one service may stand in an environment that several share; these have no service's prefix.
+_KNOWN_ELSEWHERE: Final = frozenset(
+    {
+        "ALLOWED_ORIGINS",
+        "COALESCE_MS",
+        "DASHBOARD_DIR",
+        "GATEWAY_URL",
+        "INFLUXD",
+        "JWKS_URL",
+        "SIGNING_KEYS",
+        "SIGNING_KEYS_FILE",
+        "TEST_ROAD",
+        "URL",
+        "API_KEY",
+        "API_KEY_FILE",
+    }
+)
+# Kubernetes' service links (CELL_MONITOR_API_SERVICE_HOST, ..._PORT_8900_TCP_ADDR) are no settings of ours.
+_SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?$")
+_REDIS_URL: Final = re.compile(r"^(rediss?|rediss?\+cluster)://.+")
+_MAX_SECRET_FILE: Final = 64 * 1024
+
+
+class SettingsError(Exception):
+    """The environment does not configure the service; the message names each variable and never a value."""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Tell whether a settings field holds a secret, so that ``NAME_FILE`` is read as well."""
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads ``CELL_MONITOR_<NAME>_FILE`` for each field that is a secret."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{ENV_PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path or not is_secret(field):
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SettingsError(f"{variable} and {variable}_FILE are both set: keep one of them")
+        try:
+            with Path(path).open("rb") as file:
+                content = file.read(_MAX_SECRET_FILE + 1)
+            value = content.decode().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{variable}_FILE: cannot read {path}: {reason}") from error
+        if not value or len(content) > _MAX_SECRET_FILE:
+            raise SettingsError(f"{variable}_FILE: {path} is empty or larger than {_MAX_SECRET_FILE} bytes")
+        return value, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, name)
+            if value is not None:
+                values[key] = value
+        return values
+
+
+class CoreSettings(BaseSettings):
+    """What every service reads. Services subclass it in their ``config.py`` and call ``load()``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
+    )
+
+    service: ClassVar[str] = ""
+    """``api``, ``worker`` or ``gateway``: a service is strict about its own variables and lets the others' pass."""
+
+    redis_url: SecretStr = Field(
+        description="Redis or Valkey: `redis://host:port/db`, `rediss://` with TLS, "
+        "`redis+cluster://host:port,host:port` for a cluster."
+    )
+    partitions: int = Field(8, ge=1, le=99, description="Partitions of streams and channels; the same everywhere.")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL: `postgresql://user:password@host:port/db`.")
+    encryption_keys: SecretStr | None = Field(
+        None, description='Key ring as JSON: `{"active": "k1", "keys": {"k1": "<base64 of 32 bytes>"}}`.'
+    )
+    index_key: SecretStr | None = Field(None, description="Base64 of 32 bytes: the key of look-up hashes.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged; the signal SIGUSR1 toggles `debug` at run time."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
+    otlp_endpoint: str | None = Field(None, description="OTLP/HTTP base URL for traces; none are made without it.")
+    trace_sample_ratio: float = Field(
+        0.01, ge=0, le=1, description="Share of requests that start a trace of their own."
+    )
+    influxdb_url: str | None = Field(None, description="InfluxDB 2; without it the time series lie in PostgreSQL.")
+    influxdb_token: SecretStr | None = Field(None, description="Token of InfluxDB, to read and write the bucket.")
+    influxdb_org: str | None = Field(None, description="Organisation in InfluxDB.")
+    influxdb_bucket: str | None = Field(None, description="Bucket in InfluxDB.")
+    instance: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
+        min_length=1,
+        max_length=200,
+        description="Name of this process in consumer groups and logs; by default host name and process id.",
+    )
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises:
+            SettingsError: something is missing, wrong or unknown; the message has one line for each fault.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = []
+            for fault in error.errors(include_input=False, include_url=False):
+                name = f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: " if fault["loc"] else ""
+                lines.append(f"{name}{fault['msg'].removeprefix('Value error, ')}")
+            raise SettingsError("\n".join(lines)) from None
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: Any) -> Any:
+        unknown = cls.unknown_variables(os.environ)
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return values
+
+    @classmethod
+    def unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
+        """Return a message for each ``CELL_MONITOR_*`` variable that no service knows."""
+        known = {name.upper() for name in cls.model_fields}
+        known |= {f"{name.upper()}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
+        others = tuple(f"{service}_" for service in _SERVICES if service != cls.service.upper())
+        messages = []
+        for variable in sorted(environ):
+            if not variable.startswith(ENV_PREFIX):
+                continue
+            name = variable.removeprefix(ENV_PREFIX)
+            if name in known or name in _KNOWN_ELSEWHERE or name.startswith(others) or _SERVICE_LINK.search(name):
+                continue
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f", did you mean {ENV_PREFIX}{close[0]}?" if close else ""
+            messages.append(f"{variable} is not a setting{hint}")
+        return messages
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
+        if not _REDIS_URL.match(value.get_secret_value()):
+            raise ValueError("must begin with redis://, rediss://, redis+cluster:// or rediss+cluster://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _check_influxdb(self) -> Self:
+        if self.influxdb_url is not None:
+            for name in ("influxdb_token", "influxdb_org", "influxdb_bucket"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{ENV_PREFIX}INFLUXDB_URL is set, so {ENV_PREFIX}{name.upper()} is needed")
+        return self

@@ -1,0 +1,43 @@
+"""Hazards: a slow deployment that nobody notices, a blocked event loop that nobody sees."""
+
+import asyncio
+import gc
+import sys
+import time
+
+import pytest
+
+from cell_monitor_core.runtime import LoopWatchdog, SlowPathError, require_fast_path, tune_gc
+
+
+def test_missing_c_extension_is_refused(monkeypatch):
+    require_fast_path()
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    with pytest.raises(SlowPathError, match="httptools"):
+        require_fast_path()
+
+
+def test_tune_gc_freezes_what_is_alive():
+    before = gc.get_threshold()
+    try:
+        tune_gc()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold() == (10_000, 50, 1_000)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+async def test_blocked_loop_is_measured_and_its_stack_reported():
+    lags = []
+    async with LoopWatchdog(lags.append, interval=0.01, stall_seconds=0.1) as watchdog:
+        while not lags:
+            await asyncio.sleep(0.005)
+        deadline = time.monotonic() + 10
+        while not watchdog.stalls and time.monotonic() < deadline:
+            time.sleep(0.05)  # noqa: ASYNC251  (the fault under test)
+        calm = len(lags)
+        while len(lags) == calm:
+            await asyncio.sleep(0.005)
+    assert watchdog.stalls == 1
+    assert max(lags) > 0.05
