@@ -1,0 +1,60 @@
+"""Local accounts: password hashes of people who sign in without JupyterHub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from cell_monitor_core.crypto import BlindIndex
+from cell_monitor_core.storage.postgres.people import USERNAME_INDEX
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["Account", "find", "remove", "set_password", "set_passwords"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a sign-in is checked against; ``password_hash`` is argon2's own encoded form."""
+
+    person_id: UUID
+    password_hash: str
+    is_admin: bool
+
+    def __repr__(self) -> str:
+        """Leave the hash out of logs and tracebacks."""
+        return f"Account(person_id={self.person_id!r}, is_admin={self.is_admin!r})"
+
+
+async def find(executor: Executor, index: BlindIndex, username: str) -> Account | None:
+    """Return the account of a user name, None if the person does not exist or has no password."""
+    row = await executor.fetchrow(
+        "SELECT person_id, password_hash, is_admin FROM local_accounts JOIN people USING (person_id) "
+        "WHERE username_hash = $1",
+        index.digest(USERNAME_INDEX, username),
+    )
+    return None if row is None else Account(**row)
+
+
+async def set_passwords(executor: Executor, hashes: Mapping[UUID, str]) -> None:
+    """Set the password hashes of people."""
+    ordered = sorted(hashes.items())
+    await executor.execute(
+        """
+        INSERT INTO local_accounts (person_id, password_hash) SELECT * FROM unnest($1::uuid[], $2::text[])
+        ON CONFLICT (person_id) DO UPDATE SET password_hash = excluded.password_hash, updated_at = now()
+        """,
+        [person_id for person_id, _ in ordered],
+        [password_hash for _, password_hash in ordered],
+    )
+
+
+async def set_password(executor: Executor, person_id: UUID, password_hash: str) -> None:
+    """Set one person's password hash."""
+    await set_passwords(executor, {person_id: password_hash})
+
+
+async def remove(executor: Executor, person_id: UUID) -> bool:
+    """Take a person's password away; return False if there was none."""
+    sql = "DELETE FROM local_accounts WHERE person_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, person_id))

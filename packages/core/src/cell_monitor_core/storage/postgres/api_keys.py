@@ -1,0 +1,118 @@
+"""API keys: ``cm_<key id>_<secret>``, of which only the SHA-256 of the 256-bit secret is stored.
+
+A secret of full entropy needs no slow hash: there is nothing to guess from a list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["ApiKey", "create", "list_all", "revoke", "verify"]
+
+_KEY: Final = re.compile(r"cm_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+_COLUMNS: Final = "key_id, name, person_id, scopes, created_at, expires_at, revoked_at, last_used_at"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its secret; ``last_used_at`` is exact to a minute."""
+
+    key_id: str
+    name: str
+    person_id: UUID | None
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+def _api_key(row: Any) -> ApiKey:
+    return ApiKey(
+        key_id=row["key_id"],
+        name=row["name"],
+        person_id=row["person_id"],
+        scopes=tuple(row["scopes"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+async def create(
+    executor: Executor, *, name: str, scopes: Sequence[str], expires_at: datetime, person_id: UUID | None = None
+) -> tuple[ApiKey, str]:
+    """Make a key; return it with its text, which cannot be had a second time.
+
+    Args:
+        executor: pool or connection.
+        name: for people to tell keys apart.
+        scopes: of ``auth.scopes``.
+        expires_at: when it stops working.
+        person_id: whose identity it carries, None for a service.
+    """
+    key_id = secrets.token_hex(8)
+    secret = secrets.token_urlsafe(32)
+    row = await executor.fetchrow(
+        f"INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "  # noqa: S608
+        f"VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}",
+        key_id,
+        _hash(secret),
+        name,
+        person_id,
+        list(scopes),
+        expires_at,
+    )
+    return _api_key(row), f"cm_{key_id}_{secret}"
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+async def verify(executor: Executor, presented: str) -> ApiKey | None:
+    """Return the key whose text was presented, None if it is unknown, wrong, revoked or over; note its use."""
+    match = _KEY.fullmatch(presented)
+    if match is None:
+        return None
+    row = await executor.fetchrow(
+        f"SELECT {_COLUMNS}, key_hash, "  # noqa: S608
+        "last_used_at IS NULL OR last_used_at < now() - interval '1 minute' AS stale "
+        "FROM api_keys WHERE key_id = $1 AND revoked_at IS NULL AND expires_at > now()",
+        match[1],
+    )
+    # Compared even where nothing was found, so that the time taken tells nothing.
+    expected = row["key_hash"] if row is not None else bytes(32)
+    if not hmac.compare_digest(expected, _hash(match[2])) or row is None:
+        return None
+    if row["stale"]:
+        # At most one write a minute, however busy the key; the second of two racing writers finds nothing to do.
+        await executor.execute(
+            "UPDATE api_keys SET last_used_at = now() WHERE key_id = $1 "
+            "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
+            match[1],
+        )
+    return _api_key(row)
+
+
+async def list_all(executor: Executor) -> list[ApiKey]:
+    """Return all keys, newest first, those revoked or over included."""
+    rows = await executor.fetch(f"SELECT {_COLUMNS} FROM api_keys ORDER BY created_at DESC, key_id")  # noqa: S608
+    return [_api_key(row) for row in rows]
+
+
+async def revoke(executor: Executor, key_id: str) -> bool:
+    """Make a key stop working; return False if there is none of that id or it was revoked before."""
+    sql = "UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING true"
+    return bool(await executor.fetchval(sql, key_id))

@@ -1,0 +1,124 @@
+"""Courses and their thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["Course", "CourseSummary", "Thresholds", "create", "get", "list_all", "list_of_person", "set_thresholds"]
+
+ACTIVE_WITHIN: Final = timedelta(minutes=5)
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """When a dashboard calls a student stuck, a run long, a student idle or offline.
+
+    Attributes:
+        stuck_errors: failed runs of one cell in a row.
+        long_run_s: seconds that one run takes.
+        idle_s: seconds without any activity.
+        offline_s: seconds without a heartbeat.
+    """
+
+    stuck_errors: int = 3
+    long_run_s: int = 180
+    idle_s: int = 480
+    offline_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A course; ``thresholds`` has the defaults for what was never set."""
+
+    course_id: str
+    title: str
+    thresholds: Thresholds
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CourseSummary:
+    """One line of the list of courses.
+
+    Attributes:
+        role: of the person who asks; None where an admin is no member.
+        students: enrolled ones.
+        help_open: requests open or claimed.
+        active: students with any activity in the last five minutes.
+    """
+
+    course_id: str
+    title: str
+    role: str | None
+    students: int
+    help_open: int
+    active: int
+
+
+def _course(row: Any) -> Course:
+    return Course(
+        course_id=row["course_id"],
+        title=row["title"],
+        thresholds=msgspec.convert(row["thresholds"], Thresholds),
+        created_at=row["created_at"],
+    )
+
+
+async def create(executor: Executor, course_id: str, title: str) -> bool:
+    """Add a course; return False, changing nothing, where one of that id exists.
+
+    Raises:
+        asyncpg.CheckViolationError: the id is not of ``channels.COURSE_ID_PATTERN`` or the title not 1 to 200 long.
+    """
+    sql = "INSERT INTO courses (course_id, title) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
+    return bool(await executor.fetchval(sql, course_id, title))
+
+
+async def get(executor: Executor, course_id: str) -> Course | None:
+    """Return a course, None if there is none of that id."""
+    row = await executor.fetchrow(
+        "SELECT course_id, title, thresholds, created_at FROM courses WHERE course_id = $1", course_id
+    )
+    return None if row is None else _course(row)
+
+
+async def set_thresholds(executor: Executor, course_id: str, thresholds: Thresholds) -> bool:
+    """Set a course's thresholds; return False if there is no such course."""
+    sql = "UPDATE courses SET thresholds = $2 WHERE course_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, course_id, thresholds))
+
+
+_SUMMARY = """
+SELECT c.course_id, c.title, mine.role,
+       (SELECT count(*) FROM memberships m WHERE m.course_id = c.course_id AND m.role = 'student') AS students,
+       (SELECT count(*) FROM help_requests h
+         WHERE h.course_id = c.course_id AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
+       ) AS help_open,
+       (SELECT count(*) FROM memberships m JOIN student_states s USING (course_id, person_id)
+         WHERE m.course_id = c.course_id AND m.role = 'student'
+           -- RFC 3339 UTC with milliseconds orders as text.
+           AND s.state->>'last_activity_at' > to_char(now() - $2::interval, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+       ) AS active
+FROM courses c {join} memberships mine ON mine.course_id = c.course_id AND mine.person_id = $1
+ORDER BY c.title, c.course_id
+"""
+
+
+async def _summaries(executor: Executor, sql: str, person_id: UUID) -> list[CourseSummary]:
+    return [CourseSummary(**row) for row in await executor.fetch(sql, person_id, ACTIVE_WITHIN)]
+
+
+async def list_of_person(executor: Executor, person_id: UUID) -> list[CourseSummary]:
+    """Return the courses that a person is a member of, by title."""
+    return await _summaries(executor, _SUMMARY.format(join="JOIN"), person_id)
+
+
+async def list_all(executor: Executor, person_id: UUID) -> list[CourseSummary]:
+    """Return all courses, by title, each with the person's own role in it."""
+    return await _summaries(executor, _SUMMARY.format(join="LEFT JOIN"), person_id)

@@ -1,0 +1,148 @@
+"""What could not be processed: kept encrypted with its reason, to be replayed once the reason is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["FailedEvent", "FailedRecord", "count_waiting", "insert", "list_page", "mark_replayed", "records_to_replay"]
+
+RECORD: Final = "failed_events.record"
+MAX_DETAIL: Final = 2000
+WHOLE_ENTRY: Final = -1
+"""``record_index`` of an entry that could not even be taken apart."""
+
+_COLUMNS: Final = (
+    "failed_id, consumer_group, partition, entry_id, record_index, event_id, course_id, reason, detail, "
+    "failed_at, replayed_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRecord:
+    """One record to put aside.
+
+    Attributes:
+        record: the encoded ``StreamRecord`` or, with ``record_index`` -1, the whole entry's payload.
+        reason: a code of ``events.reasons`` or of the worker.
+        detail: for people; cut to 2,000 characters. Never a part of the payload.
+    """
+
+    consumer_group: str
+    partition: int
+    entry_id: str
+    record_index: int
+    reason: str
+    detail: str
+    record: bytes
+    event_id: UUID | None = None
+    course_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEvent:
+    """A record that was put aside, without its payload."""
+
+    failed_id: int
+    consumer_group: str
+    partition: int
+    entry_id: str
+    record_index: int
+    event_id: UUID | None
+    course_id: str | None
+    reason: str
+    detail: str
+    failed_at: datetime
+    replayed_at: datetime | None
+
+
+def _failed_event(row: Any) -> FailedEvent:
+    return FailedEvent(**{name: row[name] for name in FailedEvent.__slots__})
+
+
+async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedRecord]) -> int:
+    """Put records aside; return how many were not aside already. Doing it again changes nothing.
+
+    A record that failed, was replayed and failed again in a new entry is a new row.
+    """
+    if not records:
+        return 0
+    rows = await executor.fetch(
+        """
+        INSERT INTO failed_events
+            (consumer_group, partition, entry_id, record_index, event_id, course_id, reason, detail, record_enc)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::uuid[], $6::text[], $7::text[],
+                             $8::text[], $9::bytea[])
+        ON CONFLICT (consumer_group, partition, entry_id, record_index) DO NOTHING
+        RETURNING 1
+        """,
+        [record.consumer_group for record in records],
+        [record.partition for record in records],
+        [record.entry_id for record in records],
+        [record.record_index for record in records],
+        [record.event_id for record in records],
+        [_text(record.course_id) for record in records],
+        [_text(record.reason) for record in records],
+        [_text(record.detail) for record in records],
+        [keyring.encrypt(record.record, context=RECORD) for record in records],
+    )
+    return len(rows)
+
+
+def _text(text: str | None) -> str | None:
+    # This table is the last resort: it takes whatever made the event fail. PostgreSQL's text holds no NUL and no
+    # lone surrogate.
+    if text is None:
+        return None
+    return text[:MAX_DETAIL].replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+async def list_page(
+    executor: Executor, *, before: int | None = None, limit: int = 50, waiting_only: bool = False
+) -> list[FailedEvent]:
+    """Return records put aside, newest first; ``before`` is the last ``failed_id`` of the page before."""
+    rows = await executor.fetch(
+        f"SELECT {_COLUMNS} FROM failed_events "  # noqa: S608
+        "WHERE ($1::bigint IS NULL OR failed_id < $1) AND (NOT $2 OR replayed_at IS NULL) "
+        "ORDER BY failed_id DESC LIMIT $3",
+        before,
+        waiting_only,
+        limit,
+    )
+    return [_failed_event(row) for row in rows]
+
+
+async def records_to_replay(
+    executor: Executor, keyring: KeyRing, *, after: int = 0, limit: int = 100, consumer_group: str | None = None
+) -> list[tuple[FailedEvent, bytes]]:
+    """Return records not yet replayed with their payload, oldest first, beginning after a ``failed_id``."""
+    rows = await executor.fetch(
+        f"SELECT {_COLUMNS}, record_enc FROM failed_events "  # noqa: S608
+        "WHERE replayed_at IS NULL AND failed_id > $1 AND ($2::text IS NULL OR consumer_group = $2) "
+        "ORDER BY failed_id LIMIT $3",
+        after,
+        consumer_group,
+        limit,
+    )
+    return [(_failed_event(row), keyring.decrypt(row["record_enc"], context=RECORD)) for row in rows]
+
+
+async def mark_replayed(executor: Executor, failed_ids: Sequence[int]) -> int:
+    """Note that records were queued again; return how many were not marked before."""
+    rows = await executor.fetch(
+        "UPDATE failed_events SET replayed_at = now() WHERE failed_id = ANY($1::bigint[]) AND replayed_at IS NULL "
+        "RETURNING 1",
+        list(failed_ids),
+    )
+    return len(rows)
+
+
+async def count_waiting(executor: Executor) -> int:
+    """Return how many records wait to be replayed."""
+    return int(await executor.fetchval("SELECT count(*) FROM failed_events WHERE replayed_at IS NULL"))

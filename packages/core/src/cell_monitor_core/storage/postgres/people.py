@@ -1,0 +1,157 @@
+"""People. Names and addresses are encrypted in their columns and found by keyed hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["NewPerson", "Person", "PersonName", "find", "get", "names_of", "set_admin", "upsert", "upsert_many"]
+
+USERNAME: Final = "people.username"
+DISPLAY_NAME: Final = "people.display_name"
+EMAIL: Final = "people.email"
+USERNAME_INDEX: Final = "username"
+
+_COLUMNS = "person_id, username_enc, display_name_enc, email_enc, is_admin, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """Somebody to add or bring up to date; None leaves what is stored as it is."""
+
+    username: str
+    display_name: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person, decrypted."""
+
+    person_id: UUID
+    username: str
+    display_name: str | None
+    email: str | None
+    is_admin: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PersonName:
+    """What a dashboard shows of a person."""
+
+    username: str
+    display_name: str | None
+
+
+def _open(keyring: KeyRing, blob: bytes | None, context: str) -> str | None:
+    return None if blob is None else keyring.decrypt_text(blob, context=context)
+
+
+def _person(keyring: KeyRing, row: Any) -> Person:
+    return Person(
+        person_id=row["person_id"],
+        username=keyring.decrypt_text(row["username_enc"], context=USERNAME),
+        display_name=_open(keyring, row["display_name_enc"], DISPLAY_NAME),
+        email=_open(keyring, row["email_enc"], EMAIL),
+        is_admin=row["is_admin"],
+        created_at=row["created_at"],
+    )
+
+
+async def get(executor: Executor, keyring: KeyRing, person_id: UUID) -> Person | None:
+    """Return a person, None if there is none of that id."""
+    row = await executor.fetchrow(f"SELECT {_COLUMNS} FROM people WHERE person_id = $1", person_id)  # noqa: S608
+    return None if row is None else _person(keyring, row)
+
+
+async def find(executor: Executor, keyring: KeyRing, index: BlindIndex, username: str) -> Person | None:
+    """Return the person of a user name, whatever its case; None if there is none."""
+    row = await executor.fetchrow(
+        f"SELECT {_COLUMNS} FROM people WHERE username_hash = $1",  # noqa: S608
+        index.digest(USERNAME_INDEX, username),
+    )
+    return None if row is None else _person(keyring, row)
+
+
+async def names_of(executor: Executor, keyring: KeyRing, person_ids: Iterable[UUID]) -> dict[UUID, PersonName]:
+    """Return the names of many people; ids of nobody are left out."""
+    rows = await executor.fetch(
+        "SELECT person_id, username_enc, display_name_enc FROM people WHERE person_id = ANY($1::uuid[])",
+        list(person_ids),
+    )
+    return {
+        row["person_id"]: PersonName(
+            keyring.decrypt_text(row["username_enc"], context=USERNAME),
+            _open(keyring, row["display_name_enc"], DISPLAY_NAME),
+        )
+        for row in rows
+    }
+
+
+_UPSERT = """
+INSERT INTO people (person_id, username_hash, username_enc, display_name_enc, email_enc)
+SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
+ON CONFLICT (username_hash) DO UPDATE SET
+    display_name_enc = coalesce(excluded.display_name_enc, people.display_name_enc),
+    email_enc = coalesce(excluded.email_enc, people.email_enc)
+RETURNING person_id, username_hash
+"""
+
+
+async def upsert_many(
+    executor: Executor, keyring: KeyRing, index: BlindIndex, people: Sequence[NewPerson]
+) -> list[UUID]:
+    """Add people that are new, bring the others up to date; return their ids in the order given.
+
+    A user name that appears twice, in whatever case, is one person; what is given later wins. A known person keeps
+    the spelling under which it was first stored.
+    """
+    hashes = [index.digest(USERNAME_INDEX, person.username) for person in people]
+    merged: dict[bytes, NewPerson] = {}
+    for digest, person in zip(hashes, people, strict=True):
+        before = merged.get(digest, person)
+        merged[digest] = NewPerson(
+            before.username, person.display_name or before.display_name, person.email or before.email
+        )
+    # In the order of the key, so that two such statements never wait for each other.
+    ordered = sorted(merged.items())
+    rows = await executor.fetch(
+        _UPSERT,
+        [uuid4() for _ in ordered],
+        [digest for digest, _ in ordered],
+        [keyring.encrypt_text(person.username, context=USERNAME) for _, person in ordered],
+        [_seal(keyring, person.display_name, DISPLAY_NAME) for _, person in ordered],
+        [_seal(keyring, person.email, EMAIL) for _, person in ordered],
+    )
+    ids = {row["username_hash"]: row["person_id"] for row in rows}
+    return [ids[digest] for digest in hashes]
+
+
+def _seal(keyring: KeyRing, text: str | None, context: str) -> bytes | None:
+    return keyring.encrypt_text(text, context=context) if text else None
+
+
+async def upsert(
+    executor: Executor,
+    keyring: KeyRing,
+    index: BlindIndex,
+    *,
+    username: str,
+    display_name: str | None = None,
+    email: str | None = None,
+) -> UUID:
+    """Add a person, or bring the one of that user name up to date; return the id."""
+    return (await upsert_many(executor, keyring, index, [NewPerson(username, display_name, email)]))[0]
+
+
+async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
+    """Make somebody a site's admin, or no longer; return False if there is no such person."""
+    sql = "UPDATE people SET is_admin = $2 WHERE person_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, person_id, is_admin))
