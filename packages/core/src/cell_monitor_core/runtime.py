@@ -115,5 +115,5 @@ class LoopWatchdog:
             _log.error(
                 "event_loop_stalled",
                 seconds=round(late, 1),
-                stack=[f"{entry.filename}:{entry.lineno} {entry.name}" for entry in stack],
+                blocked_at=[f"{entry.filename}:{entry.lineno} {entry.name}" for entry in stack],
             )
