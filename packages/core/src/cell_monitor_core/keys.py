@@ -1,14 +1,17 @@
 """Every Redis key, Pub/Sub channel and hash tag of Cell Monitor, spelled once.
 
-All keys of one partition share the hash tag ``{p<nn>}``, hence one slot of a Redis Cluster: scripts may touch several
-of them. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+All keys of one partition share the hash tag ``{p<nn><xx>}``, hence one slot of a Redis Cluster: scripts may touch
+several of them. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 __all__ = [
     "GROUP_POSTGRES",
     "GROUP_TIMESERIES",
+    "MAX_PARTITIONS",
     "REQUIRED_GROUPS",
     "events_stream",
     "history_stream",
@@ -28,9 +31,21 @@ REQUIRED_GROUPS = (GROUP_POSTGRES, GROUP_TIMESERIES)
 """Groups that must exist before a stream may be trimmed: an entry that either still needs stays."""
 
 
+MAX_PARTITIONS: Final = 64
+
+# CRC-16 is linear, so tags that differ in a digit lie in clumps: {p00}..{p07} would put four of eight partitions on one
+# of three masters. Two letters after the number move each tag near the slot where it should be: slot i is the bit
+# reversal of i, so that the first 4, 8, 16, 32 or 64 partitions spread evenly over any number of masters.
+_LETTERS: Final = (
+    "pecmjufaluqbfxzqjmvdojscctqbcgoscdopusizbpaewattmpqyxadhhetlmbqk"
+    "ruobmzqsadbqhotfubvwpncffszzsbpwpglnzaiifbzkymedibukohsahvkcmzan"
+)
+_TAGS: Final = tuple(f"{{p{number:02d}{_LETTERS[2 * number : 2 * number + 2]}}}" for number in range(MAX_PARTITIONS))
+
+
 def partition_tag(partition: int) -> str:
-    """Return the hash tag of a partition, braces included."""
-    return f"{{p{partition:02d}}}"
+    """Return the hash tag of a partition, 0 to 63, braces included."""
+    return _TAGS[partition]
 
 
 def events_stream(partition: int) -> str:

@@ -1,0 +1,161 @@
+"""The event log's twin in memory, for tests of what stands on it. Nothing survives the process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cell_monitor_core import keys
+from cell_monitor_core.channels import partition_of
+from cell_monitor_core.records import ENTRY_VERSION, MAX_RECORDS_PER_ENTRY, encode_records
+from cell_monitor_core.storage.ports import AppendOutcome, LogEntry, LogUnavailable
+
+__all__ = ["MemoryEventLog"]
+
+_Id = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Pending:
+    consumer: str
+    delivered_at: float
+    deliveries: int
+
+
+@dataclass(slots=True)
+class _Group:
+    last_delivered: _Id = (0, 0)
+    pending: dict[_Id, _Pending] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Stream:
+    entries: dict[_Id, dict[bytes, bytes]] = field(default_factory=dict)
+    groups: dict[str, _Group] = field(default_factory=dict)
+    seen: set[bytes] = field(default_factory=set)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class MemoryEventLog:
+    """``EventLog`` in this process' memory; ids are remembered for ever."""
+
+    def __init__(self, *, partitions: int = 8, max_backlog_entries: int = 100_000) -> None:
+        self.partitions = partitions
+        self._max_backlog_entries = max_backlog_entries
+        self._streams = [_Stream() for _ in range(partitions)]
+        self._sequence = itertools.count()
+
+    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
+        """Queue events of one channel; see ``EventLog.append``."""
+        stream = self._streams[partition_of(channel, self.partitions)]
+        outcomes: list[str] = []
+        fresh: list[bytes] = []
+        fresh_ids: set[bytes] = set()
+        for event_id, record in items:
+            if len(event_id) != 16:
+                raise ValueError("an event id is 16 bytes")
+            if event_id in stream.seen or event_id in fresh_ids:
+                outcomes.append(AppendOutcome.DUPLICATE)
+                continue
+            outcomes.append(AppendOutcome.ACCEPTED)
+            fresh_ids.add(event_id)
+            fresh.append(record)
+        if fresh and len(stream.entries) >= self._max_backlog_entries:
+            raise LogUnavailable("backlog full", retry_after=10)
+        stream.seen |= fresh_ids
+        for start in range(0, len(fresh), MAX_RECORDS_PER_ENTRY):
+            entry_id = (int(time.time() * 1000), next(self._sequence))
+            payload = encode_records(fresh[start : start + MAX_RECORDS_PER_ENTRY])
+            stream.entries[entry_id] = {b"v": ENTRY_VERSION, b"b": payload}
+        if fresh:
+            stream.arrived.set()
+        return outcomes
+
+    async def ensure_groups(self) -> None:
+        """Create all required groups, reading from the beginning."""
+        for stream in self._streams:
+            for group in keys.REQUIRED_GROUPS:
+                stream.groups.setdefault(group, _Group())
+
+    async def read(self, partition: int, group: str, consumer: str, *, count: int, block: timedelta) -> list[LogEntry]:
+        """Read new entries for a consumer; empty after ``block`` without any."""
+        stream = self._streams[partition]
+        deadline = time.monotonic() + block.total_seconds()
+        while True:
+            state = stream.groups.setdefault(group, _Group())
+            found = [entry_id for entry_id in stream.entries if entry_id > state.last_delivered][:count]
+            remaining = deadline - time.monotonic()
+            if found or remaining <= 0:
+                break
+            stream.arrived.clear()
+            try:
+                await asyncio.wait_for(stream.arrived.wait(), remaining)
+            except TimeoutError:
+                continue
+        now = time.monotonic()
+        for entry_id in found:
+            state.pending[entry_id] = _Pending(consumer, now, 1)
+            state.last_delivered = entry_id
+        return [LogEntry(partition, _spell(entry_id), stream.entries[entry_id]) for entry_id in found]
+
+    async def reclaim(
+        self, partition: int, group: str, consumer: str, *, min_idle: timedelta, count: int
+    ) -> list[LogEntry]:
+        """Take over entries that a dead consumer left, with their delivery counts."""
+        stream = self._streams[partition]
+        state = stream.groups.setdefault(group, _Group())
+        now = time.monotonic()
+        taken: list[LogEntry] = []
+        for entry_id, pending in sorted(state.pending.items()):
+            if len(taken) == count:
+                break
+            if now - pending.delivered_at < min_idle.total_seconds():
+                continue
+            pending.consumer, pending.delivered_at = consumer, now
+            pending.deliveries += 1
+            taken.append(LogEntry(partition, _spell(entry_id), stream.entries[entry_id], pending.deliveries))
+        return taken
+
+    async def acknowledge(self, partition: int, group: str, entry_ids: Sequence[str]) -> None:
+        """Mark entries as done for a group."""
+        state = self._streams[partition].groups.setdefault(group, _Group())
+        for entry_id in entry_ids:
+            state.pending.pop(_parse(entry_id), None)
+
+    async def trim(self, partition: int) -> int:
+        """Delete entries that every required group has finished; return how many."""
+        stream = self._streams[partition]
+        lowest: list[_Id] = []
+        for name in keys.REQUIRED_GROUPS:
+            state = stream.groups.get(name)
+            if state is None:
+                return 0
+            milliseconds, sequence = state.last_delivered
+            lowest.append(min(state.pending, default=(milliseconds, sequence + 1)))
+        gone = [entry_id for entry_id in stream.entries if entry_id < min(lowest)]
+        for entry_id in gone:
+            del stream.entries[entry_id]
+        return len(gone)
+
+    async def lag(self, partition: int, group: str) -> tuple[int, float]:
+        """Return (entries not yet acknowledged, age in seconds of the oldest of them)."""
+        stream = self._streams[partition]
+        state = stream.groups.get(group) or _Group()
+        waiting = [entry_id for entry_id in stream.entries if entry_id > state.last_delivered]
+        unfinished = sorted([*state.pending, *waiting])
+        if not unfinished:
+            return 0, 0.0
+        return len(unfinished), max(time.time() - unfinished[0][0] / 1000, 0.0)
+
+
+def _spell(entry_id: _Id) -> str:
+    return f"{entry_id[0]}-{entry_id[1]}"
+
+
+def _parse(entry_id: str) -> _Id:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)

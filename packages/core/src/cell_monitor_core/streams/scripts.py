@@ -1,0 +1,125 @@
+"""The Lua scripts of the event log. Each touches the keys of one partition, hence of one Cluster slot."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cell_monitor_core.redis_client import Script
+
+__all__ = ["APPEND", "BACKLOG_FULL", "LAG", "RECLAIM", "TRIM"]
+
+BACKLOG_FULL: Final = b"F"
+"""The append script's answer when the stream is over its bound."""
+
+APPEND: Final = Script("""\
+-- KEYS: stream, ids of this time bucket, ids of the bucket before
+-- ARGV: payload, ids (16 bytes each), most entries, most ids of a bucket, seconds to keep a bucket
+-- Answers '' if every record is new, 'F' if the stream is full, else '0' (new) or '1' (seen before) for each record.
+local ids = {}
+for i = 1, #ARGV[2] / 16 do ids[i] = string.sub(ARGV[2], 16 * i - 15, 16 * i) end
+local now = redis.call('SMISMEMBER', KEYS[2], unpack(ids))
+local before = redis.call('SMISMEMBER', KEYS[3], unpack(ids))
+local fresh, marks, here = {}, {}, {}
+for i, id in ipairs(ids) do
+  if now[i] == 1 or before[i] == 1 or here[id] then
+    marks[i] = '1'
+  else
+    marks[i] = '0'
+    here[id] = true
+    fresh[#fresh + 1] = id
+  end
+end
+if #fresh == 0 then return table.concat(marks) end
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 'F' end
+redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1])
+local size = redis.call('SCARD', KEYS[2])
+if size < tonumber(ARGV[4]) then
+  redis.call('SADD', KEYS[2], unpack(fresh))
+  if size == 0 then redis.call('EXPIRE', KEYS[2], ARGV[5]) end
+end
+if #fresh == #ids then return '' end
+return table.concat(marks)
+""")
+
+RECLAIM: Final = Script("""\
+-- KEYS: stream. ARGV: group, consumer, least idle ms, cursor, count, ms after which an idle consumer is forgotten
+-- Answers {next cursor, {{id, {field, value, ...}, deliveries}, ...}}.
+local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5])
+local entries = {}
+for i, entry in ipairs(claimed[2]) do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)
+  entries[i] = {entry[1], entry[2], pending[1] and pending[1][4] or 1}
+end
+-- In the same script, since a consumer that wakes up between look and deletion would lose what it was given.
+for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local info = {}
+  for i = 1, #fields, 2 do info[fields[i]] = fields[i + 1] end
+  if info['pending'] == 0 and info['idle'] > tonumber(ARGV[6]) and info['name'] ~= ARGV[2] then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], info['name'])
+  end
+end
+return {claimed[1], entries}
+""")
+
+TRIM: Final = Script("""\
+-- KEYS: stream. ARGV: the groups that must be done with an entry. Answers the number of deleted entries.
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local groups = {}
+for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local info = {}
+  for i = 1, #fields, 2 do info[fields[i]] = fields[i + 1] end
+  groups[info['name']] = info
+end
+local function parts(id)
+  local dash = string.find(id, '-', 1, true)
+  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
+end
+local lowest_ms, lowest_seq
+for _, name in ipairs(ARGV) do
+  local info = groups[name]
+  if not info then return 0 end
+  local ms, seq
+  if info['pending'] > 0 then
+    ms, seq = parts(redis.call('XPENDING', KEYS[1], name)[2])
+  else
+    ms, seq = parts(info['last-delivered-id'])
+    seq = seq + 1
+  end
+  if not lowest_ms or ms < lowest_ms or (ms == lowest_ms and seq < lowest_seq) then
+    lowest_ms, lowest_seq = ms, seq
+  end
+end
+if not lowest_ms then return 0 end
+return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-%.0f', lowest_ms, lowest_seq))
+""")
+
+LAG: Final = Script("""\
+-- KEYS: stream. ARGV: group. Answers {entries not acknowledged, age of the oldest in ms}.
+if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0} end
+local group
+for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local info = {}
+  for i = 1, #fields, 2 do info[fields[i]] = fields[i + 1] end
+  if info['name'] == ARGV[1] then group = info end
+end
+local count, oldest
+if not group then
+  count = redis.call('XLEN', KEYS[1])
+  oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  oldest = oldest and oldest[1]
+else
+  -- lag is nil where Redis cannot tell; the length is then the upper bound
+  local lag = group['lag'] or redis.call('XLEN', KEYS[1])
+  count = group['pending'] + lag
+  if group['pending'] > 0 then
+    oldest = redis.call('XPENDING', KEYS[1], ARGV[1])[2]
+  elseif lag > 0 then
+    local first = redis.call('XRANGE', KEYS[1], '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+    oldest = first and first[1]
+  end
+end
+if not oldest then return {count, 0} end
+local time = redis.call('TIME')
+local age = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(string.match(oldest, '^%d+'))
+return {count, math.max(age, 0)}
+""")
