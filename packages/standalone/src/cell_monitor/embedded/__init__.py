@@ -1,0 +1,1 @@
+"""Real PostgreSQL and Valkey servers from pip wheels, as child processes of this one."""

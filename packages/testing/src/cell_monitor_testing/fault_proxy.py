@@ -1,0 +1,140 @@
+"""A TCP proxy that misbehaves on request: cuts, stalls, throttles, swallows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Literal, Self
+
+__all__ = ["FaultProxy"]
+
+_CHUNK = 65_536
+Direction = Literal["up", "down"]
+
+
+class FaultProxy:
+    """Stands between a client and a server of this machine.
+
+    ``up`` is what the client sends, ``down`` what the server answers. Use as ``async with FaultProxy(port) as proxy``
+    and connect to ``127.0.0.1:proxy.port``. Faults hold for open and new connections until ``heal``.
+    """
+
+    def __init__(self, target_port: int, *, target_host: str = "127.0.0.1") -> None:
+        """Describe the proxy; it listens from ``start``."""
+        self._target = (target_host, target_port)
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refusing = False
+        self._rate: float | None = None
+        self._dropping: set[Direction] = set()
+        self.connections = 0
+        """Connections accepted so far."""
+
+    @property
+    def port(self) -> int:
+        """TCP port of 127.0.0.1; stays the same through ``cut`` and ``heal``."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Close every connection and stop listening."""
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Reset all connections and refuse new ones, as if the server's machine were gone."""
+        self._refusing = True
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.reset_connections()
+        self._flowing.set()
+        pumps = list(self._pumps)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+    def reset_connections(self) -> None:
+        """Reset all open connections; new ones work."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def stall(self) -> None:
+        """Keep connections open, move nothing: the fault that only time-outs notice."""
+        self._flowing.clear()
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Move at most so many bytes a second in each direction of each connection."""
+        self._rate = bytes_per_second
+
+    def drop(self, direction: Direction) -> None:
+        """Swallow what goes in one direction: the server acts, the client never hears of it."""
+        self._dropping.add(direction)
+
+    async def heal(self) -> None:
+        """End every fault."""
+        self._flowing.set()
+        self._rate = None
+        self._dropping.clear()
+        self._refusing = False
+        if self._server is None:
+            await self.start()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            if self._refusing:
+                writer.transport.abort()
+                return
+            try:
+                server_reader, server_writer = await asyncio.open_connection(*self._target)
+            except OSError:
+                writer.transport.abort()
+                return
+            self._writers |= {writer, server_writer}
+            pumps = [
+                asyncio.create_task(self._pump(reader, server_writer, "up")),
+                asyncio.create_task(self._pump(server_reader, writer, "down")),
+            ]
+            self._pumps.update(pumps)
+            try:
+                await asyncio.gather(*pumps, return_exceptions=True)
+            finally:
+                self._pumps.difference_update(pumps)
+                for end in (writer, server_writer):
+                    self._writers.discard(end)
+                    end.transport.abort()
+        except asyncio.CancelledError:
+            writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(_CHUNK):
+                await self._flowing.wait()
+                if direction in self._dropping:
+                    continue
+                rate = self._rate
+                if rate is not None:
+                    await asyncio.sleep(len(chunk) / rate)
+                writer.write(chunk)
+                await writer.drain()
+            # Hand the end of the stream on; the other direction may still have something to say.
+            if writer.can_write_eof():
+                writer.write_eof()
