@@ -1,0 +1,1 @@
+"""Numbered publications with a bounded history: a ``Broker`` over Redis, and its in-memory twin."""

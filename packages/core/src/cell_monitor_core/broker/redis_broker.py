@@ -1,0 +1,126 @@
+"""The broker over Redis or Valkey: history in a stream, live publications by sharded Pub/Sub."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from cell_monitor_core import keys
+from cell_monitor_core.broker.listener import ShardListener
+from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
+from cell_monitor_core.channels import partition_of
+from cell_monitor_core.publications import Publication, Snapshot
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
+from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
+
+__all__ = ["RedisBroker"]
+
+META_SECONDS: Final = 7 * 24 * 3600
+"""How long a channel's numbering and its newest versions outlive its last use."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Publication)
+
+
+class RedisBroker:
+    """``Broker`` over Redis or Valkey, single or Cluster; methods raise ``StoreUnavailable`` when Redis is away.
+
+    Args:
+        client: its settings also serve the Pub/Sub connections.
+        partitions: number of partitions, the same in every process.
+        history_size: publications of one channel that can be recovered, at least.
+        history_ttl: seconds without a publication after which a channel's history is dropped.
+    """
+
+    def __init__(
+        self, client: RedisClient, *, partitions: int = 8, history_size: int = 1000, history_ttl: int = 3600
+    ) -> None:
+        if not 1 <= partitions <= keys.MAX_PARTITIONS:
+            raise ValueError(f"partitions must be 1 to {keys.MAX_PARTITIONS}, not {partitions}")
+        self.partitions = partitions
+        self._client = client
+        self._history_size = history_size
+        self._history_ttl = history_ttl
+
+    async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
+        """Publish drafts in order, atomically for the channel; return how many were newer than what is there.
+
+        Raises:
+            StoreUnavailable: all or none were published; publishing them again does no harm.
+        """
+        if not drafts:
+            return 0
+        partition = partition_of(channel, self.partitions)
+        arguments: list[str | bytes | int] = [
+            _new_epoch(),
+            META_SECONDS,
+            self._history_size,
+            self._history_ttl,
+            b'{"channel":' + _encoder.encode(channel) + b",",
+        ]
+        for draft in drafts:
+            arguments += (f"{draft.kind}:{draft.key}", draft.version, _tail(draft))
+        script_keys = [
+            keys.publication_meta(partition, channel),
+            keys.history_stream(partition, channel),
+            keys.publication_versions(partition, channel),
+            keys.publication_channel(partition),
+        ]
+        try:
+            return int(await run_script(self._client, PUBLISH, script_keys, arguments))
+        except REDIS_ERRORS as error:
+            raise StoreUnavailable(f"cannot publish: {type(error).__name__}") from error
+
+    async def position(self, channel: str) -> Snapshot:
+        """Return the channel's epoch and newest offset, creating an epoch if there is none."""
+        try:
+            epoch, offset = await run_script(
+                self._client, POSITION, self._position_keys(channel), [_new_epoch(), META_SECONDS]
+            )
+        except REDIS_ERRORS as error:
+            raise StoreUnavailable(f"cannot read the position: {type(error).__name__}") from error
+        return Snapshot(epoch.decode(), int(offset))
+
+    async def recover(self, channel: str, epoch: str, offset: int, *, limit: int) -> Recovery:
+        """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
+        arguments = [_new_epoch(), META_SECONDS, epoch, offset, limit]
+        try:
+            current, newest, recovered, payloads = await run_script(
+                self._client, RECOVER, self._position_keys(channel), arguments
+            )
+        except REDIS_ERRORS as error:
+            raise StoreUnavailable(f"cannot read the history: {type(error).__name__}") from error
+        return Recovery(
+            current.decode(), int(newest), bool(recovered), [_decoder.decode(payload) for payload in payloads]
+        )
+
+    def listen(
+        self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
+    ) -> AsyncIterator[Publication]:
+        """Yield live publications of partitions, for ever, through reconnections and moves of slots.
+
+        Args:
+            partitions: which.
+            on_subscribed: called with partitions whose subscription begins or begins again: what was published
+                before that did not come through here.
+        """
+        return ShardListener(self._client, partitions, on_subscribed).publications()
+
+    def _position_keys(self, channel: str) -> list[str]:
+        partition = partition_of(channel, self.partitions)
+        return [keys.publication_meta(partition, channel), keys.history_stream(partition, channel)]
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(8)
+
+
+def _tail(draft: Draft) -> bytes:
+    """Return a publication's JSON from after its offset on; the state is passed on as it is."""
+    tail = b',"kind":"' + draft.kind.encode() + b'","state":' + draft.state
+    if draft.traceparent is not None:
+        tail += b',"traceparent":' + _encoder.encode(draft.traceparent)
+    return tail + b"}"
