@@ -24,6 +24,7 @@ __all__ = [
     "FactStore",
     "LogEntry",
     "LogUnavailable",
+    "PoisonPoints",
     "Recovery",
     "StoreUnavailable",
     "TimeSeries",
@@ -191,6 +192,18 @@ class TimeSeriesPoint:
     duration_ms: int | None = None
 
 
+class PoisonPoints(Exception):  # noqa: N818 - says what is the matter
+    """Points that the store refuses and would refuse again; all others of the same call are written.
+
+    Attributes:
+        points: each with the store's own reason, for ``failed_events``.
+    """
+
+    def __init__(self, points: Sequence[tuple[TimeSeriesPoint, str]]) -> None:
+        super().__init__(f"{len(points)} points refused, the first because: {points[0][1]}"[:500])
+        self.points = list(points)
+
+
 @dataclass(frozen=True, slots=True)
 class ActivityBucket:
     """Counts of one time bucket of a course; ``at`` is the bucket's start."""
@@ -210,6 +223,7 @@ class TimeSeries(Protocol):
 
         Raises:
             StoreUnavailable: nothing, or an unknown part, was kept; write all again.
+            PoisonPoints: the store refuses some; all others are written, none needs writing again.
         """
         ...
 

@@ -1,0 +1,131 @@
+"""Cells: one student's, and a course's taken together."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from cell_monitor_core.derivation import CellFold, rfc3339
+from cell_monitor_core.publications import CellRef, NotebookRef
+from cell_monitor_core.storage.postgres.pool import Executor
+
+__all__ = ["CourseCell", "StudentCell", "course_cells", "student_cells"]
+
+_fold = msgspec.json.Decoder(CellFold)
+
+
+class StudentCell(msgspec.Struct, frozen=True):
+    """One student's runs of one cell.
+
+    Attributes:
+        runs: ended runs, failed and aborted ones included.
+        last_at: when the newest run ended, RFC 3339.
+        error_streak: failed runs since the last success; aborted runs do not count.
+    """
+
+    notebook: NotebookRef
+    cell: CellRef
+    runs: int
+    errors: int
+    aborted: int
+    last_status: Literal["ok", "error", "aborted"] | None
+    last_at: str | None
+    error_streak: int
+
+
+async def student_cells(executor: Executor, course_id: str, person_id: UUID) -> list[StudentCell]:
+    """Return the cells that a student ran or began to run, by notebook and position."""
+    rows = await executor.fetch(
+        "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states WHERE course_id = $1 AND person_id = $2",
+        course_id,
+        person_id,
+    )
+    cells = [_student_cell(row) for row in rows]
+    return sorted(cells, key=lambda cell: (cell.notebook.path, cell.cell.index, cell.cell.source_id))
+
+
+def _student_cell(row: Any) -> StudentCell:
+    fold = _fold.decode(row["fold"])
+    return StudentCell(
+        notebook=fold.notebook or NotebookRef(row["notebook_id"], ""),
+        cell=fold.cell or CellRef(row["cell_id"], 0),
+        runs=fold.runs,
+        errors=fold.errors,
+        aborted=fold.aborted,
+        last_status=fold.last_status,
+        last_at=None if fold.last_at is None else rfc3339(fold.last_at),
+        error_streak=fold.streak,
+    )
+
+
+class CourseCell(msgspec.Struct, frozen=True):
+    """All enrolled students' runs of one cell.
+
+    Attributes:
+        students: how many ran it.
+        students_ok: of them, those whose newest completed run succeeded.
+        students_stuck: those with as many failed runs in a row as the course's threshold says.
+        median_duration_ms: over all runs whose duration is known, None if there is none.
+    """
+
+    notebook: NotebookRef
+    cell: CellRef
+    students: int
+    runs: int
+    errors: int
+    students_ok: int
+    students_stuck: int
+    median_duration_ms: float | None
+
+
+_CELLS: Final = """
+SELECT notebook_id, cell_id, count(*) AS students,
+       sum(coalesce((fold->>'runs')::bigint, 0))::bigint AS runs,
+       sum(coalesce((fold->>'errors')::bigint, 0))::bigint AS errors,
+       count(*) FILTER (WHERE fold->>'completed' = 'ok') AS students_ok,
+       count(*) FILTER (WHERE (fold->>'streak')::bigint >= $2) AS students_stuck,
+       -- As the newest run among all students named them.
+       (array_agg(fold->'notebook' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS notebook,
+       (array_agg(fold->'cell' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS cell
+FROM cell_states JOIN memberships USING (course_id, person_id)
+WHERE course_id = $1 AND role = 'student'
+GROUP BY notebook_id, cell_id
+"""
+
+_MEDIANS: Final = """
+SELECT notebook_id, cell_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS median
+FROM executions JOIN memberships USING (course_id, person_id)
+WHERE course_id = $1 AND role = 'student' AND duration_ms IS NOT NULL
+GROUP BY notebook_id, cell_id
+"""
+
+_notebook = msgspec.json.Decoder(NotebookRef)
+_cell = msgspec.json.Decoder(CellRef)
+
+
+async def course_cells(executor: Executor, course_id: str, *, stuck_errors: int) -> list[CourseCell]:
+    """Return the cells that a course's students ran, by notebook and position.
+
+    Args:
+        executor: pool or connection.
+        course_id: the course.
+        stuck_errors: failed runs in a row from which a student counts as stuck (``courses.Thresholds``).
+    """
+    rows = await executor.fetch(_CELLS, course_id, stuck_errors)
+    medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in await executor.fetch(_MEDIANS, course_id)}
+    cells = [
+        CourseCell(
+            notebook=_notebook.decode(row["notebook"]) if row["notebook"] else NotebookRef(row["notebook_id"], ""),
+            cell=_cell.decode(row["cell"]) if row["cell"] else CellRef(row["cell_id"], 0),
+            students=row["students"],
+            runs=row["runs"],
+            errors=row["errors"],
+            students_ok=row["students_ok"],
+            students_stuck=row["students_stuck"],
+            median_duration_ms=medians.get((row["notebook_id"], row["cell_id"])),
+        )
+        for row in rows
+    ]
+    return sorted(cells, key=lambda cell: (cell.notebook.path, cell.cell.index, cell.cell.source_id))

@@ -1,0 +1,59 @@
+"""Writing around points that a store refuses: halve what was refused until the bad ones stand alone.
+
+Works because writing a point again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from cell_monitor_core.storage.ports import PoisonPoints, StoreUnavailable, TimeSeriesPoint
+
+__all__ = ["Refused", "write_around"]
+
+MAX_REQUESTS: Final = 400
+"""Bound of the extra requests of one batch; some 30 bad points among 5,000 can be found with them."""
+
+
+class Refused(Exception):  # noqa: N818 - says what the store did
+    """The store refuses a chunk because of what is in it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def write_around(
+    points: Sequence[TimeSeriesPoint], write: Callable[[Sequence[TimeSeriesPoint]], Awaitable[None]]
+) -> None:
+    """Write all points but those that are refused on their own.
+
+    Args:
+        points: a batch.
+        write: writes a chunk, or raises ``Refused``.
+
+    Raises:
+        PoisonPoints: some were refused; all others are written.
+        StoreUnavailable: the store does not answer, or refuses so many that it, not the points, must be at fault.
+    """
+    poison: list[tuple[TimeSeriesPoint, str]] = []
+    waiting: list[Sequence[TimeSeriesPoint]] = [points] if points else []
+    requests = 0
+    reason = ""
+    while waiting:
+        chunk = waiting.pop()
+        requests += 1
+        if requests > MAX_REQUESTS:
+            raise StoreUnavailable(f"too many points are refused, {len(poison)} so far: {reason}"[:500])
+        try:
+            await write(chunk)
+        except Refused as refused:
+            reason = refused.reason
+            if len(chunk) == 1:
+                poison.append((chunk[0], reason[:500]))
+                continue
+            middle = len(chunk) // 2
+            waiting.extend((chunk[middle:], chunk[:middle]))
+    if poison:
+        raise PoisonPoints(poison)
