@@ -11,7 +11,18 @@ from uuid import UUID, uuid4
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["NewPerson", "Person", "PersonName", "find", "get", "names_of", "set_admin", "upsert", "upsert_many"]
+__all__ = [
+    "NewPerson",
+    "Person",
+    "PersonName",
+    "belonging_elsewhere",
+    "find",
+    "get",
+    "names_of",
+    "set_admin",
+    "upsert",
+    "upsert_many",
+]
 
 USERNAME: Final = "people.username"
 DISPLAY_NAME: Final = "people.display_name"
@@ -149,6 +160,27 @@ async def upsert(
 ) -> UUID:
     """Add a person, or bring the one of that user name up to date; return the id."""
     return (await upsert_many(executor, keyring, index, [NewPerson(username, display_name, email)]))[0]
+
+
+async def belonging_elsewhere(
+    executor: Executor, index: BlindIndex, usernames: Sequence[str], course_id: str
+) -> list[bool]:
+    """Tell of each user name whether its person is an admin of the site or belongs to another course as well.
+
+    Such a person is not a single course's to rename or to give a password. A name that nobody has counts as False.
+    """
+    hashes = [index.digest(USERNAME_INDEX, username) for username in usernames]
+    rows = await executor.fetch(
+        """
+        SELECT username_hash FROM people p
+        WHERE username_hash = ANY($1::bytea[])
+          AND (is_admin OR EXISTS (SELECT FROM memberships m WHERE m.person_id = p.person_id AND m.course_id <> $2))
+        """,
+        hashes,
+        course_id,
+    )
+    elsewhere = {row["username_hash"] for row in rows}
+    return [digest in elsewhere for digest in hashes]
 
 
 async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
