@@ -1,0 +1,1 @@
+"""InfluxDB 2: time series in line protocol."""

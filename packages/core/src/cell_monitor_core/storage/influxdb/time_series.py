@@ -1,0 +1,259 @@
+"""Activity over time in InfluxDB 2."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import aiohttp
+import influxdb_client
+import msgspec
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from influxdb_client.rest import ApiException
+from pydantic import SecretStr
+
+from cell_monitor_core.storage.influxdb.line_protocol import ACTIVITY, format_point
+from cell_monitor_core.storage.ports import ActivityBucket, StoreUnavailable, TimeSeriesPoint
+from cell_monitor_core.storage.timeseries_bisection import Refused, write_around
+from cell_monitor_core.storage.timeseries_buckets import bucket_starts
+
+__all__ = ["InfluxTimeSeries"]
+
+RETENTION: Final = timedelta(days=400)
+TIMEOUT_S: Final = 10.0
+MAX_BODY: Final = 4 * 1024 * 1024
+"""Bytes of line protocol in one request, before compression."""
+
+_influxdb: Any = influxdb_client  # its service classes have no annotations
+_logger = logging.getLogger(__name__)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# One field stands for its point. Counting comes first, while the storage engine can do it.
+_COUNTS: Final = """
+from(bucket: _bucket)
+  |> range(start: _start, stop: _stop)
+  |> filter(fn: (r) => r._measurement == _measurement and r.course == _course and r._field == "student")
+  |> aggregateWindow(every: _every, offset: _offset, fn: count, createEmpty: false, timeSrc: "_start")
+  |> group(columns: ["_time", "type", "status"])
+  |> sum()
+  |> group()
+"""
+_STUDENTS: Final = """
+from(bucket: _bucket)
+  |> range(start: _start, stop: _stop)
+  |> filter(fn: (r) => r._measurement == _measurement and r.course == _course and r._field == "student")
+  |> group()
+  |> window(every: _every, offset: _offset)
+  |> distinct()
+  |> count()
+  |> group()
+"""
+_TOTAL: Final = """
+from(bucket: _bucket)
+  |> range(start: _start, stop: _stop)
+  |> filter(fn: (r) => r._measurement == _measurement and r.course == _course and r._field == "student")
+  |> count()
+  |> group()
+  |> sum()
+"""
+_FOREVER: Final = (_EPOCH, datetime(2200, 1, 1, tzinfo=UTC))
+
+
+class _Answer(msgspec.Struct):
+    message: str = ""
+
+
+class InfluxTimeSeries:
+    """``TimeSeries`` in a bucket of InfluxDB 2; make it inside a running event loop, and close it."""
+
+    source = "influxdb"
+
+    def __init__(
+        self,
+        url: str,
+        token: str | SecretStr,
+        org: str,
+        bucket: str,
+        *,
+        timeout: float = TIMEOUT_S,
+        retention: timedelta = RETENTION,
+    ) -> None:
+        """Work on this bucket.
+
+        Args:
+            url: ``http://host:8086``.
+            token: may read and write the bucket and, if it does not exist, should be allowed to make it.
+            org: the organisation's name.
+            bucket: the bucket's name.
+            timeout: seconds for one request.
+            retention: how long a bucket made here keeps points; a bucket that exists keeps its own.
+        """
+        secret = token.get_secret_value() if isinstance(token, SecretStr) else token
+        self._client: Any = InfluxDBClientAsync(
+            url, secret, org, timeout=int(timeout * 1000), allow_redirects=False, connection_pool_maxsize=8
+        )
+        self._writes = _influxdb.WriteService(self._client.api_client)
+        self._org = org
+        self._bucket = bucket
+        self._retention = retention
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def ensure_bucket(self) -> bool:
+        """Make the bucket if it is not there; return whether it is there now, as far as this token can tell."""
+        buckets = _influxdb.BucketsService(self._client.api_client)
+        try:
+            found = await buckets.get_buckets_async(org=self._org, name=self._bucket)
+            if found.buckets:
+                return True
+            orgs = await _influxdb.OrganizationsService(self._client.api_client).get_orgs_async(org=self._org)
+            rule = _influxdb.BucketRetentionRules(type="expire", every_seconds=int(self._retention.total_seconds()))
+            await buckets.post_buckets_async(
+                _influxdb.PostBucketRequest(org_id=orgs.orgs[0].id, name=self._bucket, retention_rules=[rule])
+            )
+        except ApiException as error:
+            if error.status == 422:  # somebody else has just made it
+                return True
+            # A token for one bucket alone may not even ask: the first write will tell.
+            _logger.warning("influxdb_bucket_not_made", extra={"status": error.status, "reason": _reason(error)})
+            return False
+        except (aiohttp.ClientError, OSError) as error:
+            _logger.warning("influxdb_away", extra={"reason": str(error)})
+            return False
+        return True
+
+    async def write(self, points: Sequence[TimeSeriesPoint]) -> None:
+        """Write points; writing any of them again changes nothing.
+
+        Raises:
+            StoreUnavailable: InfluxDB does not answer or is overloaded, or refuses the token or bucket; write all again.
+            PoisonPoints: InfluxDB refuses some; all others are written.
+        """
+        await write_around(points, self._write)
+
+    async def _write(self, points: Sequence[TimeSeriesPoint]) -> None:
+        body = bytearray()
+        for point in points:
+            try:
+                line = format_point(point).encode()
+            except (ValueError, OverflowError, TypeError) as error:
+                raise Refused(f"not a point: {error}") from error
+            if len(body) + len(line) >= MAX_BODY and body:
+                await self._post(bytes(body))
+                body.clear()
+            body += line
+            body += b"\n"
+        await self._post(bytes(body))
+
+    async def _post(self, body: bytes) -> None:
+        try:
+            await self._post_once(body)
+        except ApiException as error:
+            if error.status == 404 and await self.ensure_bucket():
+                await self._call(self._post_once(body))
+            else:
+                raise self._sort(error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _away(error) from error
+
+    async def _post_once(self, body: bytes) -> None:
+        await self._writes.post_write_async(
+            self._org,
+            self._bucket,
+            # Level 1: higher ones cost more than they save on lines as alike as these.
+            gzip.compress(body, compresslevel=1, mtime=0),
+            precision="ns",
+            content_encoding="gzip",
+            async_req=False,
+            _return_http_data_only=True,
+        )
+
+    async def _call(self, request: Any) -> Any:
+        try:
+            return await request
+        except ApiException as error:
+            raise self._sort(error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _away(error) from error
+
+    def _sort(self, error: ApiException) -> StoreUnavailable | Refused:
+        """Tell what the points are to blame for from what they are not."""
+        # 400: a line cannot be read; 413: the request is too large; 422: a point has a field of another type than
+        # those before it, or is older than the retention. All others of the request may or may not be written.
+        if error.status in {400, 413, 422}:
+            return Refused(_reason(error))
+        return StoreUnavailable(f"InfluxDB answered {error.status} for bucket {self._bucket}: {_reason(error)}"[:500])
+
+    async def _query(self, flux: str, course_id: str, start: datetime, stop: datetime, **more: Any) -> list[Any]:
+        parameters = {
+            "_bucket": self._bucket,
+            "_measurement": ACTIVITY,
+            "_course": course_id,
+            "_start": start,
+            "_stop": stop,
+            **more,
+        }
+        tables = await self._call(self._client.query_api().query(flux, params=parameters))
+        return [record.values for table in tables for record in table.records]
+
+    async def activity(
+        self, course_id: str, *, start: datetime, stop: datetime, every: timedelta
+    ) -> list[ActivityBucket]:
+        """Return the buckets of [start, stop), empty ones included, oldest first; the first begins at ``start``.
+
+        Raises:
+            StoreUnavailable: InfluxDB does not answer.
+            ValueError: the range is empty, a time has no zone, or there would be more than 2,000 buckets.
+        """
+        starts = bucket_starts(start, stop, every)
+        # Flux counts windows from 1970; the offset moves them so that one begins at start.
+        window = {"_every": every, "_offset": ((start - _EPOCH) % every)}
+        try:
+            counts, students = await asyncio.gather(
+                self._query(_COUNTS, course_id, start, stop, **window),
+                self._query(_STUDENTS, course_id, start, stop, **window),
+            )
+        except Refused as error:
+            raise StoreUnavailable(f"InfluxDB refuses the query: {error}") from error
+        found = {at: [0, 0, 0, 0] for at in starts}
+        for row in counts:
+            bucket = found[row["_time"]]
+            bucket[0] += row["_value"]
+            if row.get("type") == "cell_executed":
+                bucket[1] += row["_value"]
+                if row.get("status") == "error":
+                    bucket[2] += row["_value"]
+        for row in students:
+            found[row["_start"]][3] = row["_value"]
+        return [ActivityBucket(at, *found[at]) for at in starts]
+
+    async def count(self, course_id: str) -> int:
+        """Return how many events of a course are stored.
+
+        Raises:
+            StoreUnavailable: InfluxDB does not answer.
+        """
+        try:
+            rows = await self._query(_TOTAL, course_id, *_FOREVER)
+        except Refused as error:
+            raise StoreUnavailable(f"InfluxDB refuses the query: {error}") from error
+        return sum(row["_value"] for row in rows)
+
+
+def _away(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"InfluxDB: {type(error).__name__}: {error}"[:500])
+
+
+def _reason(error: ApiException) -> str:
+    try:
+        message = msgspec.json.decode(error.body or b"{}", type=_Answer).message
+    except msgspec.DecodeError:
+        message = ""
+    return (message or str(error.reason))[:500]

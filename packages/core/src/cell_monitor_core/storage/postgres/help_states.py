@@ -1,0 +1,238 @@
+"""Help requests as functions of facts: the request, its cancellation, the run before it, and what staff did.
+
+Requests are rare, so each is derived anew from its facts whenever one of them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation import Fact, HelpAction, HelpOutcome, decode_fact, help_outcome, moment, rfc3339
+from cell_monitor_core.publications import CellRef, ErrorRef, HelpRef, NotebookRef
+from cell_monitor_core.storage.postgres.help_requests import MESSAGE
+from cell_monitor_core.storage.postgres.pool import Connection
+
+__all__ = ["DerivedRequest", "derive_requests", "newest_active", "plan_requests", "requests_after"]
+
+
+class _Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+    error: ErrorRef | None = None
+
+
+_context = msgspec.json.Decoder(_Context)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedRequest:
+    """What a request's row should hold, and what it holds."""
+
+    request_id: UUID
+    course_id: str
+    person_id: UUID
+    fact: Fact
+    cancelled_at: datetime | None
+    outcome: HelpOutcome
+    context: _Context
+    stored: Mapping[str, Any] | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the row is not there or says something else."""
+        row = self.stored
+        if row is None:
+            return True
+        outcome = self.outcome
+        return (
+            row["course_id"] != self.course_id
+            or row["person_id"] != self.person_id
+            or row["status"] != outcome.status
+            or row["requested_at"] != moment(self.fact.at)
+            or row["cancelled_at"] != self.cancelled_at
+            or row["claimed_by"] != outcome.claimed_by
+            or row["claimed_at"] != outcome.claimed_at
+            or row["resolved_by"] != outcome.resolved_by
+            or row["resolved_at"] != outcome.resolved_at
+            or _context.decode(row["context"]) != self.context
+        )
+
+
+# The error is that of the newest run, given up ones aside, before the request.
+_FACTS = """
+SELECT r.event_id, r.course_id, r.person_id, r.fact::text AS request, c.at AS cancelled_at, x.fact::text AS run,
+       h.request_id IS NOT NULL AS is_stored, h.course_id AS stored_course_id, h.person_id AS stored_person_id,
+       h.status, h.requested_at, h.cancelled_at AS stored_cancelled_at, h.claimed_by, h.claimed_at, h.resolved_by,
+       h.resolved_at, h.context::text AS context
+FROM events r
+LEFT JOIN help_requests h ON h.request_id = r.event_id
+LEFT JOIN LATERAL (
+    SELECT min(e.occurred_at) AS at FROM events e
+    WHERE e.course_id = r.course_id AND e.person_id = r.person_id AND e.type = 'help_cancelled'
+      AND e.fact->>'request' = r.event_id::text AND e.test_id IS NULL
+) c ON true
+LEFT JOIN LATERAL (
+    SELECT e.fact FROM events e
+    WHERE e.course_id = r.course_id AND e.person_id = r.person_id AND e.type = 'cell_executed'
+      AND e.status IN ('ok', 'error') AND e.test_id IS NULL
+      AND (e.occurred_at, e.event_id) < (r.occurred_at, r.event_id)
+    ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
+) x ON true
+WHERE r.event_id = ANY($1::uuid[]) AND r.type = 'help_requested' AND r.test_id IS NULL
+ORDER BY r.event_id
+"""
+
+
+async def plan_requests(connection: Connection, request_ids: Iterable[UUID]) -> list[DerivedRequest]:
+    """Derive requests from what is stored; ids whose request has not arrived are left out."""
+    wanted = list(request_ids)
+    rows = await connection.fetch(_FACTS, wanted)
+    actions: dict[UUID, list[HelpAction]] = {}
+    for request_id, action, person_id, acted_at in await connection.fetch(
+        "SELECT request_id, action, person_id, acted_at FROM help_actions WHERE request_id = ANY($1::uuid[]) "
+        "ORDER BY request_id, acted_at, action_id",
+        wanted,
+    ):
+        actions.setdefault(request_id, []).append(HelpAction(action, person_id, acted_at))
+    return [_derived(row, actions.get(row["event_id"], ())) for row in rows]
+
+
+def _derived(row: Any, actions: Sequence[HelpAction]) -> DerivedRequest:
+    fact = decode_fact(row["request"])
+    run = None if row["run"] is None else decode_fact(row["run"])
+    stored = None
+    if row["is_stored"]:
+        stored = {
+            **row,
+            "course_id": row["stored_course_id"],
+            "person_id": row["stored_person_id"],
+            "cancelled_at": row["stored_cancelled_at"],
+        }
+    return DerivedRequest(
+        request_id=row["event_id"],
+        course_id=row["course_id"],
+        person_id=row["person_id"],
+        fact=fact,
+        cancelled_at=row["cancelled_at"],
+        outcome=help_outcome(row["cancelled_at"], actions),
+        context=_Context(fact.notebook, fact.cell, None if run is None else run.error),
+        stored=stored,
+    )
+
+
+async def save_requests(
+    connection: Connection, keyring: KeyRing, requests: Sequence[DerivedRequest], messages: Mapping[UUID, str]
+) -> None:
+    """Write rows with their next version; a message once stored stays."""
+    await connection.execute(
+        """
+        INSERT INTO help_requests AS h
+            (request_id, course_id, person_id, version, status, requested_at, cancelled_at, claimed_by, claimed_at,
+             resolved_by, resolved_at, notebook_id, cell_id, context, message_enc)
+        SELECT request_id, course_id, person_id, 1, status, requested_at, cancelled_at, claimed_by, claimed_at,
+               resolved_by, resolved_at, notebook_id, cell_id, context, message_enc
+        FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[],
+                    $7::uuid[], $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::text[], $12::text[],
+                    $13::jsonb[], $14::bytea[])
+             AS u(request_id, course_id, person_id, status, requested_at, cancelled_at, claimed_by, claimed_at,
+                  resolved_by, resolved_at, notebook_id, cell_id, context, message_enc)
+        ON CONFLICT (request_id) DO UPDATE SET
+            course_id = excluded.course_id, person_id = excluded.person_id, version = h.version + 1,
+            status = excluded.status, requested_at = excluded.requested_at, cancelled_at = excluded.cancelled_at,
+            claimed_by = excluded.claimed_by, claimed_at = excluded.claimed_at,
+            resolved_by = excluded.resolved_by, resolved_at = excluded.resolved_at,
+            notebook_id = excluded.notebook_id, cell_id = excluded.cell_id, context = excluded.context,
+            message_enc = coalesce(h.message_enc, excluded.message_enc)
+        """,
+        [request.request_id for request in requests],
+        [request.course_id for request in requests],
+        [request.person_id for request in requests],
+        [request.outcome.status for request in requests],
+        [moment(request.fact.at) for request in requests],
+        [request.cancelled_at for request in requests],
+        [request.outcome.claimed_by for request in requests],
+        [request.outcome.claimed_at for request in requests],
+        [request.outcome.resolved_by for request in requests],
+        [request.outcome.resolved_at for request in requests],
+        [None if request.fact.notebook is None else request.fact.notebook.id for request in requests],
+        [None if request.fact.cell is None else request.fact.cell.source_id for request in requests],
+        [_encode(request.context) for request in requests],
+        [_message(keyring, messages.get(request.request_id)) for request in requests],
+    )
+
+
+def _message(keyring: KeyRing, message: str | None) -> bytes | None:
+    return keyring.encrypt_text(message, context=MESSAGE) if message else None
+
+
+async def derive_requests(
+    connection: Connection, keyring: KeyRing, request_ids: Iterable[UUID], messages: Mapping[UUID, str]
+) -> set[tuple[str, UUID]]:
+    """Derive requests and write those that differ; return the students whose requests changed.
+
+    The caller holds the locks of the requests' students.
+
+    Args:
+        connection: in a transaction.
+        keyring: encrypts the messages.
+        request_ids: which.
+        messages: of requests that are new.
+    """
+    changed = [request for request in await plan_requests(connection, request_ids) if request.differs]
+    if changed:
+        await save_requests(connection, keyring, changed, messages)
+    return {(request.course_id, request.person_id) for request in changed}
+
+
+async def newest_active(
+    connection: Connection, students: Iterable[tuple[str, UUID]]
+) -> dict[tuple[str, UUID], HelpRef]:
+    """Return each student's newest request that is open or claimed; students without one are left out."""
+    wanted = sorted(students)
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT ON (h.course_id, h.person_id)
+               h.course_id, h.person_id, h.request_id, h.requested_at, h.status, h.claimed_by
+        FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) JOIN help_requests h USING (course_id, person_id)
+        WHERE h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
+        ORDER BY h.course_id, h.person_id, h.requested_at DESC, h.request_id DESC
+        """,
+        [course for course, _ in wanted],
+        [person for _, person in wanted],
+    )
+    return {
+        (row["course_id"], row["person_id"]): help_ref(
+            row["request_id"], row["requested_at"], row["status"], row["claimed_by"]
+        )
+        for row in rows
+    }
+
+
+def help_ref(request_id: UUID, requested_at: datetime, status: Any, claimed_by: UUID | None) -> HelpRef:
+    """Return what a student's row says of an active request."""
+    since = rfc3339(round(requested_at.timestamp() * 1000))
+    return HelpRef(str(request_id), since, status, None if claimed_by is None else str(claimed_by))
+
+
+async def requests_after(connection: Connection, students: Mapping[tuple[str, UUID], datetime]) -> list[UUID]:
+    """Return the requests that students made at or after given times."""
+    rows = await connection.fetch(
+        """
+        SELECT h.request_id
+        FROM unnest($1::text[], $2::uuid[], $3::timestamptz[]) AS u(course_id, person_id, at)
+             JOIN help_requests h USING (course_id, person_id)
+        WHERE h.requested_at >= u.at
+        """,
+        [course for course, _ in students],
+        [person for _, person in students],
+        list(students.values()),
+    )
+    return [row["request_id"] for row in rows]

@@ -1,0 +1,101 @@
+"""A pool on a fresh database, keys, and makers of the rows that several tests need."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import pytest
+
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres.pool import create_pool
+
+START = datetime(2026, 4, 1, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await create_pool(database, application_name="storage-tests", max_size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def keyring() -> KeyRing:
+    return KeyRing({"k1": os.urandom(32)}, "k1")
+
+
+@pytest.fixture
+def index() -> BlindIndex:
+    return BlindIndex(os.urandom(32))
+
+
+@pytest.fixture
+def make_id() -> Callable[[datetime], UUID]:
+    """A UUIDv7 of a moment."""
+
+    def make(at: datetime) -> UUID:
+        milliseconds = int(at.timestamp() * 1000)
+        random = int.from_bytes(os.urandom(10), "big")
+        return UUID(int=milliseconds << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
+
+    return make
+
+
+@pytest.fixture
+def add_run(pool: asyncpg.Pool, keyring: KeyRing, make_id: Callable[[datetime], UUID]) -> Callable[..., Any]:
+    """Store one event of a cell as the worker would: a run unless ``type`` says otherwise."""
+
+    async def add(
+        person_id: UUID,
+        *,
+        course_id: str = "c1",
+        at: datetime = START,
+        cell: str = "cell-1",
+        status: str = "ok",
+        duration_ms: int | None = 10,
+        kind: str = "cell_executed",
+        test_id: str | None = None,
+    ) -> UUID:
+        event_id = make_id(at)
+        payload: dict[str, Any] = {
+            "notebook": {"id": "n1", "path": "week1.ipynb", "title": "Week 1"},
+            "cell": {"id": "x", "source_id": cell, "index": 3, "type": "code"},
+            "data": {
+                "code": f"print('{cell}')",
+                "outputs": [{"type": "stream", "name": "stdout", "text": cell, "size": 6, "later": True}],
+                "status": status,
+            },
+        }
+        if status == "error":
+            payload["data"]["error"] = {"name": "NameError", "value": "x", "traceback": "Traceback"}
+        await pool.execute(
+            "INSERT INTO events VALUES ($1, $2, $3, $4, $5, 1, $6, $6, 'n1', $7, $8, $9, $10, 7, '{}', $11, $12)",
+            event_id,
+            kind,
+            course_id,
+            person_id,
+            uuid4(),
+            at,
+            cell,
+            status,
+            "NameError" if status == "error" else None,
+            duration_ms,
+            keyring.encrypt(msgspec.json.encode(payload), context="events.payload"),
+            test_id,
+        )
+        return event_id
+
+    return add
+
+
+@pytest.fixture
+def minutes() -> Callable[[float], datetime]:
+    """A moment, so many minutes after the tests' lesson began."""
+    return lambda count: START + timedelta(minutes=count)
