@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -43,7 +42,9 @@ def make_id() -> Callable[[datetime], UUID]:
     def make(at: datetime) -> UUID:
         milliseconds = int(at.timestamp() * 1000)
         random = int.from_bytes(os.urandom(10), "big")
-        return UUID(int=milliseconds << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
+        return UUID(
+            int=milliseconds << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
+        )
 
     return make
 

@@ -110,8 +110,7 @@ class InfluxTimeSeries:
         """Make the bucket if it is not there; return whether it is there now, as far as this token can tell."""
         buckets = _influxdb.BucketsService(self._client.api_client)
         try:
-            found = await buckets.get_buckets_async(org=self._org, name=self._bucket)
-            if found.buckets:
+            if await self._bucket_exists(buckets):
                 return True
             orgs = await _influxdb.OrganizationsService(self._client.api_client).get_orgs_async(org=self._org)
             rule = _influxdb.BucketRetentionRules(type="expire", every_seconds=int(self._retention.total_seconds()))
@@ -128,6 +127,15 @@ class InfluxTimeSeries:
             _logger.warning("influxdb_away", extra={"reason": str(error)})
             return False
         return True
+
+    async def _bucket_exists(self, buckets: Any) -> bool:
+        try:
+            found = await buckets.get_buckets_async(org=self._org, name=self._bucket)
+        except ApiException as error:
+            if error.status == 404:
+                return False
+            raise
+        return bool(found.buckets)
 
     async def write(self, points: Sequence[TimeSeriesPoint]) -> None:
         """Write points; writing any of them again changes nothing.
