@@ -1,0 +1,318 @@
+"""Reading of ingest requests and events: strict, fast, and never raising anything but its own errors.
+
+The bytes of each event are kept as its sender wrote them, so that fields that this version does not know survive;
+the types only prove that what it does know is right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from cell_monitor_core.events.ids import event_id_ms
+from cell_monitor_core.events.limits import (
+    EVENT_MAX_AGE_MS,
+    EVENT_MAX_AHEAD_MS,
+    MAX_BODY_BYTES,
+    MAX_EVENT_BYTES,
+    MAX_EVENTS,
+)
+from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
+from cell_monitor_core.events.types import EVENT_TYPES, CellExecuted, CellExecutionStarted, Event, HelpCancelled
+
+__all__ = ["SUPPORTED_VERSIONS", "EventError", "RequestError", "decode_event", "decode_request"]
+
+SUPPORTED_VERSIONS: Final = (1,)
+
+_MAX_ECHOED_ID: Final = 64
+
+
+class RequestError(ValueError):
+    """A whole request that cannot be read. ``status_code`` is the HTTP status that answers it."""
+
+    def __init__(self, reason: RequestReason, msg: str) -> None:
+        super().__init__(msg)
+        self.reason = reason
+        self.msg = msg
+        self.status_code = REQUEST_STATUS[reason]
+
+
+class EventError(ValueError):
+    """One event that cannot be taken.
+
+    Attributes:
+        reason: code for the sender.
+        msg: what is wrong, without the value.
+        loc: where in the event, such as ``("data", "outputs", 3, "text")``.
+        event_id: as sent, where it could be read.
+    """
+
+    def __init__(
+        self, reason: Reason, msg: str, loc: tuple[str | int, ...] = (), *, event_id: str | None = None
+    ) -> None:
+        super().__init__(msg)
+        self.reason = reason
+        self.msg = msg
+        self.loc = loc
+        self.event_id = event_id
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    events: list[msgspec.Raw]
+
+
+class _Head(msgspec.Struct):
+    """What tells one kind of fault from another, of whatever type each is."""
+
+    event_id: Any = None
+    type: Any = None
+    schema_version: Any = None
+
+
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+_decode_head = msgspec.json.Decoder(_Head).decode
+_FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_PREFIX: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"events"[ \t\r\n]*:')
+_SUFFIX: Final = re.compile(rb"\}[ \t\r\n]*\Z")
+# One escape: a whole surrogate pair, half of one, or any other. Matching all keeps "\\\\ud800" from being misread.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def _classes(**characters: str) -> bytes:
+    """Return a table for ``bytes.translate`` that maps characters to their class's letter and all others to ``?``."""
+    table = bytearray(b"?" * 256)
+    for letter, members in characters.items():
+        for member in members.encode():
+            table[member] = ord(letter)
+    return bytes(table)
+
+
+# A text's shape is compared at once: several times faster than a regular expression.
+_HEX: Final = _classes(h="0123456789abcdef", **{"-": "-"})
+_UUID_SHAPE: Final = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
+_DIGITS: Final = _classes(d="0123456789", T="T", Z="Z", **{"-": "-", ":": ":", ".": "."})
+_TIME_SHAPES: Final = frozenset(
+    {
+        b"dddd-dd-ddTdd:dd:ddZ",
+        *(b"dddd-dd-ddTdd:dd:dd." + b"d" * digits + b"Z" for digits in range(1, 10)),
+    }
+)
+_FIRST_YEAR: Final = "1970"
+_LAST_YEAR: Final = "2199"
+_NO_UUID: Final = "a UUID in lower case with hyphens is needed"
+_NO_EVENT_ID: Final = "an event id is a UUID of version 7, lower case with hyphens"
+_NO_TIME: Final = "a time in UTC such as 2026-04-01T09:00:00.123Z is needed"
+
+
+def decode_request(body: bytes) -> list[msgspec.Raw]:
+    """Split an ingest request's body into its events' JSON, each still to be read by ``decode_event``.
+
+    Halves of surrogate pairs, which JavaScript leaves where it cuts a text, become U+FFFD.
+
+    Raises:
+        RequestError: the body is no request; the message says what it should be.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestError(RequestReason.BODY_TOO_LARGE, f"the body has more than {MAX_BODY_BYTES} bytes")
+    events = _split(body)
+    if events is None:
+        events = _split_carefully(body)
+    if len(events) > MAX_EVENTS:
+        raise RequestError(
+            RequestReason.TOO_MANY_EVENTS, f"{len(events)} events in one request, at most {MAX_EVENTS} are taken"
+        )
+    return events
+
+
+def _split(body: bytes) -> list[msgspec.Raw] | None:
+    """Read the list alone: a second key, or anything else around it, makes it no list."""
+    start = _PREFIX.match(body)
+    if start is None:
+        return None
+    end = body.rfind(b"}")
+    if not _SUFFIX.match(body, end):
+        return None
+    try:
+        # Skipped strings are not checked by the decoder, but what is stored must be UTF-8.
+        if not body.isascii():
+            body.decode()
+        return _decode_list(memoryview(body)[start.end() : end])
+    except _FAULTS:
+        return None
+
+
+def _split_carefully(body: bytes) -> list[msgspec.Raw]:
+    """Find out what is wrong, or read what is right but unusual."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(RequestReason.INVALID_BODY, f"the body is not UTF-8 at byte {error.start}") from None
+    body = _ESCAPE.sub(_mend_escape, body)
+    try:
+        events = _decode_request(body).events
+        keys = _top_level_keys(body)
+    except RecursionError:
+        raise RequestError(RequestReason.INVALID_BODY, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise RequestError(RequestReason.INVALID_BODY, f'the body must be {{"events": [...]}}: {error}') from None
+    if len(keys) != 1:
+        raise RequestError(RequestReason.INVALID_BODY, 'the body has the key "events" more than once')
+    return events
+
+
+def _mend_escape(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match.group(1) else match.group()
+
+
+def _top_level_keys(body: bytes) -> list[str]:
+    # The hook is called for inner objects first, for the body last.
+    keys: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        keys[:] = [key for key, _ in pairs]
+
+    json.loads(body, object_pairs_hook=note)
+    return keys
+
+
+def decode_event(raw: msgspec.Raw | bytes, *, now_ms: int | None = None) -> Event:
+    """Read one event.
+
+    Args:
+        raw: its JSON, as ``decode_request`` returns it.
+        now_ms: the reader's clock, milliseconds since the epoch. With it the id's time must lie within the window of
+            the contract: the API passes it; who reads stored events does not, however old they are.
+
+    Raises:
+        EventError: the event cannot be taken.
+    """
+    if len(raw) > MAX_EVENT_BYTES:
+        raise EventError(
+            Reason.EVENT_TOO_LARGE, f"the event has more than {MAX_EVENT_BYTES} bytes", event_id=_readable_id(raw)
+        )
+    try:
+        event: Event = _decode_event(raw)
+    except _FAULTS as error:
+        raise _explain(raw, error) from None
+    if not _is_event_id(event.event_id):
+        raise EventError(Reason.INVALID_EVENT_ID, _NO_EVENT_ID, ("event_id",), event_id=event.event_id)
+    if not _is_uuid(event.session_id):
+        raise _invalid(event, _NO_UUID, "session_id")
+    if not _is_time(event.occurred_at):
+        raise _invalid(event, _NO_TIME, "occurred_at")
+    if now_ms is not None and not (
+        now_ms - EVENT_MAX_AGE_MS <= event_id_ms(event.event_id) <= now_ms + EVENT_MAX_AHEAD_MS
+    ):
+        raise EventError(
+            Reason.INVALID_EVENT_ID,
+            "the event id's time lies more than 31 days back or 24 hours ahead",
+            ("event_id",),
+            event_id=event.event_id,
+        )
+    kind = type(event)
+    if kind in _CHECKS:
+        _CHECKS[kind](event)
+    return event
+
+
+def _is_uuid(text: str) -> bool:
+    return text.encode().translate(_HEX) == _UUID_SHAPE
+
+
+def _is_event_id(text: str) -> bool:
+    return text[14] == "7" and text[19] in "89ab" and _is_uuid(text)
+
+
+def _is_time(text: str) -> bool:
+    """Tell whether a text is a time of the contract; ``fromisoformat`` alone takes much more."""
+    if text.encode().translate(_DIGITS) not in _TIME_SHAPES or not _FIRST_YEAR <= text[:4] <= _LAST_YEAR:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _invalid(event: Event, msg: str, *loc: str) -> EventError:
+    return EventError(Reason.INVALID_EVENT, msg, loc, event_id=event.event_id)
+
+
+def _check_started(event: CellExecutionStarted) -> None:
+    if not _is_uuid(event.data.execution_id):
+        raise _invalid(event, _NO_UUID, "data", "execution_id")
+
+
+def _check_executed(event: CellExecuted) -> None:
+    data = event.data
+    if not _is_uuid(data.execution_id):
+        raise _invalid(event, _NO_UUID, "data", "execution_id")
+    if data.status == "error" and data.error is None:
+        raise _invalid(event, "a run with status error needs its error", "data", "error")
+    if data.started_at is not None and not _is_time(data.started_at):
+        raise _invalid(event, _NO_TIME, "data", "started_at")
+
+
+def _check_cancelled(event: HelpCancelled) -> None:
+    if not _is_event_id(event.data.request_id):
+        raise _invalid(event, _NO_EVENT_ID, "data", "request_id")
+
+
+_CHECKS: Final[dict[type, Callable[[Any], None]]] = {
+    CellExecutionStarted: _check_started,
+    CellExecuted: _check_executed,
+    HelpCancelled: _check_cancelled,
+}
+
+
+def _read_head(raw: msgspec.Raw | bytes) -> _Head:
+    try:
+        return _decode_head(raw)
+    except _FAULTS:
+        return _Head()
+
+
+def _readable_id(raw: msgspec.Raw | bytes) -> str | None:
+    return _echo(_read_head(raw).event_id)
+
+
+def _echo(event_id: object) -> str | None:
+    return event_id if isinstance(event_id, str) and len(event_id) <= _MAX_ECHOED_ID else None
+
+
+def _explain(raw: msgspec.Raw | bytes, error: Exception) -> EventError:
+    """Turn a decoder's fault into the reason that fits best: a newer version may look wrong in any other way too."""
+    if isinstance(error, RecursionError):
+        return EventError(Reason.INVALID_EVENT, "the event is nested too deeply")
+    head = _read_head(raw)
+    event_id = _echo(head.event_id)
+    if isinstance(head.type, str) and head.type not in EVENT_TYPES:
+        return EventError(Reason.UNKNOWN_TYPE, "there is no such event type", ("type",), event_id=event_id)
+    version = head.schema_version
+    if isinstance(version, int) and not isinstance(version, bool) and version not in SUPPORTED_VERSIONS:
+        known = ", ".join(str(version) for version in SUPPORTED_VERSIONS)
+        return EventError(
+            Reason.UNSUPPORTED_SCHEMA_VERSION, f"versions read here: {known}", ("schema_version",), event_id=event_id
+        )
+    if head.event_id is not None and (
+        event_id is None or len(event_id) != len(_UUID_SHAPE) or not _is_event_id(event_id)
+    ):
+        return EventError(Reason.INVALID_EVENT_ID, _NO_EVENT_ID, ("event_id",), event_id=event_id)
+    msg, _, path = str(error).partition(" - at `$")
+    return EventError(Reason.INVALID_EVENT, msg, _parse_path(path), event_id=event_id)
+
+
+def _parse_path(path: str) -> tuple[str | int, ...]:
+    """Turn ``.data.outputs[3].text``` or ``.data.outputs[...]``` into a location."""
+    parts = re.findall(r"\.(\w+)|\[(\d+)\]", path)
+    return tuple(name or int(index) for name, index in parts)

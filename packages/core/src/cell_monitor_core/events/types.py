@@ -1,0 +1,628 @@
+"""The events as msgspec structs. Made from the schemas by cell_monitor_core.events.codegen. Do not edit."""
+
+# fmt: off
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["EVENT_TYPES", "PERSONAL_DATA", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+
+EventId = Annotated[str, Meta(min_length=36, max_length=36)]
+Time = Annotated[str, Meta(min_length=20, max_length=30)]
+Uuid = Annotated[str, Meta(min_length=36, max_length=36)]
+Count = Annotated[int, Meta(ge=0, le=9007199254740991)]
+
+
+class Notebook(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Which notebook."""
+
+    # Stable across renames.
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+    # Where the student keeps it; may hold a name.
+    path: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+    title: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class Cell(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Which cell."""
+
+    # The cell's id in this copy of the notebook (nbformat).
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+    # The cell's id in the assignment that the student started from.
+    source_id: Annotated[str, Meta(min_length=1, max_length=128)]
+
+    index: Annotated[int, Meta(ge=0, le=2147483647)]
+
+    type: Literal["code", "markdown", "raw"]
+
+    # The heading above the cell.
+    heading: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class CellEditedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellEdited."""
+
+    # Characters in the cell afterwards.
+    length: Count
+
+    # Characters that were pasted.
+    pasted_length: Count | None = None
+
+
+class Output(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One output, its text cut at the limit."""
+
+    type: Literal["stream", "result", "display"]
+
+    # stdout or stderr.
+    name: Annotated[str, Meta(max_length=64)] | None = None
+
+    mime: Annotated[str, Meta(max_length=128)] | None = None
+
+    text: Annotated[str, Meta(max_length=8192)]
+
+    # Characters before cutting.
+    size: Count
+
+    truncated: bool | None = None
+
+
+class ExecutionError(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The exception that ended the run."""
+
+    name: Annotated[str, Meta(max_length=256)]
+
+    value: Annotated[str, Meta(max_length=2048)]
+
+    traceback: Annotated[str, Meta(max_length=16384)]
+
+    truncated: bool | None = None
+
+
+class CellExecutedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellExecuted."""
+
+    execution_id: Uuid
+
+    execution_count: Annotated[int, Meta(ge=0, le=2147483647)] | None = None
+
+    status: Literal["ok", "error", "aborted"]
+
+    # By the kernel's own times.
+    duration_ms: Count | None = None
+
+    started_at: Time | None = None
+
+    code: Annotated[str, Meta(max_length=16384)]
+
+    code_truncated: bool | None = None
+
+    outputs: Annotated[tuple[Output, ...], Meta(max_length=20)]
+
+    outputs_truncated: bool | None = None
+
+    # Required when the status is error.
+    error: ExecutionError | None = None
+
+
+class CellExecutionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellExecutionStarted."""
+
+    # This run; the same in cell_executed.
+    execution_id: Uuid
+
+
+class CellSelectedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellSelected."""
+
+
+class HeartbeatData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of Heartbeat."""
+
+    # Events that still wait in the browser.
+    queued: Count
+
+    # Events that were dropped since the session began.
+    dropped: Count
+
+    visible: bool
+
+
+class HelpCancelledData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of HelpCancelled."""
+
+    # The event_id of help_requested.
+    request_id: EventId
+
+
+class HelpRequestedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of HelpRequested."""
+
+    message: Annotated[str, Meta(max_length=500)] | None = None
+
+
+class KernelDiedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of KernelDied."""
+
+
+class KernelRestartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of KernelRestarted."""
+
+    reason: Literal["user", "auto"] | None = None
+
+
+class NotebookClosedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of NotebookClosed."""
+
+
+class NotebookOpenedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of NotebookOpened."""
+
+    cells: Annotated[tuple[Cell, ...], Meta(max_length=500)]
+
+
+class NotebookSavedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of NotebookSaved."""
+
+    # Saved by the student, not by autosave.
+    manual: bool | None = None
+
+
+class SessionEndedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of SessionEnded."""
+
+    reason: Literal["closed", "hidden", "unknown"]
+
+
+class Client(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The software that captures."""
+
+    extension_version: Annotated[str, Meta(min_length=1, max_length=64)]
+
+    lab_version: Annotated[str, Meta(max_length=64)] | None = None
+
+    kernel_name: Annotated[str, Meta(max_length=128)] | None = None
+
+    language: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class SessionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of SessionStarted."""
+
+    # The software that captures.
+    client: Client
+
+
+class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_edited"):
+    """A cell's text changed; several changes within a few seconds are one event."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellEditedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class CellExecuted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_executed"):
+    """A cell's run ended."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellExecutedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_execution_started"):
+    """A cell's run was sent to the kernel."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellExecutionStartedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_selected"):
+    """Another cell became the active one."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellSelectedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="heartbeat"):
+    """Sent now and then while a notebook is open."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook | None = None
+
+    cell: Cell | None = None
+
+    data: HeartbeatData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_cancelled"):
+    """The student takes a help request back."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: HelpCancelledData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_requested"):
+    """The student asks for help; the request's id is this event's event_id."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: HelpRequestedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_died"):
+    """The notebook's kernel died."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: KernelDiedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class KernelRestarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_restarted"):
+    """The notebook's kernel was restarted."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: KernelRestartedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class NotebookClosed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_closed"):
+    """A notebook was closed."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: NotebookClosedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_opened"):
+    """A notebook was opened; its outline says which cells there are."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: NotebookOpenedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_saved"):
+    """A notebook was saved."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: NotebookSavedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class SessionEnded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="session_ended"):
+    """A notebook's browser session ended."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: SessionEndedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class SessionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="session_started"):
+    """A notebook's browser session began."""
+
+    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    event_id: EventId
+
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: SessionStartedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+Event = (
+    CellEdited
+    | CellExecuted
+    | CellExecutionStarted
+    | CellSelected
+    | Heartbeat
+    | HelpCancelled
+    | HelpRequested
+    | KernelDied
+    | KernelRestarted
+    | NotebookClosed
+    | NotebookOpened
+    | NotebookSaved
+    | SessionEnded
+    | SessionStarted
+)
+
+EVENT_TYPES: Final[frozenset[str]] = frozenset({
+    "cell_edited",
+    "cell_executed",
+    "cell_execution_started",
+    "cell_selected",
+    "heartbeat",
+    "help_cancelled",
+    "help_requested",
+    "kernel_died",
+    "kernel_restarted",
+    "notebook_closed",
+    "notebook_opened",
+    "notebook_saved",
+    "session_ended",
+    "session_started",
+})
+
+# Properties that hold personal data, by event type.
+PERSONAL_DATA: Final[dict[str, tuple[str, ...]]] = {
+    "cell_edited": ("notebook.path", "notebook.title"),
+    "cell_executed": ("data.code", "data.error.traceback", "data.error.value", "data.outputs[].text", "notebook.path", "notebook.title"),
+    "cell_execution_started": ("notebook.path", "notebook.title"),
+    "cell_selected": ("notebook.path", "notebook.title"),
+    "heartbeat": ("notebook.path", "notebook.title"),
+    "help_cancelled": ("notebook.path", "notebook.title"),
+    "help_requested": ("data.message", "notebook.path", "notebook.title"),
+    "kernel_died": ("notebook.path", "notebook.title"),
+    "kernel_restarted": ("notebook.path", "notebook.title"),
+    "notebook_closed": ("notebook.path", "notebook.title"),
+    "notebook_opened": ("notebook.path", "notebook.title"),
+    "notebook_saved": ("notebook.path", "notebook.title"),
+    "session_ended": ("notebook.path", "notebook.title"),
+    "session_started": ("notebook.path", "notebook.title"),
+}

@@ -1,0 +1,428 @@
+// Made from the schemas by cell_monitor_core.events.codegen. Do not edit.
+
+export type EventId = string;
+export type Time = string;
+export type Uuid = string;
+export type Count = number;
+
+/** Which notebook. */
+export type Notebook = {
+  /** Stable across renames. */
+  id: string;
+  /** Where the student keeps it; may hold a name. */
+  path: string;
+  title?: string | null;
+};
+
+/** Which cell. */
+export type Cell = {
+  /** The cell's id in this copy of the notebook (nbformat). */
+  id: string;
+  /** The cell's id in the assignment that the student started from. */
+  source_id: string;
+  index: number;
+  type: 'code' | 'markdown' | 'raw';
+  /** The heading above the cell. */
+  heading?: string | null;
+};
+
+export type CellEditedData = {
+  /** Characters in the cell afterwards. */
+  length: Count;
+  /** Characters that were pasted. */
+  pasted_length?: Count | null;
+};
+
+/** One output, its text cut at the limit. */
+export type Output = {
+  type: 'stream' | 'result' | 'display';
+  /** stdout or stderr. */
+  name?: string | null;
+  mime?: string | null;
+  text: string;
+  /** Characters before cutting. */
+  size: Count;
+  truncated?: boolean | null;
+};
+
+/** The exception that ended the run. */
+export type ExecutionError = {
+  name: string;
+  value: string;
+  traceback: string;
+  truncated?: boolean | null;
+};
+
+export type CellExecutedData = {
+  execution_id: Uuid;
+  execution_count?: number | null;
+  status: 'ok' | 'error' | 'aborted';
+  /** By the kernel's own times. */
+  duration_ms?: Count | null;
+  started_at?: Time | null;
+  code: string;
+  code_truncated?: boolean | null;
+  outputs: Output[];
+  outputs_truncated?: boolean | null;
+  /** Required when the status is error. */
+  error?: ExecutionError | null;
+};
+
+export type CellExecutionStartedData = {
+  /** This run; the same in cell_executed. */
+  execution_id: Uuid;
+};
+
+export type CellSelectedData = Record<string, never>;
+
+export type HeartbeatData = {
+  /** Events that still wait in the browser. */
+  queued: Count;
+  /** Events that were dropped since the session began. */
+  dropped: Count;
+  visible: boolean;
+};
+
+export type HelpCancelledData = {
+  /** The event_id of help_requested. */
+  request_id: EventId;
+};
+
+export type HelpRequestedData = {
+  message?: string | null;
+};
+
+export type KernelDiedData = Record<string, never>;
+
+export type KernelRestartedData = {
+  reason?: 'user' | 'auto' | null;
+};
+
+export type NotebookClosedData = Record<string, never>;
+
+export type NotebookOpenedData = {
+  cells: Cell[];
+};
+
+export type NotebookSavedData = {
+  /** Saved by the student, not by autosave. */
+  manual?: boolean | null;
+};
+
+export type SessionEndedData = {
+  reason: 'closed' | 'hidden' | 'unknown';
+};
+
+/** The software that captures. */
+export type Client = {
+  extension_version: string;
+  lab_version?: string | null;
+  kernel_name?: string | null;
+  language?: string | null;
+};
+
+export type SessionStartedData = {
+  /** The software that captures. */
+  client: Client;
+};
+
+/** A cell's text changed; several changes within a few seconds are one event. */
+export type CellEdited = {
+  type: 'cell_edited';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellEditedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A cell's run ended. */
+export type CellExecuted = {
+  type: 'cell_executed';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellExecutedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A cell's run was sent to the kernel. */
+export type CellExecutionStarted = {
+  type: 'cell_execution_started';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellExecutionStartedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** Another cell became the active one. */
+export type CellSelected = {
+  type: 'cell_selected';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellSelectedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** Sent now and then while a notebook is open. */
+export type Heartbeat = {
+  type: 'heartbeat';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook?: Notebook | null;
+  cell?: Cell | null;
+  data: HeartbeatData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** The student takes a help request back. */
+export type HelpCancelled = {
+  type: 'help_cancelled';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: HelpCancelledData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** The student asks for help; the request's id is this event's event_id. */
+export type HelpRequested = {
+  type: 'help_requested';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: HelpRequestedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** The notebook's kernel died. */
+export type KernelDied = {
+  type: 'kernel_died';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: KernelDiedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** The notebook's kernel was restarted. */
+export type KernelRestarted = {
+  type: 'kernel_restarted';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: KernelRestartedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A notebook was closed. */
+export type NotebookClosed = {
+  type: 'notebook_closed';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: NotebookClosedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A notebook was opened; its outline says which cells there are. */
+export type NotebookOpened = {
+  type: 'notebook_opened';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: NotebookOpenedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A notebook was saved. */
+export type NotebookSaved = {
+  type: 'notebook_saved';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: NotebookSavedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A notebook's browser session ended. */
+export type SessionEnded = {
+  type: 'session_ended';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: SessionEndedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** A notebook's browser session began. */
+export type SessionStarted = {
+  type: 'session_started';
+  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  event_id: EventId;
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: SessionStartedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** Any event, told apart by its type. */
+export type Event =
+  | CellEdited
+  | CellExecuted
+  | CellExecutionStarted
+  | CellSelected
+  | Heartbeat
+  | HelpCancelled
+  | HelpRequested
+  | KernelDied
+  | KernelRestarted
+  | NotebookClosed
+  | NotebookOpened
+  | NotebookSaved
+  | SessionEnded
+  | SessionStarted;
+
+export type EventType = Event['type'];
+
+/** The longest text, in code points, that the server takes in each place. */
+export const LIMITS = {
+  notebookPath: 1024,
+  notebookTitle: 256,
+  cellId: 128,
+  heading: 256,
+  outlineCells: 500,
+  code: 16384,
+  outputs: 20,
+  outputText: 8192,
+  errorName: 256,
+  errorValue: 2048,
+  traceback: 16384,
+  message: 500
+} as const;
