@@ -1,0 +1,131 @@
+"""Public keys fetched from the API's JWKS endpoint, for services that only verify."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cell_monitor_core.auth.signing_keys import SigningKeysError, decode_public_jwks
+from cell_monitor_core.auth.tokens import Claims, TokenVerifier, UnknownKey
+
+__all__ = ["RemoteKeys", "verify_remotely"]
+
+_log = structlog.get_logger(__name__)
+
+_MAX_JWKS_BYTES: Final = 256 * 1024
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Follow none: keys come from where the setting says."""
+
+
+class RemoteKeys:
+    """Keys by kid from a URL; refreshed every few minutes, and at once for an unknown kid, but never too often.
+
+    Use it as an async context manager, or call ``refresh`` yourself. Keys stay as they are while the endpoint is away.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        refresh_every: float = 300.0,
+        min_interval: float = 10.0,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise ValueError("the JWKS URL must begin with http:// or https://")
+        self._url = url
+        self._refresh_every = refresh_every
+        self._min_interval = min_interval
+        self._timeout = timeout
+        self._clock = clock
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        self._last_try: float | None = None
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        # In-cluster traffic: a proxy of the environment would not know the API.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        self.generation = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether keys have been fetched at least once."""
+        return bool(self._keys)
+
+    def get(self, kid: str) -> Ed25519PublicKey | None:
+        """Return the key of a kid as of the last refresh."""
+        return self._keys.get(kid)
+
+    async def __aenter__(self) -> Self:
+        await self.refresh()
+        self._task = asyncio.create_task(self._refresh_regularly(), name="jwks-refresh")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _refresh_regularly(self) -> None:
+        while True:
+            # Without any key nobody gets in, so try again soon.
+            await asyncio.sleep(self._refresh_every if self._keys else 1.0)
+            await self.refresh(force=not self._keys)
+
+    async def refresh(self, *, force: bool = False) -> bool:
+        """Fetch the keys, unless that was tried within the last ``min_interval`` seconds; tell whether they came."""
+        async with self._lock:
+            now = self._clock()
+            if not force and self._last_try is not None and now - self._last_try < self._min_interval:
+                return False
+            self._last_try = now
+            try:
+                keys = decode_public_jwks(await asyncio.to_thread(self._fetch))
+            except (OSError, http.client.HTTPException, SigningKeysError) as error:
+                _log.warning("jwks_refresh_failed", error=str(error), known_keys=len(self._keys))
+                return False
+            if {kid: key.public_bytes_raw() for kid, key in keys.items()} != {
+                kid: key.public_bytes_raw() for kid, key in self._keys.items()
+            }:
+                self._keys = keys
+                self.generation += 1
+                _log.info("jwks_changed", kids=sorted(keys))
+            return True
+
+    def _fetch(self) -> bytes:
+        with self._opener.open(self._url, timeout=self._timeout) as answer:
+            document: bytes = answer.read(_MAX_JWKS_BYTES + 1)
+        if len(document) > _MAX_JWKS_BYTES:
+            raise SigningKeysError(f"the JWK set has more than {_MAX_JWKS_BYTES} bytes")
+        return document
+
+
+async def verify_remotely(verifier: TokenVerifier, keys: RemoteKeys, token: str) -> Claims:
+    """Verify a token and, if it names an unknown key, refresh the keys once and try again.
+
+    Raises:
+        TokenInvalid, TokenExpired: as ``TokenVerifier.verify``.
+    """
+    try:
+        return verifier.verify(token)
+    except UnknownKey:
+        if not await keys.refresh():
+            raise
+        return verifier.verify(token)

@@ -1,0 +1,221 @@
+"""Access tokens: JWTs signed with EdDSA, at most ten minutes long, for named services.
+
+Verifying a signature costs more than all else that an ingest request needs, so verified claims are kept by token;
+expiry is checked every time.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+from uuid import UUID
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jwt.api_jws import PyJWS
+
+from cell_monitor_core.auth.roles import Permission, Role, may
+from cell_monitor_core.auth.signing_keys import SigningKeys
+
+__all__ = [
+    "ISSUER",
+    "MAX_LIFETIME_S",
+    "MAX_TOKEN_BYTES",
+    "Claims",
+    "KeysSource",
+    "TokenExpired",
+    "TokenInvalid",
+    "TokenIssuer",
+    "TokenVerifier",
+    "UnknownKey",
+]
+
+ISSUER: Final = "cell-monitor"
+MAX_LIFETIME_S: Final = 600
+MAX_TOKEN_BYTES: Final = 15_000
+"""A token must fit the gateway's first frame (16 KiB) and a request's headers."""
+_CLOCK_SKEW_S: Final = 60
+
+
+class TokenInvalid(Exception):
+    """Not a token of ours for this service. The message is for logs; it holds nothing of the token."""
+
+
+class TokenExpired(TokenInvalid):
+    """The token was right and its time is over: get a new one."""
+
+
+class UnknownKey(TokenInvalid):
+    """The token names a key that is not known here, perhaps not yet."""
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verified token says.
+
+    Attributes:
+        sub: person id, UUID.
+        aud: services that it is for.
+        iat, exp: seconds since the epoch.
+        courses: role by course id.
+        scopes: only of tokens that come from an API key.
+    """
+
+    iss: str
+    sub: str
+    aud: tuple[str, ...]
+    iat: int
+    exp: int
+    jti: str
+    courses: dict[str, Role] = msgspec.field(default_factory=dict)
+    scopes: tuple[str, ...] = ()
+    admin: bool = False
+
+    @property
+    def person_id(self) -> UUID:
+        """The person's id."""
+        return UUID(self.sub)
+
+    def role_in(self, course_id: str) -> Role | None:
+        """Return the person's role in a course."""
+        return self.courses.get(course_id)
+
+    def may(self, course_id: str, permission: Permission) -> bool:
+        """Tell whether the person's role in a course allows something; administrators may do all but send."""
+        if self.admin and permission is not Permission.SEND_EVENTS:
+            return True
+        return may(self.courses.get(course_id), permission)
+
+    def has_scope(self, scope: str) -> bool:
+        """Tell whether the token has a scope."""
+        return scope in self.scopes
+
+
+class KeysSource(Protocol):
+    """Public keys by kid; ``generation`` changes whenever the keys do."""
+
+    @property
+    def generation(self) -> int:
+        """Number of changes so far."""
+        ...
+
+    def get(self, kid: str) -> Ed25519PublicKey | None:
+        """Return the key of a kid."""
+        ...
+
+
+class TokenIssuer:
+    """Signs tokens with the active key. ``signing_keys`` may be replaced by a newer set."""
+
+    def __init__(
+        self, signing_keys: SigningKeys, *, lifetime: int = MAX_LIFETIME_S, clock: Callable[[], float] = time.time
+    ) -> None:
+        if not 0 < lifetime <= MAX_LIFETIME_S:
+            raise ValueError(f"a token lives 1 to {MAX_LIFETIME_S} seconds, not {lifetime}")
+        self.signing_keys = signing_keys
+        self.lifetime = lifetime
+        self._clock = clock
+        self._jws = PyJWS(algorithms=["EdDSA"])
+
+    def issue(
+        self,
+        *,
+        person_id: UUID | str,
+        audience: Sequence[str],
+        courses: Mapping[str, str] | None = None,
+        scopes: Sequence[str] = (),
+        admin: bool = False,
+    ) -> tuple[str, int]:
+        """Return a fresh token and the seconds that it lives."""
+        now = int(self._clock())
+        claims = {
+            "iss": ISSUER,
+            "sub": str(person_id),
+            "aud": list(audience),
+            "iat": now,
+            "exp": now + self.lifetime,
+            "jti": secrets.token_urlsafe(16),
+            "courses": dict(courses or {}),
+            "scopes": list(scopes),
+            "admin": admin,
+        }
+        token = self._jws.encode(
+            msgspec.json.encode(claims),
+            self.signing_keys.private_key,
+            algorithm="EdDSA",
+            headers={"kid": self.signing_keys.active},
+        )
+        return token, self.lifetime
+
+
+class TokenVerifier:
+    """Verifies tokens for one audience and remembers those that it has verified."""
+
+    def __init__(
+        self,
+        keys_source: KeysSource,
+        audience: str,
+        *,
+        cache_size: int = 4096,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.keys_source = keys_source
+        self._audience = audience
+        self._cache: OrderedDict[str, Claims] = OrderedDict()
+        self._cache_size = cache_size
+        self._seen: tuple[KeysSource, int] = (keys_source, keys_source.generation)
+        self._clock = clock
+        self._jws = PyJWS(algorithms=["EdDSA"])
+        self._decoder = msgspec.json.Decoder(Claims)
+
+    def verify(self, token: str) -> Claims:
+        """Return the claims of a valid token.
+
+        Raises:
+            TokenExpired: its time is over.
+            UnknownKey: signed with a key that the source does not have.
+            TokenInvalid: anything else.
+        """
+        source = self.keys_source
+        if self._seen[1] != source.generation or self._seen[0] is not source:
+            # A key may have been withdrawn: what it signed must not live on here.
+            self._cache.clear()
+            self._seen = (source, source.generation)
+        now = self._clock()
+        claims = self._cache.get(token)
+        if claims is not None:
+            if claims.exp <= now:
+                del self._cache[token]
+                raise TokenExpired("the token has expired")
+            self._cache.move_to_end(token)
+            return claims
+        claims = self._verify(token, now)
+        self._cache[token] = claims
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return claims
+
+    def _verify(self, token: str, now: float) -> Claims:
+        if len(token) > MAX_TOKEN_BYTES:
+            raise TokenInvalid("the token is too long")
+        try:
+            header = self._jws.get_unverified_header(token)
+            kid = header.get("kid")
+            key = self.keys_source.get(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise UnknownKey("the token is signed with an unknown key")
+            payload = self._jws.decode(token, key, algorithms=["EdDSA"])
+            claims = self._decoder.decode(payload)
+            UUID(claims.sub)
+        except (jwt.PyJWTError, msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
+            raise TokenInvalid(f"not a valid token: {type(error).__name__}") from None
+        if claims.iss != ISSUER or self._audience not in claims.aud:
+            raise TokenInvalid("the token is not for this service")
+        if claims.exp - claims.iat > MAX_LIFETIME_S or claims.iat > now + _CLOCK_SKEW_S:
+            raise TokenInvalid("the token's times are wrong")
+        if claims.exp <= now:
+            raise TokenExpired("the token has expired")
+        return claims
