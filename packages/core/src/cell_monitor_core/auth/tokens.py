@@ -41,7 +41,7 @@ MAX_TOKEN_BYTES: Final = 15_000
 _CLOCK_SKEW_S: Final = 60
 
 
-class TokenInvalid(Exception):
+class TokenInvalid(Exception):  # noqa: N818 - says what is the matter
     """Not a token of ours for this service. The message is for logs; it holds nothing of the token."""
 
 
