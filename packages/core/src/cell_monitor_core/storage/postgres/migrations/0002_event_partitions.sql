@@ -7,7 +7,7 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 
 CREATE FUNCTION ensure_event_partition(month date) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '3s' AS $$
 DECLARE
     first    date := date_trunc('month', month)::date;
     low      uuid := uuid_v7_floor(first::timestamp AT TIME ZONE 'UTC');
@@ -22,13 +22,14 @@ BEGIN
     IF to_regclass(part) IS NOT NULL THEN
         RETURN NULL;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('events partitions', 0));
+    -- Writers wait at the table's own lock, before they choose a partition: one that had chosen the default partition
+    -- while the month's is attached would fail with a check violation. Readers go on.
+    LOCK TABLE ONLY events IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE;
+    -- Asked again: having waited for a table's lock, and for no other kind, we see what its holder did.
     IF to_regclass(part) IS NOT NULL THEN
         RETURN NULL;
     END IF;
-    -- Attaching takes this lock anyway. Taken first, so that no row slips into the default partition in between;
-    -- inserts go on in all other partitions.
-    LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING ALL)', part);
     EXECUTE format(
         'WITH moved AS (DELETE FROM events_default WHERE event_id >= %1$L AND event_id < %2$L RETURNING *)
