@@ -85,6 +85,8 @@ class EmbeddedPostgres:
     Start it in the main thread (see ``process``). Data survives ``stop`` and ``kill -9``.
     """
 
+    name: Final = "PostgreSQL"
+
     def __init__(
         self,
         directory: Path,
@@ -101,7 +103,7 @@ class EmbeddedPostgres:
             directory: folder of its data; made if missing. As root, see ``unprivileged``.
             password: of the user ``cell_monitor``, fixed when the cluster is made; None generates one, kept in
                 ``<directory>/password`` (mode 0600).
-            port: TCP port of 127.0.0.1; None takes a free one at each start.
+            port: TCP port of 127.0.0.1; None takes a free one at the first start and keeps it.
             database: made at the first start.
             log_path: log file; default ``<directory>/postgres.log``.
             disposable: for tests: nothing is forced to disk, a power failure loses data.
@@ -109,7 +111,6 @@ class EmbeddedPostgres:
         self.directory = directory.absolute()
         self.database = database
         self._account = unprivileged_account()
-        self._wanted_port = port
         self._port = port or 0
         self._given_password = password
         self._log_path = log_path or self.directory / "postgres.log"
@@ -187,10 +188,10 @@ class EmbeddedPostgres:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         installation = _installation(self._account)
         self._recover_from_kill()
-        if self._wanted_port is None:
+        if not self._port:
             self._port = free_port()
         else:
-            require_free_port(self._wanted_port, wanted_by="PostgreSQL")
+            require_free_port(self._port, wanted_by="PostgreSQL")
         self._initialise(installation)
         self._check_version(installation)
         settings = _SETTINGS | (_DISPOSABLE if self._disposable else {}) | {"port": str(self._port)}
@@ -215,7 +216,7 @@ class EmbeddedPostgres:
 
     def wait_ready(self, *, timeout: float = 60.0) -> None:
         """Second half of ``start``: wait until it answers and the database exists."""
-        self.process.wait_until(self._accepts_connections, timeout=timeout)
+        self.process.wait_until(self.ready, timeout=timeout)
         self._create_database()
 
     def stop(self, *, timeout: float = 20.0) -> None:
@@ -234,7 +235,8 @@ class EmbeddedPostgres:
                 os.kill(pid, signal.SIGKILL)
         self._process.kill()
 
-    def _accepts_connections(self) -> bool:
+    def ready(self) -> bool:
+        """Tell whether it accepts connections."""
         # What pg_ctl looks at: the last line of postmaster.pid says how far the server is.
         lines = self._pid_file_lines()
         return len(lines) >= 8 and lines[0].strip() == str(self.process.pid) and lines[7].strip() == "ready"

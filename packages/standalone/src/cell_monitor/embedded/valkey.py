@@ -60,6 +60,8 @@ class EmbeddedValkey:
     had written to the operating system.
     """
 
+    name: Final = "Valkey"
+
     def __init__(
         self,
         directory: Path,
@@ -82,7 +84,6 @@ class EmbeddedValkey:
         """
         self.directory = directory.absolute()
         self._given_password = password
-        self._fixed_port = port is not None
         self._port = port or 0
         self._log_path = log_path or self.directory / "valkey.log"
         self._cluster = cluster
@@ -152,7 +153,7 @@ class EmbeddedValkey:
         self._stop_left_behind(program)
         if not self._port:
             self._port = free_port()
-        elif self._fixed_port:
+        else:
             require_free_port(self._port, wanted_by="Valkey")
         # The configuration holds the password, which must not stand in the list of processes.
         self._process = ChildProcess(
@@ -163,7 +164,7 @@ class EmbeddedValkey:
 
     def wait_ready(self, *, timeout: float = 30.0) -> None:
         """Second half of ``start``: wait until it answers."""
-        self.process.wait_until(self._answers, timeout=timeout)
+        self.process.wait_until(self.ready, timeout=timeout)
 
     def stop(self, *, timeout: float = 10.0) -> None:
         """Stop the server, by force after ``timeout`` seconds; no error if it does not run."""
@@ -194,7 +195,8 @@ class EmbeddedValkey:
             file.writelines(f"{name} {value}\n" for name, value in lines.items())
         return path
 
-    def _answers(self) -> bool:
+    def ready(self) -> bool:
+        """Tell whether it has loaded its data and answers."""
         client = self.client()
         try:
             return bool(client.ping())

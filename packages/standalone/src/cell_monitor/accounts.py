@@ -1,0 +1,139 @@
+"""What ``up`` puts into a database: login roles of the services, the sample course and who is in it.
+
+All of it may be done at every start: what is there already stays as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from cell_monitor.data_directory import DataDirectory
+from cell_monitor_core.auth.passwords import hash_password, verify_password
+from cell_monitor_core.auth.signing_keys import SigningKeys
+from cell_monitor_core.crypto import BlindIndex, KeyRing, generate_key
+from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
+
+__all__ = [
+    "ENCRYPTION_KEYS_FILE",
+    "INDEX_KEY_FILE",
+    "INSTRUCTOR",
+    "INSTRUCTOR_PASSWORD_FILE",
+    "SAMPLE_COURSE",
+    "SIGNING_KEYS_FILE",
+    "SIMULATOR_KEY_FILE",
+    "STUDENT",
+    "STUDENT_KEY_FILE",
+    "copy_sample_notebooks",
+    "make_login_roles",
+    "prepare_keys",
+    "seed_sample_course",
+]
+
+SAMPLE_COURSE: Final = "intro-python"
+SAMPLE_TITLE: Final = "Introduction to Python"
+INSTRUCTOR: Final = "instructor"
+STUDENT: Final = "student"
+
+ENCRYPTION_KEYS_FILE: Final = "encryption-keys.json"
+INDEX_KEY_FILE: Final = "index-key"
+SIGNING_KEYS_FILE: Final = "signing-keys.json"
+INSTRUCTOR_PASSWORD_FILE: Final = "instructor-password"  # noqa: S105 - the name of its file
+STUDENT_KEY_FILE: Final = "student-api-key"
+SIMULATOR_KEY_FILE: Final = "simulator-api-key"
+
+_KEY_LIFETIME: Final = timedelta(days=365)
+_RENEW_BEFORE: Final = timedelta(days=30)
+
+
+def prepare_keys(data: DataDirectory) -> None:
+    """Make the keys that a new installation needs; those that exist stay."""
+    data.secret(ENCRYPTION_KEYS_FILE, lambda: json.dumps({"active": "k1", "keys": {"k1": generate_key()}}))
+    data.secret(INDEX_KEY_FILE, generate_key)
+    data.secret(SIGNING_KEYS_FILE, lambda: SigningKeys.generate().to_json())
+
+
+async def make_login_roles(dsn: str, data: DataDirectory) -> dict[str, tuple[str, str]]:
+    """Make a database login of least privilege for each service; return ``{role: (login, password)}``.
+
+    Args:
+        dsn: of the migrated database, as its owner.
+        data: keeps the passwords.
+    """
+    logins = {}
+    connection = await connect(dsn, application_name="cell-monitor-up")
+    try:
+        for role in (API_ROLE, WORKER_ROLE):
+            login = f"{role}_login"
+            password = data.secret(f"{login}-password")
+            if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", login):
+                await connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
+            # A statement of this kind takes no parameters; format() quotes.
+            await connection.execute(
+                await connection.fetchval(
+                    "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", login, password
+                )
+            )
+            logins[role] = (login, password)
+    finally:
+        await connection.close()
+    return logins
+
+
+async def seed_sample_course(dsn: str, data: DataDirectory) -> None:
+    """Make the sample course with its instructor, its student and the API keys of JupyterLab and the simulator."""
+    keyring = KeyRing.from_json(data.secret(ENCRYPTION_KEYS_FILE))
+    index = BlindIndex(base64.b64decode(data.secret(INDEX_KEY_FILE)))
+    connection = await connect(dsn, application_name="cell-monitor-up")
+    try:
+        async with connection.transaction():
+            await courses.create(connection, SAMPLE_COURSE, SAMPLE_TITLE)
+            instructor = await people.upsert(connection, keyring, index, username=INSTRUCTOR, display_name="Instructor")
+            student = await people.upsert(connection, keyring, index, username=STUDENT, display_name="Student")
+            await memberships.upsert_many(connection, SAMPLE_COURSE, {instructor: "instructor", student: "student"})
+            await _keep_password(connection, index, instructor, data.secret(INSTRUCTOR_PASSWORD_FILE))
+            await _keep_api_key(connection, data, STUDENT_KEY_FILE, ["events:write"], student)
+            await _keep_api_key(connection, data, SIMULATOR_KEY_FILE, ["people:act_as", "roster:write"], None)
+    finally:
+        await connection.close()
+
+
+async def _keep_password(connection: Connection, index: BlindIndex, person_id: UUID, password: str) -> None:
+    """The password that ``up`` prints is the one that works."""
+    account = await accounts.find(connection, index, INSTRUCTOR)
+    if account is None or not verify_password(account.password_hash, password):
+        await accounts.set_password(connection, person_id, hash_password(password))
+
+
+async def _keep_api_key(
+    connection: Connection, data: DataDirectory, file: str, scopes: Sequence[str], person_id: UUID | None
+) -> None:
+    if data.has_secret(file):
+        key = await api_keys.verify(connection, data.secret(file))
+        if key is not None and key.expires_at - datetime.now(UTC) > _RENEW_BEFORE:
+            return
+    _, text = await api_keys.create(
+        connection,
+        name=f"{file} of this machine",
+        scopes=scopes,
+        expires_at=datetime.now(UTC) + _KEY_LIFETIME,
+        person_id=person_id,
+    )
+    data.write_secret(file, text)
+
+
+def copy_sample_notebooks(work: Path) -> None:
+    """Put the sample notebook into JupyterLab's folder; a student's copy is never overwritten."""
+    work.mkdir(exist_ok=True)
+    for entry in resources.files("cell_monitor").joinpath("sample").iterdir():
+        target = work / entry.name
+        if entry.name.endswith(".ipynb") and not target.exists():
+            target.write_bytes(entry.read_bytes())

@@ -1,0 +1,74 @@
+"""``cell-monitor status``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from cell_monitor.commands.terminal import DATA_DIR_OPTION
+from cell_monitor.data_directory import DataDirectory, Instance, default_data_dir
+
+__all__ = ["status"]
+
+
+@click.command(short_help="Say whether everything runs and is well.")
+@DATA_DIR_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
+def status(*, data_dir: str | None, as_json: bool) -> None:
+    """Ask each part of the installation that `up` started how it is.
+
+    The exit code is 0 if all is well, 1 if a part does not answer or is not ready, 3 if nothing runs.
+
+    \b
+    Examples:
+      cell-monitor status
+      cell-monitor status --data-dir ./var --json
+    """  # noqa: D301 - click's own mark
+    data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
+    instance = data.running_instance()
+    if instance is None:
+        if as_json:
+            click.echo(json.dumps({"running": False}))
+        else:
+            click.echo(f"No Cell Monitor runs on the data directory {data.path}. Start it with: cell-monitor up")
+        raise SystemExit(3)
+    parts = _ask(instance)
+    well = all(state == "ready" for _, _, state in parts)
+    if as_json:
+        states = {name: {"url": url, "state": state} for name, url, state in parts}
+        click.echo(json.dumps({"running": True, "well": well, "pid": instance.pid, "parts": states}))
+    else:
+        table = Table(title=f"Cell Monitor, process {instance.pid}, data in {data.path}", title_justify="left")
+        for heading in ("part", "address", "state"):
+            table.add_column(heading, overflow="fold")
+        for part in parts:
+            table.add_row(*part)
+        Console(highlight=False).print(table)
+    if not well:
+        raise SystemExit(1)
+
+
+def _ask(instance: Instance) -> list[tuple[str, str, str]]:
+    gateway = instance.gateway.replace("ws://", "http://").removesuffix("/ws")
+    probes = [
+        ("api", instance.api, f"{instance.api}/readyz"),
+        ("worker", instance.worker, f"{instance.worker}/readyz"),
+        ("gateway", instance.gateway, f"{gateway}/readyz"),
+    ]
+    if instance.jupyterlab is not None:
+        probes.append(("jupyterlab", instance.jupyterlab, f"{instance.jupyterlab}/api"))
+    parts = []
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        for name, url, probe in probes:
+            try:
+                response = client.get(probe)
+                state = "ready" if response.status_code == 200 else f"not ready: {response.text[:300]}"
+            except httpx.TransportError as error:
+                state = f"does not answer ({type(error).__name__})"
+            parts.append((name, url, state))
+    return parts

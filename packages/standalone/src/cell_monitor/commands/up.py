@@ -1,0 +1,126 @@
+"""``cell-monitor up``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console, say, step
+from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
+from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor.installation import Addresses, Installation, UpOptions
+from cell_monitor.ports import DEFAULT_PORT_BASE, Ports
+from cell_monitor.services import MissingPartError
+from cell_monitor.supervisor import StopRequested, stop_on_signals
+from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres.migrations import MigrationError
+
+__all__ = ["up"]
+
+_PORT = click.IntRange(1, 65_535)
+
+
+@click.command(short_help="Start everything on this machine.")
+@DATA_DIR_OPTION
+@click.option(
+    "--port-base",
+    type=click.IntRange(0, 65_532),
+    default=DEFAULT_PORT_BASE,
+    show_default=True,
+    help="First of four ports: dashboard and API, gateway, worker, JupyterLab. 0 takes free ones.",
+)
+@click.option("--api-port", type=_PORT, help="Port of the dashboard and API.")
+@click.option("--gateway-port", type=_PORT, help="Port of the gateway.")
+@click.option("--worker-port", type=_PORT, help="Port of the worker's health and metrics.")
+@click.option("--jupyterlab-port", type=_PORT, help="Port of JupyterLab.")
+@click.option("--api-workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of the API.")
+@click.option(
+    "--dashboard-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CELL_MONITOR_DASHBOARD_DIR",
+    help="A build of the dashboard other than the one that belongs to this version.",
+)
+@click.option("--without-dashboard", is_flag=True, help="Serve the API without pages.")
+@click.option("--without-jupyterlab", is_flag=True, help="Do not start JupyterLab.")
+@click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON line once everything answers.")
+def up(
+    *,
+    data_dir: str | None,
+    port_base: int,
+    api_port: int | None,
+    gateway_port: int | None,
+    worker_port: int | None,
+    jupyterlab_port: int | None,
+    api_workers: int,
+    dashboard_dir: Path | None,
+    without_dashboard: bool,
+    without_jupyterlab: bool,
+    as_json: bool,
+) -> None:
+    """Start PostgreSQL, Valkey, the services, the dashboard and JupyterLab with a sample course; stop with Ctrl-C.
+
+    It needs no Docker, no root and no configuration. Data and generated passwords are kept in the data directory; the
+    next start finds everything as it was. What crashes is started again. Output of each part: logs/ in the data directory.
+
+    \b
+    Examples:
+      cell-monitor up                                  the usual start
+      cell-monitor up --port-base 9000                 another program has port 8900
+      cell-monitor up --data-dir ~/class-b --port-base 0   a second installation beside the first
+      cell-monitor up --json | jq -r .dashboard        for scripts
+
+    Settings of the services may stand in the environment: CELL_MONITOR_INFLUXDB_URL (with _TOKEN, _ORG, _BUCKET) writes
+    the time series to InfluxDB, CELL_MONITOR_OTLP_ENDPOINT sends traces, CELL_MONITOR_LOG_LEVEL=debug says more.
+    """  # noqa: D301 - click's own mark
+    data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
+    ports = Ports.choose(port_base, api=api_port, gateway=gateway_port, worker=worker_port, jupyterlab=jupyterlab_port)
+    options = UpOptions(
+        ports=ports,
+        dashboard_dir=dashboard_dir,
+        with_dashboard=not without_dashboard,
+        with_jupyterlab=not without_jupyterlab,
+        api_workers=api_workers,
+    )
+    try:
+        with data.locked(), stop_on_signals():
+            _run(Installation(data, options, step=step, say=say), as_json=as_json)
+    except (
+        DataDirectoryError,
+        EmbeddedServerError,
+        MigrationError,
+        MissingPartError,
+        SettingsError,
+        StoreUnavailable,
+    ) as error:
+        raise fail(str(error)) from error
+
+
+def _run(installation: Installation, *, as_json: bool) -> None:
+    try:
+        addresses = installation.start()
+        _show(addresses, as_json=as_json)
+        installation.watch()
+    except StopRequested:
+        progress_console.print()
+    finally:
+        with progress_console.status("Stopping …"):
+            installation.stop()
+    say("Stopped. Everything is kept for the next start.")
+
+
+def _show(addresses: Addresses, *, as_json: bool) -> None:
+    # On standard output and never wrapped or coloured: scripts read it too.
+    if as_json:
+        click.echo(json.dumps(addresses.as_dict()))
+        return
+    click.echo(f"Dashboard  {addresses.dashboard}")
+    click.echo(f"API        {addresses.api}")
+    click.echo(f"Gateway    {addresses.gateway}")
+    if addresses.jupyterlab is not None:
+        click.echo(f"JupyterLab {addresses.jupyterlab}")
+    click.echo(f"User       {addresses.user}")
+    click.echo(f"Password   {addresses.password}")
+    say("\nPress Ctrl-C to stop. A class to look at: cell-monitor simulate")

@@ -1,0 +1,178 @@
+"""``cell-monitor up``: everything on one machine, from the data directory to the addresses that it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from cell_monitor.accounts import (
+    INSTRUCTOR,
+    INSTRUCTOR_PASSWORD_FILE,
+    copy_sample_notebooks,
+    make_login_roles,
+    prepare_keys,
+    seed_sample_course,
+)
+from cell_monitor.data_directory import DataDirectory, Instance
+from cell_monitor.deployment import embedded_postgres, embedded_valkey
+from cell_monitor.ports import Ports
+from cell_monitor.services import (
+    RunFiles,
+    api_service,
+    find_dashboard,
+    gateway_service,
+    jupyterlab_service,
+    require_jupyterlab,
+    worker_service,
+)
+from cell_monitor.supervisor import Program, Supervisor
+from cell_monitor_core.storage.postgres.migrations import migrate
+from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
+
+__all__ = ["Addresses", "Installation", "UpOptions"]
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What the person asked for."""
+
+    ports: Ports
+    dashboard_dir: Path | None = None
+    with_dashboard: bool = True
+    with_jupyterlab: bool = True
+    api_workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What ``up`` prints. ``jupyterlab`` holds its token, None without JupyterLab."""
+
+    dashboard: str
+    api: str
+    gateway: str
+    jupyterlab: str | None
+    user: str
+    password: str
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The keys of ``--json``."""
+        return asdict(self)
+
+
+class Installation:
+    """One running installation. Use it in the main thread, inside ``data.locked()``."""
+
+    def __init__(self, data: DataDirectory, options: UpOptions, *, step: Step, say: Callable[[str], None]) -> None:
+        """Describe it; nothing starts yet.
+
+        Args:
+            data: the locked data directory.
+            options: ports and parts.
+            step: shows one step of the start while it lasts.
+            say: shows one line.
+        """
+        self._data = data
+        self._options = options
+        self._step = step
+        self._supervisor = Supervisor(say)
+        self._postgres = embedded_postgres(data)
+        self._valkey = embedded_valkey(data)
+
+    def start(self, *, timeout: float = 120.0) -> Addresses:
+        """Start everything and wait until it answers.
+
+        Raises:
+            EmbeddedServerError: a part does not start; call ``stop`` in any case.
+            MissingPartError: a part is not installed.
+            PortInUseError: a port is taken.
+        """
+        options = self._options
+        dashboard = find_dashboard(options.dashboard_dir) if options.with_dashboard else None
+        if options.with_jupyterlab:
+            require_jupyterlab()
+        options.ports.require_free(with_jupyterlab=options.with_jupyterlab)
+        prepare_keys(self._data)
+        with self._step("PostgreSQL and Valkey"):
+            self._supervisor.launch([self._valkey, self._postgres])
+            self._wait([self._valkey, self._postgres], timeout)
+        with self._step("Database schema"):
+            asyncio.run(migrate(self._postgres.dsn))
+        with self._step("Sample course and accounts"):
+            logins = asyncio.run(make_login_roles(self._postgres.dsn, self._data))
+            asyncio.run(seed_sample_course(self._postgres.dsn, self._data))
+            copy_sample_notebooks(self._data.work)
+        files = self._write_run_files(logins)
+        services: list[Program] = [
+            api_service(self._data, options.ports, files, dashboard=dashboard, workers=options.api_workers),
+            worker_service(self._data, options.ports, files),
+            gateway_service(self._data, options.ports, files),
+        ]
+        if options.with_jupyterlab:
+            services.append(jupyterlab_service(self._data, options.ports))
+        self._supervisor.launch(services)
+        for service in services:
+            with self._step(service.name):
+                self._wait([service], timeout)
+        self._data.announce(self._instance())
+        return self._addresses()
+
+    def watch(self) -> None:
+        """Keep everything running until ``StopRequested``."""
+        self._supervisor.watch()
+
+    def stop(self) -> None:
+        """Stop everything that was started."""
+        self._data.withdraw()
+        self._supervisor.stop()
+
+    def _wait(self, programs: Sequence[Program], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        for program in programs:
+            program.wait_ready(timeout=max(1.0, deadline - time.monotonic()))
+
+    def _write_run_files(self, logins: Mapping[str, tuple[str, str]]) -> RunFiles:
+        write = self._data.write_run_file
+        return RunFiles(
+            redis_url=write("redis-url", self._valkey.url),
+            api_database_url=write("api-database-url", self._database_url(*logins[API_ROLE])),
+            worker_database_url=write("worker-database-url", self._database_url(*logins[WORKER_ROLE])),
+        )
+
+    def _database_url(self, login: str, password: str) -> str:
+        postgres = self._postgres
+        return f"postgresql://{login}:{quote(password, safe='')}@127.0.0.1:{postgres.port}/{postgres.database}"
+
+    def _instance(self) -> Instance:
+        ports = self._options.ports
+        return Instance(
+            pid=os.getpid(),
+            dashboard=f"http://127.0.0.1:{ports.api}",
+            api=f"http://127.0.0.1:{ports.api}",
+            gateway=f"ws://127.0.0.1:{ports.gateway}/ws",
+            worker=f"http://127.0.0.1:{ports.worker}",
+            jupyterlab=f"http://127.0.0.1:{ports.jupyterlab}" if self._options.with_jupyterlab else None,
+            postgres_port=self._postgres.port,
+            valkey_port=self._valkey.port,
+        )
+
+    def _addresses(self) -> Addresses:
+        instance = self._instance()
+        jupyterlab = None
+        if instance.jupyterlab is not None:
+            jupyterlab = f"{instance.jupyterlab}/lab?token={self._data.secret('jupyterlab-token')}"
+        return Addresses(
+            dashboard=instance.dashboard,
+            api=instance.api,
+            gateway=instance.gateway,
+            jupyterlab=jupyterlab,
+            user=INSTRUCTOR,
+            password=self._data.secret(INSTRUCTOR_PASSWORD_FILE),
+        )

@@ -1,0 +1,60 @@
+"""The ports of an installation, all on 127.0.0.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from cell_monitor.embedded.process import free_port, require_free_port
+
+__all__ = ["DEFAULT_PORT_BASE", "Ports"]
+
+DEFAULT_PORT_BASE = 8900
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One port for each part that people or the parts themselves connect to.
+
+    Attributes:
+        api: API and dashboard.
+        gateway: WebSockets.
+        worker: health and metrics of the worker.
+        jupyterlab: JupyterLab.
+    """
+
+    api: int
+    gateway: int
+    worker: int
+    jupyterlab: int
+
+    @classmethod
+    def choose(
+        cls,
+        base: int,
+        *,
+        api: int | None = None,
+        gateway: int | None = None,
+        worker: int | None = None,
+        jupyterlab: int | None = None,
+    ) -> Self:
+        """Take four ports from ``base`` up; 0 takes any free ones. Single ports may be given."""
+        offsets = [base + offset if base else free_port() for offset in range(4)]
+        given = (api, gateway, worker, jupyterlab)
+        return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
+
+    def require_free(self, *, with_jupyterlab: bool) -> None:
+        """Look before anything starts.
+
+        Raises:
+            PortInUseError: another program listens on one of them.
+        """
+        wanted = [(self.api, "the dashboard and API"), (self.gateway, "the gateway"), (self.worker, "the worker")]
+        if with_jupyterlab:
+            wanted.append((self.jupyterlab, "JupyterLab"))
+        way_out = (
+            "Stop the program that uses it, or choose other ports, for example: "
+            f"cell-monitor up --port-base {DEFAULT_PORT_BASE + 100}"
+        )
+        for port, wanted_by in wanted:
+            require_free_port(port, wanted_by=wanted_by, way_out=way_out)

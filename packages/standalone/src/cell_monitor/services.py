@@ -1,0 +1,214 @@
+"""The services, JupyterLab and their environments: each child gets exactly what it needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from cell_monitor.data_directory import DataDirectory
+from cell_monitor.embedded.process import ChildProcess
+from cell_monitor.ports import Ports
+from cell_monitor.supervisor import HttpService
+
+__all__ = [
+    "MissingPartError",
+    "RunFiles",
+    "api_service",
+    "find_dashboard",
+    "gateway_service",
+    "jupyterlab_service",
+    "require_jupyterlab",
+    "worker_service",
+]
+
+_PREFIX: Final = "CELL_MONITOR_"
+# Of the caller's environment, what programs need to run at all.
+_INHERITED: Final = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+# Ours or the tests', not the services'.
+_NOT_FOR_SERVICES: Final = {"DATA_DIR", "DASHBOARD_DIR", "INFLUXD", "REQUIRE_INFLUXD", "URL", "API_KEY", "API_KEY_FILE"}
+
+
+class MissingPartError(RuntimeError):
+    """A part of the installation is not there; the message names it and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Files, mode 0600, that hold what the services must not show in a list of processes."""
+
+    redis_url: Path
+    api_database_url: Path
+    worker_database_url: Path
+
+
+def find_dashboard(given: Path | None) -> Path:
+    """Return the folder of the built dashboard.
+
+    Raises:
+        MissingPartError: it is not built.
+    """
+    if given is not None:
+        if not (given / "index.html").is_file():
+            raise MissingPartError(f"{given} holds no built dashboard (no index.html). Build it with `make dashboard`.")
+        return given
+    # In a clone beside us; as data of an installed wheel.
+    clone = Path(__file__).resolve().parents[4] / "dashboard" / "dist"
+    installed = Path(sys.prefix) / "share" / "cell-monitor" / "dashboard"
+    for candidate in (clone, installed):
+        if (candidate / "index.html").is_file():
+            return candidate
+    raise MissingPartError(
+        f"The dashboard is not built ({clone} has no index.html). Run `make dashboard` in the project's folder, which "
+        "needs Node.js 20 or newer; or go on without pages: cell-monitor up --without-dashboard"
+    )
+
+
+def require_jupyterlab() -> None:
+    """Look for JupyterLab and the extension.
+
+    Raises:
+        MissingPartError: one of them is not installed.
+    """
+    for module, package in (("jupyterlab", "jupyterlab"), ("jupyterlab_cell_monitor", "jupyterlab-cell-monitor")):
+        if find_spec(module) is None:
+            raise MissingPartError(
+                f"The package {package} is not installed: run `pip install jupyterlab jupyterlab-cell-monitor` "
+                "(in a clone: `make install`); or go on without it: cell-monitor up --without-jupyterlab"
+            )
+
+
+def api_service(
+    data: DataDirectory, ports: Ports, files: RunFiles, *, dashboard: Path | None, workers: int
+) -> HttpService:
+    """Describe the API."""
+    settings = {
+        "API_HOST": "127.0.0.1",
+        "API_PORT": str(ports.api),
+        "API_WORKERS": str(workers),
+        "DATABASE_URL_FILE": str(files.api_database_url),
+        "REDIS_URL_FILE": str(files.redis_url),
+        "ENCRYPTION_KEYS_FILE": str(data.secrets / "encryption-keys.json"),
+        "INDEX_KEY_FILE": str(data.secrets / "index-key"),
+        "SIGNING_KEYS_FILE": str(data.secrets / "signing-keys.json"),
+        "GATEWAY_URL": f"ws://127.0.0.1:{ports.gateway}/ws",
+    }
+    if dashboard is not None:
+        settings["DASHBOARD_DIR"] = str(dashboard)
+    return _service(data, "API", "cell_monitor_api", settings, ports.api)
+
+
+def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
+    """Describe the worker."""
+    settings = {
+        "WORKER_PORT": str(ports.worker),
+        "DATABASE_URL_FILE": str(files.worker_database_url),
+        "REDIS_URL_FILE": str(files.redis_url),
+        "ENCRYPTION_KEYS_FILE": str(data.secrets / "encryption-keys.json"),
+        "INDEX_KEY_FILE": str(data.secrets / "index-key"),
+    }
+    return _service(data, "Worker", "cell_monitor_worker", settings, ports.worker)
+
+
+def gateway_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
+    """Describe the gateway."""
+    settings = {
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(ports.gateway),
+        "REDIS_URL_FILE": str(files.redis_url),
+        "JWKS_URL": f"http://127.0.0.1:{ports.api}/api/v1/auth/jwks.json",
+        "ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.api},http://localhost:{ports.api}",
+    }
+    return _service(data, "Gateway", "cell_monitor_gateway", settings, ports.gateway)
+
+
+def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
+    """Describe JupyterLab, with a configuration of its own: the user's other Jupyter stays as it is."""
+    environment = _inherited() | {
+        "JUPYTER_TOKEN": data.secret("jupyterlab-token"),
+        "JUPYTER_CONFIG_DIR": str(data.jupyter / "config"),
+        "JUPYTER_DATA_DIR": str(data.jupyter / "data"),
+        "JUPYTER_RUNTIME_DIR": str(data.jupyter / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(data.jupyter / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
+        "IPYTHONDIR": str(data.jupyter / "ipython"),
+        f"{_PREFIX}URL": f"http://127.0.0.1:{ports.api}",
+        f"{_PREFIX}API_KEY_FILE": str(data.secrets / "student-api-key"),
+    }
+    arguments = [
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={ports.jupyterlab}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={data.work}",
+        "--ServerApp.jpserver_extensions=jupyterlab_cell_monitor=True",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.news_url=None",
+        *(["--allow-root"] if os.geteuid() == 0 else []),
+    ]
+    process = ChildProcess(
+        "JupyterLab",
+        [sys.executable, "-m", "jupyterlab", *arguments],
+        log_path=data.logs / "jupyterlab.log",
+        env=environment,
+        cwd=data.work,
+    )
+    return HttpService(process, f"http://127.0.0.1:{ports.jupyterlab}/api")
+
+
+def _service(data: DataDirectory, name: str, module: str, settings: Mapping[str, str], port: int) -> HttpService:
+    own = {f"{_PREFIX}{key}": value for key, value in settings.items()}
+    process = ChildProcess(
+        name,
+        [sys.executable, "-m", module],
+        log_path=data.logs / f"{name.lower()}.log",
+        env=_inherited() | _tuning(settings) | own,
+        cwd=data.path,
+    )
+    return HttpService(process, f"http://127.0.0.1:{port}/readyz")
+
+
+def _inherited() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _INHERITED or name.startswith(("LC_", "OTEL_")) or name == "PYTHONDONTWRITEBYTECODE"
+    }
+
+
+def _tuning(settings: Mapping[str, str]) -> dict[str, str]:
+    """Hand on what the caller set for the services (InfluxDB, traces, log level), but not what we decide ourselves.
+
+    Services check that they know each variable, so a misspelt one is named at once.
+    """
+    decided = _NOT_FOR_SERVICES | set(settings)
+    # FOO and FOO_FILE are one setting given in two ways.
+    decided |= {f"{name}_FILE" for name in settings} | {name.removesuffix("_FILE") for name in settings}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in decided
+    }

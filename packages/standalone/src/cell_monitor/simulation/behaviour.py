@@ -1,0 +1,231 @@
+"""How a simulated student behaves: pure, no clock and no network, the same for the same seed.
+
+A student reads, edits, runs, fails, tries again — on a hard cell often with the same mistake — may get stuck and ask
+for help, may take it back, dozes off, restarts the kernel after an endless loop, and finishes or does not.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from cell_monitor.simulation.exercises import EXERCISES, Exercise, Mistake, Solution, format_traceback
+
+__all__ = ["HEARTBEAT_S", "Character", "Step", "plan_student"]
+
+HEARTBEAT_S: Final = 20.0
+_STUCK_AFTER: Final = 3
+_MAX_TRIES: Final = 12
+_QUESTIONS: Final = (
+    "なぜエラーになりますか。",
+    "I get the same error again and again.",
+    "エラーの意味がわかりません。",
+    "It worked a minute ago!",
+    "ループが止まりません。",
+    "Is my indentation wrong?",
+    None,
+    None,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """What makes one student differ from another.
+
+    Attributes:
+        pace: time factor, 0.6 (quick) to 1.7.
+        skill: 0 to 1, against the exercises' difficulty.
+        shyness: 0 (asks at once) to 1 (never asks).
+        dozes: leaves once for a while.
+    """
+
+    pace: float
+    skill: float
+    shyness: float
+    dozes: bool
+
+    @classmethod
+    def of(cls, random: Random) -> Character:
+        """Draw a character."""
+        return cls(
+            pace=random.triangular(0.6, 1.7, 1.0),
+            skill=min(1.0, max(0.05, random.gauss(0.55, 0.22))),
+            shyness=random.random(),
+            dozes=random.random() < 0.12,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event to be.
+
+    Attributes:
+        at: seconds since the class began.
+        type: event type.
+        data: the event's ``data``; a ``help_cancelled`` gets its ``request_id`` from the sender.
+        exercise: the cell it is about, None for events of the whole notebook.
+    """
+
+    at: float
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    exercise: Exercise | None = None
+
+
+def plan_student(seed: str, *, minutes: float, exercises: tuple[Exercise, ...] = EXERCISES) -> Iterator[Step]:
+    """Yield one student's whole class, in the order of time, with a heartbeat every 20 seconds.
+
+    Args:
+        seed: the same seed, the same student.
+        minutes: length of the class; the exercises are made to fill it for a middling student.
+        exercises: cells to work on, in this order.
+    """
+    random = Random(seed)  # noqa: S311
+    end = minutes * 60
+    beat = HEARTBEAT_S * random.uniform(0.5, 1.0)
+    visible = True
+    for step in _Student(random, Character.of(random), end, exercises).work():
+        while beat <= step.at and beat < end:
+            yield Step(beat, "heartbeat", {"queued": 0, "dropped": 0, "visible": visible})
+            beat += HEARTBEAT_S
+        if step.at >= end:
+            break
+        if step.type == "_visible":
+            visible = bool(step.data["visible"])
+            continue
+        yield step
+        if step.type == "session_ended":
+            return
+    while beat < end:
+        yield Step(beat, "heartbeat", {"queued": 0, "dropped": 0, "visible": visible})
+        beat += HEARTBEAT_S
+
+
+class _Student:
+    """One run through the notebook; ``now`` is its own clock."""
+
+    def __init__(self, random: Random, character: Character, end: float, exercises: tuple[Exercise, ...]) -> None:
+        self.random = random
+        self.character = character
+        self.exercises = exercises
+        # A middling student needs about 85 % of the class.
+        self.share = end * 0.85 / len(exercises) * character.pace
+        self.now = random.triangular(0.5, min(30.0, end * 0.2), 2.0)
+        self.execution_count = 0
+
+    def work(self) -> Iterator[Step]:
+        yield self._step("session_started", {"client": {"extension_version": "0.1.0", "kernel_name": "python3"}})
+        yield self._step("notebook_opened", {"cells": [_outline(exercise) for exercise in self.exercises]})
+        dozes_at = self.random.randrange(len(self.exercises)) if self.character.dozes else None
+        for number, exercise in enumerate(self.exercises):
+            if number == dozes_at:
+                yield from self._doze()
+            yield from self._solve(exercise)
+            self._pass(self.share * 0.05)
+            yield self._step("notebook_saved", {"manual": self.random.random() < 0.4})
+        self._pass(self.share * 0.2)
+        yield self._step("notebook_closed")
+        yield self._step("session_ended", {"reason": "closed"})
+
+    def _solve(self, exercise: Exercise) -> Iterator[Step]:
+        yield self._step("cell_selected", exercise=exercise)
+        self._pass(self.share * self.random.uniform(0.1, 0.25))
+        helped = False
+        mistake = self.random.choice(exercise.mistakes)
+        for tries in range(_MAX_TRIES):
+            chance = 0.35 + self.character.skill - exercise.difficulty + 0.08 * tries + (0.5 if helped else 0.0)
+            succeeds = self.random.random() < min(0.95, max(0.06, chance))
+            attempt = self.random.choice(exercise.solutions) if succeeds else mistake
+            yield from self._edit(exercise, attempt.code, first=tries == 0)
+            if isinstance(attempt, Solution):
+                yield from self._run(exercise, attempt)
+                return
+            yield from self._run(exercise, attempt)
+            self._pass(self.share * self.random.uniform(0.05, 0.2))
+            if tries + 1 >= _STUCK_AFTER and not helped and self.random.random() > self.character.shyness:
+                yield from self._ask(exercise)
+                helped = True
+            # Stuck means: the same again. Others try something else.
+            if self.random.random() > 0.3 + 0.5 * exercise.difficulty:
+                mistake = self.random.choice(exercise.mistakes)
+        # Gives up on this cell and goes on.
+
+    def _edit(self, exercise: Exercise, code: str, *, first: bool) -> Iterator[Step]:
+        bursts = self.random.randint(1, 3)
+        for burst in range(1, bursts + 1):
+            self._pass(self.share * self.random.uniform(0.02, 0.07))
+            data: dict[str, Any] = {"length": max(1, len(code) * burst // bursts)}
+            if first and self.random.random() < 0.06:
+                data["pasted_length"] = data["length"]
+            yield self._step("cell_edited", data, exercise)
+
+    def _run(self, exercise: Exercise, attempt: Mistake | Solution) -> Iterator[Step]:
+        self.execution_count += 1
+        run_id = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+        yield self._step("cell_execution_started", {"execution_id": run_id}, exercise)
+        endless = isinstance(attempt, Mistake) and attempt.endless
+        seconds = self.random.uniform(8, 40) if endless else self.random.lognormvariate(-3.2, 0.8)
+        seconds = min(seconds, max(2.0, self.share))
+        self.now += seconds
+        yield self._step("cell_executed", self._outcome(run_id, attempt, seconds), exercise)
+        if endless and self.random.random() < 0.25:
+            self._pass(2)
+            yield self._step("kernel_restarted", {"reason": "user"})
+            self.execution_count = 0
+
+    def _outcome(self, run_id: str, attempt: Mistake | Solution, seconds: float) -> dict[str, Any]:
+        outputs: list[dict[str, Any]] = []
+        if attempt.stdout:
+            outputs.append(
+                {"type": "stream", "name": "stdout", "text": attempt.stdout, "size": len(attempt.stdout.encode())}
+            )
+        data: dict[str, Any] = {
+            "execution_id": run_id,
+            "execution_count": self.execution_count,
+            "status": "ok",
+            "duration_ms": max(1, round(seconds * 1000)),
+            "code": attempt.code,
+            "outputs": outputs,
+        }
+        if isinstance(attempt, Mistake):
+            data["status"] = "error"
+            data["error"] = {
+                "name": attempt.error,
+                "value": attempt.value,
+                "traceback": format_traceback(attempt, self.execution_count),
+            }
+        elif attempt.result is not None:
+            size = len(attempt.result.encode())
+            outputs.append({"type": "result", "mime": "text/plain", "text": attempt.result, "size": size})
+        return data
+
+    def _ask(self, exercise: Exercise) -> Iterator[Step]:
+        message = self.random.choice(_QUESTIONS)
+        yield self._step("help_requested", {"message": message} if message else {}, exercise)
+        self._pass(self.random.uniform(15, 60))
+        if self.random.random() < 0.3:
+            yield self._step("help_cancelled")
+
+    def _doze(self) -> Iterator[Step]:
+        yield self._step("_visible", {"visible": False})
+        self._pass(self.share * self.random.uniform(1.0, 2.0))
+        yield self._step("_visible", {"visible": True})
+
+    def _pass(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _step(self, kind: str, data: Mapping[str, Any] | None = None, exercise: Exercise | None = None) -> Step:
+        return Step(self.now, kind, data or {}, exercise)
+
+
+def _outline(exercise: Exercise) -> dict[str, Any]:
+    return {
+        "id": exercise.cell_id,
+        "source_id": exercise.cell_id,
+        "index": exercise.index,
+        "type": "code",
+        "heading": exercise.heading,
+    }

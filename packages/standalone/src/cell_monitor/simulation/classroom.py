@@ -1,0 +1,243 @@
+"""Runs a simulated class against the API, in real time, faster, or at a fixed rate of events."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+from cell_monitor.simulation.behaviour import Step, plan_student
+from cell_monitor.simulation.client import ApiClient, ApiError, Tally
+from cell_monitor.simulation.exercises import NOTEBOOK_PATH, NOTEBOOK_TITLE
+from cell_monitor.simulation.names import student_names
+from cell_monitor_core.events.ids import new_event_id
+
+__all__ = ["Classroom", "ClassroomOptions", "EventWriter", "Progress"]
+
+_FLUSH_S: Final = 2.0
+_MAX_BATCH: Final = 200
+_MAX_WAITING: Final = 20_000
+"""Events of one student that may wait for a slow API before the class itself slows down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassroomOptions:
+    """A class to play.
+
+    Attributes:
+        course_id: an existing course.
+        students: how many.
+        minutes: length of the class on its own clock.
+        speed: how much faster than real time that clock runs.
+        rate: events a second over all students instead of their own pace; for load.
+        seed: the same seed, the same class.
+        prefix: user names are ``<prefix>-001`` and so on.
+    """
+
+    course_id: str
+    students: int
+    minutes: float
+    speed: float
+    rate: float | None
+    seed: int
+    prefix: str = "sim"
+
+    @property
+    def real_seconds(self) -> float:
+        """How long it takes; with ``rate`` the minutes are real ones."""
+        return self.minutes * 60 / (1 if self.rate else self.speed)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a progress bar shows; updated while the class runs."""
+
+    elapsed: float = 0.0
+    runs: int = 0
+    errors: int = 0
+    help_requests: int = 0
+
+
+class EventWriter:
+    """Turns one student's steps into events: ids, sequence numbers, times."""
+
+    def __init__(self, course_id: str, notebook_id: str, random: Random) -> None:
+        """Begin a browser session of one notebook."""
+        self._course_id = course_id
+        self._notebook = {"id": notebook_id, "path": NOTEBOOK_PATH, "title": NOTEBOOK_TITLE}
+        self._session_id = str(uuid.UUID(int=random.getrandbits(128), version=4))
+        self._seq = 0
+        self._help_id: str | None = None
+
+    def write(self, step: Step) -> dict[str, Any] | None:
+        """Return the event that happens now; None for taking back a request that was never made."""
+        data = dict(step.data)
+        event_id = str(new_event_id())
+        if step.type == "help_requested":
+            self._help_id = event_id
+        if step.type == "help_cancelled":
+            if self._help_id is None:
+                return None
+            data["request_id"] = self._help_id
+            self._help_id = None
+        self._seq += 1
+        event: dict[str, Any] = {
+            "event_id": event_id,
+            "type": step.type,
+            "schema_version": 1,
+            "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "session_id": self._session_id,
+            "seq": self._seq,
+            "notebook": self._notebook,
+            "data": data,
+            "course": self._course_id,
+        }
+        if step.exercise is not None:
+            event["cell"] = {
+                "id": step.exercise.cell_id,
+                "source_id": step.exercise.cell_id,
+                "index": step.exercise.index,
+                "type": "code",
+                "heading": step.exercise.heading,
+            }
+        return event
+
+
+class Classroom:
+    """One run of one class."""
+
+    def __init__(self, options: ClassroomOptions, client: ApiClient, tally: Tally) -> None:
+        """Describe the run."""
+        self.progress = Progress()
+        self._options = options
+        self._client = client
+        self._tally = tally
+        self._names = student_names(options.students, options.seed)
+        self._usernames = [f"{options.prefix}-{number:03d}" for number in range(1, options.students + 1)]
+
+    async def enrol(self) -> None:
+        """Put the class on the course's roster; raises ``ApiError``."""
+        members = [
+            {"username": username, "display_name": name, "role": "student"}
+            for username, name in zip(self._usernames, self._names, strict=True)
+        ]
+        await self._client.enrol(self._options.course_id, members)
+
+    async def run(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Play the class to its end.
+
+        Raises:
+            ApiError: the API refused a batch, or stayed away for too long.
+        """
+        queues: list[asyncio.Queue[dict[str, Any] | None]] = [asyncio.Queue(_MAX_WAITING) for _ in self._usernames]
+        conduct = self._at_rate if self._options.rate else self._in_time
+        try:
+            async with asyncio.TaskGroup() as group:
+                for username, queue in zip(self._usernames, queues, strict=True):
+                    group.create_task(self._deliver(username, queue))
+                await conduct(queues, clock)
+                for queue in queues:
+                    await queue.put(None)
+        except* ApiError as refused:
+            raise ApiError(str(refused.exceptions[0])) from refused
+
+    async def _in_time(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
+        """Let each student act when the plan says so."""
+        options = self._options
+        plans = [self._plan(number, 0) for number in range(options.students)]
+        writers = [self._writer(number, 0) for number in range(options.students)]
+        upcoming: list[tuple[float, int, Step]] = []
+        for number, plan in enumerate(plans):
+            _push_next(upcoming, number, plan)
+        begun = clock()
+        while upcoming:
+            at, number, step = heapq.heappop(upcoming)
+            wait = begun + at / options.speed - clock()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            self.progress.elapsed = clock() - begun
+            await self._act(step, writers[number], queues[number])
+            _push_next(upcoming, number, plans[number])
+        self.progress.elapsed = options.real_seconds
+
+    async def _at_rate(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
+        """Let the students act in turn, so many events a second; who has finished begins anew."""
+        options = self._options
+        rate = options.rate or 1.0
+        rounds = [0] * options.students
+        plans = [self._plan(number, 0) for number in range(options.students)]
+        writers = [self._writer(number, 0) for number in range(options.students)]
+        begun = clock()
+        done = 0
+        number = 0
+        while (elapsed := clock() - begun) < options.real_seconds:
+            self.progress.elapsed = elapsed
+            while done < elapsed * rate:
+                step = next(plans[number], None)
+                if step is None:
+                    rounds[number] += 1
+                    plans[number] = self._plan(number, rounds[number])
+                    writers[number] = self._writer(number, rounds[number])
+                    continue
+                await self._act(step, writers[number], queues[number])
+                done += 1
+                number = (number + 1) % options.students
+            await asyncio.sleep(0.02)
+        self.progress.elapsed = options.real_seconds
+
+    async def _act(self, step: Step, writer: EventWriter, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
+        event = writer.write(step)
+        if event is None:
+            return
+        if step.type == "cell_executed":
+            self.progress.runs += 1
+            self.progress.errors += step.data["status"] == "error"
+        self.progress.help_requests += step.type == "help_requested"
+        await queue.put(event)
+
+    async def _deliver(self, username: str, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
+        """Send as the extension does: what gathers within two seconds, or 200 events."""
+        interval = _FLUSH_S if self._options.rate is None else 0.5
+        interval = max(0.1, interval / max(1.0, self._options.speed))
+        finished = False
+        while not finished:
+            batch: list[dict[str, Any]] = []
+            event = await queue.get()
+            deadline = time.monotonic() + interval
+            while True:
+                if event is None:
+                    finished = True
+                    break
+                batch.append(event)
+                if len(batch) >= _MAX_BATCH:
+                    break
+                try:
+                    event = await asyncio.wait_for(queue.get(), max(0.0, deadline - time.monotonic()))
+                except TimeoutError:
+                    break
+            if batch:
+                await self._client.send(username, batch)
+
+    def _plan(self, number: int, lap: int) -> Iterator[Step]:
+        options = self._options
+        return plan_student(f"{options.seed}/{number}/{lap}", minutes=options.minutes)
+
+    def _writer(self, number: int, lap: int) -> EventWriter:
+        # A student's copy of the notebook is the same in every lap, the browser session is not.
+        options = self._options
+        notebook = uuid.uuid5(uuid.NAMESPACE_URL, f"cell-monitor/{options.course_id}/{self._usernames[number]}")
+        random = Random(f"session {options.seed}/{number}/{lap}/{time.time_ns()}")  # noqa: S311
+        return EventWriter(options.course_id, str(notebook), random)
+
+
+def _push_next(upcoming: list[tuple[float, int, Step]], number: int, plan: Iterator[Step]) -> None:
+    step = next(plan, None)
+    if step is not None:
+        # Equal times never compare the steps: a student has one step here at a time.
+        heapq.heappush(upcoming, (step.at, number, step))

@@ -1,0 +1,206 @@
+"""The API as a simulated class sees it: tokens, batches, and doing what ``Retry-After`` says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import httpx
+
+__all__ = ["ApiClient", "ApiError", "Tally", "retry_after_seconds"]
+
+_RENEW_BEFORE_S: Final = 60.0
+_MAX_WAIT_S: Final = 30.0
+_MAX_ENROL: Final = 500
+
+
+class ApiError(RuntimeError):
+    """The API refused; the message says what and, where known, the way out."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the events.
+
+    Attributes:
+        sent: events handed to the API, each once.
+        statuses: ``accepted``, ``duplicate`` and ``rejected`` by count.
+        reasons: of rejected events, by count.
+        batches: requests that were answered 200.
+        waits: requests answered 429 or 503, or not at all, and sent again.
+        seconds: time of each answered request, newest 10,000.
+    """
+
+    sent: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    batches: int = 0
+    waits: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def note_seconds(self, seconds: float) -> None:
+        """Note how long one request took."""
+        if len(self.seconds) >= 10_000:
+            del self.seconds[:5_000]
+        self.seconds.append(seconds)
+
+
+def retry_after_seconds(value: str | None, *, tries: int, random: Random) -> float:
+    """Return how long to wait: what the server says, else growing, never all clients at once; at most 30 s."""
+    try:
+        wanted = float(value) if value is not None else 0.0
+    except ValueError:  # a date: rare, and never from our API
+        wanted = 0.0
+    backoff = min(_MAX_WAIT_S, 0.5 * 2**tries)
+    base = wanted if wanted > 0 else backoff
+    return min(_MAX_WAIT_S, base) * (1 + 0.25 * random.random())
+
+
+class ApiClient:
+    """One connection pool and one service key for the whole class."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        tally: Tally,
+        random: Random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Connect to the API at ``url`` with a key of the scopes ``people:act_as`` and ``roster:write``."""
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/") + "/api/v1/",
+            timeout=20,
+            trust_env=False,
+            transport=transport,
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
+        )
+        self._api_key = api_key
+        self._tally = tally
+        self._random = random
+        self._sleep = sleep
+        self._tokens: dict[tuple[str, str | None], tuple[str, float]] = {}
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def enrol(self, course_id: str, members: Sequence[dict[str, Any]]) -> None:
+        """Put students on a course's roster; those already there stay.
+
+        Raises:
+            ApiError: the key may not, or there is no such course.
+        """
+        for first in range(0, len(members), _MAX_ENROL):
+            token = await self._token("api", None)
+            response = await self._request(
+                "PUT",
+                f"courses/{course_id}/members",
+                headers={"Authorization": f"Bearer {token}"},
+                json={"members": list(members[first : first + _MAX_ENROL])},
+            )
+            if response.status_code == 404:
+                raise ApiError(
+                    f"There is no course {course_id!r}, or the API key may not write its roster. "
+                    f"Make it: cell-monitor admin create-course {course_id} 'Its title'"
+                )
+            self._expect(response, "enrol the students")
+
+    async def send(self, username: str, events: Sequence[dict[str, Any]]) -> None:
+        """Send one student's batch until each event has its final answer; count the answers.
+
+        Raises:
+            ApiError: the API refused the whole batch.
+        """
+        self._tally.sent += len(events)
+        waiting = list(events)
+        tries = 0
+        while waiting:
+            token = await self._token("ingest", username)
+            response = await self._request(
+                "POST", "events", headers={"Authorization": f"Bearer {token}"}, json={"events": waiting}
+            )
+            if response.status_code == 401:
+                self._tokens.pop(("ingest", username), None)
+                tries += 1
+                if tries > 3:
+                    self._expect(response, "send events")
+                continue
+            self._expect(response, "send events")
+            self._tally.batches += 1
+            again = {result["event_id"] for result in response.json()["results"] if self._count(result)}
+            waiting = [event for event in waiting if event["event_id"] in again]
+            if waiting:
+                tries += 1
+                self._tally.waits += 1
+                await self._sleep(retry_after_seconds(None, tries=tries, random=self._random))
+
+    def _count(self, result: dict[str, Any]) -> bool:
+        """Count one answer; return True if the event is to be sent again."""
+        if result["status"] == "retry":
+            return True
+        self._tally.statuses[result["status"]] += 1
+        if result["status"] == "rejected":
+            self._tally.reasons[result.get("reason", "unknown")] += 1
+        return False
+
+    async def _token(self, audience: str, act_as: str | None) -> str:
+        token, until = self._tokens.get((audience, act_as), ("", 0.0))
+        if until > time.monotonic():
+            return token
+        body = {"audience": audience} | ({"act_as": act_as} if act_as else {})
+        response = await self._request(
+            "POST", "auth/token", headers={"Authorization": f"ApiKey {self._api_key}"}, json=body
+        )
+        if response.status_code == 401:
+            raise ApiError("The API does not know this API key: it is wrong, revoked or over.")
+        if response.status_code == 403:
+            raise ApiError("The API key needs the scopes people:act_as and roster:write.")
+        self._expect(response, "get a token")
+        answer = response.json()
+        token = answer["access_token"]
+        lifetime = float(answer["expires_in"])
+        self._tokens[audience, act_as] = (token, time.monotonic() + max(lifetime - _RENEW_BEFORE_S, lifetime / 2))
+        return str(token)
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Send one request; wait and repeat while the API is busy or away."""
+        tries = 0
+        while True:
+            begun = time.perf_counter()
+            try:
+                response = await self._http.request(method, path, **arguments)
+            except httpx.TransportError as error:
+                tries += 1
+                if tries > 8:
+                    raise ApiError(f"The API at {self._http.base_url} does not answer: {error!r}") from error
+                wait = retry_after_seconds(None, tries=tries, random=self._random)
+            else:
+                if response.status_code not in {429, 503}:
+                    self._tally.note_seconds(time.perf_counter() - begun)
+                    return response
+                tries += 1
+                if tries > 60:
+                    raise ApiError(f"The API stays busy: {_detail(response)}")
+                wait = retry_after_seconds(response.headers.get("retry-after"), tries=tries, random=self._random)
+            self._tally.waits += 1
+            await self._sleep(wait)
+
+    def _expect(self, response: httpx.Response, what: str) -> None:
+        if response.status_code >= 300:
+            raise ApiError(f"The API refused to {what}: {_detail(response)}")
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        parts = [f"{item['type']}: {item['msg']}" for item in response.json()["detail"]]
+        return f"{response.status_code} {'; '.join(parts)}"
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.text[:200]}"
