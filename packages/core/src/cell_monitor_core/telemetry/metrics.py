@@ -1,0 +1,199 @@
+"""The catalogue: every metric of every service, declared once. docs/operations/reference.md lists them for operators.
+
+Metrics without labels are used as ``EVENTS_RECEIVED.inc()``; of the others bind the children once at start.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cell_monitor_core.events.reasons import Reason
+from cell_monitor_core.telemetry.instruments import Catalogue, Counter, Gauge, Histogram
+from cell_monitor_core.telemetry.multiprocess import MultiprocessFlush, render
+
+__all__ = ["CATALOGUE", "MultiprocessFlush", "render_metrics", "set_build_info"]
+
+CATALOGUE: Final = Catalogue()
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_ROAD = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_GROUPS = ("postgres", "influxdb")
+_KINDS = ("student", "help", "course", "test")
+
+
+def _counter(name: str, help: str) -> Counter:  # noqa: A002
+    return CATALOGUE.counter(name, help).labels()
+
+
+def _gauge(name: str, help: str) -> Gauge:  # noqa: A002
+    return CATALOGUE.gauge(name, help).labels()
+
+
+def _histogram(name: str, help: str, buckets: tuple[float, ...]) -> Histogram:  # noqa: A002
+    return CATALOGUE.histogram(name, help, buckets).labels()
+
+
+BUILD_INFO: Final = CATALOGUE.gauge(
+    "cell_monitor_build_info",
+    "1, with the service and its version.",
+    {"service": None, "version": None},
+    mode="livemax",
+)
+EVENT_LOOP_LAG_SECONDS: Final = _histogram(
+    "cell_monitor_event_loop_lag_seconds", "How late the event loop ran a timer.", _FAST
+)
+EVENT_LOOP_STALLS: Final = _counter(
+    "cell_monitor_event_loop_stalls_total", "Times that the event loop stood still for seconds."
+)
+
+CATALOGUE.section("api")
+EVENTS_RECEIVED: Final = _counter("cell_monitor_events_received_total", "Events in requests that could be read.")
+EVENTS_ACCEPTED: Final = _counter("cell_monitor_events_accepted_total", "Events queued durably.")
+EVENTS_DUPLICATE: Final = _counter("cell_monitor_events_duplicate_total", "Events that were queued before.")
+EVENTS_REJECTED: Final = CATALOGUE.counter(
+    "cell_monitor_events_rejected_total",
+    "Events refused for good, by reason.",
+    {"reason": tuple(reason for reason in Reason if reason is not Reason.LOG_UNAVAILABLE)},
+)
+EVENTS_RETRY: Final = CATALOGUE.counter(
+    "cell_monitor_events_retry_total",
+    "Events that the sender was asked to send again, by reason.",
+    {"reason": (Reason.LOG_UNAVAILABLE,)},
+)
+INGEST_REQUESTS: Final = CATALOGUE.counter(
+    "cell_monitor_ingest_requests_total", "Ingest requests, by status code of the answer.", {"status": None}
+)
+INGEST_SECONDS: Final = _histogram(
+    "cell_monitor_ingest_seconds", "Ingest requests, from the whole body to the answer.", _FAST
+)
+STREAM_APPEND_SECONDS: Final = _histogram(
+    "cell_monitor_stream_append_seconds", "Waiting for the queue to be durable.", _FAST
+)
+RATE_LIMITED: Final = CATALOGUE.counter(
+    "cell_monitor_rate_limited_total",
+    "Requests refused for their rate, by limit.",
+    {"limit": ("ingest", "sign_in_account", "sign_in_address")},
+)
+
+SIGN_INS: Final = CATALOGUE.counter(
+    "cell_monitor_sign_ins_total",
+    "Sign-ins with a password, refreshes of the cookie and exchanges of an API key, by outcome.",
+    {"how": ("password", "cookie", "api_key"), "outcome": ("ok", "refused", "rate_limited")},
+)
+HTTP_REQUESTS: Final = CATALOGUE.counter(
+    "cell_monitor_http_requests_total", "Requests other than ingest and probes, by status code.", {"status": None}
+)
+HTTP_REQUEST_SECONDS: Final = _histogram(
+    "cell_monitor_http_request_seconds", "Requests other than ingest and probes.", _FAST
+)
+HELP_ACTIONS: Final = CATALOGUE.counter(
+    "cell_monitor_help_actions_total",
+    "What staff did about help requests.",
+    {"action": ("claim", "release", "resolve")},
+)
+
+CATALOGUE.section("worker")
+BACKLOG_ENTRIES: Final = CATALOGUE.gauge(
+    "cell_monitor_backlog_entries",
+    "Stream entries that a group has not finished.",
+    {"partition": None, "group": _GROUPS},
+    mode="livemax",
+)
+BACKLOG_AGE_SECONDS: Final = CATALOGUE.gauge(
+    "cell_monitor_backlog_age_seconds",
+    "Age of the oldest stream entry that a group has not finished.",
+    {"partition": None, "group": _GROUPS},
+    mode="livemax",
+)
+EVENTS_STORED: Final = CATALOGUE.counter(
+    "cell_monitor_events_stored_total", "Events stored for the first time, by group.", {"group": _GROUPS}
+)
+EVENTS_STORED_BEFORE: Final = CATALOGUE.counter(
+    "cell_monitor_events_stored_before_total",
+    "Events of a batch that were stored already, by group.",
+    {"group": _GROUPS},
+)
+EVENTS_FAILED: Final = CATALOGUE.counter(
+    "cell_monitor_events_failed_total", "Events put aside in failed_events, by group.", {"group": _GROUPS}
+)
+ENTRIES_RECLAIMED: Final = CATALOGUE.counter(
+    "cell_monitor_entries_reclaimed_total",
+    "Stream entries taken over from a dead worker, by group.",
+    {"group": _GROUPS},
+)
+ENTRIES_TRIMMED: Final = _counter(
+    "cell_monitor_entries_trimmed_total", "Stream entries deleted after every group had finished them."
+)
+BATCH_EVENTS: Final = CATALOGUE.histogram(
+    "cell_monitor_batch_events", "Events a batch, by group.", _SIZES, {"group": _GROUPS}
+)
+COMMIT_SECONDS: Final = CATALOGUE.histogram(
+    "cell_monitor_commit_seconds", "Storing one batch, by group.", _FAST, {"group": _GROUPS}
+)
+STORE_UNAVAILABLE: Final = CATALOGUE.counter(
+    "cell_monitor_store_unavailable_total", "Batches that a store did not take, to be tried again.", {"group": _GROUPS}
+)
+GROUP_HALTED: Final = CATALOGUE.gauge(
+    "cell_monitor_group_halted",
+    "1 while a group has stopped because too large a share of its events failed.",
+    {"group": _GROUPS},
+    mode="livemax",
+)
+# The API publishes what staff did about help requests.
+CATALOGUE.section("api", "worker")
+PUBLICATIONS_PUBLISHED: Final = CATALOGUE.counter(
+    "cell_monitor_publications_published_total", "Publications sent to dashboards' channels, by kind.", {"kind": _KINDS}
+)
+PUBLICATIONS_SUPPRESSED: Final = CATALOGUE.counter(
+    "cell_monitor_publications_suppressed_total",
+    "Publications left out because a newer state had been published, by kind.",
+    {"kind": _KINDS},
+)
+PUBLISH_SECONDS: Final = _histogram("cell_monitor_publish_seconds", "Publishing one batch's states.", _FAST)
+CATALOGUE.section("worker")
+EVENT_PUBLICATION_SECONDS: Final = _histogram(
+    "cell_monitor_event_publication_seconds", "From the API's receipt of an event to its publication.", _ROAD
+)
+
+CATALOGUE.section("gateway")
+GATEWAY_CONNECTIONS: Final = _gauge("cell_monitor_gateway_connections", "WebSockets that are open.")
+GATEWAY_CONNECTIONS_OPENED: Final = _counter(
+    "cell_monitor_gateway_connections_opened_total", "WebSockets that were opened."
+)
+GATEWAY_SUBSCRIPTIONS: Final = _gauge("cell_monitor_gateway_subscriptions", "Subscriptions of open WebSockets.")
+GATEWAY_FRAMES: Final = _counter("cell_monitor_gateway_frames_total", "Frames of publications sent to WebSockets.")
+GATEWAY_BYTES: Final = _counter("cell_monitor_gateway_sent_bytes_total", "Bytes of these frames.")
+GATEWAY_PUBLICATIONS: Final = _counter(
+    "cell_monitor_gateway_publications_total", "Publications received from the broker, gaps filled included."
+)
+GATEWAY_DELIVERIES: Final = _counter(
+    "cell_monitor_gateway_deliveries_total", "Publications sent to WebSockets: one to ten sockets counts ten."
+)
+GATEWAY_RECOVERIES: Final = CATALOGUE.counter(
+    "cell_monitor_gateway_recoveries_total",
+    "Subscriptions, by outcome: fresh ones asked for nothing, recovered ones got all they missed, refused ones refetch.",
+    {"outcome": ("fresh", "recovered", "refused")},
+)
+GATEWAY_CLOSES: Final = CATALOGUE.counter(
+    "cell_monitor_gateway_closes_total", "WebSockets closed, by close code.", {"code": None}
+)
+GATEWAY_GAPS: Final = CATALOGUE.counter(
+    "cell_monitor_gateway_gaps_total",
+    "Gaps in a channel's offsets: filled from the history, or too old for it.",
+    {"outcome": ("filled", "lost")},
+)
+EVENT_FRAME_SECONDS: Final = _histogram(
+    "cell_monitor_event_frame_seconds", "From the API's receipt of an event to its frame, where the trace tells.", _ROAD
+)
+
+
+def set_build_info(service: str, version: str) -> None:
+    """Say once at start which service and version this process is; from then on only its metrics are exposed."""
+    CATALOGUE.service = service
+    BUILD_INFO.labels(service, version).set(1)
+
+
+def render_metrics() -> tuple[bytes, str]:
+    """Return the text of ``/metrics`` and its content type; of all worker processes where there are several."""
+    return render(CATALOGUE)
