@@ -1,0 +1,160 @@
+import type { IClock } from '../capture/clock';
+import type { INotice } from '../transport/answer';
+
+/** `sending`: not with the monitor yet. `open`: seen by nobody. `claimed`: somebody is on it. */
+export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed';
+
+export interface IHelpState {
+  readonly phase: HelpPhase;
+  readonly requestId: string | null;
+  /** Who is on it, once it is claimed. */
+  readonly by: string | null;
+}
+
+/** How often the notices are asked for while a request is open. */
+export const POLL_PERIOD_MS = 3000;
+
+/** A request that the monitor's notices leave out for this long is no longer open. */
+const FORGOTTEN_MS = 60_000;
+
+const NONE: IHelpState = { phase: 'none', requestId: null, by: null };
+
+/** What the model does to the rest. */
+export interface IHelpHost {
+  /** Emits `help_requested`; the id of that event, or null when no notebook is open. */
+  request(message: string): string | null;
+  /** Emits `help_cancelled`. */
+  cancel(requestId: string): void;
+  poll(): void;
+}
+
+/**
+ * The student's help request, as far as it is known here. The monitor's notices are the truth; a request made
+ * before a reload comes back from them.
+ */
+export class HelpModel {
+  constructor(
+    private readonly _host: IHelpHost,
+    private readonly _clock: IClock
+  ) {}
+
+  /** Called after each change with the state before it. */
+  onChange: ((state: IHelpState, before: IHelpState) => void) | null = null;
+
+  get state(): IHelpState {
+    return this._state;
+  }
+
+  /** Asks for help. False when it is asked for already or no notebook is open. */
+  request(message: string): boolean {
+    if (this._state.phase !== 'none') {
+      return false;
+    }
+    const requestId = this._host.request(message.trim());
+    if (requestId === null) {
+      return false;
+    }
+    this._knownAt = this._clock.now();
+    this._set({ phase: 'sending', requestId, by: null });
+    return true;
+  }
+
+  /** Takes the request back. */
+  cancel(): void {
+    const requestId = this._state.requestId;
+    if (requestId !== null) {
+      this._over.add(requestId);
+      this._host.cancel(requestId);
+      this._set(NONE);
+    }
+  }
+
+  /**
+   * What an answer told.
+   *
+   * @param complete - the monitor itself gave its list; otherwise a request's absence means nothing
+   */
+  notices(notices: readonly INotice[], complete: boolean): void {
+    if (!complete) {
+      return;
+    }
+    const help = notices.filter(notice => notice.kind === 'help' && notice.request_id);
+    const own = help.find(notice => notice.request_id === this._state.requestId);
+    if (own) {
+      this._knownAt = this._clock.now();
+      this._apply(own);
+      return;
+    }
+    if (this._state.requestId === null) {
+      // Ids sort by time: the newest open one is what the student waits for.
+      const open = help
+        .filter(notice => notice.status === 'open' || notice.status === 'claimed')
+        .filter(notice => !this._over.has(notice.request_id as string))
+        .sort((a, b) => ((a.request_id as string) < (b.request_id as string) ? 1 : -1))[0];
+      if (open) {
+        this._knownAt = this._clock.now();
+        this._apply(open);
+      }
+    } else if (this._state.phase !== 'sending' && this._clock.now() - this._knownAt > FORGOTTEN_MS) {
+      this._set(NONE);
+    }
+  }
+
+  /** The monitor refused these events for good. Returns whether the open request is among them. */
+  rejected(ids: readonly string[]): boolean {
+    const requestId = this._state.requestId;
+    if (requestId === null || !ids.includes(requestId)) {
+      return false;
+    }
+    this._over.add(requestId);
+    this._set(NONE);
+    return true;
+  }
+
+  dispose(): void {
+    this._cancelPoll?.();
+    this._cancelPoll = null;
+  }
+
+  private _apply(notice: INotice): void {
+    const requestId = notice.request_id as string;
+    switch (notice.status) {
+      case 'open':
+        this._set({ phase: 'open', requestId, by: null });
+        break;
+      case 'claimed':
+        this._set({ phase: 'claimed', requestId, by: typeof notice.by === 'string' ? notice.by : null });
+        break;
+      default:
+        this._over.add(requestId);
+        this._set(NONE);
+        break;
+    }
+  }
+
+  private _set(state: IHelpState): void {
+    const before = this._state;
+    if (before.phase === state.phase && before.requestId === state.requestId && before.by === state.by) {
+      return;
+    }
+    this._state = state;
+    if (state.phase === 'none') {
+      this.dispose();
+    } else if (!this._cancelPoll) {
+      this._pollLater();
+    }
+    this.onChange?.(state, before);
+  }
+
+  private _pollLater(): void {
+    this._cancelPoll = this._clock.after(POLL_PERIOD_MS, () => {
+      this._pollLater();
+      this._host.poll();
+    });
+  }
+
+  private _state: IHelpState = NONE;
+  private _knownAt = 0;
+  private _cancelPoll: (() => void) | null = null;
+  private readonly _over = new Set<string>();
+}

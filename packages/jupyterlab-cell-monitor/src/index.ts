@@ -1,0 +1,146 @@
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette, IToolbarWidgetRegistry, Notification } from '@jupyterlab/apputils';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStatusBar } from '@jupyterlab/statusbar';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { createHelpButton, helpIcon } from './help/button';
+import { helpDialog } from './help/dialog';
+import { helpLabel } from './help/wording';
+import type { IMonitorSettings } from './monitor';
+import { CellMonitor } from './monitor';
+import { statusDialog } from './status/dialog';
+import { createStatusItem } from './status/item';
+import { CommandIDs, DOMAIN, ICellMonitor, PluginIDs } from './tokens';
+
+function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSettings {
+  const course = settings?.get('course').composite;
+  return {
+    paused: settings?.get('paused').composite === true,
+    course: typeof course === 'string' ? course : '',
+    traceAll: settings?.get('traceAll').composite === true
+  };
+}
+
+/** Records what happens in notebooks, and pauses when told to. */
+const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
+  id: PluginIDs.monitor,
+  description: 'Tells the cell monitor which cells are run and how they end.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [ISettingRegistry, ITranslator, ICommandPalette],
+  provides: ICellMonitor,
+  activate: async (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    registry: ISettingRegistry | null,
+    translator: ITranslator | null,
+    palette: ICommandPalette | null
+  ): Promise<ICellMonitor> => {
+    const trans = (translator ?? nullTranslator).load(DOMAIN);
+    const monitor = await CellMonitor.create(app, tracker);
+    // Settings that cannot be loaded must not keep the student from working: the defaults are then in force.
+    const settings = (await registry?.load(PluginIDs.monitor).catch(() => null)) ?? null;
+    settings?.changed.connect(() => monitor.configure(readSettings(settings)));
+    let pausedHere = false;
+
+    app.commands.addCommand(CommandIDs.togglePause, {
+      label: () => (monitor.state === 'paused' ? trans.__('Resume Recording') : trans.__('Pause Recording')),
+      caption: trans.__('Stop or resume telling the cell monitor what you run'),
+      isEnabled: () => monitor.state !== 'off',
+      execute: async () => {
+        pausedHere = monitor.state !== 'paused';
+        if (settings) {
+          await settings.set('paused', pausedHere);
+        } else {
+          monitor.configure({ ...readSettings(null), paused: pausedHere });
+        }
+      }
+    });
+    palette?.addItem({ command: CommandIDs.togglePause, category: trans.__('Cell Monitor') });
+    app.commands.commandExecuted.connect((_, args) => {
+      if (args.id === 'docmanager:save' || args.id === 'docmanager:save-all') {
+        monitor.savedByHand();
+      }
+    });
+    monitor.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.togglePause));
+    monitor.start(readSettings(settings));
+    return monitor;
+  }
+};
+
+/** Lets the student ask for help, and shows who is on it. */
+const helpPlugin: JupyterFrontEndPlugin<void> = {
+  id: PluginIDs.help,
+  description: 'Adds the "Ask for help" command and notebook toolbar button.',
+  autoStart: true,
+  requires: [ICellMonitor],
+  optional: [ITranslator, IToolbarWidgetRegistry, ICommandPalette],
+  activate: (
+    app: JupyterFrontEnd,
+    monitor: ICellMonitor,
+    translator: ITranslator | null,
+    toolbars: IToolbarWidgetRegistry | null,
+    palette: ICommandPalette | null
+  ): void => {
+    const trans = (translator ?? nullTranslator).load(DOMAIN);
+    app.commands.addCommand(CommandIDs.askForHelp, {
+      label: () => helpLabel(monitor, trans),
+      caption: trans.__('Tell your instructor that you need help with this cell'),
+      icon: helpIcon,
+      isEnabled: () => monitor.help.phase !== 'none' || monitor.canAskForHelp,
+      execute: () => helpDialog(monitor, trans)
+    });
+    palette?.addItem({ command: CommandIDs.askForHelp, category: trans.__('Cell Monitor') });
+    toolbars?.addFactory('Notebook', 'cellMonitorHelp', () =>
+      createHelpButton(monitor, trans, () => void app.commands.execute(CommandIDs.askForHelp))
+    );
+    monitor.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.askForHelp));
+    monitor.helpChanged.connect((_, { state, before }) => {
+      if (state.phase === 'claimed' && before.phase !== 'claimed') {
+        Notification.info(helpLabel(monitor, trans), { autoClose: 8000 });
+      }
+    });
+    monitor.helpRefused.connect(() => {
+      Notification.warning(
+        trans.__('Your help request could not be delivered. Please ask your instructor in person.'),
+        { autoClose: false }
+      );
+    });
+  }
+};
+
+/** Says in the status bar what the monitor is doing. Notebook 7 has no status bar and does without. */
+const statusPlugin: JupyterFrontEndPlugin<void> = {
+  id: PluginIDs.status,
+  description: 'Shows in the status bar what the cell monitor is doing.',
+  autoStart: true,
+  requires: [ICellMonitor],
+  optional: [ITranslator, IStatusBar, ICommandPalette],
+  activate: (
+    app: JupyterFrontEnd,
+    monitor: ICellMonitor,
+    translator: ITranslator | null,
+    statusBar: IStatusBar | null,
+    palette: ICommandPalette | null
+  ): void => {
+    const trans = (translator ?? nullTranslator).load(DOMAIN);
+    app.commands.addCommand(CommandIDs.showStatus, {
+      label: trans.__('Show What Is Recorded'),
+      execute: () =>
+        statusDialog(monitor, trans, async () => {
+          await app.commands.execute(CommandIDs.togglePause);
+        })
+    });
+    palette?.addItem({ command: CommandIDs.showStatus, category: trans.__('Cell Monitor') });
+    statusBar?.registerStatusItem(PluginIDs.status, {
+      item: createStatusItem(monitor, trans, () => void app.commands.execute(CommandIDs.showStatus)),
+      align: 'right',
+      rank: 90
+    });
+  }
+};
+
+export * from './tokens';
+
+export default [monitorPlugin, helpPlugin, statusPlugin];

@@ -1,0 +1,254 @@
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { PageConfig } from '@jupyterlab/coreutils';
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { ISignal } from '@lumino/signaling';
+import { Signal } from '@lumino/signaling';
+import type { IClock } from './capture/clock';
+import { browserClock } from './capture/clock';
+import { FaultGuard } from './capture/guard';
+import { StoredRenames } from './capture/identity';
+import { COURSE_CHARS } from './capture/limits';
+import type { PanelCapture } from './capture/panel';
+import { Recorder } from './capture/recorder';
+import type { IBuiltEvent } from './events/builder';
+import type { IHelpState } from './help/model';
+import { HelpModel } from './help/model';
+import { IndexedDbStore } from './queue/indexeddb';
+import type { TurnTaking } from './queue/queue';
+import { EventQueue } from './queue/queue';
+import type { IEventStore } from './queue/store';
+import { MemoryStore } from './queue/store';
+import type { ICellMonitor, MonitorState } from './tokens';
+import { ServerTransport } from './transport/server';
+import { VERSION } from './version';
+
+/** How many recorded events the student can look at. */
+const RECENT_EVENTS = 20;
+
+/** What the student or the site may set. */
+export interface IMonitorSettings {
+  paused: boolean;
+  course: string;
+  traceAll: boolean;
+}
+
+/** Joins capture, queue and transport to one monitor for this page. */
+export class CellMonitor implements ICellMonitor {
+  /** Opens the browser's store and makes the monitor; never fails. */
+  static async create(app: JupyterFrontEnd, tracker: INotebookTracker): Promise<CellMonitor> {
+    const guard = new FaultGuard();
+    const baseUrl = app.serviceManager.serverSettings.baseUrl;
+    let store: IEventStore;
+    try {
+      store = await withTimeout(IndexedDbStore.open(`cell-monitor:${baseUrl}`), 5000);
+    } catch (error) {
+      guard.note(error);
+      store = new MemoryStore();
+    }
+    return new CellMonitor(app, tracker, guard, store);
+  }
+
+  private constructor(app: JupyterFrontEnd, tracker: INotebookTracker, guard: FaultGuard, store: IEventStore) {
+    const { serverSettings, contents } = app.serviceManager;
+    const clock: IClock = {
+      ...browserClock,
+      after: (ms, callback) => browserClock.after(ms, guard.wrap(callback))
+    };
+    this._tracker = tracker;
+    this._transport = new ServerTransport(serverSettings);
+    this._queue = new EventQueue({
+      store,
+      transport: this._transport,
+      clock,
+      guard,
+      takeTurns: turnTaking(`cell-monitor:${serverSettings.baseUrl}`)
+    });
+    this._recorder = new Recorder(tracker, {
+      clock,
+      guard,
+      renames: new StoredRenames(localStorageOrNull(), `cell-monitor:renames:${serverSettings.baseUrl}`),
+      extensionVersion: VERSION,
+      labVersion: app.version,
+      localPath: path => contents.localPath(path),
+      defaultCourse: () => this._course(),
+      take: (event, urgent) => this._take(event, urgent),
+      heartbeat: () =>
+        this._queue.holds('heartbeat') ? null : { queued: this._queue.queued, dropped: this._queue.dropped },
+      leaving: () => this._queue.flushOnHide()
+    });
+    this._help = new HelpModel(
+      {
+        request: message => {
+          const capture = this._subject();
+          if (!capture) {
+            return null;
+          }
+          this._helpCapture = capture;
+          return capture.help('help_requested', message ? { message } : {});
+        },
+        cancel: requestId => {
+          const capture = this._helpCapture ?? this._subject();
+          capture?.help('help_cancelled', { request_id: requestId });
+        },
+        poll: () => guard.watch(this._queue.poll())
+      },
+      clock
+    );
+    this._help.onChange = (state, before) => {
+      this._helpChanged.emit({ state, before });
+      this._changed.emit();
+    };
+    this._queue.onNotices = (notices, complete) => guard.run(() => this._help.notices(notices, complete));
+    this._queue.onRejected = ids =>
+      guard.run(() => {
+        if (this._help.rejected(ids)) {
+          this._helpRefused.emit();
+        }
+      });
+    this._queue.onChange = () => guard.run(() => this._update());
+    this._guard = guard;
+  }
+
+  /** Begins to record, as the settings say. */
+  start(settings: IMonitorSettings): void {
+    this.configure(settings);
+    this._recorder.start();
+    this._queue.start();
+    this._tracker.currentChanged.connect(() => this._changed.emit());
+    // Brings back a help request that was open before a reload, and finds out whether there is a monitor at all.
+    this._guard.watch(this._queue.poll());
+  }
+
+  configure(settings: IMonitorSettings): void {
+    this._settings = settings;
+    this._transport.traceAll = settings.traceAll;
+    this._update();
+  }
+
+  get state(): MonitorState {
+    if (this._queue.connection === 'off') {
+      return 'off';
+    }
+    if (this._settings.paused) {
+      return 'paused';
+    }
+    return this._queue.connection === 'ok' ? 'recording' : 'saved';
+  }
+
+  get help(): IHelpState {
+    return this._help.state;
+  }
+
+  get queued(): number {
+    return this._queue.queued;
+  }
+
+  get dropped(): number {
+    return this._queue.dropped;
+  }
+
+  get recent(): readonly string[] {
+    return this._recent;
+  }
+
+  get changed(): ISignal<ICellMonitor, void> {
+    return this._changed;
+  }
+
+  get helpChanged(): ISignal<ICellMonitor, { state: IHelpState; before: IHelpState }> {
+    return this._helpChanged;
+  }
+
+  get helpRefused(): ISignal<ICellMonitor, void> {
+    return this._helpRefused;
+  }
+
+  get canAskForHelp(): boolean {
+    return this.state !== 'off' && this._subject() !== null;
+  }
+
+  askForHelp(message: string): boolean {
+    return this.canAskForHelp && this._help.request(message);
+  }
+
+  cancelHelp(): void {
+    this._help.cancel();
+  }
+
+  /** Save commands name no notebook: they mean the current one. */
+  savedByHand(): void {
+    this._recorder.current?.savedByHand();
+  }
+
+  /** The capture of this panel, or null. */
+  captureOf(panel: NotebookPanel): PanelCapture | null {
+    return this._recorder.captureOf(panel);
+  }
+
+  private _subject(): PanelCapture | null {
+    return this._recorder.current;
+  }
+
+  private _course(): string | null {
+    const course = this._settings.course || PageConfig.getOption('cellMonitorCourse');
+    return course && course.length <= COURSE_CHARS ? course : null;
+  }
+
+  private _take(event: IBuiltEvent, urgent: boolean): void {
+    this._recent.unshift(event.json);
+    this._recent.splice(RECENT_EVENTS);
+    this._queue.push(event, urgent);
+  }
+
+  private _update(): void {
+    this._recorder.switch(!this._settings.paused && this._queue.connection !== 'off');
+    this._changed.emit();
+  }
+
+  private readonly _tracker: INotebookTracker;
+  private readonly _guard: FaultGuard;
+  private readonly _transport: ServerTransport;
+  private readonly _queue: EventQueue;
+  private readonly _recorder: Recorder;
+  private readonly _help: HelpModel;
+  private _helpCapture: PanelCapture | null = null;
+  private _settings: IMonitorSettings = { paused: false, course: '', traceAll: false };
+  private readonly _recent: string[] = [];
+  private readonly _changed = new Signal<ICellMonitor, void>(this);
+  private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);
+  private readonly _helpRefused = new Signal<ICellMonitor, void>(this);
+}
+
+/** Lets one tab send at a time, where the browser can tell. */
+function turnTaking(name: string): TurnTaking | undefined {
+  // Web Locks exist only in secure contexts: not on plain http beyond localhost.
+  const locks = (navigator as { locks?: LockManager }).locks;
+  if (!locks) {
+    return undefined;
+  }
+  return async action => {
+    let hadTurn = false;
+    await locks.request(name, { ifAvailable: true }, async lock => {
+      if (lock) {
+        hadTurn = true;
+        await action();
+      }
+    });
+    return hadTurn;
+  };
+}
+
+function localStorageOrNull(): Storage | null {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
+}
+
+function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error('timed out')), ms);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

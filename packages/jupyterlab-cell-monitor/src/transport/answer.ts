@@ -1,0 +1,102 @@
+/** What the student should see; only kinds that this version knows are used. */
+export interface INotice {
+  kind: string;
+  request_id?: string;
+  status?: string;
+  by?: string | null;
+  at?: string;
+}
+
+export interface IEventResult {
+  status: 'accepted' | 'duplicate' | 'rejected' | 'retry';
+  reason?: string;
+}
+
+/** How a request ended. */
+export type SendResult =
+  /** One result per event, in their order. */
+  | { kind: 'answer'; results: IEventResult[]; notices: INotice[] }
+  /** Nobody took the events; they may be sent again after `retryAfterMs`. */
+  | { kind: 'away'; retryAfterMs: number; reason: string }
+  /** This Jupyter server has no server half of ours. */
+  | { kind: 'missing' }
+  /** The request as a whole is wrong: one of its events must be. */
+  | { kind: 'refused'; reason: string }
+  /** None of these events is welcome; sending them again changes nothing. */
+  | { kind: 'denied'; reason: string };
+
+const MAX_RETRY_AFTER_MS = 10 * 60_000;
+
+/** Milliseconds of a Retry-After header: seconds or an HTTP date; 0 when absent or unreadable. */
+export function retryAfterMs(header: string | null, now: number): number {
+  const text = header?.trim();
+  if (!text) {
+    return 0;
+  }
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : 0;
+}
+
+const STATUSES: readonly string[] = ['accepted', 'duplicate', 'rejected', 'retry'];
+
+/**
+ * Reads an HTTP answer to a batch.
+ *
+ * @param sent - how many events the batch had; an answer with another number of results is not believed
+ */
+export function readAnswer(status: number, body: string, retryAfter: number, sent: number): SendResult {
+  if (status === 200) {
+    const answer = parse(body);
+    const results = answer?.['results'];
+    const notices = answer?.['notices'];
+    if (
+      Array.isArray(results) &&
+      results.length === sent &&
+      results.every((result: unknown) => isRecord(result) && STATUSES.includes(String(result['status'])))
+    ) {
+      return {
+        kind: 'answer',
+        results: results as IEventResult[],
+        notices: Array.isArray(notices) ? notices.filter(isNotice) : []
+      };
+    }
+    return { kind: 'away', retryAfterMs: retryAfter, reason: 'unreadable answer' };
+  }
+  if (status === 404 || status === 405) {
+    return { kind: 'missing' };
+  }
+  const reason = errorType(body) ?? `HTTP ${status}`;
+  if (status === 403 && reason === 'course_forbidden') {
+    return { kind: 'denied', reason };
+  }
+  if ([400, 411, 413, 415, 422].includes(status)) {
+    return { kind: 'refused', reason };
+  }
+  // A lost sign-in (401, 403) comes back when the student signs in again, but not within seconds.
+  const floor = status === 401 || status === 403 ? 15_000 : 0;
+  return { kind: 'away', retryAfterMs: Math.max(retryAfter, floor), reason };
+}
+
+function parse(body: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(body);
+    return isRecord(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The `type` of the first `detail`, which says what is wrong. */
+function errorType(body: string): string | null {
+  const detail = parse(body)?.['detail'];
+  const first: unknown = Array.isArray(detail) ? detail[0] : null;
+  return isRecord(first) && typeof first['type'] === 'string' ? first['type'] : null;
+}
+
+function isNotice(value: unknown): value is INotice {
+  return isRecord(value) && typeof value['kind'] === 'string';
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
