@@ -132,6 +132,11 @@ class KeyRing:
         """Decrypt UTF-8 text; raises as ``decrypt``."""
         return self.decrypt(blob, context=context).decode()
 
+    @property
+    def active_header(self) -> bytes:
+        """What every value begins with that is encrypted with the active key; rotation looks for those that do not."""
+        return self._header
+
     def is_current(self, blob: bytes) -> bool:
         """Tell whether a value is encrypted with the active key; rotation rewrites those that are not."""
         return blob.startswith(self._header)

@@ -124,7 +124,7 @@ async def test_a_run_shows_code_outputs_and_error_as_they_were_sent(pool, keyrin
         "code_truncated": False,
         "outputs": [{"type": "stream", "name": "stdout", "text": "cell-1", "size": 6, "later": True}],
         "outputs_truncated": False,
-        "error": {"name": "NameError", "value": "x", "traceback": "Traceback", "truncated": False},
+        "error": {"name": "NameError", "value": "x", "traceback": "Traceback", "truncated": None},
     }
 
 

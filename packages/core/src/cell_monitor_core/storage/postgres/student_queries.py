@@ -19,7 +19,7 @@ from cell_monitor_core.publications import CellRef, CourseState, NotebookRef, St
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
-__all__ = ["Run", "RunPage", "course_counters", "course_students", "student", "student_runs"]
+__all__ = ["Run", "RunError", "RunPage", "course_counters", "course_students", "student", "student_runs"]
 
 PAYLOAD: Final = "events.payload"
 MAX_RUNS: Final = 200
@@ -76,19 +76,21 @@ async def course_counters(executor: Executor, course_id: str) -> CourseState:
     return CourseState(course_id=course_id, **row)
 
 
-class _Error(msgspec.Struct, frozen=True):
+class RunError(msgspec.Struct, frozen=True):
+    """A run's error as its sender reported it."""
+
     name: str
     value: str = ""
     traceback: str = ""
-    truncated: bool = False
+    truncated: bool | None = None
 
 
 class _Data(msgspec.Struct, frozen=True):
     code: str = ""
-    code_truncated: bool = False
+    code_truncated: bool | None = None
     outputs: list[dict[str, Any]] = []
-    outputs_truncated: bool = False
-    error: _Error | None = None
+    outputs_truncated: bool | None = None
+    error: RunError | None = None
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -116,7 +118,7 @@ class Run(msgspec.Struct, frozen=True):
     code_truncated: bool
     outputs: list[dict[str, Any]]
     outputs_truncated: bool
-    error: _Error | None
+    error: RunError | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,8 @@ def _run(keyring: KeyRing, row: Any) -> Run:
         duration_ms=row["duration_ms"],
         execution_count=row["execution_count"],
         code=data.code,
-        code_truncated=data.code_truncated,
+        code_truncated=bool(data.code_truncated),
         outputs=data.outputs,
-        outputs_truncated=data.outputs_truncated,
+        outputs_truncated=bool(data.outputs_truncated),
         error=data.error,
     )

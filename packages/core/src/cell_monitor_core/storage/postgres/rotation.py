@@ -1,0 +1,220 @@
+"""Key rotation: encrypt everything anew with the active key.
+
+The way of a rotation: add the new key to the ring of all services and restart them; make it the active one and restart
+them; run this; once it says that nothing is left, take the old key out of the ring.
+
+Run it as the owner of the schema: no service may change facts::
+
+    CELL_MONITOR_DATABASE_URL=… CELL_MONITOR_ENCRYPTION_KEYS_FILE=… \
+        python -m cell_monitor_core.storage.postgres.rotation
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres import failed_events, help_requests, people, student_queries
+from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
+
+__all__ = ["COLUMNS", "EncryptedColumn", "RotationProgress", "RotationResult", "rotate"]
+
+BATCH: Final = 200
+"""Rows in one transaction: short, so that a worker that wants one of them does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedColumn:
+    """A column of ciphertext, the key of its table, and what its values are bound to."""
+
+    table: str
+    key: str
+    key_type: str
+    column: str
+    context: str
+
+
+COLUMNS: Final = (
+    EncryptedColumn("people", "person_id", "uuid", "username_enc", people.USERNAME),
+    EncryptedColumn("people", "person_id", "uuid", "display_name_enc", people.DISPLAY_NAME),
+    EncryptedColumn("people", "person_id", "uuid", "email_enc", people.EMAIL),
+    EncryptedColumn("help_requests", "request_id", "uuid", "message_enc", help_requests.MESSAGE),
+    EncryptedColumn("failed_events", "failed_id", "bigint", "record_enc", failed_events.RECORD),
+    EncryptedColumn("events", "event_id", "uuid", "payload_enc", student_queries.PAYLOAD),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RotationProgress:
+    """How far a rotation is: values of one column that were encrypted anew so far, of those that needed it."""
+
+    table: str
+    column: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RotationResult:
+    """What a rotation did.
+
+    Attributes:
+        rewritten: values encrypted anew.
+        unreadable: one line for each value that no key of the ring opens; they are as they were.
+        remaining: values not under the active key at the end, the unreadable ones included. Others are there where a
+            service still encrypts with the old key: restart it with the new ring and rotate again.
+    """
+
+    rewritten: int
+    unreadable: list[str]
+    remaining: int
+
+
+async def rotate(
+    executor: Executor,
+    keyring: KeyRing,
+    *,
+    batch: int = BATCH,
+    on_progress: Callable[[RotationProgress], None] | None = None,
+) -> RotationResult:
+    """Encrypt every value that is not under the active key anew with it.
+
+    May be stopped at any moment and run again: what is done stays done, and each value says itself whether it is. A
+    value that a service changes meanwhile is left to the service's newer one.
+
+    Raises:
+        StoreUnavailable: PostgreSQL is away; run it again.
+    """
+    rewritten = 0
+    unreadable: list[str] = []
+    for column in COLUMNS:
+        rewritten += await _rotate_column(executor, keyring, column, batch, on_progress, unreadable)
+    remaining = 0
+    for column in COLUMNS:
+        remaining += await _count_stale(executor, keyring, column)
+    return RotationResult(rewritten, unreadable, remaining)
+
+
+def _stale(keyring: KeyRing, column: EncryptedColumn) -> str:
+    """Return the condition that a value is not under the active key, whose header is ``$1``."""
+    return f"{column.column} IS NOT NULL AND substr({column.column}, 1, {len(keyring.active_header)}) <> $1"
+
+
+async def _count_stale(executor: Executor, keyring: KeyRing, column: EncryptedColumn) -> int:
+    sql = f"SELECT count(*) FROM {column.table} WHERE {_stale(keyring, column)}"  # noqa: S608
+    with store_errors():
+        return int(await executor.fetchval(sql, keyring.active_header))
+
+
+async def _rotate_column(
+    executor: Executor,
+    keyring: KeyRing,
+    column: EncryptedColumn,
+    batch: int,
+    on_progress: Callable[[RotationProgress], None] | None,
+    unreadable: list[str],
+) -> int:
+    table, key, name = column.table, column.key, column.column
+    header = keyring.active_header
+    total = await _count_stale(executor, keyring, column)
+    # Going on behind the last key, so that a value that cannot be read is met once and not for ever.
+    sql = (
+        f"SELECT {key} AS key, {name} AS value FROM {table} "  # noqa: S608
+        f"WHERE {_stale(keyring, column)} AND ($2::{column.key_type} IS NULL OR {key} > $2) ORDER BY {key} LIMIT $3"
+    )
+    last: Any = None
+    done = 0
+    while True:
+        with store_errors():
+            rows = await executor.fetch(sql, header, last, batch)
+        if not rows:
+            return done
+        last = rows[-1]["key"]
+        values = []
+        for row in rows:
+            try:
+                plain = keyring.decrypt(row["value"], context=column.context)
+            except DecryptionError as error:
+                unreadable.append(f"{table} {row['key']}: {error}")
+            else:
+                values.append((row["key"], row["value"], keyring.encrypt(plain, context=column.context)))
+        done += await _replace(executor, column, values)
+        if on_progress is not None:
+            on_progress(RotationProgress(table, name, done, max(done, total)))
+
+
+async def _replace(executor: Executor, column: EncryptedColumn, values: list[tuple[Any, bytes, bytes]]) -> int:
+    """Write values where the old one still stands; one statement, and so one transaction."""
+    if not values:
+        return 0
+    with store_errors():
+        rows = await executor.fetch(
+            f"UPDATE {column.table} t SET {column.column} = u.new "  # noqa: S608
+            f"FROM unnest($1::{column.key_type}[], $2::bytea[], $3::bytea[]) AS u (key, old, new) "
+            f"WHERE t.{column.key} = u.key AND t.{column.column} = u.old RETURNING 1",
+            [key for key, _, _ in values],
+            [old for _, old, _ in values],
+            [new for _, _, new in values],
+        )
+    return len(rows)
+
+
+def _variable(name: str) -> str:
+    path = os.environ.get(f"{name}_FILE")
+    value = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(name)
+    if not value:
+        raise SettingsError(f"set {name} or {name}_FILE")
+    return value
+
+
+async def _run(dsn: str, keyring: KeyRing, batch: int) -> RotationResult:
+    connection = await connect(dsn, application_name="cell-monitor-rotation", statement_timeout=600)
+    try:
+        return await rotate(
+            connection,
+            keyring,
+            batch=batch,
+            on_progress=lambda now: print(f"{now.table}.{now.column}: {now.done} of {now.total}", flush=True),  # noqa: T201
+        )
+    finally:
+        await connection.close(timeout=5)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit code: 0 nothing is left, 1 something is or it failed, 2 used wrongly."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cell_monitor_core.storage.postgres.rotation",
+        description="Encrypt all personal data anew with the active key. May be stopped and run again.",
+    )
+    parser.add_argument("--batch", type=int, default=BATCH, help="rows in one transaction (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.batch <= 10_000:
+        parser.error("--batch must be 1 to 10000")
+    try:
+        dsn = _variable("CELL_MONITOR_DATABASE_URL")
+        keyring = KeyRing.from_json(_variable("CELL_MONITOR_ENCRYPTION_KEYS"))
+    except (SettingsError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        result = asyncio.run(_run(dsn, keyring, options.batch))
+    except (StoreUnavailable, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    for line in result.unreadable:
+        print(line, file=sys.stderr)  # noqa: T201
+    print(f"{result.rewritten} values encrypted anew with key {keyring.active}, {result.remaining} remain")  # noqa: T201
+    return 1 if result.remaining else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
