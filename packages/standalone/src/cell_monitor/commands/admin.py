@@ -25,7 +25,6 @@ from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor.key_rotation import rewrite_all
 from cell_monitor.replay import replay_failed_events
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.auth.scopes import Scope
@@ -36,6 +35,7 @@ from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
 from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
 
 __all__ = ["admin"]
 
@@ -261,15 +261,16 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
             ring = _add_encryption_key(deployment.data)
         else:
             ring = KeyRing.from_settings(deployment.settings)
-        seen: dict[str, int] = {}
 
-        def progress(column: str, count: int) -> None:
-            seen[column] = seen.get(column, 0) + count
+        def show(now: RotationProgress) -> None:
+            say(f"{now.table}.{now.column}: {now.done:,} of {now.total:,}")
 
-        total = _with_connection(deployment, lambda connection: rewrite_all(connection, ring, progress=progress))
-        for column, count in seen.items():
-            say(f"{column}: {count:,}")
-        say(f"{total:,} values are now encrypted with the key {ring.active}.")
+        result = _with_connection(deployment, lambda connection: rotate(connection, ring, on_progress=show))
+    for line in result.unreadable:
+        say(line)
+    say(f"{result.rewritten:,} values are now encrypted with the key {ring.active}.")
+    if result.unreadable:
+        raise fail(f"{len(result.unreadable):,} values cannot be read with any key of the ring; they are as they were.")
 
 
 def _add_encryption_key(data: DataDirectory) -> KeyRing:

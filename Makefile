@@ -1,0 +1,151 @@
+# Everything that people do with this repository. `make` alone lists it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMPS := build/stamps
+DATA_DIR ?= var
+ARGS ?=
+
+EXTENSION := packages/jupyterlab-cell-monitor
+PYTHON_PACKAGES := packages/core services/api services/worker services/ws-gateway packages/standalone packages/testing
+PYTHON_SOURCES := packages/core/src packages/standalone/src packages/testing/src services/api/src services/worker/src \
+	services/ws-gateway/src $(EXTENSION)/jupyterlab_cell_monitor
+EXTENSION_SOURCES := $(shell find $(EXTENSION)/src $(EXTENSION)/style $(EXTENSION)/schema -type f 2>/dev/null) \
+	$(wildcard $(EXTENSION)/*.json $(EXTENSION)/pyproject.toml)
+DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/public -type f 2>/dev/null) \
+	$(wildcard dashboard/*.json dashboard/*.ts dashboard/index.html)
+
+define say
+@printf '\033[1m%s\033[0m\n' "$(1)"
+endef
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ /{printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: install ## Start everything on this machine; prints the dashboard's address and a password. Options: ARGS="--port-base 9000"
+	@exec $(BIN)/cell-monitor up --data-dir "$(DATA_DIR)" $(ARGS)
+
+.PHONY: simulate
+simulate: $(STAMPS)/python ## Play a class of 30 for five minutes, while `make up` runs. Options: ARGS="--speed 10"
+	@exec $(BIN)/cell-monitor simulate --data-dir "$(DATA_DIR)" $(ARGS)
+
+##@ Work on it
+
+.PHONY: install
+install: $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## Install and build everything, start nothing
+
+.PHONY: dashboard
+dashboard: dashboard/dist/index.html ## Build the dashboard
+
+.PHONY: test
+test: $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" chooses among the Python ones
+	$(call say,Dashboard: unit tests)
+	@cd dashboard && npm test --silent
+	$(call say,JupyterLab extension: unit tests)
+	@cd $(EXTENSION) && ../../$(BIN)/jlpm test
+	$(call say,Python: unit$(,) integration and end-to-end tests)
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types and who imports whom
+	$(call say,Python)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(PYTHON_SOURCES)
+	@$(BIN)/lint-imports
+	$(call say,Dashboard)
+	@cd dashboard && npm run --silent lint && npm run --silent typecheck
+	$(call say,JupyterLab extension)
+	@cd $(EXTENSION) && ../../$(BIN)/jlpm lint
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; else echo "Left out: shellcheck is not installed."; fi
+
+.PHONY: format
+format: $(STAMPS)/dev ## Put the Python sources into the project's form
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(STAMPS)/dev install ## Measure; writes docs/performance.md and build/bench.json (about 15 minutes)
+	@$(BIN)/python -m tests.load.bench $(ARGS)
+
+.PHONY: constraints
+constraints: $(STAMPS)/dev ## Write constraints.txt anew from what is installed
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable \
+		| grep -E '^[A-Za-z0-9_.-]+==' | grep -v -i -E '^(pip|setuptools|wheel|jupyterlab[-_]cell[-_]monitor)==' | sort -f; } > constraints.new
+	@mv constraints.new constraints.txt
+
+.PHONY: clean
+clean: ## Remove what was installed and built; data in var/ stays
+	rm -rf build $(VENV) dashboard/dist dashboard/node_modules $(EXTENSION)/lib $(EXTENSION)/node_modules \
+		$(EXTENSION)/jupyterlab_cell_monitor/labextension .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@if [ -d var ]; then echo "Kept: var/ (the data of make up). Remove it by hand if it is no longer wanted."; fi
+
+# --- what the targets above need, each done once and again when its sources change ---
+
+, := ,
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found. Install it, or name it: make PYTHON=/path/to/python"; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" --version). Name another: make PYTHON=/path/to/python"; exit 1; }
+	$(call say,Making a virtual environment in $(VENV))
+	@"$(PYTHON)" -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "Python's module venv does not work here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(STAMPS)/python: constraints.txt $(addsuffix /pyproject.toml,$(PYTHON_PACKAGES)) | $(BIN)/python
+	$(call say,Installing the Python packages)
+	@mkdir -p $(STAMPS)
+	@$(PIP) install -c constraints.txt hatchling editables hatch-jupyter-builder hatch-nodejs-version jupyter-builder jupyterlab
+	@$(PIP) install -c constraints.txt --no-build-isolation $(foreach package,$(PYTHON_PACKAGES),-e $(package))
+	@touch $@
+
+$(STAMPS)/dev: requirements-dev.txt constraints.txt $(STAMPS)/python
+	$(call say,Installing what tests and linters need)
+	@$(PIP) install -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+.PHONY: node
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		echo "Node.js 20 or newer (with npm) is needed to build the dashboard and the JupyterLab extension, and was not found."; \
+		echo "Install it from your package manager or https://nodejs.org, then run make again."; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { \
+		echo "Node.js 20 or newer is needed; this one is $$(node --version) ($$(command -v node))."; exit 1; }
+
+$(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/python | node
+	$(call say,Building the JupyterLab extension)
+	@cd $(EXTENSION) && ../../$(BIN)/jlpm install --immutable > ../../build/extension.log 2>&1 \
+		&& PATH="$(CURDIR)/$(BIN):$$PATH" ../../$(BIN)/jlpm build:prod >> ../../build/extension.log 2>&1 \
+		|| { tail -n 40 ../../build/extension.log; exit 1; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install -c constraints.txt --no-build-isolation -e $(EXTENSION)
+	@touch $@
+
+$(STAMPS)/dashboard-modules: dashboard/package-lock.json | node
+	$(call say,Installing the dashboard's modules)
+	@mkdir -p $(STAMPS)
+	@cd dashboard && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+dashboard/dist/index.html: $(DASHBOARD_SOURCES) $(STAMPS)/dashboard-modules
+	$(call say,Building the dashboard)
+	@cd dashboard && npm run --silent build > ../build/dashboard.log 2>&1 || { tail -n 40 ../build/dashboard.log; exit 1; }
+	@touch $@
+
+.PHONY: browser
+browser:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Chromium for the browser tests"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
+	else echo "Left out: no Chromium or Chrome was found, so the tests that drive a real browser are skipped."; fi
