@@ -5,7 +5,7 @@ Requests are rare, so each is derived anew from its facts whenever one of them c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,11 +15,20 @@ import msgspec
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation import Fact, HelpAction, HelpOutcome, decode_fact, help_outcome, moment, rfc3339
-from cell_monitor_core.publications import CellRef, ErrorRef, HelpRef, NotebookRef
+from cell_monitor_core.publications import CellRef, ErrorRef, HelpRef, HelpStatus, NotebookRef
 from cell_monitor_core.storage.postgres.help_requests import MESSAGE
 from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.timestamps import to_text
 
-__all__ = ["DerivedRequest", "derive_requests", "newest_active", "plan_requests", "requests_after"]
+__all__ = [
+    "DerivedRequest",
+    "derive_requests",
+    "help_ref",
+    "newest_active",
+    "plan_requests",
+    "requests_after",
+    "save_requests",
+]
 
 
 class _Context(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,19 +183,25 @@ def _message(keyring: KeyRing, message: str | None) -> bytes | None:
 
 
 async def derive_requests(
-    connection: Connection, keyring: KeyRing, request_ids: Iterable[UUID], messages: Mapping[UUID, str]
+    connection: Connection,
+    keyring: KeyRing,
+    request_ids: Iterable[UUID],
+    *,
+    students: Container[tuple[str, UUID]],
+    messages: Mapping[UUID, str],
 ) -> set[tuple[str, UUID]]:
     """Derive requests and write those that differ; return the students whose requests changed.
-
-    The caller holds the locks of the requests' students.
 
     Args:
         connection: in a transaction.
         keyring: encrypts the messages.
         request_ids: which.
+        students: those whose locks the caller holds; requests of others are left alone, since anybody may name a
+            stranger's request in a cancellation.
         messages: of requests that are new.
     """
-    changed = [request for request in await plan_requests(connection, request_ids) if request.differs]
+    planned = await plan_requests(connection, request_ids)
+    changed = [request for request in planned if request.differs and (request.course_id, request.person_id) in students]
     if changed:
         await save_requests(connection, keyring, changed, messages)
     return {(request.course_id, request.person_id) for request in changed}
@@ -209,16 +224,20 @@ async def newest_active(
         [person for _, person in wanted],
     )
     return {
-        (row["course_id"], row["person_id"]): help_ref(
-            row["request_id"], row["requested_at"], row["status"], row["claimed_by"]
+        (row["course_id"], row["person_id"]): _help_ref(
+            row["request_id"], to_text(row["requested_at"]), row["status"], row["claimed_by"]
         )
         for row in rows
     }
 
 
-def help_ref(request_id: UUID, requested_at: datetime, status: Any, claimed_by: UUID | None) -> HelpRef:
+def help_ref(request: DerivedRequest) -> HelpRef:
     """Return what a student's row says of an active request."""
-    since = rfc3339(round(requested_at.timestamp() * 1000))
+    outcome = request.outcome
+    return _help_ref(request.request_id, rfc3339(request.fact.at), outcome.status, outcome.claimed_by)
+
+
+def _help_ref(request_id: UUID, since: str, status: HelpStatus, claimed_by: UUID | None) -> HelpRef:
     return HelpRef(str(request_id), since, status, None if claimed_by is None else str(claimed_by))
 
 

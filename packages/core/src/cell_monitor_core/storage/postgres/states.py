@@ -58,11 +58,11 @@ _session_fold = msgspec.json.Decoder(SessionFold)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class HelpNotFound(Exception):
+class HelpNotFound(Exception):  # noqa: N818 - named for what it says
     """There is no such request in this course."""
 
 
-class HelpAlreadyClaimed(Exception):
+class HelpAlreadyClaimed(Exception):  # noqa: N818 - named for what it says
     """Somebody else is on it; ``by`` is the person's id."""
 
     def __init__(self, by: UUID) -> None:
@@ -70,7 +70,7 @@ class HelpAlreadyClaimed(Exception):
         self.by = by
 
 
-class HelpClosed(Exception):
+class HelpClosed(Exception):  # noqa: N818 - named for what it says
     """The request is resolved or cancelled."""
 
 
@@ -130,9 +130,7 @@ async def lock_students(connection: Connection, students: Sequence[StudentKey]) 
     )
     locked = {}
     for course_id, person_id, version, fold, state in rows:
-        shown = (
-            StudentState(str(person_id), version, "waiting") if state == "{}" else _student_state.decode(state)
-        )
+        shown = StudentState(str(person_id), version, "waiting") if state == "{}" else _student_state.decode(state)
         locked[course_id, person_id] = LockedStudent(version, _student_fold.decode(fold), shown)
     return locked
 
@@ -196,9 +194,7 @@ async def save_cells(connection: Connection, cells: Mapping[tuple[StudentKey, Ce
     )
 
 
-async def load_sessions(
-    connection: Connection, sessions: Sequence[tuple[StudentKey, str]]
-) -> list[SessionFold | None]:
+async def load_sessions(connection: Connection, sessions: Sequence[tuple[StudentKey, str]]) -> list[SessionFold | None]:
     """Return the stored folds of sessions, in the order asked for."""
     rows = await connection.fetch(
         """
@@ -283,9 +279,9 @@ async def refresh_courses(connection: Connection, course_ids: Iterable[str]) -> 
     if not wanted:
         return []
     async with connection.transaction():
-        versions = dict(await connection.fetch(_BUMP, wanted))
+        versions = {row[0]: row[1] for row in await connection.fetch(_BUMP, wanted)}
         counts = {row["course_id"]: row for row in await connection.fetch(_COUNTERS, wanted)}
-        waiting = dict(await connection.fetch(_HELP_OPEN, wanted))
+        waiting = {row[0]: row[1] for row in await connection.fetch(_HELP_OPEN, wanted)}
     states = []
     for course_id, version in sorted(versions.items()):
         row = counts.get(course_id)
@@ -339,7 +335,7 @@ async def apply_help_action(
             student = (await lock_students(connection, [key]))[key]
             if not await _is_done(connection, request_id, action, person_id):
                 await help_requests.act(connection, request_id, course_id, action, person_id)
-                await help_states.derive_requests(connection, keyring, [request_id], {})
+                await help_states.derive_requests(connection, keyring, [request_id], students={key}, messages={})
                 student.fold.help = (await help_states.newest_active(connection, [key])).get(key)
                 student.advance(str(student_id))
                 await save_students(connection, {key: student})

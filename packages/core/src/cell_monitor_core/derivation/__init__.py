@@ -1,0 +1,48 @@
+"""Derived state as a function of stored facts (docs/adr/0003): pure, no input or output."""
+
+from __future__ import annotations
+
+from cell_monitor_core.derivation.cells import RUN_TYPES, CellFold, CellKey, cell_key, fold_cell
+from cell_monitor_core.derivation.facts import (
+    Fact,
+    FactError,
+    ReadEvent,
+    decode_fact,
+    encode_fact,
+    fact_key,
+    moment,
+    read_event,
+    rfc3339,
+)
+from cell_monitor_core.derivation.help import HelpAction, HelpActionKind, HelpOutcome, help_outcome
+from cell_monitor_core.derivation.records import StudentRecord, Touched, fold_all, group_by_cell
+from cell_monitor_core.derivation.sessions import SessionFold
+from cell_monitor_core.derivation.students import StudentFold, student_state
+
+__all__ = [
+    "RUN_TYPES",
+    "CellFold",
+    "CellKey",
+    "Fact",
+    "FactError",
+    "HelpAction",
+    "HelpActionKind",
+    "HelpOutcome",
+    "ReadEvent",
+    "SessionFold",
+    "StudentFold",
+    "StudentRecord",
+    "Touched",
+    "cell_key",
+    "decode_fact",
+    "encode_fact",
+    "fact_key",
+    "fold_all",
+    "fold_cell",
+    "group_by_cell",
+    "help_outcome",
+    "moment",
+    "read_event",
+    "rfc3339",
+    "student_state",
+]

@@ -1,0 +1,168 @@
+"""A fact: what the reducer needs of an event, without code, outputs or messages.
+
+The canonical order of facts is (time, event id). An event's time is its sender's clock, but never more than a day after
+the API received it: a wrong clock must not put a student's newest run into next year for good.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+
+import msgspec
+
+from cell_monitor_core.events import types
+from cell_monitor_core.events.codec import EventError, decode_event
+from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, ErrorRef, NotebookRef
+
+__all__ = [
+    "NO_KEY",
+    "Fact",
+    "FactError",
+    "Key",
+    "ReadEvent",
+    "decode_fact",
+    "encode_fact",
+    "fact_key",
+    "moment",
+    "read_event",
+    "rfc3339",
+]
+
+Key: TypeAlias = tuple[int, str]
+"""(milliseconds since the epoch, event id): the place of a fact in the canonical order."""
+
+NO_KEY: Final[Key] = (0, "")
+"""Before every fact."""
+
+_CLOCK_TOLERANCE_MS: Final = 24 * 3600 * 1000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+# An escaped NUL: jsonb and text of PostgreSQL hold none. The number of backslashes before "u" must be odd.
+_NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+class FactError(ValueError):
+    """An event that the API should not have let through; ``reason`` is a code of ``events.reasons``."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the reducer needs of an event.
+
+    Attributes:
+        at: milliseconds since the epoch.
+        id: event id, lower case with hyphens.
+        session: session id, likewise.
+        execution: id of the run.
+        request: the help request that a ``help_cancelled`` names.
+    """
+
+    at: int
+    id: str
+    type: str
+    session: str
+    seq: int
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+    execution: str | None = None
+    status: Literal["ok", "error", "aborted"] | None = None
+    duration_ms: int | None = None
+    execution_count: int | None = None
+    error: ErrorRef | None = None
+    request: str | None = None
+
+
+class ReadEvent(NamedTuple):
+    """A fact and, of a help request, its message, which is kept apart and encrypted."""
+
+    fact: Fact
+    message: str | None
+
+
+_fact_decoder = msgspec.json.Decoder(Fact)
+encode_fact = msgspec.json.Encoder().encode
+"""Return a fact's JSON, as stored in ``events.fact``."""
+
+
+def decode_fact(text: str | bytes) -> Fact:
+    """Read a stored fact."""
+    return _fact_decoder.decode(text)
+
+
+def fact_key(fact: Fact) -> Key:
+    """Return the fact's place in the canonical order."""
+    return (fact.at, fact.id)
+
+
+def moment(at: int) -> datetime:
+    """Return milliseconds since the epoch as an aware datetime, without rounding."""
+    return _EPOCH + timedelta(milliseconds=at)
+
+
+def rfc3339(at: int) -> str:
+    """Return milliseconds since the epoch as ``2026-04-01T09:00:00.123Z``."""
+    return moment(at).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+_TYPE_OF: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(types.Event)}
+
+
+def read_event(raw: bytes, received_at: int) -> ReadEvent:
+    """Return the fact of an event as its sender wrote it.
+
+    Args:
+        raw: the event's JSON.
+        received_at: milliseconds since the epoch, the API's clock.
+
+    Raises:
+        FactError: it is no valid event.
+    """
+    if b"\\u0000" in raw:
+        raw = _NUL.sub(rb"\1\\ufffd", raw)
+    try:
+        event = decode_event(raw)
+    except EventError as error:
+        raise FactError(error.reason, str(error)) from error
+    try:
+        at = (datetime.fromisoformat(event.occurred_at) - _EPOCH) // _MILLISECOND
+    except ValueError as error:
+        raise FactError("invalid_event", f"occurred_at is no time: {error}") from error
+    at = max(1, min(at, received_at + _CLOCK_TOLERANCE_MS))
+    notebook = event.notebook
+    cell = event.cell
+    execution = status = duration_ms = execution_count = error_ref = request = message = None
+    if isinstance(event, types.CellExecuted):
+        data = event.data
+        execution = data.execution_id
+        status = data.status
+        duration_ms = data.duration_ms
+        execution_count = data.execution_count
+        if data.error is not None and status == "error":
+            error_ref = ErrorRef(data.error.name, data.error.value[:MAX_ERROR_VALUE])
+    elif isinstance(event, types.CellExecutionStarted):
+        execution = event.data.execution_id
+    elif isinstance(event, types.HelpRequested):
+        message = event.data.message
+    elif isinstance(event, types.HelpCancelled):
+        request = event.data.request_id
+    fact = Fact(
+        at,
+        event.event_id,
+        _TYPE_OF[type(event)],
+        event.session_id,
+        event.seq,
+        None if notebook is None else NotebookRef(notebook.id, notebook.path, notebook.title),
+        None if cell is None else CellRef(cell.source_id, cell.index, cell.type, cell.heading),
+        execution,
+        status,
+        duration_ms,
+        execution_count,
+        error_ref,
+        request,
+    )
+    return ReadEvent(fact, message)

@@ -1,0 +1,259 @@
+"""What is known of one student in one course, and what is shown of it.
+
+``StudentFold`` holds sums and newest-by-key values, which do not depend on the order of arrival, and copies of two
+values of cells whose folds settle the order themselves: the streak of the cell that ran last, and whether the run that
+started last has ended. ``student_state`` is a pure function of the fold.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final, Literal
+
+import msgspec
+
+from cell_monitor_core.derivation.cells import CellFold, CellKey
+from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key, rfc3339
+from cell_monitor_core.derivation.sessions import SessionFold
+from cell_monitor_core.publications import (
+    CellRef,
+    ErrorRef,
+    ExecutionRef,
+    HelpRef,
+    NotebookRef,
+    StudentState,
+    StudentStatus,
+)
+
+__all__ = ["CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_state"]
+
+_BARRIERS_KEPT: Final = 32
+_NOT_ACTIVE: Final = frozenset(("heartbeat",))
+_LEAVES: Final = frozenset(("heartbeat", "session_ended", "notebook_closed"))
+_KERNEL_GONE: Final = frozenset(("kernel_restarted", "kernel_died", "session_started"))
+
+
+class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
+    """The notebook that the student was in at ``key``."""
+
+    key: Key
+    ref: NotebookRef
+
+
+class CellAt(msgspec.Struct, frozen=True, array_like=True):
+    """The cell that the student was in at ``key``."""
+
+    key: Key
+    notebook_id: str
+    ref: CellRef
+
+
+class StartAt(msgspec.Struct, array_like=True):
+    """The start of a run; ``ended`` is copied from its cell's fold."""
+
+    key: Key
+    notebook_id: str
+    cell_id: str
+    session: str
+    ended: bool = False
+
+
+class RunAt(msgspec.Struct, frozen=True, array_like=True):
+    """A run that ended."""
+
+    key: Key
+    notebook_id: str
+    cell: CellRef
+    status: Literal["ok", "error", "aborted"]
+    duration_ms: int | None = None
+    execution_count: int | None = None
+    error: ErrorRef | None = None
+
+
+class StudentFold(msgspec.Struct, omit_defaults=True):
+    """One student in one course.
+
+    Attributes:
+        seen: key of the newest fact of any type.
+        active: key of the newest fact that the student caused: heartbeats come by themselves.
+        notebook: where the student was last.
+        cell: which cell that was, of whichever notebook.
+        started: the newest start of a run.
+        barriers: the newest ends of what runs cells, by ``n:<notebook>`` (kernel gone, page loaded anew) and
+            ``s:<session>`` (session ended); no run that began before one of its own goes on. Those older than the
+            newest start tell nothing and are left out, and so are all but the newest 32.
+        completed: the newest run that succeeded or failed.
+        given_up: the newest run that was aborted.
+        streak: of the cell of ``completed``, as its fold has it; likewise ``streak_error``, ``streak_since``.
+        runs: ended runs of all cells; likewise ``errors``, ``aborted``.
+        cells_ok: cells whose newest completed run succeeded.
+        missing: sum over the sessions.
+        sessions_open: number of sessions that are open.
+        asked: key of the newest help request, whatever became of it.
+        help: the newest help request that is open or claimed.
+    """
+
+    seen: Key = NO_KEY
+    active: Key = NO_KEY
+    notebook: NotebookAt | None = None
+    cell: CellAt | None = None
+    started: StartAt | None = None
+    barriers: dict[str, Key] = {}
+    completed: RunAt | None = None
+    given_up: RunAt | None = None
+    streak: int = 0
+    streak_error: str | None = None
+    streak_since: int | None = None
+    runs: int = 0
+    errors: int = 0
+    aborted: int = 0
+    cells_ok: int = 0
+    missing: int = 0
+    sessions_open: int = 0
+    asked: Key = NO_KEY
+    help: HelpRef | None = None
+
+    def add(self, fact: Fact) -> None:
+        """Fold a fact that was not folded before; the order does not matter."""
+        key = (fact.at, fact.id)
+        kind = fact.type
+        self.seen = max(self.seen, key)
+        if kind not in _NOT_ACTIVE and key > self.active:
+            self.active = key
+        if kind not in _LEAVES:
+            self._place(fact, key)
+        if kind == "cell_executed":
+            self._run(fact, key)
+        elif kind == "cell_execution_started":
+            self._start(fact, key)
+        elif kind == "session_ended":
+            self._barrier(f"s:{fact.session}", key)
+        elif kind == "help_requested":
+            self.asked = max(self.asked, key)
+        elif kind in _KERNEL_GONE and fact.notebook is not None:
+            self._barrier(f"n:{fact.notebook.id}", key)
+
+    def _place(self, fact: Fact, key: Key) -> None:
+        if fact.notebook is None:
+            return
+        if self.notebook is None or key > self.notebook.key:
+            self.notebook = NotebookAt(key, fact.notebook)
+        if fact.cell is not None and (self.cell is None or key > self.cell.key):
+            self.cell = CellAt(key, fact.notebook.id, fact.cell)
+
+    def _start(self, fact: Fact, key: Key) -> None:
+        if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
+            return
+        self.started = StartAt(key, fact.notebook.id, fact.cell.source_id, fact.session)
+        if self.barriers:
+            self.barriers = {scope: at for scope, at in self.barriers.items() if at > key}
+
+    def _barrier(self, scope: str, key: Key) -> None:
+        if self.started is not None and key < self.started.key:
+            return
+        if key > self.barriers.get(scope, NO_KEY):
+            # A new dict, for the default is shared.
+            barriers = {**self.barriers, scope: key}
+            if len(barriers) > _BARRIERS_KEPT:
+                newest = heapq.nlargest(_BARRIERS_KEPT, barriers.items(), key=lambda item: item[1])
+                barriers = dict(newest)
+            self.barriers = barriers
+
+    def _run(self, fact: Fact, key: Key) -> None:
+        self.runs += 1
+        if fact.notebook is None or fact.cell is None or fact.status is None:
+            return
+        newest = self.given_up if fact.status == "aborted" else self.completed
+        if fact.status == "aborted":
+            self.aborted += 1
+        elif fact.status == "error":
+            self.errors += 1
+        if newest is not None and key < newest.key:
+            return
+        run = RunAt(key, fact.notebook.id, fact.cell, fact.status, fact.duration_ms, fact.execution_count, fact.error)
+        if fact.status == "aborted":
+            self.given_up = run
+        else:
+            self.completed = run
+
+    def cell_changed(self, cell: CellKey, was_ok: bool, now: CellFold) -> None:
+        """Take over what a changed cell means for the student, once all new facts are added."""
+        self.cells_ok += (now.completed == "ok") - was_ok
+        run = self.completed
+        if run is not None and (run.notebook_id, run.cell.source_id) == cell:
+            self.streak = now.streak
+            self.streak_error = now.streak_error
+            self.streak_since = now.streak_since
+        start = self.started
+        if start is not None and (start.notebook_id, start.cell_id) == cell:
+            start.ended = now.started_ended
+
+    def session_changed(self, missing_before: int, was_open: bool, now: SessionFold) -> None:
+        """Take over what a changed session means for the student."""
+        self.missing += now.missing - missing_before
+        self.sessions_open += now.open - was_open
+
+    @property
+    def running(self) -> StartAt | None:
+        """The run that goes on, as far as anybody can tell."""
+        start = self.started
+        if start is None or start.ended:
+            return None
+        if start.key < self.barriers.get(f"n:{start.notebook_id}", NO_KEY):
+            return None
+        if start.key < self.barriers.get(f"s:{start.session}", NO_KEY):
+            return None
+        return start
+
+
+def _execution(run: RunAt) -> ExecutionRef:
+    return ExecutionRef(
+        event_id=run.key[1],
+        at=rfc3339(run.key[0]),
+        status=run.status,
+        notebook_id=run.notebook_id,
+        cell=run.cell,
+        duration_ms=run.duration_ms,
+        execution_count=run.execution_count,
+        error=run.error,
+    )
+
+
+def student_state(student_id: str, version: int, fold: StudentFold) -> StudentState:
+    """Return what is shown of a student.
+
+    An aborted run never hides the run that succeeded or failed before it: after "run all", the first cell's error is
+    the news, not the ten cells that were aborted because of it.
+    """
+    running = fold.running
+    run = fold.completed or fold.given_up
+    status: StudentStatus
+    if running is not None:
+        status = "running"
+    elif fold.completed is not None:
+        status = "error" if fold.completed.status == "error" else "ok"
+    else:
+        status = "working" if fold.active > NO_KEY else "waiting"
+    notebook = fold.notebook
+    cell = fold.cell
+    in_notebook = notebook is not None and cell is not None and cell.notebook_id == notebook.ref.id
+    return StudentState(
+        student_id=student_id,
+        version=version,
+        status=status,
+        notebook=notebook.ref if notebook is not None else None,
+        cell=cell.ref if cell is not None and in_notebook else None,
+        last_execution=_execution(run) if run is not None else None,
+        running_since=rfc3339(running.key[0]) if running is not None else None,
+        error_streak=fold.streak,
+        streak_error=fold.streak_error,
+        streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,
+        runs=fold.runs,
+        errors=fold.errors,
+        aborted=fold.aborted,
+        cells_ok=fold.cells_ok,
+        missing=fold.missing,
+        sessions_open=fold.sessions_open,
+        last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
+        help=fold.help,
+    )

@@ -1,0 +1,424 @@
+"""Facts and derived state in one transaction.
+
+A batch costs a constant number of statements, however many students it names. Duplicates change nothing, and still
+answer with the absolute states of their students: the worker that stored the first copy may have died before it could
+publish them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import structlog
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation import (
+    CellKey,
+    Fact,
+    FactError,
+    StudentRecord,
+    group_by_cell,
+    moment,
+    read_event,
+)
+from cell_monitor_core.publications import CourseState, HelpState, StudentState
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.storage.ports import AppliedBatch, StoreUnavailable
+from cell_monitor_core.storage.postgres import help_requests, help_states, states
+from cell_monitor_core.storage.postgres.pool import Connection, is_row_fault, store_errors
+from cell_monitor_core.storage.postgres.states import LockedStudent, StudentKey
+
+__all__ = ["PAYLOAD", "PostgresFactStore"]
+
+_log = structlog.get_logger(__name__)
+
+PAYLOAD: Final = "events.payload"
+"""What a payload's ciphertext is bound to."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_KNOWN_STUDENTS: Final = 100_000
+_MAX_RECEIVED_AT: Final = 253_402_300_799_000
+"""The end of the year 9999 in milliseconds, the last that a datetime holds."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """A record that could be read."""
+
+    record: StreamRecord
+    fact: Fact
+    message: str | None
+    person_id: UUID
+
+    @property
+    def student(self) -> StudentKey | None:
+        """Whose state derives from it; None on the test road."""
+        return None if self.record.test_id is not None else (self.record.course_id, self.person_id)
+
+
+@dataclass(slots=True)
+class _Result:
+    """What transactions did so far; of each thing the newest state."""
+
+    stored: int = 0
+    duplicates: int = 0
+    students: dict[str, dict[str, StudentState]] = field(default_factory=dict)
+    help: dict[str, dict[str, HelpState]] = field(default_factory=dict)
+    courses: dict[str, CourseState] = field(default_factory=dict)
+    failed: list[tuple[StreamRecord, str]] = field(default_factory=list)
+
+    def batch(self) -> AppliedBatch:
+        return AppliedBatch(
+            stored=self.stored,
+            duplicates=self.duplicates,
+            students={course: list(found.values()) for course, found in self.students.items()},
+            help={course: list(found.values()) for course, found in self.help.items()},
+            courses=list(self.courses.values()),
+            failed=self.failed,
+        )
+
+
+class _RowsGoneError(Exception):
+    """A student's row that was there is not: the course was deleted, or the student's data."""
+
+
+class PostgresFactStore:
+    """``FactStore`` over PostgreSQL.
+
+    Args:
+        pool: see ``create_pool``.
+        keyring: encrypts payloads and messages.
+        with_counters: also give the courses of the batch their next version and counters. The worker leaves that out
+            and asks ``states.refresh_courses`` at its own, slower pace.
+    """
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], keyring: KeyRing, *, with_counters: bool = True) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._with_counters = with_counters
+        self._known: set[StudentKey] = set()
+        self._people: dict[bytes, UUID] = {}
+
+    async def apply(self, records: Sequence[StreamRecord]) -> AppliedBatch:
+        """Store the facts of a batch and all that derives from them, once, whatever the order and repetition.
+
+        A record that cannot be stored is left out and reported in ``failed`` as (record, ``code: what is wrong``);
+        the rest is stored.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away or overloaded. Where the batch had to be split around a faulty record
+                a part may be stored; applying all of it again is right in any case.
+        """
+        result = _Result()
+        await self._apply(self._read(records, result), result)
+        return result.batch()
+
+    def _read(self, records: Sequence[StreamRecord], result: _Result) -> list[_Row]:
+        """Decode records; of equal ones in the batch the first counts."""
+        rows: dict[str, _Row] = {}
+        people = self._people
+        if len(people) > _KNOWN_STUDENTS:
+            people.clear()
+        for record in records:
+            person = people.get(record.person_id)
+            try:
+                if person is None:
+                    person = people[record.person_id] = UUID(bytes=record.person_id)
+                if not 0 <= record.received_at <= _MAX_RECEIVED_AT:
+                    raise FactError("invalid_event", f"received_at {record.received_at} is no time")
+                fact, message = read_event(record.event, record.received_at)
+            except FactError as error:
+                result.failed.append((record, f"{error.reason}: {error}"))
+                continue
+            except ValueError as error:
+                result.failed.append((record, f"invalid_event: {error}"))
+                continue
+            if fact.id in rows:
+                result.duplicates += 1
+            else:
+                rows[fact.id] = _Row(record, fact, message, person)
+        return list(rows.values())
+
+    async def _apply(self, rows: list[_Row], result: _Result) -> None:
+        """Store rows, in halves where the whole cannot be stored."""
+        if not rows:
+            return
+        try:
+            with store_errors():
+                await self._store(rows, result)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in one record must not stop the others
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._apply(rows[:middle], result)
+                await self._apply(rows[middle:], result)
+                return
+            if not is_row_fault(error):
+                _log.exception("fact_not_derived", event_id=rows[0].fact.id)
+            result.failed.append((rows[0].record, _reason(error)))
+
+    async def _store(self, rows: list[_Row], result: _Result) -> None:
+        try:
+            await self._transaction(rows, result)
+        except _RowsGoneError:
+            # Either made anew now, or reported as of an unknown course.
+            self._known.clear()
+            await self._transaction(rows, result)
+
+    async def _transaction(self, rows: list[_Row], result: _Result) -> None:
+        named = sorted({row.student for row in rows if row.student is not None})
+        unknown = [student for student in named if student not in self._known]
+        if unknown:
+            await states.ensure_students(self._pool, unknown)
+        batch = _Transaction(self._keyring)
+        async with self._pool.acquire() as connection, connection.transaction():
+            if named:
+                batch.students = await states.lock_students(connection, named)
+            missing = [student for student in named if student not in batch.students]
+            if any(student in self._known for student in missing):
+                raise _RowsGoneError
+            gone = set(missing)
+            kept = [row for row in rows if row.student not in gone] if gone else rows
+            await batch.run(connection, kept)
+            if self._with_counters and batch.changed_courses:
+                batch.courses = await states.refresh_courses(connection, batch.changed_courses)
+        # Committed: from here on nothing fails.
+        if len(self._known) > _KNOWN_STUDENTS:
+            self._known.clear()
+        self._known.update(batch.students)
+        result.failed += [
+            (row.record, f"unknown_course: there is no course {row.record.course_id!r}")
+            for row in rows
+            if row.student in gone
+        ]
+        batch.report(result, len(kept))
+
+
+def _reason(error: Exception) -> str:
+    if is_row_fault(error):
+        return f"data_error: PostgreSQL refuses it: {type(error).__name__}"
+    if isinstance(error, msgspec.DecodeError):
+        return f"state_unreadable: run rebuild, then replay: {error}"
+    return f"internal_error: {type(error).__name__}"
+
+
+class _Transaction:
+    """One transaction's work, between the locks and the commit."""
+
+    def __init__(self, keyring: KeyRing) -> None:
+        self._keyring = keyring
+        self.students: dict[StudentKey, LockedStudent] = {}
+        self.stored = 0
+        self.help: dict[str, list[HelpState]] = {}
+        self.courses: list[CourseState] = []
+        self.changed_courses: set[str] = set()
+
+    def report(self, result: _Result, rows: int) -> None:
+        """Add what was committed to a result."""
+        result.stored += self.stored
+        result.duplicates += rows - self.stored
+        for (course_id, _), student in self.students.items():
+            result.students.setdefault(course_id, {})[student.state.student_id] = student.state
+        for course_id, requests in self.help.items():
+            for request in requests:
+                result.help.setdefault(course_id, {})[request.request_id] = request
+        for course in self.courses:
+            result.courses[course.course_id] = course
+
+    async def run(self, connection: Connection, rows: list[_Row]) -> None:
+        """Insert facts and derive from those that are new."""
+        if not rows:
+            return
+        rows.sort(key=lambda row: row.fact.id)
+        new_ids = await _insert_facts(connection, self._keyring, rows)
+        self.stored = len(new_ids)
+        new = [row for row in rows if row.fact.id in new_ids and row.record.test_id is None]
+        if new:
+            await self._derive(connection, new)
+        named = _named_requests(rows)
+        if named:
+            await self._read_help(connection, named)
+
+    async def _derive(self, connection: Connection, new: list[_Row]) -> None:
+        by_student: dict[StudentKey, list[Fact]] = {}
+        for row in new:
+            by_student.setdefault((row.record.course_id, row.person_id), []).append(row.fact)
+        by_cell = {student: group_by_cell(facts) for student, facts in by_student.items()}
+        records = {student: StudentRecord(self.students[student].fold) for student in by_student}
+        await _load(connection, by_student, by_cell, records)
+
+        late = [(student, cell) for student, record in records.items() for cell in record.late_cells(by_cell[student])]
+        histories: dict[StudentKey, dict[CellKey, list[Fact]]] = {}
+        if late:
+            for (student, cell), facts in zip(late, await states.load_histories(connection, late), strict=True):
+                histories.setdefault(student, {})[cell] = facts
+
+        cells, sessions = {}, {}
+        for student, record in records.items():
+            touched = record.apply(by_student[student], by_cell[student], histories.get(student, {}))
+            for cell, cell_fold in touched.cells.items():
+                cells[student, cell] = cell_fold
+            for session, session_fold in touched.sessions.items():
+                sessions[student, session] = session_fold
+        if cells:
+            await states.save_cells(connection, cells)
+        await states.save_sessions(connection, sessions)
+        await self._derive_help(connection, new, by_student)
+
+        changed = {student: self.students[student] for student in by_student}
+        for student, locked in changed.items():
+            if locked.advance(str(student[1])):
+                self.changed_courses.add(student[0])
+        await states.save_students(connection, changed)
+
+    async def _derive_help(
+        self, connection: Connection, new: list[_Row], by_student: dict[StudentKey, list[Fact]]
+    ) -> None:
+        """Derive the requests that new facts ask for, cancel or put another run before."""
+        wanted = set(_named_requests(new))
+        messages = {UUID(row.fact.id): row.message for row in new if row.message}
+        overtaken: dict[StudentKey, datetime] = {}
+        for student, facts in by_student.items():
+            asked = self.students[student].fold.asked
+            runs = [fact.at for fact in facts if fact.type == "cell_executed" and (fact.at, fact.id) < asked]
+            if runs:
+                overtaken[student] = moment(min(runs))
+        if overtaken:
+            wanted.update(await help_states.requests_after(connection, overtaken))
+        if not wanted:
+            return
+        changed = await help_states.derive_requests(
+            connection, self._keyring, wanted, students=self.students, messages=messages
+        )
+        if changed:
+            active = await help_states.newest_active(connection, changed)
+            for student in changed:
+                self.students[student].fold.help = active.get(student)
+                self.changed_courses.add(student[0])
+
+    async def _read_help(self, connection: Connection, named: dict[UUID, StudentKey]) -> None:
+        found = await connection.fetch(
+            f"SELECT {help_requests.COLUMNS} FROM help_requests "  # noqa: S608
+            "WHERE request_id = ANY($1::uuid[]) AND requested_at IS NOT NULL ORDER BY request_id",
+            list(named),
+        )
+        for row in found:
+            if named[row["request_id"]] == (row["course_id"], row["person_id"]):
+                self.help.setdefault(row["course_id"], []).append(help_requests.help_state(self._keyring, row))
+
+
+def _named_requests(rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+    """Return the requests that rows make or cancel, each with the student who does."""
+    named: dict[UUID, StudentKey] = {}
+    for row in rows:
+        student = row.student
+        if student is None:
+            continue
+        if row.fact.type == "help_requested":
+            named[UUID(row.fact.id)] = student
+        elif row.fact.request is not None:
+            # One's own request has the last word over a stranger's cancellation of it.
+            named.setdefault(UUID(row.fact.request), student)
+    return named
+
+
+async def _load(
+    connection: Connection,
+    by_student: dict[StudentKey, list[Fact]],
+    by_cell: dict[StudentKey, dict[CellKey, list[Fact]]],
+    records: dict[StudentKey, StudentRecord],
+) -> None:
+    """Load the folds of the cells and sessions that new facts name."""
+    cells = [(student, cell) for student, groups in by_cell.items() for cell in groups]
+    if cells:
+        for (student, cell), cell_fold in zip(cells, await states.load_cells(connection, cells), strict=True):
+            if cell_fold is not None:
+                records[student].cells[cell] = cell_fold
+    sessions = [
+        (student, session) for student, facts in by_student.items() for session in {fact.session for fact in facts}
+    ]
+    for (student, session), fold in zip(sessions, await states.load_sessions(connection, sessions), strict=True):
+        if fold is not None:
+            records[student].sessions[session] = fold
+
+
+class _EventRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The columns of a row of ``events``, but for the payload."""
+
+    event_id: str
+    type: str
+    course_id: str
+    person_id: UUID
+    session_id: str
+    seq: int
+    occurred_at: int
+    received_at: int
+    fact: Fact
+    notebook_id: str | None = None
+    cell_id: str | None = None
+    status: str | None = None
+    error_name: str | None = None
+    duration_ms: int | None = None
+    execution_count: int | None = None
+    test_id: str | None = None
+
+
+# One JSON text costs the driver and the server less than an array for each column.
+_INSERT: Final = """
+INSERT INTO events
+    (event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
+     error_name, duration_ms, execution_count, fact, test_id, payload_enc)
+SELECT event_id, type, course_id, person_id, session_id, seq,
+       timestamptz 'epoch' + occurred_at * interval '1 millisecond',
+       timestamptz 'epoch' + received_at * interval '1 millisecond',
+       notebook_id, cell_id, status, error_name, duration_ms, execution_count, fact, test_id, payload_enc
+FROM ROWS FROM (
+    json_to_recordset($1::text::json) AS (
+        event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, occurred_at bigint,
+        received_at bigint, notebook_id text, cell_id text, status text, error_name text, duration_ms bigint,
+        execution_count integer, fact jsonb, test_id text),
+    unnest($2::bytea[])
+) AS u(event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
+       error_name, duration_ms, execution_count, fact, test_id, payload_enc)
+ON CONFLICT DO NOTHING
+RETURNING event_id::text
+"""
+
+
+async def _insert_facts(connection: Connection, keyring: KeyRing, rows: list[_Row]) -> set[str]:
+    """Insert facts, sorted by id lest two workers wait for each other; return the ids of the new ones."""
+    encrypt = keyring.encrypt
+    columns = []
+    payloads = []
+    for row in rows:
+        record, fact = row.record, row.fact
+        columns.append(
+            _EventRow(
+                fact.id,
+                fact.type,
+                record.course_id,
+                row.person_id,
+                fact.session,
+                fact.seq,
+                fact.at,
+                record.received_at,
+                fact,
+                None if fact.notebook is None else fact.notebook.id,
+                None if fact.cell is None else fact.cell.source_id,
+                fact.status,
+                None if fact.error is None else fact.error.name,
+                fact.duration_ms,
+                fact.execution_count,
+                record.test_id,
+            )
+        )
+        payloads.append(encrypt(record.event, context=PAYLOAD))
+    inserted = await connection.fetch(_INSERT, _encode(columns).decode(), payloads)
+    return {event_id for (event_id,) in inserted}

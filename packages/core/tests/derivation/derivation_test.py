@@ -1,0 +1,290 @@
+"""Derived state must be a function of the set of facts: no order, repetition or split into batches may show."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cell_monitor_core.derivation import (
+    CellKey,
+    Fact,
+    FactError,
+    StudentRecord,
+    decode_fact,
+    encode_fact,
+    fact_key,
+    fold_all,
+    group_by_cell,
+    read_event,
+    student_state,
+)
+from cell_monitor_core.publications import CellRef, ErrorRef, NotebookRef
+from cell_monitor_testing.traffic import class_traffic
+
+TYPES = (
+    "session_started",
+    "session_ended",
+    "notebook_opened",
+    "notebook_closed",
+    "cell_selected",
+    "cell_edited",
+    "cell_execution_started",
+    "cell_execution_started",
+    "cell_executed",
+    "cell_executed",
+    "cell_executed",
+    "kernel_restarted",
+    "kernel_died",
+    "help_requested",
+    "heartbeat",
+)
+WITH_CELL = {"cell_selected", "cell_edited", "cell_execution_started", "cell_executed"}
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> list[Fact]:
+    """Facts with few times, cells, sessions and executions, so that ties and collisions are the rule."""
+    made = []
+    for number in range(draw(st.integers(1, 40))):
+        kind = draw(st.sampled_from(TYPES))
+        notebook = draw(st.sampled_from(("n1", "n2")))
+        status = draw(st.sampled_from(("ok", "error", "aborted"))) if kind == "cell_executed" else None
+        made.append(
+            Fact(
+                at=draw(st.integers(1, 30)),
+                id=f"{number:08x}-0000-7000-8000-000000000000",
+                type=kind,
+                session=draw(st.sampled_from(("s1", "s2", "s3"))),
+                seq=draw(st.integers(1, 50)),
+                notebook=NotebookRef(notebook, f"{notebook}.ipynb"),
+                cell=CellRef(draw(st.sampled_from(("a", "b"))), 0) if kind in WITH_CELL else None,
+                execution=draw(st.sampled_from("pqrstuvw")) if "execut" in kind else None,
+                status=status,
+                error=ErrorRef(draw(st.sampled_from(("NameError", "TypeError")))) if status == "error" else None,
+            )
+        )
+    return made
+
+
+class MemoryStore:
+    """What PostgresFactStore does, without PostgreSQL: batches, duplicates, and folding late cells anew."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Fact] = {}
+        self.record = StudentRecord()
+
+    def apply(self, batch: Iterable[Fact]) -> None:
+        new = []
+        for fact in batch:
+            if fact.id not in self.stored:
+                self.stored[fact.id] = fact
+                new.append(fact)
+        by_cell = group_by_cell(new)
+        runs = group_by_cell(self.stored.values())
+        histories: dict[CellKey, Sequence[Fact]] = {cell: runs[cell] for cell in self.record.late_cells(by_cell)}
+        # As if loaded and saved: nothing may hang on what JSON does not carry.
+        fold = msgspec.json.decode(msgspec.json.encode(self.record.fold), type=type(self.record.fold))
+        self.record = StudentRecord(fold, self.record.cells, self.record.sessions)
+        self.record.apply(new, by_cell, histories)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) -> None:
+    made = data.draw(facts())
+    expected = fold_all(made)
+
+    repeated = made + data.draw(st.lists(st.sampled_from(made), max_size=20))
+    shuffled = data.draw(st.permutations(repeated))
+    store = MemoryStore()
+    while shuffled:
+        size = data.draw(st.integers(1, len(shuffled)))
+        store.apply(shuffled[:size])
+        shuffled = shuffled[size:]
+
+    assert store.record == expected
+    assert student_state("x", 1, store.record.fold) == student_state("x", 1, expected.fold)
+
+
+def test_a_whole_class_shuffled_gives_what_its_order_gives() -> None:
+    for student in class_traffic(students=5, events=2000, course="c1", seed=7):
+        made = [read_event(json.dumps(event).encode(), 2**42).fact for event in student.events]
+        expected = fold_all(made)
+        assert expected.fold.missing == 0
+        random.Random(1).shuffle(made)
+        store = MemoryStore()
+        for start in range(0, len(made), 37):
+            store.apply(made[start : start + 37])
+        assert store.record == expected
+
+
+def _run(at: int, cell: str, status: str, *, error: str | None = None, execution: str = "e") -> Fact:
+    return Fact(
+        at=at,
+        id=f"{at:08x}-0000-7000-8000-000000000000",
+        type="cell_executed",
+        session="s",
+        seq=at,
+        notebook=NotebookRef("n", "n.ipynb"),
+        cell=CellRef(cell, 0),
+        execution=execution,
+        status=status,  # type: ignore[arg-type]
+        error=ErrorRef(error) if error else None,
+    )
+
+
+def _start(at: int, cell: str, execution: str = "e", session: str = "s") -> Fact:
+    return Fact(
+        at, f"{at:08x}-0000-7000-8000-000000000000", "cell_execution_started", session, at,
+        NotebookRef("n", "n.ipynb"), CellRef(cell, 0), execution,
+    )  # fmt: skip
+
+
+def _other(at: int, kind: str, session: str = "s") -> Fact:
+    return Fact(at, f"{at:08x}-0000-7000-8000-000000000000", kind, session, at, NotebookRef("n", "n.ipynb"))
+
+
+def _shown(*made: Fact):
+    return student_state("x", 1, fold_all(made).fold)
+
+
+def test_a_streak_counts_failures_since_the_last_success_and_forgets_the_class_when_it_changes() -> None:
+    state = _shown(
+        _run(1, "a", "error", error="KeyError"),
+        _run(2, "a", "ok"),
+        _run(3, "a", "error", error="NameError"),
+        _run(4, "a", "aborted"),
+        _run(5, "a", "error", error="NameError"),
+    )
+    assert (state.error_streak, state.streak_error, state.streak_since) == (2, "NameError", "1970-01-01T00:00:00.003Z")
+    assert (state.runs, state.errors, state.aborted, state.cells_ok) == (5, 3, 1, 0)
+    mixed = _shown(_run(1, "a", "error", error="NameError"), _run(2, "a", "error", error="TypeError"))
+    assert (mixed.error_streak, mixed.streak_error) == (2, None)
+
+
+def test_cells_aborted_by_run_all_do_not_hide_the_error_that_aborted_them() -> None:
+    state = _shown(_run(1, "a", "error", error="NameError"), _run(2, "b", "aborted"), _run(3, "c", "aborted"))
+    assert state.status == "error"
+    assert state.last_execution is not None
+    assert state.last_execution.error == ErrorRef("NameError")
+    assert state.error_streak == 1
+
+
+def test_a_run_goes_on_until_its_own_end() -> None:
+    assert _shown(_start(1, "a", "p")).status == "running"
+    assert _shown(_start(1, "a", "p"), _start(2, "a", "q"), _run(3, "a", "ok", execution="p")).status == "running"
+    ended = _shown(_start(1, "a", "p"), _start(2, "a", "q"), _run(3, "a", "ok", execution="q"))
+    assert (ended.status, ended.running_since) == ("ok", None)
+    # The clock was set back while the cell ran.
+    assert _shown(_run(1, "a", "ok", execution="p"), _start(2, "a", "p")).status == "ok"
+
+
+@pytest.mark.parametrize("kind", ["kernel_restarted", "kernel_died", "session_ended", "session_started"])
+def test_no_run_outlives_what_ran_it(kind: str) -> None:
+    assert _shown(_start(1, "a"), _other(2, kind)).status == "working"
+    assert _shown(_other(1, kind), _start(2, "a")).status == "running"
+
+
+def test_closing_one_tab_does_not_end_the_run_in_another() -> None:
+    assert _shown(_start(1, "a"), _other(2, "session_ended", session="other")).status == "running"
+
+
+def test_a_session_that_comes_back_is_open_and_gaps_are_counted() -> None:
+    made = [_other(1, "session_started"), _other(2, "session_ended")]
+    assert _shown(*made).sessions_open == 0
+    state = _shown(*made, _other(5, "heartbeat"))
+    assert (state.sessions_open, state.missing) == (1, 2)
+
+
+def test_a_heartbeat_is_no_activity() -> None:
+    assert _shown(_other(1, "heartbeat")).status == "waiting"
+    assert _shown(_other(1, "cell_edited"), _other(9, "heartbeat")).last_activity_at == "1970-01-01T00:00:00.001Z"
+
+
+def test_many_notebooks_do_not_grow_the_fold_without_bound() -> None:
+    made = [
+        Fact(at, f"{at:08x}-0000-7000-8000-000000000000", "kernel_died", "s", at, NotebookRef(f"n{at}", "n.ipynb"))
+        for at in range(1, 500)
+    ]
+    assert len(fold_all(made).fold.barriers) == 32
+
+
+def _event(**changes: object) -> bytes:
+    event = {
+        "event_id": "01a20c76-ce4a-766b-9509-9c44f2410b3f",
+        "type": "cell_executed",
+        "schema_version": 1,
+        "occurred_at": "2026-04-01T09:00:00.1239Z",
+        "session_id": "01a20c76-ce4a-766b-9509-9c44f2410b30",
+        "seq": 3,
+        "notebook": {"id": "n", "path": "p", "title": None, "future": [1]},
+        "cell": {"id": "x", "source_id": "a", "index": 1, "type": "code"},
+        "data": {
+            "execution_id": "01a20c76-ce4a-766b-9509-9c44f2410b31",
+            "status": "error",
+            "code": "1/0",
+            "outputs": [],
+            "error": {"name": "ZeroDivisionError", "value": "v" * 1000, "traceback": "t"},
+        },
+        **changes,
+    }
+    return json.dumps(event).encode()
+
+
+RECEIVED = 1_775_034_000_500
+
+
+def test_a_fact_holds_no_code_and_only_the_beginning_of_a_message() -> None:
+    fact = read_event(_event(), RECEIVED).fact
+    assert b"1/0" not in encode_fact(fact)
+    assert fact.error is not None
+    assert len(fact.error.value) == 200
+    assert fact.at == 1_775_034_000_123
+    assert decode_fact(encode_fact(fact)) == fact
+
+
+def test_a_clock_far_ahead_cannot_make_a_run_the_newest_for_good() -> None:
+    fact = read_event(_event(occurred_at="2199-01-01T00:00:00Z"), RECEIVED).fact
+    assert fact.at == RECEIVED + 24 * 3600 * 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a\x00b", "a\ufffdb"), ("\\u0000", "\\u0000"), ("\\\x00", "\\\ufffd"), ("\x00\x00", "\ufffd\ufffd")],
+)
+def test_an_escaped_nul_becomes_a_replacement_character_and_text_that_looks_like_one_stays(
+    text: str, expected: str
+) -> None:
+    fact = read_event(_event(notebook={"id": "n", "path": text}), RECEIVED).fact
+    assert fact.notebook == NotebookRef("n", expected)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        _event(seq=0),
+        _event(type="cell_exploded"),
+        _event(occurred_at="2026-02-31T09:00:00Z"),
+    ],
+)
+def test_what_is_no_event_is_told_apart(raw: bytes) -> None:
+    with pytest.raises(FactError) as caught:
+        read_event(raw, RECEIVED)
+    assert caught.value.reason in {"invalid_event", "unknown_type"}
+
+
+@given(facts())
+def test_stored_facts_read_back_equal_and_order_by_time_then_id(made: list[Fact]) -> None:
+    assert [decode_fact(encode_fact(fact)) for fact in made] == made
+    ordered = sorted(made, key=fact_key)
+    assert [(fact.at, fact.id) for fact in ordered] == sorted((fact.at, fact.id) for fact in made)

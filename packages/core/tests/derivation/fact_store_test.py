@@ -1,0 +1,382 @@
+"""PostgresFactStore on a real PostgreSQL: exact under duplicates, shuffles, concurrency and poison."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import asyncpg
+import msgspec
+import pytest
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation import fold_all, read_event, student_state
+from cell_monitor_core.publications import ErrorRef, StudentState
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres import pool, states
+from cell_monitor_core.storage.postgres.facts import PAYLOAD, PostgresFactStore
+from cell_monitor_core.storage.postgres.rebuild import rebuild
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Traffic = Callable[..., list[StreamRecord]]
+PERSON = uuid.UUID(int=7)
+STAFF = uuid.UUID(int=8)
+BEAT = {"queued": 0, "dropped": 0, "visible": True}
+NOW = int(datetime.now(UTC).timestamp() * 1000)
+
+
+def record(
+    kind: str, at: int, *, person: uuid.UUID = PERSON, course: str = "c1", test_id: str | None = None, **fields: Any
+) -> StreamRecord:
+    """An event ``at`` seconds after a fixed moment."""
+    moment = NOW - 3_600_000 + at * 1000
+    event_id = fields.pop("event_id", None) or event_id_at(at)
+    event = {
+        "event_id": event_id,
+        "type": kind,
+        "schema_version": 1,
+        "occurred_at": datetime.fromtimestamp(moment / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
+        "session_id": str(uuid.UUID(int=1)),
+        "seq": max(at, 1),
+        "notebook": {"id": "n1", "path": "n1.ipynb"},
+        "data": {},
+        **fields,
+    }
+    return StreamRecord(person.bytes, course, NOW, json.dumps(event).encode(), test_id)
+
+
+def event_id_at(at: int) -> str:
+    return f"01a20c76-ce4a-7000-8000-{at:012x}"
+
+
+def run(at: int, status: str, *, cell: str = "a", error: str = "NameError", **fields: Any) -> StreamRecord:
+    data: dict[str, Any] = {"execution_id": event_id_at(at), "status": status, "code": "x", "outputs": []}
+    if status == "error":
+        data["error"] = {"name": error, "value": "", "traceback": ""}
+    where = {"id": cell, "source_id": cell, "index": 0, "type": "code"}
+    return record("cell_executed", at, cell=where, data=data, **fields)
+
+
+def batches(records: list[StreamRecord], size: int) -> list[list[StreamRecord]]:
+    return [records[start : start + size] for start in range(0, len(records), size)]
+
+
+def expected_states(records: list[StreamRecord]) -> dict[str, StudentState]:
+    """What one sorted pass over each student's facts gives; help comes from elsewhere."""
+    facts: dict[uuid.UUID, dict[str, Any]] = {}
+    for each in records:
+        fact = read_event(each.event, each.received_at).fact
+        facts.setdefault(uuid.UUID(bytes=each.person_id), {})[fact.id] = fact
+    return {
+        str(person): student_state(str(person), 0, fold_all(found.values()).fold) for person, found in facts.items()
+    }
+
+
+async def shown(db: Pool) -> dict[str, StudentState]:
+    rows = await db.fetch("SELECT state::text FROM student_states")
+    found = [msgspec.json.decode(row["state"], type=StudentState) for row in rows]
+    return {state.student_id: msgspec.structs.replace(state, version=0, help=None) for state in found}
+
+
+async def assert_rebuild_finds_nothing(db: Pool, keyring: KeyRing) -> None:
+    report = await rebuild(db, keyring, check=True)
+    assert report.differences == []
+    assert report.students > 0
+
+
+async def test_shuffled_and_five_times_sent_is_stored_once_and_derived_exactly(
+    db: Pool, keyring: KeyRing, traffic: Traffic
+) -> None:
+    records = traffic(students=6, events=1500)
+    sent = records * 5
+    random.Random(3).shuffle(sent)
+    store = PostgresFactStore(db, keyring)
+    stored = duplicates = 0
+    for batch in batches(sent, 311):
+        applied = await store.apply(batch)
+        assert applied.failed == []
+        stored += applied.stored
+        duplicates += applied.duplicates
+    assert (stored, duplicates) == (len(records), 4 * len(records))
+    assert await db.fetchval("SELECT count(*) FROM events") == len(records)
+    assert await shown(db) == expected_states(records)
+    await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_two_workers_on_the_same_students_at_once_lose_nothing(
+    db: Pool, keyring: KeyRing, traffic: Traffic
+) -> None:
+    records = traffic(students=4, events=1200)
+    halves: list[list[StreamRecord]] = []
+    for seed in (1, 2, 3):
+        some = random.Random(seed).sample(records, len(records))
+        halves.append(some)
+
+    async def work(share: list[StreamRecord]) -> int:
+        store = PostgresFactStore(db, keyring)
+        return sum([(await store.apply(batch)).stored for batch in batches(share, 97)])
+
+    assert sum(await asyncio.gather(*map(work, halves))) == len(records)
+    assert await shown(db) == expected_states(records)
+    await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_a_duplicate_answers_with_the_state_that_its_first_copy_made(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    asked = record("help_requested", 2, data={"message": "why?"})
+    first = await store.apply([run(1, "error"), asked])
+    again = await store.apply([run(1, "error"), asked])
+    assert (again.stored, again.duplicates) == (0, 2)
+    assert again.students == first.students
+    assert again.help == first.help
+    assert again.students["c1"][0].version == 1
+
+
+async def test_versions_grow_only_when_what_is_shown_changes(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    assert (await store.apply([record("notebook_saved", 5)])).students["c1"][0].version == 1
+    state = (await store.apply([record("heartbeat", 4, data=BEAT)])).students["c1"][0]
+    assert (state.version, state.missing) == (2, 3)
+    # The next in the sequence, and no activity: only the fold changes.
+    state = (await store.apply([record("heartbeat", 6, data=BEAT)])).students["c1"][0]
+    assert (state.version, state.missing) == (2, 3)
+
+
+async def test_poison_goes_aside_and_its_neighbours_are_stored(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    # A value that PostgreSQL's index cannot hold would need a codec without bounds; a lone surrogate gets as far.
+    bad_person = StreamRecord(b"short", "c1", NOW, run(2, "ok").event)
+    not_json = StreamRecord(PERSON.bytes, "c1", NOW, b"{")
+    no_course = run(3, "ok", course="nowhere")
+    good = [run(at, "ok") for at in range(10, 20)]
+    applied = await store.apply([*good[:5], bad_person, not_json, no_course, *good[5:]])
+    assert applied.stored == 10
+    assert [(bad, reason.partition(":")[0]) for bad, reason in applied.failed] == [
+        (bad_person, "invalid_event"),
+        (not_json, "invalid_event"),
+        (no_course, "unknown_course"),
+    ]
+    assert applied.students["c1"][0].runs == 10
+
+
+async def test_a_row_that_postgresql_refuses_is_isolated_by_halving(db: Pool, keyring: KeyRing) -> None:
+    await db.execute("ALTER TABLE events ADD CONSTRAINT no_unlucky CHECK (cell_id <> 'unlucky')")
+    store = PostgresFactStore(db, keyring)
+    records = [run(at, "error", cell="unlucky" if at in {13, 50} else "a") for at in range(1, 101)]
+    applied = await store.apply(records)
+    assert applied.stored == 98
+    assert [reason.partition(":")[0] for _, reason in applied.failed] == ["data_error", "data_error"]
+    assert applied.students["c1"][0].error_streak == 98
+    await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_escaped_nul_is_stored_and_the_payload_stays_as_sent(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    sent = run(1, "error", error="Na\x00me", notebook={"id": "n\x001", "path": "p\x00"})
+    applied = await store.apply([sent])
+    assert applied.failed == []
+    row = await db.fetchrow("SELECT error_name, payload_enc FROM events")
+    assert row is not None
+    assert row["error_name"] == "Na\ufffdme"
+    assert keyring.decrypt(row["payload_enc"], context=PAYLOAD) == sent.event
+    assert b"Na" not in row["payload_enc"]
+
+
+async def test_test_events_are_stored_but_count_nowhere(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    applied = await store.apply([run(1, "error", course="", test_id="t1"), run(2, "error", test_id="t1")])
+    assert (applied.stored, applied.students, applied.failed) == (2, {}, [])
+    assert await db.fetchval("SELECT count(*) FROM events WHERE test_id = 't1'") == 2
+    await store.apply([run(3, "error"), run(0, "error")])
+    assert (await shown(db))[str(PERSON)].error_streak == 2
+    await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_a_batch_within_itself_repeated_counts_once(db: Pool, keyring: KeyRing) -> None:
+    applied = await PostgresFactStore(db, keyring).apply([run(1, "error")] * 7)
+    assert (applied.stored, applied.duplicates) == (1, 6)
+    assert applied.students["c1"][0].error_streak == 1
+
+
+async def test_a_course_deleted_and_made_anew_does_not_stop_its_events(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    await store.apply([run(1, "ok")])
+    await db.execute("DELETE FROM courses WHERE course_id = 'c1'")
+    applied = await store.apply([run(2, "ok"), run(3, "ok", course="c2")])
+    assert [reason.partition(":")[0] for _, reason in applied.failed] == ["unknown_course"]
+    assert applied.stored == 1
+    await db.execute("INSERT INTO courses (course_id, title) VALUES ('c1', 'again')")
+    assert (await store.apply([run(2, "ok")])).stored == 1
+
+
+async def test_without_postgresql_nothing_is_said_to_be_stored(db: Pool, keyring: KeyRing, database: str) -> None:
+    other = await pool.create_pool(database, application_name="other")
+    store = PostgresFactStore(other, keyring)
+    await store.apply([run(1, "ok")])
+    await other.close()
+    with pytest.raises(StoreUnavailable):
+        await store.apply([run(2, "ok")])
+
+
+async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyRing) -> None:
+    for number, role in ((1, "student"), (2, "student"), (3, "instructor")):
+        person = uuid.UUID(int=number)
+        await db.execute(
+            "INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, $2, $2)", person, person.bytes
+        )
+        await db.execute("INSERT INTO memberships VALUES ('c1', $1, $2)", person, role)
+    store = PostgresFactStore(db, keyring)
+    applied = await store.apply(
+        [run(1, "error", person=uuid.UUID(int=1)), run(2, "ok", person=uuid.UUID(int=3)), record("help_requested", 9)]
+    )
+    (course,) = applied.courses
+    assert (course.students, course.started, course.runs, course.errors, course.help_open) == (2, 1, 1, 1, 1)
+    async with db.acquire() as connection:
+        (later,) = await states.refresh_courses(connection, ["c1", "gone"])
+    assert later == msgspec.structs.replace(course, version=course.version + 1)
+    assert await states.recent_courses(db, 60) == ["c1"]
+
+
+class TestHelp:
+    """Requests, cancellations and actions in any order."""
+
+    async def test_a_cancellation_may_overtake_its_request(self, db: Pool, keyring: KeyRing) -> None:
+        store = PostgresFactStore(db, keyring)
+        asked = record("help_requested", 1, data={"message": "why?"})
+        cancelled = record("help_cancelled", 2, data={"request_id": event_id_at(1)})
+        assert (await store.apply([cancelled])).help == {}
+        applied = await store.apply([asked])
+        (request,) = applied.help["c1"]
+        assert (request.status, request.message, request.requested_at < (request.closed_at or "")) == (
+            "cancelled", "why?", True
+        )  # fmt: skip
+        assert applied.students["c1"][0].help is None
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_nobody_cancels_a_strangers_request(self, db: Pool, keyring: KeyRing) -> None:
+        store = PostgresFactStore(db, keyring)
+        stranger = record("help_cancelled", 2, person=uuid.UUID(int=99), data={"request_id": event_id_at(1)})
+        early = record("help_cancelled", 3, person=uuid.UUID(int=98), data={"request_id": event_id_at(1)})
+        await store.apply([early])
+        await store.apply([record("help_requested", 1)])
+        applied = await store.apply([stranger])
+        assert applied.help == {}
+        assert await db.fetchval("SELECT status FROM help_requests") == "open"
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_the_error_shown_is_that_of_the_run_before_even_if_it_arrives_later(
+        self, db: Pool, keyring: KeyRing
+    ) -> None:
+        store = PostgresFactStore(db, keyring)
+        first = await store.apply([run(1, "error", error="KeyError"), record("help_requested", 5)])
+        assert first.help["c1"][0].error == ErrorRef("KeyError")
+        await store.apply([run(6, "error", error="TooLate")])
+        await store.apply([run(4, "error", error="TypeError"), run(2, "aborted")])
+        (request,) = (await store.apply([record("help_requested", 5)])).help["c1"]
+        assert (request.error, request.version) == (ErrorRef("TypeError"), 2)
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_claim_release_resolve_and_what_they_refuse(self, db: Pool, keyring: KeyRing) -> None:
+        store = PostgresFactStore(db, keyring)
+        await store.apply([record("help_requested", 1)])
+        request_id = uuid.UUID(event_id_at(1))
+
+        async def act(action: Any, person: uuid.UUID = STAFF, course: str = "c1"):
+            return await states.apply_help_action(
+                db, keyring, course_id=course, request_id=request_id, action=action, person_id=person
+            )
+
+        request, student = await act("claim")
+        assert (request.status, request.claimed_by, request.version) == ("claimed", str(STAFF), 2)
+        assert student.help is not None
+        assert (student.help.status, student.help.claimed_by) == ("claimed", str(STAFF))
+        assert await act("claim") == (request, student)
+        with pytest.raises(states.HelpAlreadyClaimed) as caught:
+            await act("claim", uuid.UUID(int=9))
+        assert caught.value.by == STAFF
+        with pytest.raises(states.HelpNotFound):
+            await act("claim", course="c2")
+        request, student = await act("release")
+        assert (request.status, request.claimed_by) == ("open", None)
+        assert await act("release") == (request, student)
+        request, student = await act("resolve")
+        assert (request.status, request.resolved_by, student.help) == ("resolved", str(STAFF), None)
+        assert await act("resolve") == (request, student)
+        for action in ("claim", "release"):
+            with pytest.raises(states.HelpClosed):
+                await act(action)
+        # Help was given, whatever the student clicks afterwards.
+        await store.apply([record("help_cancelled", 9, data={"request_id": event_id_at(1)})])
+        assert await db.fetchval("SELECT status FROM help_requests") == "resolved"
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_of_two_who_claim_at_once_one_wins(self, db: Pool, keyring: KeyRing) -> None:
+        await PostgresFactStore(db, keyring).apply([record("help_requested", 1)])
+        answers = await asyncio.gather(
+            *(
+                states.apply_help_action(
+                    db,
+                    keyring,
+                    course_id="c1",
+                    request_id=uuid.UUID(event_id_at(1)),
+                    action="claim",
+                    person_id=uuid.UUID(int=number),
+                )
+                for number in (1, 2, 3)
+            ),
+            return_exceptions=True,
+        )
+        assert sorted(type(answer).__name__ for answer in answers) == [
+            "HelpAlreadyClaimed", "HelpAlreadyClaimed", "tuple"
+        ]  # fmt: skip
+
+    async def test_the_older_request_shows_again_when_the_newer_is_closed(self, db: Pool, keyring: KeyRing) -> None:
+        store = PostgresFactStore(db, keyring)
+        await store.apply([record("help_requested", 1), record("help_requested", 2)])
+        applied = await store.apply([record("help_cancelled", 3, data={"request_id": event_id_at(2)})])
+        help_ref = applied.students["c1"][0].help
+        assert help_ref is not None
+        assert help_ref.request_id == event_id_at(1)
+        await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_rebuild_finds_and_mends_whatever_was_changed(db: Pool, keyring: KeyRing, traffic: Traffic) -> None:
+    store = PostgresFactStore(db, keyring)
+    records = traffic(students=3, events=400)
+    await store.apply(records)
+    await store.apply([record("help_requested", 1, data={"message": "why?"})])
+    before = await shown(db)
+    for damage in (
+        "UPDATE student_states SET state = state || '{\"runs\": 1}' WHERE person_id = (SELECT min(person_id::text)::uuid FROM student_states)",
+        "UPDATE student_states SET fold = fold || '{\"missing\": 3}'",
+        "UPDATE student_states SET fold = '{\"seen\": \"never\"}', state = '{}'",
+        "DELETE FROM cell_states WHERE cell_id = 'exercise-1'",
+        "INSERT INTO cell_states SELECT course_id, person_id, 'n', 'stray', fold FROM cell_states LIMIT 1",
+        "UPDATE session_states SET fold = '{\"stored\": 1}'",
+        "UPDATE help_requests SET status = 'resolved'",
+        "DELETE FROM student_states",
+    ):
+        await db.execute(damage)
+        found = await rebuild(db, keyring, check=True)
+        assert found.difference_count > 0, damage
+        assert found.repaired == 0
+        progress: list[tuple[int, int]] = []
+
+        def note(done: int, total: int, seen: list[tuple[int, int]] = progress) -> None:
+            seen.append((done, total))
+
+        mended = await rebuild(db, keyring, check=False, course_id="c1", on_progress=note)
+        assert mended.repaired > 0, damage
+        assert progress[-1][0] == progress[-1][1]
+        await assert_rebuild_finds_nothing(db, keyring)
+        assert await shown(db) == before
+    versions = await db.fetch("SELECT version, state->>'version' AS shown FROM student_states")
+    assert all(str(row["version"]) == row["shown"] for row in versions)
