@@ -1,0 +1,1 @@
+"""What every HTTP service answers alike: errors, probes, limits on bodies."""

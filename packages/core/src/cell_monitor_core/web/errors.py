@@ -1,0 +1,128 @@
+"""Errors as every service answers them: ``{"detail": [{"type": code, "msg": text, "loc"?: [...]}]}``.
+
+``type`` is a stable code for programs, ``msg`` says to people what is wrong and the way out. Nothing of the request is
+repeated in an answer, and nothing of an unexpected exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+__all__ = ["ClientRequestError", "Detail", "error_body", "error_response", "install_error_handlers"]
+
+_log = structlog.get_logger(__name__)
+
+_CODES: Final = {
+    400: "invalid_request",
+    401: "not_authenticated",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    411: "length_required",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    426: "upgrade_required",
+    429: "rate_limited",
+    503: "unavailable",
+}
+_MAX_FAULTS: Final = 20
+_INTERNAL: Final = "something went wrong here; it has been logged, try again later"
+
+
+class Detail(msgspec.Struct, omit_defaults=True, frozen=True):
+    """One fault of an answer."""
+
+    type: str
+    msg: str
+    loc: Sequence[str | int] | None = None
+
+
+class ClientRequestError(Exception):
+    """A request that is refused. Subclasses set ``error``, the stable code, and ``status_code``.
+
+    Args:
+        msg: what is wrong and the way out, for people.
+        loc: where in the request, such as ``("body", "events")``.
+        headers: headers of the answer, such as ``{"retry-after": "5"}``.
+    """
+
+    error: ClassVar[str] = "invalid_request"
+    status_code: ClassVar[int] = 400
+
+    def __init__(
+        self, msg: str, *, loc: Sequence[str | int] | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.loc = loc
+        self.headers = dict(headers or {})
+
+
+def error_body(*details: Detail) -> bytes:
+    """Return the JSON of an answer with these faults."""
+    return msgspec.json.encode({"detail": details})
+
+
+def error_response(error: ClientRequestError | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return status, headers and body for raw ASGI; ``None`` is an internal error."""
+    if error is None:
+        status, extra, body = 500, {}, error_body(Detail("internal_error", _INTERNAL))
+    else:
+        status, extra = error.status_code, error.headers
+        body = error_body(Detail(error.error, error.msg, error.loc))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in extra.items()]
+    return status, headers, body
+
+
+def _response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, status, headers=dict(headers or {}), media_type="application/json")
+
+
+async def _client_request_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClientRequestError)
+    status, headers, body = error_response(error)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+async def _http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
+    body = error_body(Detail(code, str(error.detail)))
+    return _response(error.status_code, body, error.headers)
+
+
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The inputs that FastAPI would repeat may hold passwords.
+    details = [
+        Detail(str(fault["type"]), str(fault["msg"]), [part for part in fault["loc"] if isinstance(part, str | int)])
+        for fault in error.errors()[:_MAX_FAULTS]
+    ]
+    return _response(422, error_body(*details))
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    route: Any = request.scope.get("route")
+    _log.error("request_failed", method=request.method, route=getattr(route, "path", None), exc_info=error)
+    return _response(500, error_body(Detail("internal_error", _INTERNAL)))
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make an application answer all of its errors in this form."""
+    app.add_exception_handler(ClientRequestError, _client_request_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _unexpected_error)
