@@ -1,0 +1,162 @@
+"""What one process of the API holds: clients, keys, and the services made of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, Self
+
+import asyncpg
+
+from cell_monitor_api.config import ApiSettings
+from cell_monitor_api.services.access import Access
+from cell_monitor_api.services.activity import ActivityQuery
+from cell_monitor_api.services.api_keys import ApiKeys
+from cell_monitor_api.services.help_desk import HelpDesk
+from cell_monitor_api.services.ingest import Ingest
+from cell_monitor_api.services.ingest_metrics import IngestMetrics
+from cell_monitor_api.services.notices import Notices
+from cell_monitor_api.services.publisher import StatePublisher
+from cell_monitor_api.services.roster import Roster
+from cell_monitor_api.services.sign_in import SignIn
+from cell_monitor_api.services.sign_in_limits import SignInLimits
+from cell_monitor_api.services.signing import Signing
+from cell_monitor_api.services.snapshots import Snapshots
+from cell_monitor_api.services.token_buckets import TokenBuckets
+from cell_monitor_api.services.token_exchange import TokenExchange
+from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
+from cell_monitor_api.storage.test_progress import TestProgress
+from cell_monitor_core.auth.passwords import PasswordHasher
+from cell_monitor_core.auth.tokens import TokenVerifier
+from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.redis_client import RedisClient, aclose, connect
+from cell_monitor_core.storage.ports import Broker, EventLog
+from cell_monitor_core.storage.postgres.pool import create_pool
+from cell_monitor_core.storage.timeseries import create_time_series
+from cell_monitor_core.streams.redis_log import RedisEventLog
+
+__all__ = ["ProcessContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessContext:
+    """One process's singletons; made at start, closed at the end, never changed in between."""
+
+    settings: ApiSettings
+    pool: asyncpg.Pool[asyncpg.Record]
+    redis: RedisClient
+    log: EventLog
+    broker: Broker
+    signing: Signing
+    api_verifier: TokenVerifier
+    ingest_verifier: TokenVerifier
+    access: Access
+    activity: ActivityQuery
+    api_keys: ApiKeys
+    exchange: TokenExchange
+    help_desk: HelpDesk
+    ingest: Ingest
+    roster: Roster
+    sign_in: SignIn
+    snapshots: Snapshots
+    test_progress: TestProgress
+    _closing: AsyncExitStack
+
+    @classmethod
+    async def from_settings(cls, settings: ApiSettings) -> Self:
+        """Open everything. Neither Redis nor PostgreSQL need answer yet.
+
+        Raises:
+            SettingsError, SigningKeysError: a secret cannot be used.
+        """
+        assert settings.database_url is not None and settings.signing_keys is not None  # noqa: PT018 - see ApiSettings
+        keyring = KeyRing.from_settings(settings)
+        index = BlindIndex.from_settings(settings)
+        async with AsyncExitStack() as stack:
+            pool = await create_pool(
+                settings.database_url,
+                application_name="cell-monitor-api",
+                min_size=0,
+                max_size=settings.api_database_connections,
+            )
+            stack.push_async_callback(_close_pool, pool)
+            redis = connect(settings.redis_url.get_secret_value(), name="cell-monitor-api")
+            stack.push_async_callback(aclose, redis)
+            log = RedisEventLog(redis, partitions=settings.partitions)
+            stack.push_async_callback(log.aclose)
+            broker = RedisBroker(redis, partitions=settings.partitions)
+            time_series = await create_time_series(settings, pool)
+            stack.push_async_callback(time_series.close)
+            source: Literal["postgresql", "influxdb"] = "postgresql" if settings.influxdb_url is None else "influxdb"
+            signing = Signing(
+                settings.signing_keys.get_secret_value(),
+                settings.signing_keys_path,
+                lifetime_s=settings.api_token_lifetime_s,
+            )
+            signing.start()
+            stack.push_async_callback(signing.aclose)
+            publisher = StatePublisher(broker)
+            stack.push_async_callback(publisher.aclose)
+            hasher = PasswordHasher()
+            stack.callback(hasher.close)
+            progress = TestProgress(redis, partitions=settings.partitions)
+            limits = SignInLimits(
+                SignInAttempts(redis),
+                index,
+                window_s=settings.api_sign_in_window_s,
+                per_account=settings.api_sign_in_per_account,
+                per_address=settings.api_sign_in_per_address,
+            )
+            return cls(
+                settings=settings,
+                pool=pool,
+                redis=redis,
+                log=log,
+                broker=broker,
+                signing=signing,
+                api_verifier=TokenVerifier(signing, "api"),
+                ingest_verifier=TokenVerifier(signing, "ingest"),
+                access=Access(pool, keyring),
+                activity=ActivityQuery(time_series, source),
+                api_keys=ApiKeys(pool, keyring, index),
+                exchange=TokenExchange(pool, keyring, index, signing.issuer),
+                help_desk=HelpDesk(pool, keyring, publisher),
+                ingest=Ingest(
+                    log=log,
+                    buckets=TokenBuckets(
+                        capacity=settings.api_bucket_events, refill_per_second=settings.api_bucket_refill_per_s
+                    ),
+                    notices=Notices(pool, keyring),
+                    progress=progress,
+                    metrics=IngestMetrics(),
+                ),
+                roster=Roster(pool, keyring, index, hasher),
+                sign_in=SignIn(
+                    pool,
+                    keyring,
+                    index,
+                    hasher,
+                    limits,
+                    signing.issuer,
+                    lifetime=timedelta(days=settings.api_sign_in_days),
+                ),
+                snapshots=Snapshots(pool, keyring, broker),
+                test_progress=progress,
+                _closing=stack.pop_all(),
+            )
+
+    async def aclose(self) -> None:
+        """Close everything, last opened first."""
+        await self._closing.aclose()
+
+
+async def _close_pool(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Close the pool, and cut off what is still running after a moment."""
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

@@ -1,0 +1,143 @@
+"""What handlers ask for. Authorisation is in the types: a route that names none of them is public by definition.
+
+``AUTHORISED`` lists them, so that a test can tell of every route who may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Final, TypeAlias
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
+
+from cell_monitor_api.context import ProcessContext
+from cell_monitor_api.exceptions import NotFound, PermissionDenied
+from cell_monitor_api.handlers.request_reading import bearer_token, last_header, verify
+from cell_monitor_api.services.access import Grant
+from cell_monitor_core.auth.roles import Permission
+from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.tokens import Claims
+from cell_monitor_core.channels import COURSE_ID_PATTERN
+
+__all__ = [
+    "AUTHORISED",
+    "Caller",
+    "Context",
+    "CourseReader",
+    "EventSender",
+    "Helper",
+    "RequestContext",
+    "RosterEditor",
+    "SameSite",
+    "SiteAdmin",
+    "TestRoadSender",
+]
+
+# Only for the OpenAPI document; the header is read below.
+_bearer = HTTPBearer(auto_error=False, scheme_name="access token", bearerFormat="JWT")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request and the process that serves it."""
+
+    request: Request
+    process: ProcessContext
+
+    @property
+    def client_address(self) -> str:
+        """The client's address, as the server or a trusted proxy says."""
+        client = self.request.client
+        return "unknown" if client is None else client.host
+
+
+def request_context(request: Request) -> RequestContext:
+    """Return the context of a request."""
+    return RequestContext(request, request.app.state.context)
+
+
+Context: TypeAlias = Annotated[RequestContext, Depends(request_context)]
+
+
+def same_site(request: Request) -> None:
+    """Refuse what another site's page has sent: the sign-in cookie must not work for it.
+
+    ``SameSite=Strict`` already keeps the cookie back; this holds where a browser knows fetch metadata, whatever a
+    sibling on the same site may try.
+
+    Raises:
+        PermissionDenied: the browser says that it comes from elsewhere.
+    """
+    if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        raise PermissionDenied("this may only be sent by the dashboard itself")
+
+
+SameSite: TypeAlias = Annotated[None, Depends(same_site)]
+
+
+def authenticate(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
+    """Return the caller's claims."""
+    token = bearer_token(last_header(context.request.headers, "authorization"))
+    return verify(context.process.api_verifier, token, None)
+
+
+Caller: TypeAlias = Annotated[Claims, Depends(authenticate)]
+
+
+def send_events(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
+    """Return the claims of somebody who may send events."""
+    token = bearer_token(last_header(context.request.headers, "authorization"))
+    return verify(context.process.ingest_verifier, token, Scope.EVENTS_WRITE)
+
+
+EventSender: TypeAlias = Annotated[Claims, Depends(send_events)]
+
+
+def send_tests(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
+    """Return the claims of somebody who may use the test road, where it is open."""
+    if not context.process.settings.test_road:
+        raise NotFound("there is nothing here")
+    token = bearer_token(last_header(context.request.headers, "authorization"))
+    return verify(context.process.ingest_verifier, token, Scope.TEST_WRITE)
+
+
+TestRoadSender: TypeAlias = Annotated[Claims, Depends(send_tests)]
+
+
+async def administer(context: Context, caller: Caller) -> Claims:
+    """Return the claims of an admin of the site."""
+    await context.process.access.require_admin(caller)
+    return caller
+
+
+SiteAdmin: TypeAlias = Annotated[Claims, Depends(administer)]
+
+
+def _in_course(permission: Permission) -> Callable[..., Awaitable[Grant]]:
+    async def grant(
+        context: Context, caller: Caller, course_id: Annotated[str, Path(pattern=COURSE_ID_PATTERN, max_length=63)]
+    ) -> Grant:
+        return await context.process.access.grant(caller, course_id, permission)
+
+    return grant
+
+
+read_course: Final = _in_course(Permission.READ_COURSE)
+answer_help: Final = _in_course(Permission.ANSWER_HELP)
+edit_roster: Final = _in_course(Permission.MANAGE_MEMBERS)
+
+CourseReader: TypeAlias = Annotated[Grant, Depends(read_course)]
+Helper: TypeAlias = Annotated[Grant, Depends(answer_help)]
+RosterEditor: TypeAlias = Annotated[Grant, Depends(edit_roster)]
+
+AUTHORISED: Final = {
+    authenticate: "caller",
+    send_events: "event sender",
+    send_tests: "test sender",
+    administer: "site admin",
+    read_course: "course reader",
+    answer_help: "helper",
+    edit_roster: "roster editor",
+}

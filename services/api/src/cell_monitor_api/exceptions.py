@@ -1,0 +1,202 @@
+"""Every refusal of the API, with its stable code and status. Alphabetical; docs/dev/contracts.md names them for clients."""
+
+# ruff: noqa: N818 - each is named for what is the matter
+
+from __future__ import annotations
+
+from cell_monitor_core.web.errors import ClientRequestError
+
+__all__ = [
+    "ApiKeyInvalid",
+    "BodyTooLarge",
+    "BodyTooSlow",
+    "BrokerUnavailable",
+    "CourseExists",
+    "CourseForbidden",
+    "DatabaseUnavailable",
+    "HelpAlreadyClaimed",
+    "HelpClosed",
+    "InsufficientScope",
+    "InvalidBody",
+    "InvalidCredentials",
+    "InvalidParameter",
+    "LengthRequired",
+    "LogUnavailableError",
+    "NotAuthenticated",
+    "NotFound",
+    "PermissionDenied",
+    "RateLimited",
+    "SignInLimited",
+    "TimeSeriesUnavailable",
+    "TokenExpiredError",
+    "TooManyEvents",
+    "UnsupportedMediaType",
+]
+
+
+class ApiKeyInvalid(ClientRequestError):
+    """The API key is malformed, unknown, expired or revoked; the answer does not say which."""
+
+    error = "invalid_api_key"
+    status_code = 401
+
+
+class BodyTooLarge(ClientRequestError):
+    """The body, or what it unpacks to, is over the limit."""
+
+    error = "body_too_large"
+    status_code = 413
+
+
+class BodyTooSlow(ClientRequestError):
+    """The body does not come to its end in time."""
+
+    error = "request_timeout"
+    status_code = 408
+
+
+class BrokerUnavailable(ClientRequestError):
+    """Redis is away; nothing was changed."""
+
+    error = "broker_unavailable"
+    status_code = 503
+
+
+class CourseExists(ClientRequestError):
+    """A course of that id is there already."""
+
+    error = "course_exists"
+    status_code = 409
+
+
+class CourseForbidden(ClientRequestError):
+    """Every event of the request is for a course that the sender is not a member of."""
+
+    error = "course_forbidden"
+    status_code = 403
+
+
+class DatabaseUnavailable(ClientRequestError):
+    """PostgreSQL is away or overloaded; nothing was changed."""
+
+    error = "database_unavailable"
+    status_code = 503
+
+
+class HelpAlreadyClaimed(ClientRequestError):
+    """Somebody else has taken this help request."""
+
+    error = "help_already_claimed"
+    status_code = 409
+
+
+class HelpClosed(ClientRequestError):
+    """The help request is resolved or was cancelled."""
+
+    error = "help_closed"
+    status_code = 409
+
+
+class InsufficientScope(ClientRequestError):
+    """The token or key lacks a scope that this route needs."""
+
+    error = "insufficient_scope"
+    status_code = 403
+
+
+class InvalidBody(ClientRequestError):
+    """The body is not the JSON that the route takes."""
+
+    error = "invalid_body"
+    status_code = 400
+
+
+class InvalidCredentials(ClientRequestError):
+    """Unknown user or wrong password; the answer does not say which."""
+
+    error = "invalid_credentials"
+    status_code = 401
+
+
+class InvalidParameter(ClientRequestError):
+    """A parameter is well formed, but makes no sense together with the others."""
+
+    error = "invalid_parameter"
+    status_code = 422
+
+
+class LengthRequired(ClientRequestError):
+    """The request has neither a Content-Length nor a chunked body."""
+
+    error = "length_required"
+    status_code = 411
+
+
+class LogUnavailableError(ClientRequestError):
+    """The event queue took none of the events; send them again after ``Retry-After`` seconds."""
+
+    error = "log_unavailable"
+    status_code = 503
+
+
+class NotAuthenticated(ClientRequestError):
+    """No token, or one that is not valid here."""
+
+    error = "not_authenticated"
+    status_code = 401
+
+
+class NotFound(ClientRequestError):
+    """There is no such thing, or none that the caller may know of."""
+
+    error = "not_found"
+    status_code = 404
+
+
+class PermissionDenied(ClientRequestError):
+    """The caller may see the course, but their role does not allow this."""
+
+    error = "permission_denied"
+    status_code = 403
+
+
+class RateLimited(ClientRequestError):
+    """More events than the sender's bucket holds; send them again after ``Retry-After`` seconds."""
+
+    error = "rate_limited"
+    status_code = 429
+
+
+class SignInLimited(ClientRequestError):
+    """Too many sign-in attempts on this account or from this address."""
+
+    error = "rate_limited"
+    status_code = 429
+
+
+class TimeSeriesUnavailable(ClientRequestError):
+    """The time-series store is away; everything else works."""
+
+    error = "timeseries_unavailable"
+    status_code = 503
+
+
+class TokenExpiredError(ClientRequestError):
+    """The token was valid, but its time is over: fetch a new one."""
+
+    error = "token_expired"
+    status_code = 401
+
+
+class TooManyEvents(ClientRequestError):
+    """More events in one request than allowed: split the batch."""
+
+    error = "too_many_events"
+    status_code = 413
+
+
+class UnsupportedMediaType(ClientRequestError):
+    """The body is not JSON in UTF-8, or is encoded in another way than gzip."""
+
+    error = "unsupported_media_type"
+    status_code = 415

@@ -1,0 +1,66 @@
+"""Failures of the stores, turned into answers that say what to do: try again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from redis.exceptions import RedisError
+from starlette.responses import Response
+
+from cell_monitor_api.exceptions import BrokerUnavailable, DatabaseUnavailable
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.web.errors import ClientRequestError, error_response
+
+__all__ = ["install_failure_handlers"]
+
+_log = structlog.get_logger(__name__)
+
+_RETRY: Final = {"retry-after": "5"}
+
+
+def _answer(error: ClientRequestError | None) -> Response:
+    status, headers, body = error_response(error)
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
+
+
+async def _store_unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("store_unavailable", path=_template(request), reason=str(error))
+    if "PostgreSQL" in str(error):
+        return _answer(DatabaseUnavailable("the database does not answer; try again", headers=_RETRY))
+    return _answer(BrokerUnavailable("Redis does not answer; try again", headers=_RETRY))
+
+
+async def _store_error(request: Request, error: Exception) -> Response:
+    """Sort what asyncpg or the network raised: the server's fault is 503, ours is 500."""
+    try:
+        with store_errors():
+            raise error
+    except StoreUnavailable as unavailable:
+        return await _store_unavailable(request, unavailable)
+    except Exception:  # noqa: BLE001 - logged, and answered as what it is
+        _log.exception("request_failed", path=_template(request), method=request.method)
+        return _answer(None)
+
+
+async def _redis_error(request: Request, error: Exception) -> Response:
+    _log.warning("redis_unavailable", path=_template(request), reason=type(error).__name__)
+    return _answer(BrokerUnavailable("Redis does not answer; try again", headers=_RETRY))
+
+
+def _template(request: Request) -> str | None:
+    """Return the route's template: the path itself may hold ids."""
+    return getattr(request.scope.get("route"), "path", None)
+
+
+def install_failure_handlers(app: FastAPI) -> None:
+    """Make an application answer the stores' failures with 503."""
+    app.add_exception_handler(StoreUnavailable, _store_unavailable)
+    for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        app.add_exception_handler(kind, _store_error)
+    app.add_exception_handler(RedisError, _redis_error)

@@ -1,0 +1,34 @@
+"""gunicorn's settings, read by ``python -m cell_monitor_api``; all of them come from ``CELL_MONITOR_API_*``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import multiprocess
+
+from cell_monitor_api.config import ApiSettings
+
+_settings = ApiSettings.load()
+
+bind = f"{_settings.api_host}:{_settings.api_port}"
+workers = _settings.api_workers
+worker_class = "cell_monitor_api.server.ApiWorker"
+wsgi_app = "cell_monitor_api.main:create_app()"
+proc_name = "cell-monitor-api"
+backlog = 2048
+# Above the usual 60 s of load balancers, so that they and not we close an idle connection.
+keepalive = 75
+timeout = 30
+graceful_timeout = 25
+# Workers report by touching a file; on a disk under load that blocks them (gunicorn FAQ), in memory it does not.
+worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
+forwarded_allow_ips = _settings.api_forwarded_allow_ips
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+control_socket_disable = True
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that has gone."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Handlers: HTTP on the outside, the services' rules on the inside."""

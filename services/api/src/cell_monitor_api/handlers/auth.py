@@ -1,0 +1,81 @@
+"""Sign-in, tokens, and the keys that verify them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from cell_monitor_api.answers import StructResponse, answers
+from cell_monitor_api.dependencies import Caller, Context, SameSite
+from cell_monitor_api.models.auth import Login, Me, TokenAnswer, TokenRequest
+from cell_monitor_api.services.sign_in import SignedIn
+
+__all__ = ["COOKIE", "router"]
+
+COOKIE = "cell_monitor_sign_in"
+_COOKIE_PATH = "/api/v1/auth"
+
+router = APIRouter(tags=["sign-in"])
+
+
+def _set_cookie(context: Context, response: Response, value: str, max_age: int) -> None:
+    response.set_cookie(
+        COOKIE,
+        value,
+        max_age=max_age,
+        path=_COOKIE_PATH,
+        secure=context.request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+@router.post("/auth/login", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
+async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Response:
+    """Sign in with a local account."""
+    signed_in: SignedIn = await context.process.sign_in.sign_in(
+        body.username, body.password.get_secret_value(), context.client_address
+    )
+    response = StructResponse(signed_in.token)
+    _set_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
+    return response
+
+
+@router.post("/auth/refresh", responses=answers(TokenAnswer, "A new token"))
+async def refresh(context: Context, _same_site: SameSite) -> Response:
+    """Trade the sign-in cookie for a new access token."""
+    return StructResponse(await context.process.sign_in.refresh(context.request.cookies.get(COOKIE)))
+
+
+@router.post("/auth/logout", status_code=204)
+async def sign_out(context: Context, _same_site: SameSite) -> Response:
+    """Sign out; without a sign-in there is nothing to do."""
+    await context.process.sign_in.sign_out(context.request.cookies.get(COOKIE))
+    response = Response(status_code=204)
+    _set_cookie(context, response, "", 0)
+    return response
+
+
+@router.post("/auth/token", responses=answers(TokenAnswer, "A token for the audience"))
+async def exchange(
+    context: Context, body: TokenRequest, authorization: Annotated[str | None, Header(max_length=500)] = None
+) -> Response:
+    """Trade an API key (`Authorization: ApiKey <key>`) for an access token."""
+    return StructResponse(await context.process.exchange.exchange(authorization, body.audience, body.act_as))
+
+
+@router.get("/auth/jwks.json", response_model=None)
+async def jwks(context: Context) -> Response:
+    """The public keys that access tokens are verified with."""
+    return Response(
+        context.process.signing.public_jwks(),
+        media_type="application/json",
+        headers={"cache-control": "public, max-age=60"},
+    )
+
+
+@router.get("/me", responses=answers(Me, "The caller"))
+async def me(context: Context, caller: Caller) -> Response:
+    """Who the caller is, and their courses."""
+    return StructResponse(await context.process.sign_in.me(caller))

@@ -1,0 +1,98 @@
+"""Courses: the list, the live page's snapshot, members, cells, activity."""
+
+# ruff: noqa: FAST003 - CourseReader and its kin take course_id from the path
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from cell_monitor_api.answers import StructResponse, answers
+from cell_monitor_api.dependencies import Caller, Context, CourseReader, RosterEditor, SiteAdmin
+from cell_monitor_api.models.courses import (
+    CourseAnswer,
+    CourseList,
+    CourseListItem,
+    CourseSnapshot,
+    MemberList,
+    NewCourse,
+    NewMembers,
+)
+from cell_monitor_api.models.students import Activity, CourseCells
+from cell_monitor_api.services.roster import MemberChange
+from cell_monitor_core.storage.postgres import courses
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["courses"])
+
+
+@router.get("/courses", responses=answers(CourseList, "The caller's courses"))
+async def list_courses(context: Context, caller: Caller) -> Response:
+    """The caller's courses; all of them for an admin."""
+    process = context.process
+    everything = await process.access.sees_all_courses(caller)
+    read = courses.list_all if everything else courses.list_of_person
+    found = await read(process.pool, UUID(caller.sub))
+    return StructResponse(
+        CourseList(
+            [
+                CourseListItem(
+                    course.course_id, course.title, course.role, course.students, course.help_open, course.active
+                )
+                for course in found
+            ]
+        )
+    )
+
+
+@router.post("/courses", status_code=201, responses=answers(CourseAnswer, "Added", status=201))
+async def create_course(context: Context, _admin: SiteAdmin, body: NewCourse) -> Response:
+    """Add a course."""
+    await context.process.roster.create_course(body.course_id, body.title)
+    context.process.access.forget()
+    return StructResponse(CourseAnswer(body.course_id, body.title), 201)
+
+
+@router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))
+async def put_members(context: Context, grant: RosterEditor, body: NewMembers) -> Response:
+    """Add members, or bring them up to date; nobody is removed."""
+    changes = [
+        MemberChange(
+            member.username,
+            member.role,
+            member.display_name,
+            None if member.password is None else member.password.get_secret_value(),
+        )
+        for member in body.members
+    ]
+    members = await context.process.roster.put_members(grant.course_id, changes, by_admin=grant.admin)
+    context.process.access.forget()
+    return StructResponse(MemberList(members))
+
+
+@router.get("/courses/{course_id}/state", responses=answers(CourseSnapshot, "All that the live page shows"))
+async def course_state(context: Context, grant: CourseReader) -> Response:
+    """A course's snapshot, and the position from which to follow it."""
+    return StructResponse(await context.process.snapshots.course(grant.course_id))
+
+
+@router.get("/courses/{course_id}/cells", responses=answers(CourseCells, "All cells that anybody ran"))
+async def course_cells(context: Context, grant: CourseReader) -> Response:
+    """A course's cells, each over all students."""
+    return StructResponse(await context.process.snapshots.cells(grant.course_id))
+
+
+@router.get("/courses/{course_id}/activity", responses=answers(Activity, "Counts over time"))
+async def course_activity(
+    context: Context,
+    grant: CourseReader,
+    start: Annotated[datetime, Query(description="RFC 3339, with time zone")],
+    stop: Annotated[datetime, Query(description="RFC 3339, with time zone")],
+    every: Annotated[int, Query(ge=10, le=86_400, description="Seconds of a bucket")],
+) -> Response:
+    """Events, runs, errors and active students in buckets of time."""
+    return StructResponse(await context.process.activity.read(grant.course_id, start=start, stop=stop, every_s=every))

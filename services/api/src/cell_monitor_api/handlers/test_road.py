@@ -1,0 +1,80 @@
+"""The test road: the same pipeline for events that never enter a course's figures, and how far each one got."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Request, Response
+
+from cell_monitor_api.answers import StructResponse, answers
+from cell_monitor_api.dependencies import Context, TestRoadSender
+from cell_monitor_api.exceptions import LogUnavailableError
+from cell_monitor_api.handlers.events import INGEST_BODY, ingest_response
+from cell_monitor_api.handlers.request_reading import last_header, read_body, split
+from cell_monitor_api.services.ingest import IngestAnswer
+from cell_monitor_core.channels import TEST_ID_PATTERN
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.telemetry.tracing import sample, span
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["test road"])
+
+TestId = Annotated[str, Path(pattern=TEST_ID_PATTERN, max_length=63)]
+
+
+class TestEvent(msgspec.Struct, frozen=True):
+    """When one event reached each stage (RFC 3339); null: not yet."""
+
+    event_id: str
+    received_at: str | None
+    postgres_at: str | None
+    timeseries_at: str | None
+    published_at: str | None
+
+
+class TestRun(msgspec.Struct, frozen=True):
+    """One run on the test road; its record is kept for an hour."""
+
+    test_id: str
+    events: list[TestEvent]
+
+
+@router.post(
+    "/test/events/{test_id}",
+    responses=answers(IngestAnswer, "One result for each event, in order"),
+    openapi_extra=INGEST_BODY,
+)
+async def send_test_events(request: Request, context: Context, sender: TestRoadSender, test_id: TestId) -> Response:
+    """Take events of a test."""
+    events = split(await read_body(request))
+    with span("ingest", sample(last_header(request.headers, "traceparent"))) as recorded:
+        answer, retry_after = await context.process.ingest.take(
+            sender, events, test_id=test_id, traceparent=recorded.traceparent
+        )
+    return ingest_response(answer, retry_after)
+
+
+@router.get("/test/events/{test_id}", responses=answers(TestRun, "How far each event got"))
+async def read_test_events(context: Context, _sender: TestRoadSender, test_id: TestId) -> Response:
+    """How far each event of a test got."""
+    try:
+        stages = await context.process.test_progress.read(test_id)
+    except StoreUnavailable:
+        raise LogUnavailableError("Redis does not answer; try again", headers={"retry-after": "5"}) from None
+    return StructResponse(
+        TestRun(
+            test_id,
+            [
+                TestEvent(
+                    event_id,
+                    times.get("received"),
+                    times.get("postgres"),
+                    times.get("timeseries"),
+                    times.get("published"),
+                )
+                for event_id, times in stages.items()
+            ],
+        )
+    )

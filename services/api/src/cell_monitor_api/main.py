@@ -1,0 +1,143 @@
+"""The application: routes, error answers, the fast road in front, the dashboard behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cell_monitor_api import openapi
+from cell_monitor_api.config import ApiSettings
+from cell_monitor_api.context import ProcessContext
+from cell_monitor_api.dashboard import DashboardFiles
+from cell_monitor_api.failures import install_failure_handlers
+from cell_monitor_api.handlers import api_keys, auth, client_config, courses, events, students, test_road
+from cell_monitor_api.handlers import help as help_requests
+from cell_monitor_api.handlers.ingest_road import IngestRoad
+from cell_monitor_api.readiness import SchemaWatch, add_checks
+from cell_monitor_api.request_metrics import RequestMetrics
+from cell_monitor_api.version import VERSION
+from cell_monitor_core.events.limits import MAX_BODY_BYTES
+from cell_monitor_core.runtime import LoopWatchdog, require_fast_path, tune_gc
+from cell_monitor_core.telemetry.logs import configure_logging
+from cell_monitor_core.telemetry.metrics import (
+    CATALOGUE,
+    EVENT_LOOP_LAG_SECONDS,
+    MultiprocessFlush,
+    set_build_info,
+)
+from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
+from cell_monitor_core.web.body import BodyLimit
+from cell_monitor_core.web.errors import install_error_handlers
+from cell_monitor_core.web.health import Health, health_router
+
+__all__ = ["create_api", "create_app"]
+
+_log = structlog.get_logger(__name__)
+
+PREFIX: Final = "/api/v1"
+_INGEST_PATHS: Final = (f"{PREFIX}/events", f"{PREFIX}/test/events/")
+_ROUTERS: Final = (
+    events.router,
+    test_road.router,
+    auth.router,
+    courses.router,
+    students.router,
+    help_requests.router,
+    api_keys.router,
+    client_config.router,
+)
+
+
+def create_api(settings: ApiSettings | None) -> FastAPI:
+    """Return the FastAPI application; without settings it can only be described, not run."""
+    health = Health()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if settings is None:
+            raise RuntimeError("an application without settings can only be described")
+        async with serving(app, settings, health):
+            yield
+
+    app = FastAPI(
+        title="Cell Monitor API",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.add_middleware(QueryBodyLimit)
+    app.add_middleware(RequestMetrics)
+    install_error_handlers(app)
+    install_failure_handlers(app)
+    for router in _ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    app.include_router(health_router(health))
+    openapi.install(app)
+    if settings is not None and settings.dashboard_dir is not None:
+        # Not a mount: that would also take the API's paths whose method is wrong.
+        app.router.default = DashboardFiles(
+            settings.dashboard_dir, gateway_url=settings.gateway_url, not_found=app.router.not_found
+        )
+    return app
+
+
+def create_app(settings: ApiSettings | None = None) -> IngestRoad:
+    """Return what the server runs: the fast road of ingest before the FastAPI application (its attribute ``app``).
+
+    Raises:
+        SettingsError: the environment does not configure the service.
+    """
+    require_fast_path()
+    settings = settings or ApiSettings.load()
+    configure_logging(settings, "api")
+    return IngestRoad(create_api(settings))
+
+
+class QueryBodyLimit(BodyLimit):
+    """Bounds the bodies of all routes but ingest's, which bound their own and say so in their own words."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, max_bytes=MAX_BODY_BYTES)
+        self._unbounded = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"].startswith(_INGEST_PATHS):
+            await self._unbounded(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, settings: ApiSettings, health: Health) -> AsyncIterator[None]:
+    """Hold the process's context for as long as the application serves.
+
+    Raises:
+        SchemaMismatch: PostgreSQL has another schema than this program; it must not run.
+    """
+    configure_tracing(settings, "api")
+    set_build_info("api", VERSION)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutdown_tracing)
+        context = await ProcessContext.from_settings(settings)
+        stack.push_async_callback(context.aclose)
+        schema = SchemaWatch(context.pool)
+        stack.push_async_callback(schema.aclose)
+        await schema.start()
+        add_checks(health, redis=context.redis, schema=schema)
+        app.state.context = context
+        await stack.enter_async_context(MultiprocessFlush(CATALOGUE))
+        await stack.enter_async_context(LoopWatchdog(EVENT_LOOP_LAG_SECONDS.observe))
+        tune_gc()
+        _log.info("api_started", version=VERSION)
+        yield
+        health.drain()
+        _log.info("api_stopping")

@@ -1,0 +1,61 @@
+"""Bodies of the sign-in routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
+
+__all__ = ["Login", "Me", "MyCourse", "TokenAnswer", "TokenRequest", "Username"]
+
+Username = Annotated[
+    str, Field(min_length=1, max_length=150, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$")
+]
+"""A user name: no control characters, no spaces at either end."""
+
+
+class Login(BaseModel):
+    """A local account's credentials."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    username: Username
+    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
+
+
+class TokenRequest(BaseModel):
+    """What an API key is traded for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    audience: Literal["ingest", "api", "gateway"]
+    act_as: Username | None = Field(None, description="User name of the person whose events these are.")
+
+
+class TokenAnswer(msgspec.Struct, frozen=True):
+    """An access token and the seconds that it is good for."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = "bearer"  # noqa: S105 - a kind, no secret
+
+
+class MyCourse(msgspec.Struct, frozen=True):
+    """A course of the caller and their role in it."""
+
+    course_id: str
+    title: str
+    role: str
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Who the caller is."""
+
+    person_id: str
+    username: str
+    display_name: str | None
+    is_admin: bool
+    courses: list[MyCourse]

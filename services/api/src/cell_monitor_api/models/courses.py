@@ -1,0 +1,149 @@
+"""Bodies of the course routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from cell_monitor_api.models.auth import Username
+from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from cell_monitor_core.channels import COURSE_ID_PATTERN
+from cell_monitor_core.publications import CourseState, HelpState, StudentState
+from cell_monitor_core.storage.postgres.courses import Thresholds
+
+__all__ = [
+    "CourseAnswer",
+    "CourseList",
+    "CourseListItem",
+    "CourseSnapshot",
+    "MemberAnswer",
+    "MemberList",
+    "NewCourse",
+    "NewMember",
+    "NewMembers",
+    "SnapshotCourse",
+    "StaffMember",
+    "Student",
+    "StudentList",
+]
+
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+
+
+class NewCourse(BaseModel):
+    """A course to add."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    course_id: Annotated[str, Field(pattern=COURSE_ID_PATTERN, max_length=63)]
+    title: Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
+
+
+class NewMember(BaseModel):
+    """Somebody to add to a course, or to bring up to date."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    username: Username
+    display_name: Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROLS)] | None = None
+    role: Literal["instructor", "assistant", "observer", "student"]
+    password: Annotated[SecretStr, Field(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)] | None = (
+        Field(None, description="Gives the person a local account; only for people who belong to this course alone.")
+    )
+
+
+class NewMembers(BaseModel):
+    """Members to add or to bring up to date; others stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    members: Annotated[list[NewMember], Field(max_length=500)]
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Self:
+        names = [member.username.casefold() for member in self.members]
+        if len(names) != len(set(names)):
+            raise ValueError("a user name appears twice")
+        return self
+
+
+class MemberAnswer(msgspec.Struct, frozen=True):
+    """A member as stored."""
+
+    person_id: str
+    username: str
+    role: str
+
+
+class MemberList(msgspec.Struct, frozen=True):
+    """The members of the request, in its order."""
+
+    members: list[MemberAnswer]
+
+
+class CourseAnswer(msgspec.Struct, frozen=True):
+    """A course that was added."""
+
+    course_id: str
+    title: str
+
+
+class CourseListItem(msgspec.Struct, frozen=True):
+    """One course; ``role`` is null where an admin is no member, ``active`` counts students seen within 5 minutes."""
+
+    course_id: str
+    title: str
+    role: str | None
+    students: int
+    help_open: int
+    active: int
+
+
+class CourseList(msgspec.Struct, frozen=True):
+    """The caller's courses."""
+
+    courses: list[CourseListItem]
+
+
+class Student(StudentState, frozen=True, kw_only=True):
+    """One student's row with their name, which publications do not carry."""
+
+    username: str
+    display_name: str | None
+
+
+class StudentList(msgspec.Struct, frozen=True):
+    """All students of a course."""
+
+    students: list[Student]
+
+
+class StaffMember(msgspec.Struct, frozen=True):
+    """Somebody of the staff."""
+
+    person_id: str
+    display_name: str
+    role: str
+
+
+class SnapshotCourse(msgspec.Struct, frozen=True):
+    """The course itself."""
+
+    course_id: str
+    title: str
+    thresholds: Thresholds
+
+
+class CourseSnapshot(msgspec.Struct, frozen=True):
+    """All that the live page shows. Subscribing from ``epoch`` and ``offset`` gives everything that came after."""
+
+    course: SnapshotCourse
+    epoch: str
+    offset: int
+    generated_at: str
+    students: list[Student]
+    staff: list[StaffMember]
+    help: list[HelpState]
+    counters: CourseState

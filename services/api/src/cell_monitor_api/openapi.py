@@ -1,0 +1,106 @@
+"""The OpenAPI document: ``python -m cell_monitor_api.openapi > docs/dev/openapi.json``. A test compares the two."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from cell_monitor_api.answers import documented_types
+from cell_monitor_api.version import VERSION
+from cell_monitor_core.events.limits import MAX_EVENTS
+from cell_monitor_core.events.types import Event
+
+__all__ = ["document", "install"]
+
+_REF = "#/components/schemas/{name}"
+
+_ERROR_SCHEMAS: dict[str, Any] = {
+    "Error": {
+        "type": "object",
+        "title": "Error",
+        "required": ["detail"],
+        "properties": {"detail": {"type": "array", "minItems": 1, "items": {"$ref": _REF.format(name="Fault")}}},
+    },
+    "Fault": {
+        "type": "object",
+        "title": "Fault",
+        "required": ["type", "msg"],
+        "properties": {
+            "type": {"type": "string", "description": "Stable code of the fault."},
+            "msg": {"type": "string", "description": "What is wrong and the way out, in English."},
+            "loc": {
+                "type": "array",
+                "description": "Where in the request.",
+                "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            },
+        },
+    },
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the document of an application."""
+    schema = get_openapi(
+        title="Cell Monitor API",
+        version=VERSION,
+        summary="Ingest, sign-in and queries.",
+        description="Every error answer has the form of `Error`; `type` is a stable code.",
+        routes=app.routes,
+    )
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    # FastAPI's own shape of a validation error is not ours.
+    components.pop("HTTPValidationError", None)
+    components.pop("ValidationError", None)
+    _, structs = msgspec.json.schema_components([*documented_types(), Event], ref_template=_REF)
+    components.update(structs)
+    components.update(_ERROR_SCHEMAS)
+    components["IngestBody"] = _ingest_body()
+    for path in schema["paths"].values():
+        for operation in path.values():
+            responses = operation["responses"]
+            responses.pop("422", None)
+            responses["default"] = {
+                "description": "Refused or failed",
+                "content": {"application/json": {"schema": {"$ref": _REF.format(name="Error")}}},
+            }
+    schema["components"]["schemas"] = dict(sorted(components.items()))
+    return schema
+
+
+def _ingest_body() -> dict[str, Any]:
+    [event], _ = msgspec.json.schema_components([Event], ref_template=_REF)
+    return {
+        "type": "object",
+        "title": "IngestBody",
+        "required": ["events"],
+        "additionalProperties": False,
+        "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": event}},
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Let the application describe itself with ``document``."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Print the document."""
+    from cell_monitor_api.main import create_api  # noqa: PLC0415 - main installs this module
+
+    json.dump(document(create_api(None)), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Rules of the API; they know nothing of HTTP."""

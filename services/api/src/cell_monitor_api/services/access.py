@@ -1,0 +1,144 @@
+"""Who may do what in which course, by what the database says now.
+
+A token carries the memberships of the moment it was made, up to ten minutes ago. Here they are looked up again, at most
+five seconds old, so that somebody who was taken off a course loses access soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
+from cell_monitor_core.auth.roles import Permission, may
+from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.tokens import Claims
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.postgres import courses, memberships, people
+
+__all__ = ["Access", "Grant", "is_service"]
+
+_MAX_KEPT: Final = 20_000
+
+
+def is_service(claims: Claims) -> bool:
+    """Tell whether a token was made from an API key that belongs to nobody: its subject is derived, no person's id."""
+    return UUID(claims.sub).version == 5
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a caller may do in a course; ``role`` is None for an admin or a service that is no member."""
+
+    course_id: str
+    person_id: UUID
+    role: str | None
+    admin: bool
+
+
+class Access:
+    """Decides on every request of the query API.
+
+    Args:
+        pool: PostgreSQL.
+        keyring: to read people.
+        lifetime_s: seconds for which an answer of the database holds.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, pool: Any, keyring: KeyRing, *, lifetime_s: float = 5.0, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._kept: dict[tuple[str, str], tuple[Any, float]] = {}
+
+    def forget(self) -> None:
+        """Ask the database anew from now on: a membership was changed by this process."""
+        self._kept.clear()
+
+    async def grant(self, claims: Claims, course_id: str, permission: Permission) -> Grant:
+        """Return what the caller may do in a course.
+
+        Raises:
+            NotFound: there is no such course, or the caller has nothing to do with it.
+            PermissionDenied: the caller's role does not allow it.
+        """
+        person_id = UUID(claims.sub)
+        admin = await self._is_admin(claims, person_id)
+        by_scope = self._allowed_by_scope(claims, permission)
+        role = None if is_service(claims) else await self._role(course_id, person_id)
+        if role is None and not admin and not (is_service(claims) and _reaches_courses(claims)):
+            raise NotFound("there is no such course")
+        if role is None and not await self._exists(course_id):
+            raise NotFound("there is no such course")
+        if not by_scope or not (admin or is_service(claims) or (role is not None and may(role, permission))):
+            raise PermissionDenied("your role in this course does not allow this")
+        return Grant(course_id, person_id, role, admin)
+
+    async def require_admin(self, claims: Claims) -> None:
+        """Let admins of the site pass.
+
+        Raises:
+            PermissionDenied: the caller is none.
+        """
+        if not await self._is_admin(claims, UUID(claims.sub)):
+            raise PermissionDenied("only an admin of the site may do this")
+
+    async def sees_all_courses(self, claims: Claims) -> bool:
+        """Tell whether the caller's list of courses holds all of them.
+
+        Raises:
+            InsufficientScope: the token comes from an API key that does not read courses.
+        """
+        if claims.scopes and not (claims.has_scope(Scope.COURSES_READ) or claims.has_scope(Scope.ADMIN)):
+            raise InsufficientScope(f"the access token lacks the scope {Scope.COURSES_READ}")
+        return await self._is_admin(claims, UUID(claims.sub)) or (is_service(claims) and _reaches_courses(claims))
+
+    @staticmethod
+    def _allowed_by_scope(claims: Claims, permission: Permission) -> bool:
+        if not claims.scopes or claims.has_scope(Scope.ADMIN):
+            # Nobody limited a person's own sign-in.
+            return not (is_service(claims) and permission is Permission.ANSWER_HELP)
+        needed = {
+            Permission.READ_COURSE: Scope.COURSES_READ,
+            Permission.MANAGE_MEMBERS: Scope.ROSTER_WRITE,
+        }.get(permission)
+        return needed is not None and claims.has_scope(needed)
+
+    async def _is_admin(self, claims: Claims, person_id: UUID) -> bool:
+        if not claims.admin:
+            return False
+        if is_service(claims):
+            return True
+        person = await self._remember(("person", claims.sub), lambda: people.get(self._pool, self._keyring, person_id))
+        return person is not None and bool(person.is_admin)
+
+    async def _role(self, course_id: str, person_id: UUID) -> str | None:
+        key = (course_id, str(person_id))
+        role: str | None = await self._remember(key, lambda: memberships.role_of(self._pool, course_id, person_id))
+        return role
+
+    async def _exists(self, course_id: str) -> bool:
+        course = await self._remember(("course", course_id), lambda: courses.get(self._pool, course_id))
+        return course is not None
+
+    async def _remember(self, key: tuple[str, str], read: Callable[[], Any]) -> Any:
+        now = self._clock()
+        kept = self._kept.get(key)
+        if kept is not None and kept[1] > now:
+            return kept[0]
+        value = await read()
+        if len(self._kept) >= _MAX_KEPT:
+            self._kept.clear()
+        self._kept[key] = (value, now + self._lifetime_s)
+        return value
+
+
+def _reaches_courses(claims: Claims) -> bool:
+    return claims.has_scope(Scope.COURSES_READ) or claims.has_scope(Scope.ROSTER_WRITE) or claims.admin

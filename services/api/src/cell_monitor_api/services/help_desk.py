@@ -1,0 +1,87 @@
+"""What staff do about requests for help: "I'm on it", "somebody else, please", "done"."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from cell_monitor_api.exceptions import HelpAlreadyClaimed, HelpClosed, NotFound
+from cell_monitor_api.models.students import HelpAnswer
+from cell_monitor_api.services.publisher import StatePublisher
+from cell_monitor_core.channels import course_channel
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.ports import Draft, StoreUnavailable
+from cell_monitor_core.storage.postgres import people, states
+from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.telemetry.metrics import HELP_ACTIONS
+
+__all__ = ["HelpDesk"]
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class HelpDesk:
+    """Acts on requests: first committed, then published; see docs/adr/0023."""
+
+    def __init__(self, pool: Any, keyring: KeyRing, publisher: StatePublisher) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._publisher = publisher
+
+    async def act(
+        self,
+        course_id: str,
+        request_id: UUID,
+        action: Literal["claim", "release", "resolve"],
+        person_id: UUID,
+    ) -> HelpAnswer:
+        """Act on a request and tell the dashboards.
+
+        Raises:
+            NotFound: there is no such request in this course.
+            HelpAlreadyClaimed: somebody else has taken it.
+            HelpClosed: it is resolved or cancelled.
+        """
+        try:
+            help_state, student_state = await states.apply_help_action(
+                self._pool,
+                self._keyring,
+                course_id=course_id,
+                request_id=request_id,
+                action=action,
+                person_id=person_id,
+            )
+        except states.HelpNotFound:
+            raise NotFound("there is no such request for help in this course") from None
+        except states.HelpAlreadyClaimed as error:
+            names = await people.names_of(self._pool, self._keyring, [error.by])
+            name = names.get(error.by)
+            who = "somebody else" if name is None else name.display_name or name.username
+            raise HelpAlreadyClaimed(f"{who} is on it already") from None
+        except states.HelpClosed:
+            raise HelpClosed("this request is resolved or was cancelled") from None
+        HELP_ACTIONS.labels(action).inc()
+        drafts = [
+            Draft("help", help_state.request_id, help_state.version, _encode(help_state)),
+            Draft("student", student_state.student_id, student_state.version, _encode(student_state)),
+        ]
+        if action == "resolve":
+            # The course counts what is open or claimed.
+            drafts += await self._counters(course_id)
+        published = await self._publisher.publish(course_channel(course_id), drafts)
+        return HelpAnswer(help=help_state, published=published)
+
+    async def _counters(self, course_id: str) -> list[Draft]:
+        """Return the course's new counters; none where that fails: the action itself is done already."""
+        try:
+            with store_errors():
+                async with self._pool.acquire() as connection:
+                    courses = await states.refresh_courses(connection, [course_id])
+        except StoreUnavailable as error:
+            _log.warning("course_counters_unavailable", course_id=course_id, reason=str(error))
+            return []
+        return [Draft("course", course.course_id, course.version, _encode(course)) for course in courses]

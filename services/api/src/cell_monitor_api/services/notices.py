@@ -1,0 +1,114 @@
+"""What a student should see in JupyterLab: how their requests for help stand.
+
+Read from PostgreSQL within a short budget. Ingest never waits longer for it, and does without while it is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.postgres import help_requests, people
+from cell_monitor_core.storage.postgres.timestamps import to_text
+
+__all__ = ["HelpNotice", "Notices"]
+
+_log = structlog.get_logger(__name__)
+
+_NAME_LIFETIME_S: Final = 60.0
+_MAX_NAMES: Final = 2000
+_MAX_WAITING: Final = 64
+
+
+class HelpNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for help of the sender; ``by`` is who claimed or resolved it, ``at`` its last change (RFC 3339)."""
+
+    kind: str = "help"
+    request_id: str
+    status: str
+    by: str | None
+    at: str
+
+
+class Notices:
+    """Notices of a sender.
+
+    Args:
+        pool: PostgreSQL.
+        keyring: to read names.
+        budget_s: seconds after which an answer goes out without notices.
+        pause_s: seconds for which PostgreSQL is not asked again after it failed.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        pool: Any,
+        keyring: KeyRing,
+        *,
+        budget_s: float = 0.3,
+        pause_s: float = 2.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._budget_s = budget_s
+        self._pause_s = pause_s
+        self._clock = clock
+        self._paused_until = 0.0
+        self._waiting = 0
+        self._names: dict[UUID, tuple[str | None, float]] = {}
+
+    async def of(self, person_id: UUID) -> list[HelpNotice]:
+        """Return the sender's requests that are open or changed lately; none where PostgreSQL does not answer."""
+        if self._waiting >= _MAX_WAITING or self._clock() < self._paused_until:
+            return []
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._budget_s):
+                return await self._read(person_id)
+        except Exception as error:  # noqa: BLE001 - whatever is the matter, the events are queued: answer
+            self._paused_until = self._clock() + self._pause_s
+            _log.warning("notices_unavailable", reason=type(error).__name__)
+            return []
+        finally:
+            self._waiting -= 1
+
+    async def _read(self, person_id: UUID) -> list[HelpNotice]:
+        found = await help_requests.notices_of_person(self._pool, person_id)
+        names = await self._names_of({notice.by for notice in found if notice.by is not None})
+        return [
+            HelpNotice(
+                request_id=str(notice.request_id),
+                status=notice.status,
+                by=None if notice.by is None else names.get(notice.by),
+                at=to_text(notice.at),
+            )
+            for notice in found
+        ]
+
+    async def _names_of(self, person_ids: set[UUID]) -> dict[UUID, str | None]:
+        now = self._clock()
+        known = {
+            person_id: name
+            for person_id in person_ids
+            for name, until in [self._names.get(person_id, (None, 0.0))]
+            if until > now
+        }
+        missing = person_ids - known.keys()
+        if missing:
+            read = await people.names_of(self._pool, self._keyring, missing)
+            for person_id in missing:
+                name = read.get(person_id)
+                known[person_id] = None if name is None else name.display_name or name.username
+                self._names[person_id] = (known[person_id], now + _NAME_LIFETIME_S)
+            while len(self._names) > _MAX_NAMES:
+                del self._names[next(iter(self._names))]
+        return known

@@ -1,0 +1,111 @@
+"""Courses and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from cell_monitor_api.exceptions import CourseExists, NotFound, PermissionDenied
+from cell_monitor_api.models.courses import MemberAnswer
+from cell_monitor_core.auth.passwords import PasswordHasher
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
+
+__all__ = ["MemberChange", "Roster"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """Somebody to add, or to bring up to date; None leaves a thing as it is."""
+
+    username: str
+    role: str
+    display_name: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        """Leave the password out of logs and tracebacks."""
+        return f"MemberChange(role={self.role!r})"
+
+
+class Roster:
+    """Adds courses and members."""
+
+    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, hasher: PasswordHasher) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._index = index
+        self._hasher = hasher
+
+    async def create_course(self, course_id: str, title: str) -> None:
+        """Add a course.
+
+        Raises:
+            CourseExists: there is one of that id.
+        """
+        if not await courses.create(self._pool, course_id, title):
+            raise CourseExists("a course of that id exists already", loc=["body", "course_id"])
+
+    async def put_members(
+        self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool
+    ) -> list[MemberAnswer]:
+        """Add members or bring them up to date, all or none.
+
+        An instructor decides on their own course only. They may name somebody who belongs to other courses, too, but
+        neither rename them nor set their password: that would be the key to those other courses.
+
+        Raises:
+            NotFound: there is no such course.
+            PermissionDenied: a password for somebody who belongs to other courses or to the site's admins.
+        """
+        # One after the other: people who sign in meanwhile find a thread free.
+        hashes = {
+            index: await self._hasher.hash(change.password)
+            for index, change in enumerate(changes)
+            if change.password is not None
+        }
+        async with self._pool.acquire() as connection, connection.transaction():
+            if await courses.get(connection, course_id) is None:
+                raise NotFound("there is no such course")
+            foreign = set() if by_admin else await self._foreign(connection, course_id, changes)
+            for index in hashes:
+                if index in foreign:
+                    raise PermissionDenied(
+                        "this person also belongs elsewhere: only an admin may set their password",
+                        loc=["body", "members", index, "password"],
+                    )
+            person_ids = await people.upsert_many(
+                connection,
+                self._keyring,
+                self._index,
+                [
+                    people.NewPerson(change.username, None if index in foreign else change.display_name)
+                    for index, change in enumerate(changes)
+                ],
+            )
+            await memberships.upsert_many(
+                connection,
+                course_id,
+                {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)},
+            )
+            await self._set_passwords(connection, {person_ids[index]: text for index, text in hashes.items()})
+        return [
+            MemberAnswer(str(person_id), change.username, change.role)
+            for person_id, change in zip(person_ids, changes, strict=True)
+        ]
+
+    async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:
+        """Return the positions of those whose names and passwords are not this course's to change."""
+        names = [change.username for change in changes]
+        rows = await people.belonging_elsewhere(connection, self._index, names, course_id)
+        return {index for index, elsewhere in enumerate(rows) if elsewhere}
+
+    async def _set_passwords(self, connection: Any, hashes: dict[UUID, str]) -> None:
+        if not hashes:
+            return
+        await accounts.set_passwords(connection, hashes)
+        for person_id in hashes:
+            # Whoever knew the old password is signed out.
+            await sign_ins.revoke_person(connection, person_id)

@@ -1,0 +1,122 @@
+"""The keys that sign access tokens, kept up to date with their file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
+from cell_monitor_core.auth.tokens import TokenIssuer
+
+__all__ = ["Signing"]
+
+_log = structlog.get_logger(__name__)
+
+_MIN_INTERVAL_S: Final = 1.0
+
+
+class Signing:
+    """Signs, and is the source of keys to verify with.
+
+    A file of keys is read again when it changes, every few seconds at the latest, and at once when a token names a key
+    that is not known: another process of the API may have seen the change before this one.
+
+    Args:
+        source: the JSON itself, used where there is no path.
+        path: file of the keys.
+        lifetime_s: life of the tokens.
+        interval_s: seconds between looks at the file.
+        clock: seconds, monotonic.
+
+    Raises:
+        SigningKeysError: the keys cannot be read.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        path: Path | None,
+        *,
+        lifetime_s: int,
+        interval_s: float = 5.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._path = path
+        self._interval_s = interval_s
+        self._clock = clock
+        self._stamp = self._stamp_of_file()
+        self._keys = SigningKeys.load(path or source)
+        self._looked_at = clock()
+        self._generation = 0
+        self._task: asyncio.Task[None] | None = None
+        self.issuer = TokenIssuer(self._keys, lifetime=lifetime_s)
+
+    @property
+    def generation(self) -> int:
+        """Number of changes so far."""
+        return self._generation
+
+    def get(self, kid: str) -> Ed25519PublicKey | None:
+        """Return the public key of a kid."""
+        key = self._keys.get(kid)
+        if key is None and self._path is not None and self._clock() - self._looked_at >= _MIN_INTERVAL_S:
+            self.reload()
+            key = self._keys.get(kid)
+        return key
+
+    def public_jwks(self) -> bytes:
+        """Return the public JWK set as JSON."""
+        return msgspec.json.encode(self._keys.public_jwks())
+
+    def reload(self) -> bool:
+        """Read the file again where it changed; keys that cannot be read leave the old ones in force."""
+        self._looked_at = self._clock()
+        stamp = self._stamp_of_file()
+        if self._path is None or stamp == self._stamp:
+            return False
+        try:
+            keys = SigningKeys.load(self._path)
+        except SigningKeysError as error:
+            _log.error("signing_keys_unreadable", reason=str(error))
+            return False
+        self._stamp = stamp
+        self._keys = keys
+        self._generation += 1
+        self.issuer.signing_keys = keys
+        _log.info("signing_keys_changed", active=keys.active)
+        return True
+
+    def start(self) -> None:
+        """Look at the file from time to time."""
+        if self._path is not None:
+            self._task = asyncio.create_task(self._watch(), name="signing-keys")
+
+    async def aclose(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            self.reload()
+
+    def _stamp_of_file(self) -> tuple[int, int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            # Followed: Kubernetes changes a mounted secret by turning a symbolic link.
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino

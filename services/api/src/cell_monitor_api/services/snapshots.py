@@ -1,0 +1,146 @@
+"""What the pages of a course show, put together from the worker's states and people's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from cell_monitor_api.exceptions import InvalidParameter, NotFound
+from cell_monitor_api.models.courses import CourseSnapshot, SnapshotCourse, StaffMember, Student
+from cell_monitor_api.models.students import CourseCells, RunList, StudentDetail
+from cell_monitor_core.channels import course_channel
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.publications import HelpState, StudentState
+from cell_monitor_core.storage.ports import Broker
+from cell_monitor_core.storage.postgres import (
+    cell_queries,
+    courses,
+    help_requests,
+    memberships,
+    people,
+    student_queries,
+)
+from cell_monitor_core.storage.postgres.timestamps import to_text
+
+__all__ = ["Snapshots"]
+
+_NAMELESS: Final = people.PersonName(username="", display_name=None)
+
+
+def _with_name(state: StudentState, name: people.PersonName) -> Student:
+    return Student(**msgspec.structs.asdict(state), username=name.username, display_name=name.display_name)
+
+
+class Snapshots:
+    """Reads of one course. Whether the caller may see it was decided before."""
+
+    def __init__(self, pool: Any, keyring: KeyRing, broker: Broker) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._broker = broker
+
+    async def course(self, course_id: str) -> CourseSnapshot:
+        """Return all that the live page shows.
+
+        The position is read before the database: whatever is committed in between is in the snapshot and comes once
+        more as a publication, which the versions make harmless. The other way round it would be missing from both.
+
+        Raises:
+            NotFound: there is no such course.
+        """
+        position = await self._broker.position(course_channel(course_id))
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            course = await courses.get(connection, course_id)
+            if course is None:
+                raise NotFound("there is no such course")
+            states = await student_queries.course_students(connection, course_id)
+            roster = await memberships.roster(connection, course_id)
+            help_states = await help_requests.list_active(connection, self._keyring, course_id)
+            counters = await student_queries.course_counters(connection, course_id)
+            names = await people.names_of(connection, self._keyring, [member.person_id for member in roster])
+        return CourseSnapshot(
+            course=SnapshotCourse(course.course_id, course.title, course.thresholds),
+            epoch=position.epoch,
+            offset=position.offset,
+            generated_at=to_text(datetime.now(UTC)),
+            students=[_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states],
+            staff=[
+                StaffMember(str(member.person_id), name.display_name or name.username, member.role)
+                for member in roster
+                if member.role in memberships.STAFF_ROLES
+                for name in [names.get(member.person_id, _NAMELESS)]
+            ],
+            help=help_states,
+            counters=counters,
+        )
+
+    async def students(self, course_id: str) -> list[Student]:
+        """Return every enrolled student's row with their name."""
+        states = await student_queries.course_students(self._pool, course_id)
+        names = await self._names(state.student_id for state in states)
+        return [_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states]
+
+    async def student(self, course_id: str, student_id: UUID) -> StudentDetail:
+        """Return one student with their cells and requests for help.
+
+        Raises:
+            NotFound: nobody of that id is a student of the course.
+        """
+        state = await self._student(course_id, student_id)
+        names = await self._names([state.student_id])
+        cells = await cell_queries.student_cells(self._pool, course_id, student_id)
+        requests = await help_requests.list_of_student(self._pool, self._keyring, course_id, student_id)
+        return StudentDetail(
+            student=_with_name(state, names.get(student_id, _NAMELESS)),
+            cells=cells,
+            help=requests,
+        )
+
+    async def runs(self, course_id: str, student_id: UUID, *, before: str | None, limit: int) -> RunList:
+        """Return a page of one student's runs, newest first.
+
+        Raises:
+            NotFound: nobody of that id is a student of the course.
+            InvalidParameter: ``before`` is not a cursor.
+        """
+        await self._student(course_id, student_id)
+        try:
+            page = await student_queries.student_runs(
+                self._pool, self._keyring, course_id, student_id, before=before, limit=limit
+            )
+        except ValueError as error:
+            raise InvalidParameter(str(error), loc=["query", "before"]) from error
+        return RunList(runs=page.runs, next_before=page.next_before)
+
+    async def help(self, course_id: str, *, closed: bool) -> list[HelpState]:
+        """Return requests for help: those that are open or claimed, or those that are over."""
+        read = help_requests.list_closed if closed else help_requests.list_active
+        return await read(self._pool, self._keyring, course_id)
+
+    async def cells(self, course_id: str) -> CourseCells:
+        """Return all cells that anybody ran.
+
+        Raises:
+            NotFound: there is no such course.
+        """
+        course = await courses.get(self._pool, course_id)
+        if course is None:
+            raise NotFound("there is no such course")
+        threshold = course.thresholds.stuck_errors
+        return CourseCells(await cell_queries.course_cells(self._pool, course_id, stuck_errors=threshold))
+
+    async def _student(self, course_id: str, student_id: UUID) -> StudentState:
+        state = await student_queries.student(self._pool, course_id, student_id)
+        if state is None:
+            raise NotFound("there is no such student in this course")
+        return state
+
+    async def _names(self, student_ids: Iterable[str]) -> dict[UUID, people.PersonName]:
+        return await people.names_of(self._pool, self._keyring, [UUID(student_id) for student_id in student_ids])

@@ -1,0 +1,1 @@
+"""Redis state that only the API reads or writes; PostgreSQL queries are core's."""

@@ -1,0 +1,64 @@
+"""How far each event of a run on the test road got: one hash, written by the API and the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from cell_monitor_core import channels, keys
+from cell_monitor_core.storage.ports import StoreUnavailable
+
+__all__ = ["STAGES", "TestProgress"]
+
+STAGES: Final = ("received", "postgres", "timeseries", "published")
+"""In the order of the road; a field of the hash is ``<event_id>:<stage>``."""
+
+_LIFETIME_S: Final = 3600
+
+
+class TestProgress:
+    """Read and begin the record of one run."""
+
+    __test__ = False
+
+    def __init__(self, redis: Any, *, partitions: int) -> None:
+        self._redis = redis
+        self._partitions = partitions
+
+    def _key(self, test_id: str) -> str:
+        return keys.test_progress(channels.partition_of(channels.test_channel(test_id), self._partitions), test_id)
+
+    async def received(self, test_id: str, event_ids: Sequence[str], at: str) -> None:
+        """Note that events were queued at ``at`` (RFC 3339), unless an earlier time is noted already.
+
+        Raises:
+            StoreUnavailable: Redis is away or full.
+        """
+        key = self._key(test_id)
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for event_id in event_ids:
+                pipeline.hsetnx(key, f"{event_id}:{STAGES[0]}", at)
+            pipeline.expire(key, _LIFETIME_S)
+            await pipeline.execute()
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+
+    async def read(self, test_id: str) -> Mapping[str, Mapping[str, str]]:
+        """Return event id → stage → time, oldest event first.
+
+        Raises:
+            StoreUnavailable: Redis is away.
+        """
+        try:
+            fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id))
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        events: dict[str, dict[str, str]] = {}
+        for name, at in fields.items():
+            event_id, _, stage = name.decode().rpartition(":")
+            if stage in STAGES:
+                events.setdefault(event_id, {})[stage] = at.decode()
+        return dict(sorted(events.items()))
