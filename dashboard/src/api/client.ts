@@ -1,0 +1,100 @@
+import type { ErrorBody } from './types'
+
+/** The server answered, and the answer was no. `type` is the stable code of the fault. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  constructor(
+    readonly status: number,
+    readonly type: string,
+    message: string,
+    /** Seconds the server asked to wait, if it did. */
+    readonly retryAfterS: number | null = null,
+  ) {
+    super(message)
+  }
+}
+
+/** No answer came: no network, no server, or none in time. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError'
+}
+
+/** Who holds the access token; `renew` gives a fresh one or null when the sign-in has ended. */
+export interface TokenSource {
+  token(): string | null
+  renew(rejected: string): Promise<string | null>
+}
+
+export interface RequestOptions {
+  method?: 'GET' | 'POST' | 'PUT' | 'DELETE'
+  body?: unknown
+  signal?: AbortSignal | undefined
+}
+
+const TIMEOUT_MS = 20_000
+
+function errorFrom(response: Response, body: unknown): ApiError {
+  const detail = (body as Partial<ErrorBody> | null)?.detail
+  const first = Array.isArray(detail) ? detail[0] : undefined
+  const retryAfter = Number(response.headers.get('Retry-After') ?? Number.NaN)
+  return new ApiError(
+    response.status,
+    typeof first?.type === 'string' ? first.type : `http_${response.status}`,
+    typeof first?.msg === 'string' ? first.msg : response.statusText,
+    Number.isFinite(retryAfter) ? retryAfter : null,
+  )
+}
+
+/** Send one request without a token. Throws ApiError or UnreachableError; an abort by the caller stays an abort. */
+export async function send(path: string, options: RequestOptions = {}, token: string | null = null): Promise<unknown> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS)
+  const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout
+  const headers = new Headers({ Accept: 'application/json' })
+  if (token !== null) headers.set('Authorization', `Bearer ${token}`)
+  const init: RequestInit = { method: options.method ?? 'GET', headers, signal, credentials: 'same-origin' }
+  if (options.body !== undefined) {
+    headers.set('Content-Type', 'application/json')
+    init.body = JSON.stringify(options.body)
+  }
+  let response: Response
+  let text: string
+  try {
+    response = await fetch(`/api/v1/${path}`, init)
+    text = await response.text()
+  } catch (cause) {
+    if (options.signal?.aborted === true) throw cause
+    throw new UnreachableError('no answer from the server', { cause })
+  }
+  let body: unknown = null
+  if (text !== '') {
+    try {
+      body = JSON.parse(text)
+    } catch (cause) {
+      // A proxy's error page, or the page itself served in place of the API.
+      if (response.ok) throw new UnreachableError('the answer is not from the API', { cause })
+    }
+  }
+  if (!response.ok) throw errorFrom(response, body)
+  return body
+}
+
+/** The API as a signed-in person sees it: a token that ran out is renewed once and the request repeated. */
+export class ApiClient {
+  readonly #tokens: TokenSource
+
+  constructor(tokens: TokenSource) {
+    this.#tokens = tokens
+  }
+
+  async request<Answer>(path: string, options: RequestOptions = {}): Promise<Answer> {
+    const token = this.#tokens.token()
+    try {
+      return (await send(path, options, token)) as Answer
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401 || token === null) throw error
+      const renewed = await this.#tokens.renew(token)
+      if (renewed === null) throw error
+      return (await send(path, options, renewed)) as Answer
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import { infiniteQueryOptions, queryOptions, type QueryClient } from '@tanstack/react-query'
+
+import { mergeSnapshot, type LiveSnapshot } from '../live/patch'
+import { ApiError, send, type ApiClient } from './client'
+import type { Activity, CourseSnapshot, CourseSummary, DashboardConfig, HelpState, Me, RunPage, StudentDetail } from './types'
+
+const segment = encodeURIComponent
+
+/** No answer of the API gets better by asking again at once, save those that say the server itself has trouble. */
+export function worthRetrying(failures: number, error: Error): boolean {
+  if (failures >= 2) return false
+  return error instanceof ApiError ? error.status >= 500 : true
+}
+
+export const configQuery = () =>
+  queryOptions({
+    queryKey: ['config'],
+    queryFn: async ({ signal }) => (await send('config', { signal })) as DashboardConfig,
+    staleTime: Infinity,
+  })
+
+export const meQuery = (api: ApiClient) =>
+  queryOptions({
+    queryKey: ['me'],
+    queryFn: ({ signal }) => api.request<Me>('me', { signal }),
+    staleTime: 300_000,
+  })
+
+export const coursesQuery = (api: ApiClient) =>
+  queryOptions({
+    queryKey: ['courses'],
+    queryFn: async ({ signal }) => (await api.request<{ courses: CourseSummary[] }>('courses', { signal })).courses,
+    refetchInterval: 15_000,
+  })
+
+export const courseKey = (courseId: string) => ['course', courseId] as const
+export const stateKey = (courseId: string) => ['course', courseId, 'state'] as const
+
+/**
+ * The snapshot of a course, which publications then patch. An answer that was overtaken by publications on its way
+ * must not put anything back to an older version, hence the merge with what the cache holds when it arrives.
+ */
+export const courseStateQuery = (api: ApiClient, client: QueryClient, courseId: string) =>
+  queryOptions({
+    queryKey: stateKey(courseId),
+    queryFn: async ({ signal }): Promise<LiveSnapshot> => {
+      const fresh = await api.request<CourseSnapshot>(`courses/${segment(courseId)}/state`, { signal })
+      return mergeSnapshot(client.getQueryData<LiveSnapshot>(stateKey(courseId)), fresh, Date.now())
+    },
+    staleTime: Infinity,
+    // Kept out of the cache once nobody looks: it would be old when somebody looks again.
+    gcTime: 0,
+    structuralSharing: false,
+  })
+
+export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>
+  queryOptions({
+    queryKey: [...courseKey(courseId), 'student', studentId, 'detail'],
+    queryFn: ({ signal }) =>
+      api.request<StudentDetail>(`courses/${segment(courseId)}/students/${segment(studentId)}`, { signal }),
+  })
+
+export const RUNS_A_PAGE = 20
+
+export const runsQuery = (api: ApiClient, courseId: string, studentId: string) =>
+  infiniteQueryOptions({
+    queryKey: [...courseKey(courseId), 'student', studentId, 'runs'],
+    queryFn: ({ signal, pageParam }) => {
+      const search = new URLSearchParams({ limit: String(RUNS_A_PAGE) })
+      if (pageParam !== null) search.set('before', pageParam)
+      const path = `courses/${segment(courseId)}/students/${segment(studentId)}/runs?${search.toString()}`
+      return api.request<RunPage>(path, { signal })
+    },
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_before ?? null,
+  })
+
+export const activityQuery = (api: ApiClient, courseId: string, minutes: number, bucketS: number) =>
+  queryOptions({
+    queryKey: [...courseKey(courseId), 'activity', minutes],
+    queryFn: ({ signal }) => {
+      const every = bucketS * 1000
+      const stop = Math.ceil(Date.now() / every) * every
+      const search = new URLSearchParams({
+        start: new Date(stop - minutes * 60_000).toISOString(),
+        stop: new Date(stop).toISOString(),
+        every: String(bucketS),
+      })
+      return api.request<Activity>(`courses/${segment(courseId)}/activity?${search.toString()}`, { signal })
+    },
+    refetchInterval: 30_000,
+  })
+
+export type HelpAction = 'claim' | 'release' | 'resolve'
+
+export async function actOnHelp(
+  api: ApiClient,
+  courseId: string,
+  requestId: string,
+  action: HelpAction,
+): Promise<HelpState> {
+  const path = `courses/${segment(courseId)}/help/${segment(requestId)}/${action}`
+  return (await api.request<{ help: HelpState }>(path, { method: 'POST' })).help
+}

@@ -1,0 +1,163 @@
+import { ApiError, send, type TokenSource } from './client'
+import type { TokenAnswer } from './types'
+
+export type SessionState =
+  | { status: 'starting' }
+  /** The server could not be asked whether the sign-in still holds. */
+  | { status: 'unreachable' }
+  | { status: 'signed-out'; reason: 'none' | 'expired' | 'signed-out' }
+  | { status: 'signed-in' }
+
+type Listener = () => void
+
+/** Renew when this share of a token's life is over, and no later than a minute before its end. */
+const RENEW_SHARE = 0.75
+const RENEW_MARGIN_MS = 60_000
+const RETRY_MS = 5_000
+const LOCK = 'cell-monitor-refresh'
+const CHANNEL = 'cell-monitor-session'
+
+/**
+ * The sign-in of this browser tab. The access token lives in memory only; what survives a reload is the HttpOnly cookie
+ * that `auth/refresh` reads. Tabs renew one after the other and sign out together.
+ */
+export class Session implements TokenSource {
+  #state: SessionState = { status: 'starting' }
+  #token: string | null = null
+  #expiresAt = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #renewing: Promise<string | null> | null = null
+  /** Grows with every sign-in and sign-out, so that an answer that was on its way cannot undo either. */
+  #generation = 0
+  readonly #listeners = new Set<Listener>()
+  readonly #tokenListeners = new Set<(token: string) => void>()
+  readonly #tabs: BroadcastChannel | null
+
+  constructor() {
+    this.#tabs = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL)
+    this.#tabs?.addEventListener('message', (message: MessageEvent<unknown>) => {
+      if (message.data === 'signed-out') this.#end('signed-out')
+    })
+  }
+
+  readonly subscribe = (listener: Listener): (() => void) => {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Hear of every new token; returns how to stop. */
+  readonly onToken = (listener: (token: string) => void): (() => void) => {
+    this.#tokenListeners.add(listener)
+    return () => this.#tokenListeners.delete(listener)
+  }
+
+  readonly state = (): SessionState => this.#state
+
+  token(): string | null {
+    return this.#token
+  }
+
+  /** Milliseconds that the token in hand is still good for. */
+  remainingMs(now = Date.now()): number {
+    return this.#token === null ? 0 : this.#expiresAt - now
+  }
+
+  /** Ask the cookie who is here. Called once when the page loads, and again from the "unreachable" page. */
+  async start(): Promise<void> {
+    await this.#renew()
+  }
+
+  /** Throws ApiError (401 invalid_credentials, 429 rate_limited) or UnreachableError. */
+  async signIn(username: string, password: string): Promise<void> {
+    const answer = (await send('auth/login', { method: 'POST', body: { username, password } })) as TokenAnswer
+    this.#generation += 1
+    this.#accept(answer)
+  }
+
+  async signOut(): Promise<void> {
+    this.#end('signed-out')
+    this.#tabs?.postMessage('signed-out')
+    try {
+      await send('auth/logout', { method: 'POST' })
+    } catch {
+      // The token is gone from this page either way; the cookie ends by itself.
+    }
+  }
+
+  async renew(rejected: string): Promise<string | null> {
+    if (this.#token !== null && this.#token !== rejected) return this.#token
+    return this.#renew()
+  }
+
+  /** A token that holds for at least `forMs`; null when the sign-in has ended or the server does not answer. */
+  async fresh(forMs: number): Promise<string | null> {
+    return this.remainingMs() >= forMs ? this.#token : this.#renew()
+  }
+
+  /** Timers sleep in hidden tabs and closed laptops: look again when the page is back. */
+  readonly wake = (): void => {
+    if (this.#state.status === 'unreachable' || (this.#token !== null && this.remainingMs() < RENEW_MARGIN_MS)) {
+      void this.#renew()
+    }
+  }
+
+  #renew(): Promise<string | null> {
+    this.#renewing ??= this.#locked(() => this.#ask()).finally(() => {
+      this.#renewing = null
+    })
+    return this.#renewing
+  }
+
+  async #locked(work: () => Promise<string | null>): Promise<string | null> {
+    // The refresh cookie may change with each use: two tabs asking at once would sign one of them out.
+    const locks = (globalThis.navigator as Partial<Navigator>).locks
+    return locks === undefined ? work() : locks.request(LOCK, work)
+  }
+
+  async #ask(): Promise<string | null> {
+    const generation = this.#generation
+    try {
+      const answer = (await send('auth/refresh', { method: 'POST' })) as TokenAnswer
+      if (generation !== this.#generation) return this.#token
+      this.#accept(answer)
+      return this.#token
+    } catch (error) {
+      if (generation !== this.#generation) return this.#token
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
+        this.#end(this.#token === null ? 'none' : 'expired')
+        return null
+      }
+      if (this.#token === null) this.#set({ status: 'unreachable' })
+      this.#schedule(RETRY_MS)
+      return null
+    }
+  }
+
+  #accept(answer: TokenAnswer): void {
+    this.#token = answer.access_token
+    const lifeMs = answer.expires_in * 1000
+    this.#expiresAt = Date.now() + lifeMs
+    const marginMs = Math.min(RENEW_MARGIN_MS, lifeMs / 4)
+    this.#schedule(Math.max(1000, Math.min(lifeMs * RENEW_SHARE, lifeMs - marginMs)))
+    this.#set({ status: 'signed-in' })
+    for (const listener of this.#tokenListeners) listener(answer.access_token)
+  }
+
+  #end(reason: 'none' | 'expired' | 'signed-out'): void {
+    this.#generation += 1
+    this.#token = null
+    clearTimeout(this.#timer)
+    this.#set({ status: 'signed-out', reason })
+  }
+
+  #schedule(delayMs: number): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => void this.#renew(), delayMs)
+  }
+
+  #set(state: SessionState): void {
+    if (state.status === this.#state.status && state.status === 'signed-in') return
+    this.#state = state
+    for (const listener of this.#listeners) listener()
+  }
+}

@@ -1,0 +1,35 @@
+import { Link } from '@tanstack/react-router'
+import type { ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { Button } from '../ui/Button'
+import { useTitle } from './title'
+
+type Kind = 'not-found' | 'course-not-found' | 'forbidden' | 'unexpected'
+
+export function ErrorPage({ kind }: { kind: Kind }): ReactElement {
+  const { t } = useTranslation()
+  const [title, text] = {
+    'not-found': [t('errors.notFoundTitle'), t('errors.notFound')],
+    'course-not-found': [t('errors.courseNotFoundTitle'), t('errors.courseNotFound')],
+    forbidden: [t('errors.forbiddenTitle'), t('errors.forbidden')],
+    unexpected: [t('errors.title'), t('errors.unexpected')],
+  }[kind] as [string, string]
+  useTitle(title)
+  return (
+    <div className="page page--narrow error-page">
+      <h1>{title}</h1>
+      <p>{text}</p>
+      <div className="error-page__actions">
+        {kind === 'unexpected' && (
+          <Button variant="primary" onClick={() => location.reload()}>
+            {t('errors.reload')}
+          </Button>
+        )}
+        <Link to="/courses" className="button button--plain">
+          {t('errors.toCourses')}
+        </Link>
+      </div>
+    </div>
+  )
+}

@@ -1,0 +1,148 @@
+import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useEffect, useRef, type ReactElement, type ReactNode } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { configQuery, meQuery } from '../api/queries'
+import { chooseLanguage, currentLanguage, languageNames, languages } from '../i18n'
+import { useFormat } from '../i18n/format'
+import { Button } from '../ui/Button'
+import { Icon } from '../ui/Icon'
+import { useServices } from './services'
+import { chooseTheme, useTheme } from './theme'
+
+interface LayoutProps {
+  signedIn: boolean
+  /** Changes with the page, so that the focus follows a person from page to page. */
+  pageKey: string
+  children: ReactNode
+}
+
+export function Layout({ signedIn, pageKey, children }: LayoutProps): ReactElement {
+  const { t, i18n } = useTranslation()
+  const language = currentLanguage(i18n)
+  const main = useRef<HTMLElement>(null)
+  const shown = useRef(pageKey)
+
+  useEffect(() => {
+    document.documentElement.lang = language
+  }, [language])
+
+  useEffect(() => {
+    if (shown.current === pageKey) return
+    shown.current = pageKey
+    main.current?.focus({ preventScroll: true })
+  }, [pageKey])
+
+  return (
+    <div className="layout">
+      <a className="skip" href="#main">
+        {t('app.skip')}
+      </a>
+      <header className="site-header">
+        <div className="site-header__inner">
+          <Brand signedIn={signedIn} />
+          <div className="site-header__tools">
+            <LanguageSwitch />
+            <ThemeSwitch />
+            {signedIn && <Account />}
+          </div>
+        </div>
+      </header>
+      <main id="main" ref={main} tabIndex={-1}>
+        {children}
+      </main>
+      <Footer />
+    </div>
+  )
+}
+
+function Brand({ signedIn }: { signedIn: boolean }): ReactElement {
+  const { t } = useTranslation()
+  const mark = (
+    <>
+      <svg className="brand__mark" viewBox="0 0 32 32" aria-hidden="true" focusable="false">
+        <rect width="32" height="32" rx="7" />
+        <path d="M5 16h6l3-6 4 12 3-6h6" />
+      </svg>
+      <span className="brand__name">{t('app.name')}</span>
+    </>
+  )
+  return signedIn ? (
+    <Link to="/courses" className="brand">
+      {mark}
+    </Link>
+  ) : (
+    <span className="brand">{mark}</span>
+  )
+}
+
+function LanguageSwitch(): ReactElement {
+  const { t, i18n } = useTranslation()
+  const language = currentLanguage(i18n)
+  return (
+    <div className="segments" role="group" aria-label={t('app.language')}>
+      {languages.map((code) => (
+        <button
+          key={code}
+          type="button"
+          className="segment"
+          lang={code}
+          aria-pressed={language === code}
+          onClick={() => void chooseLanguage(i18n, code)}
+        >
+          {languageNames[code]}
+        </button>
+      ))}
+    </div>
+  )
+}
+
+function ThemeSwitch(): ReactElement {
+  const { t } = useTranslation()
+  const theme = useTheme()
+  const label = theme === 'dark' ? t('app.themeLight') : t('app.themeDark')
+  return (
+    <Button
+      variant="quiet"
+      className="button--icon"
+      aria-label={label}
+      title={label}
+      onClick={() => chooseTheme(theme === 'dark' ? 'light' : 'dark')}
+    >
+      <Icon name={theme === 'dark' ? 'sun' : 'moon'} />
+    </Button>
+  )
+}
+
+function Account(): ReactElement {
+  const { t } = useTranslation()
+  const { api, session } = useServices()
+  const me = useQuery(meQuery(api))
+  const name = me.data?.display_name ?? me.data?.username
+  return (
+    <>
+      {name !== undefined && (
+        <span className="site-header__user">
+          <span className="visually-hidden">{t('app.signedInAs', { name })}</span>
+          <span aria-hidden="true">{name}</span>
+        </span>
+      )}
+      <Button variant="quiet" onClick={() => void session.signOut()}>
+        {t('app.signOut')}
+      </Button>
+    </>
+  )
+}
+
+function Footer(): ReactElement {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const config = useQuery(configQuery())
+  return (
+    <footer className="site-footer">
+      <span>{t('app.timeZone', { zone: format.zone() })}</span>
+      {config.data !== undefined && <span>{t('app.version', { version: config.data.version })}</span>}
+    </footer>
+  )
+}

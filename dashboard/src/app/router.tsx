@@ -1,0 +1,84 @@
+import { createRootRoute, createRoute, createRouter, Outlet, redirect, type RouterHistory } from '@tanstack/react-router'
+import type { ReactElement } from 'react'
+
+import { CoursePage } from '../features/course/CoursePage'
+import { CourseListPage } from '../features/courses/CourseListPage'
+import { filters, sorts, type Filter, type Sort } from '../features/students/view'
+import { ErrorBoundary } from './ErrorBoundary'
+import { ErrorPage } from './ErrorPage'
+
+/** What of the course page is in its address: it can be reloaded, bookmarked and gone back from. */
+export interface CourseSearch {
+  q?: string | undefined
+  show?: Filter | undefined
+  sort?: Sort | undefined
+  student?: string | undefined
+}
+
+function oneOf<Value extends string>(values: readonly Value[], value: unknown): Value | undefined {
+  return values.find((known) => known === value)
+}
+
+function text(value: unknown, max: number): string | undefined {
+  // The router reads `?q=12` as a number.
+  const read = typeof value === 'number' ? String(value) : value
+  return typeof read === 'string' && read !== '' ? read.slice(0, max) : undefined
+}
+
+function validateSearch(search: Record<string, unknown>): CourseSearch {
+  return {
+    q: text(search['q'], 100),
+    show: oneOf(filters, search['show']),
+    sort: oneOf(sorts, search['sort']),
+    student: text(search['student'], 64),
+  }
+}
+
+function Root(): ReactElement {
+  return (
+    <ErrorBoundary fallback={<ErrorPage kind="unexpected" />}>
+      <Outlet />
+    </ErrorBoundary>
+  )
+}
+
+const root = createRootRoute({
+  component: Root,
+  notFoundComponent: () => <ErrorPage kind="not-found" />,
+  errorComponent: () => <ErrorPage kind="unexpected" />,
+})
+
+const home = createRoute({
+  getParentRoute: () => root,
+  path: '/',
+  beforeLoad: () => {
+    // eslint-disable-next-line @typescript-eslint/only-throw-error -- how this router redirects
+    throw redirect({ to: '/courses', replace: true })
+  },
+})
+
+const courses = createRoute({ getParentRoute: () => root, path: '/courses', component: CourseListPage })
+
+const course = createRoute({
+  getParentRoute: () => root,
+  path: '/courses/$courseId',
+  component: CoursePage,
+  validateSearch,
+})
+
+const routeTree = root.addChildren([home, courses, course])
+
+export function createAppRouter(history?: RouterHistory) {
+  return createRouter({
+    routeTree,
+    scrollRestoration: false,
+    defaultPendingMinMs: 0,
+    ...(history !== undefined && { history }),
+  })
+}
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: ReturnType<typeof createAppRouter>
+  }
+}

@@ -1,0 +1,39 @@
+import { useMemo } from 'react'
+
+import type { Theme } from '../../app/theme'
+
+export interface ChartColors {
+  runs: string
+  runsFill: string
+  errors: string
+  errorsFill: string
+  text: string
+  line: string
+}
+
+const variables: Readonly<Record<keyof ChartColors, string>> = {
+  runs: '--chart-runs',
+  runsFill: '--chart-runs-fill',
+  errors: '--chart-errors',
+  errorsFill: '--chart-errors-fill',
+  text: '--text-muted',
+  line: '--border',
+}
+
+/** A canvas knows no custom properties: have the browser resolve them, light or dark, on an element. */
+function resolve(theme: Theme): ChartColors {
+  const probe = document.createElement('span')
+  probe.style.colorScheme = theme
+  document.body.append(probe)
+  const colors = {} as ChartColors
+  for (const name of Object.keys(variables) as (keyof ChartColors)[]) {
+    probe.style.color = `var(${variables[name]})`
+    colors[name] = getComputedStyle(probe).color
+  }
+  probe.remove()
+  return colors
+}
+
+export function useColors(theme: Theme): ChartColors {
+  return useMemo(() => resolve(theme), [theme])
+}

@@ -1,0 +1,98 @@
+import { useRef, useState, type ReactElement, type RefObject } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { Thresholds } from '../../api/types'
+import { useFormat } from '../../i18n/format'
+import { Button } from '../../ui/Button'
+import { useFocusWhenGone } from '../../ui/focus'
+import { Empty } from '../../ui/Notice'
+import { AsOf } from '../course/Connection'
+import { StatusTag } from '../students/StatusTag'
+import type { StudentView } from '../students/view'
+import { ReasonText } from './ReasonText'
+import { compareUrgency } from './reasons'
+
+/** A class where everybody is in trouble is one finding; the list shows the first ones and says how many follow. */
+const SHOWN_FIRST = 8
+
+interface AttentionListProps {
+  views: readonly StudentView[]
+  thresholds: Thresholds
+  now: number
+  onOpen: (studentId: string) => void
+}
+
+export function AttentionList({ views, thresholds, now, onOpen }: AttentionListProps): ReactElement {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const heading = useRef<HTMLHeadingElement>(null)
+  const [all, setAll] = useState(false)
+  const needy = views
+    .filter((view) => view.reasons.length > 0)
+    .sort((a, b) => compareUrgency(a.reasons, b.reasons) || format.collator.compare(a.name, b.name))
+  const shown = all ? needy : needy.slice(0, SHOWN_FIRST)
+  const hidden = needy.length - shown.length
+  const rule = t('attention.rule', {
+    errors: thresholds.stuck_errors,
+    run: format.span(thresholds.long_run_s),
+    idle: format.span(thresholds.idle_s),
+  })
+  return (
+    <section className="card attention" aria-labelledby="attention-title">
+      <header className="card__header">
+        <h2 id="attention-title" ref={heading} tabIndex={-1}>{t('attention.title')}</h2>
+        <span className="count">{format.number(needy.length)}</span>
+        <AsOf />
+      </header>
+      {needy.length === 0 ? (
+        <Empty>{t('attention.empty')}</Empty>
+      ) : (
+        <ol className="attention__list" aria-label={t('attention.list')}>
+          {shown.map((view) => (
+            <AttentionItem key={view.id} view={view} now={now} onOpen={onOpen} heading={heading} />
+          ))}
+        </ol>
+      )}
+      <footer className="card__footer">
+        {(hidden > 0 || all) && needy.length > SHOWN_FIRST && (
+          <Button variant="quiet" aria-expanded={all} onClick={() => setAll(!all)}>
+            {all ? t('attention.less') : t('attention.more', { count: hidden })}
+          </Button>
+        )}
+        <p className="hint">{rule}</p>
+      </footer>
+    </section>
+  )
+}
+
+interface AttentionItemProps {
+  view: StudentView
+  now: number
+  onOpen: (studentId: string) => void
+  heading: RefObject<HTMLElement | null>
+}
+
+function AttentionItem({ view, now, onOpen, heading }: AttentionItemProps): ReactElement {
+  const format = useFormat()
+  const item = useRef<HTMLLIElement>(null)
+  useFocusWhenGone(item, heading)
+  const where = [format.notebook(view.student.notebook), format.cell(view.student.cell)].filter(Boolean).join(' · ')
+  return (
+    <li ref={item} className={`attention__item attention__item--${view.condition}`}>
+      <StatusTag condition={view.condition} />
+      <div className="attention__who">
+        <button type="button" className="link attention__name" onClick={() => onOpen(view.id)}>
+          {view.name}
+        </button>
+        <span className="attention__where">{where}</span>
+      </div>
+      <ul className="attention__reasons">
+        {view.reasons.map((reason) => (
+          <li key={reason.kind}>
+            <ReasonText reason={reason} now={now} />
+          </li>
+        ))}
+      </ul>
+    </li>
+  )
+}

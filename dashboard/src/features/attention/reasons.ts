@@ -1,0 +1,93 @@
+/** Why a student needs somebody: a pure function of the student's state, the course's thresholds and the clock. */
+
+import type { HelpState, StudentState, Thresholds } from '../../api/types'
+
+export const defaultThresholds: Thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
+
+export function thresholdsOf(set: Partial<Thresholds> | null | undefined): Thresholds {
+  const thresholds = { ...defaultThresholds }
+  for (const name of Object.keys(thresholds) as (keyof Thresholds)[]) {
+    const value = set?.[name]
+    if (typeof value === 'number' && Number.isFinite(value) && value > 0) thresholds[name] = value
+  }
+  return thresholds
+}
+
+/** Times are milliseconds of the server's clock. */
+export type Reason =
+  | { kind: 'help'; since: number }
+  | { kind: 'streak'; since: number; count: number; error: string | null }
+  | { kind: 'longRun'; since: number }
+  | { kind: 'idle'; since: number }
+  | { kind: 'claimed'; since: number; by: string | null }
+
+/** Most urgent first. Somebody already being helped comes last: the page is for deciding whom to go to next. */
+const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, longRun: 2, idle: 3, claimed: 4 }
+
+function at(time: string | null | undefined): number | null {
+  if (time == null) return null
+  const ms = Date.parse(time)
+  return Number.isNaN(ms) ? null : ms
+}
+
+/** Nothing open and nothing heard for `offline_s`: the student has left, and what was running is nobody's wait. */
+export function hasLeft(state: StudentState, thresholds: Thresholds, now: number): boolean {
+  if (state.sessions_open > 0) return false
+  const last = at(state.last_activity_at)
+  return last !== null && now - last >= thresholds.offline_s * 1000
+}
+
+export function isIdle(state: StudentState, thresholds: Thresholds, now: number): boolean {
+  const last = at(state.last_activity_at)
+  return (
+    last !== null &&
+    state.status !== 'running' &&
+    now - last >= thresholds.idle_s * 1000 &&
+    !hasLeft(state, thresholds, now)
+  )
+}
+
+export function reasonsFor(
+  state: StudentState,
+  help: HelpState | null,
+  thresholds: Thresholds,
+  now: number,
+): Reason[] {
+  const reasons: Reason[] = []
+  if (help?.status === 'open') reasons.push({ kind: 'help', since: at(help.requested_at) ?? now })
+  if (!hasLeft(state, thresholds, now)) {
+    if (state.error_streak >= thresholds.stuck_errors) {
+      reasons.push({
+        kind: 'streak',
+        count: state.error_streak,
+        error: state.streak_error ?? null,
+        since: at(state.streak_since) ?? at(state.last_execution?.at) ?? now,
+      })
+    }
+    const running = state.status === 'running' ? at(state.running_since) : null
+    if (running !== null && now - running >= thresholds.long_run_s * 1000) {
+      reasons.push({ kind: 'longRun', since: running })
+    }
+    const last = at(state.last_activity_at)
+    if (last !== null && isIdle(state, thresholds, now)) reasons.push({ kind: 'idle', since: last })
+  }
+  if (help?.status === 'claimed') {
+    reasons.push({ kind: 'claimed', since: at(help.claimed_at) ?? now, by: help.claimed_by ?? null })
+  }
+  return reasons
+}
+
+/** A claim puts its student behind the others, whatever else is the matter with them. */
+function rank(reasons: readonly Reason[]): number {
+  if (reasons.some((reason) => reason.kind === 'claimed')) return urgency.claimed
+  return Math.min(Number.MAX_SAFE_INTEGER, ...reasons.map((reason) => urgency[reason.kind]))
+}
+
+/** Urgency first, then who has waited longest. Students without a reason come last and are equal. */
+export function compareUrgency(a: readonly Reason[], b: readonly Reason[]): number {
+  const ranks = rank(a) - rank(b)
+  if (ranks !== 0) return ranks
+  const first = a[0]
+  const second = b[0]
+  return first === undefined || second === undefined ? 0 : first.since - second.since
+}

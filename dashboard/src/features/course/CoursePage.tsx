@@ -1,0 +1,222 @@
+import { useQuery } from '@tanstack/react-query'
+import { getRouteApi, Link } from '@tanstack/react-router'
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, type ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { ApiError } from '../../api/client'
+import { meQuery } from '../../api/queries'
+import type { HelpState } from '../../api/types'
+import { useAnnounce } from '../../app/Announcer'
+import { useNow } from '../../app/clock'
+import { ErrorPage } from '../../app/ErrorPage'
+import { useServices } from '../../app/services'
+import { useTitle } from '../../app/title'
+import { useFormat } from '../../i18n/format'
+import type { LiveSnapshot } from '../../live/patch'
+import { ErrorNotice } from '../../ui/ErrorNotice'
+import { Icon } from '../../ui/Icon'
+import { Loading } from '../../ui/Notice'
+import { AttentionList } from '../attention/AttentionList'
+import { thresholdsOf } from '../attention/reasons'
+import { HelpList } from '../help/HelpList'
+import { StudentDrawer } from '../student/StudentDrawer'
+import { StudentList, type ListView } from '../students/StudentList'
+import { countByFilter, isActiveRequest, viewStudents } from '../students/view'
+import { ConnectionBadge, StaleBanner, StaleContext, staleSince } from './Connection'
+import { Counters } from './Counters'
+import { PeopleContext, type People } from './people'
+import { useLiveCourse, type LiveCourse } from './useLiveCourse'
+
+// Chart.js is the largest part of the page and the last that anybody looks at.
+const ActivityChart = lazy(() => import('../activity/ActivityChart'))
+
+const route = getRouteApi('/courses/$courseId')
+
+export function CoursePage(): ReactElement {
+  const { courseId } = route.useParams()
+  // Another course is another page: nothing of the one before may be seen in it.
+  return <Course key={courseId} courseId={courseId} />
+}
+
+function Course({ courseId }: { courseId: string }): ReactElement {
+  const { t } = useTranslation()
+  const live = useLiveCourse(courseId)
+  const { query } = live
+  if (query.error instanceof ApiError && (query.error.status === 404 || query.error.status === 403)) {
+    return <ErrorPage kind={query.error.status === 404 ? 'course-not-found' : 'forbidden'} />
+  }
+  if (query.data !== undefined) return <LiveCoursePage courseId={courseId} snapshot={query.data} live={live} />
+  return (
+    <div className="page">
+      <h1 className="visually-hidden">{t('app.courses')}</h1>
+      {query.isError ? (
+        <ErrorNotice error={query.error} onRetry={() => void query.refetch()} />
+      ) : (
+        <Loading label={t('app.loading')} />
+      )}
+    </div>
+  )
+}
+
+interface LiveCoursePageProps {
+  courseId: string
+  snapshot: LiveSnapshot
+  live: LiveCourse
+}
+
+function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): ReactElement {
+  const { t } = useTranslation()
+  const { api } = useServices()
+  const me = useQuery(meQuery(api))
+  const navigate = route.useNavigate()
+  const search = route.useSearch()
+  const { connection } = live
+  const stale = staleSince(connection)
+  const tick = useNow()
+  // On a page that has stopped, durations stop as well: "no activity for 9 min" is not known to be true any more.
+  const now = (stale ?? tick) + snapshot.clock_offset_ms
+
+  const thresholds = useMemo(() => thresholdsOf(snapshot.course.thresholds), [snapshot.course.thresholds])
+  const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
+  const counts = useMemo(() => countByFilter(views), [views])
+  const names = useMemo(() => new Map(views.map((view) => [view.id, view.name])), [views])
+  const requests = useMemo(() => snapshot.help.filter(isActiveRequest), [snapshot.help])
+  const people = useMemo<People>(() => {
+    const mine = me.data?.courses.find((course) => course.course_id === courseId)?.role
+    return {
+      staff: new Map(snapshot.staff.map((member) => [member.person_id, member])),
+      me: me.data?.person_id ?? '',
+      role: mine ?? (me.data?.is_admin === true ? 'instructor' : 'observer'),
+    }
+  }, [snapshot.staff, me.data, courseId])
+
+  const open = useCallback(
+    (student: string) => void navigate({ search: (held) => ({ ...held, student }), resetScroll: false }),
+    [navigate],
+  )
+  const close = useCallback(
+    () => void navigate({ search: (held) => ({ ...held, student: undefined }), resetScroll: false }),
+    [navigate],
+  )
+  const show = useCallback(
+    (change: Partial<ListView>) =>
+      void navigate({
+        search: (held) => ({
+          ...held,
+          ...(change.search !== undefined && { q: change.search === '' ? undefined : change.search }),
+          ...(change.filter !== undefined && { show: change.filter === 'all' ? undefined : change.filter }),
+          ...(change.sort !== undefined && { sort: change.sort === 'name' ? undefined : change.sort }),
+        }),
+        replace: true,
+        resetScroll: false,
+      }),
+    [navigate],
+  )
+
+  const waiting = requests.filter((request) => request.status === 'open').length
+  const { title } = snapshot.course
+  useTitle(waiting > 0 ? t('course.titleWithHelp', { count: waiting, title }) : title)
+  useAnnouncements(requests, names, stale)
+
+  return (
+    <StaleContext value={stale}>
+      <PeopleContext value={people}>
+        <div className="course-bar">
+          <div className="course-bar__inner">
+            <Link to="/courses" className="course-bar__back" aria-label={t('errors.toCourses')}>
+              <Icon name="back" />
+            </Link>
+            <h1 className="course-bar__title">{title}</h1>
+            <ConnectionBadge connection={connection} />
+          </div>
+        </div>
+        <div className={`page course ${stale === null ? '' : 'course--stale'}`} data-stale={stale !== null}>
+          <StaleBanner connection={connection} onRetry={live.retry} />
+          <Counters counts={counts} counters={snapshot.counters} />
+          <div className="course__grid">
+            <AttentionList views={views} thresholds={thresholds} now={now} onOpen={open} />
+            <HelpList
+              courseId={courseId}
+              requests={requests}
+              nameOf={(id) => names.get(id) ?? t('help.someone')}
+              now={now}
+              onOpen={open}
+            />
+            <StudentList
+              views={views}
+              counts={counts}
+              view={{ search: search.q ?? '', filter: search.show ?? 'all', sort: search.sort ?? 'name' }}
+              onView={show}
+              now={now}
+              onOpen={open}
+            />
+            <Suspense fallback={<Loading label={t('app.loading')} />}>
+              <ActivityChart courseId={courseId} />
+            </Suspense>
+          </div>
+        </div>
+        {search.student !== undefined && (
+          <StudentDrawer
+            key={search.student}
+            courseId={courseId}
+            studentId={search.student}
+            view={views.find((view) => view.id === search.student)}
+            now={now}
+            onClose={close}
+          />
+        )}
+      </PeopleContext>
+    </StaleContext>
+  )
+}
+
+const ANNOUNCED_TOGETHER_MS = 3_000
+
+/** Read out what somebody who does not see the page must not miss: new requests, and whether the page is live. */
+function useAnnouncements(
+  requests: readonly HelpState[],
+  names: ReadonlyMap<string, string>,
+  stale: number | null,
+): void {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const announce = useAnnounce()
+  const known = useRef<Set<string> | null>(null)
+  const fresh = useRef<{ id: string; at: number }[]>([])
+  const wasStale = useRef(false)
+
+  useEffect(() => {
+    const ids = requests.map((request) => request.request_id)
+    if (known.current !== null) {
+      const added = requests.filter(
+        (request) => request.status === 'open' && known.current?.has(request.request_id) === false,
+      )
+      if (added.length > 0) {
+        // Those that come while an announcement waits stand in one sentence with it.
+        const now = Date.now()
+        fresh.current = [
+          ...fresh.current.filter((held) => now - held.at < ANNOUNCED_TOGETHER_MS),
+          ...added.map((request) => ({ id: request.request_id, at: now })),
+        ]
+        const together = new Set(fresh.current.map((held) => held.id))
+        const students = requests.filter((request) => together.has(request.request_id))
+        announce(
+          'help',
+          t('announce.help', {
+            count: students.length,
+            names: students
+              .map((request) => names.get(request.student_id) ?? t('help.someone'))
+              .join(t('app.listSeparator')),
+          }),
+        )
+      }
+    }
+    known.current = new Set(ids)
+  }, [requests, names, announce, t])
+
+  useEffect(() => {
+    if (stale !== null && !wasStale.current) announce('connection', t('announce.stale', { time: format.time(stale) }))
+    if (stale === null && wasStale.current) announce('connection', t('announce.live'))
+    wasStale.current = stale !== null
+  }, [stale, announce, t, format])
+}

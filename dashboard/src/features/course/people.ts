@@ -1,0 +1,23 @@
+import { createContext, use } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { Role, StaffMember } from '../../api/types'
+
+/** The staff of the course on screen, and which of them is looking. */
+export interface People {
+  staff: ReadonlyMap<string, StaffMember>
+  /** Person id of whoever is signed in; empty until known. */
+  me: string
+  role: Role
+}
+
+export const PeopleContext = createContext<People>({ staff: new Map(), me: '', role: 'observer' })
+
+export function usePeople(): People & { nameOf: (personId: string | null) => string } {
+  const { t } = useTranslation()
+  const people = use(PeopleContext)
+  return {
+    ...people,
+    nameOf: (personId) => people.staff.get(personId ?? '')?.display_name ?? t('help.someone'),
+  }
+}

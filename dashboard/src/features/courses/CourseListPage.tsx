@@ -1,0 +1,84 @@
+import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import type { ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { coursesQuery } from '../../api/queries'
+import type { CourseSummary } from '../../api/types'
+import { useServices } from '../../app/services'
+import { useTitle } from '../../app/title'
+import { useFormat } from '../../i18n/format'
+import { ErrorNotice } from '../../ui/ErrorNotice'
+import { Icon } from '../../ui/Icon'
+import { Empty, Loading, Notice } from '../../ui/Notice'
+
+export function CourseListPage(): ReactElement {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const { api } = useServices()
+  const courses = useQuery(coursesQuery(api))
+  useTitle(t('courses.title'))
+  return (
+    <div className="page page--narrow">
+      <h1>{t('courses.title')}</h1>
+      {courses.isError && courses.data === undefined && (
+        <ErrorNotice error={courses.error} onRetry={() => void courses.refetch()} />
+      )}
+      {courses.isError && courses.data !== undefined && (
+        <Notice tone="warning" role="status">
+          {t('courses.refreshFailed', { time: format.time(courses.dataUpdatedAt) })}
+        </Notice>
+      )}
+      {courses.isPending && <Loading label={t('app.loading')} />}
+      {courses.data?.length === 0 && (
+        <div className="card">
+          <Empty>{t('courses.empty')}</Empty>
+        </div>
+      )}
+      {courses.data !== undefined && courses.data.length > 0 && (
+        <ul className="course-list" aria-label={t('courses.list')}>
+          {courses.data.map((course) => (
+            <CourseCard key={course.course_id} course={course} />
+          ))}
+        </ul>
+      )}
+    </div>
+  )
+}
+
+function CourseCard({ course }: { course: CourseSummary }): ReactElement {
+  const { t } = useTranslation()
+  const asStudent = course.role === 'student'
+  return (
+    <li className={`card course-card ${course.help_open > 0 && !asStudent ? 'course-card--help' : ''}`}>
+      <div className="course-card__head">
+        <h2>
+          {asStudent ? (
+            course.title
+          ) : (
+            <Link
+              className="course-card__link"
+              to="/courses/$courseId"
+              params={{ courseId: course.course_id }}
+            >
+              {course.title}
+            </Link>
+          )}
+        </h2>
+        <span className="tag">{t(`role.${course.role ?? 'admin'}`)}</span>
+      </div>
+      {asStudent ? (
+        <p className="hint">{t('courses.asStudent')}</p>
+      ) : (
+        <ul className="course-card__figures">
+          <li>{t('courses.students', { count: course.students })}</li>
+          <li>{t('courses.active', { count: course.active })}</li>
+          <li className={course.help_open > 0 ? 'course-card__help' : undefined}>
+            {course.help_open > 0 && <Icon name="hand" />}
+            {course.help_open > 0 ? t('courses.helpOpen', { count: course.help_open }) : t('courses.noHelp')}
+          </li>
+        </ul>
+      )}
+    </li>
+  )
+}

@@ -1,0 +1,121 @@
+import type { TFunction } from 'i18next'
+import { useRef, type ReactElement, type RefObject } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { ApiError } from '../../api/client'
+import type { HelpAction } from '../../api/queries'
+import type { HelpState } from '../../api/types'
+import { useFormat } from '../../i18n/format'
+import { Button } from '../../ui/Button'
+import { explain } from '../../ui/ErrorNotice'
+import { useFocusWhenGone } from '../../ui/focus'
+import { Icon } from '../../ui/Icon'
+import { usePeople } from '../course/people'
+import { useHelpAction } from './useHelpAction'
+
+export function explainHelpError(error: unknown, t: TFunction): string {
+  if (error instanceof ApiError) {
+    if (error.type === 'help_already_claimed') return t('help.conflictClaimed')
+    if (error.type === 'help_closed') return t('help.conflictClosed')
+    if (error.status === 403) return t('help.forbidden')
+  }
+  return t('help.failed', { message: explain(error, t) })
+}
+
+interface HelpRequestProps {
+  courseId: string
+  request: HelpState
+  /** The student's name. */
+  name: string
+  /** The server's time, milliseconds. */
+  now: number
+  onOpen?: () => void
+  /** Takes the focus if the request goes away while the focus is in it. */
+  focusWhenGone?: RefObject<HTMLElement | null>
+}
+
+/** One request with what can be done about it. */
+export function HelpRequest({ courseId, request, name, now, onOpen, focusWhenGone }: HelpRequestProps): ReactElement {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const { me, role, nameOf } = usePeople()
+  const article = useRef<HTMLElement>(null)
+  useFocusWhenGone(article, focusWhenGone)
+  const action = useHelpAction(courseId, request.request_id)
+  const mine = request.claimed_by != null && request.claimed_by === me
+  const pending = action.isPending ? action.variables : null
+  const offered: HelpAction[] =
+    role === 'observer' || role === 'student'
+      ? []
+      : request.status === 'open'
+        ? ['claim', 'resolve']
+        : mine
+          ? ['resolve', 'release']
+          : ['resolve']
+  const pendingText = { claim: t('help.claiming'), release: t('help.releasing'), resolve: t('help.resolving') }
+  const label = (name_: HelpAction): string =>
+    ({
+      claim: t('help.claimFor', { name }),
+      release: t('help.releaseFor', { name }),
+      resolve: t('help.resolveFor', { name }),
+    })[name_]
+  const claimedAt = format.time(request.claimed_at ?? '', now)
+  const where = [format.notebook(request.notebook), format.cell(request.cell)].filter(Boolean).join(' · ')
+  return (
+    <article ref={article} className={`help help--${request.status}`} aria-label={name}>
+      <div className="help__head">
+        <Icon name={request.status === 'open' ? 'hand' : 'helper'} />
+        {onOpen === undefined ? (
+          <span className="help__name">{name}</span>
+        ) : (
+          <button type="button" className="link help__name" onClick={onOpen}>
+            {name}
+          </button>
+        )}
+        <span className="help__wait">
+          {t('help.waiting', { duration: format.duration(now - Date.parse(request.requested_at)) })}
+        </span>
+      </div>
+      {request.message != null && request.message !== '' && (
+        <blockquote className="help__message" aria-label={t('help.message')}>
+          {request.message}
+        </blockquote>
+      )}
+      {(where !== '' || request.error != null) && (
+        <p className="help__where">
+          {where}
+          {request.error != null && <code className="error-name">{request.error.name}</code>}
+        </p>
+      )}
+      {request.status === 'claimed' && (
+        <p className="help__claimed">
+          {mine
+            ? t('help.claimedByYou', { time: claimedAt })
+            : t('help.claimedBy', { name: nameOf(request.claimed_by ?? null), time: claimedAt })}
+        </p>
+      )}
+      {offered.length > 0 && (
+        <div className="help__actions">
+          {offered.map((name_, index) => (
+            <Button
+              // By place: the focus stays when one action gives way to the next.
+              key={index}
+              variant={index === 0 ? 'primary' : 'plain'}
+              pending={pending !== null}
+              aria-label={pending === name_ ? pendingText[name_] : label(name_)}
+              onClick={() => action.mutate(name_)}
+            >
+              {pending === name_ ? pendingText[name_] : t(`help.${name_}`)}
+            </Button>
+          ))}
+        </div>
+      )}
+      {action.isError && (
+        <p className="help__error" role="alert">
+          <Icon name="error" />
+          {explainHelpError(action.error, t)}
+        </p>
+      )}
+    </article>
+  )
+}

@@ -1,0 +1,38 @@
+import { useMutation, useQueryClient, type UseMutationResult } from '@tanstack/react-query'
+
+import { ApiError } from '../../api/client'
+import { actOnHelp, courseStateQuery, stateKey, type HelpAction } from '../../api/queries'
+import type { HelpState } from '../../api/types'
+import { useServices } from '../../app/services'
+import { patchHelp, type LiveSnapshot } from '../../live/patch'
+
+/** As long as a double click lasts: its second half must not press the button that takes the first one's place. */
+const MIN_PENDING_MS = 500
+
+/**
+ * Claim, hand back or resolve one request. Nothing changes on screen before the server has said so: two people who
+ * both believe that they are on it leave a student with neither.
+ */
+export function useHelpAction(courseId: string, requestId: string): UseMutationResult<HelpState, Error, HelpAction> {
+  const { api } = useServices()
+  const cache = useQueryClient()
+  return useMutation({
+    mutationFn: async (action: HelpAction) => {
+      const pause = new Promise((resolve) => setTimeout(resolve, MIN_PENDING_MS))
+      const [answer] = await Promise.allSettled([actOnHelp(api, courseId, requestId, action), pause])
+      if (answer.status === 'rejected') throw answer.reason
+      return answer.value
+    },
+    onSuccess: (request) => {
+      cache.setQueryData<LiveSnapshot>(stateKey(courseId), (held) => held && patchHelp(held, request))
+    },
+    onError: (error) => {
+      // Somebody was faster: show what is true now, also while the live connection is away.
+      if (error instanceof ApiError && error.status === 409) {
+        void cache
+          .query({ ...courseStateQuery(api, cache, courseId), staleTime: 0 })
+          .catch(() => undefined)
+      }
+    },
+  })
+}

@@ -1,0 +1,104 @@
+import type { ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { HelpState } from '../../api/types'
+import { useFormat } from '../../i18n/format'
+import { ReasonText } from '../attention/ReasonText'
+import type { StudentView } from '../students/view'
+
+interface StudentSummaryProps {
+  view: StudentView
+  history: readonly HelpState[]
+  now: number
+}
+
+export function StudentSummary({ view, history, now }: StudentSummaryProps): ReactElement {
+  const { t } = useTranslation()
+  const format = useFormat()
+  const { student, reasons } = view
+  const run = student.last_execution
+  return (
+    <>
+      <dl className="facts">
+        {reasons.length > 0 && (
+          <div>
+            <dt>{t('student.reasons')}</dt>
+            <dd>
+              <ul className="plain-list">
+                {reasons.map((reason) => (
+                  <li key={reason.kind}>
+                    <ReasonText reason={reason} now={now} />
+                  </li>
+                ))}
+              </ul>
+            </dd>
+          </div>
+        )}
+        <div>
+          <dt>{t('student.notebook')}</dt>
+          <dd>{format.notebook(student.notebook) || t('students.none')}</dd>
+        </div>
+        <div>
+          <dt>{t('student.cell')}</dt>
+          <dd>{format.cellWithIndex(student.cell) || t('students.none')}</dd>
+        </div>
+        <div>
+          <dt>{t('student.lastActivity')}</dt>
+          <dd>
+            {student.last_activity_at == null ? (
+              t('students.never')
+            ) : (
+              <time dateTime={student.last_activity_at}>{format.ago(student.last_activity_at, now)}</time>
+            )}
+          </dd>
+        </div>
+        <div>
+          <dt>{t('student.lastRun')}</dt>
+          <dd>
+            {run == null ? (
+              t('students.none')
+            ) : (
+              <>
+                <span className={`run-status run-status--${run.status}`}>{t(`student.runStatus.${run.status}`)}</span>{' '}
+                <time dateTime={run.at}>{format.time(run.at, now)}</time>
+                {run.error != null && (
+                  <span className="facts__error">
+                    <code className="error-name">{run.error.name}</code> {run.error.value}
+                  </span>
+                )}
+              </>
+            )}
+          </dd>
+        </div>
+        <div>
+          <dt>{t('student.totals')}</dt>
+          <dd>
+            {t('student.totalsText', {
+              count: student.runs,
+              errors: format.number(student.errors),
+              aborted: format.number(student.aborted),
+            })}
+          </dd>
+        </div>
+        <div>
+          <dt>{t('student.cellsOk')}</dt>
+          <dd>{format.number(student.cells_ok)}</dd>
+        </div>
+      </dl>
+      {history.length > 0 && (
+        <section aria-labelledby="help-history">
+          <h3 id="help-history">{t('student.helpHistory')}</h3>
+          <ul className="plain-list history">
+            {history.map((request) => (
+              <li key={request.request_id}>
+                <time dateTime={request.requested_at}>{format.time(request.requested_at, now)}</time>
+                <span className="history__status">{t(`student.helpStatus.${request.status}`)}</span>
+                {request.message != null && request.message !== '' && <q>{request.message}</q>}
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+    </>
+  )
+}

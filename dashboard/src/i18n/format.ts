@@ -1,0 +1,141 @@
+import type { TFunction } from 'i18next'
+import { useMemo } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { CellRef, NotebookRef } from '../api/types'
+import { currentLanguage, type Language } from '.'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
+
+/** Dates, durations, figures and names of things in the page's language and the browser's time zone. */
+export class Format {
+  readonly #t: TFunction
+  readonly #time: Intl.DateTimeFormat
+  readonly #seconds: Intl.DateTimeFormat
+  readonly #dateTime: Intl.DateTimeFormat
+  readonly #day: Intl.DateTimeFormat
+  readonly #number: Intl.NumberFormat
+  readonly #percent: Intl.NumberFormat
+  readonly #units = new Map<string, Intl.NumberFormat>()
+  readonly collator: Intl.Collator
+
+  constructor(
+    readonly language: Language,
+    t: TFunction,
+    private readonly timeZone?: string,
+  ) {
+    this.#t = t
+    const zone = timeZone === undefined ? {} : { timeZone }
+    const hour = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', ...zone } as const
+    this.#time = new Intl.DateTimeFormat(language, hour)
+    this.#seconds = new Intl.DateTimeFormat(language, { ...hour, second: '2-digit' })
+    this.#dateTime = new Intl.DateTimeFormat(language, { month: 'short', day: 'numeric', ...hour })
+    this.#day = new Intl.DateTimeFormat('en-CA', { dateStyle: 'short', ...zone })
+    this.#number = new Intl.NumberFormat(language)
+    this.#percent = new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 0 })
+    this.collator = new Intl.Collator(language, { numeric: true, sensitivity: 'base' })
+  }
+
+  /** Hours and minutes; with the date if it is not the day of `now`. Empty for what is not a time. */
+  time(at: string | number, now = Date.now()): string {
+    const date = new Date(at)
+    if (Number.isNaN(date.getTime())) return ''
+    const sameDay = this.#day.format(date) === this.#day.format(now)
+    return (sameDay ? this.#time : this.#dateTime).format(date)
+  }
+
+  timeWithSeconds(at: string | number): string {
+    const date = new Date(at)
+    return Number.isNaN(date.getTime()) ? '' : this.#seconds.format(date)
+  }
+
+  /** "5 min", "1 hr 20 min"; whole minutes, because seconds that tick make a page restless. */
+  duration(ms: number): string {
+    if (ms < MINUTE_MS) return this.#t('time.underMinute')
+    if (ms < HOUR_MS) return this.#unit(Math.floor(ms / MINUTE_MS), 'minute')
+    if (ms < DAY_MS) {
+      const hours = this.#unit(Math.floor(ms / HOUR_MS), 'hour')
+      const minutes = Math.floor((ms % HOUR_MS) / MINUTE_MS)
+      if (minutes === 0) return hours
+      return this.#t('time.pair', { first: hours, second: this.#unit(minutes, 'minute') })
+    }
+    return this.#unit(Math.floor(ms / DAY_MS), 'day')
+  }
+
+  /** How long a run took: "12 ms", "1.4 sec", "2 min". */
+  exactDuration(ms: number): string {
+    if (ms < 1000) return this.#unit(Math.round(ms), 'millisecond')
+    if (ms < MINUTE_MS) return this.#unit(Math.round(ms / 100) / 10, 'second')
+    return this.duration(ms)
+  }
+
+  /** A span of seconds as a person would set it: "8 sec", "3 min". */
+  span(seconds: number): string {
+    return seconds < 60 ? this.#unit(Math.ceil(seconds), 'second') : this.duration(seconds * 1000)
+  }
+
+  ago(at: string | number, now: number): string {
+    const ms = now - new Date(at).getTime()
+    if (Number.isNaN(ms)) return ''
+    return ms < MINUTE_MS ? this.#t('time.justNow') : this.#t('time.ago', { duration: this.duration(ms) })
+  }
+
+  number(value: number): string {
+    return this.#number.format(value)
+  }
+
+  percent(share: number): string {
+    return this.#percent.format(share)
+  }
+
+  bytes(size: number): string {
+    if (size < 1024) return this.#unit(size, 'byte')
+    if (size < 1024 * 1024) return this.#unit(Math.round(size / 1024), 'kilobyte')
+    return this.#unit(Math.round(size / 1024 / 102.4) / 10, 'megabyte')
+  }
+
+  /** Name of the zone that all times are in: "Asia/Tokyo (JST)". */
+  zone(at = Date.now()): string {
+    const options = this.timeZone === undefined ? {} : { timeZone: this.timeZone }
+    const formatter = new Intl.DateTimeFormat(this.language, { ...options, timeZoneName: 'short' })
+    const short = formatter.formatToParts(at).find((part) => part.type === 'timeZoneName')?.value
+    const { timeZone } = formatter.resolvedOptions()
+    return short === undefined || short === timeZone ? timeZone : `${timeZone} (${short})`
+  }
+
+  notebook(notebook: NotebookRef | null | undefined): string {
+    if (notebook == null) return ''
+    return notebook.title ?? notebook.path.split('/').at(-1) ?? notebook.path
+  }
+
+  /** Heading if there is one, else the position, counted from one as people do. */
+  cell(cell: CellRef | null | undefined): string {
+    if (cell == null) return ''
+    return cell.heading ?? this.#t('cell.index', { number: cell.index + 1 })
+  }
+
+  cellWithIndex(cell: CellRef | null | undefined): string {
+    if (cell == null) return ''
+    const number = cell.index + 1
+    return cell.heading == null
+      ? this.#t('cell.index', { number })
+      : this.#t('cell.headingIndex', { heading: cell.heading, number })
+  }
+
+  #unit(value: number, unit: string): string {
+    let formatter = this.#units.get(unit)
+    if (formatter === undefined) {
+      formatter = new Intl.NumberFormat(this.language, { style: 'unit', unit, unitDisplay: 'short' })
+      this.#units.set(unit, formatter)
+    }
+    return formatter.format(value)
+  }
+}
+
+export function useFormat(): Format {
+  const { t, i18n } = useTranslation()
+  const language = currentLanguage(i18n)
+  return useMemo(() => new Format(language, t), [language, t])
+}

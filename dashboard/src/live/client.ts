@@ -1,0 +1,198 @@
+import type { Session } from '../api/session'
+import { connectionOf, initialState, step, type Connection, type LiveEffect, type LiveInput, type TimerName } from './machine'
+import { PublicationBuffer } from './patch'
+import { readFrame, SUBPROTOCOL, type Position, type Publication } from './protocol'
+
+/** What the client needs of the page around it. */
+export interface LiveSurroundings {
+  session: Pick<Session, 'fresh'>
+  /** Full address of the gateway's WebSocket. */
+  url: () => Promise<string>
+  /** Fetch the snapshot into the cache and say where it stands. */
+  fetchSnapshot: () => Promise<Position>
+  /** Publications of one frame on screen, at most one for each thing. */
+  apply: (publications: Publication[]) => void
+}
+
+/** A token must hold at least this long to be worth opening a socket with. */
+const TOKEN_MIN_MS = 30_000
+/** Hidden tabs draw no frames; they still count help requests in their title. */
+const HIDDEN_FLUSH_MS = 1_000
+
+/**
+ * Carries out what the state machine says: one socket, three timers, and a buffer that empties once a frame.
+ * `subscribe`/`connection` make it a store for `useSyncExternalStore`.
+ */
+export class LiveClient {
+  readonly #around: LiveSurroundings
+  #state
+  #connection: Connection
+  #socket: WebSocket | null = null
+  /** Grows with every `open` and `close`, so that answers for an earlier socket are not taken for this one's. */
+  #attempt = 0
+  readonly #timers = new Map<TimerName, ReturnType<typeof setTimeout>>()
+  readonly #buffer = new PublicationBuffer()
+  #cancelFlush: (() => void) | null = null
+  readonly #listeners = new Set<() => void>()
+
+  constructor(channel: string, around: LiveSurroundings) {
+    this.#around = around
+    this.#state = initialState(channel)
+    this.#connection = connectionOf(this.#state)
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  readonly connection = (): Connection => this.#connection
+
+  start(position: Position): void {
+    addEventListener('online', this.#online)
+    addEventListener('offline', this.#offline)
+    addEventListener('pageshow', this.#wake)
+    document.addEventListener('visibilitychange', this.#visibility)
+    this.#input({ type: 'start', position })
+  }
+
+  stop(): void {
+    removeEventListener('online', this.#online)
+    removeEventListener('offline', this.#offline)
+    removeEventListener('pageshow', this.#wake)
+    document.removeEventListener('visibilitychange', this.#visibility)
+    this.#cancelFlush?.()
+    this.#cancelFlush = null
+    this.#input({ type: 'stop' })
+  }
+
+  /** The session has a new token: tell the gateway before the old one expires. */
+  readonly token = (token: string): void => this.#input({ type: 'token', token })
+
+  readonly retry = (): void => this.#input({ type: 'retry' })
+
+  readonly #online = (): void => this.#input({ type: 'online' })
+  readonly #offline = (): void => this.#input({ type: 'offline' })
+  readonly #wake = (): void => this.#input({ type: 'wake' })
+  readonly #visibility = (): void => {
+    if (document.visibilityState !== 'visible') return
+    this.#flush()
+    this.#input({ type: 'wake' })
+  }
+
+  #input(input: LiveInput): void {
+    const [state, effects] = step(this.#state, input, { now: Date.now(), random: Math.random() })
+    this.#state = state
+    for (const effect of effects) this.#carryOut(effect)
+    const connection = connectionOf(state)
+    const before = this.#connection
+    if (JSON.stringify(before) === JSON.stringify(connection)) return
+    this.#connection = connection
+    for (const listener of this.#listeners) listener()
+  }
+
+  #carryOut(effect: LiveEffect): void {
+    switch (effect.type) {
+      case 'open':
+        void this.#open()
+        break
+      case 'send':
+        if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(effect.frame))
+        break
+      case 'close':
+        this.#close()
+        break
+      case 'timer':
+        this.#clear(effect.timer)
+        this.#timers.set(
+          effect.timer,
+          setTimeout(() => this.#input({ type: 'timer', timer: effect.timer }), effect.ms),
+        )
+        break
+      case 'clear':
+        this.#clear(effect.timer)
+        break
+      case 'fetch-snapshot':
+        void this.#fetchSnapshot()
+        break
+      case 'deliver':
+        for (const publication of effect.publications) this.#buffer.add(publication)
+        if (this.#buffer.size > 0) this.#scheduleFlush()
+        break
+    }
+  }
+
+  async #open(): Promise<void> {
+    this.#close()
+    const attempt = this.#attempt
+    const current = (): boolean => attempt === this.#attempt
+    let token: string | null
+    let url: string
+    try {
+      ;[token, url] = await Promise.all([this.#around.session.fresh(TOKEN_MIN_MS), this.#around.url()])
+    } catch {
+      token = null
+      url = ''
+    }
+    if (!current()) return
+    let socket: WebSocket
+    try {
+      if (token === null) throw new Error('no token')
+      socket = new WebSocket(url, SUBPROTOCOL)
+    } catch {
+      this.#input({ type: 'closed', code: 1006 })
+      return
+    }
+    const fresh = token
+    this.#socket = socket
+    socket.onopen = () => {
+      if (current()) this.#input({ type: 'opened', token: fresh })
+    }
+    socket.onmessage = (message: MessageEvent<unknown>) => {
+      if (current()) this.#input({ type: 'frame', frame: readFrame(message.data) })
+    }
+    socket.onclose = (event) => {
+      if (!current()) return
+      this.#socket = null
+      this.#input({ type: 'closed', code: event.code })
+    }
+  }
+
+  #close(): void {
+    this.#attempt += 1
+    const socket = this.#socket
+    this.#socket = null
+    socket?.close(1000)
+  }
+
+  async #fetchSnapshot(): Promise<void> {
+    try {
+      const position = await this.#around.fetchSnapshot()
+      this.#input({ type: 'snapshot', position })
+    } catch {
+      this.#input({ type: 'snapshot-failed' })
+    }
+  }
+
+  #clear(timer: TimerName): void {
+    clearTimeout(this.#timers.get(timer))
+    this.#timers.delete(timer)
+  }
+
+  #scheduleFlush(): void {
+    if (this.#cancelFlush !== null) return
+    if (document.visibilityState === 'visible') {
+      const frame = requestAnimationFrame(this.#flush)
+      this.#cancelFlush = () => cancelAnimationFrame(frame)
+    } else {
+      const timer = setTimeout(this.#flush, HIDDEN_FLUSH_MS)
+      this.#cancelFlush = () => clearTimeout(timer)
+    }
+  }
+
+  readonly #flush = (): void => {
+    this.#cancelFlush?.()
+    this.#cancelFlush = null
+    if (this.#buffer.size > 0) this.#around.apply(this.#buffer.take())
+  }
+}

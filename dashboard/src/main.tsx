@@ -1,0 +1,26 @@
+import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+
+import { App } from './app/App'
+import { createAppRouter } from './app/router'
+import { createServices } from './app/services'
+import { restoreTheme } from './app/theme'
+import { createI18n } from './i18n'
+
+import './styles/tokens.css'
+import './styles/base.css'
+import './styles/controls.css'
+import './styles/layout.css'
+import './styles/course.css'
+import './styles/students.css'
+import './styles/student.css'
+
+restoreTheme()
+
+const root = document.getElementById('root')
+if (root === null) throw new Error('index.html has no #root')
+createRoot(root).render(
+  <StrictMode>
+    <App services={createServices()} router={createAppRouter()} i18n={createI18n()} />
+  </StrictMode>,
+)
