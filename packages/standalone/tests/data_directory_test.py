@@ -1,0 +1,81 @@
+"""The data directory: secrets stay secret and stay the same, and only one process works on it."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cell_monitor.data_directory import DataDirectory, DataDirectoryError, Instance
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataDirectory:
+    directory = DataDirectory(tmp_path / "data")
+    directory.prepare()
+    return directory
+
+
+INSTANCE = Instance(
+    pid=1,
+    dashboard="http://127.0.0.1:1",
+    api="http://127.0.0.1:1",
+    gateway="ws://127.0.0.1:2/ws",
+    worker="http://127.0.0.1:3",
+    jupyterlab=None,
+    postgres_port=4,
+    valkey_port=5,
+)
+
+
+def test_secret_is_made_once_and_readable_by_its_owner_alone(data: DataDirectory) -> None:
+    first = data.secret("thing")
+    assert data.secret("thing") == first
+    assert len(first) >= 24
+    assert stat.S_IMODE((data.secrets / "thing").stat().st_mode) == 0o600
+    assert stat.S_IMODE(data.secrets.stat().st_mode) == 0o700
+
+
+def test_a_write_that_is_cut_off_leaves_the_old_secret(data: DataDirectory) -> None:
+    data.write_secret("thing", "old")
+    (data.secrets / "thing.partial").write_text("half")
+    assert data.secret("thing") == "old"
+    data.write_secret("thing", "new")
+    assert data.secret("thing") == "new"
+
+
+def test_second_process_is_told_who_holds_the_directory_and_what_to_do(data: DataDirectory) -> None:
+    code = (
+        f"import sys, pathlib; from cell_monitor.data_directory import DataDirectory\n"
+        f"with DataDirectory(pathlib.Path({str(data.path)!r})).locked():\n"
+        f"    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DataDirectoryError, match=rf"process {holder.pid}.*--data-dir"), data.locked():
+            pass
+        holder.kill()
+    with data.locked():
+        pass
+
+
+def test_addresses_of_a_run_that_was_killed_are_not_believed(data: DataDirectory) -> None:
+    data.announce(INSTANCE)
+    assert data.running_instance() is None
+    with data.locked():
+        assert data.running_instance() == INSTANCE
+    data.withdraw()
+    with data.locked():
+        assert data.running_instance() is None
+
+
+def test_directory_that_cannot_be_made_names_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataDirectoryError, match="--data-dir or CELL_MONITOR_DATA_DIR"):
+        DataDirectory(tmp_path / "file" / "data").prepare()

@@ -1,0 +1,197 @@
+"""The embedded servers survive what happens on a laptop: kill -9, a second start, a port that is taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from cell_monitor.embedded.postgres import EmbeddedPostgres
+from cell_monitor.embedded.process import EmbeddedServerError, PortInUseError
+from cell_monitor.embedded.valkey import EmbeddedValkey
+
+
+async def _count(server: EmbeddedPostgres) -> int:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM t"))
+    finally:
+        await connection.close()
+
+
+async def _write(server: EmbeddedPostgres, sql: str) -> None:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.resilience
+async def test_postgres_keeps_committed_rows_through_kill_and_restart(server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder)
+    server.start()
+    try:
+        port = server.port
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t SELECT generate_series(1, 1000)")
+        server.kill()
+        server.start()
+        assert server.port == port
+        assert await _count(server) == 1000
+    finally:
+        server.stop()
+    assert server.process.exit_code == 0
+
+
+@pytest.mark.resilience
+async def test_postgres_left_running_by_a_killed_owner_is_stopped_and_started_anew(server_folder: Path) -> None:
+    first = EmbeddedPostgres(server_folder)
+    first.start()
+    left_behind = first.process.pid
+    assert left_behind is not None
+    await _write(first, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    second = EmbeddedPostgres(server_folder)
+    try:
+        second.start()
+        assert second.process.pid != left_behind
+        assert await _count(second) == 1
+    finally:
+        second.stop()
+        first.stop()
+
+
+@pytest.mark.resilience
+async def test_pid_file_that_names_an_unrelated_process_does_not_keep_postgres_from_starting(
+    server_folder: Path,
+) -> None:
+    server = EmbeddedPostgres(server_folder)
+    server.start()
+    await _write(server, "CREATE TABLE t (a int)")
+    server.kill()
+    pid_file = server.cluster / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    try:
+        server.start()
+        assert await _count(server) == 0
+    finally:
+        server.stop()
+    assert psutil.pid_exists(os.getpid())
+
+
+def test_initdb_that_was_cut_off_is_done_again(server_folder: Path) -> None:
+    (server_folder / "cluster.partial").mkdir()
+    (server_folder / "cluster.partial" / "PG_VERSION").write_text("18")
+    server = EmbeddedPostgres(server_folder)
+    try:
+        server.start()
+    finally:
+        server.stop()
+    assert not (server_folder / "cluster.partial").exists()
+
+
+async def test_postgres_refuses_a_wrong_password(server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder)
+    try:
+        server.start()
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(server.dsn.replace(server.password, "guess"))
+    finally:
+        server.stop()
+
+
+def test_postgres_with_lost_secrets_says_so(server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder, password="first")
+    server.start()
+    server.stop()
+    other = EmbeddedPostgres(server_folder, password="second")
+    try:
+        with pytest.raises(EmbeddedServerError, match="another password"):
+            other.start()
+    finally:
+        other.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user's place")
+async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)  # noqa: ASYNC240 - nothing else runs here
+    server = EmbeddedPostgres(tmp_path / "deep" / "data")
+    try:
+        server.start()
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        assert await _count(server) == 1
+        server.stop()
+        server.start()
+        assert await _count(server) == 1
+    finally:
+        server.stop()
+    assert psutil.Process().username() == "root"
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])
+def test_taken_port_is_named(kind: type[EmbeddedPostgres | EmbeddedValkey], server_folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        server = kind(server_folder, port=port)
+        with pytest.raises(PortInUseError, match=rf"Port {port} on 127.0.0.1, wanted by {kind.name}"):
+            server.start()
+
+
+@pytest.mark.resilience
+def test_valkey_keeps_acknowledged_writes_through_kill_and_restart(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path)
+    server.start()
+    try:
+        with server.client() as client:
+            for number in range(1000):
+                client.xadd("s", {"n": number})
+        server.kill()
+        server.start()
+        with server.client() as client:
+            assert client.xlen("s") == 1000
+    finally:
+        server.stop()
+    assert server.process.exit_code == 0
+
+
+@pytest.mark.resilience
+def test_valkey_left_running_by_a_killed_owner_is_stopped_and_started_anew(tmp_path: Path) -> None:
+    first = EmbeddedValkey(tmp_path)
+    first.start()
+    with first.client() as client:
+        client.set("a", 1)
+    second = EmbeddedValkey(tmp_path)
+    try:
+        second.start()
+        assert second.process.pid != first.process.pid
+        with second.client() as client:
+            assert client.get("a") == b"1"
+    finally:
+        second.stop()
+        first.stop()
+
+
+def test_valkey_that_dies_of_a_bad_setting_shows_its_log(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path, settings={"no-such-setting": "1"})
+    with pytest.raises(EmbeddedServerError, match=r"(?s)Valkey ended with exit code 1.*no-such-setting"):
+        server.start()
+
+
+def test_stop_of_a_server_that_never_ran_is_no_error(tmp_path: Path) -> None:
+    EmbeddedValkey(tmp_path).stop()
+    EmbeddedPostgres(tmp_path).stop()
+
+
+def test_stop_waits_for_a_clean_end(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path)
+    server.start()
+    server.process.signal(signal.SIGCONT)
+    server.stop()
+    assert server.process.exit_code == 0
