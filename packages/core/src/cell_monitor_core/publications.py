@@ -146,7 +146,7 @@ class CourseState(msgspec.Struct, frozen=True):
     help_open: int
 
 
-class Publication(msgspec.Struct, frozen=True):
+class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     """One numbered publication on a channel, as stored in the history and sent over Pub/Sub and WebSocket.
 
     ``state`` is the JSON of the kind's state. ``traceparent`` is there when the event that caused it was sampled.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from cell_monitor_core import keys
 from cell_monitor_core.broker.listener import ShardListener
 from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.publications import Publication, Snapshot
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
 from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
 
 __all__ = ["RedisBroker"]
@@ -48,6 +49,8 @@ class RedisBroker:
     async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
         """Publish drafts in order, atomically for the channel; return how many were newer than what is there.
 
+        Where the connection broke and the drafts had been published all the same, the answer is 0.
+
         Raises:
             StoreUnavailable: all or none were published; publishing them again does no harm.
         """
@@ -69,30 +72,17 @@ class RedisBroker:
             keys.publication_versions(partition, channel),
             keys.publication_channel(partition),
         ]
-        try:
-            return int(await run_script(self._client, PUBLISH, script_keys, arguments))
-        except REDIS_ERRORS as error:
-            raise StoreUnavailable(f"cannot publish: {type(error).__name__}") from error
+        return int(await self._run(PUBLISH, script_keys, arguments))
 
     async def position(self, channel: str) -> Snapshot:
         """Return the channel's epoch and newest offset, creating an epoch if there is none."""
-        try:
-            epoch, offset = await run_script(
-                self._client, POSITION, self._position_keys(channel), [_new_epoch(), META_SECONDS]
-            )
-        except REDIS_ERRORS as error:
-            raise StoreUnavailable(f"cannot read the position: {type(error).__name__}") from error
+        epoch, offset = await self._run(POSITION, self._position_keys(channel), [_new_epoch(), META_SECONDS])
         return Snapshot(epoch.decode(), int(offset))
 
     async def recover(self, channel: str, epoch: str, offset: int, *, limit: int) -> Recovery:
         """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
         arguments = [_new_epoch(), META_SECONDS, epoch, offset, limit]
-        try:
-            current, newest, recovered, payloads = await run_script(
-                self._client, RECOVER, self._position_keys(channel), arguments
-            )
-        except REDIS_ERRORS as error:
-            raise StoreUnavailable(f"cannot read the history: {type(error).__name__}") from error
+        current, newest, recovered, payloads = await self._run(RECOVER, self._position_keys(channel), arguments)
         return Recovery(
             current.decode(), int(newest), bool(recovered), [_decoder.decode(payload) for payload in payloads]
         )
@@ -108,6 +98,19 @@ class RedisBroker:
                 before that did not come through here.
         """
         return ShardListener(self._client, partitions, on_subscribed).publications()
+
+    async def _run(self, script: Script, script_keys: list[str], arguments: list[Any]) -> Any:
+        """Run a script, twice if the connection broke: versions make a second publication of the same harmless."""
+        for last in (False, True):
+            try:
+                return await run_script(self._client, script, script_keys, arguments)
+            except RedisConnectionError as error:
+                # Often only a pooled connection to a server that was restarted.
+                if last:
+                    raise StoreUnavailable(f"Redis is away: {type(error).__name__}") from error
+            except REDIS_ERRORS as error:
+                raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+        raise AssertionError
 
     def _position_keys(self, channel: str) -> list[str]:
         partition = partition_of(channel, self.partitions)

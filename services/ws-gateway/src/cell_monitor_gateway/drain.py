@@ -1,0 +1,83 @@
+"""Drain: send everybody away in batches, each told when to come back, before the sockets close.
+
+uvicorn closes all WebSockets at once, and before the lifespan ends; a thousand browsers would then come back in the same
+instant to the gateways that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from cell_monitor_gateway.protocol import CloseCode
+
+if TYPE_CHECKING:
+    from cell_monitor_gateway.connection import Connection
+
+__all__ = ["Drain"]
+
+_log = structlog.get_logger(__name__)
+
+_BATCHES_PER_SECOND: Final = 10
+_SMALLEST_BATCH: Final = 25
+_FAREWELL_SECONDS: Final = 2.0
+
+
+class Drain:
+    """The way down, once: not accepting, sending away, empty.
+
+    Args:
+        connections: the gateway's connections, those that are closing included.
+        seconds: the time over which all are sent away.
+    """
+
+    def __init__(self, connections: set[Connection], *, seconds: float) -> None:
+        self._connections = connections
+        self._seconds = seconds
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether new connections are refused."""
+        return self._task is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether everybody has been sent away."""
+        return self._task is not None and self._task.done()
+
+    def start(self) -> None:
+        """Begin; a second call changes nothing."""
+        if self._task is None:
+            _log.info("drain_started", connections=len(self._connections))
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="drain")
+
+    async def wait(self) -> None:
+        """Begin if need be, and wait until everybody has left."""
+        self.start()
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    async def _run(self) -> None:
+        waiting = [connection for connection in self._connections if not connection.closing]
+        random.shuffle(waiting)
+        batch = max(_SMALLEST_BATCH, round(len(waiting) / max(self._seconds * _BATCHES_PER_SECOND, 1)) + 1)
+        # They come back within about the time that the drain takes, whatever batch they were in.
+        spread_ms = round(min(max(len(waiting) * 20, 500), 10_000))
+        while waiting:
+            for connection in waiting[-batch:]:
+                after = random.randint(100, 100 + spread_ms)  # noqa: S311 - spreads load
+                connection.close(CloseCode.SHUTDOWN, reconnect_after_ms=after)
+            del waiting[-batch:]
+            if waiting:
+                await asyncio.sleep(1 / _BATCHES_PER_SECOND)
+        deadline = asyncio.get_running_loop().time() + _FAREWELL_SECONDS
+        while self._connections and asyncio.get_running_loop().time() < deadline:
+            for connection in list(self._connections):
+                # Whoever came in through a handshake that was under way.
+                connection.close(CloseCode.SHUTDOWN, reconnect_after_ms=spread_ms)
+            await asyncio.sleep(0.05)
+        _log.info("drain_finished", connections_left=len(self._connections))

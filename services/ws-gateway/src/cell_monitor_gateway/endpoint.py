@@ -1,0 +1,84 @@
+"""The ASGI end of ``GET /ws``: who may open a WebSocket here, and the loop that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cell_monitor_gateway.connection import Connection
+from cell_monitor_gateway.protocol import SUBPROTOCOL, CloseCode
+from cell_monitor_gateway.writers import Message, Send, frame_writer
+
+if TYPE_CHECKING:
+    from cell_monitor_gateway.context import GatewayContext
+
+__all__ = ["WebSocketEndpoint"]
+
+
+class WebSocketEndpoint:
+    """Handshake and reading loop of every connection."""
+
+    def __init__(self, context: GatewayContext) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
+        """Serve one WebSocket until it closes."""
+        context = self._context
+        await receive()
+        headers = dict(scope["headers"])
+        if context.drain.started:
+            await _refuse(scope, send, 503, "draining", "this gateway is shutting down; come back in a moment")
+            return
+        if not _origin_allowed(headers, context.settings.origins):
+            await _refuse(scope, send, 403, "origin_forbidden", "pages of this origin may not connect")
+            return
+        if SUBPROTOCOL not in scope.get("subprotocols", ()):
+            await _refuse(scope, send, 400, "unsupported_subprotocol", f"ask for the subprotocol {SUBPROTOCOL}")
+            return
+        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+        connection = Connection(context, frame_writer(scope, send))
+        full = len(context.connections) >= context.settings.gateway_max_connections
+        context.connections.add(connection)
+        context.metrics.connections.inc()
+        try:
+            if full:
+                connection.close(CloseCode.CONNECTION_LIMIT)
+            while True:
+                message = await receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                await connection.receive(message.get("text"))
+        finally:
+            connection.closing = True
+            connection.forget()
+            connection.writer.release()
+            context.connections.discard(connection)
+            context.metrics.connections.dec()
+
+
+def _origin_allowed(headers: dict[bytes, bytes], allowed: frozenset[str]) -> bool:
+    """Browsers send the page's origin; programs send none, and cannot ride on a browser's cookies."""
+    origin = headers.get(b"origin")
+    if origin is None:
+        return True
+    spelled = origin.decode("latin-1").lower()
+    if allowed:
+        return spelled in allowed
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    return bool(host) and urlsplit(spelled).netloc == host
+
+
+async def _refuse(scope: Message, send: Send, status: int, kind: str, message: str) -> None:
+    """Answer the handshake with an HTTP error, in the form of all our errors."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = msgspec.json.encode({"detail": [{"type": kind, "msg": message}]})
+    headers: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
