@@ -1,0 +1,211 @@
+"""Hazard: the documented schema and the reader that the API runs disagree about which events are valid."""
+
+import copy
+import json
+import re
+from datetime import datetime
+
+import jsonschema
+import pytest
+import referencing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+
+from cell_monitor_core.events.codec import EventError, decode_event
+from cell_monitor_core.events.codegen import load_schemas
+from cell_monitor_core.events.types import EVENT_TYPES
+
+SCHEMAS = load_schemas()
+ENVELOPE = SCHEMAS["envelope.yaml"]
+FORMATS = FormatChecker(formats=())
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def is_date(value):
+    return not isinstance(value, str) or bool(datetime.fromisoformat(value))
+
+
+def pattern(_validator, expression, instance, _schema):
+    # ECMA-262's $ is the end of the text; Python's also stands before a last newline.
+    if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), instance):
+        yield ValidationError("pattern")
+
+
+def integer(_checker, value):
+    # 1.0 is an integer to JSON Schema; our readers take integers as integers are written.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+STRICT = jsonschema.validators.extend(
+    Draft202012Validator,
+    {"pattern": pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", integer),
+)
+REGISTRY = referencing.Registry().with_resources(
+    [(name, referencing.Resource.from_contents(schema)) for name, schema in SCHEMAS.items()]
+)
+VALIDATORS = {name: STRICT(SCHEMAS[f"{name}.yaml"], registry=REGISTRY, format_checker=FORMATS) for name in EVENT_TYPES}
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+UUIDS = st.uuids().map(str)
+EVENT_IDS = st.builds(
+    lambda head, tail, variant: f"{head[:14]}7{head[15:19]}{variant}{tail[20:]}", UUIDS, UUIDS, st.sampled_from("89ab")
+)
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)).map(  # noqa: DTZ001
+    lambda at: at.isoformat(timespec="milliseconds") + "Z"
+)
+
+
+def values(schema):
+    """Strategy of valid instances of the part of JSON Schema that ours use."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        known = {"uuid": UUIDS, "event_id": EVENT_IDS, "time": TIMES}
+        return known[name] if name in known else values(ENVELOPE["$defs"][name])
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if "anyOf" in schema:
+        return st.one_of(*map(values, schema["anyOf"]))
+    kind = schema["type"]
+    if isinstance(kind, list):
+        return st.one_of(*(values({**schema, "type": one}) for one in kind))
+    match kind:
+        case "null":
+            return st.none()
+        case "boolean":
+            return st.booleans()
+        case "integer":
+            return st.integers(schema["minimum"], schema["maximum"])
+        case "string":
+            short = TEXT.filter(lambda text: len(text) >= schema.get("minLength", 0))
+            return st.one_of(short, st.just("x" * schema["maxLength"]))
+        case "array":
+            return st.lists(values(schema["items"]), max_size=3)
+        case "object":
+            properties = schema.get("properties", {})
+            required = set(schema.get("required", ()))
+            return st.fixed_dictionaries(
+                {name: values(prop) for name, prop in properties.items() if name in required},
+                optional={name: values(prop) for name, prop in properties.items() if name not in required},
+            )
+    raise AssertionError(schema)
+
+
+def event_strategy(name):
+    schema = SCHEMAS[f"{name}.yaml"]
+    merged = {
+        "type": "object",
+        "properties": {**ENVELOPE["properties"], **schema["properties"]},
+        "required": [*ENVELOPE["required"], *schema.get("required", [])],
+    }
+    return values(merged)
+
+
+EVENTS = st.sampled_from(sorted(EVENT_TYPES)).flatmap(event_strategy)
+
+# What a sender may get wrong; each replaces one value somewhere in a valid event.
+BROKEN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2**60),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXT,
+    st.just({}),
+    st.just([]),
+    st.just([{}]),
+    st.sampled_from(
+        [
+            "2026-02-30T09:00:00Z",
+            "2026-04-01T09:00:00.123Z\n",
+            "2026-04-01T09:00:00.123+00:00",
+            "2026-04-01 09:00:00Z",
+            "2026-04-01T09:00:00.1234567891Z",
+            "2026-04-01T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2200-01-01T00:00:00Z",
+            "0190a0a0-0000-4000-8000-000000000000",
+            "0190a0a0-0000-7000-8000-000000000000",
+            "0190A0A0-0000-7000-8000-000000000000",
+            "0190a0a000007000800000000000000000000",
+            "ok",
+            "error",
+            "x" * 1025,
+            "あ" * 16_385,
+        ]
+    ),
+)
+
+
+def paths(value, prefix=()):
+    yield prefix
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from paths(inner, (*prefix, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from paths(inner, (*prefix, index))
+
+
+@st.composite
+def broken_events(draw):
+    event = copy.deepcopy(draw(EVENTS))
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from([path for path in paths(event) if path]))
+        holder = event
+        for part in path[:-1]:
+            holder = holder[part]
+        if draw(st.booleans()):
+            holder[path[-1]] = copy.deepcopy(draw(BROKEN))
+        elif isinstance(holder, dict):
+            del holder[path[-1]]
+        else:
+            holder.append(copy.deepcopy(draw(BROKEN)))
+        if not isinstance(event, dict):
+            break
+    return event
+
+
+def verdicts(event):
+    name = event.get("type")
+    documented = isinstance(name, str) and name in VALIDATORS and VALIDATORS[name].is_valid(event)
+    try:
+        decode_event(json.dumps(event).encode())
+        read = True
+    except EventError as error:
+        read = error.reason == "event_too_large" and documented
+    return documented, read
+
+
+@settings(max_examples=300, deadline=None)
+@given(EVENTS)
+def test_valid_events_are_read(event):
+    documented, read = verdicts(event)
+    # A run with status error needs its error: the one rule between two properties.
+    data = event["data"]
+    expected = not (event["type"] == "cell_executed" and data["status"] == "error" and not data.get("error"))
+    assert documented == read == expected
+
+
+@settings(max_examples=600, deadline=None)
+@given(broken_events())
+def test_broken_events_get_the_same_verdict(event):
+    documented, read = verdicts(event)
+    assert documented == read
+
+
+@settings(max_examples=50, deadline=None)
+@given(EVENTS, st.dictionaries(TEXT.map(lambda key: f"x_{key}"), st.integers() | TEXT, min_size=1, max_size=3))
+def test_unknown_properties_are_no_fault_at_any_level(event, unknown):
+    for place in (event, event["data"], event.get("notebook"), event.get("cell")):
+        if place is not None:
+            place.update(unknown)
+    documented, read = verdicts(event)
+    assert documented == read
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_TYPES))
+def test_schemas_are_valid_schemas(name):
+    Draft202012Validator.check_schema(SCHEMAS[f"{name}.yaml"])
