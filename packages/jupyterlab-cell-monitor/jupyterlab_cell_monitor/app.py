@@ -1,0 +1,164 @@
+"""The Jupyter Server half: configuration, and what lives as long as the server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from jupyter_core.paths import jupyter_data_dir
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
+
+from .forwarder import Forwarder
+from .routes import EventsHandler, StatusHandler
+from .spool import Spool, open_spool
+from .tokens import ApiKeyTokenProvider, TokenProvider
+from .upstream import Upstream
+
+__all__ = ["CellMonitorApp"]
+
+
+class CellMonitorApp(ExtensionApp):
+    """Sends what the JupyterLab extension records to the cell monitor, in this student's name.
+
+    The student can read the API key, since the server is theirs; a key for this use may only write that student's
+    own events.
+    """
+
+    name = "jupyterlab_cell_monitor"
+    app_name = "Cell Monitor"
+    description = "Sends what happens in notebooks to the cell monitor."
+    load_other_extensions = True
+
+    api_url = Unicode(
+        help="Address of the cell monitor's API, e.g. https://monitor.example.org. Empty switches the monitor off. "
+        "Default: the environment's CELL_MONITOR_API_URL."
+    ).tag(config=True)
+    api_key = Unicode(
+        help="API key with the scope events:write. Better kept in a file: see api_key_file. "
+        "Default: the environment's CELL_MONITOR_API_KEY."
+    ).tag(config=True)
+    api_key_file = Unicode(
+        help="File that holds the API key; read anew for each token, so that it may be exchanged at any time. "
+        "Default: the environment's CELL_MONITOR_API_KEY_FILE."
+    ).tag(config=True)
+    course = Unicode(
+        help="Course of notebooks that name none themselves. Empty lets the monitor decide by its roster. "
+        "Default: the environment's CELL_MONITOR_COURSE."
+    ).tag(config=True)
+    test_road = Bool(
+        help="Whether a test_id in the query sends events down the monitor's test road. "
+        "Default: whether the environment's CELL_MONITOR_TEST_ROAD is true."
+    ).tag(config=True)
+    spool_dir = Unicode(
+        help="Directory for events while the monitor is away. "
+        "Default: the environment's CELL_MONITOR_SPOOL_DIR, else cell-monitor/spool in Jupyter's data directory."
+    ).tag(config=True)
+    spool_max_bytes = Integer(
+        64 * 1024 * 1024,
+        min=64 * 1024,
+        help="The most that the spool may take on the disk; the oldest events go first.",
+    ).tag(config=True)
+    connect_timeout_s = Float(2.0, min=0.05, help="Seconds to wait for a connection to the API.").tag(config=True)
+    request_timeout_s = Float(5.0, min=0.05, help="Seconds that one request to the API may take in all.").tag(
+        config=True
+    )
+
+    _forwarder: Forwarder | None = None
+    _client: httpx.AsyncClient | None = None
+
+    @default("api_url")
+    def _default_api_url(self) -> str:
+        return os.environ.get("CELL_MONITOR_API_URL", "")
+
+    @default("api_key")
+    def _default_api_key(self) -> str:
+        return os.environ.get("CELL_MONITOR_API_KEY", "")
+
+    @default("api_key_file")
+    def _default_api_key_file(self) -> str:
+        return os.environ.get("CELL_MONITOR_API_KEY_FILE", "")
+
+    @default("course")
+    def _default_course(self) -> str:
+        return os.environ.get("CELL_MONITOR_COURSE", "")
+
+    @default("test_road")
+    def _default_test_road(self) -> bool:
+        return os.environ.get("CELL_MONITOR_TEST_ROAD", "").lower() in {"1", "true", "yes"}
+
+    @default("spool_dir")
+    def _default_spool_dir(self) -> str:
+        return os.environ.get("CELL_MONITOR_SPOOL_DIR") or str(Path(jupyter_data_dir()) / "cell-monitor" / "spool")
+
+    @validate("api_url")
+    def _check_api_url(self, proposal: dict[str, Any]) -> str:
+        url = str(proposal["value"]).strip().rstrip("/")
+        if url:
+            _require_http(url)
+        return url
+
+    def initialize_settings(self) -> None:
+        """Makes the road to the monitor; the server's start never fails because of it."""
+        upstream: Upstream | None = None
+        problem: str | None = None
+        try:
+            api_url = self.api_url
+            if api_url:
+                _require_http(api_url)
+        except TraitError as error:
+            api_url, problem = "", str(error)
+        if api_url and not (self.api_key or self.api_key_file):
+            problem = "api_url is set, but neither api_key nor api_key_file is"
+        elif api_url:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(self.request_timeout_s, connect=self.connect_timeout_s),
+                limits=httpx.Limits(max_connections=10, max_keepalive_connections=4, keepalive_expiry=30),
+            )
+            upstream = Upstream(self._client, api_url, self._tokens(self._client, api_url), self.request_timeout_s)
+        if problem:
+            self.log.warning("The cell monitor is switched off: %s.", problem)
+        self._forwarder = Forwarder(upstream, self._open_spool, self.log, misconfigured=problem)
+        self.settings["cell_monitor_forwarder"] = self._forwarder
+        self.settings["cell_monitor_test_road"] = self.test_road
+        if self.course:
+            # The front end reads it from the page and names it in each event.
+            page_config = self.settings.setdefault("page_config_data", {})
+            page_config["cellMonitorCourse"] = self.course
+
+    def initialize_handlers(self) -> None:
+        """Adds the two addresses."""
+        self.handlers.extend([(r"/cell-monitor/?", EventsHandler), (r"/cell-monitor/status/?", StatusHandler)])
+
+    async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
+        if self._forwarder is not None:
+            await self._forwarder.start()
+
+    async def stop_extension(self) -> None:
+        """Stops sending; what is spooled stays on the disk."""
+        if self._forwarder is not None:
+            await self._forwarder.close()
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _open_spool(self) -> Spool:
+        return open_spool(Path(self.spool_dir).expanduser(), self.spool_max_bytes)
+
+    def _tokens(self, client: httpx.AsyncClient, api_url: str) -> TokenProvider:
+        """Where an identity from JupyterHub will take the API key's place."""
+        return ApiKeyTokenProvider(client, f"{api_url}/api/v1/auth/token", self._read_key)
+
+    def _read_key(self) -> str:
+        if self.api_key_file:
+            return Path(self.api_key_file).expanduser().read_text("utf-8").strip()
+        key: str = self.api_key
+        return key
+
+
+def _require_http(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise TraitError(f"api_url must be like https://monitor.example.org, not {parts.scheme or 'a bare'} text")

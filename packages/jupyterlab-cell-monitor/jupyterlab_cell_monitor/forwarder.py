@@ -1,0 +1,284 @@
+"""Takes batches from the front end, sends them on, and keeps them on disk while the monitor is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from .ingest_body import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, Batch, batch_body, event_id_of, event_json
+from .spool import Record, Spool
+from .upstream import Away, Delivered, Refused, Upstream
+
+__all__ = ["Answer", "Forwarder", "encoded"]
+
+_BACKOFF_BASE = 1.0
+_BACKOFF_CAP = 60.0
+# New events may cut a pause of our own short, this often at most.
+_NUDGE_SECONDS = 5.0
+_SPOOLED = {"kind": "spooled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the front end gets."""
+
+    status: int
+    body: dict[str, Any] | bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Forwarder:
+    """The road from the browser to the monitor.
+
+    While nothing is spooled, batches go straight through. Once the monitor is away they are spooled, and go on being
+    spooled until the spool is drained, so that the monitor gets them in the order in which they happened.
+
+    Args:
+        upstream: sends batches; None when there is nothing to send to, which switches the monitor off.
+        open_spool: opens the spool, in a thread; None for no spool at all.
+        log: gets reasons and counts, never payloads.
+        misconfigured: what is wrong with the configuration, if anything.
+        random_: 0 to 1, for the jitter.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream | None,
+        open_spool: Callable[[], Spool] | None,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        *,
+        misconfigured: str | None = None,
+        random_: Callable[[], float] = random.random,
+    ) -> None:
+        self._upstream = upstream
+        self._open_spool = open_spool
+        self._log = log
+        self._misconfigured = misconfigured
+        self._random = random_
+        self._spool: Spool | None = None
+        # One thread: the spool is not made for two at once, and its disk waits must not stop the server.
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="cell-monitor-spool")
+        self._starting = asyncio.Lock()
+        self._started = False
+        self._wake = asyncio.Event()
+        self._drain_task: asyncio.Task[None] | None = None
+        self._not_before = 0.0
+        self._last_try = 0.0
+        self._failures = 0
+        self._away: Away | None = None
+        self._rejected = 0
+
+    async def start(self) -> None:
+        """Opens the spool and begins to drain what an earlier process left in it."""
+        async with self._starting:
+            if self._started:
+                return
+            self._started = True
+            if self._upstream is None or self._open_spool is None:
+                return
+            try:
+                self._spool = await self._on_disk(self._open_spool)
+            except OSError as error:
+                self._log.warning("The events' spool cannot be used (%s): the browser keeps them instead.", error)
+                return
+            self._drain_task = asyncio.create_task(self._drain_forever(), name="cell-monitor-drain")
+            if self._spool.pending_events:
+                self._log.info("Found %d spooled events.", self._spool.pending_events)
+                self._wake.set()
+
+    async def close(self) -> None:
+        """Stops sending. What is spooled stays for the next process."""
+        if self._drain_task is not None:
+            self._drain_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._drain_task
+            self._drain_task = None
+        spool, self._spool = self._spool, None
+        if spool is not None:
+            await self._on_disk(spool.close)
+        self._disk.shutdown(wait=False)
+
+    def status(self) -> dict[str, Any]:
+        """What `GET status` answers."""
+        reason = self._misconfigured or (self._away.reason if self._away else None)
+        if self._misconfigured or (self._away and self._away.misconfigured):
+            state = "misconfigured"
+        elif self._upstream is None:
+            state = "off"
+        else:
+            state = "away" if self._away else "ok"
+        status: dict[str, Any] = {
+            "state": state,
+            "spooled_events": self._spool.pending_events if self._spool else 0,
+            "spooled_bytes": self._spool.pending_bytes if self._spool else 0,
+            "dropped_events": (self._spool.dropped if self._spool else 0) + self._rejected,
+        }
+        if reason:
+            status["last_error"] = reason
+        return status
+
+    async def submit(self, batch: Batch, *, test_id: str | None, traceparent: str | None) -> Answer:
+        """Sends a batch on, or keeps it. The answer has one result for each event."""
+        await self.start()
+        if self._upstream is None:
+            return _switched_off(batch)
+        if batch.events and self._spool is not None and self._spool.pending_events:
+            self._nudge()
+            return await self._keep(batch, test_id)
+        if time.monotonic() < self._not_before:
+            # The monitor asked for a pause, and asks it of everybody.
+            return await self._keep(batch, test_id)
+        outcome = await self._upstream.send(batch.body, len(batch.events), test_id=test_id, traceparent=traceparent)
+        if isinstance(outcome, Away):
+            self._note_away(outcome)
+            return await self._keep(batch, test_id)
+        self._note_back()
+        if isinstance(outcome, Refused):
+            return Answer(outcome.status, outcome.body)
+        again = [index for index, result in enumerate(outcome.results) if result["status"] == "retry"]
+        if not again:
+            return Answer(200, {"results": outcome.results, "notices": outcome.notices})
+        kept = await self._keep_events([batch.events[index] for index in again], test_id)
+        for index, result in zip(again, kept, strict=True):
+            outcome.results[index] = result
+        return Answer(200, {"results": outcome.results, "notices": [*outcome.notices, _SPOOLED]})
+
+    async def _keep(self, batch: Batch, test_id: str | None) -> Answer:
+        if self._spool is None:
+            pause = max(1, round(self._not_before - time.monotonic()))
+            detail = {"type": "monitor_away", "msg": "The monitor cannot be reached and there is no spool."}
+            return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
+        results = await self._keep_events(batch.events, test_id)
+        return Answer(200, {"results": results, "notices": [_SPOOLED]})
+
+    async def _keep_events(self, events: list[Any], test_id: str | None) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        records: list[Record] = []
+        for event in events:
+            encoded = event_json(event)
+            fits = len(encoded) <= MAX_EVENT_BYTES
+            if fits:
+                records.append(Record(encoded, test_id))
+                results.append({"event_id": event_id_of(event), "status": "accepted"})
+            else:
+                results.append({"event_id": event_id_of(event), "status": "rejected", "reason": "event_too_large"})
+        spool = self._spool
+        if not records:
+            return results
+        try:
+            if spool is None:
+                raise OSError("there is no spool")
+            await self._on_disk(spool.append, records)
+        except OSError as error:
+            self._log.warning("%d events could not be spooled (%s): the browser keeps them.", len(records), error)
+            for result in results:
+                if result["status"] == "accepted":
+                    result.update(status="retry", reason="log_unavailable")
+            return results
+        self._wake.set()
+        return results
+
+    def _note_away(self, away: Away) -> None:
+        if self._away is None:
+            self._log.warning("The cell monitor cannot be reached (%s): events are kept here meanwhile.", away.reason)
+        self._away = away
+        if away.retry_after > 0:
+            self._not_before = time.monotonic() + away.retry_after
+
+    def _note_back(self) -> None:
+        if self._away is not None:
+            self._log.info("The cell monitor answers again.")
+        self._away = None
+        self._not_before = 0.0
+        if self._failures:
+            self._failures = 0
+            self._wake.set()
+
+    def _nudge(self) -> None:
+        now = time.monotonic()
+        if now >= self._not_before and now - self._last_try >= _NUDGE_SECONDS:
+            self._wake.set()
+
+    async def _drain_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._drain()
+            except OSError as error:
+                self._log.warning("The events' spool cannot be read (%s).", error)
+                await asyncio.sleep(_BACKOFF_CAP * self._random())
+                self._wake.set()
+
+    async def _drain(self) -> None:
+        assert self._spool is not None
+        assert self._upstream is not None
+        limit = MAX_EVENTS
+        while self._spool.pending_events:
+            self._last_try = time.monotonic()
+            chunk = await self._on_disk(self._spool.read, limit, MAX_BODY_BYTES - 1024)
+            if not chunk.records:
+                continue
+            body = batch_body([record.event for record in chunk.records])
+            test_id = chunk.records[0].test_id
+            outcome = await self._upstream.send(body, len(chunk.records), test_id=test_id, traceparent=None)
+            if isinstance(outcome, Away):
+                self._note_away(outcome)
+                await self._pause(outcome.retry_after)
+                continue
+            if isinstance(outcome, Refused):
+                self._away = None
+                if len(chunk.records) > 1 and not outcome.all_events:
+                    # One of these events spoils the batch: halve it until that one stands alone.
+                    limit = (len(chunk.records) + 1) // 2
+                    continue
+                self._rejected += len(chunk.records)
+                self._log.warning("The cell monitor refused %d events (%s).", len(chunk.records), outcome.error)
+                await self._on_disk(self._spool.acknowledge, chunk.end)
+                continue
+            await self._settle(chunk.records, chunk.end, outcome)
+            limit = MAX_EVENTS
+
+    async def _settle(self, records: list[Record], end: Any, outcome: Delivered) -> None:
+        assert self._spool is not None
+        self._note_back()
+        again = [record for record, result in zip(records, outcome.results, strict=True) if result["status"] == "retry"]
+        self._rejected += sum(result["status"] == "rejected" for result in outcome.results)
+        if again:
+            # Behind the others, before they are forgotten here: a kill in between only sends some of them twice.
+            await self._on_disk(self._spool.append, again)
+        await self._on_disk(self._spool.acknowledge, end)
+        if again:
+            await self._pause(0.0)
+
+    async def _pause(self, at_least: float) -> None:
+        """Waits with full jitter, on top of what the monitor asked for; new events may cut our own part short."""
+        ceiling = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(self._failures, 10))
+        self._failures += 1
+        await asyncio.sleep(at_least)
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._random() * ceiling)
+
+    async def _on_disk(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, action, *arguments)
+
+
+def _switched_off(batch: Batch) -> Answer:
+    results = [
+        {"event_id": event_id_of(event), "status": "rejected", "reason": "monitor_off"} for event in batch.events
+    ]
+    return Answer(200, {"results": results, "notices": [{"kind": "off"}]})
+
+
+def encoded(answer: Answer) -> bytes:
+    """The answer's body as it goes out."""
+    return answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode("utf-8")

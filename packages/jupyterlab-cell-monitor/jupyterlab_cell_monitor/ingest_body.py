@@ -1,0 +1,96 @@
+"""The body that the front end sends: read strictly, bounded, and taken apart without being changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_EVENTS",
+    "MAX_EVENT_BYTES",
+    "TEST_ID",
+    "Batch",
+    "BodyError",
+    "batch_body",
+    "event_id_of",
+    "event_json",
+    "read_batch",
+]
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_EVENTS = 200
+MAX_EVENT_BYTES = 64 * 1024
+
+TEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class BodyError(ValueError):
+    """The body is not one that the ingest takes.
+
+    Args:
+        status: the HTTP status to answer with.
+        error: the error's stable name.
+        msg: what is wrong, for a person.
+    """
+
+    def __init__(self, status: int, error: str, msg: str) -> None:
+        super().__init__(msg)
+        self.status = status
+        self.error = error
+        self.msg = msg
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A request body and the events in it.
+
+    Attributes:
+        body: the bytes as they came.
+        events: one JSON value per event, not validated further: that is the monitor's business.
+    """
+
+    body: bytes
+    events: list[Any]
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_batch(body: bytes) -> Batch:
+    """Reads a request body.
+
+    Raises:
+        BodyError: it is too large, is no JSON, has no list of events, or too many of them.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyError(413, "body_too_large", f"The body has more than {MAX_BODY_BYTES} bytes.")
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise BodyError(400, "invalid_body", "The body is not JSON in UTF-8.") from None
+    events = value.get("events") if isinstance(value, dict) else None
+    if not isinstance(events, list):
+        raise BodyError(400, "invalid_body", 'The body must be an object with a list "events".')
+    if len(events) > MAX_EVENTS:
+        raise BodyError(413, "too_many_events", f"A request may hold at most {MAX_EVENTS} events.")
+    return Batch(body, events)
+
+
+def event_json(event: Any) -> bytes:
+    """One event as compact JSON in UTF-8; lone surrogates stay escaped as they came."""
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def batch_body(events: list[bytes]) -> bytes:
+    """A request body of events that are JSON already."""
+    return b'{"events":[' + b",".join(events) + b"]}"
+
+
+def event_id_of(event: Any) -> str | None:
+    """The event's id, or None where none can be read."""
+    event_id = event.get("event_id") if isinstance(event, dict) else None
+    return event_id if isinstance(event_id, str) else None

@@ -1,0 +1,73 @@
+"""The two addresses below the Jupyter server's own: `cell-monitor` and `cell-monitor/status`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.extension.handler import ExtensionHandlerMixin
+from tornado import web
+
+from .forwarder import Answer, Forwarder, encoded
+from .ingest_body import TEST_ID, BodyError, read_batch
+
+__all__ = ["EventsHandler", "StatusHandler"]
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class _Handler(ExtensionHandlerMixin, APIHandler):
+    # A heartbeat is not the student at work: it must not keep an idle server from being culled.
+    _track_activity = False
+
+    @property
+    def forwarder(self) -> Forwarder:
+        forwarder: Forwarder = self.settings["cell_monitor_forwarder"]
+        return forwarder
+
+    def give(self, answer: Answer) -> None:
+        self.set_status(answer.status)
+        for name, value in answer.headers.items():
+            self.set_header(name, value)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(encoded(answer), set_content_type="application/json")
+
+    def refuse(self, status: int, error: str, msg: str) -> None:
+        self.give(Answer(status, {"detail": [{"type": error, "msg": msg}]}))
+
+
+class EventsHandler(_Handler):
+    """Takes the front end's batches."""
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Sends a batch to the monitor, down the test road when the query has a `test_id`."""
+        media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json" or self.request.headers.get("Content-Encoding"):
+            self.refuse(415, "unsupported_media_type", "Send plain application/json.")
+            return
+        test_id = self.get_query_argument("test_id", None)
+        if test_id is not None and (not self.settings["cell_monitor_test_road"] or not TEST_ID.fullmatch(test_id)):
+            self.refuse(404, "not_found", "There is no test road here.")
+            return
+        try:
+            batch = read_batch(self.request.body)
+        except BodyError as error:
+            self.refuse(error.status, error.error, error.msg)
+            return
+        traceparent = self.request.headers.get("traceparent", "")
+        answer = await self.forwarder.submit(
+            batch, test_id=test_id, traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None
+        )
+        self.give(answer)
+
+
+class StatusHandler(_Handler):
+    """Says how the road to the monitor is."""
+
+    @web.authenticated
+    def get(self) -> None:
+        """The state, and what is kept here."""
+        self.set_header("Cache-Control", "no-store")
+        self.finish(json.dumps(self.forwarder.status()))

@@ -1,0 +1,174 @@
+"""Requests to the monitor's API, and what their answers mean for the events in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from .tokens import TokenProvider, TokenRefused, TokenUnavailable, retry_after_seconds
+
+__all__ = ["Away", "Delivered", "Outcome", "Refused", "Upstream"]
+
+_MAX_ANSWER_BYTES = 2 * 1024 * 1024
+_STATUSES = frozenset({"accepted", "duplicate", "rejected", "retry"})
+# The request itself is at fault: the same body would be refused again.
+_REFUSALS = frozenset({400, 411, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The monitor answered for every event."""
+
+    results: list[dict[str, Any]]
+    notices: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Nobody took the events; they can be sent again.
+
+    Attributes:
+        reason: what happened, without any secret or payload.
+        retry_after: seconds that the monitor asked to wait; 0 when it did not say.
+        misconfigured: waiting does not help: somebody has to change the configuration.
+    """
+
+    reason: str
+    retry_after: float = 0.0
+    misconfigured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The monitor refuses the request as a whole, now and later.
+
+    Attributes:
+        all_events: each event for itself would be refused too; otherwise one of them spoils the batch.
+    """
+
+    status: int
+    error: str
+    body: bytes
+    all_events: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Outcome = Delivered | Away | Refused
+
+
+class Upstream:
+    """Posts batches to the monitor's API with a token, and never raises.
+
+    Args:
+        client: keeps the connections.
+        api_url: the API's address without a path.
+        tokens: gives the bearer tokens.
+        timeout_s: seconds that one request may take in all.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, api_url: str, tokens: TokenProvider, timeout_s: float) -> None:
+        self._client = client
+        self._api_url = api_url.rstrip("/")
+        self._tokens = tokens
+        self._timeout_s = timeout_s
+
+    async def send(self, body: bytes, count: int, *, test_id: str | None, traceparent: str | None) -> Outcome:
+        """Sends a batch of `count` events."""
+        try:
+            return await asyncio.wait_for(self._send(body, count, test_id, traceparent), self._timeout_s)
+        except TimeoutError:
+            return Away("timeout")
+        except TokenUnavailable as error:
+            return Away(error.reason, error.retry_after)
+        except TokenRefused as error:
+            return Away(str(error), misconfigured=True)
+        except httpx.HTTPError as error:
+            return Away(type(error).__name__)
+
+    async def _send(self, body: bytes, count: int, test_id: str | None, traceparent: str | None) -> Outcome:
+        token = await self._tokens.token()
+        outcome = await self._post(token, body, count, test_id, traceparent)
+        if outcome is None:
+            # The token was revoked or its key exchanged: a fresh one settles whose fault it is.
+            self._tokens.reject(token)
+            token = await self._tokens.token()
+            outcome = await self._post(token, body, count, test_id, traceparent)
+        if outcome is None:
+            self._tokens.reject(token)
+            return Away("the monitor does not take the tokens that it gives out", misconfigured=True)
+        return outcome
+
+    async def _post(
+        self, token: str, body: bytes, count: int, test_id: str | None, traceparent: str | None
+    ) -> Outcome | None:
+        """One request; None when the token was not taken."""
+        path = "/api/v1/events" if test_id is None else f"/api/v1/test/events/{test_id}"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if traceparent:
+            headers["traceparent"] = traceparent
+        request = self._client.build_request("POST", self._api_url + path, content=body, headers=headers)
+        response = await self._client.send(request, stream=True)
+        try:
+            answer = await _bounded(response)
+        finally:
+            await response.aclose()
+        if answer is None:
+            return Away("the monitor's answer is too large")
+        if response.status_code == 401:
+            return None
+        return _outcome(response, answer, count, on_test_road=test_id is not None)
+
+
+async def _bounded(response: httpx.Response) -> bytes | None:
+    answer = bytearray()
+    async for part in response.aiter_bytes():
+        answer += part
+        if len(answer) > _MAX_ANSWER_BYTES:
+            return None
+    return bytes(answer)
+
+
+def _outcome(response: httpx.Response, answer: bytes, count: int, *, on_test_road: bool) -> Outcome:
+    status = response.status_code
+    value = _json(answer)
+    if status == 200:
+        results = value.get("results")
+        notices = value.get("notices", [])
+        if not isinstance(results, list) or len(results) != count or not all(map(_is_result, results)):
+            return Away("the monitor gave an unreadable answer")
+        known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else []
+        return Delivered(results, known)
+    error = _error_type(value)
+    if status in _REFUSALS:
+        return Refused(status, error, answer)
+    if status == 403 and error == "course_forbidden":
+        return Refused(status, error, answer, all_events=True)
+    if on_test_road and status in {403, 404}:
+        return Refused(status, error, answer, all_events=True)
+    retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+    misconfigured = status in {403, 404, 405} or 300 <= status < 400
+    return Away(f"HTTP {status} {error}".strip(), retry_after, misconfigured)
+
+
+def _is_result(result: object) -> bool:
+    return isinstance(result, dict) and result.get("status") in _STATUSES
+
+
+def _json(answer: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _error_type(value: dict[str, Any]) -> str:
+    detail = value.get("detail")
+    first = detail[0] if isinstance(detail, list) and detail else None
+    error = first.get("type") if isinstance(first, dict) else None
+    # It goes into logs and the status: only a name of ours, never a stranger's text.
+    return error if isinstance(error, str) and error.replace("_", "").isalnum() and len(error) <= 64 else ""
