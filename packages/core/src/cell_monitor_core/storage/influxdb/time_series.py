@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import aiohttp
 import influxdb_client
 import msgspec
+import structlog
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 from pydantic import SecretStr
@@ -29,7 +29,7 @@ MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of line protocol in one request, before compression."""
 
 _influxdb: Any = influxdb_client  # its service classes have no annotations
-_logger = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,10 +121,10 @@ class InfluxTimeSeries:
             if error.status == 422:  # somebody else has just made it
                 return True
             # A token for one bucket alone may not even ask: the first write will tell.
-            _logger.warning("influxdb_bucket_not_made", extra={"status": error.status, "reason": _reason(error)})
+            _log.warning("influxdb_bucket_not_made", status=error.status, reason=_reason(error))
             return False
         except (aiohttp.ClientError, OSError) as error:
-            _logger.warning("influxdb_away", extra={"reason": str(error)})
+            _log.warning("influxdb_away", reason=str(error))
             return False
         return True
 
