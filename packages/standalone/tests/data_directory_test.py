@@ -32,19 +32,19 @@ INSTANCE = Instance(
 
 
 def test_secret_is_made_once_and_readable_by_its_owner_alone(data: DataDirectory) -> None:
-    first = data.secret("thing")
-    assert data.secret("thing") == first
+    first = data.secrets.get("thing")
+    assert data.secrets.get("thing") == first
     assert len(first) >= 24
-    assert stat.S_IMODE((data.secrets / "thing").stat().st_mode) == 0o600
-    assert stat.S_IMODE(data.secrets.stat().st_mode) == 0o700
+    assert stat.S_IMODE((data.secrets.path / "thing").stat().st_mode) == 0o600
+    assert stat.S_IMODE(data.secrets.path.stat().st_mode) == 0o700
 
 
 def test_a_write_that_is_cut_off_leaves_the_old_secret(data: DataDirectory) -> None:
-    data.write_secret("thing", "old")
-    (data.secrets / "thing.partial").write_text("half")
-    assert data.secret("thing") == "old"
-    data.write_secret("thing", "new")
-    assert data.secret("thing") == "new"
+    data.secrets.put("thing", "old")
+    (data.secrets.path / "thing.partial").write_text("half")
+    assert data.secrets.get("thing") == "old"
+    data.secrets.put("thing", "new")
+    assert data.secrets.get("thing") == "new"
 
 
 def test_second_process_is_told_who_holds_the_directory_and_what_to_do(data: DataDirectory) -> None:

@@ -56,8 +56,8 @@ def test_what_up_decides_cannot_be_contradicted_by_the_callers_environment(
 
 
 def test_no_secret_stands_in_an_environment_or_command_line(data: DataDirectory, files: RunFiles) -> None:
-    data.write_secret("postgres-password", "S3CRET-A")
-    data.write_secret("signing-keys.json", "S3CRET-B")
+    data.secrets.put("postgres-password", "S3CRET-A")
+    data.secrets.put("signing-keys.json", "S3CRET-B")
     service = api_service(data, PORTS, files, dashboard=None, workers=1)
     assert "S3CRET" not in repr(_environment(service)) + repr(service.process.argv)
 
@@ -69,7 +69,7 @@ def test_jupyterlab_where_students_run_code_gets_no_setting_but_its_own_key(
     lab = jupyterlab_service(data, PORTS)
     ours = {name for name in _environment(lab) if name.startswith("CELL_MONITOR_")}
     assert ours == {"CELL_MONITOR_URL", "CELL_MONITOR_API_KEY_FILE"}
-    assert data.secret("jupyterlab-token") not in " ".join(lab.process.argv)
+    assert data.secrets.get("jupyterlab-token") not in " ".join(lab.process.argv)
 
 
 def test_missing_dashboard_names_make_and_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

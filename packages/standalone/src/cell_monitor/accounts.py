@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from cell_monitor.data_directory import DataDirectory
+from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core.auth.passwords import hash_password, verify_password
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import BlindIndex, KeyRing, generate_key
@@ -33,6 +33,7 @@ __all__ = [
     "STUDENT",
     "STUDENT_KEY_FILE",
     "copy_sample_notebooks",
+    "login_of",
     "make_login_roles",
     "prepare_keys",
     "seed_sample_course",
@@ -54,26 +55,31 @@ _KEY_LIFETIME: Final = timedelta(days=365)
 _RENEW_BEFORE: Final = timedelta(days=30)
 
 
-def prepare_keys(data: DataDirectory) -> None:
+def prepare_keys(secrets: SecretFolder) -> None:
     """Make the keys that a new installation needs; those that exist stay."""
-    data.secret(ENCRYPTION_KEYS_FILE, lambda: json.dumps({"active": "k1", "keys": {"k1": generate_key()}}))
-    data.secret(INDEX_KEY_FILE, generate_key)
-    data.secret(SIGNING_KEYS_FILE, lambda: SigningKeys.generate().to_json())
+    secrets.get(ENCRYPTION_KEYS_FILE, lambda: json.dumps({"active": "k1", "keys": {"k1": generate_key()}}))
+    secrets.get(INDEX_KEY_FILE, generate_key)
+    secrets.get(SIGNING_KEYS_FILE, lambda: SigningKeys.generate().to_json())
 
 
-async def make_login_roles(dsn: str, data: DataDirectory) -> dict[str, tuple[str, str]]:
+def login_of(role: str, secrets: SecretFolder) -> tuple[str, str]:
+    """Return the login that a service uses for a role, and its password."""
+    login = f"{role}_login"
+    return login, secrets.get(f"{login}-password")
+
+
+async def make_login_roles(dsn: str, secrets: SecretFolder) -> dict[str, tuple[str, str]]:
     """Make a database login of least privilege for each service; return ``{role: (login, password)}``.
 
     Args:
         dsn: of the migrated database, as its owner.
-        data: keeps the passwords.
+        secrets: keeps the passwords.
     """
     logins = {}
     connection = await connect(dsn, application_name="cell-monitor-up")
     try:
         for role in (API_ROLE, WORKER_ROLE):
-            login = f"{role}_login"
-            password = data.secret(f"{login}-password")
+            login, password = login_of(role, secrets)
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", login):
                 await connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
             # A statement of this kind takes no parameters; format() quotes.
@@ -88,10 +94,10 @@ async def make_login_roles(dsn: str, data: DataDirectory) -> dict[str, tuple[str
     return logins
 
 
-async def seed_sample_course(dsn: str, data: DataDirectory) -> None:
+async def seed_sample_course(dsn: str, secrets: SecretFolder) -> None:
     """Make the sample course with its instructor, its student and the API keys of JupyterLab and the simulator."""
-    keyring = KeyRing.from_json(data.secret(ENCRYPTION_KEYS_FILE))
-    index = BlindIndex(base64.b64decode(data.secret(INDEX_KEY_FILE)))
+    keyring = KeyRing.from_json(secrets.get(ENCRYPTION_KEYS_FILE))
+    index = BlindIndex(base64.b64decode(secrets.get(INDEX_KEY_FILE)))
     connection = await connect(dsn, application_name="cell-monitor-up")
     try:
         async with connection.transaction():
@@ -99,9 +105,9 @@ async def seed_sample_course(dsn: str, data: DataDirectory) -> None:
             instructor = await people.upsert(connection, keyring, index, username=INSTRUCTOR, display_name="Instructor")
             student = await people.upsert(connection, keyring, index, username=STUDENT, display_name="Student")
             await memberships.upsert_many(connection, SAMPLE_COURSE, {instructor: "instructor", student: "student"})
-            await _keep_password(connection, index, instructor, data.secret(INSTRUCTOR_PASSWORD_FILE))
-            await _keep_api_key(connection, data, STUDENT_KEY_FILE, ["events:write"], student)
-            await _keep_api_key(connection, data, SIMULATOR_KEY_FILE, ["people:act_as", "roster:write"], None)
+            await _keep_password(connection, index, instructor, secrets.get(INSTRUCTOR_PASSWORD_FILE))
+            await _keep_api_key(connection, secrets, STUDENT_KEY_FILE, ["events:write"], student)
+            await _keep_api_key(connection, secrets, SIMULATOR_KEY_FILE, ["people:act_as", "roster:write"], None)
     finally:
         await connection.close()
 
@@ -114,10 +120,10 @@ async def _keep_password(connection: Connection, index: BlindIndex, person_id: U
 
 
 async def _keep_api_key(
-    connection: Connection, data: DataDirectory, file: str, scopes: Sequence[str], person_id: UUID | None
+    connection: Connection, secrets: SecretFolder, file: str, scopes: Sequence[str], person_id: UUID | None
 ) -> None:
-    if data.has_secret(file):
-        key = await api_keys.verify(connection, data.secret(file))
+    if secrets.has(file):
+        key = await api_keys.verify(connection, secrets.get(file))
         if key is not None and key.expires_at - datetime.now(UTC) > _RENEW_BEFORE:
             return
     _, text = await api_keys.create(
@@ -127,7 +133,7 @@ async def _keep_api_key(
         expires_at=datetime.now(UTC) + _KEY_LIFETIME,
         person_id=person_id,
     )
-    data.write_secret(file, text)
+    secrets.put(file, text)
 
 
 def copy_sample_notebooks(work: Path) -> None:

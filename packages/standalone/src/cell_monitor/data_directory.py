@@ -16,13 +16,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+
+from cell_monitor.secret_folder import SecretFolder, write_whole
 
 __all__ = ["DEFAULT_DATA_DIR", "DataDirectory", "DataDirectoryError", "Instance", "default_data_dir"]
 
@@ -78,7 +79,7 @@ class DataDirectory:
                 self.path.mkdir(parents=True)
             # 0711: PostgreSQL may run as another user and must pass through; it reads its own folder only.
             self.path.chmod(0o711)
-            for folder in (self.secrets, self.logs, self.run, self.jupyter):
+            for folder in (self.secrets.path, self.logs, self.run, self.jupyter):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(0o700)
         except OSError as error:
@@ -88,9 +89,9 @@ class DataDirectory:
             ) from error
 
     @property
-    def secrets(self) -> Path:
-        """Folder of generated secrets."""
-        return self.path / "secrets"
+    def secrets(self) -> SecretFolder:
+        """Generated secrets."""
+        return SecretFolder(self.path / "secrets")
 
     @property
     def logs(self) -> Path:
@@ -147,24 +148,9 @@ class DataDirectory:
         finally:
             os.close(descriptor)
 
-    def secret(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
-        """Return a secret by its file name; made on first use."""
-        path = self.secrets / name
-        if not path.exists():
-            self.write_secret(name, make())
-        return path.read_text(encoding="utf-8").strip()
-
-    def has_secret(self, name: str) -> bool:
-        """Tell whether a secret was made."""
-        return (self.secrets / name).is_file()
-
-    def write_secret(self, name: str, value: str) -> Path:
-        """Store a secret, mode 0600, whole or not at all; return its file."""
-        return _write_private(self.secrets / name, value)
-
     def write_run_file(self, name: str, value: str) -> Path:
         """Store something true for this run only, mode 0600; return its file."""
-        return _write_private(self.run / name, value)
+        return write_whole(self.run / name, value)
 
     def announce(self, instance: Instance) -> None:
         """Tell the other commands where the installation answers."""
@@ -194,14 +180,3 @@ class DataDirectory:
         finally:
             os.close(descriptor)
         return False
-
-
-def _write_private(path: Path, value: str) -> Path:
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    return path

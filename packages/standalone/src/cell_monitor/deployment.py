@@ -42,13 +42,13 @@ class Deployment:
 def embedded_postgres(data: DataDirectory) -> EmbeddedPostgres:
     """Describe the data directory's PostgreSQL."""
     return EmbeddedPostgres(
-        data.postgres, password=data.secret("postgres-password"), log_path=data.logs / "postgres.log"
+        data.postgres, password=data.secrets.get("postgres-password"), log_path=data.logs / "postgres.log"
     )
 
 
 def embedded_valkey(data: DataDirectory) -> EmbeddedValkey:
     """Describe the data directory's Valkey."""
-    return EmbeddedValkey(data.valkey, password=data.secret("valkey-password"), log_path=data.logs / "valkey.log")
+    return EmbeddedValkey(data.valkey, password=data.secrets.get("valkey-password"), log_path=data.logs / "valkey.log")
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
     if any(os.environ.get(f"CELL_MONITOR_DATABASE_URL{suffix}") for suffix in ("", "_FILE")):
         yield Deployment(CoreSettings.load(), None, running=True)
         return
-    if not data.has_secret(ENCRYPTION_KEYS_FILE):
+    if not data.secrets.has(ENCRYPTION_KEYS_FILE):
         raise DataDirectoryError(
             f"There is no Cell Monitor in {data.path}. Name its folder with --data-dir, make one with `cell-monitor up`, "
             "or set CELL_MONITOR_DATABASE_URL and the other settings of the services."
@@ -87,11 +87,11 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
 
 
 def _settings(data: DataDirectory, postgres_port: int, valkey_port: int) -> CoreSettings:
-    postgres = EmbeddedPostgres(data.postgres, password=data.secret("postgres-password"), port=postgres_port)
-    valkey = EmbeddedValkey(data.valkey, password=data.secret("valkey-password"), port=valkey_port)
+    postgres = EmbeddedPostgres(data.postgres, password=data.secrets.get("postgres-password"), port=postgres_port)
+    valkey = EmbeddedValkey(data.valkey, password=data.secrets.get("valkey-password"), port=valkey_port)
     return CoreSettings(
         redis_url=SecretStr(valkey.url),
         database_url=SecretStr(postgres.dsn),
-        encryption_keys=SecretStr(data.secret(ENCRYPTION_KEYS_FILE)),
-        index_key=SecretStr(data.secret(INDEX_KEY_FILE)),
+        encryption_keys=SecretStr(data.secrets.get(ENCRYPTION_KEYS_FILE)),
+        index_key=SecretStr(data.secrets.get(INDEX_KEY_FILE)),
     )

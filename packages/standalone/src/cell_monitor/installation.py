@@ -99,15 +99,15 @@ class Installation:
         if options.with_jupyterlab:
             require_jupyterlab()
         options.ports.require_free(with_jupyterlab=options.with_jupyterlab)
-        prepare_keys(self._data)
+        prepare_keys(self._data.secrets)
         with self._step("PostgreSQL and Valkey"):
             self._supervisor.launch([self._valkey, self._postgres])
             self._wait([self._valkey, self._postgres], timeout)
         with self._step("Database schema"):
             asyncio.run(migrate(self._postgres.dsn))
         with self._step("Sample course and accounts"):
-            logins = asyncio.run(make_login_roles(self._postgres.dsn, self._data))
-            asyncio.run(seed_sample_course(self._postgres.dsn, self._data))
+            logins = asyncio.run(make_login_roles(self._postgres.dsn, self._data.secrets))
+            asyncio.run(seed_sample_course(self._postgres.dsn, self._data.secrets))
             copy_sample_notebooks(self._data.work)
         files = self._write_run_files(logins)
         services: list[Program] = [
@@ -167,12 +167,12 @@ class Installation:
         instance = self._instance()
         jupyterlab = None
         if instance.jupyterlab is not None:
-            jupyterlab = f"{instance.jupyterlab}/lab?token={self._data.secret('jupyterlab-token')}"
+            jupyterlab = f"{instance.jupyterlab}/lab?token={self._data.secrets.get('jupyterlab-token')}"
         return Addresses(
             dashboard=instance.dashboard,
             api=instance.api,
             gateway=instance.gateway,
             jupyterlab=jupyterlab,
             user=INSTRUCTOR,
-            password=self._data.secret(INSTRUCTOR_PASSWORD_FILE),
+            password=self._data.secrets.get(INSTRUCTOR_PASSWORD_FILE),
         )

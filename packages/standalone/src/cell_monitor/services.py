@@ -111,9 +111,9 @@ def api_service(
         "API_WORKERS": str(workers),
         "DATABASE_URL_FILE": str(files.api_database_url),
         "REDIS_URL_FILE": str(files.redis_url),
-        "ENCRYPTION_KEYS_FILE": str(data.secrets / "encryption-keys.json"),
-        "INDEX_KEY_FILE": str(data.secrets / "index-key"),
-        "SIGNING_KEYS_FILE": str(data.secrets / "signing-keys.json"),
+        "ENCRYPTION_KEYS_FILE": str(data.secrets.path / "encryption-keys.json"),
+        "INDEX_KEY_FILE": str(data.secrets.path / "index-key"),
+        "SIGNING_KEYS_FILE": str(data.secrets.path / "signing-keys.json"),
         "GATEWAY_URL": f"ws://127.0.0.1:{ports.gateway}/ws",
     }
     if dashboard is not None:
@@ -127,8 +127,8 @@ def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpSe
         "WORKER_PORT": str(ports.worker),
         "DATABASE_URL_FILE": str(files.worker_database_url),
         "REDIS_URL_FILE": str(files.redis_url),
-        "ENCRYPTION_KEYS_FILE": str(data.secrets / "encryption-keys.json"),
-        "INDEX_KEY_FILE": str(data.secrets / "index-key"),
+        "ENCRYPTION_KEYS_FILE": str(data.secrets.path / "encryption-keys.json"),
+        "INDEX_KEY_FILE": str(data.secrets.path / "index-key"),
     }
     return _service(data, "Worker", "cell_monitor_worker", settings, ports.worker)
 
@@ -148,7 +148,7 @@ def gateway_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpS
 def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
     """Describe JupyterLab, with a configuration of its own: the user's other Jupyter stays as it is."""
     environment = _inherited() | {
-        "JUPYTER_TOKEN": data.secret("jupyterlab-token"),
+        "JUPYTER_TOKEN": data.secrets.get("jupyterlab-token"),
         "JUPYTER_CONFIG_DIR": str(data.jupyter / "config"),
         "JUPYTER_DATA_DIR": str(data.jupyter / "data"),
         "JUPYTER_RUNTIME_DIR": str(data.jupyter / "runtime"),
@@ -156,7 +156,7 @@ def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
         "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
         "IPYTHONDIR": str(data.jupyter / "ipython"),
         f"{_PREFIX}URL": f"http://127.0.0.1:{ports.api}",
-        f"{_PREFIX}API_KEY_FILE": str(data.secrets / "student-api-key"),
+        f"{_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
     }
     arguments = [
         "--no-browser",

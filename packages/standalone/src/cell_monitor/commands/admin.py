@@ -20,12 +20,17 @@ from cell_monitor.accounts import (
     INSTRUCTOR,
     INSTRUCTOR_PASSWORD_FILE,
     SIGNING_KEYS_FILE,
+    login_of,
+    make_login_roles,
+    prepare_keys,
+    seed_sample_course,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.replay import replay_failed_events
+from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
@@ -34,7 +39,9 @@ from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing, gener
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
+from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
 from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
 
 __all__ = ["admin"]
@@ -158,7 +165,7 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
         _with_connection(deployment, work)
         if deployment.data is not None and username == INSTRUCTOR:
             # `up` prints this one, and sees to it that it works.
-            deployment.data.write_secret(INSTRUCTOR_PASSWORD_FILE, password)
+            deployment.data.secrets.put(INSTRUCTOR_PASSWORD_FILE, password)
     say(f"Password of {username} set. Sessions that are open stay open.")
 
 
@@ -258,7 +265,7 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
         if deployment.data is not None:
             if deployment.running:
                 raise fail("Stop `cell-monitor up` first: the running services do not know the new key.")
-            ring = _add_encryption_key(deployment.data)
+            ring = _add_encryption_key(deployment.data.secrets)
         else:
             ring = KeyRing.from_settings(deployment.settings)
 
@@ -273,20 +280,68 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
         raise fail(f"{len(result.unreadable):,} values cannot be read with any key of the ring; they are as they were.")
 
 
-def _add_encryption_key(data: DataDirectory) -> KeyRing:
-    ring: dict[str, Any] = json.loads(data.secret(ENCRYPTION_KEYS_FILE))
+def _add_encryption_key(secrets: SecretFolder) -> KeyRing:
+    ring: dict[str, Any] = json.loads(secrets.get(ENCRYPTION_KEYS_FILE))
     name = next(name for name in (f"k{number}" for number in range(1, 10_000)) if name not in ring["keys"])
     ring["keys"][name] = generate_key()
     ring["active"] = name
     text = json.dumps(ring)
     # The old keys stay in the ring: a backup is encrypted with them.
-    data.write_secret(ENCRYPTION_KEYS_FILE, text)
+    secrets.put(ENCRYPTION_KEYS_FILE, text)
     return KeyRing.from_json(text)
 
 
 def _rotate_signing(deployment: Deployment) -> None:
     if deployment.data is None:
         raise fail("Signing keys of an installation given by the environment are rotated where they are kept.")
-    keys = SigningKeys.load(deployment.data.secret(SIGNING_KEYS_FILE))
-    deployment.data.write_secret(SIGNING_KEYS_FILE, keys.with_new_key().to_json())
+    keys = SigningKeys.load(deployment.data.secrets.get(SIGNING_KEYS_FILE))
+    deployment.data.secrets.put(SIGNING_KEYS_FILE, keys.with_new_key().to_json())
     say("Tokens are signed with a new key; those already given out stay valid until they end, within ten minutes.")
+
+
+@admin.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--postgres-host", default="postgres:5432", show_default=True)
+@click.option("--valkey-host", default="valkey:6379", show_default=True)
+@click.option("--readable-by-all", is_flag=True, help="Files of mode 0644, for a volume that only the services mount.")
+def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, readable_by_all: bool) -> None:
+    """Make the secrets of an installation in containers, one a file; those that exist stay.
+
+    See compose.yaml for how they are used. Keep a copy of the folder: without its encryption keys the database's
+    personal data cannot be read by anybody.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    secrets = SecretFolder(folder, mode=0o644 if readable_by_all else 0o600)
+    prepare_keys(secrets)
+    owner = secrets.get("postgres-password")
+    valkey = secrets.get("valkey-password")
+    secrets.get("influxdb-password")
+    secrets.get("influxdb-token")
+    secrets.put("database-url", f"postgresql://cell_monitor:{owner}@{postgres_host}/cell_monitor")
+    secrets.put("redis-url", f"redis://:{valkey}@{valkey_host}")
+    secrets.put(
+        "valkey.conf", f"requirepass {valkey}\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+    )
+    for role in (API_ROLE, WORKER_ROLE):
+        login, password = login_of(role, secrets)
+        secrets.put(f"{login}-url", f"postgresql://{login}:{password}@{postgres_host}/cell_monitor")
+    say(f"The secrets are in {folder}.")
+
+
+@admin.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def prepare(*, folder: Path) -> None:
+    """Migrate the database, make the services' logins and the sample course; print the instructor's password.
+
+    FOLDER holds the secrets that create-secrets made. May be run at every start.
+    """
+    secrets = SecretFolder(folder)
+    dsn = secrets.get("database-url")
+    try:
+        asyncio.run(migrate(dsn, say))
+        asyncio.run(make_login_roles(dsn, secrets))
+        asyncio.run(seed_sample_course(dsn, secrets))
+    except (MigrationError, StoreUnavailable) as error:
+        raise fail(str(error)) from error
+    click.echo(f"User      {INSTRUCTOR}")
+    click.echo(f"Password  {secrets.get(INSTRUCTOR_PASSWORD_FILE)}")

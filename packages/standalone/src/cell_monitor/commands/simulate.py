@@ -83,7 +83,7 @@ def simulate(
                 "or name an API with --api and --api-key-file."
             )
         api_url = instance.api
-    api_key = (api_key_file or data.secrets / SIMULATOR_KEY_FILE).read_text(encoding="utf-8").strip()
+    api_key = (api_key_file or data.secrets.path / SIMULATOR_KEY_FILE).read_text(encoding="utf-8").strip()
     options = ClassroomOptions(
         course_id=course, students=students, minutes=minutes, speed=speed, rate=rate, seed=seed, prefix=prefix
     )
