@@ -1,0 +1,193 @@
+"""Hazards: a forged, foreign, overlong or expired token gets in; a withdrawn key lives on in the cache."""
+
+import base64
+import json
+from uuid import uuid4
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cell_monitor_core.auth.roles import Permission
+from cell_monitor_core.auth.signing_keys import SigningKeys
+from cell_monitor_core.auth.tokens import TokenExpired, TokenInvalid, TokenIssuer, TokenVerifier, UnknownKey
+
+PERSON = uuid4()
+KEYS = SigningKeys.generate()
+
+
+class Clock:
+    def __init__(self, now=1_800_000_000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def issuer(clock):
+    return TokenIssuer(KEYS, clock=clock)
+
+
+@pytest.fixture
+def verifier(clock):
+    return TokenVerifier(KEYS, "ingest", clock=clock, cache_size=3)
+
+
+def issue(issuer, **changes):
+    return issuer.issue(**{"person_id": PERSON, "audience": ["ingest"], "courses": {"c1": "student"}} | changes)[0]
+
+
+def signed(claims, *, key=None, headers=None, algorithm="EdDSA"):
+    headers = {"kid": KEYS.active} if headers is None else headers
+    return jwt.encode(claims, key or KEYS.private_key, algorithm=algorithm, headers=headers)
+
+
+def claims_at(now, **changes):
+    return {
+        "iss": "cell-monitor",
+        "sub": str(PERSON),
+        "aud": ["ingest"],
+        "iat": int(now),
+        "exp": int(now) + 600,
+        "jti": "x",
+        "courses": {},
+        "scopes": [],
+        "admin": False,
+    } | changes
+
+
+def test_claims_come_back(issuer, verifier):
+    token = issue(issuer, scopes=["events:write"], courses={"c1": "student", "c2": "assistant"})
+    claims = verifier.verify(token)
+    assert claims.person_id == PERSON
+    assert (claims.role_in("c1"), claims.role_in("c2"), claims.role_in("c3")) == ("student", "assistant", None)
+    assert claims.has_scope("events:write")
+    assert not claims.has_scope("admin")
+    assert not claims.admin
+    assert claims.may("c2", Permission.ANSWER_HELP)
+    assert not claims.may("c1", Permission.READ_COURSE)
+    assert not claims.may("c3", Permission.SEND_EVENTS)
+    assert verifier.verify(token) is claims
+
+
+def test_expiry_is_checked_on_a_cached_token(issuer, verifier, clock):
+    token = issue(issuer)
+    verifier.verify(token)
+    clock.now += 599
+    verifier.verify(token)
+    clock.now += 1
+    with pytest.raises(TokenExpired):
+        verifier.verify(token)
+    with pytest.raises(TokenExpired):
+        verifier.verify(token)
+
+
+def test_cache_is_bounded(issuer, verifier):
+    tokens = [issue(issuer) for _ in range(5)]
+    for token in tokens:
+        verifier.verify(token)
+    assert len(verifier._cache) == 3
+    assert all(verifier.verify(token) for token in tokens)
+
+
+def test_withdrawn_key_no_longer_lets_its_tokens_in(issuer, verifier):
+    token = issue(issuer)
+    verifier.verify(token)
+    verifier.keys_source = SigningKeys.generate()
+    with pytest.raises(UnknownKey):
+        verifier.verify(token)
+
+
+def test_rotation_keeps_tokens_of_the_previous_key_valid(clock):
+    issuer = TokenIssuer(KEYS, clock=clock)
+    old = issue(issuer)
+    rotated = KEYS.with_new_key()
+    issuer.signing_keys = rotated
+    new = issue(issuer)
+    assert jwt.get_unverified_header(new)["kid"] != jwt.get_unverified_header(old)["kid"]
+    verifier = TokenVerifier(rotated, "ingest", clock=clock)
+    assert verifier.verify(old).sub == verifier.verify(new).sub
+    twice = rotated.with_new_key()
+    with pytest.raises(UnknownKey):
+        TokenVerifier(twice, "ingest", clock=clock).verify(old)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": ["api"]},
+        {"aud": []},
+        {"aud": "ingest"},
+        {"iss": "somebody"},
+        {"sub": "admin"},
+        {"exp": 1_800_000_601},
+        {"iat": 1_800_000_100, "exp": 1_800_000_200},
+        {"exp": "soon"},
+        {"courses": {"c1": "owner"}},
+        {"courses": ["c1"]},
+        {"admin": "yes"},
+        {"scopes": "admin"},
+    ],
+)
+def test_wrong_claims_are_refused(verifier, clock, changes):
+    with pytest.raises(TokenInvalid):
+        verifier.verify(signed(claims_at(clock.now, **changes)))
+
+
+@pytest.mark.parametrize("missing", ["iss", "sub", "aud", "iat", "exp", "jti"])
+def test_missing_claims_are_refused(verifier, clock, missing):
+    claims = claims_at(clock.now)
+    del claims[missing]
+    with pytest.raises(TokenInvalid):
+        verifier.verify(signed(claims))
+
+
+def test_other_algorithms_and_keys_are_refused(verifier, clock):
+    claims = claims_at(clock.now)
+    other = SigningKeys.generate()
+    public = KEYS.get(KEYS.active).public_bytes_raw()
+    forged = [
+        signed(claims, key=other.private_key),
+        signed(claims, key=public, algorithm="HS256"),
+        jwt.encode(claims, None, algorithm="none", headers={"kid": KEYS.active}),
+        signed(claims, headers={}),
+        signed(claims, headers={"kid": "nobody"}),
+    ]
+    for token in forged:
+        with pytest.raises(TokenInvalid):
+            verifier.verify(token)
+
+
+def test_changed_payload_is_refused(issuer, verifier):
+    header, payload, signature = issue(issuer).split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    claims["admin"] = True
+    changed = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    with pytest.raises(TokenInvalid):
+        verifier.verify(f"{header}.{changed}.{signature}")
+
+
+@given(st.text(max_size=60))
+def test_arbitrary_texts_raise_only_our_error(text):
+    verifier = TokenVerifier(KEYS, "ingest")
+    for token in (text, f"{text}.{text}.{text}", "eyJhbGciOiJFZERTQSJ9." + text):
+        with pytest.raises(TokenInvalid):
+            verifier.verify(token)
+
+
+def test_overlong_token_is_refused_before_it_is_read(issuer, verifier):
+    token = issue(issuer, courses={f"course-{number}": "student" for number in range(2000)})
+    with pytest.raises(TokenInvalid, match="too long"):
+        verifier.verify(token)
+
+
+def test_lifetime_is_at_most_ten_minutes():
+    with pytest.raises(ValueError, match="600"):
+        TokenIssuer(KEYS, lifetime=601)
