@@ -1,0 +1,208 @@
+"""An API over real PostgreSQL and Valkey, with people, courses and tokens to try it with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from cell_monitor_api.config import ApiSettings
+from cell_monitor_api.context import ProcessContext
+from cell_monitor_api.handlers.ingest_road import IngestRoad
+from cell_monitor_api.main import create_app
+from cell_monitor_core import keys
+from cell_monitor_core.auth.passwords import hash_password
+from cell_monitor_core.auth.tokens import TokenIssuer
+from cell_monitor_core.channels import course_channel, partition_of
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.records import StreamRecord, decode_entry
+from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
+from cell_monitor_testing.keys import SampleSecrets
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Site:
+    """One API and what belongs to it."""
+
+    road: IngestRoad
+    settings: ApiSettings
+    client: httpx.AsyncClient
+    reference: httpx.AsyncClient
+    ids: dict[str, UUID] = field(default_factory=dict)
+    roles: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def process(self) -> ProcessContext:
+        """What the process holds."""
+        return self.road.app.state.context
+
+    @property
+    def keyring(self) -> KeyRing:
+        return KeyRing.from_settings(self.settings)
+
+    @property
+    def index(self) -> BlindIndex:
+        return BlindIndex.from_settings(self.settings)
+
+    async def course(self, course_id: str, **members: str) -> None:
+        """Add a course with members, given as ``username=role``."""
+        await courses.create(self.process.pool, course_id, f"Course {course_id}")
+        for username, role in members.items():
+            person_id = await self.person(username)
+            await memberships.upsert_many(self.process.pool, course_id, {person_id: role})
+            self.roles.setdefault(username, {})[course_id] = role
+
+    async def person(self, username: str, *, admin: bool = False, password: str | None = None) -> UUID:
+        """Add somebody."""
+        person_id = await people.upsert(
+            self.process.pool, self.keyring, self.index, username=username, display_name=f"{username.title()} Doe"
+        )
+        if admin:
+            await people.set_admin(self.process.pool, person_id, is_admin=True)
+        if password is not None:
+            await accounts.set_password(self.process.pool, person_id, hash_password(password))
+        self.ids[username] = person_id
+        return person_id
+
+    def token(
+        self,
+        username: str,
+        *audience: str,
+        scopes: Sequence[str] = (),
+        admin: bool = False,
+        courses: Mapping[str, str] | None = None,
+        issuer: TokenIssuer | None = None,
+    ) -> str:
+        """Return a token of somebody, as a sign-in would issue it."""
+        token, _ = (issuer or self.process.signing.issuer).issue(
+            person_id=self.ids[username],
+            audience=audience or ("api", "gateway"),
+            courses=self.roles.get(username, {}) if courses is None else courses,
+            scopes=scopes,
+            admin=admin,
+        )
+        return token
+
+    def bearer(self, username: str, *audience: str, **options: Any) -> dict[str, str]:
+        """Return the header that carries such a token."""
+        return {"authorization": f"Bearer {self.token(username, *audience, **options)}"}
+
+    def sender(self, username: str, **options: Any) -> dict[str, str]:
+        """Return the header of somebody who sends events."""
+        return self.bearer(username, "ingest", scopes=("events:write", "test:write"), **options)
+
+    async def send(self, username: str, *events: Any, client: httpx.AsyncClient | None = None) -> httpx.Response:
+        """Send events."""
+        return await (client or self.client).post(
+            "/api/v1/events", headers=self.sender(username), json={"events": list(events)}
+        )
+
+    async def queued(self, course_id: str) -> list[StreamRecord]:
+        """Return what lies in the queue of a course, oldest first."""
+        partition = partition_of(course_channel(course_id), self.settings.partitions)
+        entries = await self.process.redis.xrange(keys.events_stream(partition))
+        records = [record for _, fields in entries for record in decode_entry(fields)]
+        return [record for record in records if record.course_id == course_id]
+
+    async def queued_ids(self, course_id: str) -> list[str]:
+        """Return the event ids that lie in the queue of a course, sorted."""
+        return sorted(json.loads(record.event)["event_id"] for record in await self.queued(course_id))
+
+
+MakeSite = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def make_settings(database: str, valkey: str, secrets: SampleSecrets) -> Callable[..., ApiSettings]:
+    """Maker of settings; anything may be set otherwise."""
+
+    def make(**changes: Any) -> ApiSettings:
+        values: dict[str, Any] = {
+            "redis_url": valkey,
+            "database_url": database,
+            "encryption_keys": secrets.encryption_keys,
+            "index_key": secrets.index_key,
+            "signing_keys": secrets.signing_keys,
+            "log_level": "error",
+        }
+        return ApiSettings(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def make_site(make_settings: Callable[..., ApiSettings], monkeypatch: pytest.MonkeyPatch) -> MakeSite:
+    """Maker of running APIs."""
+    # Freezing the garbage of hundreds of applications would keep all of it.
+    monkeypatch.setattr("cell_monitor_api.main.tune_gc", lambda: None)
+
+    @asynccontextmanager
+    async def make(**changes: Any) -> AsyncIterator[Site]:
+        settings = make_settings(**changes)
+        road = create_app(settings)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(road.app.router.lifespan_context(road.app))
+            client, reference = [
+                await stack.enter_async_context(
+                    httpx.AsyncClient(
+                        transport=httpx.ASGITransport(app, client=("192.0.2.7", 4711)), base_url="http://api.test"
+                    )
+                )
+                for app in (road, road.app)
+            ]
+            yield Site(road, settings, client, reference)
+
+    return make
+
+
+@pytest.fixture
+async def site(make_site: MakeSite) -> AsyncIterator[Site]:
+    """A running API."""
+    async with make_site() as made:
+        yield made
+
+
+MakeEvent = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def make_event() -> MakeEvent:
+    """Maker of valid events; anything may be set otherwise, ``None`` leaves a field out."""
+
+    def make(kind: str = "cell_selected", **changes: Any) -> dict[str, Any]:
+        event: dict[str, Any] = {
+            "event_id": new_event_id(),
+            "type": kind,
+            "schema_version": 1,
+            "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "session_id": str(uuid4()),
+            "seq": 1,
+            "notebook": {"id": "nb-1", "path": "week1/exercises.ipynb", "title": "Exercises"},
+            "cell": {"id": "c1", "source_id": "exercise-1", "index": 3, "type": "code", "heading": "Exercise 1"},
+            "data": {
+                "cell_executed": {
+                    "execution_id": str(uuid4()),
+                    "execution_count": 4,
+                    "status": "ok",
+                    "duration_ms": 12,
+                    "code": "print(1)",
+                    "outputs": [{"type": "stream", "name": "stdout", "text": "1\n", "size": 2}],
+                },
+                "heartbeat": {"queued": 0, "dropped": 0, "visible": True},
+                "help_requested": {"message": "I am lost"},
+            }.get(kind, {}),
+        }
+        event.update(changes)
+        return {name: value for name, value in event.items() if value is not None}
+
+    return make
