@@ -120,7 +120,7 @@ node:
 	@command -v node >/dev/null && command -v npm >/dev/null || { \
 		echo "Node.js 20 or newer (with npm) is needed to build the dashboard and the JupyterLab extension, and was not found."; \
 		echo "Install it from your package manager or https://nodejs.org, then run make again."; exit 1; }
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' || { \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { \
 		echo "Node.js 20 or newer is needed; this one is $$(node --version) ($$(command -v node))."; exit 1; }
 
 $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/python | node
