@@ -239,8 +239,10 @@ class Publisher:
 @contextlib.asynccontextmanager
 async def publishing(url: str) -> AsyncIterator[Publisher]:
     client = connect_redis(url, name="test")
-    yield Publisher(RedisBroker(client))
-    await aclose(client)
+    try:
+        yield Publisher(RedisBroker(client))
+    finally:
+        await aclose(client)
 
 
 @pytest.fixture

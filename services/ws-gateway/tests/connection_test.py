@@ -152,7 +152,7 @@ async def test_a_gateway_without_keys_is_not_ready_and_sends_nobody_away_for_goo
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
     assert ready.status_code == 503
-    assert "JWKS" in ready.text
+    assert "jwks: KeysNotFetched" in ready.text
     client = await connect_client(gateway, token=None)
     await client.send(type="connect", id=1, token=authority.token())
     code, farewell = await client.closed()
@@ -377,3 +377,6 @@ async def test_probes_and_metrics_answer(gateway: Any, connect_client: Any) -> N
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 200
         assert (await http.get("/ws")).status_code == 404
+        text = (await http.get("/metrics")).text
+        assert "cell_monitor_gateway_connections 1.0" in text
+        assert 'cell_monitor_gateway_closes_total{code="3008"} 0.0' in text

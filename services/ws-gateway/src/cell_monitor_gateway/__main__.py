@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 
 import uvloop
 
 from cell_monitor_core.runtime import SlowPathError, require_fast_path, tune_gc
 from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.telemetry.logs import configure_logging
+from cell_monitor_core.telemetry.metrics import set_build_info
+from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.main import create_app
 from cell_monitor_gateway.server import GatewayServer, server_config
+from cell_monitor_gateway.version import VERSION
 
 __all__ = ["main"]
 
@@ -30,11 +36,26 @@ def main(arguments: list[str] | None = None) -> int:
     except (SettingsError, SlowPathError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    configure_logging(settings, "gateway")
+    set_build_info("gateway", VERSION)
+    # uvicorn puts these back when it has shut down and raises the signal again: an orderly end exits with 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: GatewaySettings) -> int:
+    configure_tracing(settings, "gateway")
     app = create_app(settings)
     server = GatewayServer(server_config(app, settings), app.context.drain)
     tune_gc()
-    uvloop.run(server.serve())
+    await server.serve()
+    await asyncio.to_thread(shutdown_tracing)
     return 0 if server.started else 1
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Nothing is left to do."""
 
 
 if __name__ == "__main__":

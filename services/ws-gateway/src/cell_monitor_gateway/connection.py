@@ -14,7 +14,7 @@ from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.tokens import Claims, TokenExpired, TokenInvalid
 from cell_monitor_core.channels import parse_channel
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_gateway import protocol
+from cell_monitor_gateway import metrics, protocol
 from cell_monitor_gateway.protocol import (
     CloseCode,
     Connect,
@@ -221,7 +221,7 @@ class Connection:
         if recovery.recovered:
             self.subscriptions[request.channel] = room
             self._context.presence.joined(request.channel, self.id)
-            self._context.metrics.subscriptions.inc()
+            metrics.SUBSCRIPTIONS.inc()
         self.writer.write(
             protocol.subscribed(
                 request.id,
@@ -248,7 +248,7 @@ class Connection:
         if room is not None:
             room.leave(self)
             self._context.presence.left(channel, self.id)
-            self._context.metrics.subscriptions.dec()
+            metrics.SUBSCRIPTIONS.dec()
 
     # Deadlines and the end
 
@@ -280,7 +280,7 @@ class Connection:
         self.closing = True
         self._closed_at = asyncio.get_running_loop().time()
         self.forget()
-        self._context.metrics.closes.labels(str(int(code))).inc()
+        metrics.CLOSES[code].inc()
         self.writer.close(code, reconnect_after_ms)
 
     def forget(self) -> None:

@@ -14,13 +14,15 @@ from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier, UnknownKey
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.presence import Presence
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, aclose, connect
+from cell_monitor_core.redis_client import RedisClient, aclose, connect
+from cell_monitor_core.runtime import LoopWatchdog
 from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.telemetry.metrics import EVENT_LOOP_LAG_SECONDS
+from cell_monitor_core.web.health import Health
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.connection import Connection
 from cell_monitor_gateway.drain import Drain
 from cell_monitor_gateway.feed import Feed
-from cell_monitor_gateway.metrics import GatewayMetrics
 from cell_monitor_gateway.presence import PresenceKeeper
 from cell_monitor_gateway.rooms import Rooms
 
@@ -32,30 +34,35 @@ _KEYS_INTERVAL_SECONDS: Final = 2.0
 _TICK_SECONDS: Final = 0.5
 
 
+class KeysNotFetched(Exception):  # noqa: N818 - says what is the matter
+    """No token can be verified yet."""
+
+
+class FeedNotSubscribed(Exception):  # noqa: N818
+    """Live publications do not come in yet."""
+
+
 class GatewayContext:
     """The process' singletons; ``running`` keeps them at work."""
 
-    def __init__(
-        self, settings: GatewaySettings, redis: RedisClient, keys: RemoteKeys, metrics: GatewayMetrics | None = None
-    ) -> None:
+    def __init__(self, settings: GatewaySettings, redis: RedisClient, keys: RemoteKeys) -> None:
         self.settings = settings
         self.redis = redis
-        self.metrics = metrics or GatewayMetrics()
         self.connections: set[Connection] = set()
         self._keys = keys
         self._verifier = TokenVerifier(keys, Audience.GATEWAY)
         broker = RedisBroker(redis, partitions=settings.partitions)
         self.rooms = Rooms(
             broker,
-            self.metrics,
             partitions=settings.partitions,
             window=settings.coalesce_ms / 1000,
             max_backlog=settings.gateway_max_backlog_bytes,
             recovery_limit=settings.gateway_recovery_publications,
         )
         self.presence = PresenceKeeper(Presence(redis, partitions=settings.partitions), self.rooms)
-        self.feed = Feed(broker, self.rooms, self.metrics, check_interval=settings.gateway_position_check_s)
-        self.drain = Drain(self.connections, seconds=settings.gateway_drain_s)
+        self.feed = Feed(broker, self.rooms, check_interval=settings.gateway_position_check_s)
+        self.health = Health({"redis": self._check_redis, "jwks": self._check_keys, "feed": self._check_feed}, keep=0.5)
+        self.drain = Drain(self.connections, seconds=settings.gateway_drain_s, on_start=self.health.drain)
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings) -> Self:
@@ -92,7 +99,7 @@ class GatewayContext:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Keep feed, checks, presence and deadlines going until the block ends."""
-        async with self._keys:
+        async with self._keys, LoopWatchdog(EVENT_LOOP_LAG_SECONDS.observe):
             tasks = [
                 asyncio.create_task(work, name=name)
                 for name, work in (
@@ -126,21 +133,16 @@ class GatewayContext:
             for connection in list(self.connections):
                 connection.tick(now)
 
-    async def problems(self) -> dict[str, str]:
-        """Return what keeps the gateway from taking connections, by part; empty when it is ready."""
-        found: dict[str, str] = {}
-        if self.drain.started:
-            found["drain"] = "shutting down"
+    async def _check_redis(self) -> None:
+        await self.redis.ping()
+
+    async def _check_keys(self) -> None:
         if not self._keys.ready:
-            found["keys"] = "the API's JWKS has not been fetched yet"
-        try:
-            async with asyncio.timeout(3):
-                await self.redis.ping()
-        except REDIS_ERRORS as error:
-            found["redis"] = f"away: {type(error).__name__}"
+            raise KeysNotFetched("the API's JWKS has not been fetched yet")
+
+    async def _check_feed(self) -> None:
         if not self.feed.subscribed:
-            found["feed"] = "not yet subscribed to all partitions"
-        return found
+            raise FeedNotSubscribed("not yet subscribed to every partition")
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -32,11 +33,13 @@ class Drain:
     Args:
         connections: the gateway's connections, those that are closing included.
         seconds: the time over which all are sent away.
+        on_start: called once, when the gateway stops accepting.
     """
 
-    def __init__(self, connections: set[Connection], *, seconds: float) -> None:
+    def __init__(self, connections: set[Connection], *, seconds: float, on_start: Callable[[], None]) -> None:
         self._connections = connections
         self._seconds = seconds
+        self._on_start = on_start
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -52,6 +55,7 @@ class Drain:
     def start(self) -> None:
         """Begin; a second call changes nothing."""
         if self._task is None:
+            self._on_start()
             _log.info("drain_started", connections=len(self._connections))
             self._task = asyncio.get_running_loop().create_task(self._run(), name="drain")
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cell_monitor_gateway import metrics
 from cell_monitor_gateway.connection import Connection
 from cell_monitor_gateway.protocol import SUBPROTOCOL, CloseCode
 from cell_monitor_gateway.writers import Message, Send, frame_writer
@@ -42,7 +43,8 @@ class WebSocketEndpoint:
         connection = Connection(context, frame_writer(scope, send))
         full = len(context.connections) >= context.settings.gateway_max_connections
         context.connections.add(connection)
-        context.metrics.connections.inc()
+        metrics.CONNECTIONS.inc()
+        metrics.OPENED.inc()
         try:
             if full:
                 connection.close(CloseCode.CONNECTION_LIMIT)
@@ -56,7 +58,7 @@ class WebSocketEndpoint:
             connection.forget()
             connection.writer.release()
             context.connections.discard(connection)
-            context.metrics.connections.dec()
+            metrics.CONNECTIONS.dec()
 
 
 def _origin_allowed(headers: dict[bytes, bytes], allowed: frozenset[str]) -> bool:

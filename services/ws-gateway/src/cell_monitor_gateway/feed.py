@@ -14,7 +14,7 @@ import structlog
 
 from cell_monitor_core.publications import Publication
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_gateway.metrics import GatewayMetrics
+from cell_monitor_gateway import metrics
 from cell_monitor_gateway.rooms import Rooms
 
 __all__ = ["Feed", "PublicationSource"]
@@ -36,12 +36,9 @@ class PublicationSource(Protocol):
 class Feed:
     """Connects a broker to the rooms."""
 
-    def __init__(
-        self, source: PublicationSource, rooms: Rooms, metrics: GatewayMetrics, *, check_interval: float
-    ) -> None:
+    def __init__(self, source: PublicationSource, rooms: Rooms, *, check_interval: float) -> None:
         self._source = source
         self._rooms = rooms
-        self._metrics = metrics
         self._check_interval = check_interval
         self._subscribed: set[int] = set()
 
@@ -56,7 +53,7 @@ class Feed:
         while True:
             try:
                 async for publication in self._source.listen(partitions, on_subscribed=self._on_subscribed):
-                    self._metrics.publications.inc()
+                    metrics.PUBLICATIONS.inc()
                     self._rooms.take(publication)
             except StoreUnavailable:
                 _log.warning("feed_interrupted")

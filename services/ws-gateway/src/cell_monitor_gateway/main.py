@@ -6,9 +6,11 @@ import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+import msgspec
+from fastapi import FastAPI, HTTPException, Request, Response
 
+from cell_monitor_core.web.errors import install_error_handlers
+from cell_monitor_core.web.health import health_router
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.context import GatewayContext
 from cell_monitor_gateway.endpoint import WebSocketEndpoint
@@ -47,25 +49,16 @@ def _create_api(context: GatewayContext) -> FastAPI:
             yield
 
     api = FastAPI(title="Cell Monitor gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-
-    @api.get("/livez")
-    async def livez() -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    @api.get("/readyz")
-    async def readyz() -> JSONResponse:
-        problems = await context.problems()
-        return JSONResponse(
-            {"status": "unavailable" if problems else "ok", "problems": problems}, 503 if problems else 200
-        )
+    install_error_handlers(api)
+    api.include_router(health_router(context.health))
 
     @api.post("/internal/drain")
-    async def drain(request: Request) -> JSONResponse:
+    async def drain(request: Request) -> Response:
         """Begin to send everybody away: for a preStop hook, so from this machine only, and not from a web page."""
         if not _is_local(request) or "origin" in request.headers:
-            return JSONResponse({"detail": [{"type": "not_found", "msg": "there is nothing here"}]}, 404)
+            raise HTTPException(404)
         context.drain.start()
-        return JSONResponse({"draining": True, "connections": len(context.connections)}, 202)
+        return Response(msgspec.json.encode({"draining": len(context.connections)}), 202, media_type="application/json")
 
     return api
 

@@ -1,35 +1,39 @@
-"""The gateway's metrics, as plain integers that the metrics catalogue reads when it is scraped."""
+"""The gateway's part of the metrics catalogue, its labelled children bound once."""
 
 from __future__ import annotations
 
-__all__ = ["GatewayMetrics"]
+from typing import Final
 
+from cell_monitor_core.telemetry import metrics
+from cell_monitor_core.telemetry.instruments import Counter
+from cell_monitor_gateway.protocol import CloseCode
 
-class _Number:
-    def __init__(self) -> None:
-        self.value = 0
-        self._children: dict[tuple[str, ...], _Number] = {}
+__all__ = [
+    "BYTES",
+    "CLOSES",
+    "CONNECTIONS",
+    "DELIVERIES",
+    "FRAMES",
+    "GAPS_FILLED",
+    "GAPS_LOST",
+    "OPENED",
+    "PUBLICATIONS",
+    "RECOVERIES_FRESH",
+    "RECOVERIES_RECOVERED",
+    "RECOVERIES_REFUSED",
+    "SUBSCRIPTIONS",
+]
 
-    def inc(self, amount: int = 1) -> None:
-        self.value += amount
-
-    def dec(self, amount: int = 1) -> None:
-        self.value -= amount
-
-    def labels(self, *values: str) -> _Number:
-        return self._children.setdefault(values, _Number())
-
-
-class GatewayMetrics:
-    """What a gateway counts."""
-
-    def __init__(self) -> None:
-        self.connections = _Number()
-        self.subscriptions = _Number()
-        self.publications = _Number()
-        self.frames = _Number()
-        self.deliveries = _Number()
-        self.gaps = _Number()
-        self.positions_lost = _Number()
-        self.recoveries = _Number()
-        self.closes = _Number()
+CONNECTIONS: Final = metrics.GATEWAY_CONNECTIONS
+OPENED: Final = metrics.GATEWAY_CONNECTIONS_OPENED
+SUBSCRIPTIONS: Final = metrics.GATEWAY_SUBSCRIPTIONS
+FRAMES: Final = metrics.GATEWAY_FRAMES
+BYTES: Final = metrics.GATEWAY_BYTES
+PUBLICATIONS: Final = metrics.GATEWAY_PUBLICATIONS
+DELIVERIES: Final = metrics.GATEWAY_DELIVERIES
+RECOVERIES_FRESH: Final = metrics.GATEWAY_RECOVERIES.labels("fresh")
+RECOVERIES_RECOVERED: Final = metrics.GATEWAY_RECOVERIES.labels("recovered")
+RECOVERIES_REFUSED: Final = metrics.GATEWAY_RECOVERIES.labels("refused")
+GAPS_FILLED: Final = metrics.GATEWAY_GAPS.labels("filled")
+GAPS_LOST: Final = metrics.GATEWAY_GAPS.labels("lost")
+CLOSES: Final[dict[CloseCode, Counter]] = {code: metrics.GATEWAY_CLOSES.labels(int(code)) for code in CloseCode}

@@ -8,6 +8,7 @@ the coalescing window, else with the next frame at the window's end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,8 @@ import structlog
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.publications import Publication
 from cell_monitor_core.storage.ports import Broker, Recovery, StoreUnavailable
-from cell_monitor_gateway.metrics import GatewayMetrics
+from cell_monitor_core.telemetry.tracing import SpanStart, continue_trace, span
+from cell_monitor_gateway import metrics
 from cell_monitor_gateway.protocol import CloseCode, encode_publication, publications
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Room:
         self.join_lock = asyncio.Lock()
         self._rooms = rooms
         self._pending: list[tuple[int, bytes]] = []
+        self._traces: list[SpanStart] = []
         self._stash: list[Publication] = []
         self._resync_task: asyncio.Task[None] | None = None
         self._unverified_since: float | None = None
@@ -81,13 +84,14 @@ class Room:
         elif publication.offset == self.offset + 1:
             self._accept(publication)
         elif publication.offset > self.offset:
-            self._rooms.metrics.gaps.inc()
             self._stash.append(publication)
             self.resync()
 
     def _accept(self, publication: Publication) -> None:
         self.offset = publication.offset
         self._pending.append((publication.offset, encode_publication(publication)))
+        if publication.traceparent is not None and (start := continue_trace(publication.traceparent)) is not None:
+            self._traces.append(start)
         if self._flush_handle is None:
             # Leading edge: now, together with what else came in the same message.
             self._flush_handle = asyncio.get_running_loop().call_soon(self.flush)
@@ -136,6 +140,9 @@ class Room:
         if not recovery.recovered:
             self._lose("gap")
             return
+        if recovery.publications:
+            metrics.GAPS_FILLED.inc()
+            metrics.PUBLICATIONS.inc(len(recovery.publications))
         for publication in recovery.publications:
             self._accept(publication)
 
@@ -148,10 +155,11 @@ class Room:
 
     def _lose(self, why: str) -> None:
         """Admit that something is missing: the subscribers come back and recover, or fetch a snapshot."""
-        self._rooms.metrics.positions_lost.labels(why).inc()
+        metrics.GAPS_LOST.inc()
         _log.warning("position_lost", channel=self.channel, why=why, subscribers=len(self))
         self.epoch = None
         self._pending.clear()
+        self._traces.clear()
         self._stash.clear()
         for buffer in self.joining.values():
             buffer.clear()
@@ -167,6 +175,13 @@ class Room:
         if not pending:
             return
         self._flush_handle = asyncio.get_running_loop().call_later(self._rooms.window, self.flush)
+        traces, self._traces = self._traces, []
+        with contextlib.ExitStack() as spans:
+            for start in traces:
+                spans.enter_context(span("frame", start, attributes={"cell_monitor.subscribers": len(self)}))
+            self._send(pending)
+
+    def _send(self, pending: list[tuple[int, bytes]]) -> None:
         last = pending[-1][0]
         self.flushed = last
         for connection, buffer in list(self.joining.items()):
@@ -210,7 +225,10 @@ class Room:
                         self.channel, epoch, offset, limit=self._rooms.recovery_limit
                     )
                 self.establish(recovery.epoch, recovery.offset)
-                return self._merge(connection, recovery)
+                answer = self._merge(connection, recovery)
+                if answer[0].recovered:
+                    (metrics.RECOVERIES_FRESH if epoch is None else metrics.RECOVERIES_RECOVERED).inc()
+                return answer
         finally:
             self.joining.pop(connection, None)
             self._rooms.forget_if_empty(self)
@@ -225,7 +243,7 @@ class Room:
             and sum(map(len, encoded)) <= self._rooms.recovery_bytes
         )
         if not whole:
-            self._rooms.metrics.recoveries.labels("refused").inc()
+            metrics.RECOVERIES_REFUSED.inc()
             return Recovery(recovery.epoch, recovery.offset, recovered=False, publications=[]), []
         assert buffer is not None
         cursor = recovery.offset
@@ -237,7 +255,6 @@ class Room:
             self.ahead[connection] = cursor
         else:
             self.live[connection] = None
-        self._rooms.metrics.recoveries.labels("recovered").inc()
         return Recovery(recovery.epoch, cursor, recovered=True, publications=[]), encoded
 
     def leave(self, connection: Connection) -> None:
@@ -273,7 +290,6 @@ class Rooms:
     def __init__(
         self,
         broker: Broker,
-        metrics: GatewayMetrics,
         *,
         partitions: int,
         window: float,
@@ -282,7 +298,6 @@ class Rooms:
         recovery_bytes: int = 512 * 1024,
     ) -> None:
         self.broker = broker
-        self.metrics = metrics
         self.partitions = partitions
         self.window = window
         self.max_backlog = max_backlog
@@ -322,8 +337,9 @@ class Rooms:
             else:
                 writer.write(frame)
                 sent += 1
-        self.metrics.frames.inc(sent)
-        self.metrics.deliveries.inc(sent * count)
+        metrics.FRAMES.inc(sent)
+        metrics.DELIVERIES.inc(sent * count)
+        metrics.BYTES.inc(sent * len(frame))
         for connection in slow:
             connection.close(CloseCode.SLOW)
 
