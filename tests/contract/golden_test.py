@@ -1,0 +1,172 @@
+"""Hazard: one part changes what crosses between the parts, and the others find out in production.
+
+The files in ``golden/`` are the contracts by example. Code must read them, and write exactly them.
+"""
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cell_monitor_api.services.ingest import IngestAnswer
+from cell_monitor_core import publications as pubs
+from cell_monitor_core.auth import tokens
+from cell_monitor_core.auth.signing_keys import SigningKeys
+from cell_monitor_core.auth.tokens import TokenIssuer, TokenVerifier
+from cell_monitor_core.events.codec import decode_event, decode_request
+from cell_monitor_core.events.reasons import Reason
+from cell_monitor_core.events.types import EVENT_TYPES
+from cell_monitor_core.records import StreamRecord, decode_entry, encode_record, encode_records
+from cell_monitor_gateway import protocol
+
+REPOSITORY = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+EXTENSION = REPOSITORY / "packages/jupyterlab-cell-monitor"
+
+
+def golden(name):
+    return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
+
+
+EVENTS = golden("events.json")
+FRAMES = golden("websocket_frames.json")
+
+
+def test_there_is_one_event_of_every_type():
+    assert EVENTS.keys() == EVENT_TYPES
+    assert all(event["type"] == name for name, event in EVENTS.items())
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_event_is_read_and_written_again(name):
+    body = json.dumps({"events": [EVENTS[name]]}).encode()
+    [raw] = decode_request(body)
+    event = decode_event(raw)
+    assert event.seq == EVENTS[name]["seq"]
+    assert json.loads(msgspec.json.encode(event)) == EVENTS[name]
+
+
+def test_events_are_of_the_extensions_types(tmp_path):
+    compiler = EXTENSION / "node_modules/typescript/bin/tsc"
+    if not compiler.exists() or shutil.which("node") is None:
+        pytest.skip("needs the extension's node_modules: run its yarn install")
+    types = (EXTENSION / "src/events/types.ts").read_text(encoding="utf-8")
+    (tmp_path / "types.ts").write_text(types, encoding="utf-8")
+    lines = ["import type { Event } from './types';"]
+    lines += [f"export const {name}: Event = {json.dumps(event)};" for name, event in EVENTS.items()]
+    # And a wrong one, so that silence means agreement.
+    lines += ["// @ts-expect-error", f"export const wrong: Event = {json.dumps(EVENTS['heartbeat'] | {'seq': '1'})};"]
+    (tmp_path / "golden.ts").write_text("\n".join(lines), encoding="utf-8")
+    done = subprocess.run(
+        ["node", str(compiler), "--noEmit", "--strict", "--target", "es2022", "golden.ts"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_ingest_answer_is_read_and_written_again():
+    text = golden("ingest_answer.json")
+    answer = msgspec.convert(text, IngestAnswer)
+    assert json.loads(msgspec.json.encode(answer)) == text
+    assert {result.status for result in answer.results} == {"accepted", "duplicate", "rejected", "retry"}
+    assert all(Reason(result["reason"]) for result in text["results"] if "reason" in result)
+
+
+def test_stream_entry_is_these_bytes():
+    entry = golden("stream_entry.json")
+    records = [
+        StreamRecord(
+            person_id=bytes.fromhex(record["person_id"]),
+            course_id=record["course_id"],
+            received_at=record["received_at"],
+            event=record["event"].encode(),
+            test_id=record["test_id"],
+            traceparent=record["traceparent"],
+        )
+        for record in entry["records"]
+    ]
+    payload = bytes.fromhex(entry["fields"]["b_hex"])
+    assert decode_entry({b"v": entry["fields"]["v"].encode(), b"b": payload}) == records
+    assert encode_records([encode_record(record) for record in records]) == payload
+
+
+STATES = {"student": pubs.StudentState, "help": pubs.HelpState, "course": pubs.CourseState}
+
+
+@pytest.mark.parametrize("publication", golden("publications.json"), ids=lambda publication: publication["kind"])
+def test_publication_is_read_and_written_again(publication):
+    read = msgspec.json.decode(json.dumps(publication).encode(), type=pubs.Publication)
+    assert json.loads(protocol.encode_publication(read)) == publication
+    kind = STATES.get(read.kind)
+    if kind is not None:
+        state = msgspec.json.decode(read.state, type=kind)
+        assert json.loads(msgspec.json.encode(state)) == publication["state"]
+
+
+@pytest.mark.parametrize("frame", FRAMES["client"], ids=lambda frame: frame["type"])
+def test_client_frame_is_read(frame):
+    request = protocol.decode_request(json.dumps(frame))
+    written = json.loads(msgspec.json.encode(request))
+    assert {name: value for name, value in written.items() if value is not None} == frame
+
+
+def server_frames():
+    [_, _, course, _] = [json.dumps(publication).encode() for publication in golden("publications.json")]
+    channel, epoch = "course:python-101", "9f1c2d3e4a5b6c7d"
+    [(count, batch)] = protocol.publications(channel, [course])
+    assert count == 1
+    return [
+        protocol.connected(1, ping_interval=25, expires_at=protocol.rfc3339(1_775_034_600)),
+        protocol.subscribed(2, channel, epoch=epoch, offset=43, recovered=True, recovery=[course]),
+        protocol.subscribed(3, channel, epoch=epoch, offset=43, recovered=False, recovery=[]),
+        protocol.presence(4, channel, watching=2),
+        protocol.refreshed(5, expires_at=protocol.rfc3339(1_775_035_200)),
+        protocol.unsubscribed(6, channel),
+        batch,
+        protocol.error(7, protocol.ErrorType.PERMISSION_DENIED, "this course is not yours"),
+        protocol.PING_FRAME,
+        protocol.disconnect(protocol.CloseCode.SHUTDOWN, 850),
+    ]
+
+
+def payload(frame):
+    """Read the text of an unmasked frame (RFC 6455, section 5.2)."""
+    assert frame[0] == 0x81
+    length, start = frame[1], 2
+    if length == 126:
+        length, start = int.from_bytes(frame[2:4], "big"), 4
+    assert len(frame) == start + length
+    return json.loads(frame[start:])
+
+
+def test_server_frames_are_written_so():
+    assert [payload(frame) for frame in server_frames()] == FRAMES["server"]
+
+
+def test_token_has_these_claims(monkeypatch):
+    expected = golden("jwt_claims.json")
+    claims = expected["claims"]
+    keys = SigningKeys({expected["header"]["kid"]: SigningKeys.generate().private_key}, expected["header"]["kid"])
+    monkeypatch.setattr(tokens.secrets, "token_urlsafe", lambda _: claims["jti"])
+    issuer = TokenIssuer(keys, clock=lambda: claims["iat"] + 0.9)
+    token, expires_in = issuer.issue(
+        person_id=claims["sub"],
+        audience=claims["aud"],
+        courses=claims["courses"],
+        scopes=claims["scopes"],
+        admin=claims["admin"],
+    )
+    header, body, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token.split("."))
+    assert json.loads(header) == expected["header"]
+    assert json.loads(body) == claims
+    assert expires_in == claims["exp"] - claims["iat"]
+    read = TokenVerifier(keys, "gateway", clock=lambda: claims["iat"]).verify(token)
+    assert json.loads(msgspec.json.encode(read)) == claims
