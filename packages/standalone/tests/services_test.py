@@ -68,7 +68,7 @@ def test_jupyterlab_where_students_run_code_gets_no_setting_but_its_own_key(
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_TOKEN", "secret")
     lab = jupyterlab_service(data, PORTS)
     ours = {name for name in _environment(lab) if name.startswith("CELL_MONITOR_")}
-    assert ours == {"CELL_MONITOR_URL", "CELL_MONITOR_API_KEY_FILE"}
+    assert ours == {"CELL_MONITOR_API_URL", "CELL_MONITOR_API_KEY_FILE"}
     assert data.secrets.get("jupyterlab-token") not in " ".join(lab.process.argv)
 
 

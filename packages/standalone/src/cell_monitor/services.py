@@ -48,8 +48,18 @@ _INHERITED: Final = (
     "https_proxy",
     "no_proxy",
 )
-# Ours or the tests', not the services'.
-_NOT_FOR_SERVICES: Final = {"DATA_DIR", "DASHBOARD_DIR", "INFLUXD", "REQUIRE_INFLUXD", "URL", "API_KEY", "API_KEY_FILE"}
+# Ours, the tests' or the JupyterLab extension's, not the services'.
+_NOT_FOR_SERVICES: Final = {
+    "API_KEY",
+    "API_KEY_FILE",
+    "API_URL",
+    "COURSE",
+    "DASHBOARD_DIR",
+    "DATA_DIR",
+    "INFLUXD",
+    "REQUIRE_INFLUXD",
+    "SPOOL_DIR",
+}
 
 
 class MissingPartError(RuntimeError):
@@ -155,7 +165,7 @@ def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
         "JUPYTERLAB_SETTINGS_DIR": str(data.jupyter / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
         "IPYTHONDIR": str(data.jupyter / "ipython"),
-        f"{_PREFIX}URL": f"http://127.0.0.1:{ports.api}",
+        f"{_PREFIX}API_URL": f"http://127.0.0.1:{ports.api}",
         f"{_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
     }
     arguments = [

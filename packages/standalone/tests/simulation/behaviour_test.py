@@ -57,7 +57,7 @@ def test_a_request_is_taken_back_only_after_it_was_made(seed: str, length: float
 def test_the_ingest_accepts_every_event_as_valid(seed: str, length: float) -> None:
     from random import Random
 
-    writer = EventWriter("intro-python", "notebook-1", Random(seed))
+    writer = EventWriter("intro-python", Random(seed))
     for number, step in enumerate(plan_student(seed, minutes=length), 1):
         event = writer.write(step)
         assert event is not None

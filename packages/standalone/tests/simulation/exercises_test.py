@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cell_monitor.simulation.exercises import EXERCISES, Exercise, Mistake, Solution, format_traceback
+from cell_monitor.simulation.exercises import EXERCISES, NOTEBOOK_ID, Exercise, Mistake, Solution, format_traceback
 
 
 def _run(code: str) -> tuple[str, str | None, BaseException | None]:
@@ -89,7 +89,7 @@ def _sample() -> Any:
 
 
 def test_sample_notebook_belongs_to_the_sample_course() -> None:
-    assert _sample()["metadata"]["cell_monitor"] == {"course": "intro-python"}
+    assert _sample()["metadata"]["cell_monitor"] == {"course": "intro-python", "notebook_id": NOTEBOOK_ID}
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.cell_id)

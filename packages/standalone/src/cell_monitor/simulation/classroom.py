@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cell_monitor.simulation.behaviour import Step, plan_student
 from cell_monitor.simulation.client import ApiClient, ApiError, Tally
-from cell_monitor.simulation.exercises import NOTEBOOK_PATH, NOTEBOOK_TITLE
+from cell_monitor.simulation.exercises import NOTEBOOK_ID, NOTEBOOK_PATH, NOTEBOOK_TITLE
 from cell_monitor.simulation.names import student_names
 from cell_monitor_core.events.ids import new_event_id
 
@@ -67,10 +67,10 @@ class Progress:
 class EventWriter:
     """Turns one student's steps into events: ids, sequence numbers, times."""
 
-    def __init__(self, course_id: str, notebook_id: str, random: Random) -> None:
+    def __init__(self, course_id: str, random: Random) -> None:
         """Begin a browser session of one notebook."""
         self._course_id = course_id
-        self._notebook = {"id": notebook_id, "path": NOTEBOOK_PATH, "title": NOTEBOOK_TITLE}
+        self._notebook = {"id": NOTEBOOK_ID, "path": NOTEBOOK_PATH, "title": NOTEBOOK_TITLE}
         self._session_id = str(uuid.UUID(int=random.getrandbits(128), version=4))
         self._seq = 0
         self._help_id: str | None = None
@@ -229,11 +229,9 @@ class Classroom:
         return plan_student(f"{options.seed}/{number}/{lap}", minutes=options.minutes)
 
     def _writer(self, number: int, lap: int) -> EventWriter:
-        # A student's copy of the notebook is the same in every lap, the browser session is not.
         options = self._options
-        notebook = uuid.uuid5(uuid.NAMESPACE_URL, f"cell-monitor/{options.course_id}/{self._usernames[number]}")
         random = Random(f"session {options.seed}/{number}/{lap}/{time.time_ns()}")  # noqa: S311
-        return EventWriter(options.course_id, str(notebook), random)
+        return EventWriter(options.course_id, random)
 
 
 def _push_next(upcoming: list[tuple[float, int, Step]], number: int, plan: Iterator[Step]) -> None:

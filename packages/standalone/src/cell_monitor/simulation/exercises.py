@@ -8,10 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EXERCISES", "NOTEBOOK_PATH", "NOTEBOOK_TITLE", "Exercise", "Mistake", "Solution", "format_traceback"]
+__all__ = [
+    "EXERCISES",
+    "NOTEBOOK_ID",
+    "NOTEBOOK_PATH",
+    "NOTEBOOK_TITLE",
+    "Exercise",
+    "Mistake",
+    "Solution",
+    "format_traceback",
+]
 
+NOTEBOOK_ID: Final = "intro-python-first-steps"
+"""As in the notebook's metadata: every student's copy is the same notebook."""
 NOTEBOOK_PATH: Final = "first-steps.ipynb"
-NOTEBOOK_TITLE: Final = "First steps in Python"
+NOTEBOOK_TITLE: Final = "first-steps"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,276 @@
+"""``cell-monitor up`` as a user meets it: one line with all addresses, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from cell_monitor_testing.servers import temporary_directory
+from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def _until(condition: Callable[[], Any], what: str, *, timeout: float = 60.0) -> Any:
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with temporary_directory("up") as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[StandaloneUp]:
+    running = StandaloneUp(folder / "data")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def client(up: StandaloneUp) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
+        answer = client.post(
+            "/api/v1/auth/login", json={"username": up.addresses["user"], "password": up.addresses["password"]}
+        )
+        assert answer.status_code == 200, answer.text
+        client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
+
+
+def test_the_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
+    addresses = up.addresses
+    assert list(addresses) == ["dashboard", "api", "gateway", "jupyterlab", "user", "password"]
+    with httpx.Client(timeout=20, trust_env=False) as client:
+        page = client.get(addresses["dashboard"])
+        assert page.headers["content-type"].startswith("text/html")
+        script = re.search(r'src="(/assets/[^"]+\.js)"', page.text)
+        assert script is not None
+        assert client.get(addresses["dashboard"] + script[1]).status_code == 200
+        assert client.get(addresses["api"] + "/readyz").status_code == 200
+        gateway = addresses["gateway"].replace("ws://", "http://").removesuffix("/ws")
+        assert client.get(gateway + "/readyz").status_code == 200
+        lab = client.get(addresses["jupyterlab"], follow_redirects=True)
+        assert lab.status_code == 200
+        assert "jupyterlab-cell-monitor" in lab.text
+
+
+def test_the_printed_password_signs_in_to_the_sample_course(client: httpx.Client) -> None:
+    courses = client.get("/api/v1/courses").json()["courses"]
+    assert [(course["course_id"], course["title"], course["role"]) for course in courses] == [
+        ("intro-python", "Introduction to Python", "instructor")
+    ]
+
+
+def test_the_dashboard_is_told_where_the_gateway_is(up: StandaloneUp) -> None:
+    config = httpx.get(up.addresses["api"] + "/api/v1/config", trust_env=False).json()
+    assert config["gateway_url"] == up.addresses["gateway"]
+
+
+def test_jupyterlab_shows_the_sample_notebook_and_its_proxy_reaches_the_api(up: StandaloneUp) -> None:
+    lab = urlsplit(up.addresses["jupyterlab"])
+    token = parse_qs(lab.query)["token"][0]
+    with httpx.Client(
+        base_url=f"http://{lab.netloc}", headers={"Authorization": f"token {token}"}, trust_env=False, timeout=20
+    ) as client:
+        notebook = client.get("/api/contents/first-steps.ipynb").json()
+        assert notebook["content"]["metadata"]["cell_monitor"]["course"] == "intro-python"
+        answer = client.post("/cell-monitor", json={"events": []})
+        assert (answer.status_code, answer.json()["results"]) == (200, [])
+        assert client.get("/cell-monitor/status").json()["state"] == "ok"
+
+
+def test_secrets_are_readable_by_their_owner_alone(up: StandaloneUp) -> None:
+    files = [path for folder in ("secrets", "run") for path in (up.data_dir / folder).iterdir()]
+    assert len(files) > 8
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_no_secret_is_in_the_list_of_processes_or_the_logs(up: StandaloneUp) -> None:
+    secrets = [path.read_text().strip() for path in (up.data_dir / "secrets").iterdir()]
+    processes = [" ".join(process.cmdline()) for process in _alive(up.descendants())]
+    logs = [
+        path.read_text(errors="replace") for path in (up.data_dir / "logs").iterdir() if path.name != "jupyterlab.log"
+    ]
+    for secret in secrets:
+        assert not any(secret in text for text in [*processes, *logs])
+
+
+def test_simulated_class_is_accepted_stored_and_shown(up: StandaloneUp, client: httpx.Client) -> None:
+    done = run_cell_monitor(
+        "simulate", "--data-dir", str(up.data_dir), "--students", "12", "--minutes", "3", "--speed", "20"
+    )
+    assert done.returncode == 0, done.stderr
+    figures = {
+        name: int(count.replace(",", ""))
+        for name, count in re.findall(r"│ (sent|accepted|duplicates|rejected) +│ +([\d,]+) │", done.stdout)
+    }
+    assert figures["sent"] > 300
+    assert figures == {"sent": figures["sent"], "accepted": figures["sent"], "duplicates": 0, "rejected": 0}
+
+    def everybody_seen() -> list[dict[str, Any]] | None:
+        students = client.get("/api/v1/courses/intro-python/state").json()["students"]
+        simulated = [student for student in students if student["username"].startswith("sim-")]
+        return simulated if all(student["status"] != "waiting" for student in simulated) else None
+
+    students = _until(everybody_seen, "every student's row")
+    assert len(students) == 12
+    assert all(student["display_name"] for student in students)
+    assert all(student["missing"] == 0 for student in students)
+    check = _until(
+        lambda: (
+            (result := run_cell_monitor("rebuild", "--check", "--data-dir", str(up.data_dir))).returncode == 0
+            and str(figures["sent"]) in result.stdout.replace(",", "")
+            and result.stdout
+        ),
+        "all events stored",
+    )
+    assert "0 differences" in check
+
+
+def test_status_says_that_all_is_well(up: StandaloneUp) -> None:
+    done = run_cell_monitor("status", "--json", "--data-dir", str(up.data_dir))
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0, answer
+    assert answer["pid"] == up.process.pid
+    assert set(answer["parts"]) == {"api", "worker", "gateway", "jupyterlab"}
+
+
+def test_admin_works_beside_the_running_services(up: StandaloneUp, client: httpx.Client, tmp_path: Path) -> None:
+    where = ("--data-dir", str(up.data_dir))
+    assert run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where).returncode == 0
+    again = run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where)
+    assert again.returncode == 1
+    assert "There is a course 'physics-1' already" in again.stderr
+    assert run_cell_monitor("admin", "add-member", "physics-1", "sato", "--role", "instructor", *where).returncode == 0
+    password = tmp_path / "password"
+    password.write_text("correct horse battery\n")
+    assert run_cell_monitor("admin", "set-password", "sato", "--password-file", str(password), *where).returncode == 0
+    answer = client.post("/api/v1/auth/login", json={"username": "sato", "password": "correct horse battery"})
+    assert answer.status_code == 200
+    mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
+    assert [course["course_id"] for course in mine.json()["courses"]] == ["physics-1"]
+    refused = run_cell_monitor("admin", "rotate-keys", *where)
+    assert refused.returncode == 1
+    assert "Stop `cell-monitor up` first" in refused.stderr
+
+
+def test_second_instance_on_the_same_data_is_refused_with_the_way_out(up: StandaloneUp) -> None:
+    done = run_cell_monitor("up", "--data-dir", str(up.data_dir), "--port-base", "0")
+    assert done.returncode == 1
+    assert f"already runs on the data directory {up.data_dir} (process {up.process.pid})" in done.stderr
+    assert "--data-dir" in done.stderr
+    assert httpx.get(up.addresses["api"] + "/readyz", trust_env=False).status_code == 200
+
+
+def test_busy_port_is_named_before_anything_is_started(up: StandaloneUp, folder: Path) -> None:
+    port = urlsplit(up.addresses["api"]).port
+    done = run_cell_monitor("up", "--data-dir", str(folder / "other"), "--port-base", "0", "--api-port", str(port))
+    assert done.returncode == 1
+    assert f"Port {port} on 127.0.0.1, wanted by the dashboard and API, is already in use" in done.stderr
+    assert "--port-base" in done.stderr
+    assert not (folder / "other" / "postgres").exists()
+
+
+@pytest.mark.resilience
+@pytest.mark.parametrize("word", ["cell_monitor_worker", "gunicorn", "cell_monitor_gateway", "valkey-server"])
+def test_a_part_that_is_killed_is_started_again_and_said(up: StandaloneUp, word: str) -> None:
+    child = up.child(word)
+    child.kill()
+    _until(lambda: up.said.count("ended unexpectedly with signal SIGKILL") > 0 and not _alive([child]), "told")
+    _until(
+        lambda: run_cell_monitor("status", "--data-dir", str(up.data_dir)).returncode == 0,
+        f"all well after {word} was killed",
+    )
+
+
+@pytest.mark.resilience
+def test_ctrl_c_leaves_no_process_and_the_next_start_finds_everything(folder: Path) -> None:
+    up = StandaloneUp(folder / "kept")
+    try:
+        up.start()
+        first = dict(up.addresses)
+        where = ("--data-dir", str(up.data_dir))
+        assert run_cell_monitor("admin", "create-course", "kept-1", "Kept", *where).returncode == 0
+        everything = up.descendants()
+        assert len(everything) >= 6
+        up.interrupt()
+        assert up.wait() == 0
+        assert _alive(everything) == []
+        assert "Traceback" not in up.said
+        # Stopped, it can be administrated all the same.
+        assert run_cell_monitor("rebuild", "--check", *where).returncode == 0
+        assert run_cell_monitor("admin", "rotate-keys", *where).returncode == 0
+        up.start()
+        assert up.addresses["password"] == first["password"]
+        with httpx.Client(base_url=up.addresses["api"], trust_env=False, timeout=20) as client:
+            login = client.post("/api/v1/auth/login", json={"username": "instructor", "password": first["password"]})
+            assert login.status_code == 200
+        again = run_cell_monitor("admin", "create-course", "kept-1", "Kept", *where)
+        assert "There is a course 'kept-1' already" in again.stderr
+    finally:
+        up.stop()
+
+
+@pytest.mark.resilience
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_however_up_ends_its_children_end_and_it_can_start_again(folder: Path, signum: int) -> None:
+    up = StandaloneUp(folder / f"ended-{signum}", "--without-jupyterlab")
+    try:
+        up.start()
+        everything = up.descendants()
+        os.kill(up.process.pid, signum)
+        up.wait()
+        _until(lambda: not _alive(everything), "all children ended")
+        up.start()
+        assert httpx.get(up.addresses["api"] + "/readyz", trust_env=False).status_code == 200
+    finally:
+        up.stop()
+
+
+def test_failing_service_ends_the_start_with_its_log_and_no_process(folder: Path) -> None:
+    # The API refuses this at its start.
+    (folder / "no-dashboard").mkdir(exist_ok=True)
+    (folder / "no-dashboard" / "index.html").mkdir(exist_ok=True)
+    done = run_cell_monitor(
+        "up", "--data-dir", str(folder / "fails"), "--port-base", "0", "--dashboard-dir", str(folder / "no-dashboard")
+    )
+    assert done.returncode == 1
+    assert "no built dashboard" in done.stderr
+    left = [
+        p for p in psutil.process_iter(["cmdline"]) if any(str(folder / "fails") in a for a in p.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+def test_commands_without_an_installation_say_how_to_get_one(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "none"))
+    for arguments in (("simulate", *where), ("rebuild", "--check", *where), ("status", *where)):
+        done = run_cell_monitor(*arguments)
+        assert done.returncode != 0
+        assert "cell-monitor up" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
