@@ -242,7 +242,7 @@ async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyR
     async with db.acquire() as connection:
         (later,) = await states.refresh_courses(connection, ["c1", "gone"])
     assert later == msgspec.structs.replace(course, version=course.version + 1)
-    assert await states.recent_courses(db, 60) == ["c1"]
+    assert list(await states.recent_courses(db, 60)) == ["c1"]
 
 
 class TestHelp:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -290,12 +291,14 @@ async def refresh_courses(connection: Connection, course_ids: Iterable[str]) -> 
     return states
 
 
-async def recent_courses(executor: Executor, seconds: float) -> list[str]:
-    """Return the courses in which any student's state changed within the last seconds."""
+async def recent_courses(executor: Executor, seconds: float) -> dict[str, datetime]:
+    """Return when any student's state last changed, of the courses where that was within the last seconds."""
     rows = await executor.fetch(
-        "SELECT DISTINCT course_id FROM student_states WHERE updated_at > now() - make_interval(secs => $1)", seconds
+        "SELECT course_id, max(updated_at) FROM student_states "
+        "WHERE updated_at > now() - make_interval(secs => $1) GROUP BY course_id",
+        seconds,
     )
-    return [row["course_id"] for row in rows]
+    return {row[0]: row[1] for row in rows}
 
 
 async def apply_help_action(

@@ -1,0 +1,321 @@
+"""One consumer group in this process: read, process, acknowledge.
+
+An entry is acknowledged only when its records are committed and published, or put aside in ``failed_events``. Whatever
+happens before that, it stays pending and is taken over: by this worker's next try or by another worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
+from cell_monitor_core.storage.ports import EventLog, LogEntry, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
+from cell_monitor_core.telemetry.metrics import ENTRIES_RECLAIMED, EVENTS_FAILED, GROUP_HALTED
+from cell_monitor_worker.batches import BatchQueue
+from cell_monitor_worker.config import WorkerSettings
+from cell_monitor_worker.exceptions import GroupHaltedError, StoppingError
+from cell_monitor_worker.failures import BLAMELESS_REASONS, FailureLimit, RecordFailure
+
+__all__ = ["FailedEvents", "GroupConsumer"]
+
+_log = structlog.get_logger(__name__)
+
+_BLOCK: Final = timedelta(seconds=2)
+_MIN_ENTRIES: Final = 16
+_MAX_ENTRIES: Final = 512
+_MAX_READ_BYTES: Final = 2 * 1024 * 1024
+_RECLAIM_ENTRIES: Final = 32
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class FailedEvents(Protocol):
+    """Where records are put aside."""
+
+    async def insert(self, records: Sequence[FailedRecord]) -> int:
+        """Put records aside; doing it again changes nothing.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+        ...
+
+
+class _Head(msgspec.Struct):
+    event_id: str | None = None
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+@dataclass(slots=True)
+class _ReadSize:
+    """How many entries make a batch, by what entries looked like lately."""
+
+    batch_events: int
+    records: float = 64.0
+    size: float = 16 * 1024.0
+
+    def count(self) -> int:
+        """Return the number of entries to ask for."""
+        wanted = min(self.batch_events / max(self.records, 1.0), _MAX_READ_BYTES / max(self.size, 1.0))
+        return max(_MIN_ENTRIES, min(_MAX_ENTRIES, int(wanted)))
+
+    def note(self, entries: int, records: int, size: int) -> None:
+        """Learn from what was read."""
+        self.records += 0.2 * (records / entries - self.records)
+        self.size += 0.2 * (size / entries - self.size)
+
+
+class GroupConsumer:
+    """Works for one group on all partitions.
+
+    Args:
+        group: its name.
+        log: the event log.
+        queue: processes records.
+        failed_events: takes what can never be processed.
+        settings: of the worker.
+        partitions: number of streams.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        log: EventLog,
+        queue: BatchQueue,
+        failed_events: FailedEvents,
+        settings: WorkerSettings,
+        *,
+        partitions: int,
+    ) -> None:
+        self.group = group
+        self.halted: str | None = None
+        self._log = log
+        self._queue = queue
+        self._failed_events = failed_events
+        self._settings = settings
+        self._partitions = partitions
+        self._limit = FailureLimit(share=settings.worker_failed_share, at_least=settings.worker_failed_at_least)
+        self._stopping = asyncio.Event()
+        self._in_flight: set[tuple[int, str]] = set()
+        self._reclaimed = ENTRIES_RECLAIMED.labels(group)
+        self._failed = EVENTS_FAILED.labels(group)
+        self._halted = GROUP_HALTED.labels(group)
+        self._log_away = False
+
+    def stop(self) -> None:
+        """Read no more; ``run`` returns when what was read is finished or cannot be."""
+        self._stopping.set()
+        self._queue.stop()
+
+    async def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            GroupHaltedError: too large a share of the events failed.
+        """
+        lanes = asyncio.create_task(self._queue.run(), name=f"{self.group}-lanes")
+        work = [
+            asyncio.create_task(self._consume(partition), name=f"{self.group}-{partition}")
+            for partition in range(self._partitions)
+        ]
+        work.append(asyncio.create_task(self._reclaim(), name=f"{self.group}-reclaim"))
+        try:
+            finished = asyncio.gather(*work)
+            await asyncio.wait([lanes, finished], return_when=asyncio.FIRST_COMPLETED)
+            # The lanes end by a fault only, and what they broke says less about it.
+            if lanes.done():
+                lanes.result()
+            finished.result()
+        finally:
+            # While it halts or breaks, others may be in the middle of a batch: let them end it.
+            self.stop()
+            await asyncio.wait(work)
+            lanes.cancel()
+            await asyncio.gather(lanes, *work, return_exceptions=True)
+
+    async def _consume(self, partition: int) -> None:
+        size = _ReadSize(self._settings.worker_batch_events)
+        pause = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                entries = await self._log.read(
+                    partition, self.group, self._settings.instance, count=size.count(), block=_BLOCK
+                )
+                self._log_is_back()
+                pause = _FIRST_PAUSE_S
+                if entries:
+                    records = await self._process(partition, entries)
+                    size.note(len(entries), records, sum(len(entry.fields.get(b"b", b"")) for entry in entries))
+            except LogUnavailable as error:
+                await self._log_is_away(error, pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            except StoppingError:
+                return
+
+    async def _reclaim(self) -> None:
+        """Take over what dead workers, or this one in a former life, left unfinished."""
+        min_idle = timedelta(seconds=self._settings.worker_reclaim_idle_s)
+        while not await self._sleep(min(15.0, self._settings.worker_reclaim_idle_s / 4)):
+            for partition in range(self._partitions):
+                # With the store away entries grow old in living hands: taking them would only count them up.
+                if self._stopping.is_set() or self._queue.unavailable_since is not None:
+                    break
+                try:
+                    await self._reclaim_partition(partition, min_idle)
+                except LogUnavailable as error:
+                    await self._log_is_away(error, 0)
+                except StoppingError:
+                    return
+
+    async def _reclaim_partition(self, partition: int, min_idle: timedelta) -> None:
+        while True:
+            entries = await self._log.reclaim(
+                partition, self.group, self._settings.instance, min_idle=min_idle, count=_RECLAIM_ENTRIES
+            )
+            mine = [entry for entry in entries if (partition, entry.entry_id) not in self._in_flight]
+            if mine:
+                self._reclaimed.inc(len(mine))
+                _log.info("entries_reclaimed", group=self.group, partition=partition, entries=len(mine))
+                await self._process_reclaimed(partition, mine)
+            if len(entries) < _RECLAIM_ENTRIES or self._stopping.is_set():
+                return
+
+    async def _process_reclaimed(self, partition: int, entries: list[LogEntry]) -> None:
+        """Process entries together, but those that came back too often one by one, or not at all."""
+        alone = self._settings.worker_alone_after_deliveries
+        aside = self._settings.worker_aside_after_deliveries
+        together = [entry for entry in entries if entry.deliveries <= alone]
+        if together:
+            await self._process(partition, together)
+        for entry in entries:
+            if entry.deliveries > aside:
+                _log.error(
+                    "entry_put_aside", group=self.group, partition=partition, entry_id=entry.entry_id,
+                    deliveries=entry.deliveries,
+                )  # fmt: skip
+                detail = f"handed out {entry.deliveries} times without being finished: it may crash the worker"
+                await self._put_aside([self._whole_entry(entry, "too_many_deliveries", detail)])
+                await self._acknowledge(partition, [entry])
+            elif entry.deliveries > alone:
+                await self._process(partition, [entry], alone=True)
+
+    async def _process(self, partition: int, entries: list[LogEntry], *, alone: bool = False) -> int:
+        """See entries through to their acknowledgement; return how many records they held."""
+        keys = [(partition, entry.entry_id) for entry in entries]
+        self._in_flight.update(keys)
+        try:
+            records: list[StreamRecord] = []
+            places: list[tuple[LogEntry, int]] = []
+            failed: list[FailedRecord] = []
+            for entry in entries:
+                try:
+                    decoded = decode_entry(entry.fields)
+                except EntryError as error:
+                    failed.append(self._whole_entry(entry, "invalid_entry", str(error)))
+                    continue
+                places += [(entry, index) for index in range(len(decoded))]
+                records += decoded
+            failures = await self._queue.submit(records, alone=alone) if records else []
+            if failures or failed:
+                self._check_limit(len(records) + len(failed), failures, failed)
+                failed += [
+                    self._one_record(*places[failure.index], records[failure.index], failure) for failure in failures
+                ]
+                await self._put_aside(failed)
+            else:
+                self._limit.exceeded_by(len(records), 0)
+            await self._acknowledge(partition, entries)
+            return len(records)
+        finally:
+            self._in_flight.difference_update(keys)
+
+    def _check_limit(self, total: int, failures: list[RecordFailure], failed: list[FailedRecord]) -> None:
+        """Halt, before anything is put aside, where the failures are too many to be the events' own fault."""
+        blamed = len(failed) + sum(failure.reason not in BLAMELESS_REASONS for failure in failures)
+        if self.halted is None:
+            self.halted = self._limit.exceeded_by(total, blamed)
+        if self.halted is not None:
+            reasons = [record.detail for record in failed] + [f"{each.reason}: {each.detail}" for each in failures]
+            self._halted.set(1)
+            raise GroupHaltedError(self.group, f"{self.halted}, the newest because: {reasons[-1][:300]}")
+
+    def _whole_entry(self, entry: LogEntry, reason: str, detail: str) -> FailedRecord:
+        payload = msgspec.msgpack.encode(entry.fields)
+        return FailedRecord(self.group, entry.partition, entry.entry_id, WHOLE_ENTRY, reason, detail, payload)
+
+    def _one_record(self, entry: LogEntry, index: int, record: StreamRecord, failure: RecordFailure) -> FailedRecord:
+        return FailedRecord(
+            self.group,
+            entry.partition,
+            entry.entry_id,
+            index,
+            failure.reason,
+            failure.detail,
+            encode_record(record),
+            _event_id(record),
+            record.course_id or None,
+        )
+
+    async def _put_aside(self, failed: list[FailedRecord]) -> None:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._failed_events.insert(failed)
+            except StoreUnavailable as error:
+                if self._stopping.is_set():
+                    raise StoppingError(str(error)) from error
+                await self._sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            else:
+                break
+        self._failed.inc(len(failed))
+        _log.warning(
+            "events_put_aside",
+            group=self.group,
+            count=len(failed),
+            reasons=sorted({record.reason for record in failed}),
+            entry_ids=[record.entry_id for record in failed[:5]],
+        )
+
+    async def _acknowledge(self, partition: int, entries: list[LogEntry]) -> None:
+        """Acknowledge; where Redis is away the entries stay pending and are done again, which changes nothing."""
+        await self._log.acknowledge(partition, self.group, [entry.entry_id for entry in entries])
+
+    async def _sleep(self, seconds: float) -> bool:
+        """Sleep; return True as soon as the process stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _log_is_away(self, error: LogUnavailable, pause: float) -> None:
+        if not self._log_away:
+            self._log_away = True
+            _log.warning("event_log_unavailable", group=self.group, reason=error.reason)
+        await self._sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+
+    def _log_is_back(self) -> None:
+        if self._log_away:
+            self._log_away = False
+            _log.info("event_log_back", group=self.group)
+
+
+def _event_id(record: StreamRecord) -> UUID | None:
+    try:
+        return UUID(_head.decode(record.event).event_id or "")
+    except (msgspec.DecodeError, ValueError):
+        return None

@@ -1,0 +1,123 @@
+"""What a worker process holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Self
+
+import asyncpg
+
+from cell_monitor_core import keys
+from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.redis_client import RedisClient, aclose, connect
+from cell_monitor_core.storage.postgres import failed_events
+from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+from cell_monitor_core.storage.postgres.failed_events import FailedRecord
+from cell_monitor_core.storage.postgres.pool import create_pool, store_errors
+from cell_monitor_core.storage.timeseries import create_time_series
+from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_worker.batches import BatchQueue, Sink
+from cell_monitor_worker.config import WorkerSettings
+from cell_monitor_worker.consumer import GroupConsumer
+from cell_monitor_worker.publisher import CoursePublisher, Publisher
+from cell_monitor_worker.sinks.facts import FactSink
+from cell_monitor_worker.sinks.time_series import TimeSeriesSink
+from cell_monitor_worker.test_road import TestRoad
+
+__all__ = ["StoredFailures", "WorkerContext"]
+
+
+class StoredFailures:
+    """``failed_events`` of PostgreSQL."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], keyring: KeyRing) -> None:
+        self._pool = pool
+        self._keyring = keyring
+
+    async def insert(self, records: Sequence[FailedRecord]) -> int:
+        """Put records aside; see ``failed_events.insert``.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away.
+        """
+        with store_errors():
+            return await failed_events.insert(self._pool, self._keyring, records)
+
+
+class WorkerContext:
+    """The process' singletons, open until ``aclose``."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        pool: asyncpg.Pool[asyncpg.Record],
+        redis: RedisClient,
+        log: RedisEventLog,
+        courses: CoursePublisher,
+        consumers: list[GroupConsumer],
+        exits: AsyncExitStack,
+    ) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.redis = redis
+        self.log = log
+        self.courses = courses
+        self.consumers = consumers
+        self._exits = exits
+
+    @classmethod
+    async def open(cls, settings: WorkerSettings) -> Self:
+        """Connect to everything.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away.
+            SettingsError: the key ring is malformed.
+        """
+        assert settings.database_url is not None
+        keyring = KeyRing.from_settings(settings)
+        url = settings.redis_url.get_secret_value()
+        async with AsyncExitStack() as exits:
+            pool = await create_pool(
+                settings.database_url,
+                application_name=f"cell-monitor-worker-{settings.instance}",
+                min_size=2,
+                max_size=settings.worker_database_connections,
+            )
+            exits.push_async_callback(pool.close)
+            redis = connect(url, name=f"worker-{settings.instance}")
+            exits.push_async_callback(aclose, redis)
+            blocking = connect(url, name=f"worker-reads-{settings.instance}", blocking=True)
+            exits.push_async_callback(aclose, blocking)
+            log = RedisEventLog(redis, blocking, partitions=settings.partitions)
+            exits.push_async_callback(log.aclose)
+            publisher = Publisher(RedisBroker(redis, partitions=settings.partitions))
+            courses = CoursePublisher(pool, publisher, interval=settings.worker_course_interval_s)
+            road = TestRoad(redis, partitions=settings.partitions)
+            sinks: list[Sink] = []
+            if keys.GROUP_POSTGRES in settings.groups:
+                store = PostgresFactStore(pool, keyring, with_counters=False)
+                sinks.append(FactSink(store, publisher, courses, road))
+            if keys.GROUP_TIMESERIES in settings.groups:
+                series = await create_time_series(settings, pool)
+                exits.push_async_callback(series.close)
+                sinks.append(TimeSeriesSink(series, road))
+            failures = StoredFailures(pool, keyring)
+            consumers = [
+                GroupConsumer(
+                    sink.group,
+                    log,
+                    BatchQueue(sink, lanes=settings.worker_lanes, batch_events=settings.worker_batch_events),
+                    failures,
+                    settings,
+                    partitions=settings.partitions,
+                )
+                for sink in sinks
+            ]
+            return cls(settings, pool, redis, log, courses, consumers, exits.pop_all())
+        raise AssertionError  # pragma: no cover - the block returns or raises
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        await self._exits.aclose()

@@ -1,0 +1,71 @@
+"""What has to be done now and then: deleting finished entries, measuring the backlog, making partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+
+from cell_monitor_core.storage.ports import EventLog, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
+from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.telemetry.metrics import BACKLOG_AGE_SECONDS, BACKLOG_ENTRIES, ENTRIES_TRIMMED
+
+__all__ = ["every", "make_partitions", "measure_backlog", "trim_streams"]
+
+_log = structlog.get_logger(__name__)
+
+PARTITIONS_INTERVAL_S: Final = 6 * 3600.0
+_RETRY_S: Final = 60.0
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[bool]], *, retry_s: float | None = None) -> None:
+    """Do something now and every so many seconds until cancelled; sooner again after it returned False."""
+    while True:
+        done = await work()
+        await asyncio.sleep(seconds if done or retry_s is None else min(retry_s, seconds))
+
+
+async def trim_streams(log: EventLog, partitions: int) -> bool:
+    """Delete entries that all groups have finished."""
+    try:
+        for partition in range(partitions):
+            ENTRIES_TRIMMED.inc(await log.trim(partition))
+    except LogUnavailable as error:
+        _log.info("trim_skipped", reason=error.reason)
+        return False
+    return True
+
+
+async def measure_backlog(log: EventLog, partitions: int, groups: Sequence[str]) -> bool:
+    """Set the gauges of what waits."""
+    try:
+        for partition in range(partitions):
+            for group in groups:
+                entries, age = await log.lag(partition, group)
+                BACKLOG_ENTRIES.labels(partition, group).set(entries)
+                BACKLOG_AGE_SECONDS.labels(partition, group).set(age)
+    except LogUnavailable:
+        # Old figures would look like good ones.
+        for partition in range(partitions):
+            for group in groups:
+                BACKLOG_ENTRIES.remove(partition, group)
+                BACKLOG_AGE_SECONDS.remove(partition, group)
+        return False
+    return True
+
+
+async def make_partitions(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
+    """Make the coming months' partitions; without them rows wait in the default one, so this may fail for days."""
+    try:
+        with store_errors():
+            made = await ensure_event_partitions(pool)
+    except (StoreUnavailable, asyncpg.PostgresError) as error:
+        _log.warning("partitions_not_made", error=type(error).__name__, reason=str(error)[:300])
+        return False
+    if made:
+        _log.info("partitions_made", partitions=made)
+    return True

@@ -1,0 +1,104 @@
+"""Failed events go back into the log once what made them fail is mended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from cell_monitor_core.channels import course_channel, test_channel
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
+from cell_monitor_core.storage.ports import EventLog
+from cell_monitor_core.storage.postgres import failed_events
+from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedEvent
+from cell_monitor_core.storage.postgres.pool import store_errors
+
+__all__ = ["ReplayReport", "replay_failed"]
+
+_PAGE: Final = 100
+
+_record_decoder = msgspec.msgpack.Decoder(StreamRecord)
+_fields_decoder = msgspec.msgpack.Decoder(dict[bytes, bytes])
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """What a replay did.
+
+    Attributes:
+        replayed: failed records queued again and marked.
+        events: events that they held.
+        unreadable: failed records that still cannot be taken apart; they stay as they are.
+    """
+
+    replayed: int = 0
+    events: int = 0
+    unreadable: int = 0
+
+
+async def replay_failed(
+    pool: asyncpg.Pool[asyncpg.Record],
+    keyring: KeyRing,
+    log: EventLog,
+    *,
+    consumer_group: str | None = None,
+    limit: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> ReplayReport:
+    """Queue failed records again, oldest first, and mark them replayed.
+
+    Both groups get them again; for the one that had stored them they are duplicates. A record that fails again is a
+    new row of ``failed_events``.
+
+    Args:
+        pool: connections to PostgreSQL.
+        keyring: reads the records.
+        log: where they go.
+        consumer_group: only what failed in this group.
+        limit: replay at most so many.
+        on_progress: called with the number replayed so far.
+
+    Raises:
+        LogUnavailable: the log takes no more; what was queued is marked, the rest waits.
+        StoreUnavailable: PostgreSQL is away; what was queued but not marked will be queued again, which is harmless.
+    """
+    report = ReplayReport()
+    after = 0
+    while limit is None or report.replayed < limit:
+        size = _PAGE if limit is None else min(_PAGE, limit - report.replayed)
+        with store_errors():
+            page = await failed_events.records_to_replay(
+                pool, keyring, after=after, limit=size, consumer_group=consumer_group
+            )
+        if not page:
+            break
+        for failed, payload in page:
+            after = failed.failed_id
+            try:
+                records = _records(failed, payload)
+            except (EntryError, msgspec.DecodeError):
+                report.unreadable += 1
+                continue
+            for record in records:
+                test_id = record.test_id
+                channel = course_channel(record.course_id) if test_id is None else test_channel(test_id)
+                # Under an id of its own: under the event's it might pass for a duplicate of the one that failed.
+                await log.append(channel, [(uuid.uuid4().bytes, encode_record(record))])
+            with store_errors():
+                await failed_events.mark_replayed(pool, [failed.failed_id])
+            report.replayed += 1
+            report.events += len(records)
+        if on_progress is not None:
+            on_progress(report.replayed)
+    return report
+
+
+def _records(failed: FailedEvent, payload: bytes) -> list[StreamRecord]:
+    if failed.record_index == WHOLE_ENTRY:
+        return decode_entry(_fields_decoder.decode(payload))
+    return [_record_decoder.decode(payload)]

@@ -1,0 +1,1 @@
+"""What the groups do with events."""

@@ -1,0 +1,70 @@
+"""The group ``postgres``: facts and derived state, then the publications that follow from them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from cell_monitor_core import keys
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.storage.ports import FactStore
+from cell_monitor_core.telemetry import tracing
+from cell_monitor_core.telemetry.metrics import EVENT_PUBLICATION_SECONDS, EVENTS_STORED, EVENTS_STORED_BEFORE
+from cell_monitor_worker.failures import RecordFailure
+from cell_monitor_worker.publisher import CoursePublisher, Publisher
+from cell_monitor_worker.test_road import TestRoad
+
+__all__ = ["FactSink"]
+
+
+class FactSink:
+    """Commits a batch, then publishes it: before it is acknowledged, so that a death in between publishes it again."""
+
+    group = keys.GROUP_POSTGRES
+
+    def __init__(self, store: FactStore, publisher: Publisher, courses: CoursePublisher, road: TestRoad) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._courses = courses
+        self._road = road
+        self._stored = EVENTS_STORED.labels(self.group)
+        self._stored_before = EVENTS_STORED_BEFORE.labels(self.group)
+
+    async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
+        """Store and publish; see ``Sink.process``."""
+        traced = [record for record in records if record.traceparent] if tracing.tracing_enabled() else []
+        with tracing.span(
+            "worker.apply_batch",
+            tracing.new_trace() if traced else None,
+            links=[tracing.link(record.traceparent) for record in traced],
+            attributes={"cell_monitor.events": len(records)},
+        ):
+            applied = await self._store.apply(records)
+        self._stored.inc(applied.stored)
+        self._stored_before.inc(applied.duplicates)
+        failures = _failures(records, applied.failed)
+        failed = {failure.index for failure in failures}
+        tests = [record for index, record in enumerate(records) if record.test_id and index not in failed]
+        await self._road.reached("postgres", tests)
+        await asyncio.gather(self._publisher.publish_states(applied, records), self._publisher.publish_tests(tests))
+        await self._road.reached("published", tests)
+        self._courses.mark(applied.students)
+        self._courses.mark(applied.help)
+        now = time.time() * 1000
+        for record in records:
+            if record.test_id is None:
+                EVENT_PUBLICATION_SECONDS.observe(max(0.0, now - record.received_at) / 1000)
+        return failures
+
+
+def _failures(records: Sequence[StreamRecord], failed: list[tuple[StreamRecord, str]]) -> list[RecordFailure]:
+    """Find the failed records' positions; equal records are told apart by identity."""
+    if not failed:
+        return []
+    index_of = {id(record): index for index, record in enumerate(records)}
+    failures = []
+    for record, reason in failed:
+        code, _, detail = reason.partition(": ")
+        failures.append(RecordFailure(index_of[id(record)], code, detail))
+    return failures

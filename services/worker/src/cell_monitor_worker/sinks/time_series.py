@@ -1,0 +1,84 @@
+"""The group ``influxdb``: one point an event, in InfluxDB or, without one, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from cell_monitor_core import keys
+from cell_monitor_core.derivation import FactError, moment, read_event
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
+from cell_monitor_core.telemetry.metrics import EVENTS_STORED
+from cell_monitor_worker.failures import RecordFailure
+from cell_monitor_worker.test_road import TestRoad
+
+__all__ = ["TEST_COURSE", "TimeSeriesSink", "point_of"]
+
+TEST_COURSE: Final = "_test"
+"""Stands for the course of test events; no course can have that id."""
+
+
+def point_of(record: StreamRecord) -> TimeSeriesPoint:
+    """Return the point of an event; the student is the person's id, which says nothing outside our own tables.
+
+    Raises:
+        FactError: it is no valid event.
+        ValueError: the person's id is not 16 bytes.
+    """
+    fact = read_event(record.event, record.received_at).fact
+    return TimeSeriesPoint(
+        event_id=UUID(fact.id),
+        at=moment(fact.at),
+        type=fact.type,
+        course_id=record.course_id if record.test_id is None else TEST_COURSE,
+        student=str(UUID(bytes=record.person_id)),
+        notebook_id="" if fact.notebook is None else fact.notebook.id,
+        cell_id="" if fact.cell is None else fact.cell.source_id,
+        status=fact.status or "",
+        error_name="" if fact.error is None else fact.error.name,
+        duration_ms=fact.duration_ms,
+    )
+
+
+class TimeSeriesSink:
+    """Writes points; a point written again changes nothing."""
+
+    group = keys.GROUP_TIMESERIES
+
+    def __init__(self, series: TimeSeries, road: TestRoad) -> None:
+        self._series = series
+        self._road = road
+        self._stored = EVENTS_STORED.labels(self.group)
+
+    async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
+        """Write the points of records; see ``Sink.process``."""
+        failures: list[RecordFailure] = []
+        points: list[TimeSeriesPoint] = []
+        index_of: dict[UUID, int] = {}
+        for index, record in enumerate(records):
+            try:
+                point = point_of(record)
+            except FactError as error:
+                failures.append(RecordFailure(index, error.reason, str(error)))
+            except (ValueError, OverflowError) as error:
+                failures.append(RecordFailure(index, "invalid_event", str(error)))
+            else:
+                # One point an event, also where a batch holds it twice.
+                if point.event_id not in index_of:
+                    index_of[point.event_id] = index
+                    points.append(point)
+        if points:
+            try:
+                await self._series.write(points)
+            except PoisonPoints as poison:
+                failures += [
+                    RecordFailure(index_of[point.event_id], "data_error", reason) for point, reason in poison.points
+                ]
+        failed = {failure.index for failure in failures}
+        self._stored.inc(len(index_of) - len(failed & set(index_of.values())))
+        await self._road.reached(
+            "timeseries", [record for index, record in enumerate(records) if record.test_id and index not in failed]
+        )
+        return failures

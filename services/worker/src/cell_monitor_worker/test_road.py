@@ -1,0 +1,74 @@
+"""Marks how far each event of a test run got, in the hash that the API reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from cell_monitor_core import keys
+from cell_monitor_core.channels import partition_of, test_channel
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
+from cell_monitor_core.storage.ports import StoreUnavailable
+
+__all__ = ["Stage", "TestRoad", "event_head"]
+
+Stage: TypeAlias = Literal["postgres", "timeseries", "published"]
+
+_LIFETIME_S: Final = 3600
+
+_MARK: Final = Script("""\
+-- KEYS: progress. ARGV: seconds to keep it, time, field, ...
+-- The first time counts: what is delivered again was there before.
+for i = 3, #ARGV do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[2]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return #ARGV - 2
+""")
+
+
+class EventHead(msgspec.Struct, frozen=True):
+    """What is told of a test event."""
+
+    event_id: str
+    type: str
+
+
+_head = msgspec.json.Decoder(EventHead)
+
+
+def event_head(record: StreamRecord) -> EventHead:
+    """Return id and type of an event that was read before."""
+    return _head.decode(record.event)
+
+
+class TestRoad:
+    """Writes stages of test events; an hour after the last one the record of a run is gone."""
+
+    __test__ = False
+
+    def __init__(self, redis: RedisClient, *, partitions: int) -> None:
+        self._redis = redis
+        self._partitions = partitions
+
+    async def reached(self, stage: Stage, records: Sequence[StreamRecord]) -> None:
+        """Note that test events reached a stage now.
+
+        Raises:
+            StoreUnavailable: Redis is away; nothing that was done is undone.
+        """
+        if not records:
+            return
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        runs: dict[str, list[str]] = {}
+        for record in records:
+            if record.test_id is not None:
+                runs.setdefault(record.test_id, []).append(f"{event_head(record).event_id}:{stage}")
+        for test_id, fields in runs.items():
+            key = keys.test_progress(partition_of(test_channel(test_id), self._partitions), test_id)
+            try:
+                await run_script(self._redis, _MARK, [key], [_LIFETIME_S, now, *fields])
+            except REDIS_ERRORS as error:
+                raise StoreUnavailable(f"Redis: {type(error).__name__}") from error

@@ -1,0 +1,242 @@
+"""The process: health at once, work as soon as the stores answer, an orderly end at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import uvicorn
+
+from cell_monitor_core.runtime import LoopWatchdog, tune_gc
+from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres.migrations import check_schema
+from cell_monitor_core.telemetry.metrics import EVENT_LOOP_LAG_SECONDS
+from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
+from cell_monitor_core.web.health import Health, create_health_app
+from cell_monitor_worker import maintenance
+from cell_monitor_worker.config import WorkerSettings
+from cell_monitor_worker.context import WorkerContext
+from cell_monitor_worker.exceptions import GroupHaltedError
+
+__all__ = ["EXIT_HALTED", "Worker"]
+
+_log = structlog.get_logger(__name__)
+
+EXIT_HALTED: Final = 3
+"""Exit status after too large a share of the events failed."""
+_EXIT_BROKEN: Final = 1
+_RETRY_S: Final = 1.0
+_STOP_DEADLINE_S: Final = 14.0
+
+
+class _HealthServer(uvicorn.Server):
+    """uvicorn without a hand on the signals: they are the worker's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        yield
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._context: WorkerContext | None = None
+        self._starting = "the stores have not answered yet"
+        self.health = Health({"stores": self._check_stores, "groups": self._check_groups})
+
+    def stop(self) -> None:
+        """Begin the end."""
+        if not self._stopping.is_set():
+            _log.info("worker_stopping")
+        self.health.drain()
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Work until SIGTERM or SIGINT; return the exit status.
+
+        Raises:
+            SchemaMismatch: PostgreSQL has another schema than this program.
+            OSError: the port of the probes is taken.
+        """
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.stop)
+        configure_tracing(self._settings, "worker")
+        server = self._server()
+        serving = asyncio.create_task(server.serve(), name="health")
+        try:
+            while not server.started:
+                if serving.done():
+                    await serving
+                    raise OSError(f"cannot listen on {self._settings.worker_host}:{self._settings.worker_port}")
+                await asyncio.sleep(0.01)
+            async with LoopWatchdog(EVENT_LOOP_LAG_SECONDS.observe):
+                return await self._work()
+        finally:
+            server.should_exit = True
+            await serving
+            await asyncio.to_thread(shutdown_tracing)
+
+    def _server(self) -> _HealthServer:
+        return _HealthServer(
+            uvicorn.Config(
+                create_health_app(self.health),
+                host=self._settings.worker_host,
+                port=self._settings.worker_port,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                server_header=False,
+                access_log=False,
+                log_config=None,
+                log_level="warning",
+                timeout_graceful_shutdown=2,
+            )
+        )
+
+    async def _work(self) -> int:
+        context = await self._until_stopping(self._open)
+        if context is None:
+            return 0
+        self._context = context
+        try:
+            tune_gc()
+            _log.info(
+                "worker_started",
+                instance=self._settings.instance,
+                groups=self._settings.groups,
+                partitions=self._settings.partitions,
+            )
+            return await self._consume(context)
+        finally:
+            self._context = None
+            self._starting = "shutting down"
+            await context.aclose()
+            _log.info("worker_stopped")
+
+    async def _open(self) -> WorkerContext:
+        context = await WorkerContext.open(self._settings)
+        try:
+            await check_schema(context.pool)
+            await context.log.ensure_groups()
+        except BaseException:
+            await context.aclose()
+            raise
+        return context
+
+    async def _until_stopping(self, attempt: Callable[[], Awaitable[WorkerContext]]) -> WorkerContext | None:
+        """Try until the stores answer."""
+        while not self._stopping.is_set():
+            try:
+                return await attempt()
+            except (StoreUnavailable, LogUnavailable) as error:
+                self._starting = str(error)
+                _log.warning("worker_waits_for_stores", reason=str(error))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_S):
+                        await self._stopping.wait()
+        return None
+
+    async def _consume(self, context: WorkerContext) -> int:
+        settings = self._settings
+        consumers = {
+            asyncio.create_task(consumer.run(), name=consumer.group): consumer for consumer in context.consumers
+        }
+        chores = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("courses", context.courses.run()),
+                ("courses-missed", context.courses.look_for_missed()),
+                (
+                    "trim",
+                    maintenance.every(
+                        settings.worker_trim_interval_s,
+                        lambda: maintenance.trim_streams(context.log, settings.partitions),
+                    ),
+                ),
+                (
+                    "backlog",
+                    maintenance.every(
+                        settings.worker_lag_interval_s,
+                        lambda: maintenance.measure_backlog(context.log, settings.partitions, settings.groups),
+                    ),
+                ),
+                (
+                    "partitions",
+                    maintenance.every(
+                        maintenance.PARTITIONS_INTERVAL_S,
+                        lambda: maintenance.make_partitions(context.pool),
+                        retry_s=60.0,
+                    ),
+                ),
+            )
+        ]
+        stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+        status = 0
+        try:
+            await asyncio.wait([stopping, *consumers, *chores], return_when=asyncio.FIRST_COMPLETED)
+            status = await self._judge([*consumers, *chores])
+        finally:
+            self.health.drain()
+            for consumer in consumers.values():
+                consumer.stop()
+            await self._end(list(consumers), chores, context)
+            stopping.cancel()
+        return status
+
+    async def _judge(self, tasks: list[asyncio.Task[None]]) -> int:
+        """Say why the work ended; hold still for a while where the events are at fault."""
+        for task in tasks:
+            if not task.done() or task.cancelled():
+                continue
+            error = task.exception()
+            if isinstance(error, GroupHaltedError):
+                _log.critical(
+                    "group_halted",
+                    group=error.group,
+                    reason=error.reason,
+                    help="Nothing more was taken from the stream and nothing is lost. Mend the cause (a bug of this "
+                    "version, a schema, a store), then start the worker again; what was put aside before is queued "
+                    "again with: python -m cell_monitor_worker replay",
+                )
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.worker_halt_hold_s):
+                        await self._stopping.wait()
+                return EXIT_HALTED
+            _log.critical("task_failed", task=task.get_name(), exc_info=error)
+            return _EXIT_BROKEN
+        return 0
+
+    async def _end(
+        self, consumers: list[asyncio.Task[None]], chores: list[asyncio.Task[None]], context: WorkerContext
+    ) -> None:
+        """Finish the batches at hand, acknowledge them, and publish what is due."""
+        _, late = await asyncio.wait(consumers, timeout=_STOP_DEADLINE_S)
+        for task in (*late, *chores):
+            task.cancel()
+        await asyncio.gather(*consumers, *chores, return_exceptions=True)
+        if late:
+            _log.warning("batches_abandoned", groups=[task.get_name() for task in late])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await context.courses.flush()
+
+    async def _check_stores(self) -> None:
+        if self._context is None:
+            raise StoreUnavailable(self._starting)
+        await self._context.pool.fetchval("SELECT 1")
+        await self._context.redis.ping()
+
+    async def _check_groups(self) -> None:
+        if self._context is not None:
+            for consumer in self._context.consumers:
+                if consumer.halted is not None:
+                    raise GroupHaltedError(consumer.group, consumer.halted)

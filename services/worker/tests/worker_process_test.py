@@ -1,0 +1,394 @@
+"""Real worker processes on real stores: whatever is killed or away, sent = stored exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from yarl import URL
+
+from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.channels import course_channel, test_channel
+from cell_monitor_core.publications import CourseState, Publication, StudentState
+from cell_monitor_core.records import StreamRecord, encode_record
+from cell_monitor_core.storage.postgres.rebuild import rebuild
+from cell_monitor_testing.fault_proxy import FaultProxy
+
+Traffic = Callable[..., list[StreamRecord]]
+
+pytestmark = pytest.mark.timeout(240)
+
+
+async def assert_exact(stage: Any, records: list[StreamRecord]) -> None:
+    """Sent = stored in both stores, and the states are what the facts say."""
+    assert await stage.stored() == len(records)
+    assert await stage.in_series() == len(records)
+    assert await stage.db.fetchval("SELECT count(*) FROM failed_events") == 0
+    report = await rebuild(stage.db, stage.keyring, check=True)
+    assert report.differences == []
+    assert report.events == len(records)
+
+
+async def published_students(stage: Any, course: str) -> dict[str, StudentState]:
+    """The newest published row of each student."""
+    broker = RedisBroker(stage.redis, partitions=stage.partitions)
+    position = await broker.position(course_channel(course))
+    recovery = await broker.recover(course_channel(course), position.epoch, 0, limit=10_000)
+    if not recovery.recovered:
+        # Trimmed at the far end: what is there is what counts.
+        oldest = max(0, position.offset - 900)
+        recovery = await broker.recover(course_channel(course), position.epoch, oldest, limit=10_000)
+    return {
+        state.student_id: state
+        for publication in recovery.publications
+        if publication.kind == "student"
+        for state in [msgspec.json.decode(publication.state, type=StudentState)]
+    }
+
+
+async def stored_students(stage: Any, course: str) -> dict[str, StudentState]:
+    rows = await stage.db.fetch("SELECT state::text FROM student_states WHERE course_id = $1", course)
+    states = [msgspec.json.decode(row["state"], type=StudentState) for row in rows]
+    return {state.student_id: state for state in states}
+
+
+async def test_five_times_shuffled_through_one_worker_is_exact_and_published(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=4, events=900)
+    worker = stage.worker()
+    await worker.start()
+    await stage.queue(records)
+    for seed in range(4):
+        await stage.queue(random.Random(seed).sample(records, len(records)), repeated=True)
+    await stage.until_drained()
+    await assert_exact(stage, records)
+    for course in ("c1", "c2", "c3"):
+        assert await published_students(stage, course) == await stored_students(stage, course)
+
+    async def trimmed() -> bool:
+        lengths = [await stage.redis.xlen(f"cm:{{p{number:02d}}}:events") for number in range(stage.partitions)]
+        return sum(lengths) == 0
+
+    await stage.until(trimmed, "finished entries are deleted")
+    metrics = httpx.get(f"{worker.url}/metrics", timeout=5).text
+    assert f'cell_monitor_events_stored_total{{group="postgres"}} {float(len(records))}' in metrics
+    assert 'cell_monitor_backlog_entries{group="postgres",partition="0"} 0.0' in metrics
+    assert await worker.stop() == 0
+
+
+@pytest.mark.resilience
+@pytest.mark.parametrize("which", ["stage", "cluster_stage"])
+async def test_killed_in_the_middle_again_and_again_another_worker_finishes(
+    which: str, request: pytest.FixtureRequest, traffic: Traffic
+) -> None:
+    stage = request.getfixturevalue(which)
+    records = traffic(students=6, events=4500)
+    survivor = stage.worker()
+    await survivor.start()
+    sending = asyncio.create_task(stage.queue(records, each=25))
+    for share in (0.1, 0.4, 0.7):
+        victim = stage.worker()
+        await victim.start()
+
+        async def reached(least: int = int(share * len(records))) -> bool:
+            return await stage.stored() >= least
+
+        await stage.until(reached, f"{share:.0%} of the events are stored")
+        victim.kill()
+    await sending
+    await stage.until_drained()
+    await assert_exact(stage, records)
+    assert await survivor.stop() == 0
+
+
+@pytest.mark.resilience
+async def test_a_death_between_commit_and_publication_still_publishes(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=2, events=90)
+    await stage.queue(records)
+    # A worker that stored everything and died before it could publish or acknowledge anything.
+    from cell_monitor_core.records import decode_entry
+    from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+    from datetime import timedelta
+
+    for partition in range(stage.partitions):
+        entries = await stage.log.read(partition, "postgres", "dead", count=100, block=timedelta(0))
+        for entry in entries:
+            await PostgresFactStore(stage.db, stage.keyring).apply(decode_entry(entry.fields))
+    assert await stage.stored() == len(records)
+    assert await published_students(stage, "c1") == {}
+
+    worker = stage.worker()
+    await worker.start()
+    await stage.until_drained()
+    await assert_exact(stage, records)
+    for course in ("c1", "c2", "c3"):
+        assert await published_students(stage, course) == await stored_students(stage, course)
+
+
+@pytest.mark.resilience
+async def test_postgresql_away_in_the_middle_loses_and_fails_nothing(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=4, events=1500)
+    target = URL(stage.dsn)
+    async with FaultProxy(target.port or 5432) as proxy:
+        worker = stage.worker(DATABASE_URL=str(target.with_host("127.0.0.1").with_port(proxy.port)))
+        await worker.start()
+        await stage.queue(records[:500])
+
+        async def some() -> bool:
+            return await stage.stored() > 100
+
+        await stage.until(some, "some events are stored")
+        await proxy.cut()
+        await stage.queue(records[500:])
+
+        async def unready() -> bool:
+            async with httpx.AsyncClient(timeout=5) as client:
+                return (await client.get(f"{worker.url}/readyz")).status_code == 503
+
+        await stage.until(unready, "the worker says that it cannot work")
+        await proxy.heal()
+        await stage.until_drained()
+        await assert_exact(stage, records)
+        assert await worker.stop() == 0
+
+
+@pytest.mark.resilience
+async def test_redis_away_in_the_middle_loses_nothing(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=4, events=1200)
+    await stage.queue(records)
+    target = URL(stage.redis_url)
+    async with FaultProxy(target.port or 6379) as proxy:
+        worker = stage.worker(REDIS_URL=str(target.with_port(proxy.port)))
+        await worker.start()
+        for _ in range(3):
+            proxy.reset_connections()
+            await asyncio.sleep(0)
+        await proxy.cut()
+        await proxy.heal()
+        await stage.until_drained()
+        await assert_exact(stage, records)
+
+
+@pytest.mark.resilience
+async def test_a_time_series_store_that_is_away_delays_only_its_own_group(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=4, events=600)
+    worker = stage.worker(INFLUXDB_URL="http://127.0.0.1:9", INFLUXDB_TOKEN="t", INFLUXDB_ORG="o", INFLUXDB_BUCKET="b")
+    await worker.start()
+    await stage.queue(records)
+    await stage.until_drained("postgres")
+    assert await stage.stored() == len(records)
+    assert await stage.waiting("influxdb") > 0
+    assert httpx.get(f"{worker.url}/readyz", timeout=5).status_code == 200
+    # Nothing was trimmed that the other group still needs: with its store back it gets all of it.
+    assert await worker.stop() == 0
+    other = stage.worker()
+    await other.start()
+    await stage.until_drained()
+    await assert_exact(stage, records)
+
+
+@pytest.mark.influxdb
+async def test_every_event_reaches_a_real_influxdb(stage: Any, traffic: Traffic, influxdb: Any) -> None:
+    records = traffic(students=3, events=300)
+    worker = stage.worker(
+        INFLUXDB_URL=influxdb.url,
+        INFLUXDB_TOKEN=influxdb.token,
+        INFLUXDB_ORG=influxdb.org,
+        INFLUXDB_BUCKET=influxdb.bucket,
+    )
+    await worker.start()
+    await stage.queue(records)
+    await stage.queue(records, repeated=True)
+    await stage.until_drained()
+    from cell_monitor_core.storage.influxdb.time_series import InfluxTimeSeries
+
+    series = InfluxTimeSeries(influxdb.url, influxdb.token, influxdb.org, influxdb.bucket)
+    try:
+        counts = [await series.count(course) for course in ("c1", "c2", "c3")]
+    finally:
+        await series.close()
+    assert sum(counts) == len(records)
+
+
+async def test_sigterm_finishes_the_batch_and_exits_with_zero(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=4, events=3000)
+    await stage.queue(records)
+    worker = stage.worker()
+    await worker.start()
+    worker.signal(signal.SIGTERM)
+    assert await worker.stop(timeout=20) == 0
+    # What it took it finished: nothing is pending, all that is left was never handed out.
+    for partition in range(stage.partitions):
+        pending = await stage.redis.xpending(f"cm:{{p{partition:02d}}}:events", "postgres")
+        assert pending["pending"] == 0
+    other = stage.worker()
+    await other.start()
+    await stage.until_drained()
+    await assert_exact(stage, records)
+
+
+async def test_the_course_counters_reach_the_channel_and_are_the_last_word(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=5, events=600)
+    for record in {record.person_id: record for record in records}.values():
+        await stage.db.execute(
+            "INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, $2, $2)",
+            uuid.UUID(bytes=record.person_id), record.person_id,
+        )  # fmt: skip
+        await stage.db.execute(
+            "INSERT INTO memberships VALUES ($1, $2, 'student')", record.course_id, uuid.UUID(bytes=record.person_id)
+        )
+    worker = stage.worker()
+    await worker.start()
+    await stage.queue(records)
+    await stage.until_drained()
+    runs = await stage.db.fetchval("SELECT count(*) FROM events WHERE type = 'cell_executed' AND course_id = 'c1'")
+    broker = RedisBroker(stage.redis, partitions=stage.partitions)
+
+    async def counters() -> list[CourseState]:
+        position = await broker.position(course_channel("c1"))
+        recovery = await broker.recover(course_channel("c1"), position.epoch, 0, limit=10_000)
+        return [
+            msgspec.json.decode(publication.state, type=CourseState)
+            for publication in recovery.publications
+            if publication.kind == "course"
+        ]
+
+    async def told() -> bool:
+        found = await counters()
+        return bool(found) and found[-1].runs == runs
+
+    await stage.until(told, "the last counters are published")
+    newest = (await counters())[-1]
+    assert (newest.students, newest.started) == (5, 5)
+
+
+async def test_the_test_road_is_marked_at_each_stage_and_published(stage: Any, traffic: Traffic) -> None:
+    (record,) = traffic(students=1, events=3, shuffled=False)[:1]
+    event = json.loads(record.event)
+    test = StreamRecord(record.person_id, "", record.received_at, record.event, test_id="t-1")
+    await stage.log.append(test_channel("t-1"), [(uuid.UUID(event["event_id"]).bytes, encode_record(test))])
+    worker = stage.worker()
+    await worker.start()
+    await stage.until_drained()
+    from cell_monitor_core import keys
+    from cell_monitor_core.channels import partition_of
+
+    key = keys.test_progress(partition_of(test_channel("t-1"), stage.partitions), "t-1")
+    marks = await stage.redis.hgetall(key)
+    assert {name.decode().partition(":")[2] for name in marks} == {"postgres", "timeseries", "published"}
+    assert 0 < await stage.redis.ttl(key) <= 3600
+    broker = RedisBroker(stage.redis, partitions=stage.partitions)
+    position = await broker.position(test_channel("t-1"))
+    (publication,) = (await broker.recover(test_channel("t-1"), position.epoch, 0, limit=10)).publications
+    assert isinstance(publication, Publication)
+    assert publication.kind == "test"
+    assert json.loads(publication.state) == {"event_id": event["event_id"], "type": event["type"]}
+    assert await stage.db.fetchval("SELECT count(*) FROM student_states") == 0
+
+
+async def test_a_stream_of_poison_stops_the_worker_before_it_fills_the_bin(stage: Any, traffic: Traffic) -> None:
+    good = traffic(students=4, events=300)
+    bad = [
+        StreamRecord(record.person_id, record.course_id, record.received_at, b'{"broken": true}')
+        for record in traffic(students=4, events=900, seed=2)
+    ]
+    by_course: dict[str, list[tuple[bytes, bytes]]] = {}
+    for record in bad:
+        by_course.setdefault(record.course_id, []).append((uuid.uuid4().bytes, encode_record(record)))
+    worker = stage.worker(WORKER_HALT_HOLD_S="3")
+    await worker.start()
+    for course, items in by_course.items():
+        for start in range(0, len(items), 64):
+            await stage.log.append(course_channel(course), items[start : start + 64])
+    await stage.queue(good)
+
+    async def halted() -> bool:
+        try:
+            async with httpx.AsyncClient(timeout=5) as client:
+                answer = await client.get(f"{worker.url}/readyz")
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 503 and "GroupHaltedError" in answer.text
+
+    await stage.until(halted, "the worker says that it halted")
+
+    async def ended() -> bool:
+        return not worker.running
+
+    await stage.until(ended, "the worker exits")
+    assert await worker.stop() == 3
+    assert "group_halted" in worker.log
+    assert "replay" in worker.log
+    # At most what came before a share could be told, in each group.
+    assert await stage.db.fetchval("SELECT count(*) FROM failed_events") < 2 * 2 * 100
+    assert await stage.waiting() > 0
+
+
+async def test_poison_is_put_aside_and_replayed_once_the_cause_is_mended(stage: Any, traffic: Traffic) -> None:
+    from cell_monitor_core.storage.postgres import failed_events
+    from cell_monitor_worker.replay import replay_failed
+
+    records = traffic(students=3, events=600)
+    await stage.db.execute("ALTER TABLE events ADD CONSTRAINT no_exercise_3 CHECK (cell_id <> 'exercise-3')")
+    unlucky = [record for record in records if b'"exercise-3"' in record.event]
+    worker = stage.worker()
+    await worker.start()
+    await stage.queue(records)
+    await stage.log.append(course_channel("c1"), [(uuid.uuid4().bytes, b"\xc1 no record")])
+    await stage.until_drained()
+    assert await stage.stored() == len(records) - len(unlucky)
+    waiting = await failed_events.list_page(stage.db, limit=1000)
+    reasons = [failed.reason for failed in waiting]
+    assert reasons.count("data_error") == len(unlucky)
+    assert reasons.count("invalid_entry") == 2
+    assert all("print(answer)" not in failed.detail for failed in waiting)
+
+    await stage.db.execute("ALTER TABLE events DROP CONSTRAINT no_exercise_3")
+    report = await replay_failed(stage.db, stage.keyring, stage.log)
+    assert (report.replayed, report.unreadable) == (len(unlucky), 2)
+    await stage.until_drained()
+    assert await stage.stored() == len(records)
+    assert (await rebuild(stage.db, stage.keyring, check=True)).differences == []
+    assert (await replay_failed(stage.db, stage.keyring, stage.log)).replayed == 0
+
+
+async def test_it_waits_for_stores_that_are_not_there_yet_and_says_so(stage: Any, traffic: Traffic) -> None:
+    target = URL(stage.dsn)
+    async with FaultProxy(target.port or 5432) as proxy:
+        await proxy.cut()
+        worker = stage.worker(DATABASE_URL=str(target.with_host("127.0.0.1").with_port(proxy.port)))
+        worker.launch()
+
+        async def answers() -> bool:
+            try:
+                async with httpx.AsyncClient(timeout=5) as client:
+                    alive = await client.get(f"{worker.url}/livez")
+                    ready = await client.get(f"{worker.url}/readyz")
+            except httpx.TransportError:
+                return False
+            return (alive.status_code, ready.status_code) == (200, 503)
+
+        await stage.until(answers, "it is alive and not ready")
+        await proxy.heal()
+        await worker.wait_ready()
+        assert await worker.stop() == 0
+
+
+async def test_another_schema_version_is_refused_by_name(stage: Any) -> None:
+    await stage.db.execute("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)")
+    worker = stage.worker()
+    worker.launch()
+
+    async def ended() -> bool:
+        return not worker.running
+
+    await stage.until(ended, "it refuses to start")
+    assert await worker.stop() == 2
+    assert "schema" in worker.log
