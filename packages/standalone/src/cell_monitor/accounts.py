@@ -107,7 +107,9 @@ async def seed_sample_course(dsn: str, secrets: SecretFolder) -> None:
             await memberships.upsert_many(connection, SAMPLE_COURSE, {instructor: "instructor", student: "student"})
             await _keep_password(connection, index, instructor, secrets.get(INSTRUCTOR_PASSWORD_FILE))
             await _keep_api_key(connection, secrets, STUDENT_KEY_FILE, ["events:write"], student)
-            await _keep_api_key(connection, secrets, SIMULATOR_KEY_FILE, ["people:act_as", "roster:write"], None)
+            await _keep_api_key(
+                connection, secrets, SIMULATOR_KEY_FILE, ["events:write", "people:act_as", "roster:write"], None
+            )
     finally:
         await connection.close()
 
@@ -124,7 +126,7 @@ async def _keep_api_key(
 ) -> None:
     if secrets.has(file):
         key = await api_keys.verify(connection, secrets.get(file))
-        if key is not None and key.expires_at - datetime.now(UTC) > _RENEW_BEFORE:
+        if key is not None and set(key.scopes) == set(scopes) and key.expires_at - datetime.now(UTC) > _RENEW_BEFORE:
             return
     _, text = await api_keys.create(
         connection,

@@ -29,20 +29,24 @@ from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor.replay import replay_failed_events
 from cell_monitor.secret_folder import SecretFolder
+from cell_monitor_core import keys
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing, generate_key
+from cell_monitor_core.redis_client import aclose
+from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
 from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
-from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
+from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_worker.replay import ReplayReport, replay_failed
 
 __all__ = ["admin"]
 
@@ -73,7 +77,14 @@ def _opened(data_dir: str | None) -> Iterator[Deployment]:
     try:
         with open_deployment(data) as deployment:
             yield deployment
-    except (DataDirectoryError, EmbeddedServerError, SettingsError, StoreUnavailable, DecryptionError) as error:
+    except (
+        DataDirectoryError,
+        EmbeddedServerError,
+        SettingsError,
+        StoreUnavailable,
+        LogUnavailable,
+        DecryptionError,
+    ) as error:
         raise fail(str(error)) from error
 
 
@@ -237,15 +248,28 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
 
 
 @admin.command(name="replay-failed-events")
-@click.option("--group", "consumer_group", type=click.Choice(("postgres", "influxdb")), help="Only of this group.")
+@click.option("--group", "consumer_group", type=click.Choice(keys.REQUIRED_GROUPS), help="Only of this group.")
 @DATA_DIR_OPTION
-def replay_failed(*, consumer_group: str | None, data_dir: str | None) -> None:
+def replay_failed_events(*, consumer_group: str | None, data_dir: str | None) -> None:
     """Queue all failed events again, once what made them fail is mended. Doing it twice duplicates nothing."""
     with _opened(data_dir) as deployment:
-        done = asyncio.run(replay_failed_events(deployment.settings, consumer_group=consumer_group))
-    say(
-        f"{done.replayed:,} events queued again, {done.unreadable:,} are of entries that cannot be read and stay aside."
-    )
+        report = asyncio.run(_replay(deployment, consumer_group))
+    say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be read and stay aside.")
+
+
+async def _replay(deployment: Deployment, consumer_group: str | None) -> ReplayReport:
+    settings = deployment.settings
+    address = settings.redis_url.get_secret_value()
+    clients = [connect_redis(address, name="cell-monitor-replay", blocking=blocking) for blocking in (False, True)]
+    log = RedisEventLog(*clients, partitions=settings.partitions)
+    pool = await create_pool(deployment.database_url, application_name="cell-monitor-replay", max_size=2)
+    try:
+        return await replay_failed(pool, KeyRing.from_settings(settings), log, consumer_group=consumer_group)
+    finally:
+        await pool.close()
+        await log.aclose()
+        for client in clients:
+            await aclose(client)
 
 
 @admin.command()

@@ -46,7 +46,7 @@ __all__ = ["simulate"]
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="CELL_MONITOR_API_KEY_FILE",
-    help="File with an API key of the scopes people:act_as and roster:write; by default the data directory's own.",
+    help="File with an API key of the scopes events:write, people:act_as and roster:write; by default the data directory's own.",
 )
 @DATA_DIR_OPTION
 def simulate(

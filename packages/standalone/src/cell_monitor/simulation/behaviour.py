@@ -115,6 +115,7 @@ class _Student:
         self.share = end * 0.85 / len(exercises) * character.pace
         self.now = random.triangular(0.5, min(30.0, end * 0.2), 2.0)
         self.execution_count = 0
+        self.waiting = False
 
     def work(self) -> Iterator[Step]:
         yield self._step("session_started", {"client": {"extension_version": "0.1.0", "kernel_name": "python3"}})
@@ -142,10 +143,18 @@ class _Student:
             yield from self._edit(exercise, attempt.code, first=tries == 0)
             if isinstance(attempt, Solution):
                 yield from self._run(exercise, attempt)
+                if self.waiting and self.random.random() < 0.7:
+                    # Solved without anybody's help, or with a neighbour's.
+                    self.waiting = False
+                    yield self._step("help_cancelled")
                 return
             yield from self._run(exercise, attempt)
             self._pass(self.share * self.random.uniform(0.05, 0.2))
-            if tries + 1 >= _STUCK_AFTER and not helped and self.random.random() > self.character.shyness:
+            if (
+                tries + 1 >= _STUCK_AFTER
+                and not (helped or self.waiting)
+                and self.random.random() > self.character.shyness
+            ):
                 yield from self._ask(exercise)
                 helped = True
             # Stuck means: the same again. Others try something else.
@@ -205,9 +214,8 @@ class _Student:
     def _ask(self, exercise: Exercise) -> Iterator[Step]:
         message = self.random.choice(_QUESTIONS)
         yield self._step("help_requested", {"message": message} if message else {}, exercise)
+        self.waiting = True
         self._pass(self.random.uniform(15, 60))
-        if self.random.random() < 0.3:
-            yield self._step("help_cancelled")
 
     def _doze(self) -> Iterator[Step]:
         yield self._step("_visible", {"visible": False})

@@ -74,7 +74,7 @@ class ApiClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Connect to the API at ``url`` with a key of the scopes ``people:act_as`` and ``roster:write``."""
+        """Connect to the API at ``url`` with a service's API key."""
         self._http = httpx.AsyncClient(
             base_url=url.rstrip("/") + "/api/v1/",
             timeout=20,
@@ -162,7 +162,9 @@ class ApiClient:
         if response.status_code == 401:
             raise ApiError("The API does not know this API key: it is wrong, revoked or over.")
         if response.status_code == 403:
-            raise ApiError("The API key needs the scopes people:act_as and roster:write.")
+            raise ApiError(
+                f"The API key needs the scopes events:write, people:act_as and roster:write: {_detail(response)}"
+            )
         self._expect(response, "get a token")
         answer = response.json()
         token = answer["access_token"]
