@@ -25,6 +25,7 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord, decode_entry
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
+from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_testing.keys import SampleSecrets
 
 PASSWORD = "correct horse battery"
@@ -105,6 +106,13 @@ class Site:
         """Send events."""
         return await (client or self.client).post(
             "/api/v1/events", headers=self.sender(username), json={"events": list(events)}
+        )
+
+    async def store(self, username: str, course_id: str, *events: dict[str, Any]) -> None:
+        """Store events as the worker does."""
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        await PostgresFactStore(self.process.pool, self.keyring).apply(
+            [StreamRecord(self.ids[username].bytes, course_id, now, json.dumps(event).encode()) for event in events]
         )
 
     async def queued(self, course_id: str) -> list[StreamRecord]:

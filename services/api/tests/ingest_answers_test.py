@@ -7,10 +7,9 @@ import gzip
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-import uuid_utils
 
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
@@ -88,13 +87,14 @@ async def test_results_stand_in_the_order_of_the_events(site, client, course, ma
     ]
     ids = [result["event_id"] for result in answer.json()["results"]]
     assert ids == [event["event_id"] if isinstance(event, dict) else None for event in events]
-    assert await site.queued_ids("c1") == sorted(event["event_id"] for event in good)
+    # An entry may carry a duplicate beside what is new: PostgreSQL has the last word.
+    assert set(await site.queued_ids("c1")) == {event["event_id"] for event in good}
 
 
 @pytest.mark.parametrize(("days", "status"), [(-32, "rejected"), (-30, "accepted"), (0.9, "accepted"), (2, "rejected")])
 async def test_ids_from_far_away_times_are_refused(site, client, course, make_event, days, status):
     moment = int((time.time() + days * 86_400) * 1000)
-    event = make_event(event_id=str(uuid_utils.uuid7(moment // 1000, moment % 1000 * 1_000_000)))
+    event = make_event(event_id=str(UUID(int=(moment << 80) | (UUID(new_event_id()).int & ((1 << 80) - 1)))))
     [result] = (await site.send("ann", event, client=client)).json()["results"]
     assert result["status"] == status
     assert result.get("reason") == ("invalid_event_id" if status == "rejected" else None)

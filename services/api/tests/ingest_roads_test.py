@@ -117,14 +117,25 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
     max_leaves=6,
 )
-_FIELDS = ("event_id", "type", "schema_version", "occurred_at", "session_id", "seq", "notebook", "cell", "data", "course")
+_FIELDS = (
+    "event_id",
+    "type",
+    "schema_version",
+    "occurred_at",
+    "session_id",
+    "seq",
+    "notebook",
+    "cell",
+    "data",
+    "course",
+)
 _KINDS = ("cell_selected", "heartbeat", "help_requested", "cell_executed", "kernel_died", "no_such_type")
 
 
 @st.composite
 def _events(draw: st.DrawFn, make_event: Any) -> Any:
     event = make_event(draw(st.sampled_from(_KINDS)))
-    course = draw(st.sampled_from((None, "c1", "c2", "broken", "full", "foreign", "", "Ⅽ1")))
+    course = draw(st.sampled_from((None, "c1", "c2", "broken", "full", "foreign", "", "\u216d1")))
     if course is not None:
         event["course"] = course
     event["event_id"] = new_event_id()[:-2] + draw(st.sampled_from(("00", "01", "02", "03")))
@@ -217,7 +228,7 @@ async def test_both_roads_agree_on_nasty_requests(roads, make_event) -> None:
         b'{"events":[' + b",".join([text.encode()] * 201) + b"]}",
         json.dumps({"events": [huge, event]}).encode(),
         b'{"events":[' + text.encode() + b"],}",
-        b'{"events":[' + text.encode() + b']} trailing',
+        b'{"events":[' + text.encode() + b"]} trailing",
         b'{"events":[' + text.encode() + b'],"events":[]}',
         b'\xef\xbb\xbf{"events":[]}',
         b'{"events":["\xff"]}',
@@ -234,7 +245,9 @@ async def test_both_roads_agree_on_nasty_requests(roads, make_event) -> None:
         json.dumps({"events": [make_event(course="foreign"), make_event(course="c1")]}).encode(),
         json.dumps({"events": [make_event(course="broken"), make_event(course="c1")]}).encode(),
         json.dumps({"events": [make_event(course="broken"), make_event(course="full"), {}]}).encode(),
-        json.dumps({"events": [make_event(course="broken"), make_event(course="full"), make_event(course="c2")]}).encode(),
+        json.dumps(
+            {"events": [make_event(course="broken"), make_event(course="full"), make_event(course="c2")]}
+        ).encode(),
         json.dumps({"events": [make_event("heartbeat", course="c1")]}).encode(),
         b"x" * 1_048_576,
         b"x" * 1_048_577,
@@ -291,7 +304,7 @@ async def test_both_roads_agree_when_something_breaks(roads, make_event) -> None
     roads.log.append = broken  # type: ignore[method-assign]
     token = roads.site.token("one", "ingest", scopes=("events:write",))
     body = json.dumps({"events": [make_event()]}).encode()
-    status, headers, answer, _ = await roads.ask(roads.site.road, _headers(token, len(body)), [body])
+    status, _, answer, _ = await roads.ask(roads.site.road, _headers(token, len(body)), [body])
     assert status == 500
     assert b"secret" not in answer
     with pytest.raises(ZeroDivisionError):

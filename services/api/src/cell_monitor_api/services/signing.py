@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -16,11 +16,29 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.auth.tokens import TokenIssuer
 
-__all__ = ["Signing"]
+__all__ = ["Signing", "courses_that_fit"]
 
 _log = structlog.get_logger(__name__)
 
 _MIN_INTERVAL_S: Final = 1.0
+_MAX_COURSE_BYTES: Final = 5000
+"""Of a token's 8 KiB so much, before base64, is for its courses."""
+
+
+def courses_that_fit(roles: Mapping[str, str]) -> dict[str, str]:
+    """Return the memberships that a token has room for; those of staff come first.
+
+    Somebody with more than some hundred courses still reaches all of them in the query API, which asks the database.
+    """
+    fitting: dict[str, str] = {}
+    size = 0
+    for course_id, role in sorted(roles.items(), key=lambda item: (item[1] == "student", item[0])):
+        size += len(course_id) + len(role) + 6
+        if size > _MAX_COURSE_BYTES:
+            _log.warning("token_courses_cut", courses=len(roles), kept=len(fitting))
+            break
+        fitting[course_id] = role
+    return fitting
 
 
 class Signing:
