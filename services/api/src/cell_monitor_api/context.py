@@ -16,7 +16,7 @@ from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
-from cell_monitor_api.services.ingest_metrics import IngestMetrics
+from cell_monitor_api.services.ingest_metrics import IngestMetrics, SilentIngestMetrics
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.publisher import StatePublisher
 from cell_monitor_api.services.roster import Roster
@@ -100,6 +100,8 @@ class ProcessContext:
             stack.push_async_callback(signing.aclose)
             publisher = StatePublisher(broker)
             stack.push_async_callback(publisher.aclose)
+            notices = Notices(pool, keyring)
+            stack.push_async_callback(notices.aclose)
             hasher = PasswordHasher()
             stack.callback(hasher.close)
             progress = TestProgress(redis, partitions=settings.partitions)
@@ -129,9 +131,9 @@ class ProcessContext:
                     buckets=TokenBuckets(
                         capacity=settings.api_bucket_events, refill_per_second=settings.api_bucket_refill_per_s
                     ),
-                    notices=Notices(pool, keyring),
+                    notices=notices,
                     progress=progress,
-                    metrics=IngestMetrics(),
+                    metrics=IngestMetrics() if settings.api_count_ingest else SilentIngestMetrics(),
                 ),
                 roster=Roster(pool, keyring, index, hasher),
                 sign_in=SignIn(

@@ -9,7 +9,7 @@ from cell_monitor_core.storage.ports import AppendOutcome
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_core.telemetry.instruments import Counter
 
-__all__ = ["IngestMetrics"]
+__all__ = ["IngestMetrics", "SilentIngestMetrics"]
 
 
 class IngestMetrics:
@@ -67,3 +67,26 @@ class IngestMetrics:
     def log_unavailable(self, count: int) -> None:
         """Count events that are to be sent again."""
         self._retry.value += count
+
+
+class SilentIngestMetrics(IngestMetrics):
+    """Counts nothing: the other half of a comparison that tells what counting costs."""
+
+    __slots__ = ()
+
+    def request(self, status: int, seconds: float) -> None:
+        """Count nothing."""
+
+    @staticmethod
+    def received(count: int) -> None:
+        """Count nothing."""
+
+    @staticmethod
+    def appended(statuses: Sequence[str], seconds: float) -> None:
+        """Count nothing."""
+
+    def rejected(self, reasons: Sequence[str]) -> None:
+        """Count nothing."""
+
+    def log_unavailable(self, count: int) -> None:
+        """Count nothing."""
