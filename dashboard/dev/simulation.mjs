@@ -246,6 +246,7 @@ export class Simulation {
       for (let run = 0; run < 3 + this.random() * 3; run += 1) this.#run(id, now - (9 - run * 1.5) * 60_000, true, failure)
     }
     for (const id of take(some(0.01, 1))) {
+      this.#open(id)
       this.#change(id, { status: 'running', running_since: new Date(now - 312_000).toISOString() })
     }
     for (const id of take(some(0.03, 1))) {

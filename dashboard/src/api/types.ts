@@ -1,5 +1,6 @@
 /**
- * The answers of the query API and the states that publications carry, as docs/dev/contracts.md has them.
+ * The answers of the query API and the states that publications carry, as docs/dev/contracts.md has them; `contract.ts`
+ * holds them against what the API itself declares.
  * Times are RFC 3339 UTC; names ending in `_ms` or `_s` give their unit.
  */
 
@@ -168,14 +169,14 @@ export interface RunOutput {
   mime?: string | null
   text: string
   size: number
-  truncated?: boolean
+  truncated?: boolean | null
 }
 
 export interface RunError {
   name: string
   value?: string
-  traceback?: string | string[] | null
-  truncated?: boolean
+  traceback?: string | null
+  truncated?: boolean | null
 }
 
 export interface Run {
@@ -187,8 +188,9 @@ export interface Run {
   duration_ms?: number | null
   execution_count?: number | null
   code?: string | null
-  code_truncated?: boolean
+  code_truncated?: boolean | null
   outputs?: RunOutput[] | null
+  outputs_truncated?: boolean | null
   error?: RunError | null
 }
 

@@ -31,7 +31,8 @@ export function Layout({ signedIn, pageKey, children }: LayoutProps): ReactEleme
   useEffect(() => {
     if (shown.current === pageKey) return
     shown.current = pageKey
-    main.current?.focus({ preventScroll: true })
+    // A page that put the focus on one of its fields keeps it there.
+    if (main.current?.contains(document.activeElement) === false) main.current.focus({ preventScroll: true })
   }, [pageKey])
 
   return (

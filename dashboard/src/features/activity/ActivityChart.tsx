@@ -42,7 +42,7 @@ export default function ActivityChart({ courseId }: { courseId: string }): React
     <section className="card activity" aria-labelledby="activity-title">
       <header className="card__header">
         <h2 id="activity-title">{t('activity.title')}</h2>
-        <AsOf />
+        <AsOf fetchedAt={activity.dataUpdatedAt} outdated={activity.isError && buckets !== undefined} />
         <div className="segments" role="group" aria-label={t('activity.range')}>
           {ranges.map((value) => (
             <button
@@ -76,19 +76,17 @@ function Summary({ buckets, duration }: { buckets: readonly ActivityBucket[]; du
   const { t } = useTranslation()
   const format = useFormat()
   const { runs, errors, rate, peak } = summarize(buckets)
+  const runsText = (count: number): string => t('activity.summaryRuns', { count, value: format.number(count) })
   if (peak === null) return <>{t('activity.quiet', { duration })}</>
   return (
     <>
       {t('activity.summary', {
         duration,
-        runs: t('activity.summaryRuns', { count: runs }),
-        errors: t('activity.summaryErrors', { count: errors }),
+        runs: runsText(runs),
+        errors: t('activity.summaryErrors', { count: errors, value: format.number(errors) }),
         rate: format.percent(rate),
       })}{' '}
-      {t('activity.peak', {
-        time: format.time(peak.at),
-        runs: t('activity.summaryRuns', { count: peak.executions }),
-      })}
+      {t('activity.peak', { time: format.time(peak.at), runs: runsText(peak.executions) })}
     </>
   )
 }
@@ -177,7 +175,7 @@ function ActivityTable({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
     <details className="activity__table">
       <summary>{t('activity.table')}</summary>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- scrolls with the keyboard */}
-      <div className="scroll-y" role="region" aria-label={t('activity.title')} tabIndex={0}>
+      <div className="scroll-y" role="group" aria-label={t('activity.tableLabel')} tabIndex={0}>
         <table className="table">
           <thead>
             <tr>

@@ -74,9 +74,16 @@ export function StaleBanner({
 /** Since when what is shown is old, for every part of the page that has a heading. */
 export const StaleContext = createContext<number | null>(null)
 
-export function AsOf(): ReactElement | null {
+interface AsOfProps {
+  /** For what is fetched beside the live connection: when it was last fetched, and whether fetching fails now. */
+  fetchedAt?: number
+  outdated?: boolean
+}
+
+export function AsOf({ fetchedAt = 0, outdated = false }: AsOfProps): ReactElement | null {
   const { t } = useTranslation()
   const format = useFormat()
-  const since = use(StaleContext)
+  const stale = use(StaleContext)
+  const since = stale === null ? (outdated ? fetchedAt : null) : Math.max(stale, fetchedAt)
   return since === null ? null : <span className="as-of">{t('connection.asOf', { time: format.time(since) })}</span>
 }

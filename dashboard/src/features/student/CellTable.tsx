@@ -12,7 +12,7 @@ export function CellTable({ cells, now }: { cells: readonly CellProgress[]; now:
   return (
     // Wide content scrolls sideways by itself; it is focusable so that the keyboard can do it.
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
-    <div className="scroll-x" role="region" aria-label={t('student.cells')} tabIndex={0}>
+    <div className="scroll-x" role="group" aria-label={t('student.cells')} tabIndex={0}>
       <table className="table">
         <thead>
           <tr>

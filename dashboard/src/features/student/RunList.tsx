@@ -81,6 +81,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
               // An output has no id, and the outputs of a stored run never change their order.
               <Output key={index} output={output} />
             ))}
+            {run.outputs_truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
           </>
         )}
         {run.error != null && (
@@ -98,7 +99,7 @@ function Code({ code, label }: { code: string; label: string }): ReactElement {
   const tokens = useMemo(() => highlight(plainText(code)), [code])
   return (
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- long lines scroll with the keyboard
-    <pre className="code" role="region" aria-label={label} tabIndex={0}>
+    <pre className="code" role="group" aria-label={label} tabIndex={0}>
       <code>
         {tokens.map((token, index) => (
           <span key={index} className={`code__${token.kind}`}>
@@ -120,7 +121,7 @@ function Output({ output }: { output: RunOutput }): ReactElement {
   return (
     <>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- as above */}
-      <pre className={`output output--${output.name === 'stderr' ? 'stderr' : output.type}`} role="region" aria-label={t('student.output')} tabIndex={0}>
+      <pre className={`output output--${output.name === 'stderr' ? 'stderr' : output.type}`} role="group" aria-label={t('student.output')} tabIndex={0}>
         {text}
       </pre>
       {output.truncated === true && (
@@ -134,7 +135,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { t } = useTranslation()
   const { error } = run
   if (error == null) return null
-  const traceback = Array.isArray(error.traceback) ? error.traceback.join('\n') : (error.traceback ?? '')
+  const traceback = error.traceback ?? ''
   const head = `${error.name}: ${error.value ?? ''}`
   return (
     <>
@@ -142,7 +143,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
         <code className="error-name">{error.name}</code> {plainText(error.value ?? '')}
       </p>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- as above */}
-      <pre className="output output--error" role="region" aria-label={t('student.error')} tabIndex={0}>
+      <pre className="output output--error" role="group" aria-label={t('student.error')} tabIndex={0}>
         {plainText(traceback === '' ? head : traceback)}
       </pre>
       {error.truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}

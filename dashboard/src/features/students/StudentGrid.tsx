@@ -65,7 +65,7 @@ export function StudentGrid({ views, sort, now, describedBy, onOpen }: StudentGr
 
   const virtualizer = useWindowVirtualizer({
     count: views.length,
-    estimateSize: () => ROW_REM * parseFloat(getComputedStyle(document.documentElement).fontSize || '16'),
+    estimateSize: () => ROW_REM * (Number.parseFloat(getComputedStyle(document.documentElement).fontSize) || 16),
     getItemKey: (index) => views[index]?.id ?? index,
     overscan: 8,
     scrollMargin: top,

@@ -1,6 +1,7 @@
-import { useDeferredValue, useId, useMemo, type ReactElement } from 'react'
+import { useDeferredValue, useEffect, useId, useMemo, useRef, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
+import { useAnnounce } from '../../app/Announcer'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Icon } from '../../ui/Icon'
@@ -8,6 +9,8 @@ import { Empty } from '../../ui/Notice'
 import { AsOf } from '../course/Connection'
 import { StudentGrid } from './StudentGrid'
 import { arrange, filters, sorts, type Filter, type Sort, type StudentView } from './view'
+
+const ADDRESS_MS = 300
 
 /** What the list shows, as kept in the page's address. */
 export interface ListView {
@@ -29,18 +32,40 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
   const { t } = useTranslation()
   const format = useFormat()
   const ids = { search: useId(), sort: useId(), keys: useId(), filter: useId() }
-  const search = useDeferredValue(view.search)
+  // Typed text lives here and goes to the address after a pause: an input that waits for the address loses characters
+  // and breaks the composition of Japanese ones.
+  const [text, setText] = useState(view.search)
+  const search = useDeferredValue(text)
+  useEffect(() => {
+    if (text === view.search) return
+    const timer = setTimeout(() => onView({ search: text }), ADDRESS_MS)
+    return () => clearTimeout(timer)
+  }, [text, view.search, onView])
   const shown = useMemo(
     () => arrange(views, { search, filter: view.filter, sort: view.sort }, format.collator),
     [views, search, view.filter, view.sort, format.collator],
   )
+
+  // The number is read out when a person has narrowed the list, not each time the class changes it.
+  const announce = useAnnounce()
+  const count = t('students.count', { shown: format.number(shown.length), count: views.length })
+  const latest = useRef(count)
+  useEffect(() => {
+    latest.current = count
+  }, [count])
+  const narrowed = `${view.filter}\n${search}`
+  const before = useRef(narrowed)
+  useEffect(() => {
+    if (before.current === narrowed) return
+    before.current = narrowed
+    announce('list', latest.current)
+  }, [narrowed, announce])
+
   return (
     <section className="card students" aria-labelledby="students-title">
       <header className="card__header">
         <h2 id="students-title">{t('students.title')}</h2>
-        <span className="card__note" role="status">
-          {t('students.count', { count: shown.length, total: views.length })}
-        </span>
+        <span className="card__note">{count}</span>
         <AsOf />
       </header>
       <div className="students__tools" role="search" aria-labelledby="students-title">
@@ -51,12 +76,12 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
             <input
               id={ids.search}
               type="search"
-              value={view.search}
+              value={text}
               placeholder={t('students.searchHint')}
               maxLength={100}
               autoComplete="off"
               spellCheck={false}
-              onChange={(event) => onView({ search: event.target.value })}
+              onChange={(event) => setText(event.target.value)}
             />
           </div>
         </div>
@@ -89,7 +114,14 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
       ) : shown.length === 0 ? (
         <Empty>
           {t('students.noMatch')}{' '}
-          <Button onClick={() => onView({ search: '', filter: 'all' })}>{t('students.reset')}</Button>
+          <Button
+            onClick={() => {
+              setText('')
+              onView({ filter: 'all' })
+            }}
+          >
+            {t('students.reset')}
+          </Button>
         </Empty>
       ) : (
         <>

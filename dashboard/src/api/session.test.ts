@@ -1,0 +1,151 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+
+import { fault, FakeApi, type Answer } from '../testing/app'
+import { ApiClient, ApiError, UnreachableError } from './client'
+import { Session } from './session'
+
+let api: FakeApi
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  api = new FakeApi()
+})
+
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+let issued = 0
+const token = (expires = 600): Answer => ({
+  body: { access_token: `t${(issued += 1)}`, token_type: 'bearer', expires_in: expires },
+})
+const refreshes = () => api.calls.filter((call) => call === 'POST auth/refresh').length
+
+describe('session', () => {
+  it('signs in silently when the cookie still holds', async () => {
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+    expect(session.token()).toBe('token')
+  })
+
+  it('asks for a password when it does not, and calls nothing expired', async () => {
+    api.signedIn = false
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'none' })
+  })
+
+  it('renews before the token expires, and tells those who hold one', async () => {
+    api.on('POST auth/refresh', () => token(600))
+    const session = new Session()
+    const tokens: string[] = []
+    session.onToken((value) => tokens.push(value))
+    await session.start()
+    await vi.advanceTimersByTimeAsync(460_000)
+    expect(tokens).toHaveLength(2)
+    expect(session.remainingMs()).toBeGreaterThan(500_000)
+  })
+
+  it('says that the sign-in has ended when it cannot be renewed any more', async () => {
+    const session = new Session()
+    await session.start()
+    api.signedIn = false
+    await vi.advanceTimersByTimeAsync(460_000)
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'expired' })
+    expect(session.token()).toBeNull()
+  })
+
+  it('does not sign anybody out because the server is away, and tries again', async () => {
+    const session = new Session()
+    await session.start()
+    api.on('POST auth/refresh', () => ({ status: 503, body: fault('unavailable') }))
+    await vi.advanceTimersByTimeAsync(460_000)
+    expect(session.state()).toEqual({ status: 'signed-in' })
+    const before = refreshes()
+    await vi.advanceTimersByTimeAsync(11_000)
+    expect(refreshes()).toBe(before + 2)
+  })
+
+  it('says that the server does not answer rather than that one is signed out', async () => {
+    api.on('POST auth/refresh', () => Promise.reject(new TypeError('network')))
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'unreachable' })
+    api.on('POST auth/refresh', () => token())
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect(session.state()).toEqual({ status: 'signed-in' })
+  })
+
+  it('renews once for many who ask at the same time', async () => {
+    const session = new Session()
+    await session.start()
+    const before = refreshes()
+    await Promise.all([session.renew('token'), session.renew('token'), session.fresh(900_000)])
+    expect(refreshes()).toBe(before + 1)
+  })
+
+  it('stays signed out when a renewal that was on its way comes back', async () => {
+    const session = new Session()
+    await session.start()
+    let answer: (value: Answer) => void = () => undefined
+    api.on('POST auth/refresh', () => new Promise<Answer>((resolve) => (answer = resolve)))
+    const renewal = session.renew('token')
+    await session.signOut()
+    answer(token())
+    await renewal
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'signed-out' })
+    expect(session.token()).toBeNull()
+  })
+
+  it('forgets the token on signing out even if the server is away', async () => {
+    const session = new Session()
+    await session.start()
+    api.on('POST auth/logout', () => Promise.reject(new TypeError('network')))
+    await session.signOut()
+    expect(session.token()).toBeNull()
+  })
+})
+
+describe('requests', () => {
+  const client = async () => {
+    const session = new Session()
+    await session.start()
+    return new ApiClient(session)
+  }
+
+  it('renew a token that ran out and go through, once', async () => {
+    const requests = await client()
+    api.on('POST auth/refresh', () => token())
+    let first = true
+    api.on('GET me', () => {
+      if (!first) return { body: { username: 'mari' } }
+      first = false
+      return { status: 401, body: fault('token_expired') }
+    })
+    await expect(requests.request('me')).resolves.toEqual({ username: 'mari' })
+    api.on('GET me', () => ({ status: 401, body: fault('token_expired') }))
+    const before = api.calls.filter((call) => call === 'GET me').length
+    await expect(requests.request('me')).rejects.toThrow(ApiError)
+    expect(api.calls.filter((call) => call === 'GET me').length).toBe(before + 2)
+  })
+
+  it('name the fault, and tell an answer from no answer', async () => {
+    const requests = await client()
+    api.on('GET me', () => ({ status: 429, body: fault('rate_limited', 'slow down'), headers: { 'Retry-After': '7' } }))
+    await expect(requests.request('me')).rejects.toMatchObject({
+      status: 429,
+      type: 'rate_limited',
+      message: 'slow down',
+      retryAfterS: 7,
+    })
+    api.on('GET me', () => Promise.reject(new TypeError('network')))
+    await expect(requests.request('me')).rejects.toThrow(UnreachableError)
+  })
+
+  it('take a page in place of the API for no answer', async () => {
+    vi.stubGlobal('fetch', () => Promise.resolve(new Response('<!doctype html>', { status: 200 })))
+    const requests = new ApiClient({ token: () => 't', renew: () => Promise.resolve(null) })
+    await expect(requests.request('me')).rejects.toThrow(UnreachableError)
+  })
+})

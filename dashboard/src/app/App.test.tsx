@@ -1,0 +1,132 @@
+import { act, screen, waitFor } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import { fault, FakeApi, renderApp } from '../testing/app'
+import { installFakeSockets } from '../testing/sockets'
+
+let api: FakeApi
+
+beforeEach(() => {
+  installFakeSockets()
+  api = new FakeApi()
+})
+
+describe('sign-in', () => {
+  beforeEach(() => {
+    api.signedIn = false
+  })
+
+  it('goes on to the page that was asked for', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1')
+    await screen.findByRole('heading', { name: 'Sign in' })
+    expect(screen.getByLabelText('User name')).toHaveFocus()
+    await user.keyboard('mari{Tab}secret{Enter}')
+    expect(await screen.findByRole('heading', { level: 1, name: 'Programming' })).toBeVisible()
+  })
+
+  it('says what is wrong, and where', async () => {
+    const user = userEvent.setup()
+    renderApp('/')
+    const submit = await screen.findByRole('button', { name: 'Sign in' })
+    await user.click(submit)
+    expect(screen.getByRole('alert')).toHaveTextContent('Enter your user name and your password.')
+    expect(screen.getByLabelText('User name')).toHaveFocus()
+    api.on('POST auth/login', () => ({ status: 401, body: fault('invalid_credentials') }))
+    await user.type(screen.getByLabelText('User name'), 'mari')
+    await user.type(screen.getByLabelText('Password'), 'wrong')
+    await user.click(submit)
+    expect(await screen.findByText('User name or password is wrong.')).toBeVisible()
+    expect(screen.getByLabelText('Password')).toHaveFocus()
+    api.on('POST auth/login', () => ({
+      status: 429,
+      body: fault('rate_limited'),
+      headers: { 'Retry-After': '120' },
+    }))
+    await user.click(submit)
+    expect(await screen.findByText('Too many attempts. Wait 2 min and try again.')).toBeVisible()
+  })
+
+  it('speaks Japanese', async () => {
+    const user = userEvent.setup()
+    renderApp('/', 'ja')
+    await user.click(await screen.findByRole('button', { name: 'サインイン' }))
+    expect(screen.getByRole('alert')).toHaveTextContent('ユーザー名とパスワードを入力してください。')
+  })
+})
+
+describe('pages', () => {
+  it('list the courses with who asks for help', async () => {
+    renderApp('/')
+    const link = await screen.findByRole('link', { name: 'Programming' })
+    expect(link).toHaveAttribute('href', '/courses/c1')
+    expect(screen.getByText('2 ask for help')).toBeVisible()
+    expect(screen.getByText('Instructor')).toBeVisible()
+  })
+
+  it('say so when there is none', async () => {
+    api.on('GET courses', () => ({ body: { courses: [] } }))
+    renderApp('/courses')
+    expect(await screen.findByText(/not on the staff of any course/u)).toBeVisible()
+  })
+
+  it('tell an address that leads nowhere from one that does', async () => {
+    renderApp('/nowhere')
+    expect(await screen.findByRole('heading', { name: 'Page not found' })).toBeVisible()
+  })
+
+  it('come back at the same place when a sign-in that has ended is renewed', async () => {
+    const user = userEvent.setup()
+    const { services } = renderApp('/courses')
+    await screen.findByRole('link', { name: 'Programming' })
+    api.signedIn = false
+    await act(() => services.session.renew('token'))
+    expect(await screen.findByText(/Your sign-in has ended/u)).toBeVisible()
+    expect(screen.queryByRole('link', { name: 'Programming' })).toBeNull()
+    await user.type(screen.getByLabelText('User name'), 'mari')
+    await user.type(screen.getByLabelText('Password'), 'secret{Enter}')
+    expect(await screen.findByRole('link', { name: 'Programming' })).toBeVisible()
+  })
+
+  it('leave nothing of one person for the next', async () => {
+    const user = userEvent.setup()
+    const { services } = renderApp('/courses')
+    await screen.findByRole('link', { name: 'Programming' })
+    await user.click(screen.getByRole('button', { name: 'Sign out' }))
+    expect(await screen.findByText('You are signed out.')).toBeVisible()
+    await waitFor(() => expect(services.client.getQueryData(['courses'])).toBeUndefined())
+    expect(services.client.getQueryData(['me'])).toBeUndefined()
+  })
+
+  it('say that the server is away rather than ask for a password', async () => {
+    api.on('POST auth/refresh', () => Promise.reject(new TypeError('network')))
+    renderApp('/')
+    expect(await screen.findByRole('heading', { name: 'The server does not answer' })).toBeVisible()
+  })
+})
+
+describe('preferences', () => {
+  it('switch language and theme, and are kept', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses')
+    await screen.findByRole('link', { name: 'Programming' })
+    await user.click(screen.getByRole('button', { name: '日本語' }))
+    expect(await screen.findByRole('heading', { name: '科目一覧' })).toBeVisible()
+    expect(document.documentElement.lang).toBe('ja')
+    expect(screen.getByRole('button', { name: '日本語' })).toHaveAttribute('aria-pressed', 'true')
+    await user.click(screen.getByRole('button', { name: 'ダークテーマに切り替える' }))
+    expect(document.documentElement.dataset['theme']).toBe('dark')
+    expect(localStorage.getItem('cell-monitor.language')).toBe('ja')
+    expect(localStorage.getItem('cell-monitor.theme')).toBe('dark')
+  })
+
+  it('have a way past the header', async () => {
+    renderApp('/courses')
+    await screen.findByRole('link', { name: 'Programming' })
+    expect(screen.getByRole('link', { name: 'Skip to content' })).toHaveAttribute('href', '#main')
+    expect(screen.getByRole('main')).toHaveAttribute('id', 'main')
+    expect(screen.getByRole('banner')).toBeVisible()
+    expect(screen.getByRole('contentinfo')).toBeVisible()
+  })
+})

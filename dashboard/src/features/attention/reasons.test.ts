@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest'
+
+import { before, helpRequest, NOW, state } from '../../testing/fixtures'
+import { compareUrgency, defaultThresholds, reasonsFor, thresholdsOf } from './reasons'
+
+const reasons = (changes: Parameters<typeof state>[0], help = null as Parameters<typeof reasonsFor>[1]) =>
+  reasonsFor(state(changes), help, defaultThresholds, NOW)
+
+describe('reasons', () => {
+  it('finds nothing wrong with a student who works', () => {
+    expect(reasons({})).toEqual([])
+  })
+
+  it('counts failures up to the threshold and not below it', () => {
+    const streak = { error_streak: 2, streak_error: 'NameError', streak_since: before(8) }
+    expect(reasons(streak)).toEqual([])
+    expect(reasons({ ...streak, error_streak: 3 })).toEqual([
+      { kind: 'streak', count: 3, error: 'NameError', since: NOW - 8 * 60_000 },
+    ])
+  })
+
+  it('names no error when the failures were of several kinds', () => {
+    expect(reasons({ error_streak: 4, streak_error: null, streak_since: before(2) })).toMatchObject([
+      { kind: 'streak', error: null },
+    ])
+  })
+
+  it('reports a run from the threshold on', () => {
+    expect(reasons({ status: 'running', running_since: before(2.9) })).toEqual([])
+    expect(reasons({ status: 'running', running_since: before(3) })).toMatchObject([{ kind: 'longRun' }])
+  })
+
+  it('does not call somebody quiet whose cell is running', () => {
+    const quiet = { last_activity_at: before(20) }
+    expect(reasons(quiet)).toMatchObject([{ kind: 'idle', since: NOW - 20 * 60_000 }])
+    expect(reasons({ ...quiet, status: 'running', running_since: before(1) })).toEqual([])
+  })
+
+  it('leaves those alone who have left, unless they asked for help', () => {
+    const left = {
+      sessions_open: 0,
+      last_activity_at: before(30),
+      error_streak: 5,
+      streak_since: before(35),
+      status: 'running' as const,
+      running_since: before(33),
+    }
+    expect(reasons(left)).toEqual([])
+    expect(reasons(left, helpRequest())).toMatchObject([{ kind: 'help' }])
+  })
+
+  it('waits offline_s before it says that somebody has left', () => {
+    const reloading = { sessions_open: 0, last_activity_at: before(0.5), error_streak: 3, streak_since: before(5) }
+    expect(reasons(reloading)).toMatchObject([{ kind: 'streak' }])
+  })
+
+  it('survives times that are missing or nonsense', () => {
+    expect(reasons({ status: 'running', running_since: null })).toEqual([])
+    expect(reasons({ last_activity_at: 'yesterday' })).toEqual([])
+    expect(reasons({ error_streak: 3, streak_since: 'nonsense', last_execution: null })).toMatchObject([
+      { kind: 'streak', since: NOW },
+    ])
+  })
+
+  it('puts requests first, longest wait first, and those being helped last', () => {
+    const list = [
+      { name: 'helped', reasons: reasons({}, helpRequest({ status: 'claimed', claimed_by: 'p2', claimed_at: before(9) })) },
+      { name: 'quiet', reasons: reasons({ last_activity_at: before(20) }) },
+      { name: 'asks late', reasons: reasons({}, helpRequest({ requested_at: before(1) })) },
+      { name: 'stuck', reasons: reasons({ error_streak: 9, streak_since: before(30) }) },
+      { name: 'asks early', reasons: reasons({}, helpRequest({ requested_at: before(6) })) },
+      { name: 'fine', reasons: reasons({}) },
+    ]
+    expect(list.sort((a, b) => compareUrgency(a.reasons, b.reasons)).map(({ name }) => name)).toEqual([
+      'asks early',
+      'asks late',
+      'stuck',
+      'quiet',
+      'helped',
+      'fine',
+    ])
+  })
+})
+
+describe('thresholds', () => {
+  it('takes defaults for what a course does not set or sets to nonsense', () => {
+    expect(thresholdsOf(null)).toEqual(defaultThresholds)
+    expect(thresholdsOf({ stuck_errors: 5, idle_s: -1, long_run_s: Number.NaN })).toEqual({
+      ...defaultThresholds,
+      stuck_errors: 5,
+    })
+  })
+})

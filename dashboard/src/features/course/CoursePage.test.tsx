@@ -1,0 +1,411 @@
+import { act, fireEvent, screen, waitFor, within } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import type { StudentState } from '../../api/types'
+import { fault, FakeApi, renderApp } from '../../testing/app'
+import { helpPublication, helpRequest, publication, snapshot, state, student } from '../../testing/fixtures'
+import { FakeSocket, installFakeSockets } from '../../testing/sockets'
+
+let api: FakeApi
+
+const minutesAgo = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString()
+const fresh = { last_activity_at: minutesAgo(0) }
+const classOf = (...names: string[]) =>
+  names.map((name, index) =>
+    student({ ...fresh, student_id: `s${index + 1}`, username: `u${index + 1}`, display_name: name }),
+  )
+
+beforeEach(() => {
+  installFakeSockets()
+  api = new FakeApi()
+  api.snapshot = snapshot({
+    generated_at: new Date().toISOString(),
+    students: classOf('Aiko Tanaka', 'Ben Adams', 'Chen Li'),
+  })
+})
+
+async function live(path = '/courses/c1', language: 'en' | 'ja' = 'en') {
+  const rendered = renderApp(path, language)
+  await screen.findByRole('heading', { level: 1, name: 'Programming' })
+  await waitFor(() => expect(FakeSocket.opened).toHaveLength(1))
+  act(() => FakeSocket.newest().goLive())
+  return rendered
+}
+
+async function publish(...publications: unknown[]) {
+  act(() => FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications }))
+  // Drawn with the next frame; the cache tells its readers in a task of its own.
+  await act(() => new Promise((resolve) => requestAnimationFrame(resolve)))
+  await act(() => new Promise((resolve) => setTimeout(resolve)))
+}
+
+const change = (offset: number, changes: Partial<StudentState>) =>
+  publication(offset, { ...fresh, version: offset, ...changes })
+const row = (name: string) => screen.getByRole('row', { name: new RegExp(name, 'u') })
+const rowNames = () =>
+  within(screen.getByRole('grid'))
+    .getAllByRole('rowheader')
+    .map((cell) => cell.textContent)
+const figure = (name: string) => screen.getByText(name, { selector: 'dt' }).nextElementSibling
+const connection = () => screen.getByRole('group', { name: /Connection|接続状態/u })
+
+describe('live course page', () => {
+  it('changes a row, the figures and the list of those who need attention when a publication comes', async () => {
+    await live()
+    expect(screen.getByText('Nobody needs attention right now.')).toBeVisible()
+    await publish(
+      change(11, {
+        student_id: 's2',
+        status: 'error',
+        error_streak: 4,
+        streak_error: 'NameError',
+        streak_since: minutesAgo(5),
+        last_execution: {
+          event_id: 'e',
+          at: minutesAgo(0),
+          status: 'error',
+          notebook_id: 'n1',
+          error: { name: 'NameError', value: "name 'x' is not defined" },
+        },
+      }),
+    )
+    expect(row('Ben Adams')).toHaveTextContent(/Stuck.*Loops.*Exercise 2.*NameError/u)
+    expect(figure('Stuck')).toHaveTextContent('1')
+    const attention = screen.getByRole('list', { name: 'Students who need attention' })
+    expect(attention).toHaveTextContent(/Ben Adams.*Same NameError 4 times since/u)
+  })
+
+  it('turns the row red, lists the request and says so when a student asks for help', async () => {
+    await live()
+    const ref = { request_id: 'h1', since: minutesAgo(0), status: 'open' as const, claimed_by: null }
+    await publish(
+      change(11, { student_id: 's1', help: ref }),
+      helpPublication(12, { student_id: 's1', requested_at: minutesAgo(0), message: 'Why is it empty?' }),
+    )
+    expect(row('Aiko Tanaka')).toHaveClass('grid__row--help')
+    expect(row('Aiko Tanaka')).toHaveTextContent('Needs help')
+    expect(within(screen.getByRole('article', { name: 'Aiko Tanaka' })).getByText('Why is it empty?')).toBeVisible()
+    expect(document.title).toBe('(1) Programming – Cell Monitor')
+    await waitFor(() => expect(screen.getByTestId('announcer')).toHaveTextContent('Aiko Tanaka asks for help.'))
+  })
+
+  it('marks everything as old at once when the line drops, and takes it back when it is live again', async () => {
+    await live()
+    expect(connection()).toHaveTextContent('Live')
+    act(() => FakeSocket.newest().drop())
+    expect(connection()).toHaveTextContent(/Reconnecting – stale since \d\d:\d\d/u)
+    expect(screen.getByText(/This page is not live/u)).toBeVisible()
+    for (const name of ['Needs attention', 'Help requests', 'All students', 'Activity']) {
+      expect(await screen.findByRole('region', { name })).toHaveTextContent(/As of \d\d:\d\d/u)
+    }
+    await waitFor(() => expect(FakeSocket.opened).toHaveLength(2), { timeout: 2_000 })
+    act(() => FakeSocket.newest().goLive())
+    expect(connection()).toHaveTextContent('Live')
+    expect(screen.queryByText(/As of/u)).toBeNull()
+  })
+
+  it('explains a refusal and connects again only when asked to', async () => {
+    const user = userEvent.setup()
+    await live()
+    act(() => FakeSocket.newest().drop(3504))
+    expect(screen.getByText(/Too many pages are open under your name/u)).toBeVisible()
+    await user.click(screen.getByRole('button', { name: 'Connect again' }))
+    await waitFor(() => expect(FakeSocket.opened).toHaveLength(2))
+  })
+
+  it('fetches the snapshot again when somebody unknown turns up', async () => {
+    await live()
+    api.snapshot = { ...api.snapshot, students: classOf('Aiko Tanaka', 'Ben Adams', 'Chen Li', 'Dora New') }
+    await publish(change(11, { student_id: 's4' }))
+    expect(await screen.findByRole('row', { name: /Dora New/u }, { timeout: 4_000 })).toBeInTheDocument()
+  })
+
+  it('is all there in Japanese', async () => {
+    api.snapshot = { ...api.snapshot, help: [helpRequest({ ...fresh, requested_at: minutesAgo(4) })] }
+    await live('/courses/c1', 'ja')
+    expect(connection()).toHaveTextContent('ライブ')
+    expect(screen.getByRole('heading', { name: '要対応' })).toBeVisible()
+    expect(screen.getByRole('list', { name: '対応が必要な学生' })).toHaveTextContent('4 分前にヘルプを要請')
+    expect(screen.getByRole('button', { name: '対応します：Aiko Tanaka' })).toBeVisible()
+    expect(row('Aiko Tanaka')).toHaveTextContent('ヘルプ要請')
+    act(() => FakeSocket.newest().drop())
+    expect(connection()).toHaveTextContent(/再接続中 – \d\d:\d\d 以降は未反映/u)
+    expect(document.documentElement.lang).toBe('ja')
+  })
+
+  it('draws by the server’s clock when this one is wrong', async () => {
+    const skewed = (minutes: number) => new Date(Date.now() + 3_600_000 - minutes * 60_000).toISOString()
+    api.snapshot = {
+      ...api.snapshot,
+      generated_at: skewed(0),
+      students: [student({ last_activity_at: skewed(2), display_name: 'Aiko Tanaka' })],
+    }
+    await live()
+    expect(row('Aiko Tanaka')).toHaveTextContent('2 min ago')
+  })
+})
+
+describe('list of students', () => {
+  it('is walked with the keyboard, one row in the tab order, and opens with Enter', async () => {
+    api.on('GET courses/c1/students/s3', () => ({ body: { student: api.snapshot.students[2], cells: [], help: [] } }))
+    api.on('GET courses/c1/students/s3/runs', () => ({ body: { runs: [], next_before: null } }))
+    const user = userEvent.setup()
+    await live()
+    const first = within(row('Aiko Tanaka')).getByRole('button')
+    act(() => first.focus())
+    await user.keyboard('{ArrowDown}')
+    expect(within(row('Ben Adams')).getByRole('button')).toHaveFocus()
+    await user.keyboard('{End}')
+    const last = within(row('Chen Li')).getByRole('button')
+    expect(last).toHaveFocus()
+    expect(within(screen.getByRole('grid')).getAllByRole('button').map((button) => button.tabIndex)).toEqual([-1, -1, 0])
+    await user.keyboard('{Enter}')
+    expect(await screen.findByRole('dialog', { name: /Chen Li/u })).toBeVisible()
+    fireEvent(screen.getByRole('dialog'), new Event('cancel', { cancelable: true }))
+    await waitFor(() => expect(screen.queryByRole('dialog')).toBeNull())
+    expect(within(row('Chen Li')).getByRole('button')).toHaveFocus()
+  })
+
+  it('keeps the focus on the person when the order changes under it', async () => {
+    const user = userEvent.setup()
+    await live('/courses/c1?sort=errors')
+    const button = within(row('Chen Li')).getByRole('button')
+    act(() => button.focus())
+    await publish(change(11, { student_id: 's3', errors: 9 }))
+    expect(rowNames()).toEqual(['Chen Li', 'Aiko Tanaka', 'Ben Adams'])
+    expect(within(row('Chen Li')).getByRole('button')).toHaveFocus()
+    await user.keyboard('{ArrowDown}')
+    expect(within(row('Aiko Tanaka')).getByRole('button')).toHaveFocus()
+  })
+
+  it('searches, filters and sorts, and says how many are left', async () => {
+    const user = userEvent.setup()
+    await live()
+    await user.type(screen.getByRole('searchbox', { name: 'Search' }), 'ben')
+    await waitFor(() => expect(rowNames()).toEqual(['Ben Adams']))
+    expect(screen.getByText('1 of 3 students')).toBeVisible()
+    await user.click(screen.getByRole('button', { name: /^Need help/u }))
+    expect(await screen.findByText('No student matches.')).toBeVisible()
+    await user.click(screen.getByRole('button', { name: 'Show all' }))
+    await waitFor(() => expect(rowNames()).toHaveLength(3))
+    await publish(change(11, { student_id: 's2', errors: 7 }))
+    await user.selectOptions(screen.getByRole('combobox', { name: 'Sort by' }), 'errors')
+    await waitFor(() => expect(rowNames()[0]).toBe('Ben Adams'))
+  })
+
+  it('draws only what is in sight of a large class', async () => {
+    api.snapshot = {
+      ...api.snapshot,
+      students: classOf(...Array.from({ length: 500 }, (_, index) => `Student ${String(index + 1).padStart(3, '0')}`)),
+    }
+    await live()
+    const grid = screen.getByRole('grid')
+    expect(grid).toHaveAttribute('aria-rowcount', '501')
+    expect(within(grid).getAllByRole('rowheader').length).toBeLessThan(100)
+  })
+})
+
+describe('help requests', () => {
+  beforeEach(() => {
+    api.snapshot = {
+      ...api.snapshot,
+      help: [
+        helpRequest({ request_id: 'h2', student_id: 's2', requested_at: minutesAgo(1) }),
+        helpRequest({ request_id: 'h1', student_id: 's1', requested_at: minutesAgo(9) }),
+      ],
+    }
+  })
+
+  it('stand in the order in which they came', async () => {
+    await live()
+    const items = within(screen.getByRole('list', { name: /longest waiting first/u })).getAllByRole('article')
+    expect(items.map((item) => item.getAttribute('aria-label'))).toEqual(['Aiko Tanaka', 'Ben Adams'])
+    expect(items[0]).toHaveTextContent('Waiting for 9 min')
+  })
+
+  it('are claimed when the server says so and not before', async () => {
+    let answer: () => void = () => undefined
+    api.on('POST courses/c1/help/h1/claim', async () => {
+      await new Promise<void>((resolve) => (answer = resolve))
+      const help = helpRequest({ version: 2, status: 'claimed', claimed_by: 'p1', claimed_at: minutesAgo(0) })
+      return { body: { help, published: true } }
+    })
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: "I'm on it: Aiko Tanaka" }))
+    const pending = within(article).getByRole('button', { name: 'Taking it …' })
+    expect(pending).toHaveAttribute('aria-disabled', 'true')
+    expect(row('Aiko Tanaka')).toHaveTextContent('Needs help')
+    await user.click(pending)
+    answer()
+    expect(await within(article).findByText(/You are on it since/u)).toBeVisible()
+    expect(api.calls.filter((call) => call.endsWith('/claim'))).toHaveLength(1)
+    expect(within(article).getByRole('button', { name: 'Hand back: Aiko Tanaka' })).toBeVisible()
+    expect(row('Aiko Tanaka')).toHaveTextContent('Being helped')
+  })
+
+  it('explain that somebody was faster, and show who', async () => {
+    api.on('POST courses/c1/help/h1/claim', () => {
+      const claimed = helpRequest({ version: 2, status: 'claimed', claimed_by: 'p2', claimed_at: minutesAgo(1) })
+      api.snapshot = { ...api.snapshot, help: [claimed] }
+      return { status: 409, body: fault('help_already_claimed') }
+    })
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent('Somebody else took this request before you.')
+    expect(await within(article).findByText(/Tom Becker is on it since/u)).toBeVisible()
+    expect(within(article).queryByRole('button', { name: /Hand back/u })).toBeNull()
+  })
+
+  it('say that nothing has changed when an action does not go through', async () => {
+    api.on('POST courses/c1/help/h1/resolve', () => Promise.reject(new TypeError('network')))
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /Resolved/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent(/did not go through.*Nothing has changed/u)
+    expect(within(article).getByRole('button', { name: /I'm on it/u })).toBeVisible()
+  })
+
+  it('give the focus to the list when the one in use goes away', async () => {
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    act(() => within(article).getByRole('button', { name: /I'm on it/u }).focus())
+    await publish(helpPublication(11, { version: 2, status: 'cancelled' }))
+    expect(screen.queryByRole('article', { name: 'Aiko Tanaka' })).toBeNull()
+    expect(screen.getByRole('heading', { name: 'Help requests' })).toHaveFocus()
+  })
+
+  it('offer nothing to an observer', async () => {
+    api.on('GET me', () => ({
+      body: {
+        person_id: 'p3',
+        username: 'olga',
+        display_name: null,
+        is_admin: false,
+        courses: [{ course_id: 'c1', title: 'Programming', role: 'observer' }],
+      },
+    }))
+    await live()
+    expect(screen.queryByRole('button', { name: /I'm on it/u })).toBeNull()
+    expect(screen.getByText(/Observers see requests/u)).toBeVisible()
+  })
+})
+
+describe('student drawer', () => {
+  const runs = (from: number, next: string | null) => ({
+    body: {
+      runs: [
+        {
+          event_id: `e${from}`,
+          at: minutesAgo(from),
+          notebook: state().notebook,
+          cell: state().cell,
+          status: 'error',
+          duration_ms: 1240,
+          execution_count: from,
+          code: 'print(totl)  # <b>',
+          outputs: [{ type: 'stream', name: 'stdout', text: '\u001b[31mred\u001b[0m <script>', size: 12 }],
+          error: { name: 'NameError', value: "name 'totl'", traceback: '\u001b[0;31mNameError\u001b[0m: totl' },
+        },
+      ],
+      next_before: next,
+    },
+  })
+
+  beforeEach(() => {
+    api.on('GET courses/c1/students/s1', () => ({
+      body: {
+        student: api.snapshot.students[0],
+        cells: [
+          {
+            notebook: state().notebook,
+            cell: state().cell,
+            runs: 7,
+            errors: 3,
+            aborted: 0,
+            last_status: 'error',
+            last_at: minutesAgo(2),
+            error_streak: 2,
+          },
+        ],
+        help: [],
+      },
+    }))
+    api.on('GET courses/c1/students/s1/runs', (_, url) =>
+      url.searchParams.get('before') === 'c2' ? runs(2, null) : runs(1, 'c2'),
+    )
+  })
+
+  it('shows runs with code, output and error as text, and older ones on demand', async () => {
+    const user = userEvent.setup()
+    await live('/courses/c1?student=s1')
+    const dialog = await screen.findByRole('dialog', { name: /Aiko Tanaka/u })
+    await user.click(within(dialog).getByRole('tab', { name: 'Runs' }))
+    expect(await within(dialog).findByText('print(totl)', { exact: false })).toBeInTheDocument()
+    expect(within(dialog).getByText('red <script>')).toBeInTheDocument()
+    expect(within(dialog).getByText('NameError: totl')).toBeInTheDocument()
+    expect(dialog.querySelector('script, b')).toBeNull()
+    await user.click(within(dialog).getByRole('button', { name: 'Older runs' }))
+    expect(await within(dialog).findByText('These are all the runs.')).toBeInTheDocument()
+    expect(within(dialog).getAllByText('print(totl)', { exact: false })).toHaveLength(2)
+  })
+
+  it('moves between its tabs with the arrow keys', async () => {
+    const user = userEvent.setup()
+    await live('/courses/c1?student=s1')
+    const dialog = await screen.findByRole('dialog')
+    act(() => within(dialog).getByRole('tab', { name: 'Summary' }).focus())
+    await user.keyboard('{ArrowRight}')
+    expect(within(dialog).getByRole('tab', { name: 'Cells' })).toHaveFocus()
+    expect(await within(dialog).findByRole('row', { name: /Exercise 2.*Error 7 3 2/u })).toBeInTheDocument()
+  })
+
+  it('says so when the student is not in the course', async () => {
+    await live('/courses/c1?student=s99')
+    expect(await screen.findByText('This student is not in the course.')).toBeInTheDocument()
+  })
+})
+
+describe('activity', () => {
+  it('has a sentence and a table beside the picture', async () => {
+    await live()
+    expect(await screen.findByText(/In the last 1 hr: 8 runs, 2 failed \(25%\)/u)).toBeVisible()
+    expect(screen.getByRole('row', { name: /10:02:00|19:02:00|\d\d:02:00 2 0 1/u })).toBeInTheDocument()
+  })
+
+  it('says that only the time series are away', async () => {
+    api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
+    await live()
+    expect(await screen.findByText(/time series store does not answer/u)).toBeVisible()
+    expect(row('Aiko Tanaka')).toBeInTheDocument()
+  })
+})
+
+describe('what is not there', () => {
+  it('a course of others is not found', async () => {
+    renderApp('/courses/other')
+    expect(await screen.findByRole('heading', { name: 'Course not found' })).toBeVisible()
+  })
+
+  it('a role that may not see it is told so', async () => {
+    api.on('GET courses/c1/state', () => ({ status: 403, body: fault('forbidden') }))
+    renderApp('/courses/c1')
+    expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
+  })
+
+  it('a server without an answer can be asked again', async () => {
+    const user = userEvent.setup()
+    api.on('GET courses/c1/state', () => Promise.reject(new TypeError('network')))
+    renderApp('/courses/c1')
+    const alert = await screen.findByRole('alert')
+    expect(alert).toHaveTextContent('The server does not answer')
+    api.on('GET courses/c1/state', () => ({ body: api.snapshot }))
+    await user.click(within(alert).getByRole('button', { name: 'Try again' }))
+    expect(await screen.findByRole('heading', { name: 'Programming' })).toBeVisible()
+  })
+})

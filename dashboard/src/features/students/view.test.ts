@@ -1,0 +1,90 @@
+import { describe, expect, it } from 'vitest'
+
+import { before, helpRequest, NOW, snapshot, student } from '../../testing/fixtures'
+import { defaultThresholds } from '../attention/reasons'
+import { arrange, countByFilter, viewStudents, type Filter } from './view'
+
+const collator = new Intl.Collator('ja', { numeric: true, sensitivity: 'base' })
+
+function views(...students: Parameters<typeof student>[0][]) {
+  const rows = students.map((changes, index) => student({ student_id: `s${index + 1}`, ...changes }))
+  return viewStudents(snapshot({ students: rows }), defaultThresholds, NOW)
+}
+
+function names(list: ReturnType<typeof views>, by: { search?: string; filter?: Filter; sort?: 'name' | 'errors' }) {
+  return arrange(list, { search: '', filter: 'all', sort: 'name', ...by }, collator).map((view) => view.name)
+}
+
+describe('condition', () => {
+  it('says the most pressing thing', () => {
+    expect(views({ status: 'error', error_streak: 3, streak_since: before(4) })[0]?.condition).toBe('stuck')
+    expect(views({ status: 'error', error_streak: 1 })[0]?.condition).toBe('error')
+    expect(views({ status: 'waiting', last_activity_at: null, sessions_open: 0 })[0]?.condition).toBe('waiting')
+    expect(views({ sessions_open: 0, last_activity_at: before(5) })[0]?.condition).toBe('offline')
+  })
+
+  it('believes the list of requests rather than the row, because an answer of the API reaches it first', () => {
+    const row = student({ help: { request_id: 'h1', since: before(3), status: 'open', claimed_by: null } })
+    const claimed = helpRequest({ status: 'claimed', claimed_by: 'p1', version: 2 })
+    const resolved = helpRequest({ status: 'resolved', version: 3 })
+    const condition = (help: ReturnType<typeof helpRequest>[]) =>
+      viewStudents({ students: [row], help }, defaultThresholds, NOW)[0]?.condition
+    expect(condition([claimed])).toBe('helped')
+    expect(condition([resolved])).toBe('ok')
+  })
+
+  it('believes the row about a request that the list does not have yet', () => {
+    const row = student({ help: { request_id: 'h9', since: before(1), status: 'open', claimed_by: null } })
+    expect(viewStudents({ students: [row], help: [] }, defaultThresholds, NOW)[0]?.condition).toBe('help')
+  })
+
+  it('falls back to the user name for somebody without a name', () => {
+    expect(views({ display_name: ' ', username: 'u7' })[0]?.name).toBe('u7')
+  })
+})
+
+describe('list', () => {
+  it('finds full-width and half-width forms alike, all words, in name, notebook, cell and error', () => {
+    const list = views(
+      { display_name: 'ﾀﾅｶ Ａｉｋｏ', cell: { source_id: 'c', index: 1, heading: '演習 3' } },
+      {
+        display_name: 'Tom',
+        last_execution: {
+          event_id: 'e',
+          at: before(1),
+          status: 'error',
+          notebook_id: 'n1',
+          error: { name: 'NameError', value: "name 'x'" },
+        },
+      },
+    )
+    expect(names(list, { search: 'タナカ' })).toEqual(['ﾀﾅｶ Ａｉｋｏ'])
+    expect(names(list, { search: 'AIKO  演習' })).toEqual(['ﾀﾅｶ Ａｉｋｏ'])
+    expect(names(list, { search: 'nameerror loops' })).toEqual(['Tom'])
+    expect(names(list, { search: 'aiko nameerror' })).toEqual([])
+  })
+
+  it('counts by the very tests it filters with', () => {
+    const list = views(
+      { display_name: 'A', status: 'running', running_since: before(10) },
+      { display_name: 'B', error_streak: 3, status: 'error', streak_since: before(2) },
+      { display_name: 'C', last_activity_at: before(15) },
+      { display_name: 'D', sessions_open: 0, last_activity_at: before(15) },
+    )
+    const counts = countByFilter(list)
+    expect(counts).toEqual({ all: 4, help: 0, stuck: 2, running: 1, error: 1, active: 2, idle: 1, away: 1 })
+    for (const filter of Object.keys(counts) as Filter[]) {
+      expect(names(list, { filter })).toHaveLength(counts[filter])
+    }
+  })
+
+  it('sorts numbers in names as numbers, and errors downwards', () => {
+    const list = views(
+      { display_name: 'Student 10', errors: 1 },
+      { display_name: 'Student 9', errors: 5 },
+      { display_name: 'Student 1', errors: 5 },
+    )
+    expect(names(list, {})).toEqual(['Student 1', 'Student 9', 'Student 10'])
+    expect(names(list, { sort: 'errors' })).toEqual(['Student 1', 'Student 9', 'Student 10'])
+  })
+})

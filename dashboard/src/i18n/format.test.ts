@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest'
+
+import { createI18n, type Language } from '.'
+import { Format } from './format'
+
+const format = (language: Language, zone = 'Asia/Tokyo') => new Format(language, createI18n(language).t, zone)
+const now = Date.parse('2026-04-01T10:40:00Z')
+
+describe('format', () => {
+  it('gives times in the zone, with the date when it is another day there', () => {
+    expect(format('en').time('2026-04-01T09:32:00Z', now)).toBe('18:32')
+    expect(format('en').time('2026-03-31T14:59:00Z', now)).toMatch(/Mar 31.*23:59/u)
+    // 15:10 UTC of the day before is the same day in Tokyo.
+    expect(format('en').time('2026-03-31T15:10:00Z', now)).toBe('00:10')
+    expect(format('ja').time('2026-03-31T14:59:00Z', now)).toMatch(/3月31日.*23:59/u)
+  })
+
+  it('names the zone', () => {
+    expect(format('ja').zone(now)).toContain('Asia/Tokyo')
+    expect(format('en', 'UTC').zone(now)).toBe('UTC')
+  })
+
+  it.each([
+    ['en', 0, 'under a minute'],
+    ['en', 5 * 60_000, '5 min'],
+    ['en', 80 * 60_000, '1 hr 20 min'],
+    ['en', 49 * 3_600_000, '2 days'],
+    ['ja', 0, '1 分未満'],
+    ['ja', 5 * 60_000, '5 分'],
+    ['ja', 60 * 60_000, '1 時間'],
+  ] as const)('%s: %i ms is %s', (language, ms, text) => {
+    expect(format(language).duration(ms)).toBe(text)
+  })
+
+  it('does not run backwards when a clock is ahead', () => {
+    expect(format('en').ago(now + 5_000, now)).toBe('just now')
+    expect(format('ja').ago('2026-04-01T10:37:00Z', now)).toBe('3 分前')
+  })
+
+  it('shows nothing for what is not a time', () => {
+    expect(format('en').time('soon')).toBe('')
+    expect(format('en').ago('soon', now)).toBe('')
+  })
+
+  it('counts cells from one and prefers their heading', () => {
+    expect(format('en').cell({ source_id: 'c', index: 0 })).toBe('Cell 1')
+    expect(format('ja').cellWithIndex({ source_id: 'c', index: 4, heading: '演習 3' })).toBe('演習 3（セル 5）')
+  })
+})

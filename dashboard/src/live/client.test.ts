@@ -1,0 +1,182 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+
+import { publication } from '../testing/fixtures'
+import { FakeSocket, installFakeSockets } from '../testing/sockets'
+import { LiveClient } from './client'
+import type { Publication } from './protocol'
+
+const start = { epoch: 'e1', offset: 10 }
+
+function page(changes: { token?: string | null } = {}) {
+  const applied: Publication[][] = []
+  const around = {
+    session: { fresh: vi.fn(() => Promise.resolve(changes.token === undefined ? 't1' : changes.token)) },
+    url: () => Promise.resolve('ws://gateway.test/ws'),
+    fetchSnapshot: vi.fn(() => Promise.resolve({ epoch: 'e2', offset: 30 })),
+    apply: (publications: Publication[]) => applied.push(publications),
+  }
+  return { applied, around, client: new LiveClient('course:c1', around) }
+}
+
+const settle = () => vi.advanceTimersByTimeAsync(0)
+const frame = () => vi.advanceTimersByTimeAsync(20)
+
+function hide(hidden: boolean): void {
+  Object.defineProperty(document, 'visibilityState', { value: hidden ? 'hidden' : 'visible', configurable: true })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
+
+beforeEach(() => {
+  vi.useFakeTimers()
+  installFakeSockets()
+})
+
+afterEach(() => {
+  hide(false)
+  vi.useRealTimers()
+})
+
+describe('live client', () => {
+  it('opens one socket with the subprotocol and hands over what arrives in one frame at once', async () => {
+    const { client, applied } = page()
+    client.start(start)
+    await settle()
+    const socket = FakeSocket.newest()
+    expect([socket.url, socket.protocol]).toEqual(['ws://gateway.test/ws', 'cell-monitor.v1'])
+    socket.goLive()
+    expect(client.connection().kind).toBe('live')
+    for (const offset of [11, 12, 13]) {
+      socket.frame({
+        type: 'publications',
+        channel: 'course:c1',
+        publications: [publication(offset, { version: offset, student_id: offset === 12 ? 's2' : 's1' })],
+      })
+    }
+    expect(applied).toEqual([])
+    await frame()
+    expect(applied).toHaveLength(1)
+    expect(applied[0]?.map((item) => item.offset).sort()).toEqual([12, 13])
+    client.stop()
+  })
+
+  it('shows a dropped line at once and comes back from where it was', async () => {
+    const { client } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    const seen: string[] = []
+    client.subscribe(() => seen.push(client.connection().kind))
+    FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
+    FakeSocket.newest().drop()
+    expect(seen).toEqual(['reconnecting'])
+    await vi.advanceTimersByTimeAsync(1_000)
+    const next = FakeSocket.newest()
+    expect(FakeSocket.opened).toHaveLength(2)
+    next.goLive('e1', 11)
+    expect(next.sent[1]).toMatchObject({ type: 'subscribe', epoch: 'e1', offset: 11 })
+    expect(client.connection().kind).toBe('live')
+    client.stop()
+  })
+
+  it('fetches the snapshot when the gateway cannot fill the gap', async () => {
+    const { client, around } = page()
+    client.start(start)
+    await settle()
+    const socket = FakeSocket.newest()
+    socket.accept()
+    socket.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    socket.frame({ type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e2', offset: 30, recovered: false })
+    await settle()
+    expect(around.fetchSnapshot).toHaveBeenCalledOnce()
+    expect(socket.sent.at(-1)).toMatchObject({ type: 'subscribe', epoch: 'e2', offset: 30 })
+    client.stop()
+  })
+
+  it('notices a line that went silent without closing', async () => {
+    const { client } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    await vi.advanceTimersByTimeAsync(28_100)
+    expect(client.connection().kind).toBe('silent')
+    await vi.advanceTimersByTimeAsync(12_000)
+    expect(client.connection().kind).toBe('reconnecting')
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(FakeSocket.opened).toHaveLength(2)
+    client.stop()
+  })
+
+  it('stays live as long as pings come, and answers each', async () => {
+    const { client } = page()
+    client.start(start)
+    await settle()
+    const socket = FakeSocket.newest()
+    socket.goLive()
+    for (let ping = 0; ping < 20; ping += 1) {
+      await vi.advanceTimersByTimeAsync(25_000)
+      socket.frame({ type: 'ping' })
+      expect(client.connection().kind).toBe('live')
+    }
+    expect(socket.sent.filter((sent) => sent.type === 'pong')).toHaveLength(20)
+    client.stop()
+  })
+
+  it('goes on receiving in a hidden tab, without animation frames, and is up to date when shown', async () => {
+    const { client, applied } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    hide(true)
+    FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
+    await frame()
+    expect(applied).toHaveLength(0)
+    hide(false)
+    expect(applied).toHaveLength(1)
+    client.stop()
+  })
+
+  it('ignores what a socket says that it has given up', async () => {
+    const { client, applied } = page()
+    client.start(start)
+    await settle()
+    const old = FakeSocket.newest()
+    old.goLive()
+    window.dispatchEvent(new Event('offline'))
+    expect(client.connection().kind).toBe('offline')
+    window.dispatchEvent(new Event('online'))
+    await settle()
+    old.frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
+    old.drop(3507)
+    await frame()
+    expect(applied).toEqual([])
+    expect(client.connection().kind).not.toBe('refused')
+    FakeSocket.newest().goLive()
+    expect(client.connection().kind).toBe('live')
+    client.stop()
+  })
+
+  it('tries again later when there is no token to be had', async () => {
+    const { client, around } = page({ token: null })
+    client.start(start)
+    await settle()
+    expect(FakeSocket.opened).toHaveLength(0)
+    expect(client.connection().kind).toBe('reconnecting')
+    around.session.fresh.mockImplementation(() => Promise.resolve('t2'))
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(FakeSocket.opened).toHaveLength(1)
+    client.stop()
+  })
+
+  it('leaves nothing running when it is stopped', async () => {
+    const { client } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
+    client.stop()
+    expect(FakeSocket.newest().readyState).toBe(FakeSocket.CLOSED)
+    expect(vi.getTimerCount()).toBe(0)
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(FakeSocket.opened).toHaveLength(1)
+  })
+})

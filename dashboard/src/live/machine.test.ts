@@ -1,0 +1,338 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+
+import { publication } from '../testing/fixtures'
+import { backoffMs, connectionOf, initialState, step, type LiveEffect, type LiveInput, type LiveState } from './machine'
+import type { ServerFrame } from './protocol'
+
+const position = { epoch: 'e1', offset: 10 }
+
+/** A machine with a clock of its own and a record of what it asked for. */
+class Rig {
+  state: LiveState = initialState('course:c1')
+  now = 1_000_000
+  effects: readonly LiveEffect[] = []
+
+  input(input: LiveInput): this {
+    ;[this.state, this.effects] = step(this.state, input, { now: this.now, random: 0.5 })
+    return this
+  }
+
+  frame(frame: ServerFrame | null): this {
+    return this.input({ type: 'frame', frame })
+  }
+
+  after(ms: number): this {
+    this.now += ms
+    return this
+  }
+
+  joining(): this {
+    return this.input({ type: 'start', position }).input({ type: 'opened', token: 't1' })
+  }
+
+  subscribing(): this {
+    return this.joining().frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+  }
+
+  live(): this {
+    return this.subscribing().frame(this.subscribed(10))
+  }
+
+  subscribed(offset: number, more: Partial<Extract<ServerFrame, { type: 'subscribed' }>> = {}): ServerFrame {
+    const id = this.state.awaiting ?? 0
+    return {
+      type: 'subscribed',
+      id,
+      channel: 'course:c1',
+      epoch: 'e1',
+      offset,
+      recovered: true,
+      publications: [],
+      ...more,
+    }
+  }
+
+  publications(...offsets: number[]): this {
+    return this.frame({
+      type: 'publications',
+      channel: 'course:c1',
+      publications: offsets.map((offset) => publication(offset, { version: offset })),
+    })
+  }
+
+  get kinds(): string[] {
+    return this.effects.map((effect) => effect.type)
+  }
+
+  effect<Type extends LiveEffect['type']>(type: Type): Extract<LiveEffect, { type: Type }> | undefined {
+    return this.effects.find((effect): effect is Extract<LiveEffect, { type: Type }> => effect.type === type)
+  }
+
+  timer(name: string): number | undefined {
+    return this.effects.find((effect) => effect.type === 'timer' && effect.timer === name)?.type === 'timer'
+      ? (this.effects.find((effect) => effect.type === 'timer' && effect.timer === name) as { ms: number }).ms
+      : undefined
+  }
+
+  get connection() {
+    return connectionOf(this.state)
+  }
+}
+
+describe('joining', () => {
+  it('sends the token first, then subscribes from where the snapshot stands', () => {
+    const rig = new Rig().joining()
+    expect(rig.effect('send')?.frame).toEqual({ type: 'connect', id: 1, token: 't1' })
+    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    expect(rig.effect('send')?.frame).toEqual({
+      type: 'subscribe',
+      id: 2,
+      channel: 'course:c1',
+      epoch: 'e1',
+      offset: 10,
+    })
+    expect(rig.connection.kind).toBe('connecting')
+  })
+
+  it('is live only when everything missed has arrived', () => {
+    const rig = new Rig().subscribing()
+    rig.frame(rig.subscribed(12, { publications: [publication(11), publication(12)] }))
+    expect(rig.connection.kind).toBe('live')
+    expect(rig.effect('deliver')?.publications.map((item) => item.offset)).toEqual([11, 12])
+    expect(rig.state.position).toEqual({ epoch: 'e1', offset: 12 })
+  })
+
+  it.each([
+    ['the gateway cannot recover', { recovered: false, offset: 12 }],
+    ['a publication is missing inside', { offset: 13, publications: [publication(11), publication(13)] }],
+    ['the end is missing', { offset: 12, publications: [publication(11)] }],
+    ['the history has begun anew', { offset: 10, epoch: 'e2' }],
+  ])('fetches the snapshot and subscribes from it when %s', (_, answer) => {
+    const rig = new Rig().subscribing()
+    rig.frame(rig.subscribed(0, answer))
+    expect(rig.kinds).toContain('fetch-snapshot')
+    expect(rig.effect('deliver')).toBeUndefined()
+    expect(rig.connection.kind).not.toBe('live')
+    rig.input({ type: 'snapshot', position: { epoch: 'e2', offset: 20 } })
+    expect(rig.effect('send')?.frame).toMatchObject({ type: 'subscribe', epoch: 'e2', offset: 20 })
+  })
+
+  it('does not flood the API when snapshots are always too old', () => {
+    const rig = new Rig().subscribing()
+    for (let round = 0; round < 2; round += 1) {
+      rig.frame(rig.subscribed(99, { recovered: false }))
+      expect(rig.kinds).toContain('fetch-snapshot')
+      rig.input({ type: 'snapshot', position })
+    }
+    rig.frame(rig.subscribed(99, { recovered: false }))
+    expect(rig.kinds).not.toContain('fetch-snapshot')
+    expect(rig.timer('retry')).toBeGreaterThan(0)
+    rig.input({ type: 'timer', timer: 'retry' })
+    expect(rig.kinds).toContain('fetch-snapshot')
+  })
+
+  it('gives up on a gateway that does not answer', () => {
+    for (const rig of [new Rig().input({ type: 'start', position }), new Rig().joining(), new Rig().subscribing()]) {
+      rig.input({ type: 'timer', timer: 'reply' })
+      expect(rig.kinds).toContain('close')
+      expect(rig.state.phase).toBe('waiting')
+      expect(rig.connection.kind).toBe('reconnecting')
+    }
+  })
+})
+
+describe('while live', () => {
+  it('never shows a publication twice and never skips one', () => {
+    const rig = new Rig().live().publications(10, 11)
+    expect(rig.effect('deliver')?.publications.map((item) => item.offset)).toEqual([11])
+    rig.publications(13)
+    expect(rig.effect('deliver')).toBeUndefined()
+    expect(rig.kinds).toContain('close')
+    expect(rig.connection.kind).toBe('reconnecting')
+    expect(rig.state.position).toEqual({ epoch: 'e1', offset: 11 })
+  })
+
+  it('delivers every offset once and in order, however frames overlap, or comes back from the last good one', () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(fc.integer({ min: 8, max: 20 }), { maxLength: 4 }), { maxLength: 12 }), (frames) => {
+        const rig = new Rig().live()
+        const delivered: number[] = []
+        for (const offsets of frames) {
+          rig.publications(...offsets)
+          delivered.push(...(rig.effect('deliver')?.publications.map((item) => item.offset) ?? []))
+        }
+        expect(delivered).toEqual(delivered.map((_, index) => 11 + index))
+        expect(rig.state.position?.offset).toBe(10 + delivered.length)
+      }),
+    )
+  })
+
+  it('answers pings', () => {
+    expect(new Rig().live().frame({ type: 'ping' }).effect('send')?.frame).toEqual({ type: 'pong' })
+  })
+
+  it('says so when a heartbeat is missed, and takes it back when one comes', () => {
+    const rig = new Rig().live()
+    const verified = rig.now
+    rig.after(28_000).input({ type: 'timer', timer: 'watch' })
+    expect(rig.connection).toEqual({ kind: 'silent', since: verified, refusal: null })
+    rig.after(2_000).frame({ type: 'ping' })
+    expect(rig.connection.kind).toBe('live')
+    expect(rig.timer('watch')).toBeDefined()
+  })
+
+  it('reconnects after 40 seconds of silence', () => {
+    const rig = new Rig().live()
+    const verified = rig.now
+    rig.after(28_000).input({ type: 'timer', timer: 'watch' })
+    expect(rig.timer('watch')).toBe(12_000)
+    rig.after(12_000).input({ type: 'timer', timer: 'watch' })
+    expect(rig.kinds).toContain('close')
+    expect(rig.connection).toMatchObject({ kind: 'reconnecting', since: verified })
+  })
+
+  it('looks at the clock when the tab or the machine wakes up', () => {
+    const rig = new Rig().live()
+    rig.after(3_600_000).input({ type: 'wake' })
+    expect(rig.connection.kind).toBe('reconnecting')
+  })
+
+  it('passes a new token on before the old one expires', () => {
+    const rig = new Rig().live().input({ type: 'token', token: 't2' })
+    expect(rig.effect('send')?.frame).toMatchObject({ type: 'refresh', token: 't2' })
+    expect(rig.connection.kind).toBe('live')
+  })
+
+  it('does not lose a token that comes while joining', () => {
+    const rig = new Rig().joining().input({ type: 'token', token: 't2' })
+    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    const sent = rig.effects.flatMap((effect) => (effect.type === 'send' ? [effect.frame.type] : []))
+    expect(sent).toEqual(['subscribe', 'refresh'])
+  })
+
+  it('does not take a failed refresh for a failed subscription', () => {
+    const rig = new Rig().live().input({ type: 'token', token: 't2' })
+    rig.frame({ type: 'error', id: 3, error: { type: 'invalid_token', msg: '' } })
+    expect(rig.connection.kind).toBe('live')
+  })
+})
+
+describe('losing the connection', () => {
+  it('keeps the time up to which the page was complete', () => {
+    const rig = new Rig().live()
+    rig.after(5_000).frame({ type: 'ping' })
+    const verified = rig.now
+    rig.after(20_000).input({ type: 'closed', code: 1006 })
+    rig.after(60_000).input({ type: 'timer', timer: 'retry' }).input({ type: 'opened', token: 't1' })
+    expect(rig.connection).toEqual({ kind: 'reconnecting', since: verified, refusal: null })
+  })
+
+  it('comes back when the gateway says so, at the time it says', () => {
+    const rig = new Rig().live()
+    rig.frame({ type: 'disconnect', code: 3001, reason: 'shutdown', reconnect_after_ms: 850 })
+    rig.input({ type: 'closed', code: 3001 })
+    expect(rig.timer('retry')).toBe(850 + 125)
+  })
+
+  it('stays away when the gateway says so, until a person asks', () => {
+    const rig = new Rig().live().input({ type: 'closed', code: 3504 })
+    expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3504' })
+    for (const input of [{ type: 'online' }, { type: 'wake' }, { type: 'timer', timer: 'retry' }] as const) {
+      expect(rig.input(input).kinds).not.toContain('open')
+    }
+    expect(rig.input({ type: 'retry' }).kinds).toContain('open')
+  })
+
+  it('believes the announcement when a proxy swallows the close code', () => {
+    const rig = new Rig().live()
+    rig.frame({ type: 'disconnect', code: 3507, reason: 'permission_denied', reconnect_after_ms: null })
+    rig.input({ type: 'closed', code: 1005 })
+    expect(rig.connection.kind).toBe('refused')
+  })
+
+  it('stops at a channel it may not watch', () => {
+    const rig = new Rig().subscribing()
+    rig.frame({ type: 'error', id: 2, error: { type: 'permission_denied', msg: '' } })
+    expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3507' })
+  })
+
+  it('says at once that the network is gone, and tries again at once when it is back', () => {
+    const rig = new Rig().live().input({ type: 'offline' })
+    expect(rig.connection.kind).toBe('offline')
+    expect(rig.input({ type: 'online' }).kinds).toContain('open')
+  })
+
+  it('still reaches a server on this machine while the browser is offline', () => {
+    const rig = new Rig().live().input({ type: 'offline' }).input({ type: 'timer', timer: 'retry' })
+    expect(rig.kinds).toContain('open')
+  })
+
+  it('drops a connection that breaks the protocol', () => {
+    const rig = new Rig().live().frame(null)
+    expect(rig.kinds).toContain('close')
+    expect(rig.connection.kind).toBe('reconnecting')
+  })
+
+  it('spreads the tries and bounds the waits', () => {
+    fc.assert(
+      fc.property(fc.nat(1000), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
+        const ms = backoffMs(attempt, random)
+        expect(ms).toBeGreaterThanOrEqual(100)
+        expect(ms).toBeLessThanOrEqual(30_000)
+      }),
+    )
+    expect(backoffMs(8, 0)).toBe(100)
+  })
+})
+
+it('never claims to be live unless it is subscribed, whatever happens in whatever order', () => {
+  const frame = fc.constantFrom<ServerFrame | null>(
+    null,
+    { type: 'ping' },
+    { type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' },
+    { type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e1', offset: 10, recovered: true, publications: [] },
+    { type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e9', offset: 3, recovered: false, publications: [] },
+    { type: 'publications', channel: 'course:c1', publications: [publication(11)] },
+    { type: 'publications', channel: 'course:c1', publications: [publication(15)] },
+    { type: 'disconnect', code: 3001, reason: '', reconnect_after_ms: 10 },
+    { type: 'error', id: 2, error: { type: 'unavailable', msg: '' } },
+  )
+  const input = fc.oneof(
+    frame.map((value): LiveInput => ({ type: 'frame', frame: value })),
+    fc.constantFrom<LiveInput>(
+      { type: 'opened', token: 't' },
+      { type: 'closed', code: 1006 },
+      { type: 'closed', code: 3507 },
+      { type: 'timer', timer: 'retry' },
+      { type: 'timer', timer: 'reply' },
+      { type: 'timer', timer: 'watch' },
+      { type: 'snapshot', position },
+      { type: 'snapshot-failed' },
+      { type: 'online' },
+      { type: 'offline' },
+      { type: 'wake' },
+      { type: 'token', token: 't3' },
+    ),
+  )
+  fc.assert(
+    fc.property(fc.array(fc.tuple(input, fc.nat(30_000)), { maxLength: 60 }), (inputs) => {
+      const rig = new Rig().input({ type: 'start', position })
+      let open = true
+      for (const [next, ms] of inputs) {
+        rig.after(ms).input(next)
+        for (const effect of rig.effects) {
+          if (effect.type === 'close') open = false
+          if (effect.type === 'open') open = true
+        }
+        if (rig.connection.kind === 'live') {
+          expect(open).toBe(true)
+          expect(rig.state.phase).toBe('live')
+        }
+        // It never gets stuck: something is awaited, timed, or a person has to act.
+        if (rig.state.phase === 'waiting') expect(open).toBe(false)
+      }
+    }),
+    { numRuns: 300 },
+  )
+})

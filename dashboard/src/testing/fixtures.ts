@@ -1,0 +1,86 @@
+import type { CourseSnapshot, HelpState, Student, StudentState } from '../api/types'
+import type { LiveSnapshot } from '../live/patch'
+import type { Publication } from '../live/protocol'
+
+/** The moment at which every test's class is looked at. */
+export const NOW = Date.parse('2026-04-01T10:40:00Z')
+
+export function before(minutes: number): string {
+  return new Date(NOW - minutes * 60_000).toISOString()
+}
+
+export function state(changes: Partial<StudentState> = {}): StudentState {
+  return {
+    student_id: 's1',
+    version: 1,
+    status: 'ok',
+    notebook: { id: 'n1', path: 'week03/loops.ipynb', title: 'Loops' },
+    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2' },
+    last_execution: null,
+    running_since: null,
+    error_streak: 0,
+    streak_error: null,
+    streak_since: null,
+    runs: 0,
+    errors: 0,
+    aborted: 0,
+    cells_ok: 0,
+    missing: 0,
+    sessions_open: 1,
+    last_activity_at: before(1),
+    help: null,
+    ...changes,
+  }
+}
+
+export function student(changes: Partial<Student> = {}): Student {
+  return { ...state(changes), username: 'u1', display_name: 'Aiko Tanaka', ...changes }
+}
+
+export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
+  return {
+    request_id: 'h1',
+    version: 1,
+    student_id: 's1',
+    status: 'open',
+    requested_at: before(3),
+    notebook: { id: 'n1', path: 'week03/loops.ipynb', title: 'Loops' },
+    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2' },
+    message: 'My loop never ends.',
+    error: null,
+    claimed_by: null,
+    claimed_at: null,
+    closed_at: null,
+    resolved_by: null,
+    ...changes,
+  }
+}
+
+export function snapshot(changes: Partial<CourseSnapshot> = {}): CourseSnapshot {
+  return {
+    course: { course_id: 'c1', title: 'Programming', thresholds: {} },
+    epoch: 'e1',
+    offset: 10,
+    generated_at: new Date(NOW).toISOString(),
+    students: [student()],
+    staff: [
+      { person_id: 'p1', display_name: 'Mari Aoki', role: 'instructor' },
+      { person_id: 'p2', display_name: 'Tom Becker', role: 'assistant' },
+    ],
+    help: [],
+    counters: { course_id: 'c1', version: 1, students: 1, started: 1, runs: 0, errors: 0, help_open: 0 },
+    ...changes,
+  }
+}
+
+export function liveSnapshot(changes: Partial<LiveSnapshot> = {}): LiveSnapshot {
+  return { ...snapshot(), clock_offset_ms: 0, help_offsets: {}, ...changes }
+}
+
+export function publication(offset: number, changes: Partial<StudentState> = {}, epoch = 'e1'): Publication {
+  return { channel: 'course:c1', epoch, offset, kind: 'student', state: state(changes) }
+}
+
+export function helpPublication(offset: number, changes: Partial<HelpState> = {}): Publication {
+  return { channel: 'course:c1', epoch: 'e1', offset, kind: 'help', state: helpRequest(changes) }
+}

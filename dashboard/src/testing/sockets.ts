@@ -1,0 +1,72 @@
+import { vi } from 'vitest'
+
+import type { ClientFrame } from '../live/protocol'
+
+/** A gateway's end of a WebSocket, played by the test. */
+export class FakeSocket {
+  static readonly opened: FakeSocket[] = []
+  static readonly CONNECTING = 0
+  static readonly OPEN = 1
+  static readonly CLOSING = 2
+  static readonly CLOSED = 3
+
+  static newest(): FakeSocket {
+    const socket = FakeSocket.opened.at(-1)
+    if (socket === undefined) throw new Error('no socket was opened')
+    return socket
+  }
+
+  readyState = FakeSocket.CONNECTING
+  readonly sent: ClientFrame[] = []
+  onopen: (() => void) | null = null
+  onmessage: ((message: { data: unknown }) => void) | null = null
+  onclose: ((event: { code: number }) => void) | null = null
+
+  constructor(
+    readonly url: string,
+    readonly protocol: string,
+  ) {
+    FakeSocket.opened.push(this)
+  }
+
+  send(text: string): void {
+    this.sent.push(JSON.parse(text) as ClientFrame)
+  }
+
+  close(): void {
+    this.readyState = FakeSocket.CLOSED
+  }
+
+  /** The network let it through. */
+  accept(): void {
+    this.readyState = FakeSocket.OPEN
+    this.onopen?.()
+  }
+
+  frame(frame: unknown): void {
+    this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) })
+  }
+
+  /** The line breaks, or the gateway closes with a code. */
+  drop(code = 1006): void {
+    this.readyState = FakeSocket.CLOSED
+    this.onclose?.({ code })
+  }
+
+  /** Everything up to live, answering as a gateway that has nothing to recover. */
+  goLive(epoch = 'e1', offset = 10, publications: unknown[] = []): void {
+    this.accept()
+    const connect = this.sent.at(-1)
+    if (connect?.type !== 'connect') throw new Error('no connect was sent')
+    this.frame({ type: 'connected', id: connect.id, ping_interval_s: 25, expires_at: '2026-04-01T11:00:00Z' })
+    const subscribe = this.sent.at(-1)
+    if (subscribe?.type !== 'subscribe') throw new Error('no subscribe was sent')
+    const { id, channel } = subscribe
+    this.frame({ type: 'subscribed', id, channel, epoch, offset, recovered: true, publications })
+  }
+}
+
+export function installFakeSockets(): void {
+  FakeSocket.opened.length = 0
+  vi.stubGlobal('WebSocket', FakeSocket)
+}
