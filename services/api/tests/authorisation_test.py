@@ -117,7 +117,6 @@ async def callers(make_site, make_event):
         )
         help_event = make_event("help_requested", cell=None)
         await site.store("student", "c1", help_event)
-        key = {"person_id": None}
         site.help_id = help_event["event_id"]
 
         def service(*scopes):
@@ -139,7 +138,6 @@ async def callers(make_site, make_event):
             "reading key of an instructor": site.bearer("instructor", "api", scopes=("courses:read",)),
             **{role: site.bearer(role) for role in roles},
         }
-        assert key
         yield site, headers
 
 

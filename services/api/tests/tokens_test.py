@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cell_monitor_core.auth.signing_keys import SigningKeys, decode_public_jwks
+from cell_monitor_core.auth.signing_keys import decode_public_jwks
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import api_keys
 
@@ -235,4 +235,3 @@ async def test_somebody_with_very_many_courses_still_signs_in(site):
     assert sum(role == "instructor" for role in claims.courses.values()) == 10
     headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
     assert len((await site.client.get("/api/v1/courses", headers=headers)).json()["courses"]) == 200
-    assert SigningKeys

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 _NAME_LIFETIME_S: Final = 60.0
 _MAX_NAMES: Final = 2000
-_MAX_WAITING: Final = 64
+_MAX_READING: Final = 64
 
 
 class HelpNotice(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,23 +63,36 @@ class Notices:
         self._pause_s = pause_s
         self._clock = clock
         self._paused_until = 0.0
-        self._waiting = 0
+        self._reading: set[asyncio.Task[list[HelpNotice]]] = set()
         self._names: dict[UUID, tuple[str | None, float]] = {}
 
     async def of(self, person_id: UUID) -> list[HelpNotice]:
         """Return the sender's requests that are open or changed lately; none where PostgreSQL does not answer."""
-        if self._waiting >= _MAX_WAITING or self._clock() < self._paused_until:
+        if len(self._reading) >= _MAX_READING or self._clock() < self._paused_until:
             return []
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._budget_s):
-                return await self._read(person_id)
-        except Exception as error:  # noqa: BLE001 - whatever is the matter, the events are queued: answer
-            self._paused_until = self._clock() + self._pause_s
-            _log.warning("notices_unavailable", reason=type(error).__name__)
+        # A task of its own, because a query that is cancelled waits for a server that may not answer: we do not.
+        reading = asyncio.create_task(self._read(person_id), name="notices")
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        await asyncio.wait((reading,), timeout=self._budget_s)
+        if reading.cancelled():
             return []
-        finally:
-            self._waiting -= 1
+        if reading.done() and reading.exception() is None:
+            return reading.result()
+        reason = type(reading.exception()).__name__ if reading.done() else "TimeoutError"
+        if not reading.done():
+            reading.cancel()
+            reading.add_done_callback(_retrieve)
+        self._paused_until = self._clock() + self._pause_s
+        _log.warning("notices_unavailable", reason=reason)
+        return []
+
+    async def aclose(self) -> None:
+        """Give up what is still being read."""
+        for reading in list(self._reading):
+            reading.cancel()
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=self._budget_s)
 
     async def _read(self, person_id: UUID) -> list[HelpNotice]:
         found = await help_requests.notices_of_person(self._pool, person_id)
@@ -112,3 +125,9 @@ class Notices:
             while len(self._names) > _MAX_NAMES:
                 del self._names[next(iter(self._names))]
         return known
+
+
+def _retrieve(reading: asyncio.Task[list[HelpNotice]]) -> None:
+    """Take note of how a task ended that nobody waits for."""
+    if not reading.cancelled():
+        reading.exception()

@@ -1,0 +1,184 @@
+"""What the dashboard reads is what the worker stored, together with a position from which nothing is missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from cell_monitor_core.channels import course_channel
+from cell_monitor_core.storage.ports import Draft, TimeSeriesPoint
+from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
+
+COURSE = "/api/v1/courses/c1"
+
+
+def fault(answer):
+    return answer.status_code, answer.json()["detail"][0]["type"]
+
+
+@pytest.fixture
+async def busy(site, make_event):
+    """A course in which Ann failed twice and asked for help, and Tim has done nothing."""
+    await site.course("c1", ivy="instructor", ann="student", tim="student")
+    await site.course("c2", ann="student")
+    session = str(uuid4())
+    events = [
+        make_event(
+            "cell_executed",
+            session_id=session,
+            seq=number,
+            data={
+                "execution_id": str(uuid4()),
+                "execution_count": number,
+                "status": "error",
+                "duration_ms": 10 * number,
+                "code": "1/0",
+                "outputs": [{"type": "stream", "name": "stdout", "text": "hello", "size": 5}],
+                "error": {"name": "ZeroDivisionError", "value": "division by zero", "traceback": "Traceback"},
+            },
+        )
+        for number in (1, 2)
+    ]
+    help_event = make_event("help_requested", session_id=session, seq=3)
+    await site.store("ann", "c1", *events, help_event)
+    await site.store("ann", "c2", make_event("cell_executed", session_id=str(uuid4())))
+    site.help_id = help_event["event_id"]
+    site.runs = [event["event_id"] for event in events]
+    site.headers = site.bearer("ivy")
+    return site
+
+
+async def get(site, path, **params):
+    return await site.client.get(f"{COURSE}{path}", headers=site.headers, params=params)
+
+
+async def test_the_snapshot_holds_all_that_the_page_shows(busy):
+    answer = await get(busy, "/state")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    snapshot = answer.json()
+    assert snapshot.keys() == {"course", "epoch", "offset", "generated_at", "students", "staff", "help", "counters"}
+    assert snapshot["course"] == {
+        "course_id": "c1",
+        "title": "Course c1",
+        "thresholds": {"stuck_errors": 3, "long_run_s": 180, "idle_s": 480, "offline_s": 60},
+    }
+    students = {student["username"]: student for student in snapshot["students"]}
+    assert students.keys() == {"ann", "tim"}
+    ann = students["ann"]
+    assert ann["display_name"] == "Ann Doe"
+    assert (ann["status"], ann["runs"], ann["errors"], ann["error_streak"]) == ("error", 2, 2, 2)
+    assert ann["streak_error"] == "ZeroDivisionError"
+    assert ann["help"]["request_id"] == busy.help_id
+    assert (students["tim"]["status"], students["tim"]["runs"]) == ("waiting", 0)
+    assert snapshot["staff"] == [{"person_id": str(busy.ids["ivy"]), "display_name": "Ivy Doe", "role": "instructor"}]
+    [request] = snapshot["help"]
+    assert (request["request_id"], request["status"], request["message"]) == (busy.help_id, "open", "I am lost")
+    counters = snapshot["counters"]
+    assert (counters["students"], counters["started"], counters["runs"], counters["errors"], counters["help_open"]) == (
+        2, 1, 2, 2, 1,
+    )  # fmt: skip
+    assert datetime.fromisoformat(snapshot["generated_at"]).tzinfo is not None
+
+
+async def test_nothing_published_while_the_snapshot_is_read_is_missed(busy):
+    process = busy.process
+    channel = course_channel("c1")
+    first = await process.broker.position(channel)
+    position = process.broker.position
+
+    async def position_then_publish(name):
+        result = await position(name)
+        # Between the position and the database: the worker publishes.
+        await process.broker.publish(name, [Draft("student", "x", 1, b'{"student_id":"x"}')])
+        return result
+
+    process.snapshots._broker = type("Broker", (), {"position": staticmethod(position_then_publish)})()
+    snapshot = (await get(busy, "/state")).json()
+    recovery = await process.broker.recover(channel, snapshot["epoch"], snapshot["offset"], limit=100)
+    assert recovery.recovered
+    assert [publication.offset for publication in recovery.publications] == [first.offset + 1]
+
+
+async def test_one_student_in_full(busy):
+    student_id = str(busy.ids["ann"])
+    detail = (await get(busy, f"/students/{student_id}")).json()
+    assert detail["student"]["username"] == "ann"
+    [cell] = detail["cells"]
+    assert cell["cell"]["source_id"] == "exercise-1"
+    assert (cell["runs"], cell["errors"], cell["aborted"], cell["last_status"], cell["error_streak"]) == (
+        2, 2, 0, "error", 2,
+    )  # fmt: skip
+    assert [request["request_id"] for request in detail["help"]] == [busy.help_id]
+    assert [student["username"] for student in (await get(busy, "/students")).json()["students"]].count("ann") == 1
+    [course_cell] = (await get(busy, "/cells")).json()["cells"]
+    assert (course_cell["students"], course_cell["runs"], course_cell["students_ok"]) == (1, 2, 0)
+    assert course_cell["median_duration_ms"] == 15
+
+
+async def test_runs_come_in_pages_newest_first(busy):
+    url = f"/students/{busy.ids['ann']}/runs"
+    first = (await get(busy, url, limit=1)).json()
+    [run] = first["runs"]
+    assert run["event_id"] == busy.runs[1]
+    assert run["code"] == "1/0"
+    assert run["outputs"][0]["text"] == "hello"
+    assert run["error"]["name"] == "ZeroDivisionError"
+    second = (await get(busy, url, limit=1, before=first["next_before"])).json()
+    assert [run["event_id"] for run in second["runs"]] == [busy.runs[0]]
+    assert second["next_before"] is None
+
+
+async def test_wrong_questions_get_clear_answers(busy):
+    runs = f"/students/{busy.ids['ann']}/runs"
+    for path, params in (
+        (runs, {"before": "nonsense"}),
+        (runs, {"before": "x" * 200}),
+        (runs, {"limit": 0}),
+        (runs, {"limit": 201}),
+        ("/students/nobody", {}),
+        ("/help", {"status": "all"}),
+    ):
+        answer = await get(busy, path, **params)
+        assert answer.status_code == 422, path
+        assert answer.json()["detail"][0]["msg"]
+    for path in (f"/students/{uuid4()}", f"/students/{busy.ids['ivy']}", f"/students/{uuid4()}/runs"):
+        assert fault(await get(busy, path)) == (404, "not_found")
+
+
+async def test_activity_in_buckets(busy):
+    start = datetime(2026, 4, 1, 9, tzinfo=UTC)
+    await PostgresTimeSeries(busy.process.pool).write(
+        [
+            TimeSeriesPoint(
+                event_id=uuid4(),
+                at=start + timedelta(seconds=70),
+                type="cell_executed",
+                course_id="c1",
+                student="s1",
+                status="error",
+            )
+        ]
+    )
+    span = {"start": "2026-04-01T09:00:00Z", "stop": "2026-04-01T18:03:00+09:00", "every": 60}
+    answer = (await get(busy, "/activity", **span)).json()
+    assert answer["source"] == "postgresql"
+    assert [bucket["at"] for bucket in answer["buckets"]] == [
+        "2026-04-01T09:00:00.000Z",
+        "2026-04-01T09:01:00.000Z",
+        "2026-04-01T09:02:00.000Z",
+    ]
+    assert [bucket["errors"] for bucket in answer["buckets"]] == [0, 1, 0]
+    for change in (
+        {"every": 9},
+        {"every": 86_401},
+        {"stop": "2026-04-01T09:00:00Z"},
+        {"stop": "2026-04-03T09:00:00Z"},
+        {"start": "2026-04-01T09:00:00"},
+        {"start": "yesterday"},
+        {"stop": "9999-12-31T23:59:59Z"},
+    ):
+        answer = await get(busy, "/activity", **(span | change))
+        assert answer.status_code == 422, change

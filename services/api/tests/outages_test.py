@@ -1,0 +1,176 @@
+"""What is away is said to be away, nothing is lost, and everything goes on when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from cell_monitor_api.readiness import SchemaUnknown, SchemaWatch
+from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
+from cell_monitor_testing.fault_proxy import FaultProxy
+
+PASSWORD = "correct horse battery"
+
+
+def fault(answer):
+    assert "retry-after" in answer.headers or answer.status_code != 503
+    return answer.status_code, answer.json()["detail"][0]["type"]
+
+
+def _through(url, port):
+    parts = urlsplit(url)
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{userinfo}{at}127.0.0.1:{port}"))
+
+
+@pytest.fixture
+async def redis_proxy(valkey):
+    async with FaultProxy(urlsplit(valkey).port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def postgres_proxy(database):
+    async with FaultProxy(urlsplit(database).port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def site(make_site, redis_proxy, postgres_proxy, valkey, database):
+    async with make_site(
+        redis_url=_through(valkey, redis_proxy.port),
+        database_url=_through(database, postgres_proxy.port),
+        # More attempts than the test makes.
+        api_sign_in_per_account=5,
+    ) as site:
+        await site.course("c1", ann="student", ivy="instructor")
+        await site.person("ivy", password=PASSWORD)
+        yield site
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_redis_away_means_come_back_later(site, redis_proxy, make_event):
+    first, second = make_event(), make_event()
+    assert (await site.send("ann", first)).status_code == 200
+    await redis_proxy.cut()
+    for client in (site.client, site.reference):
+        refused = await site.send("ann", second, client=client)
+        assert fault(refused) == (503, "log_unavailable")
+        assert int(refused.headers["retry-after"]) >= 1
+    # What needs no queue is answered all the same.
+    nothing_to_queue = await site.send("ann", {"broken": True})
+    assert nothing_to_queue.json()["results"][0]["status"] == "rejected"
+    assert (await site.client.get("/api/v1/me", headers=site.bearer("ivy"))).status_code == 200
+    assert fault(await site.client.get("/api/v1/courses/c1/state", headers=site.bearer("ivy"))) == (
+        503,
+        "broker_unavailable",
+    )
+    assert (await site.client.get("/livez")).status_code == 200
+    await redis_proxy.heal()
+
+    async def accepted():
+        return (await site.send("ann", second)).status_code == 200
+
+    await until(accepted)
+    assert sorted(await site.queued_ids("c1")) == sorted([first["event_id"], second["event_id"]])
+
+
+async def test_readiness_follows_redis(site, redis_proxy):
+    async def ready():
+        return (await site.client.get("/readyz")).status_code == 200
+
+    async def unready():
+        return not await ready()
+
+    assert await ready()
+    await redis_proxy.cut()
+    await until(unready)
+    assert "redis" in (await site.client.get("/readyz")).text
+    await redis_proxy.heal()
+    await until(ready)
+
+
+async def test_ingest_needs_no_postgresql(site, postgres_proxy, make_event):
+    # The first answer with notices opens the connection that is then cut.
+    assert (await site.send("ann")).status_code == 200
+    await postgres_proxy.cut()
+    event = make_event("heartbeat")
+    answer = await site.send("ann", event)
+    assert answer.json() == {"results": [{"event_id": event["event_id"], "status": "accepted"}], "notices": []}
+    headers = site.bearer("ivy")
+    for path in ("/api/v1/me", "/api/v1/courses", "/api/v1/courses/c1/state"):
+        assert fault(await site.client.get(path, headers=headers)) == (503, "database_unavailable")
+    body = {"username": "ivy", "password": PASSWORD}
+    assert fault(await site.client.post("/api/v1/auth/login", json=body)) == (503, "database_unavailable")
+    assert (await site.client.get("/readyz")).status_code == 200
+    await postgres_proxy.heal()
+
+    async def back():
+        return (await site.client.get("/api/v1/me", headers=headers)).status_code == 200
+
+    await until(back)
+
+
+async def test_a_postgresql_that_does_not_answer_holds_ingest_up_for_a_moment_only(site, postgres_proxy, make_event):
+    assert (await site.send("ann")).status_code == 200
+    postgres_proxy.stall()
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*(site.send("ann", make_event("heartbeat")) for _ in range(20)))
+    assert {answer.json()["results"][0]["status"] for answer in answers} == {"accepted"}
+    assert all(answer.json()["notices"] == [] for answer in answers)
+    asked = []
+    # For a while PostgreSQL is not even asked, so nobody waits.
+    site.process.ingest.notices._read = asked.append
+    assert (await site.send("ann")).json()["notices"] == []
+    assert asked == []
+    await postgres_proxy.heal()
+
+
+async def test_sign_in_is_limited_although_redis_is_away(site, redis_proxy):
+    await redis_proxy.cut()
+
+    async def login(password):
+        return await site.client.post("/api/v1/auth/login", json={"username": "ivy", "password": password})
+
+    assert (await login(PASSWORD)).status_code == 200
+    statuses = [(await login("wrong password")).status_code for _ in range(7)]
+    assert statuses == [401] * 5 + [429] * 2
+
+
+async def test_the_api_starts_without_postgresql_and_finds_it_later(make_site, postgres_proxy, database, monkeypatch):
+    monkeypatch.setattr("cell_monitor_api.readiness._PATIENCE_S", 0.05)
+    monkeypatch.setattr(SchemaWatch.__init__, "__kwdefaults__", {"patience_s": 0.05, "retry_s": 0.02})
+    await postgres_proxy.cut()
+    async with make_site(database_url=_through(database, postgres_proxy.port)) as site:
+        answer = await site.client.get("/readyz")
+        assert answer.status_code == 503
+        assert SchemaUnknown.__name__ in answer.text
+        await postgres_proxy.heal()
+
+        async def ready():
+            return (await site.client.get("/readyz")).status_code == 200
+
+        await until(ready)
+
+
+async def test_another_schema_is_refused_at_start(make_site, database):
+    connection = await asyncpg.connect(database)
+    await connection.execute("INSERT INTO schema_version (version, name, checksum) VALUES (9999, 'future', 'x')")
+    await connection.close()
+    with pytest.raises(SchemaMismatch, match="version 9999"):
+        async with make_site():
+            pass
+
+
+async def test_an_empty_database_is_refused_with_the_way_out(make_site, empty_database):
+    with pytest.raises(SchemaMismatch, match="migrate it"):
+        async with make_site(database_url=empty_database):
+            pass

@@ -1,0 +1,163 @@
+"""The API as a process: its settings, its workers, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from cell_monitor.embedded.process import free_port
+from cell_monitor_core.auth.signing_keys import SigningKeys
+from cell_monitor_core.auth.tokens import TokenIssuer
+from cell_monitor_testing.processes import ServiceProcess
+
+PERSON = "7f0f0e7e-54a5-4d92-a0a5-8c1c3f1f0a11"
+
+
+@pytest.fixture
+def environment(database, valkey, secrets):
+    port = free_port()
+    return {
+        "CELL_MONITOR_API_PORT": str(port),
+        "CELL_MONITOR_REDIS_URL": valkey,
+        "CELL_MONITOR_DATABASE_URL": database,
+        **secrets.environment,
+    }
+
+
+@pytest.fixture
+def make_process(environment, tmp_path):
+    def make(**changes):
+        return ServiceProcess(
+            "cell_monitor_api",
+            env=environment | changes,
+            port=int(environment["CELL_MONITOR_API_PORT"]),
+            log_path=tmp_path / "api.log",
+        )
+
+    return make
+
+
+def run(environment, *arguments):
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "cell_monitor_api", *arguments],
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def headers(secrets):
+    issuer = TokenIssuer(SigningKeys.load(secrets.signing_keys))
+    token, _ = issuer.issue(person_id=PERSON, audience=["ingest"], courses={"c1": "student"}, scopes=["events:write"])
+    return {"authorization": f"Bearer {token}"}
+
+
+def metric(text, name):
+    [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.rpartition(" ")[2])
+
+
+def test_help_names_every_setting_and_needs_none():
+    done = run({}, "--help")
+    assert done.returncode == 0
+    assert "CELL_MONITOR_API_PORT" in done.stdout
+    assert "CELL_MONITOR_TEST_ROAD" in done.stdout
+
+
+def test_wrong_settings_are_named_and_values_are_not(environment):
+    done = run({**environment, "CELL_MONITOR_API_PROT": "1", "CELL_MONITOR_REDIS_URL": "secret-nonsense"})
+    assert done.returncode != 0
+    assert "CELL_MONITOR_API_PROT is not a setting" in done.stderr
+    assert "secret-nonsense" not in done.stderr
+    missing = {name: value for name, value in environment.items() if name != "CELL_MONITOR_SIGNING_KEYS"}
+    done = run(missing)
+    assert done.returncode != 0
+    assert "CELL_MONITOR_SIGNING_KEYS" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_several_workers_count_as_one_and_end_in_order(make_process, secrets, make_event):
+    process = make_process(CELL_MONITOR_API_WORKERS="2")
+    async with process:
+        # A connection each, so that both workers get some.
+        for number in range(12):
+            async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client:
+                answer = await client.post("/api/v1/events", headers=headers(secrets), json={"events": [make_event()]})
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["results"][0]["status"] == "accepted", number
+        async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client, asyncio.timeout(20):
+            while metric((await client.get("/metrics")).text, "cell_monitor_events_accepted_total") != 12:
+                await asyncio.sleep(0.05)
+        assert await process.stop() == 0
+    lines = [json.loads(line) for line in process.log_path.read_text().splitlines() if line.startswith("{")]
+    events = [line["event"] for line in lines]
+    assert events.count("api_started") == 2
+    assert events.count("api_stopping") == 2
+    assert "Traceback" not in process.log_path.read_text()
+
+
+async def test_another_schema_keeps_it_from_starting(make_process, database):
+    connection = await asyncpg.connect(database)
+    await connection.execute("INSERT INTO schema_version (version, name, checksum) VALUES (9999, 'future', 'x')")
+    await connection.close()
+    process = make_process()
+    process.launch()
+    try:
+        async with asyncio.timeout(30):
+            while process.running:
+                await asyncio.sleep(0.05)
+    finally:
+        code = await process.stop()
+    assert code != 0
+    assert "9999" in process.log
+
+
+async def test_bytes_on_the_wire(make_process, secrets, make_event):
+    """What only a real server shows: pipelining, chunks, a refusal before the body, no server name."""
+    async with make_process() as process:
+        address = urlsplit(process.url)
+        authorization = headers(secrets)["authorization"]
+        body = json.dumps({"events": [make_event()]}).encode()
+        start = (
+            "POST /api/v1/events HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+            f"Authorization: {authorization}\r\n"
+        ).encode()
+        whole = start + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(whole + whole)
+        first = await _response(reader)
+        second = await _response(reader)
+        assert b'"accepted"' in first[1]
+        assert b'"duplicate"' in second[1]
+        assert b"server:" not in first[0].lower()
+        chunked = b"".join(b"%x\r\n%s\r\n" % (len(body[i : i + 50]), body[i : i + 50]) for i in range(0, len(body), 50))
+        writer.write(start + b"Transfer-Encoding: chunked\r\n\r\n" + chunked + b"0\r\n\r\n")
+        assert b'"duplicate"' in (await _response(reader))[1]
+        # The answer comes although the body never does.
+        writer.write(start + b"Content-Length: 2000000\r\nExpect: 100-continue\r\n\r\n")
+        head, answer = await _response(reader)
+        assert head.startswith(b"HTTP/1.1 413")
+        assert b"body_too_large" in answer
+        writer.close()
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(start + b"\r\n")
+        assert (await _response(reader))[0].startswith(b"HTTP/1.1 411")
+        writer.close()
+
+
+async def _response(reader):
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        [length] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        return head, await reader.readexactly(int(length.partition(b":")[2]))

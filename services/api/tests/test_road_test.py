@@ -1,0 +1,69 @@
+"""Test events travel the same road, apart from everything that counts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cell_monitor_core import keys
+from cell_monitor_core.channels import partition_of, test_channel
+from cell_monitor_core.records import decode_entry
+
+URL = "/api/v1/test/events/run-1"
+
+
+@pytest.fixture
+async def road(make_site):
+    async with make_site(test_road=True) as site:
+        await site.course("c1", ann="student")
+        yield site
+
+
+async def test_test_events_are_marked_and_belong_to_no_course(road, make_event):
+    event = make_event(course="elsewhere")
+    answer = await road.client.post(URL, headers=road.sender("ann"), json={"events": [event, {"bad": 1}]})
+    assert answer.status_code == 200
+    assert [result["status"] for result in answer.json()["results"]] == ["accepted", "rejected"]
+    assert await road.queued("c1") == []
+    partition = partition_of(test_channel("run-1"), road.settings.partitions)
+    [(_, fields)] = await road.process.redis.xrange(keys.events_stream(partition))
+    [record] = decode_entry(fields)
+    assert (record.test_id, record.course_id, json.loads(record.event)) == ("run-1", "", event)
+    progress = (await road.client.get(URL, headers=road.sender("ann"))).json()
+    [stages] = progress["events"]
+    assert progress["test_id"] == "run-1"
+    assert stages["event_id"] == event["event_id"]
+    assert stages["received_at"].endswith("Z")
+    assert (stages["postgres_at"], stages["timeseries_at"], stages["published_at"]) == (None, None, None)
+
+
+async def test_each_stage_is_told(road, make_event):
+    event = make_event()
+    await road.client.post(URL, headers=road.sender("ann"), json={"events": [event]})
+    key = keys.test_progress(partition_of(test_channel("run-1"), road.settings.partitions), "run-1")
+    assert 0 < await road.process.redis.ttl(key) <= 3600
+    await road.process.redis.hset(key, f"{event['event_id']}:postgres", "2026-04-01T09:00:00.000Z")
+    await road.process.redis.hset(key, f"{event['event_id']}:future-stage", "x")
+    [stages] = (await road.client.get(URL, headers=road.sender("ann"))).json()["events"]
+    assert stages["postgres_at"] == "2026-04-01T09:00:00.000Z"
+    assert stages["timeseries_at"] is None
+
+
+async def test_a_run_that_nobody_began_is_empty(road):
+    answer = await road.client.get("/api/v1/test/events/other", headers=road.sender("ann"))
+    assert answer.json() == {"test_id": "other", "events": []}
+
+
+@pytest.mark.parametrize("test_id", ["a b", "é", "x" * 64, "-a"])
+async def test_ids_of_other_forms_are_refused(road, test_id):
+    answer = await road.client.get(f"/api/v1/test/events/{test_id}", headers=road.sender("ann"))
+    assert answer.status_code == 422
+
+
+async def test_the_scope_is_needed(road, make_event):
+    headers = road.bearer("ann", "ingest", scopes=("events:write",))
+    for method in ("POST", "GET"):
+        answer = await road.client.request(method, URL, headers=headers)
+        assert answer.status_code == 403
+        assert answer.json()["detail"][0]["type"] == "insufficient_scope"
