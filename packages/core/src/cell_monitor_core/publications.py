@@ -150,6 +150,8 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     """One numbered publication on a channel, as stored in the history and sent over Pub/Sub and WebSocket.
 
     ``state`` is the JSON of the kind's state. ``traceparent`` is there when the event that caused it was sampled.
+    ``received_at`` is when the API received the first of the events that caused it, milliseconds since the epoch; it
+    measures the road to the screen and is absent where no event was the cause.
     """
 
     channel: str
@@ -158,6 +160,7 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: PublicationKind
     state: msgspec.Raw
     traceparent: str | None = None
+    received_at: int | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -102,6 +102,9 @@ class LoopWatchdog:
             self._observe(max(0.0, time.perf_counter() - due))
 
     def _watch(self, loop_thread: int) -> None:
+        # prometheus_client reads its folder when it is imported, and this module is imported before that is set.
+        from cell_monitor_core.telemetry.metrics import EVENT_LOOP_STALLS  # noqa: PLC0415
+
         reported = 0.0
         while not self._stopped.wait(min(1.0, self._stall / 2)):
             beat = self._beat
@@ -110,6 +113,7 @@ class LoopWatchdog:
                 continue
             reported = beat
             self.stalls += 1
+            EVENT_LOOP_STALLS.inc()
             frame = sys._current_frames().get(loop_thread)  # noqa: SLF001
             stack = traceback.extract_stack(frame)[-8:] if frame is not None else []
             _log.error(

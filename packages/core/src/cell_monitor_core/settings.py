@@ -101,7 +101,7 @@ class CoreSettings(BaseSettings):
         description="Redis or Valkey: `redis://host:port/db`, `rediss://` with TLS, "
         "`redis+cluster://host:port,host:port` for a cluster."
     )
-    partitions: int = Field(8, ge=1, le=99, description="Partitions of streams and channels; the same everywhere.")
+    partitions: int = Field(8, ge=1, le=64, description="Partitions of streams and channels; the same everywhere.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL: `postgresql://user:password@host:port/db`.")
     encryption_keys: SecretStr | None = Field(
         None, description='Key ring as JSON: `{"active": "k1", "keys": {"k1": "<base64 of 32 bytes>"}}`.'

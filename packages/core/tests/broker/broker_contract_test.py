@@ -132,12 +132,13 @@ async def test_live_publications_come_in_order_as_they_were_published(broker: An
     async with listening(broker) as received:
         epoch = (await broker.position(CHANNEL)).epoch
         await broker.publish(CHANNEL, [draft('ä\u3042"\\', text="出力"), draft("b")])
-        await broker.publish(CHANNEL, [Draft("course", "c1", 1, b'{"n":1}', "00-aa-bb-01")])
+        await broker.publish(CHANNEL, [Draft("course", "c1", 1, b'{"n":1}', "00-aa-bb-01", 1_775_034_000_456)])
         live = [await asyncio.wait_for(received.get(), 5) for _ in range(3)]
     assert [publication.offset for publication in live] == [1, 2, 3]
     assert {publication.epoch for publication in live} == {epoch}
     assert {publication.channel for publication in live} == {CHANNEL}
-    assert live[2].traceparent == "00-aa-bb-01"
+    assert (live[2].traceparent, live[2].received_at) == ("00-aa-bb-01", 1_775_034_000_456)
+    assert (live[1].traceparent, live[1].received_at) == (None, None)
     stored = await broker.recover(CHANNEL, epoch, 0, limit=10)
     assert [msgspec.json.encode(one) for one in stored.publications] == [msgspec.json.encode(one) for one in live]
 

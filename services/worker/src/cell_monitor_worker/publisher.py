@@ -53,6 +53,7 @@ class Publisher:
         """
         began = time.perf_counter()
         traces = _traces(records) if tracing.tracing_enabled() else {}
+        received = _received(records)
         work = []
         for course_id, students in applied.students.items():
             drafts = [
@@ -62,6 +63,7 @@ class Publisher:
                     state.version,
                     _encode(state),
                     traces.get((course_id, state.student_id)),
+                    received.get((course_id, state.student_id)),
                 )
                 for state in students
             ]
@@ -69,7 +71,12 @@ class Publisher:
         for course_id, requests in applied.help.items():
             drafts = [
                 Draft(
-                    "help", state.request_id, state.version, _encode(state), traces.get((course_id, state.student_id))
+                    "help",
+                    state.request_id,
+                    state.version,
+                    _encode(state),
+                    traces.get((course_id, state.student_id)),
+                    received.get((course_id, state.student_id)),
                 )
                 for state in requests
             ]
@@ -88,7 +95,7 @@ class Publisher:
         for record in records:
             if record.test_id is not None:
                 head = event_head(record)
-                draft = Draft("test", head.event_id, 1, _encode(head), record.traceparent)
+                draft = Draft("test", head.event_id, 1, _encode(head), record.traceparent, record.received_at)
                 runs.setdefault(record.test_id, []).append(draft)
         for test_id, drafts in runs.items():
             await self.publish(test_channel(test_id), drafts)
@@ -109,6 +116,16 @@ def _traces(records: Sequence[StreamRecord]) -> dict[tuple[str, str], str]:
         for record in records
         if record.traceparent is not None and tracing.continue_trace(record.traceparent) is not None
     }
+
+
+def _received(records: Sequence[StreamRecord]) -> dict[tuple[str, str], int]:
+    """Return when the API received the first event of each student in the batch: from then on the screen was stale."""
+    first: dict[tuple[str, bytes], int] = {}
+    for record in records:
+        key = (record.course_id, record.person_id)
+        if record.received_at < first.get(key, record.received_at + 1):
+            first[key] = record.received_at
+    return {(course_id, str(UUID(bytes=person_id))): at for (course_id, person_id), at in first.items()}
 
 
 class CoursePublisher:

@@ -13,6 +13,7 @@ __all__ = [
     "CLOSES",
     "CONNECTIONS",
     "DELIVERIES",
+    "EVENT_FRAME",
     "FRAMES",
     "GAPS_FILLED",
     "GAPS_LOST",
@@ -31,6 +32,7 @@ FRAMES: Final = metrics.GATEWAY_FRAMES
 BYTES: Final = metrics.GATEWAY_BYTES
 PUBLICATIONS: Final = metrics.GATEWAY_PUBLICATIONS
 DELIVERIES: Final = metrics.GATEWAY_DELIVERIES
+EVENT_FRAME: Final = metrics.EVENT_FRAME_SECONDS
 RECOVERIES_FRESH: Final = metrics.GATEWAY_RECOVERIES.labels("fresh")
 RECOVERIES_RECOVERED: Final = metrics.GATEWAY_RECOVERIES.labels("recovered")
 RECOVERIES_REFUSED: Final = metrics.GATEWAY_RECOVERIES.labels("refused")

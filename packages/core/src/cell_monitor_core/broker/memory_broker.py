@@ -46,7 +46,13 @@ class MemoryBroker:
             state.offset += 1
             published += 1
             publication = Publication(
-                channel, state.epoch, state.offset, draft.kind, msgspec.Raw(draft.state), draft.traceparent
+                channel,
+                state.epoch,
+                state.offset,
+                draft.kind,
+                msgspec.Raw(draft.state),
+                draft.traceparent,
+                draft.received_at,
             )
             state.history.append(publication)
             if len(state.history) > self._history_size:

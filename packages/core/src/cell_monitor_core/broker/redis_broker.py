@@ -126,4 +126,6 @@ def _tail(draft: Draft) -> bytes:
     tail = b',"kind":"' + draft.kind.encode() + b'","state":' + draft.state
     if draft.traceparent is not None:
         tail += b',"traceparent":' + _encoder.encode(draft.traceparent)
+    if draft.received_at is not None:
+        tail += b',"received_at":%d' % draft.received_at
     return tail + b"}"

@@ -117,6 +117,7 @@ class Draft:
     version: int
     state: bytes
     traceparent: str | None = None
+    received_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ GATEWAY_GAPS: Final = CATALOGUE.counter(
     {"outcome": ("filled", "lost")},
 )
 EVENT_FRAME_SECONDS: Final = _histogram(
-    "cell_monitor_event_frame_seconds", "From the API's receipt of an event to its frame, where the trace tells.", _ROAD
+    "cell_monitor_event_frame_seconds", "From the API's receipt of an event to the frame that shows it.", _ROAD
 )
 
 

@@ -1,0 +1,201 @@
+"""Writes the tables of docs/operations/reference.md from the code: settings, metrics, roles, scopes, codes.
+
+``python -m cell_monitor_testing.reference docs/operations/reference.md`` replaces what stands between the page's
+``<!-- begin NAME -->`` and ``<!-- end NAME -->``; the words around the tables are written by hand. A test compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import enum
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from cell_monitor_api import exceptions
+from cell_monitor_api.config import ApiSettings
+from cell_monitor_core.auth.roles import PERMISSIONS, Permission
+from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
+from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, is_secret
+from cell_monitor_core.telemetry.metrics import CATALOGUE
+from cell_monitor_core.web.errors import ClientRequestError
+from cell_monitor_gateway.config import GatewaySettings
+from cell_monitor_gateway.protocol import CloseCode, ErrorType
+from cell_monitor_worker.config import WorkerSettings
+
+__all__ = ["TABLES", "update"]
+
+
+def _cell(text: object) -> str:
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "by host and process"
+    if field.default is PydanticUndefined:
+        return "**required**"
+    if field.default is None or field.default == "":
+        return "none"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
+    return f"`{field.default}`"
+
+
+def _bounds(field: FieldInfo) -> str:
+    words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    found = [
+        f"{sign} {getattr(item, name):g}"
+        for name, sign in words.items()
+        for item in field.metadata
+        if hasattr(item, name)
+    ]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def _settings(settings: type[CoreSettings]) -> str:
+    shared = () if settings is CoreSettings else CoreSettings.model_fields
+    rows = []
+    for name, field in settings.model_fields.items():
+        if name in shared:
+            continue
+        if not field.description:
+            raise ValueError(f"{settings.__name__}.{name} has no description")
+        variable = f"`{ENV_PREFIX}{name.upper()}`"
+        if is_secret(field):
+            variable += ", `…_FILE`"
+        rows.append((variable, f"{_default(field)}{_bounds(field)}", field.description))
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def _metrics(service: str | None) -> str:
+    rows = []
+    for family in CATALOGUE.families.values():
+        if (service is None and family.services) or (service is not None and service not in family.services):
+            continue
+        labels = [
+            f"`{name}`" if values is None else f"`{name}` ({', '.join(str(value) for value in values)})"
+            for name, values in family.label_values.items()
+        ]
+        rows.append((f"`{family.name}`", family.kind, ", ".join(labels), family.help))
+    return _table(("metric", "kind", "labels", "meaning"), rows)
+
+
+def _member_docs(kind: type[enum.Enum]) -> dict[str, str]:
+    """Return the texts that stand below an enumeration's members; Python drops them."""
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for member, doc in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(member, ast.Assign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
+            [target] = member.targets
+            assert isinstance(target, ast.Name)
+            docs[target.id] = str(doc.value.value).replace("``", "`")
+    return docs
+
+
+def _roles() -> str:
+    head = ("role", *(f"`{permission}`" for permission in Permission))
+    return _table(
+        head,
+        (
+            (f"`{role}`", *("yes" if item in allowed else "no" for item in Permission))
+            for role, allowed in PERMISSIONS.items()
+        ),
+    )
+
+
+def _scopes() -> str:
+    docs = _member_docs(Scope)
+    return _table(("scope", "allows"), ((f"`{scope}`", docs[scope.name]) for scope in Scope))
+
+
+def _reasons() -> str:
+    docs = _member_docs(Reason)
+    return _table(("reason", "meaning"), ((f"`{reason}`", docs[reason.name]) for reason in Reason))
+
+
+def _errors() -> str:
+    """All codes of answers; the same code may come from several places."""
+    found: dict[tuple[int, str], str] = {}
+    for name in exceptions.__all__:
+        kind: type[ClientRequestError] = getattr(exceptions, name)
+        text = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("``", "`")
+        before = found.get((kind.status_code, kind.error))
+        found[kind.status_code, kind.error] = f"{before} Or: {text}" if before else text
+    docs = _member_docs(RequestReason)
+    for reason, status in REQUEST_STATUS.items():
+        found.setdefault((status, str(reason)), docs[reason.name])
+    found[500, "internal_error"] = "Something went wrong in the service; its log has more."
+    return _table(("status", "type", "meaning"), ((key[0], f"`{key[1]}`", text) for key, text in sorted(found.items())))
+
+
+def _close_codes() -> str:
+    return _table(
+        ("code", "reason", "come back?", "meaning"),
+        ((int(code), f"`{code.reason}`", "yes" if code.reconnect else "no", code.description) for code in CloseCode),
+    )
+
+
+def _gateway_errors() -> str:
+    return _table(("type",), ((f"`{kind}`",) for kind in ErrorType))
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings-core": lambda: _settings(CoreSettings),
+    "settings-api": lambda: _settings(ApiSettings),
+    "settings-worker": lambda: _settings(WorkerSettings),
+    "settings-gateway": lambda: _settings(GatewaySettings),
+    "metrics-all": lambda: _metrics(None),
+    "metrics-api": lambda: _metrics("api"),
+    "metrics-worker": lambda: _metrics("worker"),
+    "metrics-gateway": lambda: _metrics("gateway"),
+    "roles": _roles,
+    "scopes": _scopes,
+    "reasons": _reasons,
+    "errors": _errors,
+    "close-codes": _close_codes,
+    "gateway-errors": _gateway_errors,
+}
+
+
+def update(page: str) -> str:
+    """Return the page with fresh tables.
+
+    Raises:
+        ValueError: a table has no place in the page, or a place has no table.
+    """
+    places = re.findall(r"<!-- begin (\S+) -->", page)
+    if sorted(places) != sorted(TABLES):
+        raise ValueError(f"places without table or tables without place: {sorted(set(places) ^ set(TABLES))}")
+
+    def replace(match: re.Match[str]) -> str:
+        return f"<!-- begin {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end {match[1]} -->"
+
+    return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", replace, page, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite the page named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    path: Path = parser.parse_args().path
+    path.write_text(update(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
