@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -60,6 +61,9 @@ _NOT_FOR_SERVICES: Final = {
     "REQUIRE_INFLUXD",
     "SPOOL_DIR",
 }
+
+# No questions and no calls home: a class may have no internet.
+_LAB_SETTINGS: Final = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 class MissingPartError(RuntimeError):
@@ -157,6 +161,9 @@ def gateway_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpS
 
 def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
     """Describe JupyterLab, with a configuration of its own: the user's other Jupyter stays as it is."""
+    overrides = data.jupyter / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    overrides.write_text(json.dumps(_LAB_SETTINGS), encoding="utf-8")
     environment = _inherited() | {
         "JUPYTER_TOKEN": data.secrets.get("jupyterlab-token"),
         "JUPYTER_CONFIG_DIR": str(data.jupyter / "config"),
@@ -175,8 +182,6 @@ def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
         "--ServerApp.port_retries=0",
         f"--ServerApp.root_dir={data.work}",
         "--ServerApp.jpserver_extensions=jupyterlab_cell_monitor=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.news_url=None",
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     process = ChildProcess(

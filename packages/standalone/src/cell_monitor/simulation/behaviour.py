@@ -53,7 +53,7 @@ class Character:
         return cls(
             pace=random.triangular(0.6, 1.7, 1.0),
             skill=min(1.0, max(0.05, random.gauss(0.55, 0.22))),
-            shyness=random.random(),
+            shyness=random.betavariate(3, 1.5),
             dozes=random.random() < 0.12,
         )
 
@@ -111,8 +111,8 @@ class _Student:
         self.random = random
         self.character = character
         self.exercises = exercises
-        # A middling student needs about 85 % of the class.
-        self.share = end * 0.85 / len(exercises) * character.pace
+        # A middling student is done shortly before the end, what is read and thought between included.
+        self.share = end * 1.05 / len(exercises) * character.pace
         self.now = random.triangular(0.5, min(30.0, end * 0.2), 2.0)
         self.execution_count = 0
         self.waiting = False
@@ -137,13 +137,13 @@ class _Student:
         helped = False
         mistake = self.random.choice(exercise.mistakes)
         for tries in range(_MAX_TRIES):
-            chance = 0.35 + self.character.skill - exercise.difficulty + 0.08 * tries + (0.5 if helped else 0.0)
+            chance = 0.62 + 0.8 * (self.character.skill - exercise.difficulty) + 0.06 * tries + (0.4 if helped else 0.0)
             succeeds = self.random.random() < min(0.95, max(0.06, chance))
             attempt = self.random.choice(exercise.solutions) if succeeds else mistake
             yield from self._edit(exercise, attempt.code, first=tries == 0)
             if isinstance(attempt, Solution):
                 yield from self._run(exercise, attempt)
-                if self.waiting and self.random.random() < 0.7:
+                if self.waiting and self.random.random() < 0.9:
                     # Solved without anybody's help, or with a neighbour's.
                     self.waiting = False
                     yield self._step("help_cancelled")
