@@ -227,7 +227,7 @@ class Room:
         self.joining[connection] = []
         try:
             # One at a time, so that a later subscriber's history never ends before the room's own beginning.
-            if True:
+            async with self.join_lock:
                 if epoch is None:
                     position = await self._rooms.broker.position(self.channel)
                     recovery = Recovery(position.epoch, position.offset, recovered=True, publications=[])
