@@ -223,6 +223,9 @@ class Forwarder:
         assert self._upstream is not None
         limit = MAX_EVENTS
         while self._spool.pending_events:
+            asked = self._not_before - time.monotonic()
+            if asked > 0:
+                await asyncio.sleep(asked)
             self._last_try = time.monotonic()
             chunk = await self._on_disk(self._spool.read, limit, MAX_BODY_BYTES - 1024)
             if not chunk.records:
@@ -232,7 +235,7 @@ class Forwarder:
             outcome = await self._upstream.send(body, len(chunk.records), test_id=test_id, traceparent=None)
             if isinstance(outcome, Away):
                 self._note_away(outcome)
-                await self._pause(outcome.retry_after)
+                await self._pause()
                 continue
             if isinstance(outcome, Refused):
                 self._away = None
@@ -257,16 +260,18 @@ class Forwarder:
             await self._on_disk(self._spool.append, again)
         await self._on_disk(self._spool.acknowledge, end)
         if again:
-            await self._pause(0.0)
+            await self._pause()
 
-    async def _pause(self, at_least: float) -> None:
+    async def _pause(self) -> None:
         """Waits with full jitter, on top of what the monitor asked for; new events may cut our own part short."""
         ceiling = min(_BACKOFF_CAP, _BACKOFF_BASE * 2 ** min(self._failures, 10))
         self._failures += 1
-        await asyncio.sleep(at_least)
+        await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._random() * ceiling)
+            # Not wait_for: in Python 3.11 it can swallow the cancellation that `close` waits for.
+            async with asyncio.timeout(self._random() * ceiling):
+                await self._wake.wait()
 
     async def _on_disk(self, action: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._disk, action, *arguments)

@@ -79,7 +79,8 @@ class Upstream:
     async def send(self, body: bytes, count: int, *, test_id: str | None, traceparent: str | None) -> Outcome:
         """Sends a batch of `count` events."""
         try:
-            return await asyncio.wait_for(self._send(body, count, test_id, traceparent), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._send(body, count, test_id, traceparent)
         except TimeoutError:
             return Away("timeout")
         except TokenUnavailable as error:

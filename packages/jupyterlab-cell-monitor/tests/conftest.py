@@ -1,0 +1,313 @@
+"""A small HTTP server that plays the monitor's API, and Jupyter servers as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+API_KEY = "test-key"
+
+
+def new_event(**fields: Any) -> dict[str, Any]:
+    """A heartbeat with an id of its own; what is not given does not matter."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | (7 << 76) | (secrets.randbits(12) << 64) | (2 << 62) | secrets.randbits(62)
+    return {
+        "event_id": str(uuid.UUID(int=value)),
+        "type": "heartbeat",
+        "schema_version": 1,
+        "occurred_at": "2026-04-01T09:00:00.123Z",
+        "session_id": str(uuid.uuid4()),
+        "seq": 1,
+        "data": {"queued": 0, "dropped": 0, "visible": True},
+        **fields,
+    }
+
+
+@dataclass
+class Seen:
+    """One request to the ingest as it came in."""
+
+    at: float
+    path: str
+    headers: dict[str, str]
+    events: list[dict[str, Any]]
+
+
+Reply = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class StandInApi:
+    """Answers as the ingest does, unless `misbehave` says otherwise."""
+
+    requests: list[Seen] = field(default_factory=list)
+    stored: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exchanges: int = 0
+    keys: set[str] = field(default_factory=lambda: {API_KEY})
+    good_tokens: set[str] = field(default_factory=set)
+    expires_in: float = 600
+    notices: list[dict[str, Any]] = field(default_factory=list)
+    misbehave: Callable[[Seen], Reply | str | None] = lambda _: None
+    status_of: Callable[[dict[str, Any]], str] = lambda _: "accepted"
+    exchange_status: int = 200
+
+    def __post_init__(self) -> None:
+        self._port = 0
+        self._server: ThreadingHTTPServer | None = None
+        self.release = threading.Event()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def order(self) -> list[str]:
+        """Ids in the order in which they were first stored."""
+        return list(self.stored)
+
+    def start(self) -> None:
+        if self._server is None:
+            self._server = _Server(("127.0.0.1", self._port), _handler(self))
+            self._port = self._server.server_address[1]
+            threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.close_all()
+            self._server = None
+
+    def revoke_tokens(self) -> None:
+        self.good_tokens.clear()
+
+    def exchange(self, authorization: str) -> Reply:
+        self.exchanges += 1
+        if self.exchange_status != 200:
+            return self.exchange_status, {}, b"{}"
+        if authorization.removeprefix("ApiKey ") not in self.keys:
+            return 401, {}, _error("not_authenticated")
+        token = f"token-{self.exchanges}"
+        self.good_tokens.add(token)
+        body = {"access_token": token, "token_type": "bearer", "expires_in": self.expires_in}
+        return 200, {}, json.dumps(body).encode()
+
+    def ingest(self, seen: Seen) -> Reply | str:
+        self.requests.append(seen)
+        odd = self.misbehave(seen)
+        if odd is not None:
+            return odd
+        if seen.headers.get("authorization", "").removeprefix("Bearer ") not in self.good_tokens:
+            return 401, {}, _error("token_expired")
+        results = []
+        for event in seen.events:
+            status = self.status_of(event)
+            if status == "accepted" and event["event_id"] in self.stored:
+                status = "duplicate"
+            elif status == "accepted":
+                self.stored[event["event_id"]] = event
+            results.append({"event_id": event["event_id"], "status": status})
+        return 200, {}, json.dumps({"results": results, "notices": self.notices}).encode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    block_on_close = False
+
+    def __init__(self, *arguments: Any) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_all(self) -> None:
+        self.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is part of the tests."""
+
+
+def _error(error: str) -> bytes:
+    return json.dumps({"detail": [{"type": error, "msg": error}]}).encode()
+
+
+def _handler(api: StandInApi) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path == "/api/v1/auth/token":
+                self.reply(api.exchange(self.headers.get("Authorization", "")))
+                return
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            seen = Seen(time.monotonic(), self.path, headers, json.loads(body)["events"])
+            self.reply(api.ingest(seen))
+
+        def reply(self, reply: Reply | str) -> None:
+            if reply == "hang":
+                api.release.wait(20)
+                self.close_connection = True
+                return
+            if reply == "drop":
+                self.close_connection = True
+                self.connection.close()
+                return
+            assert not isinstance(reply, str)
+            status, headers, body = reply
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def make_event() -> Callable[..., dict[str, Any]]:
+    return new_event
+
+
+@pytest.fixture
+def api() -> Iterator[StandInApi]:
+    stand_in = StandInApi()
+    yield stand_in
+    stand_in.release.set()
+    stand_in.stop()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Awaitable[None]]:
+    """Waits until a condition holds; fails with the last value of `tell` when it never does."""
+
+    async def wait(condition: Callable[[], Any], tell: Callable[[], Any] = lambda: "", within: float = 20) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"it never came to hold: {tell()}"
+            await asyncio.sleep(0.02)
+
+    return wait
+
+
+@dataclass
+class JupyterProcess:
+    """A real Jupyter server of its own, and a client that is signed in as its page would be."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    token: str
+    log: Path
+
+    @contextlib.contextmanager
+    def client(self, *, signed_in: bool = True) -> Iterator[httpx.Client]:
+        with httpx.Client(base_url=self.url, timeout=20, trust_env=False) as client:
+            if signed_in:
+                # As a page does it: a cookie, and with each request the XSRF token from the other cookie.
+                client.get("/lab", params={"token": self.token}, follow_redirects=True)
+                client.headers["X-XSRFToken"] = client.cookies["_xsrf"]
+            yield client
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(20)
+
+
+@pytest.fixture
+def jupyter(tmp_path: Path) -> Iterator[Callable[..., JupyterProcess]]:
+    """Starts Jupyter servers (`application` lab or notebook) with the extension; they end with the test."""
+    started: list[JupyterProcess] = []
+
+    def start(
+        application: str = "lab", *, environment: dict[str, str] | None = None, options: list[str] | None = None
+    ) -> JupyterProcess:
+        home = tmp_path / f"home-{len(started)}"
+        home.mkdir()
+        token = secrets.token_hex(16)
+        log = home / "server.log"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CELL_MONITOR_")}
+        command = [
+            sys.executable,
+            "-m",
+            application if application == "notebook" else "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ServerApp.ip=127.0.0.1",
+            "--ServerApp.port=0",
+            f"--IdentityProvider.token={token}",
+            "--ServerApp.allow_unauthenticated_access=False",
+            f"--ServerApp.root_dir={home}",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            *(options or []),
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=home,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={
+                    **inherited,
+                    "HOME": str(home),
+                    "JUPYTER_DATA_DIR": str(home / "data"),
+                    "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+                    "JUPYTER_CONFIG_DIR": str(home / "config"),
+                    "NO_PROXY": "127.0.0.1,localhost",
+                    **(environment or {}),
+                },
+            )
+        server = JupyterProcess(process, "", token, log)
+        started.append(server)
+        deadline = time.monotonic() + 90
+        while True:
+            found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text("utf-8", "replace"))
+            if found:
+                server.url = f"http://127.0.0.1:{found[1]}"
+                with contextlib.suppress(httpx.HTTPError):
+                    httpx.get(f"{server.url}/api/status", params={"token": token}, timeout=5).raise_for_status()
+                    return server
+            assert process.poll() is None, log.read_text("utf-8", "replace")
+            assert time.monotonic() < deadline, log.read_text("utf-8", "replace")
+            time.sleep(0.1)
+
+    yield start
+    for server in started:
+        server.stop()

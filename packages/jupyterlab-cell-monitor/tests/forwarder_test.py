@@ -1,0 +1,337 @@
+"""Between the browser and a monitor that is away, slow, overloaded or confused, no event is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from jupyterlab_cell_monitor.forwarder import Answer, Forwarder
+from jupyterlab_cell_monitor.ingest_body import Batch, batch_body, read_batch
+from jupyterlab_cell_monitor.spool import open_spool
+from jupyterlab_cell_monitor.tokens import ApiKeyTokenProvider
+from jupyterlab_cell_monitor.upstream import Upstream
+
+API_KEY = "test-key"
+SPOOLED = {"kind": "spooled"}
+
+
+def batch(*events: dict[str, Any]) -> Batch:
+    return read_batch(json.dumps({"events": events}).encode())
+
+
+def ids(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event_id"] for event in events]
+
+
+def statuses(answer: Answer) -> list[str]:
+    assert isinstance(answer.body, dict)
+    return [result["status"] for result in answer.body["results"]]
+
+
+@pytest.fixture
+def road(api: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Opens a forwarder to the stand-in API, as the server half does."""
+
+    @asynccontextmanager
+    async def opened(
+        *,
+        read_key: Callable[[], str] = lambda: API_KEY,
+        spool: bool = True,
+        max_bytes: int = 1_000_000,
+        timeout_s: float = 5,
+    ) -> AsyncIterator[Forwarder]:
+        async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
+            tokens = ApiKeyTokenProvider(client, f"{api.url}/api/v1/auth/token", read_key)
+            forwarder = Forwarder(
+                Upstream(client, api.url, tokens, timeout_s),
+                (lambda: open_spool(tmp_path / "spool", max_bytes)) if spool else None,
+                logging.getLogger("cell-monitor-test"),
+                # Pauses without their random part: the order of things is tested, not the time they take.
+                random_=lambda: 0.01,
+            )
+            await forwarder.start()
+            try:
+                yield forwarder
+            finally:
+                await forwarder.close()
+
+    return opened
+
+
+async def submit(forwarder: Forwarder, *events: dict[str, Any], test_id: str | None = None) -> Answer:
+    return await forwarder.submit(batch(*events), test_id=test_id, traceparent=None)
+
+
+async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_event: Any) -> None:
+    api.notices = [{"kind": "help", "request_id": "r", "status": "claimed", "by": "Prof. X", "at": "now"}]
+    events = [make_event() for _ in range(3)]
+    async with road() as forwarder:
+        answer = await forwarder.submit(
+            batch(*events), test_id=None, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+        )
+        assert answer.status == 200
+        assert answer.body == {
+            "results": [{"event_id": event["event_id"], "status": "accepted"} for event in events],
+            "notices": api.notices,
+        }
+        assert forwarder.status() == {"state": "ok", "spooled_events": 0, "spooled_bytes": 0, "dropped_events": 0}
+    assert api.order == ids(events)
+    assert api.requests[0].headers["traceparent"].endswith("-01")
+
+
+async def test_many_requests_at_once_share_one_token_exchange(api: Any, road: Any, make_event: Any) -> None:
+    async with road() as forwarder:
+        await asyncio.gather(*(submit(forwarder, make_event()) for _ in range(8)))
+    assert len(api.stored) == 8
+    assert api.exchanges == 1
+
+
+async def test_a_revoked_token_is_exchanged_once_and_the_student_notices_nothing(
+    api: Any, road: Any, make_event: Any
+) -> None:
+    async with road() as forwarder:
+        await submit(forwarder, make_event())
+        api.revoke_tokens()
+        answer = await submit(forwarder, make_event())
+        assert statuses(answer) == ["accepted"]
+        assert answer.body["notices"] == []
+    assert api.exchanges == 2
+    assert len(api.stored) == 2
+
+
+async def test_a_token_near_its_end_is_exchanged_before_it_fails(api: Any, road: Any, make_event: Any) -> None:
+    api.expires_in = 0
+    async with road() as forwarder:
+        await submit(forwarder, make_event())
+        await submit(forwarder, make_event())
+    assert api.exchanges == 2
+
+
+async def test_while_the_monitor_is_away_events_are_kept_and_come_in_order_when_it_is_back(
+    api: Any, road: Any, make_event: Any, eventually: Callable[..., Awaitable[None]]
+) -> None:
+    events = [make_event(seq=n + 1) for n in range(450)]
+    async with road() as forwarder:
+        await submit(forwarder, *events[:2])
+        api.stop()
+        for start in range(2, 440, 73):
+            answer = await submit(forwarder, *events[start : min(start + 73, 440)])
+            assert answer.status == 200
+            assert set(statuses(answer)) == {"accepted"}
+            assert answer.body["notices"] == [SPOOLED]
+        status = forwarder.status()
+        assert status["state"] == "away"
+        assert status["spooled_events"] == 438
+        assert status["spooled_bytes"] > 0
+        assert status["last_error"]
+        api.start()
+        # What is new meanwhile queues up behind what is old.
+        await submit(forwarder, *events[440:])
+        await eventually(lambda: len(api.stored) == 450, lambda: len(api.stored))
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0, forwarder.status)
+        assert forwarder.status()["state"] == "ok"
+    assert api.order == ids(events)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "drop",
+        "hang",
+        (200, {}, b"<html>a proxy's page</html>"),
+        (200, {}, b'{"results": []}'),
+        (200, {}, b'{"results": [{"status": "whatever"}], "notices": []}'),
+        (429, {"Retry-After": "0"}, b"{}"),
+        (500, {}, b""),
+        (503, {"Retry-After": "soon"}, b"{}"),
+        (302, {"Location": "http://127.0.0.1:1/"}, b""),
+        (403, {}, b'{"detail": [{"type": "insufficient_scope", "msg": ""}]}'),
+        (404, {}, b"nobody here"),
+        (200, {}, b"x" * (3 * 1024 * 1024)),
+    ],
+    ids=str,
+)
+async def test_whatever_the_monitor_does_the_event_arrives_once_it_is_well_again(
+    api: Any, road: Any, make_event: Any, eventually: Any, odd: Any
+) -> None:
+    api.misbehave = lambda _: odd
+    event = make_event()
+    async with road(timeout_s=0.5) as forwarder:
+        answer = await submit(forwarder, event)
+        assert answer.status == 200
+        assert statuses(answer) == ["accepted"]
+        assert answer.body["notices"] == [SPOOLED]
+        assert forwarder.status()["state"] in {"away", "misconfigured"}
+        assert forwarder.status()["last_error"]
+        api.misbehave = lambda _: None
+        await eventually(lambda: event["event_id"] in api.stored)
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0, forwarder.status)
+
+
+async def test_retry_after_is_kept_by_everybody(api: Any, road: Any, make_event: Any, eventually: Any) -> None:
+    answers = iter([(503, {"Retry-After": "1"}, b"{}")])
+    api.misbehave = lambda _: next(answers, None)
+    async with road() as forwarder:
+        await submit(forwarder, make_event())
+        # Neither new events nor a look for notices may knock meanwhile.
+        await submit(forwarder, make_event())
+        assert (await submit(forwarder)).body == {"results": [], "notices": [SPOOLED]}
+        await eventually(lambda: len(api.stored) == 2)
+    assert api.requests[1].at - api.requests[0].at >= 1
+
+
+async def test_an_event_that_is_to_be_sent_again_is_kept_and_sent_again(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    events = [make_event() for _ in range(5)]
+    late = {events[1]["event_id"], events[3]["event_id"]}
+    api.status_of = lambda event: "retry" if event["event_id"] in late else "accepted"
+    async with road() as forwarder:
+        answer = await submit(forwarder, *events)
+        assert statuses(answer) == ["accepted"] * 5
+        assert [result["event_id"] for result in answer.body["results"]] == ids(events)
+        assert answer.body["notices"] == [SPOOLED]
+        assert forwarder.status()["spooled_events"] == 2
+        late.clear()
+        await eventually(lambda: len(api.stored) == 5)
+
+
+async def test_one_event_that_spoils_its_batch_costs_itself_alone(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    events = [make_event() for _ in range(40)]
+    poison = events[17]["event_id"]
+
+    def misbehave(seen: Any) -> Any:
+        return (400, {}, b'{"detail": [{"type": "invalid_body"}]}') if poison in ids(seen.events) else None
+
+    api.misbehave = misbehave
+    api.stop()
+    async with road() as forwarder:
+        await submit(forwarder, *events)
+        api.start()
+        await eventually(lambda: len(api.stored) == 39, lambda: len(api.stored))
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0)
+        assert forwarder.status()["dropped_events"] == 1
+    assert poison not in api.stored
+
+
+async def test_events_of_a_foreign_course_are_refused_without_blocking_the_others(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    foreign = (403, {}, b'{"detail": [{"type": "course_forbidden", "msg": "not yours"}]}')
+    api.misbehave = lambda seen: foreign if seen.events and seen.events[0].get("course") == "x" else None
+    async with road() as forwarder:
+        answer = await submit(forwarder, make_event(course="x"))
+        assert answer.status == 403
+        assert b"course_forbidden" in answer.body
+        api.stop()
+        await submit(forwarder, make_event(course="x"))
+        api.start()
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0)
+        await submit(forwarder, make_event())
+        await eventually(lambda: len(api.stored) == 1)
+
+
+async def test_what_one_server_kept_the_next_one_sends(api: Any, road: Any, make_event: Any, eventually: Any) -> None:
+    events = [make_event() for _ in range(3)]
+    api.stop()
+    async with road() as forwarder:
+        await submit(forwarder, *events)
+    api.start()
+    async with road():
+        await eventually(lambda: api.order == ids(events), lambda: api.order)
+
+
+async def test_a_test_goes_down_its_own_road_also_from_the_spool(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    api.stop()
+    async with road() as forwarder:
+        await submit(forwarder, make_event(), test_id="t-1")
+        await submit(forwarder, make_event())
+        await submit(forwarder, make_event(), test_id="t-2")
+        api.start()
+        await eventually(lambda: len(api.stored) == 3)
+    assert [seen.path for seen in api.requests] == [
+        "/api/v1/test/events/t-1",
+        "/api/v1/events",
+        "/api/v1/test/events/t-2",
+    ]
+
+
+async def test_a_full_spool_drops_the_oldest_and_says_how_many(api: Any, road: Any, make_event: Any) -> None:
+    api.stop()
+    async with road(max_bytes=65536) as forwarder:
+        for _ in range(40):
+            await submit(forwarder, *(make_event(padding="x" * 200) for _ in range(10)))
+        status = forwarder.status()
+        assert status["spooled_bytes"] <= 65536
+        assert status["dropped_events"] > 0
+        assert status["dropped_events"] + status["spooled_events"] == 400
+
+
+async def test_a_refused_key_is_said_and_a_new_key_file_heals_it_without_a_restart(
+    api: Any, road: Any, make_event: Any, eventually: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyterlab_cell_monitor.tokens._REFUSED_SECONDS", 0.1)
+    key = tmp_path / "key"
+    key.write_text("an old key")
+    async with road(read_key=key.read_text) as forwarder:
+        answer = await submit(forwarder, make_event())
+        assert statuses(answer) == ["accepted"]
+        status = forwarder.status()
+        assert status["state"] == "misconfigured"
+        assert "API key" in status["last_error"]
+        assert "an old key" not in status["last_error"]
+        key.write_text(API_KEY)
+        await eventually(lambda: len(api.stored) == 1)
+        await eventually(lambda: forwarder.status()["state"] == "ok")
+
+
+async def test_a_token_exchange_that_is_overloaded_is_not_a_wrong_key(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    api.exchange_status = 503
+    async with road() as forwarder:
+        await submit(forwarder, make_event())
+        assert forwarder.status()["state"] == "away"
+        api.exchange_status = 200
+        await eventually(lambda: len(api.stored) == 1)
+
+
+async def test_without_a_spool_the_browser_is_told_to_keep_its_events(api: Any, road: Any, make_event: Any) -> None:
+    api.stop()
+    async with road(spool=False) as forwarder:
+        answer = await submit(forwarder, make_event())
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+        api.start()
+        assert statuses(await submit(forwarder, make_event())) == ["accepted"]
+
+
+async def test_without_an_address_nothing_is_kept_and_the_front_end_is_told(make_event: Any, tmp_path: Path) -> None:
+    opened = []
+    forwarder = Forwarder(None, lambda: opened.append(1), logging.getLogger("t"))  # type: ignore[func-returns-value,arg-type]
+    answer = await submit(forwarder, make_event())
+    assert answer.status == 200
+    assert statuses(answer) == ["rejected"]
+    assert answer.body["notices"] == [{"kind": "off"}]
+    assert forwarder.status()["state"] == "off"
+    assert not opened
+    await forwarder.close()
+
+
+def test_a_batch_of_events_is_one_body_again(make_event: Any) -> None:
+    events = [make_event(course="線形代数 \ud800"), make_event()]
+    read = read_batch(json.dumps({"events": events}).encode())
+    again = read_batch(batch_body([json.dumps(event).encode() for event in read.events]))
+    assert again.events == events

@@ -1,0 +1,258 @@
+"""The spool loses nothing that it said it has, whatever is torn, and never takes more than its bound."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from jupyterlab_cell_monitor.spool import Record, Spool, SpoolLocked, open_spool
+
+_EVENTS = st.binary(min_size=0, max_size=600)
+_RECORDS = st.lists(st.builds(Record, _EVENTS, st.sampled_from([None, None, "t-1", "t-2"])), min_size=1, max_size=12)
+
+
+def drained(spool: Spool) -> list[Record]:
+    records = []
+    while spool.pending_events:
+        chunk = spool.read(7, 2000)
+        assert chunk.records, "a read of a spool that is not empty gives something"
+        assert len({record.test_id for record in chunk.records}) == 1
+        records += chunk.records
+        spool.acknowledge(chunk.end)
+    return records
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.seg"))
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Appends, reads, acknowledges and restarts in any order, beside a plain list."""
+
+    @initialize(max_bytes=st.sampled_from([4096, 20_000, 200_000]))
+    def make(self, max_bytes: int) -> None:
+        self.temporary = tempfile.TemporaryDirectory()
+        self.directory = Path(self.temporary.name) / "spool"
+        self.max_bytes = max_bytes
+        self.spool = Spool(self.directory, max_bytes)
+        self.model: list[Record] = []
+        self.dropped_before = 0
+
+    def follow_drops(self) -> None:
+        dropped = self.spool.dropped - self.dropped_before
+        self.dropped_before = self.spool.dropped
+        del self.model[:dropped]
+
+    @rule(records=_RECORDS)
+    def append(self, records: list[Record]) -> None:
+        self.spool.append(records)
+        self.model += records
+        self.follow_drops()
+
+    @rule(count=st.integers(1, 9), size=st.integers(1, 3000))
+    def deliver(self, count: int, size: int) -> None:
+        chunk = self.spool.read(count, size)
+        assert chunk.records == self.model[: len(chunk.records)]
+        assert bool(chunk.records) == bool(self.model)
+        self.spool.acknowledge(chunk.end)
+        del self.model[: len(chunk.records)]
+
+    @rule(count=st.integers(1, 9))
+    def read_in_vain(self, count: int) -> None:
+        assert self.spool.read(count, 100_000).records == self.spool.read(count, 100_000).records
+
+    @rule()
+    def restart(self) -> None:
+        self.spool.close()
+        self.spool = Spool(self.directory, self.max_bytes)
+        self.dropped_before = 0
+
+    @invariant()
+    def bounded_and_complete(self) -> None:
+        if hasattr(self, "spool"):
+            on_disk = sum(path.stat().st_size for path in segments(self.directory))
+            assert on_disk <= self.max_bytes
+            assert self.spool.pending_bytes == on_disk
+            assert self.spool.pending_events == len(self.model)
+
+    def teardown(self) -> None:
+        if hasattr(self, "spool"):
+            assert drained(self.spool) == self.model
+            self.spool.close()
+            self.temporary.cleanup()
+
+
+TestSpoolMachine = SpoolMachine.TestCase
+TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=_RECORDS, cut=st.floats(0, 1), more=_RECORDS)
+def test_a_torn_tail_costs_only_what_was_torn(records: list[Record], cut: float, more: list[Record]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        spool = Spool(directory, 1_000_000)
+        spool.append(records)
+        spool.close()
+        (segment,) = segments(directory)
+        size = segment.stat().st_size
+        kept = int(size * cut)
+        os.truncate(segment, kept)
+
+        spool = Spool(directory, 1_000_000)
+        whole = spool.pending_events
+        spool.append(more)
+        got = drained(spool)
+        spool.close()
+        assert got == records[:whole] + more
+        if kept == size:
+            assert whole == len(records)
+        # Each whole record in front of the cut is there.
+        ends, end = [], 0
+        for record in records:
+            end += 12 + len((record.test_id or "").encode()) + 1 + len(record.event)
+            ends.append(end)
+        assert whole == sum(end <= kept for end in ends)
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=_RECORDS, where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_flipped_bit_never_becomes_an_event(records: list[Record], where: float, flip: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        spool = Spool(directory, 1_000_000)
+        spool.append(records)
+        spool.close()
+        (segment,) = segments(directory)
+        content = bytearray(segment.read_bytes())
+        content[int(len(content) * where)] ^= flip
+        segment.write_bytes(content)
+        spool = Spool(directory, 1_000_000)
+        got = drained(spool)
+        spool.close()
+        assert got == records[: len(got)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(records=_RECORDS, where=st.floats(0, 1, exclude_max=True))
+def test_a_disk_that_changes_beneath_the_running_spool_costs_one_record(records: list[Record], where: float) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        spool = Spool(directory, 1_000_000)
+        spool.append(records)
+        (segment,) = segments(directory)
+        content = bytearray(segment.read_bytes())
+        content[int(len(content) * where)] ^= 0xFF
+        segment.write_bytes(content)
+        got = []
+        while spool.pending_events:
+            chunk = spool.read(100, 100_000)
+            got += chunk.records
+            spool.acknowledge(chunk.end)
+        assert spool.dropped == 1
+        assert len(got) == len(records) - 1
+        assert all(record in records for record in got)
+        spool.close()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from jupyterlab_cell_monitor.spool import Record, Spool
+spool = Spool(Path(sys.argv[1]), 50_000_000)
+number = 0
+while True:
+    spool.append([Record(b"%d" % n + b"x" * (n % 3000)) for n in range(number, number + 3)])
+    number += 3
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 5, 40])
+def test_a_kill_while_writing_loses_nothing_that_was_written(tmp_path: Path, after: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        promised = 0
+        for _ in range(after):
+            promised = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        promised = max([promised, *(int(line) for line in writer.stdout.read().split())])
+    spool = Spool(tmp_path, 50_000_000)
+    numbers = [int(record.event.rstrip(b"x")) for record in drained(spool)]
+    spool.close()
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= promised
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from jupyterlab_cell_monitor.spool import Record, Spool
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
+spool = Spool(Path(sys.argv[1]), 1_000_000)
+stored = 0
+for n in range(12):
+    try:
+        spool.append([Record(b"%d" % n + b"x" * 1500)])
+        stored += 1
+    except OSError:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000 + 1000 * n, resource.RLIM_INFINITY))
+print(stored, spool.pending_events)
+"""
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_record(tmp_path: Path) -> None:
+    output = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK, str(tmp_path)], capture_output=True, check=True, text=True
+    ).stdout
+    stored, pending = map(int, output.split())
+    assert 0 < stored < 12
+    assert pending == stored
+    spool = Spool(tmp_path, 1_000_000)
+    assert len(drained(spool)) == stored
+    spool.close()
+
+
+def test_a_record_larger_than_the_spool_is_counted_and_the_others_stay(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 4096)
+    spool.append([Record(b"a"), Record(b"x" * 5000), Record(b"b")])
+    assert spool.dropped == 1
+    assert [record.event for record in drained(spool)] == [b"a", b"b"]
+    spool.close()
+
+
+def test_two_servers_of_one_student_do_not_share_a_file_and_nothing_is_orphaned(tmp_path: Path) -> None:
+    first = open_spool(tmp_path, 100_000)
+    second = open_spool(tmp_path, 100_000)
+    assert first.directory != second.directory
+    with pytest.raises(SpoolLocked):
+        Spool(first.directory, 100_000)
+    first.append([Record(b"1")])
+    second.append([Record(b"2", "t")])
+    second.close()  # that server is gone, its events are not
+    third = open_spool(tmp_path, 100_000)
+    third.append([Record(b"3")])
+    first.close()
+    third.close()
+    last = open_spool(tmp_path, 100_000)
+    assert sorted(record.event for record in drained(last)) == [b"1", b"2", b"3"]
+    last.close()
+
+
+def test_only_the_owner_can_read_the_spool(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 100_000)
+    spool.append([Record(b"code of a student")])
+    (segment,) = segments(tmp_path / "spool")
+    assert segment.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "spool").stat().st_mode & 0o077 == 0
+    spool.close()
