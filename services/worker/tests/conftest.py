@@ -40,7 +40,7 @@ class Stage:
     redis_url: str
     secrets: SampleSecrets
     keyring: KeyRing
-    db: "asyncpg.Pool[asyncpg.Record]"
+    db: asyncpg.Pool[asyncpg.Record]
     redis: Any
     log: RedisEventLog
     folder: Path
@@ -152,11 +152,15 @@ async def stage(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pa
         yield made
 
 
+@pytest.fixture(params=["valkey", "valkey_cluster"])
+def any_redis(request: pytest.FixtureRequest) -> str:
+    """A single server, then a Cluster of three masters."""
+    return str(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
-async def cluster_stage(
-    database: str, valkey_cluster: str, secrets: SampleSecrets, tmp_path: Path
-) -> AsyncIterator[Stage]:
-    async for made in make_stage(database, valkey_cluster, secrets, tmp_path):
+async def any_stage(database: str, any_redis: str, secrets: SampleSecrets, tmp_path: Path) -> AsyncIterator[Stage]:
+    async for made in make_stage(database, any_redis, secrets, tmp_path):
         yield made
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Final, Self
 
 import asyncpg
 
@@ -28,6 +29,8 @@ from cell_monitor_worker.test_road import TestRoad
 
 __all__ = ["StoredFailures", "WorkerContext"]
 
+_CLOSE_S: Final = 2.0
+
 
 class StoredFailures:
     """``failed_events`` of PostgreSQL."""
@@ -44,6 +47,15 @@ class StoredFailures:
         """
         with store_errors():
             return await failed_events.insert(self._pool, self._keyring, records)
+
+
+async def _close_pool(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Close a pool in order or, where a connection hangs, at once."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 class WorkerContext:
@@ -85,7 +97,7 @@ class WorkerContext:
                 min_size=2,
                 max_size=settings.worker_database_connections,
             )
-            exits.push_async_callback(pool.close)
+            exits.push_async_callback(_close_pool, pool)
             redis = connect(url, name=f"worker-{settings.instance}")
             exits.push_async_callback(aclose, redis)
             blocking = connect(url, name=f"worker-reads-{settings.instance}", blocking=True)

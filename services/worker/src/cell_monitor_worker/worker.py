@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -30,7 +32,9 @@ EXIT_HALTED: Final = 3
 """Exit status after too large a share of the events failed."""
 _EXIT_BROKEN: Final = 1
 _RETRY_S: Final = 1.0
-_STOP_DEADLINE_S: Final = 14.0
+_STOP_DEADLINE_S: Final = 12.0
+_CANCEL_S: Final = 1.0
+_EXIT_DEADLINE_S: Final = 18.0
 
 
 class _HealthServer(uvicorn.Server):
@@ -39,6 +43,18 @@ class _HealthServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
         yield
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process whatever hangs: what is not acknowledged stays pending, so nothing is lost by it."""
+
+    def leave() -> None:
+        _log.warning("worker_left_in_haste", seconds=seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 class Worker:
@@ -55,6 +71,7 @@ class Worker:
         """Begin the end."""
         if not self._stopping.is_set():
             _log.info("worker_stopping")
+            _exit_after(_EXIT_DEADLINE_S)
         self.health.drain()
         self._stopping.set()
 
@@ -222,7 +239,10 @@ class Worker:
         _, late = await asyncio.wait(consumers, timeout=_STOP_DEADLINE_S)
         for task in (*late, *chores):
             task.cancel()
-        await asyncio.gather(*consumers, *chores, return_exceptions=True)
+        # Giving up a query asks PostgreSQL over one more connection, which may hang as the query did.
+        _, stuck = await asyncio.wait([*consumers, *chores], timeout=_CANCEL_S)
+        if stuck:
+            _log.warning("tasks_stuck", tasks=sorted(task.get_name() for task in stuck))
         if late:
             _log.warning("batches_abandoned", groups=[task.get_name() for task in late])
         with contextlib.suppress(TimeoutError):
