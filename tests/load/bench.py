@@ -1,0 +1,176 @@
+"""Measure what docs/performance.md promises, each figure against its baseline in the same run on this machine.
+
+Writes the figures to build/bench.json and, with --write-docs, the table in docs/performance.md. Takes about ten
+minutes on two cores; end other work first, for ratios need a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import asyncpg
+import gateway
+import ingest
+import machine
+import report
+import screen
+import stack as stacks
+import worker
+from progress import Progress
+
+from cell_monitor_core.auth.tokens import TokenIssuer
+from cell_monitor_core.storage.postgres.migrations import migrate
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = UUID("6f1d9b1e-0d6c-4f6a-9d2c-6a3f0f6f7a11")
+COURSES = 20
+STUDENTS = 25
+"""Of each course: 500 in all."""
+
+
+def people() -> list[tuple[str, UUID]]:
+    """Return (course, person) of every student, neighbours in different courses as in a university's traffic."""
+    return [
+        (f"course-{course:02d}", uuid5(SPACE, f"{course}/{number}"))
+        for number in range(STUDENTS)
+        for course in range(COURSES)
+    ]
+
+
+async def seed(database_url: str) -> None:
+    """Create the courses and people; their names are not needed."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        courses = [*sorted({course for course, _ in people()}), "bench"]
+        await connection.executemany(
+            "INSERT INTO courses (course_id, title) VALUES ($1, $1) ON CONFLICT DO NOTHING", [(c,) for c in courses]
+        )
+        rows = [(person, person.bytes, b"-") for _, person in people()]
+        await connection.executemany(
+            "INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            rows,
+        )
+        await connection.executemany(
+            "INSERT INTO memberships VALUES ($1, $2, 'student') ON CONFLICT DO NOTHING", people()
+        )
+    finally:
+        await connection.close()
+
+
+class Parts:
+    """The benchmark's parts, in the order in which they run; each returns its figures."""
+
+    def __init__(self, running: stacks.Stack, progress: Progress, *, quick: bool) -> None:
+        self._running = running
+        self._progress = progress
+        self._quick = quick
+        self._issuer = TokenIssuer(running.signing_keys)
+        self._url = running.postgres.dsn
+
+    def _student(self, course: str, person: UUID) -> str:
+        return self._issuer.issue(
+            person_id=person, audience=["ingest"], courses={course: "student"}, scopes=["events:write"]
+        )[0]
+
+    def _instructor(self) -> str:
+        courses = {course: "instructor" for course, _ in people()} | {"bench": "instructor"}
+        return self._issuer.issue(person_id=SPACE, audience=["api", "gateway"], courses=courses)[0]
+
+    def ingest(self) -> dict[str, Any]:
+        """Ingest against both baselines."""
+        tokens = [self._student("bench", person) for _, person in people()[:64]]
+        rounds, seconds = (1, 2.0) if self._quick else (3, 4.0)
+        return ingest.measure(self._running, self._url, tokens, self._progress, rounds=rounds, seconds=seconds)
+
+    def worker(self) -> dict[str, Any]:
+        """The worker against the naive one."""
+        return worker.measure(self._running, self._url, people(), self._progress, rounds=1 if self._quick else 3)
+
+    def gateway(self) -> dict[str, Any]:
+        """The gateway against a loop of ``send_text``; an API serves the keys that its tokens are checked with."""
+        api, url = ingest.serve_keys(self._running, self._url)
+        try:
+            return gateway.measure(
+                self._running, self._instructor, url, self._progress, seconds=2.0 if self._quick else 4.0
+            )
+        finally:
+            self._running.stop(api)
+
+    def screen(self) -> dict[str, Any]:
+        """From POST to frame."""
+        return screen.measure(
+            self._running,
+            self._url,
+            people(),
+            self._student,
+            self._instructor,
+            self._progress,
+            seconds=5.0 if self._quick else 20.0,
+        )
+
+
+def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    """Start the stores, run the named parts, return their figures by part."""
+    progress = Progress(steps=58 if len(names) == len(report.PARTS) else 20 * len(names))
+    results: dict[str, Any] = {}
+    with stacks.stack() as running:
+        progress.step("starting PostgreSQL, Valkey and InfluxDB")
+        running.start_valkey(stacks.LOADED)
+        running.start_postgres(stacks.LOADED)
+        running.start_trace_sink(stacks.LOADED)
+        if {"worker", "screen"} & set(names):
+            try:
+                running.start_influx(stacks.LOADED)
+            except FileNotFoundError as error:
+                progress.step(f"{error} Time series go to PostgreSQL in this run, for the naive worker too.")
+        asyncio.run(migrate(running.postgres.dsn))
+        asyncio.run(seed(running.postgres.dsn))
+        parts = Parts(running, progress, quick=quick)
+        for name in names:
+            if name == "screen":
+                running.unpin()
+            measure: Callable[[], dict[str, Any]] = getattr(parts, name)
+            results[name] = measure()
+    return results
+
+
+def main() -> int:
+    """Run the benchmark; exit 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "parts", nargs="*", default=list(report.PARTS), help=f"parts to run, of {', '.join(report.PARTS)}; default all"
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round each: to see that it works, not to quote")
+    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(report.PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(report.PARTS)}")
+    began = time.monotonic()
+    results = run(arguments.parts, quick=arguments.quick)
+    figures = report.figures(results)
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    (build / "bench-details.json").write_text(json.dumps(results, indent=2) + "\n")
+    if set(arguments.parts) == set(report.PARTS):
+        (build / "bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    table = report.table(results, machine.describe(), seconds=time.monotonic() - began)
+    sys.stdout.write(table)
+    if arguments.write_docs:
+        report.write(ROOT / "docs" / "performance.md", table)
+    missed = report.missed(figures)
+    for line in missed:
+        sys.stderr.write(f"missed: {line}\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What a benchmark ran on, and what a process cost: processors, memory, CPU time."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import psutil
+
+__all__ = ["cpu_seconds", "describe", "pin", "rss_mib", "tree", "unpin"]
+
+
+def describe() -> str:
+    """Return one line on the machine."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor() or platform.machine(),
+    )
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants."""
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def pin(pid: int, core: int) -> None:
+    """Bind a process, its threads and its descendants to one core."""
+    for process in tree(pid):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, {core})
+
+
+def unpin(pid: int) -> None:
+    """Let a process, its threads and its descendants run on every core."""
+    every = set(range(os.cpu_count() or 1))
+    for process in tree(pid):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, every)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return user and system CPU seconds of a process and its living descendants, without waited-for ones."""
+    total = 0.0
+    for process in tree(pid):
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+def rss_mib(pid: int) -> float:
+    """Return the resident set of one process in MiB."""
+    return float(psutil.Process(pid).memory_info().rss / 2**20)
