@@ -204,15 +204,16 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private _client(): Client {
-    const preference = this.panel.sessionContext.kernelPreference;
-    const kernel = this.panel.sessionContext.session?.kernel?.name ?? preference.name;
-    const info = this._metadata()['language_info'] as Record<string, unknown> | undefined;
-    const language = typeof info?.['name'] === 'string' ? info['name'] : preference.language;
+    const { kernelPreference: preference, session } = this.panel.sessionContext;
+    // A new session has no kernel yet; the notebook says which one it will be.
+    const kernelspec = named(this._metadata()['kernelspec']);
+    const language = named(this._metadata()['language_info'])?.['name'] ?? kernelspec?.['language'] ?? preference.language;
+    const kernel = session?.kernel?.name ?? preference.name ?? kernelspec?.['name'];
     return {
       extension_version: this._host.extensionVersion,
       lab_version: capChars(this._host.labVersion, 64),
-      ...(kernel ? { kernel_name: capChars(storableText(kernel), 128) } : {}),
-      ...(language ? { language: capChars(storableText(language), 64) } : {})
+      ...(typeof kernel === 'string' && kernel ? { kernel_name: capChars(storableText(kernel), 128) } : {}),
+      ...(typeof language === 'string' && language ? { language: capChars(storableText(language), 64) } : {})
     };
   }
 
@@ -328,6 +329,10 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   private _urgent = false;
   private _saveStartedAt = Number.NEGATIVE_INFINITY;
   private _saveCommandAt = Number.POSITIVE_INFINITY;
+}
+
+function named(value: unknown): Record<string, unknown> | null {
+  return value && typeof value === 'object' ? (value as Record<string, unknown>) : null;
 }
 
 /** The cells of a panel as the capture core reads them: nothing is copied before it is asked for. */

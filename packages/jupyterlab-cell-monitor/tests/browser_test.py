@@ -1,0 +1,396 @@
+"""What a student does in a real JupyterLab and a real Notebook 7 reaches the monitor as it happened."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+API_KEY = "test-key"
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+_SLOW = "import time\nprint('waiting', flush=True)\ntime.sleep(120)"
+
+
+def cell(cell_type: str, source: str, cell_id: str, **metadata: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {"cell_type": cell_type, "id": cell_id, "metadata": metadata, "source": source}
+    return {**made, "outputs": [], "execution_count": None} if cell_type == "code" else made
+
+
+def notebook(*cells: dict[str, Any], **metadata: Any) -> str:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return json.dumps(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel, **metadata}, "cells": list(cells)}
+    )
+
+
+EXERCISES = notebook(
+    cell("markdown", "# Week 1\n\nSome text.", "title"),
+    cell("code", "print('こんにちは')\n40 + 2", "hello"),
+    cell("markdown", "## Division", "division"),
+    cell("code", "def halve(n):\n    return n / 0\n\nhalve(1)", "broken", nbgrader={"grade_id": "ex-1", "grade": True}),
+    cell("code", "after = 1", "after"),
+    cell("code", _SLOW, "slow"),
+    cell("code", "", "blank"),
+    cell_monitor={"course": "linear-algebra"},
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Student:
+    """A page with a notebook open, and the events that its acts made."""
+
+    def __init__(self, page: Page, api: Any) -> None:
+        self.page = page
+        self.api = api
+        self.complaints: list[str] = []
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and "cell-monitor" in f"{message.text} {message.location}":
+            self.complaints.append(message.text)
+
+    def events(self, *types: str, **fields: Any) -> list[dict[str, Any]]:
+        """Events of these types, in the order in which they were made."""
+        found = [event for event in list(self.api.stored.values()) if not types or event["type"] in types]
+        found = [event for event in found if all(event.get(name) == value for name, value in fields.items())]
+        return sorted(found, key=lambda event: event["event_id"])
+
+    def runs(self, source_id: str) -> list[dict[str, Any]]:
+        return [event for event in self.events("cell_executed") if event["cell"]["source_id"] == source_id]
+
+    def wait(self, condition: Callable[[], Any], tell: Callable[[], Any] | None = None) -> Any:
+        deadline = time.monotonic() + 60
+        while not (value := condition()):
+            told = (tell or (lambda: [event["type"] for event in self.events()]))()
+            assert time.monotonic() < deadline, f"it never came to hold: {told}"
+            self.page.wait_for_timeout(50)
+        return value
+
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def select(self, index: int) -> None:
+        # The prompt selects the cell without opening its editor.
+        self.cell(index).locator(".jp-InputPrompt, .jp-RenderedMarkdown").first.click()
+        expect(self.cell(index)).to_have_class(re.compile("jp-mod-active"))
+
+    def run(self, index: int) -> None:
+        self.select(index)
+        self.page.keyboard.press("Control+Enter")
+
+    def command(self, command: str) -> None:
+        """Carries out a command as a menu would."""
+        self.page.evaluate("command => void window.jupyterapp.commands.execute(command)", command)
+
+
+@pytest.fixture
+def student(chromium: Any, jupyter: Callable[..., Any], api: Any, request: pytest.FixtureRequest) -> Iterator[Student]:
+    application = getattr(request, "param", "lab")
+    flag = "--JupyterNotebookApp" if application == "notebook" else "--LabApp"
+    server = jupyter(
+        application,
+        environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": API_KEY},
+        options=[f"{flag}.expose_app_in_browser=True"],
+    )
+    Path(server.log.parent, "week1.ipynb").write_text(EXERCISES, encoding="utf-8")
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    student = Student(page, api)
+    student.server = server  # type: ignore[attr-defined]
+    address = f"{server.url}/{'notebooks' if application == 'notebook' else 'lab/tree'}/week1.ipynb"
+    student.address = address  # type: ignore[attr-defined]
+    page.goto(f"{address}?token={server.token}")
+    page.locator(".jp-Notebook .jp-Cell").nth(6).wait_for()
+    student.wait(lambda: page.evaluate("() => !!window.jupyterapp"), page.content)
+    page.wait_for_function(
+        """() => {
+            const shell = window.jupyterapp.shell;
+            const kernel = shell.currentWidget?.sessionContext?.session?.kernel;
+            return kernel?.status === 'idle';
+        }"""
+    )
+    yield student
+    context.close()
+    assert student.complaints == []
+
+
+def test_a_lesson_in_jupyterlab(student: Student) -> None:
+    page = student.page
+    hello, broken = 1, 3
+
+    # Opening.
+    started = student.wait(lambda: student.events("session_started"))[0]
+    opened = student.wait(lambda: student.events("notebook_opened"))[0]
+    assert started["data"]["client"]["kernel_name"] == "python3"
+    assert started["data"]["client"]["lab_version"].startswith("4.")
+    assert started["notebook"]["path"] == "week1.ipynb"
+    assert started["course"] == "linear-algebra"
+    assert [found["source_id"] for found in opened["data"]["cells"]] == [
+        "title",
+        "hello",
+        "division",
+        "ex-1",
+        "after",
+        "slow",
+        "blank",
+    ]
+    assert opened["data"]["cells"][4]["heading"] == "Division"
+    assert page.locator(".jp-CellMonitor-status").inner_text() == "Monitor: recording"
+
+    # A run that is well.
+    student.run(hello)
+    run = student.wait(lambda: student.runs("hello"))[0]
+    assert run["data"]["status"] == "ok"
+    assert run["data"]["code"] == "print('こんにちは')\n40 + 2"
+    assert run["data"]["outputs"] == [
+        {"type": "stream", "name": "stdout", "text": "こんにちは\n", "size": 6},
+        {"type": "result", "mime": "text/plain", "text": "42", "size": 2},
+    ]
+    assert run["data"]["execution_count"] == 1
+    assert 0 <= run["data"]["duration_ms"] < 60_000
+    assert run["cell"] == {"id": "hello", "source_id": "hello", "index": 1, "type": "code", "heading": "Week 1"}
+    (start,) = student.events("cell_execution_started")
+    assert start["data"]["execution_id"] == run["data"]["execution_id"]
+
+    # A mistake.
+    student.run(broken)
+    run = student.wait(lambda: student.runs("ex-1"))[0]
+    assert run["data"]["status"] == "error"
+    assert run["data"]["error"]["name"] == "ZeroDivisionError"
+    assert run["data"]["error"]["value"] == "division by zero"
+    assert "halve(1)" in run["data"]["error"]["traceback"]
+    assert "\x1b" not in run["data"]["error"]["traceback"]
+    assert run["cell"]["id"] == "broken"
+
+    # The same cell, quickly, five times: one event each.
+    student.select(hello)
+    for _ in range(5):
+        page.keyboard.press("Control+Enter")
+    student.wait(lambda: len(student.runs("hello")) == 6, lambda: len(student.runs("hello")))
+    assert len({run["data"]["execution_id"] for run in student.runs("hello")}) == 6
+    assert [run["data"]["execution_count"] for run in student.runs("hello")] == [1, 3, 4, 5, 6, 7]
+
+    # All cells: what a mistake keeps from running is aborted, not well and not forgotten.
+    student.command("notebook:run-all-cells")
+    (skipped,) = student.wait(lambda: student.runs("after"))
+    assert skipped["data"]["status"] == "aborted"
+    assert "duration_ms" not in skipped["data"]
+    slow = student.wait(lambda: student.runs("slow"))
+    assert slow[0]["data"]["status"] == "aborted"
+    assert student.runs("blank") == []
+
+    # An interrupt.
+    student.run(5)
+    student.wait(lambda: len(student.events("cell_execution_started")) >= 9)
+    expect(student.cell(5)).to_contain_text("waiting\n")
+    student.command("notebook:interrupt-kernel")
+    student.wait(lambda: len(student.runs("slow")) == 2)
+    interrupted = student.runs("slow")[1]["data"]
+    assert interrupted["status"] == "aborted"
+    assert interrupted["error"]["name"] == "KeyboardInterrupt"
+    assert interrupted["outputs"][0]["text"] == "waiting\n"
+
+    # A restart while a cell runs.
+    student.run(5)
+    page.wait_for_timeout(100)
+    student.wait(lambda: len(student.events("cell_execution_started")) >= 10)
+    student.command("kernelmenu:restart")
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    student.wait(lambda: len(student.runs("slow")) == 3)
+    assert student.runs("slow")[2]["data"]["status"] == "aborted"
+    (restarted,) = student.wait(lambda: student.events("kernel_restarted"))
+    assert restarted["data"] == {"reason": "user"}
+    # And the restarted kernel is listened to.
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
+    )
+    student.run(hello)
+    student.wait(lambda: len(student.runs("hello")) == 8, lambda: len(student.runs("hello")))
+    assert student.runs("hello")[-1]["data"]["status"] == "ok"
+
+    # Typing and pasting: a few events, never one a keystroke.
+    student.cell(6).locator(".cm-content").click()
+    page.keyboard.type("typed = 'a line of some length'", delay=5)
+    edited = student.wait(lambda: student.events("cell_edited"))
+    assert edited[-1]["cell"]["source_id"] == "blank"
+    student.wait(lambda: student.events("cell_edited")[-1]["data"]["length"] == 31)
+    assert len(student.events("cell_edited")) <= 3
+    student.wait(lambda: [event for event in student.events("cell_selected") if event["cell"]["source_id"] == "blank"])
+    page.keyboard.press("Control+s")
+    saved = student.wait(lambda: student.events("notebook_saved"))
+    assert saved[-1]["data"]["manual"] is True
+
+    # A kernel that dies.
+    page.keyboard.press("Control+a")
+    page.keyboard.type("import os; os._exit(1)", delay=2)
+    page.keyboard.press("Control+Enter")
+    student.wait(lambda: len(student.events("kernel_restarted")) == 2)
+    assert student.events("kernel_restarted")[1]["data"] == {"reason": "auto"}
+    assert student.runs("blank")[0]["data"]["status"] == "aborted"
+
+    # Rename, then close.
+    page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.context.rename('a new name.ipynb')",
+    )
+    page.keyboard.press("Escape")
+    student.wait(
+        lambda: page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path === 'a new name.ipynb'")
+    )
+    student.command("application:close")
+    button = page.locator(".jp-Dialog .jp-mod-accept")
+    page.wait_for_timeout(300)
+    if button.count():
+        button.last.click()
+    (closed,) = student.wait(lambda: student.events("notebook_closed"))
+    assert closed["notebook"]["path"] == "a new name.ipynb"
+    assert closed["notebook"]["id"] == opened["notebook"]["id"]
+    (ended,) = student.wait(lambda: student.events("session_ended"))
+    assert ended["data"] == {"reason": "closed"}
+
+    # Every event of the session is here, once, numbered without a gap.
+    session = [event for event in student.events() if event["session_id"] == started["session_id"]]
+    assert [event["seq"] for event in session] == list(range(1, len(session) + 1))
+    executed = [event["data"]["execution_id"] for event in student.events("cell_executed")]
+    assert len(executed) == len(set(executed))
+    begun = [event["data"]["execution_id"] for event in student.events("cell_execution_started")]
+    assert set(begun) <= set(executed)
+
+
+def test_asking_for_help_until_somebody_is_on_it(student: Student) -> None:
+    page, api = student.page, student.api
+    student.select(3)
+    button = page.locator(".jp-CellMonitor-helpItem")
+    expect(button).to_contain_text("Ask for help")
+
+    # Not yet: the dialog can be left.
+    button.get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Cancel").click()
+    assert student.events("help_requested") == []
+
+    button.get_by_role("button").click()
+    page.get_by_label("What is the problem?").fill("  Why is it <b>zero</b>?  ")
+    page.locator(".jp-Dialog").get_by_role("button", name="Ask for help").click()
+    (asked,) = student.wait(lambda: student.events("help_requested"))
+    assert asked["data"] == {"message": "Why is it <b>zero</b>?"}
+    assert asked["cell"]["source_id"] == "ex-1"
+
+    notice = {"kind": "help", "request_id": asked["event_id"], "status": "open", "by": None, "at": asked["occurred_at"]}
+    api.notices = [notice]
+    expect(button).to_contain_text("Help is asked for")
+    api.notices = [{**notice, "status": "claimed", "by": "Prof. X"}]
+    expect(button).to_contain_text("Prof. X is on it")
+    expect(page.locator(".jp-toast-message, .Toastify")).to_contain_text("Prof. X is on it")
+    # For those who do not see the button.
+    expect(page.locator(".jp-CellMonitor-announcement")).to_contain_text("Prof. X has seen your request")
+
+    # A reload does not forget it.
+    page.goto(student.address)  # type: ignore[attr-defined]
+    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("Prof. X is on it")
+    student.wait(lambda: [event for event in student.events("session_ended") if event["data"]["reason"] == "hidden"])
+
+    # Taken back by the student.
+    button.get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="I no longer need help").click()
+    (cancelled,) = student.wait(lambda: student.events("help_cancelled"))
+    assert cancelled["data"] == {"request_id": asked["event_id"]}
+    api.notices = [{**notice, "status": "cancelled", "by": None}]
+    expect(button).to_contain_text("Ask for help")
+
+
+def test_a_monitor_that_is_away_is_a_word_in_the_status_bar_and_nothing_else(student: Student) -> None:
+    page, api = student.page, student.api
+    status = page.locator(".jp-CellMonitor-status")
+    expect(status).to_have_text("Monitor: recording")
+    api.stop()
+    student.run(1)
+    expect(status).to_have_text("Monitor: saved locally")
+    expect(student.cell(1)).to_contain_text("42")
+    assert page.locator(".jp-Dialog").count() == 0
+
+    # Even without a Jupyter server the page keeps what happened, also over a reload.
+    page.route("**/cell-monitor**", lambda route: route.abort())
+    student.run(3)
+    expect(student.cell(3)).to_contain_text("ZeroDivisionError")
+    page.wait_for_timeout(500)
+    page.unroute("**/cell-monitor**")
+    page.goto(student.address)  # type: ignore[attr-defined]
+    api.start()
+    student.wait(lambda: student.runs("ex-1") and student.runs("hello"))
+    expect(status).to_have_text("Monitor: recording", timeout=90_000)
+    student.complaints.clear()  # the browser itself notes requests that were cut
+
+
+def test_nothing_is_recorded_while_paused_except_a_call_for_help(student: Student) -> None:
+    page = student.page
+    status = page.locator(".jp-CellMonitor-status")
+    student.wait(lambda: student.events("notebook_opened"))
+    status.click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Pause recording").click()
+    expect(status).to_have_text("Monitor: paused")
+    student.wait(lambda: student.events("session_ended"))
+    before = len(student.events())
+    student.run(1)
+    expect(student.cell(1)).to_contain_text("42")
+    page.locator(".jp-CellMonitor-helpItem").get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Ask for help").click()
+    student.wait(lambda: student.events("help_requested"))
+    assert len(student.events()) == before + 1
+    student.command("cell-monitor:toggle-pause")
+    expect(status).to_have_text("Monitor: recording")
+    student.run(1)
+    student.wait(lambda: len(student.runs("hello")) == 1)
+    assert len(student.events("session_started")) == 2
+
+
+@pytest.mark.parametrize("student", ["notebook"], indirect=True)
+def test_a_lesson_in_notebook_7(student: Student) -> None:
+    page = student.page
+    student.wait(lambda: student.events("notebook_opened"))
+    student.run(1)
+    student.run(3)
+    (run,) = student.wait(lambda: student.runs("hello"))
+    assert run["data"]["status"] == "ok"
+    assert run["data"]["outputs"][1]["text"] == "42"
+    (run,) = student.wait(lambda: student.runs("ex-1"))
+    assert run["data"]["error"]["name"] == "ZeroDivisionError"
+    page.locator(".jp-CellMonitor-helpItem").get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Ask for help").click()
+    (asked,) = student.wait(lambda: student.events("help_requested"))
+    assert asked["data"] == {}
+    student.api.notices = [
+        {
+            "kind": "help",
+            "request_id": asked["event_id"],
+            "status": "claimed",
+            "by": "先生",
+            "at": "2026-04-01T09:00:00Z",
+        }
+    ]
+    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("先生 is on it")
