@@ -196,6 +196,60 @@ def test_broken_events_get_the_same_verdict(event):
     assert documented == read
 
 
+LATEST = {
+    "event_id": "0190a0a0-0000-7000-8000-000000000000",
+    "type": "cell_executed",
+    "schema_version": 1,
+    "occurred_at": "2026-04-01T09:00:00.123Z",
+    "session_id": "0190a0a0-0000-4000-8000-000000000000",
+    "seq": 1,
+    "notebook": {"id": "n", "path": "p"},
+    "cell": {"id": "c", "source_id": "c", "index": 0, "type": "code"},
+    "data": {
+        "execution_id": "0190a0a0-0000-4000-8000-000000000000",
+        "started_at": "2026-04-01T09:00:00Z",
+        "status": "ok",
+        "code": "",
+        "outputs": [],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("time", "valid"),
+    [
+        ("1970-01-01T00:00:00Z", True),
+        ("1969-12-31T23:59:59.999Z", False),
+        ("2199-12-31T23:59:59.999999999Z", True),
+        ("2200-01-01T00:00:00Z", False),
+        ("2028-02-29T00:00:00Z", True),
+        ("2026-02-29T00:00:00Z", False),
+        ("2026-04-31T00:00:00Z", False),
+        ("2026-13-01T00:00:00Z", False),
+        ("2026-00-01T00:00:00Z", False),
+        ("2026-04-01T24:00:00Z", False),
+        ("2026-04-01T23:60:00Z", False),
+        ("2026-04-01T23:59:60Z", False),
+        ("2026-04-01T09:00:00.Z", False),
+        ("2026-04-01T09:00:00.1Z", True),
+        ("2026-04-01T09:00:00.1234567891Z", False),
+        ("2026-04-01T09:00:00", False),
+        ("2026-04-01T09:00:00z", False),
+        ("2026-04-01t09:00:00Z", False),
+        ("2026-04-01 09:00:00Z", False),
+        ("2026-04-01T09:00:00+00:00", False),
+        ("2026-04-01T09:00:00Z\n", False),
+        ("\n2026-04-01T09:00:00Z", False),
+        ("２026-04-01T09:00:00Z", False),  # noqa: RUF001
+        ("2026-W14-3T09:00:00Z", False),
+        ("20260401T090000.0000Z", False),
+    ],
+)
+def test_edges_of_times_are_the_same_in_both(time, valid):
+    for event in (LATEST | {"occurred_at": time}, LATEST | {"data": LATEST["data"] | {"started_at": time}}):
+        assert verdicts(event) == (valid, valid)
+
+
 @settings(max_examples=50, deadline=None)
 @given(EVENTS, st.dictionaries(TEXT.map(lambda key: f"x_{key}"), st.integers() | TEXT, min_size=1, max_size=3))
 def test_unknown_properties_are_no_fault_at_any_level(event, unknown):
