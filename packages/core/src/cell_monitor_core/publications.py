@@ -19,13 +19,13 @@ __all__ = [
     "ExecutionRef",
     "HelpRef",
     "HelpState",
+    "HelpStatus",
     "NotebookRef",
     "Publication",
     "PublicationKind",
     "Snapshot",
     "StudentState",
     "StudentStatus",
-    "HelpStatus",
 ]
 
 PublicationKind = Literal["student", "help", "course", "test"]

@@ -17,8 +17,8 @@ __all__ = [
     "EntryError",
     "StreamRecord",
     "decode_entry",
-    "encode_records",
     "encode_record",
+    "encode_records",
 ]
 
 ENTRY_VERSION: Final = b"1"
