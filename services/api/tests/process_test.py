@@ -104,6 +104,8 @@ async def test_several_workers_count_as_one_and_end_in_order(make_process, secre
     events = [line["event"] for line in lines]
     assert events.count("api_started") == 2
     assert events.count("api_stopping") == 2
+    # No line for each request.
+    assert "/api/v1/events" not in process.log_path.read_text()
     assert "Traceback" not in process.log_path.read_text()
 
 

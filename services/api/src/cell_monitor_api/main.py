@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -98,6 +99,8 @@ def create_app(settings: ApiSettings | None = None) -> IngestRoad:
     require_fast_path()
     settings = settings or ApiSettings.load()
     configure_logging(settings, "api")
+    # uvicorn writes a line for each request as soon as that logger leads anywhere, and that costs more than the request.
+    logging.getLogger("uvicorn.access").propagate = False
     return IngestRoad(create_api(settings))
 
 

@@ -46,7 +46,7 @@ from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.records import StreamRecord, encode_record
-from cell_monitor_core.storage.ports import LogUnavailable
+from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
 from cell_monitor_core.telemetry.tracing import sample, span
 from cell_monitor_core.web.errors import ClientRequestError, error_response
 
@@ -76,7 +76,7 @@ class _Sender:
     def __init__(self, claims: Claims) -> None:
         self.claims = claims
         self.person = UUID(claims.sub).bytes
-        self.channels = {course_id: course_channel(course_id) for course_id in claims.courses}
+        self.channels: dict[str | None, str] = {course_id: course_channel(course_id) for course_id in claims.courses}
         self.only = next(iter(claims.courses)) if len(claims.courses) == 1 else None
 
 
@@ -188,57 +188,67 @@ class IngestRoad:
         channels = sender.channels
         only = sender.only
         wants_notices = not events
-        pieces: list[bytes] = []
+        refused: list[tuple[int, bytes]] = []
         refusals: list[str] = []
-        # channel -> positions of its events, what goes to the log of them, their ids
-        queued: dict[str, tuple[list[int], list[tuple[bytes, bytes]], list[str]]] = {}
-        for raw in events:
+        queued: dict[str, _Queued] = {}
+        channel: str | None = None
+        group = _Queued()
+        for position, raw in enumerate(events):
             try:
                 event = decode_event(raw, now_ms=received_at)
             except EventError as error:
                 refusals.append(error.reason)
-                pieces.append(_refused(error.event_id, error.reason))
+                refused.append((position, _refused(error.event_id, error.reason)))
                 continue
             if type(event) in NOTICE_EVENTS:
                 wants_notices = True
-            course_id = event.course or only
-            if course_id is None or (event.course is not None and event.course not in channels):
+            course_id = only if event.course is None else event.course
+            wanted = channels.get(course_id)
+            if wanted is None or course_id is None:
                 reason = Reason.COURSE_REQUIRED if event.course is None else Reason.COURSE_FORBIDDEN
                 refusals.append(reason)
-                pieces.append(_refused(event.event_id, reason))
+                refused.append((position, _refused(event.event_id, reason)))
                 continue
-            channel = channels[course_id]
-            group = queued.get(channel)
-            if group is None:
-                queued[channel] = group = ([], [], [])
+            if wanted is not channel:
+                channel = wanted
+                group = queued.setdefault(channel, _Queued())
             event_id = event.event_id
             record = StreamRecord(person, course_id, received_at, bytes(raw), None, traceparent)
-            group[0].append(len(pieces))
-            group[1].append((event_id_bytes(event_id), encode_record(record)))
-            group[2].append(event_id)
-            pieces.append(b"")
-        retry_after = None
+            group.positions.append(position)
+            group.event_ids.append(event_id)
+            group.items.append((event_id_bytes(event_id), encode_record(record)))
         if refusals:
             ingest.metrics.rejected(refusals)
             refuse_if_all_foreign(refusals, len(events))
-        if len(queued) == 1:
-            [(channel, (positions, items, event_ids))] = queued.items()
-            started = time.perf_counter()
-            try:
-                statuses = await ingest.log.append(channel, items)
-            except LogUnavailable as error:
-                ingest.metrics.log_unavailable(len(items))
-                raise log_unavailable(error.retry_after) from None
-            ingest.metrics.appended(statuses, time.perf_counter() - started)
-            _fill(pieces, positions, event_ids, statuses)
-        elif queued:
-            retry_after = await _append_all(process, queued, pieces)
+        retry_after = None
+        if channel is not None and not refused and len(queued) == 1:
+            # Nearly always: all events are good and of one course, so the answers need no sorting.
+            statuses = await _append(process, channel, group.items)
+            results = _results(group.event_ids, statuses)
+        else:
+            pieces = [b""] * len(events)
+            for position, piece in refused:
+                pieces[position] = piece
+            if queued:
+                retry_after = await _append_all(process, queued, pieces)
+            results = b",".join(pieces)
         tail = _NO_NOTICES
         if wants_notices:
             notices = await ingest.notices.of(UUID(bytes=person))
             if notices:
                 tail = b'],"notices":' + _encoder.encode(notices) + b"}"
-        return b'{"results":[' + b",".join(pieces) + tail, retry_after
+        return b'{"results":[' + results + tail, retry_after
+
+
+class _Queued:
+    """Events of one course: their places in the request, their ids, what goes to the log of them."""
+
+    __slots__ = ("event_ids", "items", "positions")
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.event_ids: list[str] = []
+        self.items: list[tuple[bytes, bytes]] = []
 
 
 async def _rest(body: bytes, receive: Receive) -> bytes:
@@ -266,40 +276,61 @@ def _refused(event_id: str | None, reason: str) -> bytes:
     return b'{"event_id":%b,"status":"rejected","reason":"%b"}' % (_encoder.encode(event_id), reason.encode())
 
 
-def _fill(pieces: list[bytes], positions: list[int], event_ids: list[str], statuses: list[str]) -> None:
-    """Put the answers of queued events where they belong. Ids are UUIDs here: nothing in them needs escaping."""
-    for position, event_id, status in zip(positions, event_ids, statuses, strict=True):
-        pieces[position] = f'{{"event_id":"{event_id}","status":"{status}"}}'.encode()
+def _results(event_ids: list[str], statuses: list[str]) -> bytes:
+    """Return the answers of queued events. Ids are UUIDs here: nothing in them needs escaping."""
+    if statuses.count(AppendOutcome.ACCEPTED) == len(event_ids):
+        return (
+            b'{"event_id":"%b","status":"accepted"}' % '","status":"accepted"},{"event_id":"'.join(event_ids).encode()
+        )
+    return b",".join([_result(event_id, status) for event_id, status in zip(event_ids, statuses, strict=True)])
 
 
-async def _append_all(
-    process: ProcessContext,
-    queued: dict[str, tuple[list[int], list[tuple[bytes, bytes]], list[str]]],
-    pieces: list[bytes],
-) -> int | None:
+def _result(event_id: str, status: str) -> bytes:
+    return f'{{"event_id":"{event_id}","status":"{status}"}}'.encode()
+
+
+async def _append(process: ProcessContext, channel: str, items: list[tuple[bytes, bytes]]) -> list[str]:
+    """Queue the events of one course.
+
+    Raises:
+        LogUnavailableError: the log takes none.
+    """
+    metrics = process.ingest.metrics
+    started = time.perf_counter()
+    try:
+        statuses = await process.ingest.log.append(channel, items)
+    except LogUnavailable as error:
+        metrics.log_unavailable(len(items))
+        raise log_unavailable(error.retry_after) from None
+    metrics.appended(statuses, time.perf_counter() - started)
+    return statuses
+
+
+async def _append_all(process: ProcessContext, queued: dict[str, _Queued], pieces: list[bytes]) -> int | None:
     """Queue events of several courses, each by itself; return ``Retry-After`` where any of them failed."""
-    ingest = process.ingest
+    metrics = process.ingest.metrics
     started = time.perf_counter()
     outcomes = await asyncio.gather(
-        *(ingest.log.append(channel, items) for channel, (_, items, _) in queued.items()), return_exceptions=True
+        *(process.ingest.log.append(channel, group.items) for channel, group in queued.items()), return_exceptions=True
     )
     elapsed = time.perf_counter() - started
     failures = [outcome for outcome in outcomes if isinstance(outcome, LogUnavailable)]
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, LogUnavailable):
-            raise outcome
-    retry_after = max((failure.retry_after for failure in failures), default=None)
-    if retry_after is not None and len(failures) == len(queued):
-        ingest.metrics.log_unavailable(sum(len(items) for _, items, _ in queued.values()))
-        raise log_unavailable(retry_after)
-    for (positions, items, event_ids), outcome in zip(queued.values(), outcomes, strict=True):
-        if isinstance(outcome, BaseException):
-            ingest.metrics.log_unavailable(len(items))
-            for position, event_id in zip(positions, event_ids, strict=True):
+    for group, outcome in zip(queued.values(), outcomes, strict=True):
+        if isinstance(outcome, LogUnavailable):
+            metrics.log_unavailable(len(group.items))
+            for position, event_id in zip(group.positions, group.event_ids, strict=True):
                 pieces[position] = (
                     f'{{"event_id":"{event_id}","status":"retry","reason":"{Reason.LOG_UNAVAILABLE}"}}'.encode()
                 )
+        elif isinstance(outcome, BaseException):
+            raise outcome
         else:
-            ingest.metrics.appended(outcome, elapsed)
-            _fill(pieces, positions, event_ids, outcome)
+            metrics.appended(outcome, elapsed)
+            for position, event_id, status in zip(group.positions, group.event_ids, outcome, strict=True):
+                pieces[position] = _result(event_id, status)
+    if not failures:
+        return None
+    retry_after = max(failure.retry_after for failure in failures)
+    if len(failures) == len(queued):
+        raise log_unavailable(retry_after)
     return retry_after
