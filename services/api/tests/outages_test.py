@@ -83,6 +83,21 @@ async def test_redis_away_means_come_back_later(site, redis_proxy, make_event):
     assert sorted(await site.queued_ids("c1")) == sorted([first["event_id"], second["event_id"]])
 
 
+async def test_a_redis_that_does_not_answer_is_given_up(site, redis_proxy, make_event):
+    assert (await site.send("ann", make_event())).status_code == 200
+    redis_proxy.stall()
+    event = make_event()
+    async with asyncio.timeout(30):
+        assert fault(await site.send("ann", event)) == (503, "log_unavailable")
+    await redis_proxy.heal()
+
+    async def accepted():
+        return (await site.send("ann", event)).status_code == 200
+
+    await until(accepted)
+    assert event["event_id"] in await site.queued_ids("c1")
+
+
 async def test_readiness_follows_redis(site, redis_proxy):
     async def ready():
         return (await site.client.get("/readyz")).status_code == 200

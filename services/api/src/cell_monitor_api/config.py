@@ -27,9 +27,6 @@ class ApiSettings(CoreSettings):
         "`X-Forwarded-Proto` are believed. Sign-in limits count by the client's address, so name exactly the proxies.",
     )
     api_database_connections: int = Field(8, ge=1, le=100, description="PostgreSQL connections of one worker process.")
-    api_redis_timeout_s: float = Field(
-        3.0, gt=0, le=60, description="Seconds that one ingest request waits for the event queue before it answers 503."
-    )
     api_bucket_events: int = Field(
         2000, ge=200, le=1_000_000, description="Events that one person may send at once, in one worker process."
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import multiprocess
 
 from cell_monitor_api.config import ApiSettings
 
+_MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
 _settings = ApiSettings.load()
 
 bind = f"{_settings.api_host}:{_settings.api_port}"
@@ -21,7 +23,7 @@ keepalive = 75
 timeout = 30
 graceful_timeout = 25
 # Workers report by touching a file; on a disk under load that blocks them (gunicorn FAQ), in memory it does not.
-worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
+worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None
 forwarded_allow_ips = _settings.api_forwarded_allow_ips
 accesslog = None
 errorlog = "-"
