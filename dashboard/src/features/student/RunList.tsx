@@ -67,7 +67,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
         </span>
       </summary>
       <div className="run__body">
-        <h4>{t('student.code')}</h4>
+        <h3>{t('student.code')}</h3>
         {run.code == null || run.code === '' ? (
           <p className="hint">{t('student.noCode')}</p>
         ) : (
@@ -76,7 +76,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
         {run.code_truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
         {(run.outputs?.length ?? 0) > 0 && (
           <>
-            <h4>{t('student.output')}</h4>
+            <h3>{t('student.output')}</h3>
             {run.outputs?.map((output, index) => (
               // An output has no id, and the outputs of a stored run never change their order.
               <Output key={index} output={output} />
@@ -86,7 +86,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
         )}
         {run.error != null && (
           <>
-            <h4>{t('student.error')}</h4>
+            <h3>{t('student.error')}</h3>
             <ErrorText run={run} />
           </>
         )}
