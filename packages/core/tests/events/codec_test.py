@@ -1,5 +1,6 @@
 """Hazards: a hostile body brings the API down, one bad event costs its neighbours, a fault has the wrong reason."""
 
+import contextlib
 import json
 import time
 
@@ -105,8 +106,9 @@ def test_bounds_of_a_request():
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes_raise_only_the_codecs_error(body):
     for prefix in (b"", b'{"events":[', b'{"events":'):
-        with pytest.raises(RequestError):
-            decode_request(prefix + body)
+        # A few such bodies are requests after all: an empty list, say.
+        with contextlib.suppress(RequestError):
+            assert isinstance(decode_request(prefix + body), list)
         with pytest.raises(EventError):
             decode_event(prefix + body)
 
