@@ -64,7 +64,7 @@ class ErrorRef(msgspec.Struct, frozen=True):
 
 
 class ExecutionRef(msgspec.Struct, frozen=True):
-    """The newest run. Times are RFC 3339 UTC with milliseconds; durations are milliseconds."""
+    """The newest run that succeeded or failed; an aborted one only where there is no other. Times are RFC 3339 UTC with milliseconds; durations are milliseconds."""
 
     event_id: str
     at: str
@@ -94,6 +94,7 @@ class StudentState(msgspec.Struct, frozen=True):
         streak_since: when the streak began.
         cells_ok: number of cells whose newest completed run succeeded.
         missing: events that the sessions' ``seq`` counters say exist but that are not stored.
+        last_activity_at: the newest event that the student caused; heartbeats come by themselves and do not count.
     """
 
     student_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -33,13 +34,18 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint:
         at=moment(fact.at),
         type=fact.type,
         course_id=record.course_id if record.test_id is None else TEST_COURSE,
-        student=str(UUID(bytes=record.person_id)),
+        student=_student(record.person_id),
         notebook_id="" if fact.notebook is None else fact.notebook.id,
         cell_id="" if fact.cell is None else fact.cell.source_id,
         status=fact.status or "",
         error_name="" if fact.error is None else fact.error.name,
         duration_ms=fact.duration_ms,
     )
+
+
+@lru_cache(maxsize=10_000)
+def _student(person_id: bytes) -> str:
+    return str(UUID(bytes=person_id))
 
 
 class TimeSeriesSink:

@@ -55,11 +55,8 @@ class _Row:
     fact: Fact
     message: str | None
     person_id: UUID
-
-    @property
-    def student(self) -> StudentKey | None:
-        """Whose state derives from it; None on the test road."""
-        return None if self.record.test_id is not None else (self.record.course_id, self.person_id)
+    student: StudentKey | None
+    """Whose state derives from it; None on the test road."""
 
 
 @dataclass(slots=True)
@@ -142,7 +139,8 @@ class PostgresFactStore:
             if fact.id in rows:
                 result.duplicates += 1
             else:
-                rows[fact.id] = _Row(record, fact, message, person)
+                student = None if record.test_id is not None else (record.course_id, person)
+                rows[fact.id] = _Row(record, fact, message, person, student)
         return list(rows.values())
 
     async def _apply(self, rows: list[_Row], result: _Result) -> None:
@@ -239,7 +237,7 @@ class _Transaction:
         rows.sort(key=lambda row: row.fact.id)
         new_ids = await _insert_facts(connection, self._keyring, rows)
         self.stored = len(new_ids)
-        new = [row for row in rows if row.fact.id in new_ids and row.record.test_id is None]
+        new = [row for row in rows if row.fact.id in new_ids and row.student is not None]
         if new:
             await self._derive(connection, new)
         named = _named_requests(rows)
@@ -249,7 +247,8 @@ class _Transaction:
     async def _derive(self, connection: Connection, new: list[_Row]) -> None:
         by_student: dict[StudentKey, list[Fact]] = {}
         for row in new:
-            by_student.setdefault((row.record.course_id, row.person_id), []).append(row.fact)
+            if row.student is not None:
+                by_student.setdefault(row.student, []).append(row.fact)
         by_cell = {student: group_by_cell(facts) for student, facts in by_student.items()}
         records = {student: StudentRecord(self.students[student].fold) for student in by_student}
         await _load(connection, by_student, by_cell, records)
