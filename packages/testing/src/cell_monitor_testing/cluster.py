@@ -45,6 +45,8 @@ class ValkeyCluster:
             last = _SLOTS - 1 if node is self.nodes[-1] else first + share - 1
             _command(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
             _command(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        # Only now: a node that has heard of another takes no epoch any more.
+        for node in self.nodes:
             for other in self.nodes:
                 if other is not node:
                     _command(node, "CLUSTER", "MEET", "127.0.0.1", other.port, _bus_port(other))
