@@ -207,6 +207,8 @@ class LiveClient:
                 if frame["type"] == kind:
                     return dict(frame)
                 if frame["type"] == "error":
+                    if frame["error"]["type"] == "unavailable":
+                        raise ConnectionError("the gateway cannot tell at the moment")
                     raise AssertionError(f"the gateway refused: {frame}")
 
     def _patch(self, publication: dict[str, Any]) -> None:
