@@ -123,24 +123,29 @@ class Room:
             self._resync_task.add_done_callback(self._resynced)
 
     async def _resync(self) -> None:
-        assert self.epoch is not None
+        epoch = self.epoch
+        assert epoch is not None
         loop = asyncio.get_running_loop()
         while True:
             try:
                 recovery = await self._rooms.broker.recover(
-                    self.channel, self.epoch, self.offset, limit=self._rooms.recovery_limit
+                    self.channel, epoch, self.offset, limit=self._rooms.recovery_limit
                 )
             except StoreUnavailable:
-                since = self._unverified_since = self._unverified_since or loop.time()
-                if loop.time() - since > UNVERIFIED_SECONDS:
-                    self._lose("unverified")
-                    return
-                if not self._stash:
-                    # Only a routine check: what arrives may still be in order. The next check comes soon enough.
-                    return
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            break
+                recovery = None
+            if self.epoch != epoch:
+                # Lost meanwhile, and perhaps begun anew: the answer is about what is over.
+                return
+            if recovery is not None:
+                break
+            since = self._unverified_since = self._unverified_since or loop.time()
+            if loop.time() - since > UNVERIFIED_SECONDS:
+                self._lose("unverified")
+                return
+            if not self._stash:
+                # Only a routine check: what arrives may still be in order. The next check comes soon enough.
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
         self._unverified_since = None
         if not recovery.recovered:
             self._lose("gap")
