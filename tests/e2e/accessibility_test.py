@@ -1,0 +1,47 @@
+"""Barriers that a program can find, on the real pages in both languages and themes (axe-core, WCAG 2.2 A and AA)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from cell_monitor_testing.standalone import StandaloneUp
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest) -> str:
+    path = Path(request.config.rootpath) / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
+    return path.read_text(encoding="utf-8")
+
+
+def barriers(page: Page, axe: str) -> list[dict[str, Any]]:
+    """Return what axe finds: the rule and where."""
+    page.evaluate(axe)
+    found = page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(_TAGS)}}})")
+    return [{"rule": rule["id"], "where": [node["target"] for node in rule["nodes"]]} for rule in found["violations"]]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-US", "ja-JP"])
+def test_no_barrier_on_any_page(
+    up: StandaloneUp, open_page: Callable[..., Page], instructor: Callable[..., Page], axe: str, locale: str, theme: str
+) -> None:
+    entrance = open_page(locale=locale, color_scheme=theme)
+    entrance.goto(up.addresses["dashboard"])
+    entrance.locator("input[type=password]").wait_for()
+    assert barriers(entrance, axe) == []
+    page = instructor(locale=locale, color_scheme=theme)
+    expect(page.get_by_role("grid")).to_be_visible()
+    assert barriers(page, axe) == []
+    page.goto(f"{up.addresses['dashboard']}/")
+    page.get_by_role("link", name="Introduction to Python").wait_for()
+    assert barriers(page, axe) == []

@@ -1,0 +1,110 @@
+"""The whole product as ``make up`` starts it, a real Chromium, and a person at each end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from cell_monitor_testing.servers import temporary_directory
+from cell_monitor_testing.standalone import StandaloneUp
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGE_TIMEOUT_MS = 30_000
+
+
+@pytest.fixture(scope="session")
+def up() -> Iterator[StandaloneUp]:
+    with temporary_directory("e2e") as folder:
+        running = StandaloneUp(folder / "data")
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium or Chrome on this machine: the tests in a real browser are left out")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open pages, each of a person of its own; a page's own errors fail the test."""
+    contexts: list[Any] = []
+    errors: list[str] = []
+
+    def opened(*, locale: str = "en-US", **options: Any) -> Page:
+        context = browser.new_context(
+            viewport={"width": 1400, "height": 1000}, locale=locale, timezone_id="Asia/Tokyo", **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PAGE_TIMEOUT_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+@pytest.fixture
+def instructor(up: StandaloneUp, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Sign the instructor in and open the sample course."""
+
+    def signed_in(**options: Any) -> Page:
+        page = open_page(**options)
+        page.goto(f"{up.addresses['dashboard']}/courses/intro-python")
+        page.locator("input[autocomplete=username]").fill(up.addresses["user"])
+        page.locator("input[type=password]").fill(up.addresses["password"])
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="Introduction to Python").wait_for()
+        return page
+
+    return signed_in
+
+
+@pytest.fixture
+def api(up: StandaloneUp) -> Iterator[httpx.Client]:
+    """The API as the instructor may use it."""
+    with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
+        answer = client.post(
+            "/api/v1/auth/login", json={"username": up.addresses["user"], "password": up.addresses["password"]}
+        )
+        answer.raise_for_status()
+        client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+        yield client
+
+
+@pytest.fixture
+def screenshot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Keep a picture in ``build/screenshots`` for people to look at."""
+    folder = Path(request.config.rootpath) / "build" / "screenshots"
+
+    def taken(page: Page, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}.png")
+
+    return taken

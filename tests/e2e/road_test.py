@@ -1,0 +1,127 @@
+"""The road of an event as people see it: a cell in a real JupyterLab, the dashboard open beside it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
+
+WITHIN_MS = 15_000
+"""A bound for a busy test machine; how fast it is is measured by ``make bench``, not asserted here."""
+
+
+@pytest.fixture
+def notebook(up: StandaloneUp, open_page: Callable[..., Page]) -> Page:
+    """A student's JupyterLab with the sample notebook open and its kernel idle."""
+    page = open_page()
+    page.goto(up.addresses["jupyterlab"])
+    page.locator(".jp-DirListing-item", has_text="first-steps.ipynb").dblclick()
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
+    return page
+
+
+def run_cell(page: Page, index: int, code: str) -> None:
+    """Put code into a cell and run it to its end."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+    expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=30_000)
+
+
+def row_of(page: Page, name: str) -> Locator:
+    """The student's row in the list of all students."""
+    return page.get_by_role("grid").get_by_role("row").filter(has_text=name)
+
+
+def test_a_failing_run_shows_on_the_dashboard_without_a_reload(
+    instructor: Callable[..., Page], notebook: Page, screenshot: Callable[[Page, str], None]
+) -> None:
+    dashboard = instructor()
+    expect(dashboard.get_by_text("Live", exact=True)).to_be_visible()
+    run_cell(notebook, 0, "print(undefined_name)")
+    row = row_of(dashboard, "Student")
+    expect(row).to_contain_text("NameError", timeout=WITHIN_MS)
+    expect(row).to_contain_text("Error")
+    run_cell(notebook, 0, "print('mended')")
+    expect(row).not_to_contain_text("NameError", timeout=WITHIN_MS)
+    expect(row).to_contain_text("OK")
+    screenshot(dashboard, "dashboard-after-a-run")
+
+
+def test_a_request_for_help_is_seen_claimed_and_the_student_told(
+    instructor: Callable[..., Page], notebook: Page, screenshot: Callable[[Page, str], None]
+) -> None:
+    dashboard = instructor()
+    run_cell(notebook, 1, "1 / 0")
+    notebook.get_by_role("button", name="Ask for help").click()
+    notebook.locator(".jp-Dialog textarea, .jp-Dialog input").first.fill("割り算がわからない")
+    notebook.locator(".jp-Dialog .jp-mod-accept").click()
+    requests = dashboard.get_by_role("region", name="Help requests")
+    expect(requests).to_contain_text("割り算がわからない", timeout=WITHIN_MS)
+    expect(row_of(dashboard, "Student")).to_contain_text("Needs help")
+    screenshot(dashboard, "dashboard-help")
+    requests.get_by_role("button", name=re.compile("I.m on it")).click()
+    expect(notebook.get_by_text("Instructor is on it").first).to_be_visible(timeout=WITHIN_MS)
+    requests.get_by_role("button", name="Resolved").click()
+    expect(requests).not_to_contain_text("割り算がわからない", timeout=WITHIN_MS)
+    expect(notebook.get_by_role("button", name="Ask for help")).to_be_visible(timeout=WITHIN_MS)
+
+
+def test_code_and_output_of_a_run_can_be_read_in_the_students_drawer(
+    instructor: Callable[..., Page], notebook: Page
+) -> None:
+    dashboard = instructor()
+    run_cell(notebook, 2, "print('printed by ' + 'the student')\nraise ValueError('for the drawer')")
+    expect(row_of(dashboard, "Student")).to_contain_text("ValueError", timeout=WITHIN_MS)
+    row_of(dashboard, "Student").click()
+    drawer = dashboard.get_by_role("dialog")
+    drawer.get_by_role("tab", name="Runs").click()
+    expect(drawer).to_contain_text("raise ValueError", timeout=WITHIN_MS)
+    expect(drawer).to_contain_text("printed by the student")
+    expect(drawer).to_contain_text("for the drawer")
+    dashboard.keyboard.press("Escape")
+    expect(drawer).not_to_be_visible()
+
+
+def test_a_dead_gateway_is_admitted_and_what_was_missed_is_caught_up(
+    up: StandaloneUp, instructor: Callable[..., Page], notebook: Page
+) -> None:
+    dashboard = instructor()
+    expect(dashboard.get_by_text("Live", exact=True)).to_be_visible()
+    gateway = up.child("cell_monitor_gateway")
+    gateway.send_signal(signal.SIGSTOP)  # it keeps its sockets and says nothing, the worst way to be away
+    try:
+        run_cell(notebook, 0, "raise KeyError('while nobody listened')")
+    finally:
+        gateway.kill()
+    expect(dashboard.get_by_text("Live", exact=True)).not_to_be_visible(timeout=WITHIN_MS)
+    expect(dashboard.get_by_text("Live", exact=True)).to_be_visible(timeout=60_000)
+    expect(row_of(dashboard, "Student")).to_contain_text("KeyError", timeout=WITHIN_MS)
+
+
+def test_a_class_of_thirty_is_counted_as_the_api_counts_it(
+    up: StandaloneUp, instructor: Callable[..., Page], api: httpx.Client, screenshot: Callable[[Page, str], None]
+) -> None:
+    dashboard = instructor(locale="ja-JP")
+    played = run_cell_monitor(
+        "simulate", "--data-dir", str(up.data_dir), "--students", "30", "--minutes", "3", "--speed", "12", "--seed", "7"
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    counters = api.get("/api/v1/courses/intro-python/state").json()["counters"]
+    assert counters["students"] == 31
+    assert counters["runs"] > 100
+    summary = dashboard.get_by_role("main")
+    expect(summary).to_contain_text(f"{counters['runs']:,}", timeout=WITHIN_MS)
+    expect(dashboard.get_by_text("31 人中 31 人")).to_be_visible()
+    screenshot(dashboard, "dashboard-japanese")
