@@ -9,6 +9,7 @@ import pytest
 
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.storage.ports import Draft, TimeSeriesPoint
+from cell_monitor_core.storage.postgres import student_queries
 from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
 
 COURSE = "/api/v1/courses/c1"
@@ -83,23 +84,23 @@ async def test_the_snapshot_holds_all_that_the_page_shows(busy):
     assert datetime.fromisoformat(snapshot["generated_at"]).tzinfo is not None
 
 
-async def test_nothing_published_while_the_snapshot_is_read_is_missed(busy):
-    process = busy.process
+async def test_nothing_published_while_the_snapshot_is_read_is_missed(busy, monkeypatch):
+    broker = busy.process.broker
     channel = course_channel("c1")
-    first = await process.broker.position(channel)
-    position = process.broker.position
+    await broker.position(channel)
+    read = student_queries.course_students
 
-    async def position_then_publish(name):
-        result = await position(name)
-        # Between the position and the database: the worker publishes.
-        await process.broker.publish(name, [Draft("student", "x", 1, b'{"student_id":"x"}')])
-        return result
+    async def read_then_publish(connection, course_id):
+        states = await read(connection, course_id)
+        # Too late for this snapshot: whoever follows from its position must get it.
+        await broker.publish(channel, [Draft("student", "late", 1, b'{"student_id":"late"}')])
+        return states
 
-    process.snapshots._broker = type("Broker", (), {"position": staticmethod(position_then_publish)})()
+    monkeypatch.setattr(student_queries, "course_students", read_then_publish)
     snapshot = (await get(busy, "/state")).json()
-    recovery = await process.broker.recover(channel, snapshot["epoch"], snapshot["offset"], limit=100)
+    recovery = await broker.recover(channel, snapshot["epoch"], snapshot["offset"], limit=100)
     assert recovery.recovered
-    assert [publication.offset for publication in recovery.publications] == [first.offset + 1]
+    assert [bytes(publication.state) for publication in recovery.publications] == [b'{"student_id":"late"}']
 
 
 async def test_one_student_in_full(busy):

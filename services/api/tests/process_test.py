@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -107,6 +108,30 @@ async def test_several_workers_count_as_one_and_end_in_order(make_process, secre
     # No line for each request.
     assert "/api/v1/events" not in process.log_path.read_text()
     assert "Traceback" not in process.log_path.read_text()
+
+
+async def test_a_hangup_brings_new_keys_while_it_serves(make_process, environment, secrets, tmp_path):
+    path = tmp_path / "signing-keys.json"
+    path.write_text(secrets.signing_keys)
+    del environment["CELL_MONITOR_SIGNING_KEYS"]
+    rotated = SigningKeys.load(secrets.signing_keys).with_new_key()
+    async with (
+        make_process(CELL_MONITOR_SIGNING_KEYS_FILE=str(path)) as process,
+        httpx.AsyncClient(base_url=process.url, trust_env=False) as client,
+    ):
+        path.write_text(rotated.to_json())
+        process.signal(signal.SIGHUP)
+        kids = set()
+        async with asyncio.timeout(30):
+            while rotated.active not in kids:
+                await asyncio.sleep(0.05)
+                try:
+                    kids = {key["kid"] for key in (await client.get("/api/v1/auth/jwks.json")).json()["keys"]}
+                except httpx.TransportError:
+                    # The old worker has closed a connection that we kept.
+                    continue
+        assert len(kids) == 2
+        assert await process.stop() == 0
 
 
 async def test_another_schema_keeps_it_from_starting(make_process, database):
