@@ -68,6 +68,7 @@ class Connection:
         "_next_ping_at",
         "_opened_at",
         "_pinged_at",
+        "aborted",
         "claims",
         "closing",
         "id",
@@ -82,6 +83,7 @@ class Connection:
         self.claims: Claims | None = None
         self.subscriptions: dict[str, Room] = {}
         self.closing = False
+        self.aborted = False
         now = asyncio.get_running_loop().time()
         self._opened_at = self._heard_at = now
         self._next_ping_at = float("inf")
@@ -256,7 +258,8 @@ class Connection:
         """Look at the connection's deadlines; called about once a second. ``now`` is the loop's clock."""
         settings = self._context.settings
         if self.closing:
-            if now - self._closed_at > _ABORT_SECONDS:
+            if not self.aborted and now - self._closed_at > _ABORT_SECONDS:
+                self.aborted = True
                 self.writer.abort()
         elif self.claims is None:
             if now - self._opened_at > settings.gateway_connect_timeout_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -53,6 +54,9 @@ class WebSocketEndpoint:
                 if message["type"] == "websocket.disconnect":
                     return
                 await connection.receive(message.get("text"))
+        except asyncio.CancelledError:
+            if not connection.aborted:
+                raise
         finally:
             connection.closing = True
             connection.forget()

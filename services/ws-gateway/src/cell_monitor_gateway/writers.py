@@ -88,7 +88,7 @@ class TransportWriter:
 class QueueWriter:
     """Sends through ASGI from a queue and a task of its own."""
 
-    __slots__ = ("_closing", "_queue", "_send", "_size", "_task", "_wake")
+    __slots__ = ("_closing", "_owner", "_queue", "_send", "_size", "_task", "_wake")
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -96,6 +96,8 @@ class QueueWriter:
         self._size = 0
         self._closing: CloseCode | None = None
         self._wake = asyncio.Event()
+        # The reading side, which alone can end the connection when the peer takes nothing more.
+        self._owner = asyncio.current_task()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="websocket-writer")
 
     def backlog(self) -> int:
@@ -119,6 +121,8 @@ class QueueWriter:
     def abort(self) -> None:
         """Drop the connection."""
         self._task.cancel()
+        if self._owner is not None:
+            self._owner.cancel()
 
     def release(self) -> None:
         """Write no more; the connection has ended."""
