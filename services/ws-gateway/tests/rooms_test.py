@@ -173,7 +173,7 @@ async def interleave(steps: list[tuple[tuple[str, Any], int]]) -> None:
             for room in rooms.all():
                 room.resync()
         else:
-            broker.broker.forget(CHANNEL)
+            await broker.broker.forget(CHANNEL)
         for _ in range(turns):
             await asyncio.sleep(0)
     await asyncio.gather(*joining)

@@ -123,6 +123,17 @@ async def test_an_older_or_equal_version_is_left_out(broker: Any) -> None:
     assert (await broker.position(CHANNEL)).offset == 3
 
 
+async def test_a_forgotten_channel_begins_anew_and_takes_lower_versions(broker: Any) -> None:
+    await broker.publish(CHANNEL, [draft(version=9)])
+    before = await broker.position(CHANNEL)
+    await broker.forget(CHANNEL)
+    assert await broker.publish(CHANNEL, [draft(version=2)]) == 1
+    after = await broker.position(CHANNEL)
+    assert after.epoch != before.epoch
+    assert not (await broker.recover(CHANNEL, before.epoch, before.offset, limit=10)).recovered
+    assert states((await broker.recover(CHANNEL, after.epoch, 0, limit=10)).publications) == [("s1", 2)]
+
+
 async def test_nothing_to_publish_is_no_publication(broker: Any) -> None:
     assert await broker.publish(CHANNEL, []) == 0
     assert (await broker.position(CHANNEL)).offset == 0

@@ -91,6 +91,6 @@ class MemoryBroker:
         finally:
             self._listeners.discard(listener)
 
-    def forget(self, channel: str) -> None:
-        """Lose a channel, as a crashed Redis would: it begins again in another epoch."""
+    async def forget(self, channel: str) -> None:
+        """Begin a channel anew in another epoch, without history and versions."""
         self._channels.pop(channel, None)

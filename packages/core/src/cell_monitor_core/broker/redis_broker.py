@@ -14,7 +14,7 @@ from cell_monitor_core.broker.listener import ShardListener
 from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.publications import Publication, Snapshot
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_command, run_script
 from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
 
 __all__ = ["RedisBroker"]
@@ -86,6 +86,18 @@ class RedisBroker:
         return Recovery(
             current.decode(), int(newest), bool(recovered), [_decoder.decode(payload) for payload in payloads]
         )
+
+    async def forget(self, channel: str) -> None:
+        """Begin a channel anew in another epoch, without history and versions; its dashboards fetch a snapshot.
+
+        For after PostgreSQL was restored from a backup: its versions went back, and would be taken for old states.
+        """
+        partition = partition_of(channel, self.partitions)
+        names = [*self._position_keys(channel), keys.publication_versions(partition, channel)]
+        try:
+            await run_command(self._client, names[0], "DEL", *names)
+        except REDIS_ERRORS as error:
+            raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
 
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
