@@ -104,7 +104,7 @@ async def _publish(deployment: Deployment, report: RebuildReport) -> None:
         for course_id, changed in drafts.items():
             for first in range(0, len(changed), 100):
                 await broker.publish(course_channel(course_id), changed[first : first + 100])
-    except REDIS_ERRORS as error:
+    except (*REDIS_ERRORS, StoreUnavailable) as error:
         say(f"Open dashboards were not told, reload them: Redis is away ({error}).")
     finally:
         await pool.close()
