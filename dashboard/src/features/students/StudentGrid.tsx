@@ -29,6 +29,8 @@ const ROW_REM = 2.5
 /** Rows above which the heading of the page sticks. */
 const STICKY_PX = 120
 const PAGE_ROWS = 10
+/** A class of this size is drawn whole: the browser's own search and printing then find everybody. */
+const ALL_DRAWN = 80
 
 interface StudentGridProps {
   views: readonly StudentView[]
@@ -67,7 +69,7 @@ export function StudentGrid({ views, sort, now, describedBy, onOpen }: StudentGr
     count: views.length,
     estimateSize: () => ROW_REM * (Number.parseFloat(getComputedStyle(document.documentElement).fontSize) || 16),
     getItemKey: (index) => views[index]?.id ?? index,
-    overscan: 8,
+    overscan: views.length <= ALL_DRAWN ? views.length : 8,
     scrollMargin: top,
     scrollPaddingStart: STICKY_PX,
     scrollPaddingEnd: 16,
