@@ -804,7 +804,7 @@ export interface components {
         };
         /**
          * ExecutionRef
-         * @description The newest run. Times are RFC 3339 UTC with milliseconds; durations are milliseconds.
+         * @description The newest run that succeeded or failed; an aborted one only where there is no other. Times are RFC 3339 UTC with milliseconds; durations are milliseconds.
          */
         ExecutionRef: {
             event_id: string;
