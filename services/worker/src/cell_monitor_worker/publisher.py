@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -19,6 +20,7 @@ import msgspec
 import structlog
 
 from cell_monitor_core.channels import course_channel, test_channel
+from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, Broker, Draft, StoreUnavailable
 from cell_monitor_core.storage.postgres import states
@@ -38,6 +40,9 @@ _LOOK_BACK_S: Final = 3600.0
 _LOOK_AGAIN_S: Final = 60.0
 _TRANSACTION: Final = timedelta(seconds=10)
 
+_Traces = Mapping[tuple[str, str], str | None]
+_ReceivedAt = Mapping[tuple[str, str], int]
+
 
 class Publisher:
     """Publishes drafts, and counts them."""
@@ -52,38 +57,23 @@ class Publisher:
             StoreUnavailable: some may be published; all of them may be published again.
         """
         began = time.perf_counter()
-        traces = _traces(records) if tracing.tracing_enabled() else {}
         received = _received(records)
-        work = []
-        for course_id, students in applied.students.items():
-            drafts = [
-                Draft(
-                    "student",
-                    state.student_id,
-                    state.version,
-                    _encode(state),
-                    traces.get((course_id, state.student_id)),
-                    received.get((course_id, state.student_id)),
-                )
-                for state in students
+        with ExitStack() as spans:
+            traces = {
+                student: spans.enter_context(tracing.span("publish", start)).traceparent
+                for student, start in (_traces(records) if tracing.tracing_enabled() else {}).items()
+            }
+            work = [
+                self.publish(course_channel(course_id), _student_drafts(course_id, students, traces, received))
+                for course_id, students in applied.students.items()
             ]
-            work.append(self.publish(course_channel(course_id), drafts))
-        for course_id, requests in applied.help.items():
-            drafts = [
-                Draft(
-                    "help",
-                    state.request_id,
-                    state.version,
-                    _encode(state),
-                    traces.get((course_id, state.student_id)),
-                    received.get((course_id, state.student_id)),
-                )
-                for state in requests
+            work += [
+                self.publish(course_channel(course_id), _help_drafts(course_id, requests, traces, received))
+                for course_id, requests in applied.help.items()
             ]
-            work.append(self.publish(course_channel(course_id), drafts))
-        if work:
-            await asyncio.gather(*work)
-            PUBLISH_SECONDS.observe(time.perf_counter() - began)
+            if work:
+                await asyncio.gather(*work)
+                PUBLISH_SECONDS.observe(time.perf_counter() - began)
 
     async def publish_tests(self, records: Iterable[StreamRecord]) -> None:
         """Publish test events on the channels of their runs.
@@ -109,12 +99,30 @@ class Publisher:
             PUBLICATIONS_SUPPRESSED.labels(chunk[0].kind).inc(len(chunk) - published)
 
 
-def _traces(records: Sequence[StreamRecord]) -> dict[tuple[str, str], str]:
+def _student_drafts(
+    course_id: str, states: Iterable[StudentState], traces: _Traces, received: _ReceivedAt
+) -> list[Draft]:
+    return [
+        Draft("student", state.student_id, state.version, _encode(state), traces.get(key), received.get(key))
+        for state in states
+        for key in ((course_id, state.student_id),)
+    ]
+
+
+def _help_drafts(course_id: str, states: Iterable[HelpState], traces: _Traces, received: _ReceivedAt) -> list[Draft]:
+    return [
+        Draft("help", state.request_id, state.version, _encode(state), traces.get(key), received.get(key))
+        for state in states
+        for key in ((course_id, state.student_id),)
+    ]
+
+
+def _traces(records: Sequence[StreamRecord]) -> dict[tuple[str, str], tracing.SpanStart]:
     """Return the newest sampled trace of each student: it goes on in the publication."""
     return {
-        (record.course_id, str(UUID(bytes=record.person_id))): record.traceparent
+        (record.course_id, str(UUID(bytes=record.person_id))): start
         for record in records
-        if record.traceparent is not None and tracing.continue_trace(record.traceparent) is not None
+        if (start := tracing.continue_trace(record.traceparent)) is not None
     }
 
 

@@ -35,7 +35,7 @@ class FactSink:
         """Store and publish; see ``Sink.process``."""
         traced = [record for record in records if record.traceparent] if tracing.tracing_enabled() else []
         with tracing.span(
-            "worker.apply_batch",
+            "process_batch",
             tracing.new_trace() if traced else None,
             links=[tracing.link(record.traceparent) for record in traced],
             attributes={"cell_monitor.events": len(records)},
