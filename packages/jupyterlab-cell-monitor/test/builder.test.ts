@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { FaultGuard } from '../src/capture/guard';
+import { NotebookSession } from '../src/capture/session';
+import type { IBuiltEvent } from '../src/events/builder';
+import { buildEvent } from '../src/events/builder';
+import type { CellExecuted, Event } from '../src/events/types';
+import { newTraceparent } from '../src/transport/traceparent';
+import { VERSION } from '../src/version';
+import { StillClock } from './clock';
+
+const notebook = { id: 'n', path: 'n.ipynb' };
+const cell = { id: 'c', source_id: 'c', index: 0, type: 'code' as const };
+const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+test('the version told is the one installed', () => {
+  const manifest = JSON.parse(readFileSync(join(__dirname, '../../../package.json'), 'utf8')) as { version: string };
+  assert.equal(VERSION, manifest.version);
+});
+
+test('events of a session count up, and carry what the contract asks for', () => {
+  const taken: IBuiltEvent[] = [];
+  const session = new NotebookSession({ notebook, course: 'c1' }, new StillClock(), event => taken.push(event));
+  session.emit('session_started', { client: { extension_version: VERSION } });
+  const id = session.emit('cell_selected', {}, cell);
+  const events = taken.map(event => JSON.parse(event.json) as Event);
+  assert.deepEqual(
+    events.map(event => event.seq),
+    [1, 2]
+  );
+  assert.equal(events[1]?.event_id, id);
+  for (const [index, event] of events.entries()) {
+    assert.match(event.event_id, UUID7);
+    assert.equal(event.schema_version, 1);
+    assert.equal(event.occurred_at, '2026-04-01T09:00:00.000Z');
+    assert.equal(event.session_id, session.id);
+    assert.equal(event.course, 'c1');
+    assert.equal(taken[index]?.bytes, Buffer.byteLength(taken[index]?.json ?? ''));
+  }
+  assert.ok(!('cell' in (events[0] as object)));
+});
+
+test('an event is never too large for the server, however large its parts', () => {
+  const text = fc.oneof(
+    fc.constant('"\\\n'.repeat(2700)),
+    fc.constant('統計'.repeat(1300)),
+    fc.constant('x'.repeat(8192)),
+    fc.constant('\u0001'.repeat(8192))
+  );
+  fc.assert(
+    fc.property(fc.array(text, { maxLength: 20 }), text, text, (texts, half, traceback) => {
+      const event = buildEvent(
+        'cell_executed',
+        {
+          session_id: 's',
+          seq: 1,
+          notebook,
+          cell,
+          data: {
+            execution_id: 'e',
+            status: 'error',
+            code: half + half,
+            outputs: texts.map(output => ({ type: 'stream', name: 'stdout', text: output, size: output.length })),
+            error: { name: 'E', value: half.slice(0, 2048), traceback: traceback + traceback }
+          }
+        },
+        0
+      );
+      assert.ok(event.bytes < 64 * 1024, `${event.bytes}`);
+      const { data } = JSON.parse(event.json) as CellExecuted;
+      assert.equal(data.outputs.length, texts.length);
+      data.outputs.forEach((output, index) => {
+        assert.ok(texts[index]?.startsWith(output.text));
+        assert.equal(output.truncated === true, output.text !== texts[index]);
+      });
+      assert.equal(data.code_truncated === true, data.code !== half + half);
+      assert.equal(data.error?.truncated === true, data.error?.traceback !== traceback + traceback);
+    }),
+    { numRuns: 40 }
+  );
+});
+
+test('an outline of 500 cells with long names still fits', () => {
+  const cells = Array.from({ length: 500 }, (_, index) => ({
+    id: `${index}`.padEnd(128, '識'),
+    source_id: 's'.repeat(128),
+    index,
+    type: 'code' as const,
+    heading: '見'.repeat(256)
+  }));
+  const event = buildEvent('notebook_opened', { session_id: 's', seq: 1, notebook, data: { cells } }, 0);
+  assert.ok(event.bytes < 64 * 1024);
+});
+
+test('one request in a hundred is sampled, and a traceparent is well formed', () => {
+  assert.match(newTraceparent(false, () => 0.5), /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
+  assert.match(newTraceparent(false, () => 0.001), /-01$/);
+  assert.match(newTraceparent(true, () => 0.5), /-01$/);
+  assert.notEqual(newTraceparent(true), newTraceparent(true));
+});
+
+test('a mistake of ours is swallowed and counted', async () => {
+  const guard = new FaultGuard();
+  guard.wrap(() => {
+    throw new TypeError('ours');
+  })();
+  assert.equal(
+    guard.run(() => 7),
+    7
+  );
+  guard.watch(Promise.reject(new Error('later')));
+  await new Promise(resolve => setImmediate(resolve));
+  assert.equal(guard.count, 2);
+  assert.equal(guard.last, 'Error: later');
+});

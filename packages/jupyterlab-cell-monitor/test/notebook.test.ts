@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { EditWatch, SelectionWatch } from '../src/capture/edits';
+import { courseHintOf, hashOf, locationOf, notebookIdOf, StoredRenames } from '../src/capture/identity';
+import { KernelWatch } from '../src/capture/kernel';
+import type { ICellView } from '../src/capture/outline';
+import { headingAbove, headingOf, outlineOf, referenceOf, sourceIdOf } from '../src/capture/outline';
+import { StillClock } from './clock';
+
+const cell = (id: string, type: ICellView['type'] = 'code', source = '', metadata = {}): ICellView => ({
+  id,
+  type,
+  source,
+  metadata
+});
+const list = (...cells: ICellView[]) => ({ length: cells.length, get: (index: number) => cells[index] as ICellView });
+const noRenames = { idAt: () => null, moved: () => undefined };
+
+test('a cell is under the nearest heading above it', () => {
+  const cells = list(
+    cell('a', 'markdown', 'intro'),
+    cell('b'),
+    cell('c', 'markdown', '# Week\n\n## Loops *and* `while` ##\ntext'),
+    cell('d', 'markdown', '```\n# a comment in code\n```'),
+    cell('e')
+  );
+  assert.equal(headingAbove(cells, 1), undefined);
+  assert.equal(headingAbove(cells, 4), 'Loops and while');
+  assert.equal(referenceOf(cells, 2, true).heading, 'Loops and while');
+  assert.deepEqual(
+    outlineOf(cells, true).map(found => found.heading),
+    [undefined, undefined, 'Loops and while', 'Loops and while', 'Loops and while']
+  );
+  assert.equal(headingOf('#hashtag'), null);
+});
+
+test('an exercise has the same source id for everybody', () => {
+  assert.equal(sourceIdOf(cell('x', 'code', '', { nbgrader: { grade_id: 'ex-1' } }), 3, true), 'ex-1');
+  assert.equal(sourceIdOf(cell('abc'), 3, true), 'abc');
+  // Before nbformat 4.5 each load invents other ids.
+  assert.equal(sourceIdOf(cell('random'), 3, false), 'position-3');
+});
+
+test('a long notebook is told by its first 500 cells', () => {
+  const cells = list(...Array.from({ length: 700 }, (_, n) => cell(`c${n}`)));
+  assert.equal(outlineOf(cells, true).length, 500);
+});
+
+test('a notebook keeps its id when it is renamed, also after a reload', () => {
+  const kept = new Map<string, string>();
+  const storage = { getItem: (key: string) => kept.get(key) ?? null, setItem: (k: string, v: string) => void kept.set(k, v) };
+  const id = notebookIdOf({}, 'week1.ipynb', new StoredRenames(storage, 'k'));
+  new StoredRenames(storage, 'k').moved('mine.ipynb', id);
+  const reloaded = new StoredRenames(storage, 'k');
+  assert.equal(notebookIdOf({}, 'mine.ipynb', reloaded), id);
+  reloaded.moved('week1.ipynb', id);
+  assert.equal(notebookIdOf({}, 'week1.ipynb', reloaded), id);
+  // What the instructor wrote into the notebook goes before all of it.
+  assert.equal(notebookIdOf({ cell_monitor: { notebook_id: 'hw-1' } }, 'mine.ipynb', reloaded), 'hw-1');
+});
+
+test('storage that is broken, full or forbidden costs a memory, nothing more', () => {
+  const broken = new StoredRenames({ getItem: () => '{"not": a list', setItem: () => assert.fail('full') }, 'k');
+  assert.equal(broken.idAt('x'), null);
+  broken.moved('x', 'id');
+  assert.equal(broken.idAt('x'), 'id');
+  new StoredRenames(null, 'k').moved('x', 'id');
+});
+
+test('every student of the same folder has the same notebook id, and others have another', () => {
+  assert.equal(notebookIdOf({}, 'a/b.ipynb', noRenames), notebookIdOf({}, 'a/b.ipynb', noRenames));
+  assert.equal(new Set(Array.from({ length: 20_000 }, (_, n) => hashOf(`notebook-${n}.ipynb`))).size, 20_000);
+  assert.match(hashOf(''), /^[0-9a-f]{16}$/);
+});
+
+test('the course and the title come from the notebook', () => {
+  assert.equal(courseHintOf({ cell_monitor: { course: ' c1 ' } }), 'c1');
+  assert.equal(courseHintOf({ cell_monitor: { course: 7 } }), null);
+  assert.equal(courseHintOf({ cell_monitor: { course: 'x'.repeat(64) } }), null);
+  assert.deepEqual(locationOf('a/週1.ipynb'), { path: 'a/週1.ipynb', title: '週1' });
+});
+
+test('a keystroke costs no report: two seconds of typing are one', () => {
+  const clock = new StillClock();
+  const reports: [string, number][] = [];
+  const watch = new EditWatch(clock, (id, pasted) => reports.push([id, pasted]));
+  for (let n = 0; n < 100; n++) {
+    watch.changed('a');
+    clock.advance(50);
+  }
+  watch.pasted('b', 10);
+  watch.pasted('b', 5);
+  clock.advance(3000);
+  assert.deepEqual(reports, [
+    ['a', 0],
+    ['a', 0],
+    ['a', 0],
+    ['b', 15]
+  ]);
+  watch.changed('a');
+  watch.dispose();
+  assert.equal(clock.waiting, 0);
+});
+
+test('arrowing through cells selects the one where the student stays', () => {
+  const clock = new StillClock();
+  const reports: string[] = [];
+  const watch = new SelectionWatch(clock, id => reports.push(id));
+  for (const id of ['a', 'b', 'c']) {
+    watch.moved(id);
+    clock.advance(200);
+  }
+  clock.advance(2000);
+  watch.moved('d');
+  watch.moved('c');
+  clock.advance(2000);
+  assert.deepEqual(reports, ['c']);
+});
+
+test('a restart is one event and says who did it; a death is another', () => {
+  const clock = new StillClock();
+  const seen: string[] = [];
+  const watch = new KernelWatch(
+    {
+      gone: () => seen.push('gone'),
+      restarted: reason => seen.push(reason),
+      died: () => seen.push('died'),
+      busy: () => undefined,
+      idle: () => undefined
+    },
+    clock
+  );
+  const go = (...statuses: string[]): string[] => {
+    seen.length = 0;
+    statuses.forEach(status => watch.status(status));
+    clock.advance(1000);
+    return [...seen];
+  };
+  assert.deepEqual(go('restarting', 'restarting', 'starting', 'idle'), ['gone', 'user']);
+  assert.deepEqual(go('busy', 'restarting', 'autorestarting', 'starting', 'idle'), ['gone', 'auto']);
+  assert.deepEqual(go('restarting', 'busy', 'idle'), ['gone', 'user']);
+  assert.deepEqual(go('dead', 'dead'), ['gone', 'died', 'gone']);
+});

@@ -1,0 +1,414 @@
+import 'fake-indexeddb/auto';
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { v7 as uuid7 } from 'uuid';
+import { FaultGuard } from '../src/capture/guard';
+import { Backoff } from '../src/queue/backoff';
+import { IndexedDbStore } from '../src/queue/indexeddb';
+import type { ITransport } from '../src/queue/queue';
+import { BATCH_BYTES, EventQueue, KEEPALIVE_BYTES, OFF_PERIOD_MS } from '../src/queue/queue';
+import type { IEventStore, IStoredEvent } from '../src/queue/store';
+import { MemoryStore } from '../src/queue/store';
+import type { INotice, SendResult } from '../src/transport/answer';
+import { settle, StillClock } from './clock';
+
+interface IRequest {
+  at: number;
+  ids: string[];
+  bytes: number;
+  keepalive: boolean;
+}
+
+/** Plays the monitor: stores what it accepts, and answers as it is told. */
+class FakeMonitor implements ITransport {
+  constructor(private readonly _clock: StillClock) {}
+
+  readonly requests: IRequest[] = [];
+  readonly stored: string[] = [];
+  answer: (ids: string[]) => SendResult | null = () => null;
+
+  async send(body: string, sent: number, keepalive: boolean): Promise<SendResult> {
+    const { events } = JSON.parse(body) as { events: { event_id: string }[] };
+    const ids = events.map(event => event.event_id);
+    assert.equal(sent, ids.length);
+    this.requests.push({ at: this._clock.time, ids, bytes: Buffer.byteLength(body), keepalive });
+    await settle();
+    const odd = this.answer(ids);
+    if (odd && odd.kind !== 'answer') {
+      return odd;
+    }
+    const results = odd?.results ?? ids.map(() => ({ status: 'accepted' as const }));
+    ids.forEach((id, index) => {
+      if (results[index]?.status === 'accepted') {
+        this.stored.push(id);
+      }
+    });
+    return { kind: 'answer', results, notices: odd?.notices ?? [] };
+  }
+}
+
+const away = (retryAfterMs = 0): SendResult => ({ kind: 'away', retryAfterMs, reason: 'HTTP 503' });
+const off: SendResult = { kind: 'answer', results: [], notices: [{ kind: 'off' }] };
+
+let serial = 0;
+function event(type = 'cell_selected', size = 0): IStoredEvent & { type: string } {
+  const id = uuid7();
+  const json = JSON.stringify({ event_id: id, type, n: serial++, padding: 'x'.repeat(size) });
+  return { id, json, bytes: Buffer.byteLength(json), type };
+}
+
+interface ISetup {
+  clock: StillClock;
+  monitor: FakeMonitor;
+  queue: EventQueue;
+  guard: FaultGuard;
+  store: IEventStore;
+}
+
+function setUp(options: Partial<ConstructorParameters<typeof EventQueue>[0]> = {}): ISetup {
+  const clock = new StillClock();
+  const monitor = new FakeMonitor(clock);
+  const guard = new FaultGuard();
+  const store = options.store ?? new MemoryStore();
+  const queue = new EventQueue({ store, transport: monitor, clock, guard, random: () => 0.5, ...options });
+  return { clock, monitor, queue, guard, store };
+}
+
+test('events go out together after two seconds, at once when there are 200, and in their order', async () => {
+  const { clock, monitor, queue } = setUp();
+  const first = [event(), event(), event()];
+  first.forEach(item => queue.push(item));
+  await clock.pass(1900);
+  assert.equal(monitor.requests.length, 0);
+  await clock.pass(200);
+  assert.deepEqual(monitor.stored, first.map(item => item.id));
+  assert.equal(queue.queued, 0);
+  const many = Array.from({ length: 450 }, () => event());
+  many.forEach(item => queue.push(item));
+  await clock.pass(1500);
+  assert.deepEqual(
+    monitor.requests.slice(1).map(request => request.ids.length),
+    [200, 200, 50]
+  );
+  assert.deepEqual(monitor.stored, [...first, ...many].map(item => item.id));
+});
+
+test('a call for help does not wait for its batch', async () => {
+  const { clock, monitor, queue } = setUp();
+  queue.push(event('help_requested'), true);
+  await clock.pass(500);
+  assert.equal(monitor.stored.length, 1);
+});
+
+test('large events are batched by size', async () => {
+  const { clock, monitor, queue } = setUp();
+  Array.from({ length: 50 }, () => event('x', 50_000)).forEach(item => queue.push(item));
+  await clock.pass(4000);
+  assert.equal(monitor.stored.length, 50);
+  assert.ok(monitor.requests.length > 2);
+  assert.ok(monitor.requests.every(request => request.bytes <= BATCH_BYTES + 300));
+});
+
+test('while the monitor is away the pauses grow, and nothing is lost or sent twice', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => away();
+  const events = Array.from({ length: 5 }, () => event());
+  events.forEach(item => queue.push(item));
+  await clock.pass(120_000, 250);
+  const pauses = monitor.requests.slice(1).map((request, index) => request.at - (monitor.requests[index]?.at ?? 0));
+  assert.ok(pauses.every((pause, index) => pause >= Math.min(500 * 2 ** index, 30_000)), pauses.join());
+  assert.ok(monitor.requests.length < 12, `${monitor.requests.length} requests`);
+  assert.equal(queue.connection, 'away');
+  assert.equal(queue.queued, 5);
+  monitor.answer = () => null;
+  await clock.pass(60_000, 250);
+  assert.deepEqual(monitor.stored, events.map(item => item.id));
+  assert.equal(queue.connection, 'ok');
+});
+
+test('Retry-After holds for new, for urgent events and for looks at the notices', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => away(30_000);
+  queue.push(event());
+  await clock.pass(2500);
+  assert.equal(monitor.requests.length, 1);
+  monitor.answer = () => null;
+  queue.push(event('help_requested'), true);
+  queue.flush();
+  await queue.poll();
+  await clock.pass(28_000, 250);
+  assert.equal(monitor.requests.length, 1);
+  await clock.pass(4000);
+  assert.equal(monitor.stored.length, 2);
+});
+
+test('events to be sent again are sent again, alone and after a pause', async () => {
+  const { clock, monitor, queue } = setUp();
+  const events = [event(), event(), event()];
+  monitor.answer = ids => ({
+    kind: 'answer',
+    results: ids.map(id => ({ status: id === events[1]?.id ? 'retry' : 'accepted' })),
+    notices: []
+  });
+  events.forEach(item => queue.push(item));
+  await clock.pass(2300);
+  assert.equal(monitor.requests.length, 1);
+  assert.equal(queue.queued, 1);
+  monitor.answer = () => null;
+  await clock.pass(3000);
+  assert.deepEqual(monitor.requests[1]?.ids, [events[1]?.id]);
+  assert.equal(queue.queued, 0);
+});
+
+test('an event that spoils its batch costs itself alone, and is told', async () => {
+  const { clock, monitor, queue } = setUp();
+  const events = Array.from({ length: 30 }, () => event());
+  const poison = events[11]?.id as string;
+  const told: string[] = [];
+  queue.onRejected = ids => told.push(...ids);
+  monitor.answer = ids => (ids.includes(poison) ? { kind: 'refused', reason: 'invalid_body' } : null);
+  events.forEach(item => queue.push(item));
+  await clock.pass(4000);
+  assert.equal(monitor.stored.length, 29);
+  assert.equal(queue.rejected, 1);
+  assert.deepEqual(told, [poison]);
+  assert.equal(queue.queued, 0);
+});
+
+test('a full queue drops the oldest and counts them', async () => {
+  const { clock, monitor, queue } = setUp({ maxEvents: 10 });
+  monitor.answer = () => away(3_000_000);
+  const events = Array.from({ length: 25 }, () => event());
+  for (const item of events) {
+    queue.push(item);
+    await clock.pass(300);
+  }
+  assert.equal(queue.queued, 10);
+  assert.equal(queue.dropped, 15);
+});
+
+test('a queue full by size drops too', async () => {
+  const { clock, monitor, queue } = setUp({ maxBytes: 100_000 });
+  monitor.answer = () => away(3_000_000);
+  for (let n = 0; n < 30; n++) {
+    queue.push(event('x', 20_000));
+    await clock.pass(300);
+  }
+  assert.ok(queue.queued <= 5);
+  assert.equal(queue.queued + queue.dropped, 30);
+});
+
+test('a monitor that is switched off is asked every ten minutes, and nothing is hoarded', async () => {
+  const { clock, monitor, queue, store } = setUp();
+  monitor.answer = ids => ({ ...off, results: ids.map(() => ({ status: 'rejected' as const })) });
+  queue.push(event());
+  await clock.pass(3000);
+  assert.equal(queue.connection, 'off');
+  assert.equal((await store.size()).count, 0);
+  const before = monitor.requests.length;
+  await clock.pass(OFF_PERIOD_MS - 5000, 30_000);
+  assert.equal(monitor.requests.length, before);
+  monitor.answer = () => null;
+  await clock.pass(10_000, 1000);
+  assert.equal(queue.connection, 'ok');
+});
+
+test('a server without our half keeps JupyterLab quiet', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => ({ kind: 'missing' });
+  queue.push(event());
+  await clock.pass(60_000, 1000);
+  assert.equal(queue.connection, 'off');
+  assert.equal(monitor.requests.length, 1);
+});
+
+test('a page that is left sends its newest events once more, within what a browser lets outlive it', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => away();
+  const events = Array.from({ length: 40 }, () => event('x', 5000));
+  events.forEach(item => queue.push(item));
+  await clock.pass(300);
+  queue.flushOnHide();
+  queue.flushOnHide(); // visibilitychange and pagehide come both
+  await settle();
+  const leaving = monitor.requests.filter(request => request.keepalive);
+  assert.equal(leaving.length, 1);
+  assert.ok((leaving[0]?.bytes ?? 0) <= KEEPALIVE_BYTES);
+  assert.equal(leaving[0]?.ids.at(-1), events.at(-1)?.id);
+  monitor.answer = () => null;
+  await clock.pass(70_000, 500);
+  assert.equal(new Set(monitor.stored).size, 40);
+});
+
+test('events outlive the page: the next one sends them', async () => {
+  const name = `page-${serial++}`;
+  const first = setUp({ store: await IndexedDbStore.open(name) });
+  first.monitor.answer = () => away();
+  const events = [event(), event()];
+  events.forEach(item => first.queue.push(item));
+  await first.clock.pass(500);
+  first.queue.dispose();
+  const second = setUp({ store: await IndexedDbStore.open(name) });
+  second.queue.start();
+  await settle();
+  await second.clock.pass(4000);
+  assert.deepEqual(second.monitor.stored, events.map(item => item.id));
+});
+
+test('a browser that forbids its store costs the events of a closed page, not those of an open one', async () => {
+  const broken: IEventStore = {
+    append: () => Promise.reject(new Error('QuotaExceededError')),
+    oldest: () => Promise.reject(new Error('broken')),
+    remove: () => Promise.reject(new Error('broken')),
+    size: () => Promise.reject(new Error('broken'))
+  };
+  const { clock, monitor, queue, guard } = setUp({ store: broken });
+  queue.push(event());
+  await clock.pass(3000);
+  assert.equal(monitor.stored.length, 1);
+  assert.ok(guard.count > 0);
+});
+
+test('when another tab is sending, this one waits and does not send the same', async () => {
+  let busy = true;
+  const { clock, monitor, queue } = setUp({
+    takeTurns: async action => {
+      if (!busy) {
+        await action();
+      }
+      return !busy;
+    }
+  });
+  queue.push(event());
+  await clock.pass(5000);
+  assert.equal(monitor.requests.length, 0);
+  busy = false;
+  await clock.pass(3000);
+  assert.equal(monitor.stored.length, 1);
+});
+
+test('only the monitor itself, and only when asked, says which requests are open', async () => {
+  const { clock, monitor, queue } = setUp();
+  const heard: [readonly INotice[], boolean][] = [];
+  queue.onNotices = (notices, complete) => heard.push([notices, complete]);
+  await queue.poll();
+  queue.push(event('cell_edited'));
+  await clock.pass(2500);
+  queue.push(event('heartbeat'));
+  await clock.pass(2500);
+  monitor.answer = ids => ({
+    kind: 'answer',
+    results: ids.map(() => ({ status: 'accepted' })),
+    notices: [{ kind: 'spooled' }]
+  });
+  await queue.poll();
+  assert.deepEqual(
+    heard.map(([, complete]) => complete),
+    [true, false, true, false]
+  );
+  assert.equal(queue.connection, 'spooled');
+});
+
+test('a heartbeat that waits is known, so that a second one is not made', async () => {
+  const { clock, monitor, queue } = setUp();
+  queue.push(event('heartbeat'));
+  assert.equal(queue.holds('heartbeat'), true);
+  await clock.pass(2500);
+  assert.equal(monitor.stored.length, 1);
+  assert.equal(queue.holds('heartbeat'), false);
+});
+
+for (const [name, open] of [
+  ['IndexedDB', () => IndexedDbStore.open(`twin-${serial++}`)],
+  ['memory', () => Promise.resolve(new MemoryStore())]
+] as const) {
+  test(`the ${name} store gives back what it got, oldest first, within the bounds`, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat(2000), { maxLength: 25 }),
+        fc.integer({ min: 1, max: 10 }),
+        fc.integer({ min: 1, max: 5000 }),
+        async (sizes, count, bytes) => {
+          const store = await open();
+          const events = sizes.map(size => event('x', size));
+          await store.append([...events].reverse());
+          await store.append(events); // a second write changes nothing
+          assert.deepEqual(await store.size(), {
+            count: events.length,
+            bytes: events.reduce((sum, item) => sum + item.bytes, 0)
+          });
+          const got: string[] = [];
+          for (;;) {
+            const batch = await store.oldest(count, bytes);
+            if (batch.length === 0) {
+              break;
+            }
+            assert.ok(batch.length <= count);
+            assert.ok(batch.length === 1 || batch.reduce((sum, item) => sum + item.bytes, 0) <= bytes);
+            got.push(...batch.map(item => item.id));
+            await store.remove(batch.map(item => item.id));
+          }
+          assert.deepEqual(got, events.map(item => item.id));
+        }
+      ),
+      { numRuns: 25 }
+    );
+  });
+}
+
+test('whatever the monitor answers, each event ends stored, refused or dropped, exactly once', async () => {
+  const answers = fc.constantFrom('ok', 'away', 'asked', 'retry', 'garbage', 'refused');
+  await fc.assert(
+    fc.asyncProperty(fc.array(answers, { maxLength: 12 }), fc.integer({ min: 1, max: 60 }), async (plan, count) => {
+      const { clock, monitor, queue } = setUp({ maxEvents: 50 });
+      const script = [...plan];
+      const refused: string[] = [];
+      queue.onRejected = ids => refused.push(...ids);
+      monitor.answer = ids => {
+        switch (script.shift()) {
+          case 'away':
+            return away();
+          case 'asked':
+            return away(3000);
+          case 'garbage':
+            return { kind: 'away', retryAfterMs: 0, reason: 'unreadable answer' };
+          case 'refused':
+            return { kind: 'refused', reason: 'invalid_body' };
+          case 'retry':
+            return {
+              kind: 'answer',
+              results: ids.map((_, index) => ({ status: index % 2 ? 'accepted' : 'retry' })),
+              notices: []
+            };
+          default:
+            return null;
+        }
+      };
+      const events = Array.from({ length: count }, () => event());
+      for (const item of events) {
+        queue.push(item);
+      }
+      for (let turn = 0; turn < 400 && (queue.queued > 0 || turn < 3); turn++) {
+        await clock.pass(2000, 1000);
+      }
+      assert.equal(queue.queued, 0);
+      assert.equal(new Set(monitor.stored).size, monitor.stored.length, 'nothing was stored twice');
+      assert.equal(monitor.stored.length + refused.length + queue.dropped, count);
+      assert.equal(queue.rejected, refused.length);
+    }),
+    { numRuns: 30 }
+  );
+});
+
+test('the pauses of many browsers are spread over the whole time', () => {
+  const pauses = Array.from({ length: 200 }, () => {
+    const backoff = new Backoff();
+    backoff.next();
+    backoff.next();
+    return backoff.next();
+  });
+  assert.ok(Math.min(...pauses) < 1000 && Math.max(...pauses) > 3000);
+  assert.ok(pauses.every(pause => pause >= 0 && pause <= 4000));
+  assert.ok(new Backoff(() => 1).next(5000) >= 5000);
+});

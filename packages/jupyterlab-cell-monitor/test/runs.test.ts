@@ -1,0 +1,287 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import fc from 'fast-check';
+import type { IKernelMessage } from '../src/capture/runs';
+import { RunTracker } from '../src/capture/runs';
+import type { Cell, CellExecutedData } from '../src/events/types';
+import { StillClock } from './clock';
+
+let clock: StillClock;
+let started: string[];
+let finished: { cell: Cell; data: CellExecutedData }[];
+let tracker: RunTracker;
+let serial = 0;
+
+beforeEach(() => {
+  clock = new StillClock();
+  started = [];
+  finished = [];
+  tracker = new RunTracker(
+    {
+      locate: id => (id.startsWith('cell') ? { id, source_id: id, index: 0, type: 'code' } : null),
+      started: (_, executionId) => started.push(executionId),
+      finished: (cell, data) => finished.push({ cell, data })
+    },
+    clock
+  );
+});
+
+function message(
+  channel: string,
+  type: string,
+  content: Record<string, unknown>,
+  parent?: string,
+  metadata: Record<string, unknown> = {}
+): IKernelMessage {
+  return {
+    channel,
+    header: { msg_id: `m${serial++}`, msg_type: type, date: new Date(clock.time).toISOString() },
+    parent_header: parent ? { msg_id: parent } : {},
+    metadata,
+    content
+  };
+}
+
+function request(cellId: string, code = 'x'): string {
+  const sent = message('shell', 'execute_request', { code, silent: false }, undefined, { cellId });
+  tracker.message(sent, 'send');
+  return sent.header.msg_id;
+}
+
+const receive = (...args: Parameters<typeof message>): void => tracker.message(message(...args), 'recv');
+const input = (run: string, count = 1): void => receive('iopub', 'execute_input', { execution_count: count }, run);
+const idle = (run: string): void => receive('iopub', 'status', { execution_state: 'idle' }, run);
+const reply = (run: string, content: Record<string, unknown>, metadata = {}): void =>
+  receive('shell', 'execute_reply', content, run, metadata);
+
+test('a run is told with the times of the kernel, not of the browser', () => {
+  const run = request('cell-1', 'compute()');
+  clock.advance(5000); // it waited for another cell
+  input(run, 7);
+  const startedAt = new Date(clock.time).toISOString();
+  clock.advance(1234);
+  receive('iopub', 'stream', { name: 'stdout', text: 'done' }, run);
+  reply(run, { status: 'ok', execution_count: 7 }, { started: startedAt });
+  clock.advance(700); // the answer came late
+  assert.equal(finished.length, 0, 'outputs may still come');
+  idle(run);
+  assert.equal(finished.length, 1);
+  const { data } = finished[0] as { data: CellExecutedData };
+  assert.equal(data.status, 'ok');
+  assert.equal(data.duration_ms, 1234);
+  assert.equal(data.started_at, startedAt);
+  assert.equal(data.execution_count, 7);
+  assert.equal(data.code, 'compute()');
+  assert.equal(data.outputs[0]?.text, 'done');
+  assert.deepEqual(started, [data.execution_id]);
+});
+
+test('the same cell run twice before the first run ended is two runs', () => {
+  const [first, second] = [request('cell-1', 'a'), request('cell-1', 'b')];
+  input(first);
+  reply(first, { status: 'ok' });
+  idle(first);
+  input(second);
+  receive('iopub', 'stream', { name: 'stdout', text: 'second' }, second);
+  reply(second, { status: 'ok' });
+  idle(second);
+  assert.deepEqual(
+    finished.map(run => [run.data.code, run.data.outputs.length]),
+    [
+      ['a', 0],
+      ['b', 1]
+    ]
+  );
+  assert.notEqual(finished[0]?.data.execution_id, finished[1]?.data.execution_id);
+});
+
+test('an error brings its traceback, without colours', () => {
+  const run = request('cell-1');
+  input(run);
+  const error = { ename: 'NameError', evalue: "name 'x'", traceback: ['\u001b[31mTraceback\u001b[0m', 'line 1'] };
+  receive('iopub', 'error', error, run);
+  reply(run, { status: 'error', ...error });
+  idle(run);
+  assert.equal(finished[0]?.data.status, 'error');
+  assert.deepEqual(finished[0]?.data.error, { name: 'NameError', value: "name 'x'", traceback: 'Traceback\nline 1' });
+});
+
+test('a deep recursion is told by both ends of its traceback', () => {
+  const run = request('cell-1');
+  input(run);
+  reply(run, {
+    status: 'error',
+    ename: 'RecursionError',
+    evalue: 'い'.repeat(5000),
+    traceback: ['first', ...Array.from({ length: 5000 }, () => '中'.repeat(20)), 'last']
+  });
+  idle(run);
+  const error = finished[0]?.data.error;
+  assert.ok(error);
+  assert.ok(error.traceback.startsWith('first') && error.traceback.endsWith('last'));
+  assert.ok(Buffer.byteLength(error.traceback) <= 16384);
+  assert.ok(Buffer.byteLength(error.value) <= 2048);
+  assert.equal(error.truncated, true);
+});
+
+test('cells that a mistake kept from running are aborted and have no duration', () => {
+  const run = request('cell-1');
+  reply(run, { status: 'aborted' });
+  idle(run);
+  assert.equal(finished[0]?.data.status, 'aborted');
+  assert.ok(!('duration_ms' in (finished[0]?.data ?? {})));
+  assert.deepEqual(started, []);
+});
+
+test('an interrupted cell is aborted, not a mistake', () => {
+  const run = request('cell-1');
+  input(run);
+  reply(run, { status: 'error', ename: 'KeyboardInterrupt', evalue: '', traceback: [] });
+  idle(run);
+  assert.equal(finished[0]?.data.status, 'aborted');
+});
+
+test('a restart ends everything that waits, once', () => {
+  const runs = [request('cell-1'), request('cell-2'), request('cell-3')];
+  input(runs[0] as string);
+  clock.advance(300);
+  tracker.kernelGone();
+  tracker.kernelGone();
+  reply(runs[0] as string, { status: 'ok' });
+  assert.deepEqual(
+    finished.map(run => [run.cell.id, run.data.status, run.data.duration_ms]),
+    [
+      ['cell-1', 'aborted', 300],
+      ['cell-2', 'aborted', undefined],
+      ['cell-3', 'aborted', undefined]
+    ]
+  );
+  assert.equal(tracker.open, 0);
+});
+
+test('a reply whose idle status got lost still ends the run', () => {
+  const run = request('cell-1');
+  input(run);
+  reply(run, { status: 'ok' });
+  clock.advance(2500);
+  assert.equal(finished.length, 1);
+});
+
+test('a run whose reply got lost does not stay open for ever', () => {
+  const run = request('cell-1');
+  input(run);
+  tracker.kernelIdle();
+  clock.advance(5000);
+  tracker.kernelBusy(); // it was only between two cells
+  clock.advance(60_000);
+  assert.equal(finished.length, 0);
+  tracker.kernelIdle();
+  clock.advance(11_000);
+  assert.equal(finished[0]?.data.status, 'aborted');
+});
+
+test('requests that are no cell of this notebook are not runs', () => {
+  tracker.message(message('shell', 'execute_request', { code: 'x' }), 'send');
+  request('elsewhere');
+  tracker.message(message('shell', 'execute_request', { silent: true }, undefined, { cellId: 'cell-1' }), 'send');
+  receive('iopub', 'stream', { name: 'stdout', text: 'a console' }, 'unknown');
+  assert.equal(tracker.open, 0);
+});
+
+test('a run that the kernel showed is not reported again by the notebook', () => {
+  tracker.scheduled('cell-1');
+  const run = request('cell-1');
+  input(run);
+  reply(run, { status: 'ok' });
+  idle(run);
+  tracker.executed('cell-1', () => assert.fail('it was seen already'));
+  assert.equal(finished.length, 1);
+});
+
+test('a run that only the notebook knows of is reported from the cell', () => {
+  tracker.scheduled('cell-1');
+  clock.advance(400);
+  tracker.executed('cell-1', () => ({
+    success: false,
+    code: 'remote()',
+    executionCount: 3,
+    error: { name: 'ValueError', value: 'v', traceback: ['t'] },
+    outputs: [{ type: 'stream', content: { name: 'stdout', text: ['a', 'b'] } }],
+    startedAt: null,
+    endedAt: null
+  }));
+  const data = finished[0]?.data;
+  assert.equal(data?.status, 'error');
+  assert.equal(data?.duration_ms, 400);
+  assert.equal(data?.outputs[0]?.text, 'ab');
+  assert.deepEqual(started, [data?.execution_id]);
+  // A blank cell is executed too, as JupyterLab sees it.
+  tracker.scheduled('cell-2');
+  tracker.executed('cell-2', () => null);
+  assert.equal(finished.length, 1);
+});
+
+test('each request ends in exactly one run, whatever order the messages come in', () => {
+  const step = fc.constantFrom('request', 'input', 'stream', 'error', 'ok', 'fail', 'abort', 'idle', 'gone', 'wait');
+  fc.assert(
+    fc.property(fc.array(fc.tuple(step, fc.nat(3)), { maxLength: 60 }), steps => {
+      finished = [];
+      started = [];
+      clock = new StillClock();
+      const ended = new Map<string, number>();
+      const runs: string[] = [];
+      const own = new RunTracker(
+        {
+          locate: id => ({ id, source_id: id, index: 0, type: 'code' }),
+          started: (_, id) => started.push(id),
+          finished: (_, data) => ended.set(data.execution_id, (ended.get(data.execution_id) ?? 0) + 1)
+        },
+        clock
+      );
+      const hear = (...args: Parameters<typeof message>): void => own.message(message(...args), 'recv');
+      for (const [name, which] of steps) {
+        const run = runs[which] ?? 'none';
+        switch (name) {
+          case 'request': {
+            const sent = message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: `cell-${which}` });
+            own.message(sent, 'send');
+            own.message(sent, 'send'); // JupyterLab may announce a queued message twice
+            runs.unshift(sent.header.msg_id);
+            break;
+          }
+          case 'input':
+            hear('iopub', 'execute_input', { execution_count: 1 }, run);
+            break;
+          case 'stream':
+            hear('iopub', 'stream', { name: 'stdout', text: 'x' }, run);
+            break;
+          case 'error':
+            hear('iopub', 'error', { ename: 'E', evalue: 'v', traceback: [] }, run);
+            break;
+          case 'ok':
+          case 'fail':
+          case 'abort':
+            hear('shell', 'execute_reply', { status: { ok: 'ok', fail: 'error', abort: 'aborted' }[name] }, run);
+            break;
+          case 'idle':
+            hear('iopub', 'status', { execution_state: 'idle' }, run);
+            break;
+          case 'gone':
+            own.kernelGone();
+            break;
+          default:
+            clock.advance(500);
+        }
+      }
+      own.kernelGone();
+      clock.advance(60_000);
+      const requests = steps.filter(([name]) => name === 'request').length;
+      assert.equal(ended.size, requests);
+      assert.ok([...ended.values()].every(times => times === 1));
+      assert.equal(new Set(started).size, started.length);
+      assert.ok(started.every(id => ended.has(id)));
+      assert.equal(own.open, 0);
+      assert.equal(clock.waiting, 0);
+    })
+  );
+});
