@@ -13,8 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 __all__ = [
@@ -42,6 +44,41 @@ _MAX_CONNECTIONS: Final = 200
 
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 """Whatever redis-py raises when Redis is away, refuses or answers too late."""
+
+
+class _ClosedUnderneath:
+    """Turns what a connection raises when somebody else closes it in the middle of a command into an error of Redis'.
+
+    redis-py's Cluster client closes the connections of a node that left while other tasks work on them, which then find
+    no stream any more: ``AttributeError``, or ``RuntimeError`` from uvloop.
+    """
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*arguments, **options)  # type: ignore[misc]
+        except (AttributeError, RuntimeError) as error:
+            raise _closed(error) from error
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)  # type: ignore[misc]
+        except (AttributeError, RuntimeError) as error:
+            raise _closed(error) from error
+
+
+def _closed(error: Exception) -> Exception:
+    message = str(error)
+    if "'NoneType' object has no attribute" in message or "handler is closed" in message:
+        return RedisConnectionError("the connection was closed during a command")
+    return error
+
+
+class _Connection(_ClosedUnderneath, Connection):
+    pass
+
+
+class _TlsConnection(_ClosedUnderneath, SSLConnection):
+    pass
 
 
 class Script:
@@ -108,13 +145,19 @@ def _connect_cluster(url: str, options: dict[str, Any]) -> RedisCluster:
         username, _, password = userinfo.partition(":")
         options["username"] = unquote(username) or None
         options["password"] = unquote(password) or None
-    return RedisCluster(
+    client = RedisCluster(
         startup_nodes=nodes,
         ssl=scheme == "rediss+cluster",
         # One lost shard must not take the others with it.
         require_full_coverage=False,
         **options,
     )
+    # The client takes no class of connections; every node that it finds is made with these options.
+    connection_class = _TlsConnection if scheme == "rediss+cluster" else _Connection
+    client.nodes_manager.connection_kwargs["connection_class"] = connection_class
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_class = connection_class
+    return client
 
 
 async def aclose(client: RedisClient) -> None:
