@@ -109,6 +109,7 @@ def test_some_get_stuck_with_the_same_error_and_some_finish(class_of_30: list[li
 def test_names_are_japanese_and_english_and_the_same_for_a_seed() -> None:
     names = student_names(30, 7)
     assert names == student_names(30, 7)
+    assert len(set(names)) == 30
     assert names != student_names(30, 8)
     assert any(name.isascii() for name in names)
     assert any(not name.isascii() for name in names)

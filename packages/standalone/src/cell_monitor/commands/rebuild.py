@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import Draft, StoreUnavailable
-from cell_monitor_core.storage.postgres import courses, states, student_queries
+from cell_monitor_core.storage.postgres import courses, states
 from cell_monitor_core.storage.postgres import rebuild as storage_rebuild
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.rebuild import RebuildReport
@@ -35,8 +36,10 @@ __all__ = ["rebuild"]
 def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
     """Counters, streaks, statuses and help requests are a function of the stored events: compute them once more.
 
-    With --check only compare. Works while the services run, and open dashboards are told what changed; a check beside a
+    With --check only compare. Works while the services run, and open dashboards fetch the result; a check beside a
     busy worker is exact too, because each student is compared under the lock that the worker takes.
+
+    Run it after PostgreSQL was restored from a backup.
 
     \b
     Examples:
@@ -77,33 +80,32 @@ async def _rebuild(deployment: Deployment, *, check: bool, course: str | None) -
                 course_id=course,
                 on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        if report.changed:
-            await _publish(deployment, report)
+        if not check:
+            rebuilt = [course] if course is not None else await courses.ids(pool)
+            await _begin_anew(deployment, rebuilt)
         return report
     finally:
         await pool.close()
 
 
-async def _publish(deployment: Deployment, report: RebuildReport) -> None:
-    """Tell open dashboards what changed. Nothing is lost if that fails: they show it when they are opened anew."""
+async def _begin_anew(deployment: Deployment, course_ids: Sequence[str]) -> None:
+    """Let the courses' channels begin anew, so that open dashboards fetch what is true now.
+
+    That also mends what a restored backup does: its versions went back, and Redis would take them for old states.
+    Nothing is lost if it fails: dashboards show the truth when they are opened anew.
+    """
     settings = deployment.settings
     redis = connect_redis(settings.redis_url.get_secret_value(), name="cell-monitor-rebuild")
     pool = await create_pool(deployment.database_url, application_name="cell-monitor-rebuild", max_size=2)
     try:
         broker = RedisBroker(redis, partitions=settings.partitions)
-        drafts: dict[str, list[Draft]] = {}
-        for course_id, person_id in report.changed:
-            state = await student_queries.student(pool, course_id, person_id)
-            if state is not None:
-                draft = Draft("student", state.student_id, state.version, msgspec.json.encode(state))
-                drafts.setdefault(course_id, []).append(draft)
         async with pool.acquire() as connection:
-            for counters in await states.refresh_courses(connection, drafts):
-                draft = Draft("course", counters.course_id, counters.version, msgspec.json.encode(counters))
-                drafts[counters.course_id].append(draft)
-        for course_id, changed in drafts.items():
-            for first in range(0, len(changed), 100):
-                await broker.publish(course_channel(course_id), changed[first : first + 100])
+            counters = await states.refresh_courses(connection, course_ids)
+        for state in counters:
+            channel = course_channel(state.course_id)
+            await broker.forget(channel)
+            # The first publication of the new epoch is what the gateways notice at once.
+            await broker.publish(channel, [Draft("course", state.course_id, state.version, msgspec.json.encode(state))])
     except (*REDIS_ERRORS, StoreUnavailable) as error:
         say(f"Open dashboards were not told, reload them: Redis is away ({error}).")
     finally:

@@ -108,10 +108,10 @@ async def _play(options: ClassroomOptions, api_url: str, api_key: str, tally: Ta
     classroom = Classroom(options, client, tally)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[events]} events, {task.fields[errors]}/{task.fields[runs]} runs failed, "),
-        TextColumn("{task.fields[asked]} asked for help"),
+        TextColumn("{task.fields[events]} events, {task.fields[errors]}/{task.fields[runs]} failed"),
+        TextColumn("{task.fields[asked]} asked"),
         TimeRemainingColumn(),
     )
     try:

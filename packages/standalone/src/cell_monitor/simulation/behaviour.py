@@ -112,7 +112,7 @@ class _Student:
         self.character = character
         self.exercises = exercises
         # A middling student is done shortly before the end, what is read and thought between included.
-        self.share = end * 1.05 / len(exercises) * character.pace
+        self.share = end * 1.6 / len(exercises) * character.pace
         self.now = random.triangular(0.5, min(30.0, end * 0.2), 2.0)
         self.execution_count = 0
         self.waiting = False

@@ -101,12 +101,19 @@ _LAST: Final = [
 
 
 def student_names(count: int, seed: int) -> list[str]:
-    """Return ``count`` display names, the same for the same seed; two thirds of them Japanese."""
+    """Return ``count`` display names, the same for the same seed; two thirds of them Japanese.
+
+    No two are alike as long as the lists allow it: a class of several hundred has namesakes.
+    """
     random = Random(f"names {seed}")  # noqa: S311
-    names = []
+    names: list[str] = []
     for _ in range(count):
-        if random.random() < 2 / 3:
-            names.append(f"{random.choice(_FAMILY)} {random.choice(_GIVEN)}")
-        else:
-            names.append(f"{random.choice(_FIRST)} {random.choice(_LAST)}")
+        for _ in range(20):
+            if random.random() < 2 / 3:
+                name = f"{random.choice(_FAMILY)} {random.choice(_GIVEN)}"
+            else:
+                name = f"{random.choice(_FIRST)} {random.choice(_LAST)}"
+            if name not in names:
+                break
+        names.append(name)
     return names
