@@ -30,31 +30,25 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
   requires: [INotebookTracker],
   optional: [ISettingRegistry, ITranslator, ICommandPalette],
   provides: ICellMonitor,
-  activate: async (
+  activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
     registry: ISettingRegistry | null,
     translator: ITranslator | null,
     palette: ICommandPalette | null
-  ): Promise<ICellMonitor> => {
+  ): ICellMonitor => {
     const trans = (translator ?? nullTranslator).load(DOMAIN);
-    const monitor = await CellMonitor.create(app, tracker);
-    // Settings that cannot be loaded must not keep the student from working: the defaults are then in force.
-    const settings = (await registry?.load(PluginIDs.monitor).catch(() => null)) ?? null;
-    settings?.changed.connect(() => monitor.configure(readSettings(settings)));
-    let pausedHere = false;
+    const monitor = new CellMonitor(app, tracker);
+    let settings: ISettingRegistry.ISettings | null = null;
 
     app.commands.addCommand(CommandIDs.togglePause, {
       label: () => (monitor.state === 'paused' ? trans.__('Resume Recording') : trans.__('Pause Recording')),
       caption: trans.__('Stop or resume telling the cell monitor what you run'),
       isEnabled: () => monitor.state !== 'off',
       execute: async () => {
-        pausedHere = monitor.state !== 'paused';
-        if (settings) {
-          await settings.set('paused', pausedHere);
-        } else {
-          monitor.configure({ ...readSettings(null), paused: pausedHere });
-        }
+        const paused = monitor.state !== 'paused';
+        monitor.configure({ ...readSettings(settings), paused });
+        await settings?.set('paused', paused);
       }
     });
     palette?.addItem({ command: CommandIDs.togglePause, category: trans.__('Cell Monitor') });
@@ -64,7 +58,15 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
       }
     });
     monitor.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.togglePause));
-    monitor.start(readSettings(settings));
+    // JupyterLab's start does not wait for this. Until the settings say so nothing is recorded; when they
+    // cannot be loaded, the defaults are in force.
+    void (registry?.load(PluginIDs.monitor) ?? Promise.resolve(null))
+      .catch(() => null)
+      .then(loaded => {
+        settings = loaded;
+        settings?.changed.connect(() => monitor.configure(readSettings(settings)));
+        monitor.start(readSettings(settings));
+      });
     return monitor;
   }
 };

@@ -17,13 +17,16 @@ import { IndexedDbStore } from './queue/indexeddb';
 import type { TurnTaking } from './queue/queue';
 import { EventQueue } from './queue/queue';
 import type { IEventStore } from './queue/store';
-import { MemoryStore } from './queue/store';
+import { OpeningStore } from './queue/store';
 import type { ICellMonitor, MonitorState } from './tokens';
 import { ServerTransport } from './transport/server';
 import { VERSION } from './version';
 
 /** How many recorded events the student can look at. */
 const RECENT_EVENTS = 20;
+
+/** How long the browser may take to open its store before events are kept in memory only. */
+const OPEN_TIMEOUT_MS = 5000;
 
 /** What the student or the site may set. */
 export interface IMonitorSettings {
@@ -34,21 +37,8 @@ export interface IMonitorSettings {
 
 /** Joins capture, queue and transport to one monitor for this page. */
 export class CellMonitor implements ICellMonitor {
-  /** Opens the browser's store and makes the monitor; never fails. */
-  static async create(app: JupyterFrontEnd, tracker: INotebookTracker): Promise<CellMonitor> {
+  constructor(app: JupyterFrontEnd, tracker: INotebookTracker) {
     const guard = new FaultGuard();
-    const baseUrl = app.serviceManager.serverSettings.baseUrl;
-    let store: IEventStore;
-    try {
-      store = await withTimeout(IndexedDbStore.open(`cell-monitor:${baseUrl}`), 5000);
-    } catch (error) {
-      guard.note(error);
-      store = new MemoryStore();
-    }
-    return new CellMonitor(app, tracker, guard, store);
-  }
-
-  private constructor(app: JupyterFrontEnd, tracker: INotebookTracker, guard: FaultGuard, store: IEventStore) {
     const { serverSettings, contents } = app.serviceManager;
     const clock: IClock = {
       ...browserClock,
@@ -57,7 +47,9 @@ export class CellMonitor implements ICellMonitor {
     this._tracker = tracker;
     this._transport = new ServerTransport(serverSettings);
     this._queue = new EventQueue({
-      store,
+      store: new OpeningStore(openStore(`cell-monitor:${serverSettings.baseUrl}`), OPEN_TIMEOUT_MS, error =>
+        guard.note(error)
+      ),
       transport: this._transport,
       clock,
       guard,
@@ -246,9 +238,6 @@ function localStorageOrNull(): Storage | null {
   }
 }
 
-function withTimeout<T>(promise: Promise<T>, ms: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('timed out')), ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
+async function openStore(name: string): Promise<IEventStore> {
+  return IndexedDbStore.open(name);
 }

@@ -9,7 +9,7 @@ import { IndexedDbStore } from '../src/queue/indexeddb';
 import type { ITransport } from '../src/queue/queue';
 import { BATCH_BYTES, EventQueue, KEEPALIVE_BYTES, OFF_PERIOD_MS } from '../src/queue/queue';
 import type { IEventStore, IStoredEvent } from '../src/queue/store';
-import { MemoryStore } from '../src/queue/store';
+import { MemoryStore, OpeningStore } from '../src/queue/store';
 import type { INotice, SendResult } from '../src/transport/answer';
 import { settle, StillClock } from './clock';
 
@@ -135,7 +135,6 @@ test('Retry-After holds for new, for urgent events and for looks at the notices'
   assert.equal(monitor.requests.length, 1);
   monitor.answer = () => null;
   queue.push(event('help_requested'), true);
-  queue.flush();
   await queue.poll();
   await clock.pass(28_000, 250);
   assert.equal(monitor.requests.length, 1);
@@ -268,6 +267,19 @@ test('a browser that forbids its store costs the events of a closed page, not th
   await clock.pass(3000);
   assert.equal(monitor.stored.length, 1);
   assert.ok(guard.count > 0);
+});
+
+test('a browser whose store never opens costs no event of an open page, and no waiting', async () => {
+  const noted: unknown[] = [];
+  const opening = new OpeningStore(new Promise(() => undefined), 30, error => noted.push(error));
+  const { clock, monitor, queue } = setUp({ store: opening });
+  queue.push(event());
+  await clock.pass(2500);
+  assert.equal(monitor.stored.length, 0);
+  await new Promise(resolve => setTimeout(resolve, 60));
+  await clock.pass(2500);
+  assert.equal(monitor.stored.length, 1);
+  assert.equal(noted.length, 1);
 });
 
 test('when another tab is sending, this one waits and does not send the same', async () => {

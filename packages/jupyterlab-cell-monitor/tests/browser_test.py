@@ -117,10 +117,11 @@ class Student:
 @pytest.fixture
 def student(chromium: Any, jupyter: Callable[..., Any], api: Any, request: pytest.FixtureRequest) -> Iterator[Student]:
     application = getattr(request, "param", "lab")
+    monitored = application != "unmonitored"
     flag = "--JupyterNotebookApp" if application == "notebook" else "--LabApp"
     server = jupyter(
         application,
-        environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": API_KEY},
+        environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": API_KEY} if monitored else {},
         options=[f"{flag}.expose_app_in_browser=True"],
     )
     Path(server.log.parent, "week1.ipynb").write_text(EXERCISES, encoding="utf-8")
@@ -399,3 +400,19 @@ def test_a_lesson_in_notebook_7(student: Student) -> None:
         }
     ]
     expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("先生 is on it")
+
+
+@pytest.mark.parametrize("student", ["unmonitored"], indirect=True)
+def test_without_a_monitor_jupyterlab_is_as_if_the_extension_were_not_there(student: Student) -> None:
+    page = student.page
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url) if "/cell-monitor" in request.url else None)
+    expect(page.locator(".jp-CellMonitor-status")).to_have_text("Monitor: off")
+    expect(page.locator(".jp-CellMonitor-help")).to_have_count(0)
+    student.run(1)
+    expect(student.cell(1)).to_contain_text("42")
+    student.run(3)
+    expect(student.cell(3)).to_contain_text("ZeroDivisionError")
+    page.wait_for_timeout(4000)
+    assert requests == []
+    assert page.locator(".jp-Dialog").count() == 0

@@ -298,7 +298,13 @@ export class PanelCapture implements ISessionSubject, IRunHost {
 
   private _onCellChanged(sender: { getId(): string }, change: { sourceChange?: unknown }): void {
     if (change.sourceChange !== undefined && this.recording) {
-      this._host.guard.run(() => this._edits.changed(sender.getId()));
+      this._host.guard.run(() => {
+        // In a shared document others' edits arrive here too; the student's own are in the active cell.
+        const cellId = sender.getId();
+        if (cellId === this.panel.content.activeCell?.model.id) {
+          this._edits.changed(cellId);
+        }
+      });
     }
   }
 

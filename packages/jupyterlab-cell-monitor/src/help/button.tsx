@@ -19,22 +19,24 @@ export const helpIcon = new LabIcon({
 export function createHelpButton(monitor: ICellMonitor, trans: TranslationBundle, ask: () => void): ReactWidget {
   const widget = ReactWidget.create(
     <UseSignal signal={monitor.changed}>
-      {() => (
-        <>
-          <ToolbarButtonComponent
-            className={`jp-CellMonitor-help jp-mod-${monitor.help.phase}`}
-            icon={helpIcon}
-            label={helpLabel(monitor, trans)}
-            tooltip={helpSentence(monitor, trans)}
-            enabled={monitor.state !== 'off'}
-            onClick={ask}
-          />
-          {/* A label that changes is not read out; this is. */}
-          <span className="jp-CellMonitor-announcement" role="status" aria-live="polite">
-            {monitor.help.phase === 'none' ? '' : helpSentence(monitor, trans)}
-          </span>
-        </>
-      )}
+      {() =>
+        // Where there is no monitor, a button that cannot be pressed would only be in the way.
+        monitor.state === 'off' ? null : (
+          <>
+            <ToolbarButtonComponent
+              className={`jp-CellMonitor-help jp-mod-${monitor.help.phase}`}
+              icon={helpIcon}
+              label={helpLabel(monitor, trans)}
+              tooltip={helpSentence(monitor, trans)}
+              onClick={ask}
+            />
+            {/* A label that changes is not read out; this is. */}
+            <span className="jp-CellMonitor-announcement" role="status" aria-live="polite">
+              {monitor.help.phase === 'none' ? '' : helpSentence(monitor, trans)}
+            </span>
+          </>
+        )
+      }
     </UseSignal>
   );
   widget.addClass('jp-CellMonitor-helpItem');

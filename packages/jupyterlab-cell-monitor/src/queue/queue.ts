@@ -115,11 +115,6 @@ export class EventQueue {
     }
   }
 
-  /** Sends what waits, unless the server asked for a pause. */
-  flush(): void {
-    this._schedule(0);
-  }
-
   /** Asks for the notices with an empty batch. */
   async poll(): Promise<void> {
     if (this._disposed || this._clock.now() < this._askedPause) {
@@ -175,12 +170,6 @@ export class EventQueue {
     this._cancelDrain?.();
   }
 
-  /** Resolves when what runs now is done; for tests. */
-  async settled(): Promise<void> {
-    await this._persisting;
-    await this._draining;
-  }
-
   private _schedule(delay: number): void {
     if (this._disposed) {
       return;
@@ -195,7 +184,12 @@ export class EventQueue {
     this._drainAt = at;
     this._cancelDrain = this._clock.after(at - now, () => {
       this._cancelDrain = null;
-      this._draining = this._draining.then(() => this._drainInTurn()).catch(error => this._guard.note(error));
+      this._draining = this._draining
+        .then(() => this._drainInTurn())
+        .catch(error => {
+          this._guard.note(error);
+          this._pause(0);
+        });
     });
   }
 

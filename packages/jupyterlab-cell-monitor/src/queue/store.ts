@@ -29,6 +29,41 @@ export function fits(batch: readonly IStoredEvent[], next: IStoredEvent, count: 
   return batch.length < count && batch.reduce((sum, event) => sum + event.bytes, next.bytes) <= bytes;
 }
 
+/**
+ * A store that is still being opened. JupyterLab's start must not wait for the browser's disk; events that come
+ * meanwhile wait here. When it cannot be opened, or not in time, a store in memory takes its place.
+ */
+export class OpeningStore implements IEventStore {
+  /** @param noteFailure - called with the reason when the memory had to step in */
+  constructor(opening: Promise<IEventStore>, timeoutMs: number, noteFailure: (error: unknown) => void) {
+    this._store = new Promise<IEventStore>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('the browser did not open its store')), timeoutMs);
+      opening.then(resolve, reject).finally(() => clearTimeout(timer));
+    }).catch(error => {
+      noteFailure(error);
+      return new MemoryStore();
+    });
+  }
+
+  async append(events: readonly IStoredEvent[]): Promise<void> {
+    return (await this._store).append(events);
+  }
+
+  async oldest(count: number, bytes: number): Promise<IStoredEvent[]> {
+    return (await this._store).oldest(count, bytes);
+  }
+
+  async remove(ids: readonly string[]): Promise<void> {
+    return (await this._store).remove(ids);
+  }
+
+  async size(): Promise<IStoreSize> {
+    return (await this._store).size();
+  }
+
+  private readonly _store: Promise<IEventStore>;
+}
+
 /** The twin for browsers without IndexedDB: what it holds is gone with the page. */
 export class MemoryStore implements IEventStore {
   append(events: readonly IStoredEvent[]): Promise<void> {
