@@ -152,6 +152,16 @@ def test_simulated_class_is_accepted_stored_and_shown(up: StandaloneUp, client: 
     assert "0 differences" in check
 
 
+def test_a_rebuild_makes_dashboards_that_stayed_open_fetch_the_truth(up: StandaloneUp, client: httpx.Client) -> None:
+    # After a restored backup the versions have gone back: what Redis still knows would call the truth old.
+    before = client.get("/api/v1/courses/intro-python/state").json()
+    done = run_cell_monitor("rebuild", "--data-dir", str(up.data_dir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = client.get("/api/v1/courses/intro-python/state").json()
+    assert after["epoch"] != before["epoch"]
+    assert after["counters"]["runs"] == before["counters"]["runs"]
+
+
 def test_status_says_that_all_is_well(up: StandaloneUp) -> None:
     done = run_cell_monitor("status", "--json", "--data-dir", str(up.data_dir))
     answer = json.loads(done.stdout)

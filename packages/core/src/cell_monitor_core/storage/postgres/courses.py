@@ -11,7 +11,17 @@ import msgspec
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["Course", "CourseSummary", "Thresholds", "create", "get", "list_all", "list_of_person", "set_thresholds"]
+__all__ = [
+    "Course",
+    "CourseSummary",
+    "Thresholds",
+    "create",
+    "get",
+    "ids",
+    "list_all",
+    "list_of_person",
+    "set_thresholds",
+]
 
 ACTIVE_WITHIN: Final = timedelta(minutes=5)
 
@@ -122,3 +132,8 @@ async def list_of_person(executor: Executor, person_id: UUID) -> list[CourseSumm
 async def list_all(executor: Executor, person_id: UUID) -> list[CourseSummary]:
     """Return all courses, by title, each with the person's own role in it."""
     return await _summaries(executor, _SUMMARY.format(join="LEFT JOIN"), person_id)
+
+
+async def ids(executor: Executor) -> list[str]:
+    """Return the ids of all courses, in their order."""
+    return [row[0] for row in await executor.fetch("SELECT course_id FROM courses ORDER BY course_id")]
