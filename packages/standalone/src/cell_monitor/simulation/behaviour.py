@@ -53,7 +53,7 @@ class Character:
         return cls(
             pace=random.triangular(0.6, 1.7, 1.0),
             skill=min(1.0, max(0.05, random.gauss(0.55, 0.22))),
-            shyness=random.betavariate(3, 1.5),
+            shyness=random.betavariate(1.6, 1.8),
             dozes=random.random() < 0.12,
         )
 
@@ -137,7 +137,7 @@ class _Student:
         helped = False
         mistake = self.random.choice(exercise.mistakes)
         for tries in range(_MAX_TRIES):
-            chance = 0.62 + 0.8 * (self.character.skill - exercise.difficulty) + 0.06 * tries + (0.4 if helped else 0.0)
+            chance = 0.54 + 0.8 * (self.character.skill - exercise.difficulty) + 0.06 * tries + (0.3 if helped else 0.0)
             succeeds = self.random.random() < min(0.95, max(0.06, chance))
             attempt = self.random.choice(exercise.solutions) if succeeds else mistake
             yield from self._edit(exercise, attempt.code, first=tries == 0)
@@ -215,7 +215,7 @@ class _Student:
         message = self.random.choice(_QUESTIONS)
         yield self._step("help_requested", {"message": message} if message else {}, exercise)
         self.waiting = True
-        self._pass(self.random.uniform(15, 60))
+        self._pass(self.random.uniform(20, 80))
 
     def _doze(self) -> Iterator[Step]:
         yield self._step("_visible", {"visible": False})
