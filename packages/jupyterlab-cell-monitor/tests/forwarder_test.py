@@ -204,6 +204,21 @@ async def test_an_event_that_is_to_be_sent_again_is_kept_and_sent_again(
         await eventually(lambda: len(api.stored) == 5)
 
 
+async def test_an_event_from_the_spool_that_is_to_be_sent_again_is_not_forgotten(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    events = [make_event() for _ in range(4)]
+    refusals = iter(range(5))
+    api.status_of = lambda _: "accepted" if next(refusals, None) is None else "retry"
+    api.stop()
+    async with road() as forwarder:
+        await submit(forwarder, *events)
+        api.start()
+        await eventually(lambda: set(api.stored) == set(ids(events)), lambda: len(api.stored))
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0)
+        assert forwarder.status()["dropped_events"] == 0
+
+
 async def test_one_event_that_spoils_its_batch_costs_itself_alone(
     api: Any, road: Any, make_event: Any, eventually: Any
 ) -> None:

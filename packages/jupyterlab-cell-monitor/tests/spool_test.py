@@ -110,6 +110,7 @@ def test_a_torn_tail_costs_only_what_was_torn(records: list[Record], cut: float,
 
         spool = Spool(directory, 1_000_000)
         whole = spool.pending_events
+        assert spool.pending_bytes == sum(path.stat().st_size for path in segments(directory))
         spool.append(more)
         got = drained(spool)
         spool.close()
