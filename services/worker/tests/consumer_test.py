@@ -180,6 +180,20 @@ async def test_stopping_while_the_store_is_away_leaves_the_entries_to_others(lin
     assert line.sink.stored == {b"one"}
 
 
+async def test_a_consumer_whose_read_hangs_ends_when_it_is_cancelled(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any, **__: Any) -> list[Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(line.log, "read", hang)
+    task = asyncio.create_task(line.consumer().run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=5)
+    assert done == {task}
+
+
 async def test_what_a_dead_consumer_was_given_is_taken_over(line: Line) -> None:
     await line.append(b"one")
     for partition in range(2):

@@ -139,6 +139,11 @@ class GroupConsumer:
             if lanes.done():
                 lanes.result()
             finished.result()
+        except asyncio.CancelledError:
+            # The deadline has passed, maybe because a read or a query hangs: wait for none of them.
+            for task in work:
+                task.cancel()
+            raise
         finally:
             # While it halts or breaks, others may be in the middle of a batch: let them end it.
             self.stop()
