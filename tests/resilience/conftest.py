@@ -277,20 +277,26 @@ class System:
         """Somebody's way to the ingest."""
         return EventSender(client, username=username, api_key=self.api_key)
 
-    def dashboard(self, room: Classroom, *, gateway: int | None = 0) -> LiveClient:
-        """A dashboard of a course; ``gateway`` None takes turns."""
-        urls = self.gateway_urls if gateway is None else self.gateway_urls[gateway]
-        return LiveClient(
-            api=self.api.url, gateway=urls, course_id=room.course_id, token=lambda: self.token(room.instructor)
-        )
-
     @asynccontextmanager
     async def dashboards(
-        self, room: Classroom, *, number: int, gateway: int | None = 0
+        self, room: Classroom, *, number: int, gateways: Sequence[int] = (0,)
     ) -> AsyncIterator[list[LiveClient]]:
-        """Several dashboards of a course, all live."""
+        """Several dashboards of a course, all live; each begins at the first gateway and tries the next each time."""
+        urls = [self.gateway_urls[gateway] for gateway in gateways]
+        # One sign-in for all of them, as for the tabs of one browser.
+        await self.token(room.instructor)
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(self.dashboard(room, gateway=gateway)) for _ in range(number)]
+            clients = [
+                await stack.enter_async_context(
+                    LiveClient(
+                        api=self.api.url,
+                        gateway=urls,
+                        course_id=room.course_id,
+                        token=lambda: self.token(room.instructor),
+                    )
+                )
+                for _ in range(number)
+            ]
             await self.all_live(clients)
             yield clients
 

@@ -167,8 +167,14 @@ class Faults:
         victim.signal(signal.SIGSTOP)
 
         async def busy() -> bool:
+            # What is queued now goes to whoever waits for it: to a stopped worker too, unless it was just elsewhere.
             await self.lesson.trickle()
-            return bool(await self.system.in_hand(victim))
+            if await self.system.in_hand(victim):
+                return True
+            victim.signal(signal.SIGCONT)
+            await asyncio.sleep(0.01)
+            victim.signal(signal.SIGSTOP)
+            return False
 
         await self.until(busy, "the worker has something in hand")
         victim.kill()
@@ -268,7 +274,7 @@ async def run_lesson(
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(system.client())
         open_screens = await stack.enter_async_context(system.dashboards(rooms[0], number=screens))
-        other_screen = await stack.enter_async_context(system.dashboards(rooms[-1], number=1, gateway=None))
+        other_screen = await stack.enter_async_context(system.dashboards(rooms[-1], number=1, gateways=(1, 0)))
         lesson = Lesson.of(system, client, rooms, sizes, seed=len(rooms) * 1000 + screens)
         faults = Faults(system, until, lesson)
         desk = asyncio.create_task(help_desk(system, rooms[0], client))

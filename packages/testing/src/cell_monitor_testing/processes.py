@@ -65,6 +65,11 @@ class ServiceProcess:
         return self._child.running
 
     @property
+    def exit_code(self) -> int | None:
+        """Exit code of its last run, None while it runs or before."""
+        return self._child.exit_code
+
+    @property
     def log(self) -> str:
         """The end of its output, for messages."""
         return tail(self.log_path, lines=60)
