@@ -180,6 +180,18 @@ test('a run whose reply got lost does not stay open for ever', () => {
   assert.equal(finished[0]?.data.status, 'aborted');
 });
 
+test('a request that is announced again, as one that waited for its connection is, stays one run', () => {
+  const sent = message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: 'cell-1' });
+  tracker.message(sent, 'send');
+  input(sent.header.msg_id);
+  receive('iopub', 'stream', { name: 'stdout', text: 'x' }, sent.header.msg_id);
+  tracker.message(sent, 'send');
+  reply(sent.header.msg_id, { status: 'ok' });
+  idle(sent.header.msg_id);
+  assert.deepEqual(started, [finished[0]?.data.execution_id]);
+  assert.equal(finished[0]?.data.outputs[0]?.text, 'x');
+});
+
 test('requests that are no cell of this notebook are not runs', () => {
   tracker.message(message('shell', 'execute_request', { code: 'x' }), 'send');
   request('elsewhere');
@@ -292,6 +304,7 @@ test('each request ends in exactly one run, whatever order the messages come in'
       assert.ok(started.every(id => ended.has(id)));
       assert.equal(own.open, 0);
       assert.equal(clock.waiting, 0);
-    })
+    }),
+    { numRuns: 400 }
   );
 });
