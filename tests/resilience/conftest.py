@@ -233,11 +233,11 @@ class System:
         async with httpx.AsyncClient(base_url=self.api.url, timeout=30, limits=limits, trust_env=False) as client:
             yield client
 
-    async def classroom(self, *, students: int) -> Classroom:
+    async def classroom(self, *, students: int, prefix: str = "traffic") -> Classroom:
         """Make a course of its own with students ``traffic-000`` and on, and an instructor."""
         course_id = f"course-{uuid.uuid4().hex[:12]}"
         index = BlindIndex(base64.b64decode(self.secrets.index_key))
-        names = [f"traffic-{number:03d}" for number in range(students)]
+        names = [f"{prefix}-{number:03d}" for number in range(students)]
         instructor = f"instructor-{course_id}"
         async with self.database() as pool:
             await courses.create(pool, course_id, course_id.title())
@@ -276,6 +276,14 @@ class System:
     def sender(self, client: httpx.AsyncClient, username: str) -> EventSender:
         """Somebody's way to the ingest."""
         return EventSender(client, username=username, api_key=self.api_key)
+
+    async def person_id(self, username: str) -> str:
+        """Return somebody's id."""
+        index = BlindIndex(base64.b64decode(self.secrets.index_key))
+        async with self.database() as pool:
+            person = await people.find(pool, self.keyring, index, username)
+        assert person is not None
+        return str(person.person_id)
 
     @asynccontextmanager
     async def dashboards(
