@@ -2,6 +2,8 @@ import type { IClock } from '../capture/clock';
 import { FaultGuard } from '../capture/guard';
 import type { INotice, SendResult } from '../transport/answer';
 import { Backoff } from './backoff';
+import type { IPushedEvent } from './recent';
+import { RecentEvents } from './recent';
 import type { IEventStore, IStoredEvent, IStoreSize } from './store';
 import { MemoryStore } from './store';
 
@@ -26,8 +28,8 @@ export type TurnTaking = (action: () => Promise<void>) => Promise<boolean>;
 export const BATCH_EVENTS = 200;
 export const BATCH_BYTES = 900 * 1024;
 export const BATCH_DELAY_MS = 2000;
-export const KEEPALIVE_BYTES = 60 * 1024;
 const PERSIST_DELAY_MS = 200;
+const BODY_OVERHEAD = '{"events":[]}'.length;
 /** How often a Jupyter server without our server half, or one that is switched off, is asked again. */
 export const OFF_PERIOD_MS = 10 * 60_000;
 
@@ -88,9 +90,7 @@ export class EventQueue {
 
   /** Whether an event of this type waits in this tab; a second heartbeat would say nothing new. */
   holds(type: string): boolean {
-    // Another tab may have sent it without our knowing, so a minute later it counts as gone.
-    const since = this._clock.now() - 60_000;
-    return [...this._recent.values()].some(event => event.type === type && event.at > since);
+    return this._recent.holds(type, this._clock.now());
   }
 
   /** Looks for what an earlier page left behind and sends it. */
@@ -99,12 +99,12 @@ export class EventQueue {
   }
 
   /** Takes an event. An urgent one does not wait for its batch. */
-  push(event: IStoredEvent & { readonly type?: string }, urgent = false): void {
+  push(event: IPushedEvent, urgent = false): void {
     if (this._disposed) {
       return;
     }
     this._buffer.push({ id: event.id, json: event.json, bytes: event.bytes });
-    this._remember(event);
+    this._recent.add(event, this._clock.now());
     if (!this._cancelPersist) {
       this._cancelPersist = this._clock.after(PERSIST_DELAY_MS, () => this._guard.watch(this._persist()));
     }
@@ -141,21 +141,12 @@ export class EventQueue {
     if (this._connection === 'off') {
       return;
     }
-    const batch: IRecent[] = [];
-    let bytes = BODY_OVERHEAD;
-    for (const event of [...this._recent.values()].reverse()) {
-      if (event.leaving || bytes + event.bytes + 1 > KEEPALIVE_BYTES) {
-        continue;
-      }
-      bytes += event.bytes + 1;
-      batch.unshift(event);
-    }
+    const batch = this._recent.depart();
     if (batch.length === 0) {
       return;
     }
-    batch.forEach(event => (event.leaving = true));
     const sent = this._transport.send(bodyOf(batch), batch.length, true).then(async result => {
-      batch.forEach(event => (event.leaving = false));
+      this._recent.landed(batch);
       if (result.kind === 'answer') {
         await this._settle(batch, result);
       }
@@ -387,20 +378,6 @@ export class EventQueue {
     this.onChange?.();
   }
 
-  /** Keeps the newest events at hand for the moment the page is left, when no store can be read any more. */
-  private _remember(event: IStoredEvent & { readonly type?: string }): void {
-    this._recent.set(event.id, { ...event, at: this._clock.now(), leaving: false });
-    let bytes = 0;
-    this._recent.forEach(recent => (bytes += recent.bytes + 1));
-    for (const recent of this._recent.values()) {
-      if (bytes <= KEEPALIVE_BYTES) {
-        break;
-      }
-      bytes -= recent.bytes + 1;
-      this._recent.delete(recent.id);
-    }
-  }
-
   private _store: IEventStore;
   private readonly _transport: ITransport;
   private readonly _clock: IClock;
@@ -410,7 +387,7 @@ export class EventQueue {
   private readonly _maxEvents: number;
   private readonly _maxBytes: number;
   private readonly _buffer: IStoredEvent[] = [];
-  private readonly _recent = new Map<string, IRecent>();
+  private readonly _recent = new RecentEvents(BODY_OVERHEAD);
   private _size: IStoreSize = { count: 0, bytes: 0 };
   private _dropped = 0;
   private _rejected = 0;
@@ -425,19 +402,10 @@ export class EventQueue {
   private _disposed = false;
 }
 
-interface IRecent extends IStoredEvent {
-  readonly type?: string;
-  /** When it was pushed, in milliseconds since 1970. */
-  readonly at: number;
-  leaving: boolean;
-}
-
 /** The monitor adds its notices to an answer when the batch holds one of these. */
 function asksForNotices(event: IStoredEvent): boolean {
   return /"type":"(?:heartbeat|help_)/.test(event.json.slice(0, 120));
 }
-
-const BODY_OVERHEAD = '{"events":[]}'.length;
 
 function bodyOf(events: readonly IStoredEvent[]): string {
   return `{"events":[${events.map(event => event.json).join(',')}]}`;
