@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from cell_monitor_api.dashboard import DashboardFiles, content_security_policy
@@ -37,6 +39,21 @@ async def test_hashed_assets_are_kept_for_ever_and_nothing_else_is(pages):
     assert (await pages.get("/favicon.svg")).headers["cache-control"] == "no-cache"
     unchanged = await pages.get("/assets/index-abc123.js", headers={"if-none-match": asset.headers["etag"]})
     assert unchanged.status_code == 304
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/courses/c1"])
+async def test_an_upgrade_replaces_the_page_though_its_date_and_size_stay(pages, tmp_path, path):
+    # So it is in an image that is built reproducibly: only the hash in a script's name differs.
+    index = tmp_path / "dist" / "index.html"
+    index.write_text("<!doctype html>index-aaa.js")
+    os.utime(index, (0, 0))
+    old = await pages.get(path)
+    index.write_text("<!doctype html>index-bbb.js")
+    os.utime(index, (0, 0))
+    held = {"if-none-match": old.headers["etag"], "if-modified-since": old.headers["last-modified"]}
+    new = await pages.get(path, headers=held)
+    assert new.status_code == 200
+    assert "index-bbb.js" in new.text
 
 
 async def test_a_missing_asset_is_no_page(pages):

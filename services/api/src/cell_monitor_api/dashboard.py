@@ -98,7 +98,13 @@ class DashboardFiles:
     async def _response(self, path: str, scope: Scope) -> Response:
         relative = posixpath.normpath(path) if path else "index.html"
         try:
-            response = await self._files.get_response(relative, scope)
+            # The page is always sent whole. A 304 goes by a file's time and size: in an image built reproducibly all
+            # versions have the same, and the old page would stay and ask for scripts that are gone.
+            response: Response = (
+                FileResponse(self._index)
+                if relative == "index.html"
+                else await self._files.get_response(relative, scope)
+            )
         except HTTPException as error:
             if error.status_code != 404 or path.startswith(_HASHED_ASSETS):
                 # A missing asset must not come back as HTML with 200: the browser would keep it for a script.
