@@ -284,6 +284,22 @@ class TestHelp:
         assert (request.error, request.version) == (ErrorRef("TypeError"), 2)
         await assert_rebuild_finds_nothing(db, keyring)
 
+    async def test_a_late_run_tells_of_the_request_that_it_changed_and_tells_it_again(
+        self, db: Pool, keyring: KeyRing
+    ) -> None:
+        store = PostgresFactStore(db, keyring)
+        await store.apply([run(1, "error", error="KeyError"), record("help_requested", 5)])
+        late = run(4, "error", error="TypeError")
+        first = await store.apply([late])
+        (request,) = first.help["c1"]
+        assert (request.error, request.version) == (ErrorRef("TypeError"), 2)
+        # The worker that committed it may have died before it could publish.
+        assert (await store.apply([late])).help == first.help
+        # A stranger's cancellation in the same batch does not hide it.
+        stranger = record("help_cancelled", 6, person=uuid.UUID(int=99), data={"request_id": event_id_at(5)})
+        assert (await store.apply([late, stranger])).help == first.help
+        assert (await store.apply([run(7, "error")])).help == {}
+
     async def test_claim_release_resolve_and_what_they_refuse(self, db: Pool, keyring: KeyRing) -> None:
         store = PostgresFactStore(db, keyring)
         await store.apply([record("help_requested", 1)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -240,9 +239,10 @@ class _Transaction:
         new = [row for row in rows if row.fact.id in new_ids and row.student is not None]
         if new:
             await self._derive(connection, new)
-        named = _named_requests(rows)
-        if named:
-            await self._read_help(connection, named)
+        # Of all rows, not of the new ones alone: what they changed may never have been published.
+        concerned = _named_requests(rows) | await self._overtaken(connection, rows)
+        if concerned:
+            await self._read_help(connection, concerned)
 
     async def _derive(self, connection: Connection, new: list[_Row]) -> None:
         by_student: dict[StudentKey, list[Fact]] = {}
@@ -269,7 +269,7 @@ class _Transaction:
         if cells:
             await states.save_cells(connection, cells)
         await states.save_sessions(connection, sessions)
-        await self._derive_help(connection, new, by_student)
+        await self._derive_help(connection, new)
 
         changed = {student: self.students[student] for student in by_student}
         for student, locked in changed.items():
@@ -277,20 +277,25 @@ class _Transaction:
                 self.changed_courses.add(student[0])
         await states.save_students(connection, changed)
 
-    async def _derive_help(
-        self, connection: Connection, new: list[_Row], by_student: dict[StudentKey, list[Fact]]
-    ) -> None:
+    async def _overtaken(self, connection: Connection, rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+        """Return the requests that were made after a run of these rows: it may be the run before them."""
+        earliest: dict[StudentKey, int] = {}
+        for row in rows:
+            fact, student = row.fact, row.student
+            if (
+                student is not None
+                and fact.type == "cell_executed"
+                and (fact.at, fact.id) < self.students[student].fold.asked
+            ):
+                earliest[student] = min(fact.at, earliest.get(student, fact.at))
+        if not earliest:
+            return {}
+        return await help_states.requests_after(connection, {student: moment(at) for student, at in earliest.items()})
+
+    async def _derive_help(self, connection: Connection, new: list[_Row]) -> None:
         """Derive the requests that new facts ask for, cancel or put another run before."""
-        wanted = set(_named_requests(new))
+        wanted = set(_named_requests(new)) | set(await self._overtaken(connection, new))
         messages = {UUID(row.fact.id): row.message for row in new if row.message}
-        overtaken: dict[StudentKey, datetime] = {}
-        for student, facts in by_student.items():
-            asked = self.students[student].fold.asked
-            runs = [fact.at for fact in facts if fact.type == "cell_executed" and (fact.at, fact.id) < asked]
-            if runs:
-                overtaken[student] = moment(min(runs))
-        if overtaken:
-            wanted.update(await help_states.requests_after(connection, overtaken))
         if not wanted:
             return
         changed = await help_states.derive_requests(

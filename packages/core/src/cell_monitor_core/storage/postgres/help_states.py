@@ -241,11 +241,13 @@ def _help_ref(request_id: UUID, since: str, status: HelpStatus, claimed_by: UUID
     return HelpRef(str(request_id), since, status, None if claimed_by is None else str(claimed_by))
 
 
-async def requests_after(connection: Connection, students: Mapping[tuple[str, UUID], datetime]) -> list[UUID]:
-    """Return the requests that students made at or after given times."""
+async def requests_after(
+    connection: Connection, students: Mapping[tuple[str, UUID], datetime]
+) -> dict[UUID, tuple[str, UUID]]:
+    """Return the requests that students made at or after given times, each with its student."""
     rows = await connection.fetch(
         """
-        SELECT h.request_id
+        SELECT h.request_id, h.course_id, h.person_id
         FROM unnest($1::text[], $2::uuid[], $3::timestamptz[]) AS u(course_id, person_id, at)
              JOIN help_requests h USING (course_id, person_id)
         WHERE h.requested_at >= u.at
@@ -254,4 +256,4 @@ async def requests_after(connection: Connection, students: Mapping[tuple[str, UU
         [person for _, person in students],
         list(students.values()),
     )
-    return [row["request_id"] for row in rows]
+    return {request_id: (course_id, person_id) for request_id, course_id, person_id in rows}
