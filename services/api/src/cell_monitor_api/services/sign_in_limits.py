@@ -1,7 +1,7 @@
 """How often somebody may try to sign in: per account and per client address.
 
 The counts lie in Redis, shared by all processes. While Redis is away each process counts for itself instead of
-refusing everybody: see docs/adr/0020-sign-in-limits-without-redis.md.
+refusing everybody: see docs/adr/0007-sign-in-limits-without-redis.md.
 """
 
 from __future__ import annotations

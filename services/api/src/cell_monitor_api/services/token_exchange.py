@@ -1,4 +1,4 @@
-"""API keys are traded for short tokens; see docs/adr/0022 for what such a token may do."""
+"""API keys are traded for short tokens; see docs/adr/0009 for what such a token may do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Monthly partitions of ``events``.
 
 An event's id is its partition key and begins with its time, so "no duplicates" stays one unique index while old months
-can be dropped as whole tables (docs/adr/0010). A row whose month has no partition yet lies in ``events_default`` until
+can be dropped as whole tables (docs/adr/0004). A row whose month has no partition yet lies in ``events_default`` until
 the month's partition is made, which moves it.
 """
 
