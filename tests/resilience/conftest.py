@@ -19,11 +19,13 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
+from redis.crc import key_slot
 
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.process import free_port
 from cell_monitor_core import keys
 from cell_monitor_core.auth.passwords import hash_password
+from cell_monitor_core.channels import course_channel, partition_of
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.influxdb.time_series import InfluxTimeSeries
@@ -317,6 +319,11 @@ class System:
             return all(client.live.is_set() for client in clients)
 
         await until(live, "every dashboard is live")
+
+    def node_of(self, course_id: str) -> int:
+        """Which node of the cluster holds a course's events and publications."""
+        slot = key_slot(keys.events_stream(partition_of(course_channel(course_id), 8)).encode())
+        return min(slot // (16_384 // len(self.cluster.nodes)), len(self.cluster.nodes) - 1)
 
     async def in_hand(self, worker: ServiceProcess) -> int:
         """Entries that a running worker was given and has not finished."""

@@ -83,6 +83,11 @@ class Lesson:
         """Events of all students."""
         return sum(len(batch) for _, batches in self.senders for batch in batches)
 
+    @property
+    def over(self) -> bool:
+        """Whether everything is queued."""
+        return self.queued >= self.total
+
     async def open(self, share: float) -> None:
         """Let a share of all events pass."""
         async with self.opened:
@@ -143,11 +148,13 @@ class Lesson:
 class Faults:
     """What is done to the system; each ends with all of it running again."""
 
-    def __init__(self, system: Any, until: Any, lesson: Lesson) -> None:
+    def __init__(self, system: Any, until: Any, rooms: Sequence[Any], lesson: Lesson) -> None:
         self.system = system
         self.until = until
+        self.rooms = rooms
         self.lesson = lesson
-        self.deaths_with_work_in_hand = 0
+        self.struck = 0
+        """How often a worker died with work in hand, or workers missed a store; at the end of a lesson it may be too late."""
 
     async def api(self) -> None:
         await self.system.kill_and_start(self.system.api)
@@ -170,22 +177,23 @@ class Faults:
             # What is queued now goes to whoever waits for it: to a stopped worker too, unless it was just elsewhere.
             await self.lesson.trickle()
             if await self.system.in_hand(victim):
+                self.struck += 1
                 return True
             victim.signal(signal.SIGCONT)
             await asyncio.sleep(0.01)
             victim.signal(signal.SIGSTOP)
-            return False
+            return self.lesson.over
 
         await self.until(busy, "the worker has something in hand")
         victim.kill()
-        self.deaths_with_work_in_hand += 1
         await self.system.kill_and_start(*workers)
 
     async def gateway(self) -> None:
         await self.system.kill_and_start(self.system.gateways[0])
 
-    async def valkey_node(self, number: int = 0) -> None:
-        """Restart one master: it comes back with what its append-only file holds."""
+    async def valkey_node(self, room: int = 0) -> None:
+        """Restart the master that holds a course: it comes back with what its append-only file holds."""
+        number = self.system.node_of(self.rooms[room].course_id)
         await asyncio.to_thread(self.system.cluster.nodes[number].stop)
         await self.system.start_valkey(number)
 
@@ -206,8 +214,9 @@ class Faults:
     async def influxdb_returns(self) -> None:
         """Everything else went on meanwhile: what was queued is in PostgreSQL, not in InfluxDB."""
         await self.system.until_drained("postgres")
-        async with self.system.log() as log:
-            assert sum([(await log.lag(partition, "influxdb"))[0] for partition in range(8)]) > 0
+        if not self.lesson.over:
+            async with self.system.log() as log:
+                assert sum([(await log.lag(partition, "influxdb"))[0] for partition in range(8)]) > 0
         await self.system.start_influxdb()
 
     async def influxdb(self) -> None:
@@ -223,7 +232,10 @@ class Faults:
 
         async def missed() -> bool:
             await self.lesson.trickle()
-            return await misses() >= before + 4
+            if await misses() >= before + 4:
+                self.struck += 1
+                return True
+            return self.lesson.over
 
         before = await misses()
         await self.until(missed, f"the workers miss the store of the group {group}")
@@ -276,7 +288,7 @@ async def run_lesson(
         open_screens = await stack.enter_async_context(system.dashboards(rooms[0], number=screens))
         other_screen = await stack.enter_async_context(system.dashboards(rooms[-1], number=1, gateways=(1, 0)))
         lesson = Lesson.of(system, client, rooms, sizes, seed=len(rooms) * 1000 + screens)
-        faults = Faults(system, until, lesson)
+        faults = Faults(system, until, rooms, lesson)
         desk = asyncio.create_task(help_desk(system, rooms[0], client))
         try:
             await lesson.under(schedule(faults), until)
@@ -310,14 +322,14 @@ async def run_lesson(
 async def test_one_fault_in_the_middle(system: Any, until: Any, fault: str) -> None:
     """The whole lesson's faults one by one: a failure here names its cause."""
     room = await system.classroom(students=6)
-    await run_lesson(
-        system,
-        until,
-        [room],
-        [1200],
-        lambda faults: [(0.1, getattr(faults, fault)), (0.6, getattr(faults, fault))],
-        screens=1,
-    )
+
+    def schedule(faults: Faults) -> list[tuple[float, Fault]]:
+        # Near the end, too: nothing comes later that would mend what it breaks.
+        return [(share, getattr(faults, fault)) for share in (0.1, 0.5, 0.97)]
+
+    faults = await run_lesson(system, until, [room], [1200], schedule, screens=1)
+    if fault in {"worker", "both_workers", "postgres", "postgres_killed", "influxdb"}:
+        assert faults.struck >= 1
 
 
 async def test_20000_events_while_everything_is_killed_or_away(system: Any, until: Any) -> None:
@@ -329,17 +341,20 @@ async def test_20000_events_while_everything_is_killed_or_away(system: Any, unti
             (0.10, faults.influxdb_leaves),
             (0.16, faults.api),
             (0.24, faults.gateway),
-            (0.32, lambda: faults.valkey_node(0)),
+            (0.32, faults.valkey_node),
             (0.42, faults.both_workers),
             (0.50, faults.postgres_killed),
             (0.58, faults.influxdb_returns),
             (0.64, faults.one_process_of_the_api),
             (0.70, faults.worker),
-            (0.76, lambda: faults.valkey_node(2)),
+            (0.76, lambda: faults.valkey_node(1)),
             (0.84, faults.postgres),
             (0.90, faults.gateway),
             (0.95, faults.api),
+            # At the very end nothing comes later that would mend what these break.
+            (0.98, faults.valkey_node),
+            (0.99, faults.both_workers),
         ]
 
     faults = await run_lesson(system, until, rooms, [20_000, 2_000], schedule, screens=4)
-    assert faults.deaths_with_work_in_hand >= 3
+    assert faults.struck >= 5
