@@ -26,7 +26,7 @@ FLAGS = [
 PAGE_TIMEOUT_MS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def up() -> Iterator[StandaloneUp]:
     with temporary_directory("e2e") as folder:
         running = StandaloneUp(folder / "data")
@@ -37,7 +37,8 @@ def up() -> Iterator[StandaloneUp]:
             running.stop()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running in this thread, beside which no async test can run.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
