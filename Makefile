@@ -43,13 +43,13 @@ simulate: $(STAMPS)/python ## Play a class of 30 for five minutes, while `make u
 ##@ Work on it
 
 .PHONY: install
-install: $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## Install and build everything, start nothing
+install: node $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## Install and build everything, start nothing
 
 .PHONY: dashboard
 dashboard: dashboard/dist/index.html ## Build the dashboard
 
 .PHONY: test
-test: $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" chooses among the Python ones
+test: node $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" chooses among the Python ones
 	$(call say,Dashboard: unit tests)
 	@cd dashboard && npm test --silent
 	$(call say,JupyterLab extension: unit tests)
@@ -58,7 +58,7 @@ test: $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" chooses am
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
-lint: $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types and who imports whom
+lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types and who imports whom
 	$(call say,Python)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
