@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from uvicorn_worker import UvicornWorker
 
+from cell_monitor_api.one_segment import OneSegmentProtocol
+
 __all__ = ["ApiWorker"]
 
 
@@ -14,7 +16,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # the package is not type
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": OneSegmentProtocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
