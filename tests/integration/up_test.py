@@ -189,6 +189,74 @@ def test_admin_works_beside_the_running_services(up: StandaloneUp, client: httpx
     assert "Stop `cell-monitor up` first" in refused.stderr
 
 
+def test_api_key_is_printed_once_and_gives_tokens_of_its_person_and_scopes_only(
+    up: StandaloneUp, client: httpx.Client
+) -> None:
+    done = run_cell_monitor(
+        "admin",
+        "create-api-key",
+        "lab",
+        "--scope",
+        "events:write",
+        "--person",
+        "student",
+        "--data-dir",
+        str(up.data_dir),
+    )
+    assert done.returncode == 0, done.stderr
+    key = {"authorization": f"ApiKey {done.stdout.strip()}"}
+    token = client.post("/api/v1/auth/token", json={"audience": "ingest"}, headers=key).json()["access_token"]
+    sent = client.post("/api/v1/events", json={"events": []}, headers={"authorization": f"Bearer {token}"})
+    assert sent.status_code == 200
+    other = client.post("/api/v1/auth/token", json={"audience": "ingest", "act_as": "instructor"}, headers=key)
+    assert other.status_code == 403
+    unknown = run_cell_monitor(
+        "admin",
+        "create-api-key",
+        "lab",
+        "--scope",
+        "events:write",
+        "--person",
+        "nobody",
+        "--data-dir",
+        str(up.data_dir),
+    )
+    assert unknown.returncode == 1
+    assert "There is nobody called 'nobody'" in unknown.stderr
+
+
+def test_new_signing_key_ends_no_session(up: StandaloneUp, client: httpx.Client) -> None:
+    def kids() -> list[str]:
+        return [key["kid"] for key in client.get("/api/v1/auth/jwks.json").json()["keys"]]
+
+    before = kids()
+    assert run_cell_monitor("admin", "rotate-keys", "--signing", "--data-dir", str(up.data_dir)).returncode == 0
+    _until(lambda: kids()[0] not in before, "the API signs with the new key")
+    assert set(before) & set(kids())
+    assert client.get("/api/v1/me").status_code == 200
+
+
+def test_load_is_sent_at_the_wanted_rate_and_nothing_of_it_is_lost(up: StandaloneUp) -> None:
+    where = ("--data-dir", str(up.data_dir))
+    done = run_cell_monitor(
+        "simulate", "--students", "10", "--rate", "100", "--minutes", "0.1", "--prefix", "load", *where
+    )
+    assert done.returncode == 0, done.stderr
+    sent, accepted = (
+        int(found.replace(",", "")) for found in re.findall(r"│ (?:sent|accepted) +│ +([\d,]+) │", done.stdout)
+    )
+    # At most 100 a second for 6 seconds; fewer on a machine that was busy otherwise.
+    assert 50 < sent <= 600
+    assert accepted == sent
+
+
+def test_nothing_has_failed_and_replaying_nothing_is_no_error(up: StandaloneUp) -> None:
+    where = ("--data-dir", str(up.data_dir))
+    assert "0 failed events wait" in run_cell_monitor("admin", "failed-events", *where).stdout
+    replayed = run_cell_monitor("admin", "replay-failed-events", *where)
+    assert (replayed.returncode, "0 events queued again" in replayed.stderr) == (0, True)
+
+
 def test_second_instance_on_the_same_data_is_refused_with_the_way_out(up: StandaloneUp) -> None:
     done = run_cell_monitor("up", "--data-dir", str(up.data_dir), "--port-base", "0")
     assert done.returncode == 1
