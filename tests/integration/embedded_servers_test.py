@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -130,6 +131,8 @@ async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) ->
         assert await _count(server) == 1
     finally:
         server.stop()
+        if not server.cluster.is_relative_to(tmp_path):
+            shutil.rmtree(server.cluster.parent, ignore_errors=True)
     assert psutil.Process().username() == "root"
 
 
