@@ -338,3 +338,17 @@ async def test_the_stream_format_of_a_put_aside_entry_can_be_taken_apart_again(l
     fields = msgspec.msgpack.decode(record.record, type=dict[bytes, bytes])
     with pytest.raises(ValueError, match="not readable"):
         decode_entry(fields)
+
+
+async def test_points_wait_for_company_and_a_stop_does_not_wait_for_them() -> None:
+    sink = Recorder()
+    queue = BatchQueue(sink, lanes=2, batch_events=100, gather_s=30.0)
+    lanes = asyncio.create_task(queue.run())
+    records = [StreamRecord(b"p" * 16, "c1", 1, event) for event in (b"a", b"b")]
+    jobs = [asyncio.create_task(queue.submit([record])) for record in records]
+    await asyncio.sleep(0.01)
+    assert sink.batches == []
+    queue.stop()
+    assert await asyncio.gather(*jobs) == [[], []]
+    assert len(sink.batches) == 1
+    lanes.cancel()

@@ -57,10 +57,12 @@ class BatchQueue:
         sink: does the work.
         lanes: batches under way at once.
         batch_events: records of a batch, as far as so many wait; one job is never cut.
+        gather_s: seconds that the first job waits for company, where a write costs more than waiting.
     """
 
-    def __init__(self, sink: Sink, *, lanes: int, batch_events: int) -> None:
+    def __init__(self, sink: Sink, *, lanes: int, batch_events: int, gather_s: float = 0.0) -> None:
         self._sink = sink
+        self._gather_s = gather_s
         self._lanes = lanes
         self._batch_events = batch_events
         self._jobs: deque[_Job] = deque()
@@ -111,6 +113,8 @@ class BatchQueue:
             if not self._jobs:
                 self._waiting.clear()
                 await self._waiting.wait()
+                if self._gather_s and not self._stopping.is_set():
+                    await self._pause(self._gather_s)
                 continue
             jobs = self._take()
             try:

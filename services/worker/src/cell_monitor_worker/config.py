@@ -30,6 +30,9 @@ class WorkerSettings(CoreSettings):
         1000, ge=1, le=5000, description="Events of one transaction or write, as far as so many wait."
     )
     worker_lanes: int = Field(2, ge=1, le=16, description="Batches that each group has under way at once.")
+    worker_series_gather_s: float = Field(
+        0.2, ge=0, le=60, description="Seconds for which time series wait for company before they are written."
+    )
     worker_reclaim_idle_s: float = Field(
         60.0,
         ge=0.1,

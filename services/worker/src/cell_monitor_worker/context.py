@@ -120,7 +120,13 @@ class WorkerContext:
                 GroupConsumer(
                     sink.group,
                     log,
-                    BatchQueue(sink, lanes=settings.worker_lanes, batch_events=settings.worker_batch_events),
+                    BatchQueue(
+                        sink,
+                        lanes=settings.worker_lanes,
+                        batch_events=settings.worker_batch_events,
+                        # A dashboard waits for rows; nobody waits for a point, and each write costs a request.
+                        gather_s=settings.worker_series_gather_s if sink.group == keys.GROUP_TIMESERIES else 0.0,
+                    ),
                     failures,
                     settings,
                     partitions=settings.partitions,
