@@ -344,6 +344,7 @@ async def test_points_wait_for_company_and_a_stop_does_not_wait_for_them() -> No
     sink = Recorder()
     queue = BatchQueue(sink, lanes=2, batch_events=100, gather_s=30.0)
     lanes = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.01)
     records = [StreamRecord(b"p" * 16, "c1", 1, event) for event in (b"a", b"b")]
     jobs = [asyncio.create_task(queue.submit([record])) for record in records]
     await asyncio.sleep(0.01)
