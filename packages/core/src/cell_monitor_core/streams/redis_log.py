@@ -41,6 +41,8 @@ MAX_ENTRY_BYTES: Final = 256 * 1024
 CONSUMER_IDLE: Final = timedelta(hours=1)
 
 _GATHER_TURNS: Final = 16
+_GATHERED: Final = 16
+"""Records that are worth a flush of their own: with more, all senders would wait for the same one."""
 _RETRY_AFTER_OVERLOADED: Final = 1
 _RETRY_AFTER_BACKLOG: Final = 10
 _FIRST_ID: Final = "0-0"
@@ -218,7 +220,7 @@ class RedisEventLog:
                 self._fail_ready(lane)
 
     async def _gather(self, lane: Lane) -> None:
-        """Give the loop turns for as long as each brings more records, up to an entry's worth.
+        """Give the loop turns for as long as each brings more records, up to what is worth a flush.
 
         A flush costs the same with one record or sixty: under load they should share it. Without load the first turn
         brings nothing and nobody waits.
@@ -227,7 +229,7 @@ class RedisEventLog:
         for _ in range(_GATHER_TURNS):
             await asyncio.sleep(0)
             now = sum([len(self._buffers[partition].ids) for partition in lane.ready])
-            if now == waiting or now >= MAX_RECORDS_PER_ENTRY:
+            if now == waiting or now >= _GATHERED:
                 return
             waiting = now
 
