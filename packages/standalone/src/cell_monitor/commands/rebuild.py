@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
 import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -82,13 +83,13 @@ async def _rebuild(deployment: Deployment, *, check: bool, course: str | None) -
             )
         if not check:
             rebuilt = [course] if course is not None else await courses.ids(pool)
-            await _begin_anew(deployment, rebuilt)
+            await _begin_anew(pool, deployment, rebuilt)
         return report
     finally:
         await pool.close()
 
 
-async def _begin_anew(deployment: Deployment, course_ids: Sequence[str]) -> None:
+async def _begin_anew(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment, course_ids: Sequence[str]) -> None:
     """Let the courses' channels begin anew, so that open dashboards fetch what is true now.
 
     That also mends what a restored backup does: its versions went back, and Redis would take them for old states.
@@ -96,7 +97,6 @@ async def _begin_anew(deployment: Deployment, course_ids: Sequence[str]) -> None
     """
     settings = deployment.settings
     redis = connect_redis(settings.redis_url.get_secret_value(), name="cell-monitor-rebuild")
-    pool = await create_pool(deployment.database_url, application_name="cell-monitor-rebuild", max_size=2)
     try:
         broker = RedisBroker(redis, partitions=settings.partitions)
         async with pool.acquire() as connection:
@@ -109,5 +109,4 @@ async def _begin_anew(deployment: Deployment, course_ids: Sequence[str]) -> None
     except (*REDIS_ERRORS, StoreUnavailable) as error:
         say(f"Open dashboards were not told, reload them: Redis is away ({error}).")
     finally:
-        await pool.close()
         await aclose(redis)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from urllib.parse import quote
 
 import psutil
 
+from cell_monitor.embedded.password import kept_password
 from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port, tail
 from cell_monitor.embedded.unprivileged import (
     FALLBACK_HOME,
@@ -132,12 +132,7 @@ class EmbeddedPostgres:
         """The user's password."""
         if self._given_password is not None:
             return self._given_password
-        path = self.directory / "password"
-        if not path.exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        return path.read_text()
+        return kept_password(self.directory)
 
     @property
     def dsn(self) -> str:

@@ -6,7 +6,6 @@ It keeps an append-only file synced every second, never evicts, asks for a passw
 from __future__ import annotations
 
 import os
-import secrets
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cell_monitor.embedded.password import kept_password
 from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port
 
 __all__ = ["EmbeddedValkey", "valkey_program"]
@@ -100,12 +100,7 @@ class EmbeddedValkey:
         """The password of the default user."""
         if self._given_password is not None:
             return self._given_password
-        path = self.directory / "password"
-        if not path.exists():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_urlsafe(24))
-        return path.read_text()
+        return kept_password(self.directory)
 
     @property
     def url(self) -> str:
