@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 
 __all__ = [
     "COURSE_ID_PATTERN",
@@ -54,6 +55,7 @@ def parse_channel(channel: str) -> tuple[str, str]:
     raise ValueError(f"not a channel: {channel[:80]!r}")
 
 
+@lru_cache(maxsize=4096)
 def partition_of(channel: str, partitions: int) -> int:
     """Return the partition, 0 to ``partitions`` - 1, that the channel's data lies in.
 

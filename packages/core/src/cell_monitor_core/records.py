@@ -69,7 +69,7 @@ def encode_records(encoded: list[bytes]) -> bytes:
         raise ValueError(f"an entry holds 1 to {MAX_RECORDS_PER_ENTRY} records, not {count}")
     # MessagePack: fixarray up to 15 items, array 16 beyond (spec, "array format family").
     header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
-    return header + b"".join(encoded)
+    return b"".join([header, *encoded])
 
 
 def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:

@@ -173,7 +173,8 @@ async def test_a_full_stream_takes_no_more_but_still_knows_duplicates(log: Any) 
     if isinstance(log, MemoryEventLog):
         log._max_backlog_entries = 2
     else:
-        log._bounds = (b"2", *log._bounds[1:])
+        appender = log._appender
+        appender._bounds = (b"2", *appender._bounds[1:])
     await log.ensure_groups()
     first = item("1")
     await log.append(CHANNEL, [first])

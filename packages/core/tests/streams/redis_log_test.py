@@ -21,6 +21,7 @@ from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.redis_client import aclose, connect, run_command
 from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.streams import redis_log as module
+from cell_monitor_core.streams.append_buffers import SEEN_BUCKET_SECONDS
 from cell_monitor_core.streams.redis_log import RedisEventLog
 
 CHANNEL = "course:c1"
@@ -65,6 +66,22 @@ async def test_concurrent_calls_share_entries(redis_log: RedisEventLog) -> None:
     assert sum(sizes) == 101
     assert len(sizes) <= 5
     assert max(sizes) <= 64
+
+
+async def test_the_first_burst_of_a_fresh_process_is_taken_whole(redis_log: RedisEventLog) -> None:
+    # Nothing is open yet, no script loaded, and more comes while both are being done.
+    await redis_log.ensure_groups()
+    channels = [f"course:c{number % 12}" for number in range(600)]
+    outcomes = await asyncio.gather(*(redis_log.append(channel, [item()]) for channel in channels))
+    assert outcomes == [["accepted"]] * 600
+    assert redis_log.buffered_bytes == 0
+
+
+async def test_closing_waits_for_what_is_under_way(redis_log: RedisEventLog) -> None:
+    calls = [asyncio.create_task(redis_log.append(f"course:c{number % 12}", [item()])) for number in range(100)]
+    await asyncio.sleep(0)
+    await redis_log.aclose()
+    assert await asyncio.gather(*calls) == [["accepted"]] * 100
 
 
 async def test_big_records_do_not_make_entries_that_a_worker_cannot_hold(redis_log: RedisEventLog) -> None:
@@ -113,21 +130,22 @@ async def _blocked_clients(log: RedisEventLog) -> int:
 async def test_ids_are_remembered_into_the_next_bucket_and_then_forgotten(
     redis_log: RedisEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 10_000 * module.SEEN_BUCKET_SECONDS + 1.0
-    monkeypatch.setattr(module.time, "time", lambda: now)
+    now = 10_000 * SEEN_BUCKET_SECONDS + 1.0
+    monkeypatch.setattr("cell_monitor_core.streams.appender.time.time", lambda: now)
     first = item()
     assert await redis_log.append(CHANNEL, [first]) == ["accepted"]
-    now += module.SEEN_BUCKET_SECONDS
+    now += SEEN_BUCKET_SECONDS
     assert await redis_log.append(CHANNEL, [first]) == ["duplicate"]
-    now += module.SEEN_BUCKET_SECONDS
+    now += SEEN_BUCKET_SECONDS
     assert await redis_log.append(CHANNEL, [first]) == ["accepted"]
 
 
 async def test_the_sets_of_seen_ids_expire_and_stay_within_their_bound(redis_log: RedisEventLog) -> None:
-    redis_log._bounds = (redis_log._bounds[0], b"3", redis_log._bounds[2])
+    appender = redis_log._appender
+    appender._bounds = (appender._bounds[0], b"3", appender._bounds[2])
     for _ in range(6):
         await redis_log.append(CHANNEL, [item()])
-    bucket = int(time.time()) // module.SEEN_BUCKET_SECONDS
+    bucket = int(time.time()) // SEEN_BUCKET_SECONDS
     seen = [keys.seen_set(PARTITION, number) for number in (bucket - 1, bucket)]
     sizes = [await run_command(redis_log._client, STREAM, "SCARD", key) for key in seen]
     assert max(sizes) <= 3
@@ -153,7 +171,7 @@ async def test_a_full_server_refuses_without_keeping_a_part(redis_log: RedisEven
 
 
 async def test_a_bounded_buffer_refuses_what_is_over_it(redis_log: RedisEventLog) -> None:
-    redis_log._max_buffered_bytes = 1000
+    redis_log._appender._max_buffered_bytes = 1000
     outcomes = await asyncio.gather(*(redis_log.append(CHANNEL, [item(300)]) for _ in range(5)), return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, LogUnavailable)]
     assert [error.reason for error in refused] == ["overloaded"] * 2

@@ -1,17 +1,13 @@
-"""Coalescing: many callers' records travel to Redis in one write and one round trip.
+"""The way to each Redis node: one connection for all that is written there, whoever writes it.
 
-Each partition has a buffer. Each Redis node has one lane, and a lane has one flush in flight: whatever arrives meanwhile
-waits in the buffers and goes with the next flush. Under load the batches grow by themselves, without load nobody waits.
-
-The connections, topology, TLS and authentication are redis-py's; only the packing of the commands is done here, by
-hiredis, since redis-py's asyncio connections pack in Python.
+Connections, topology, TLS and authentication are redis-py's; commands are packed by hiredis, since redis-py's asyncio
+connections pack in Python.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
@@ -19,9 +15,10 @@ from typing import Any, Final, cast
 import hiredis
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from cell_monitor_core.redis_client import COMMAND_TIMEOUT_SECONDS, REDIS_ERRORS, RedisClient
+from cell_monitor_core.streams.link import Link
 
 __all__ = ["Lane", "Lanes"]
 
@@ -32,59 +29,58 @@ _pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)
 
 
 class Lane:
-    """One connection to one node, and the partitions that have something to send there."""
+    """One connection to one node, and the partitions that have something to send there.
 
-    __slots__ = ("_acquire", "_connection", "name", "ready", "task")
+    Attributes:
+        name: of the node.
+        ready: partitions with something to send.
+        flights: round trips under way.
+        gathers: whether a next one is being gathered.
+    """
+
+    __slots__ = ("_acquire", "_connection", "_link", "_opening", "flights", "gathers", "name", "ready")
 
     def __init__(self, name: str, acquire: Callable[[], Awaitable[AbstractConnection]]) -> None:
         self.name = name
         self.ready: list[int] = []
-        self.task: asyncio.Task[None] | None = None
+        self.flights = 0
+        self.gathers = False
         self._acquire = acquire
         self._connection: AbstractConnection | None = None
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
 
-    async def exchange(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
-        """Send commands in one write and return their replies; an error reply is returned as its exception.
+    @property
+    def is_open(self) -> bool:
+        """Tell whether commands can be sent."""
+        return self._link is not None and self._link.is_open
+
+    async def open(self) -> None:
+        """Connect to the node, if that is not done yet.
 
         Raises:
-            RedisError, OSError, TimeoutError: the fate of all commands is unknown.
+            RedisError, OSError, TimeoutError: it does not answer.
         """
-        packed = b"".join([_pack(command) for command in commands])
-        async with asyncio.timeout(_ROUND_TRIP_SECONDS):
-            connection = await self._connected()
-            replies: list[Any] = []
-            try:
-                await connection.send_packed_command(packed, check_health=False)
-                for _ in commands:
-                    try:
-                        # No time-out of its own: the one around the round trip is cheaper.
-                        replies.append(await connection.read_response(timeout=math.inf))
-                    except ResponseError as error:
-                        replies.append(error)
-            except BaseException:
-                # Replies may still be under way: they must not be taken for the next command's.
-                await connection.disconnect(nowait=True)
-                raise
-            return replies
-
-    async def _connected(self) -> AbstractConnection:
-        connection = self._connection
-        if connection is None:
-            connection = await self._acquire()
-            # A time-out here makes redis-py start a task for every write; the round trip has its own.
-            connection.socket_timeout = None
-            self._connection = connection
-        if connection.is_connected and (
-            connection.should_reconnect()  # type: ignore[no-untyped-call]
-            or await connection.can_read()
-        ):
-            # The server closed it while it was idle, or redis-py saw a fail-over.
+        async with self._opening, asyncio.timeout(_ROUND_TRIP_SECONDS):
+            if self.is_open:
+                return
+            connection = self._connection
+            if connection is None:
+                connection = self._connection = await self._acquire()
+            # Whatever it was used for before, nothing of that may be read as our replies.
             await connection.disconnect(nowait=True)
-        return connection
+            await connection.connect()  # type: ignore[no-untyped-call]
+            self._link = Link(connection)
+
+    def send(self, commands: Sequence[tuple[bytes, ...]]) -> asyncio.Future[list[Any]]:
+        """Send commands in one write over the open lane; the result are their replies, see ``Link.send``."""
+        assert self._link is not None
+        packed = b"".join([_pack(command) for command in commands])
+        return self._link.send(packed, len(commands), seconds=_ROUND_TRIP_SECONDS)
 
     async def aclose(self) -> None:
         """Close the connection; redis-py's client still counts it as its own and closes it again without harm."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._link = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(*REDIS_ERRORS):
                 await connection.disconnect(nowait=True)
