@@ -173,6 +173,7 @@ class TokenVerifier:
         self._cache: OrderedDict[str, Claims] = OrderedDict()
         self._cache_size = cache_size
         self._seen: tuple[KeysSource, int] = (keys_source, keys_source.generation)
+        self._epoch = 0
         self._clock = clock
         self._jws = PyJWS(algorithms=["EdDSA"])
         self._decoder = msgspec.json.Decoder(Claims)
@@ -185,11 +186,7 @@ class TokenVerifier:
             UnknownKey: signed with a key that the source does not have.
             TokenInvalid: anything else.
         """
-        source = self.keys_source
-        if self._seen[1] != source.generation or self._seen[0] is not source:
-            # A key may have been withdrawn: what it signed must not live on here.
-            self._cache.clear()
-            self._seen = (source, source.generation)
+        self._notice_new_keys()
         now = self._clock()
         claims = self._cache.get(token)
         if claims is not None:
@@ -203,6 +200,28 @@ class TokenVerifier:
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
         return claims
+
+    @property
+    def epoch(self) -> int:
+        """Number that changes with the keys; see ``holds``."""
+        self._notice_new_keys()
+        return self._epoch
+
+    def holds(self, claims: Claims, epoch: int) -> bool:
+        """Tell whether claims that ``verify`` returned in an epoch still hold: for callers that remember them."""
+        seen = self._seen
+        if seen[1] != seen[0].generation or seen[0] is not self.keys_source:
+            self._notice_new_keys()
+        return epoch == self._epoch and claims.exp > self._clock()
+
+    def _notice_new_keys(self) -> None:
+        source = self.keys_source
+        seen = self._seen
+        if seen[1] != source.generation or seen[0] is not source:
+            # A key may have been withdrawn: what it signed must not live on here.
+            self._cache.clear()
+            self._epoch += 1
+            self._seen = (source, source.generation)
 
     def _verify(self, token: str, now: float) -> Claims:
         if len(token) > MAX_TOKEN_BYTES:

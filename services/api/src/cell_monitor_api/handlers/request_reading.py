@@ -123,6 +123,7 @@ def check_encoding(encoding: bytes | None) -> bool:
     raise UnsupportedMediaType("of content encodings only gzip is taken")
 
 
+@lru_cache(maxsize=4096)
 def check_length(content_length: bytes | None, transfer_encoding: bytes | None) -> None:
     """Refuse a body without a known end, or one that says that it is too large.
 

@@ -1,7 +1,7 @@
 """The rules of ingest: which course an event belongs to, what becomes of it, what its sender is told.
 
-This is the plain way through them. ``handlers.ingest_road`` takes the same decisions for ``POST /api/v1/events`` in
-fewer steps; tests hold both to the same answers.
+This is the plain way through them. ``handlers.ingest_road`` takes the same decisions in fewer steps where a request holds
+nothing but good events of one course; tests hold both to the same answers.
 """
 
 from __future__ import annotations
@@ -36,10 +36,8 @@ __all__ = [
     "EventResult",
     "Ingest",
     "IngestAnswer",
-    "check_rate",
     "course_of",
     "log_unavailable",
-    "refuse_if_all_foreign",
 ]
 
 _log = structlog.get_logger(__name__)
@@ -116,6 +114,20 @@ class Ingest:
         self._progress = progress
         self._clock = clock
 
+    def admit(self, person_id: bytes, count: int) -> None:
+        """Take a request's events off its sender's bucket and count them.
+
+        Raises:
+            RateLimited: the bucket does not hold so many.
+        """
+        wait_s = self.buckets.take(person_id, count)
+        if wait_s:
+            raise RateLimited(
+                f"too many events from this sender; send them again in {wait_s} seconds",
+                headers={"retry-after": str(wait_s)},
+            )
+        self.metrics.received(count)
+
     async def take(
         self,
         claims: Claims,
@@ -124,19 +136,28 @@ class Ingest:
         test_id: str | None = None,
         traceparent: str | None = None,
     ) -> tuple[IngestAnswer, int | None]:
-        """Queue events.
+        """Admit events and queue them; see there."""
+        self.admit(UUID(claims.sub).bytes, len(events))
+        return await self.queue(claims, events, test_id=test_id, traceparent=traceparent)
+
+    async def queue(
+        self,
+        claims: Claims,
+        events: Sequence[msgspec.Raw],
+        *,
+        test_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> tuple[IngestAnswer, int | None]:
+        """Queue events that were admitted.
 
         Returns:
             The answer, and the seconds after which events marked ``retry`` may be sent again.
 
         Raises:
-            RateLimited: the sender's bucket does not hold so many.
             CourseForbidden: every event is for a course that the sender is no member of.
             LogUnavailableError: there was something to queue and none of it could be.
         """
         person_id = UUID(claims.sub)
-        check_rate(self.buckets.take(person_id.bytes, len(events)))
-        self.metrics.received(len(events))
         results: list[EventResult | None] = []
         queued: dict[str, list[_Queued]] = {}
         wants_notices = not events
@@ -159,7 +180,7 @@ class Ingest:
             results.append(None)
         refusals = [str(result.reason) for result in results if result is not None]
         self.metrics.rejected(refusals)
-        refuse_if_all_foreign(refusals, len(events))
+        _refuse_if_all_foreign(refusals, len(events))
         retry_after = await self._append(queued, results)
         final = [result for result in results if result is not None]
         if test_id is not None:
@@ -209,20 +230,7 @@ class Ingest:
             _log.warning("test_progress_unavailable", reason=str(error))
 
 
-def check_rate(wait_s: int) -> None:
-    """Refuse a request that its sender's bucket does not hold.
-
-    Raises:
-        RateLimited: ``wait_s``, the seconds until it will, is above 0.
-    """
-    if wait_s:
-        raise RateLimited(
-            f"too many events from this sender; send them again in {wait_s} seconds",
-            headers={"retry-after": str(wait_s)},
-        )
-
-
-def refuse_if_all_foreign(refusals: Sequence[str], count: int) -> None:
+def _refuse_if_all_foreign(refusals: Sequence[str], count: int) -> None:
     """Refuse a request of which every event is for a course that its sender is no member of.
 
     Raises:
