@@ -24,7 +24,6 @@ timeout = 30
 graceful_timeout = 25
 # Workers report by touching a file; on a disk under load that blocks them (gunicorn FAQ), in memory it does not.
 worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None
-forwarded_allow_ips = _settings.api_forwarded_allow_ips
 accesslog = None
 errorlog = "-"
 loglevel = "warning"

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from cell_monitor_api import openapi
 from cell_monitor_api.config import ApiSettings
@@ -101,7 +102,9 @@ def create_app(settings: ApiSettings | None = None) -> IngestRoad:
     configure_logging(settings, "api")
     # uvicorn writes a line for each request as soon as that logger leads anywhere, and that costs more than the request.
     logging.getLogger("uvicorn.access").propagate = False
-    return IngestRoad(create_api(settings))
+    app = create_api(settings)
+    # What a proxy says of the client matters to sign-in and to redirects; ingest knows its senders by their tokens.
+    return IngestRoad(app, behind=ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips))  # type: ignore[arg-type]
 
 
 class QueryBodyLimit(BodyLimit):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from uvicorn_worker import UvicornWorker
 
-from cell_monitor_api.one_segment import OneSegmentProtocol
+from cell_monitor_api.http_protocol import ApiProtocol
 
 __all__ = ["ApiWorker"]
 
@@ -16,10 +16,12 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # the package is not type
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": OneSegmentProtocol,
+        "http": ApiProtocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
+        # Behind the road of ingest, where they matter (main.create_app).
+        "proxy_headers": False,
         "server_header": False,
         "timeout_graceful_shutdown": 20,
     }
