@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -33,17 +34,20 @@ def tree(pid: int) -> list[psutil.Process]:
 
 def pin(pid: int, core: int) -> None:
     """Bind a process, its threads and its descendants to one core."""
-    for process in tree(pid):
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, {core})
+    _bind(pid, {core})
 
 
 def unpin(pid: int) -> None:
     """Let a process, its threads and its descendants run on every core."""
-    every = set(range(os.cpu_count() or 1))
+    _bind(pid, set(range(os.cpu_count() or 1)))
+
+
+def _bind(pid: int, cores: set[int]) -> None:
     for process in tree(pid):
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, every)
+        # A backend of PostgreSQL may end between being listed and being bound.
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, cores)
 
 
 def cpu_seconds(pid: int) -> float:
