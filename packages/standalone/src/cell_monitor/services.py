@@ -142,7 +142,6 @@ def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpSe
         "DATABASE_URL_FILE": str(files.worker_database_url),
         "REDIS_URL_FILE": str(files.redis_url),
         "ENCRYPTION_KEYS_FILE": str(data.secrets.path / "encryption-keys.json"),
-        "INDEX_KEY_FILE": str(data.secrets.path / "index-key"),
     }
     return _service(data, "Worker", "cell_monitor_worker", settings, ports.worker)
 

@@ -15,14 +15,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cell_monitor import container_secrets
 from cell_monitor.accounts import (
     ENCRYPTION_KEYS_FILE,
     INSTRUCTOR,
     INSTRUCTOR_PASSWORD_FILE,
     SIGNING_KEYS_FILE,
-    login_of,
     make_login_roles,
-    prepare_keys,
     seed_sample_course,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
@@ -43,7 +42,6 @@ from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
 from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
 from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
-from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
 from cell_monitor_core.streams.redis_log import RedisEventLog
 from cell_monitor_worker.replay import ReplayReport, replay_failed
@@ -327,29 +325,24 @@ def _rotate_signing(deployment: Deployment) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--postgres-host", default="postgres:5432", show_default=True)
 @click.option("--valkey-host", default="valkey:6379", show_default=True)
-@click.option("--readable-by-all", is_flag=True, help="Files of mode 0644, for a volume that only the services mount.")
-def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, readable_by_all: bool) -> None:
+@click.option(
+    "--hand-out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder with one folder, or volume, for each service: each gets a copy of the secrets that it reads.",
+)
+def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, hand_out: Path | None) -> None:
     """Make the secrets of an installation in containers, one a file; those that exist stay.
 
-    See compose.yaml for how they are used. Keep a copy of the folder: without its encryption keys the database's
+    See compose.yaml for how they are used. Keep a copy of FOLDER: without its encryption keys the database's
     personal data cannot be read by anybody.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    secrets = SecretFolder(folder, mode=0o644 if readable_by_all else 0o600)
-    prepare_keys(secrets)
-    owner = secrets.get("postgres-password")
-    valkey = secrets.get("valkey-password")
-    secrets.get("influxdb-password")
-    secrets.get("influxdb-token")
-    secrets.put("database-url", f"postgresql://cell_monitor:{owner}@{postgres_host}/cell_monitor")
-    secrets.put("redis-url", f"redis://:{valkey}@{valkey_host}")
-    secrets.put(
-        "valkey.conf", f"requirepass {valkey}\nappendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
-    )
-    for role in (API_ROLE, WORKER_ROLE):
-        login, password = login_of(role, secrets)
-        secrets.put(f"{login}-url", f"postgresql://{login}:{password}@{postgres_host}/cell_monitor")
+    secrets = SecretFolder(folder)
+    container_secrets.make_secrets(secrets, postgres_host=postgres_host, valkey_host=valkey_host)
     say(f"The secrets are in {folder}.")
+    if hand_out is not None:
+        container_secrets.hand_out(secrets, hand_out)
+        say(f"What each service reads of them is in its folder in {hand_out}.")
 
 
 @admin.command()
