@@ -89,14 +89,19 @@ class IngestRoad:
         self.app: ASGIApp = app
         self._behind: ASGIApp = behind or app
         self._state = app.state
+        self._process: ProcessContext | None = None
         self._senders: dict[bytes, _Sender] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one connection's scope."""
         if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            if scope["type"] == "lifespan":
+                self._process = None
             await self._behind(scope, receive, send)
             return
-        process: ProcessContext = self._state.context
+        process = self._process
+        if process is None:
+            process = self._process = self._state.context
         started = time.perf_counter()
         headers: list[tuple[bytes, bytes]]
         try:

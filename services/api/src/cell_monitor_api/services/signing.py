@@ -73,14 +73,9 @@ class Signing:
         self._stamp = self._stamp_of_file()
         self._keys = SigningKeys.load(path or source)
         self._looked_at = clock()
-        self._generation = 0
+        self.generation = 0
         self._task: asyncio.Task[None] | None = None
         self.issuer = TokenIssuer(self._keys, lifetime=lifetime_s)
-
-    @property
-    def generation(self) -> int:
-        """Number of changes so far."""
-        return self._generation
 
     def get(self, kid: str) -> Ed25519PublicKey | None:
         """Return the public key of a kid."""
@@ -107,7 +102,7 @@ class Signing:
             return False
         self._stamp = stamp
         self._keys = keys
-        self._generation += 1
+        self.generation += 1
         self.issuer.signing_keys = keys
         _log.info("signing_keys_changed", active=keys.active)
         return True
