@@ -132,41 +132,43 @@ class Forwarder:
             return _switched_off(batch)
         if batch.events and self._spool is not None and self._spool.pending_events:
             self._nudge()
-            return await self._keep(batch, test_id)
+            return await self._keep(batch, test_id, traceparent)
         if time.monotonic() < self._not_before:
             # The monitor asked for a pause, and asks it of everybody.
-            return await self._keep(batch, test_id)
+            return await self._keep(batch, test_id, traceparent)
         outcome = await self._upstream.send(batch.body, len(batch.events), test_id=test_id, traceparent=traceparent)
         if isinstance(outcome, Away):
             self._note_away(outcome)
-            return await self._keep(batch, test_id)
+            return await self._keep(batch, test_id, traceparent)
         self._note_back()
         if isinstance(outcome, Refused):
             return Answer(outcome.status, outcome.body)
         again = [index for index, result in enumerate(outcome.results) if result["status"] == "retry"]
         if not again:
             return Answer(200, {"results": outcome.results, "notices": outcome.notices})
-        kept = await self._keep_events([batch.events[index] for index in again], test_id)
+        kept = await self._keep_events([batch.events[index] for index in again], test_id, traceparent)
         for index, result in zip(again, kept, strict=True):
             outcome.results[index] = result
         return Answer(200, {"results": outcome.results, "notices": [*outcome.notices, _SPOOLED]})
 
-    async def _keep(self, batch: Batch, test_id: str | None) -> Answer:
+    async def _keep(self, batch: Batch, test_id: str | None, traceparent: str | None) -> Answer:
         if self._spool is None:
             pause = max(1, round(self._not_before - time.monotonic()))
             detail = {"type": "monitor_away", "msg": "The monitor cannot be reached and there is no spool."}
             return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
-        results = await self._keep_events(batch.events, test_id)
+        results = await self._keep_events(batch.events, test_id, traceparent)
         return Answer(200, {"results": results, "notices": [_SPOOLED]})
 
-    async def _keep_events(self, events: list[Any], test_id: str | None) -> list[dict[str, Any]]:
+    async def _keep_events(
+        self, events: list[Any], test_id: str | None, traceparent: str | None
+    ) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         records: list[Record] = []
         for event in events:
             encoded = event_json(event)
             fits = len(encoded) <= MAX_EVENT_BYTES
             if fits:
-                records.append(Record(encoded, test_id))
+                records.append(Record(encoded, test_id, traceparent))
                 results.append({"event_id": event_id_of(event), "status": "accepted"})
             else:
                 results.append({"event_id": event_id_of(event), "status": "rejected", "reason": "event_too_large"})
@@ -231,8 +233,10 @@ class Forwarder:
             if not chunk.records:
                 continue
             body = batch_body([record.event for record in chunk.records])
-            test_id = chunk.records[0].test_id
-            outcome = await self._upstream.send(body, len(chunk.records), test_id=test_id, traceparent=None)
+            first = chunk.records[0]
+            outcome = await self._upstream.send(
+                body, len(chunk.records), test_id=first.test_id, traceparent=first.traceparent
+            )
             if isinstance(outcome, Away):
                 self._note_away(outcome)
                 await self._pause()

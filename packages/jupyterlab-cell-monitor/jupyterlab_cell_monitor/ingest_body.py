@@ -12,12 +12,14 @@ __all__ = [
     "MAX_EVENTS",
     "MAX_EVENT_BYTES",
     "TEST_ID",
+    "TRACEPARENT",
     "Batch",
     "BodyError",
     "batch_body",
     "event_id_of",
     "event_json",
     "read_batch",
+    "sampled",
 ]
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -25,6 +27,7 @@ MAX_EVENTS = 200
 MAX_EVENT_BYTES = 64 * 1024
 
 TEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class BodyError(ValueError):
@@ -94,3 +97,10 @@ def event_id_of(event: Any) -> str | None:
     """The event's id, or None where none can be read."""
     event_id = event.get("event_id") if isinstance(event, dict) else None
     return event_id if isinstance(event_id, str) else None
+
+
+def sampled(traceparent: str | None) -> str | None:
+    """The W3C trace context, if it is one and of a request that is traced."""
+    if traceparent is None or not TRACEPARENT.fullmatch(traceparent) or not int(traceparent[-2:], 16) & 1:
+        return None
+    return traceparent

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from .forwarder import Answer, Forwarder, encoded
-from .ingest_body import TEST_ID, BodyError, read_batch
+from .ingest_body import TEST_ID, TRACEPARENT, BodyError, read_batch
 
 __all__ = ["EventsHandler", "StatusHandler"]
-
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class _Handler(ExtensionHandlerMixin, APIHandler):
@@ -58,7 +55,7 @@ class EventsHandler(_Handler):
             return
         traceparent = self.request.headers.get("traceparent", "")
         answer = await self.forwarder.submit(
-            batch, test_id=test_id, traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None
+            batch, test_id=test_id, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None
         )
         self.give(answer)
 

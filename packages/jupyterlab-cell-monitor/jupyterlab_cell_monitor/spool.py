@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from .ingest_body import sampled
+
 __all__ = ["Chunk", "Position", "Record", "Spool", "SpoolLocked", "open_spool"]
 
 _HEADER = struct.Struct("<4sII")
@@ -36,10 +38,12 @@ class Record:
     Attributes:
         event: the event as JSON.
         test_id: the test it belongs to; None for the real road.
+        traceparent: W3C trace context of the request that brought it; forgotten if that was not sampled.
     """
 
     event: bytes
     test_id: str | None = None
+    traceparent: str | None = None
 
 
 class Position(NamedTuple):
@@ -132,7 +136,7 @@ class Spool:
         self._sync()
 
     def read(self, max_events: int, max_bytes: int) -> Chunk:
-        """The oldest records, at least one if there is any, within the bounds and all of one test (or of none).
+        """The oldest records that one request may carry, within the bounds; at least one if there is any.
 
         Raises:
             OSError: a segment cannot be read.
@@ -158,7 +162,7 @@ class Spool:
                         continue
                     record = _record(payload)
                     full = len(records) >= max_events or total + len(record.event) > max_bytes
-                    if records and (full or record.test_id != records[0].test_id):
+                    if records and (full or not _together(records[0], record)):
                         return Chunk(records, end)
                     records.append(record)
                     total += len(record.event) + 1
@@ -313,8 +317,17 @@ def open_spool(base: Path, max_bytes: int) -> Spool:
     return spool
 
 
+def _together(one: Record, other: Record) -> bool:
+    """Whether one request may carry both: its address names the test, its header the trace."""
+    return one.test_id == other.test_id and one.traceparent == other.traceparent
+
+
 def _frame(record: Record) -> bytes:
-    payload = (record.test_id or "").encode("ascii") + b"\n" + record.event
+    # The trace stands behind a space, which no test's name has: files of before there were traces read the same.
+    # Only one that is sampled is kept: each costs a request of its own later.
+    traceparent = sampled(record.traceparent)
+    trace = f" {traceparent}" if traceparent else ""
+    payload = f"{record.test_id or ''}{trace}".encode("ascii") + b"\n" + record.event
     return _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
@@ -329,8 +342,9 @@ def _payload(frame: bytes) -> bytes | None:
 
 
 def _record(payload: bytes) -> Record:
-    test_id, _, event = payload.partition(b"\n")
-    return Record(event, test_id.decode("ascii", "replace") or None)
+    line, _, event = payload.partition(b"\n")
+    test_id, _, traceparent = line.decode("ascii", "replace").partition(" ")
+    return Record(event, test_id or None, sampled(traceparent))
 
 
 def _scan(path: Path) -> deque[int]:

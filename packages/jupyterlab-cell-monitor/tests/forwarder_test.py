@@ -21,6 +21,7 @@ from jupyterlab_cell_monitor.upstream import Upstream
 
 API_KEY = "test-key"
 SPOOLED = {"kind": "spooled"}
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
 def batch(*events: dict[str, Any]) -> Batch:
@@ -66,17 +67,17 @@ def road(api: Any, tmp_path: Path) -> Callable[..., Any]:
     return opened
 
 
-async def submit(forwarder: Forwarder, *events: dict[str, Any], test_id: str | None = None) -> Answer:
-    return await forwarder.submit(batch(*events), test_id=test_id, traceparent=None)
+async def submit(
+    forwarder: Forwarder, *events: dict[str, Any], test_id: str | None = None, traceparent: str | None = None
+) -> Answer:
+    return await forwarder.submit(batch(*events), test_id=test_id, traceparent=traceparent)
 
 
 async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_event: Any) -> None:
     api.notices = [{"kind": "help", "request_id": "r", "status": "claimed", "by": "Prof. X", "at": "now"}]
     events = [make_event() for _ in range(3)]
     async with road() as forwarder:
-        answer = await forwarder.submit(
-            batch(*events), test_id=None, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-        )
+        answer = await submit(forwarder, *events, traceparent=TRACE)
         assert answer.status == 200
         assert answer.body == {
             "results": [{"event_id": event["event_id"], "status": "accepted"} for event in events],
@@ -264,6 +265,40 @@ async def test_what_one_server_kept_the_next_one_sends(api: Any, road: Any, make
     api.start()
     async with road():
         await eventually(lambda: api.order == ids(events), lambda: api.order)
+
+
+async def test_a_trace_goes_on_behind_an_outage_and_a_restart_and_holds_only_its_own_events(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    events = [make_event(seq=n + 1) for n in range(6)]
+    api.stop()
+    async with road() as forwarder:
+        await submit(forwarder, events[0], traceparent=f"00-{'e' * 32}-{'f' * 16}-00")
+        await submit(forwarder, events[1])
+        await submit(forwarder, *events[2:4], traceparent=TRACE)
+        await submit(forwarder, *events[4:], traceparent=TRACE.replace("b", "c"))
+    api.start()
+    async with road():
+        await eventually(lambda: len(api.stored) == 6)
+    assert api.order == ids(events)
+    # What nobody traces still goes in one request.
+    assert [(seen.headers.get("traceparent"), ids(seen.events)) for seen in api.requests] == [
+        (None, ids(events[:2])),
+        (TRACE, ids(events[2:4])),
+        (TRACE.replace("b", "c"), ids(events[4:])),
+    ]
+
+
+async def test_an_event_of_a_trace_that_the_monitor_wants_again_stays_in_its_trace(
+    api: Any, road: Any, make_event: Any, eventually: Any
+) -> None:
+    events = [make_event() for _ in range(2)]
+    answers = {events[1]["event_id"]: iter(["retry", "retry"])}
+    api.status_of = lambda event: next(answers.get(event["event_id"], iter(())), "accepted")
+    async with road() as forwarder:
+        await submit(forwarder, *events, traceparent=TRACE)
+        await eventually(lambda: len(api.stored) == 2)
+    assert [seen.headers.get("traceparent") for seen in api.requests] == [TRACE] * 3
 
 
 async def test_a_test_goes_down_its_own_road_also_from_the_spool(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from jupyterlab_cell_monitor.spool import Record, Spool, SpoolLocked, open_spool
 
 _EVENTS = st.binary(min_size=0, max_size=600)
-_RECORDS = st.lists(st.builds(Record, _EVENTS, st.sampled_from([None, None, "t-1", "t-2"])), min_size=1, max_size=12)
+_TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
+_OTHER_TRACE = f"00-{'c' * 32}-{'d' * 16}-01"
+_RECORDS = st.lists(
+    st.builds(
+        Record,
+        _EVENTS,
+        st.sampled_from([None, None, "t-1", "t-2"]),
+        st.sampled_from([None, None, None, _TRACE, _OTHER_TRACE]),
+    ),
+    min_size=1,
+    max_size=12,
+)
 
 
 def drained(spool: Spool) -> list[Record]:
@@ -25,7 +38,7 @@ def drained(spool: Spool) -> list[Record]:
     while spool.pending_events:
         chunk = spool.read(7, 2000)
         assert chunk.records, "a read of a spool that is not empty gives something"
-        assert len({record.test_id for record in chunk.records}) == 1
+        assert len({(record.test_id, record.traceparent) for record in chunk.records}) == 1
         records += chunk.records
         spool.acknowledge(chunk.end)
     return records
@@ -120,7 +133,8 @@ def test_a_torn_tail_costs_only_what_was_torn(records: list[Record], cut: float,
         # Each whole record in front of the cut is there.
         ends, end = [], 0
         for record in records:
-            end += 12 + len((record.test_id or "").encode()) + 1 + len(record.event)
+            trace = 1 + len(record.traceparent) if record.traceparent else 0
+            end += 12 + len((record.test_id or "").encode()) + trace + 1 + len(record.event)
             ends.append(end)
         assert whole == sum(end <= kept for end in ends)
 
@@ -256,4 +270,39 @@ def test_only_the_owner_can_read_the_spool(tmp_path: Path) -> None:
     (segment,) = segments(tmp_path / "spool")
     assert segment.stat().st_mode & 0o077 == 0
     assert (tmp_path / "spool").stat().st_mode & 0o077 == 0
+    spool.close()
+
+
+def written_by_hand(directory: Path, *payloads: bytes) -> None:
+    frames = [struct.pack("<4sII", b"CMS1", len(payload), zlib.crc32(payload)) + payload for payload in payloads]
+    directory.mkdir()
+    (directory / f"{1:016d}.seg").write_bytes(b"".join(frames))
+
+
+def test_what_a_version_without_traces_spooled_is_not_lost_by_the_next(tmp_path: Path) -> None:
+    written_by_hand(tmp_path / "spool", b'\n{"text":"a b"}', b"t-1\n{}", b'\n{"lines":"1\\n2"}')
+    spool = Spool(tmp_path / "spool", 100_000)
+    assert drained(spool) == [Record(b'{"text":"a b"}'), Record(b"{}", "t-1"), Record(b'{"lines":"1\\n2"}')]
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        b"00-" + b"a" * 32,
+        b"00-" + b"A" * 32 + b"-" + b"b" * 16 + b"-01",
+        b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-00",
+        _TRACE.encode() + b" X-Other: header",
+        b"x" * 5000,
+        b"\xff\r",
+        b"",
+    ],
+)
+def test_a_trace_that_is_none_reaches_no_header_and_costs_no_event(tmp_path: Path, trace: bytes) -> None:
+    written_by_hand(tmp_path / "spool", b"t-1 " + trace + b"\n{}", b" " + _TRACE.encode() + b"\n{}")
+    spool = Spool(tmp_path / "spool", 100_000)
+    assert drained(spool) == [Record(b"{}", "t-1"), Record(b"{}", None, _TRACE)]
+    spool.append([Record(b"{}", None, trace.decode("latin-1"))])
+    assert spool.pending_bytes == 12 + len(b"\n{}")
+    assert drained(spool) == [Record(b"{}")]
     spool.close()
