@@ -1,9 +1,9 @@
 """Publications: the absolute states that dashboards show, and how they are numbered.
 
-A publication replaces what a dashboard knew of one thing; it never adds to it. ``version`` grows by one with every
-change of a row, under the row's lock, so that an older state can be told from a newer one wherever they meet: in the
-broker's script, in the gateway's recovery and in the dashboard's cache. No names travel here: a dashboard knows them
-from its snapshot.
+A publication replaces what a dashboard knew of one thing; it never adds to it. ``version`` begins with the time at
+which a row is made (see ``storage.postgres.versions``) and grows by one with every change of it, under the row's lock,
+so that an older state can be told from a newer one wherever they meet: in the broker's script, in the gateway's
+recovery and in the dashboard's cache. No names travel here: a dashboard knows them from its snapshot.
 """
 
 from __future__ import annotations

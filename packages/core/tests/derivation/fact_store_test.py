@@ -137,17 +137,18 @@ async def test_a_duplicate_answers_with_the_state_that_its_first_copy_made(db: P
     assert (again.stored, again.duplicates) == (0, 2)
     assert again.students == first.students
     assert again.help == first.help
-    assert again.students["c1"][0].version == 1
+    (version,) = await db.fetchrow("SELECT version FROM student_states")
+    assert again.students["c1"][0].version == version
 
 
 async def test_versions_grow_only_when_what_is_shown_changes(db: Pool, keyring: KeyRing) -> None:
     store = PostgresFactStore(db, keyring)
-    assert (await store.apply([record("notebook_saved", 5)])).students["c1"][0].version == 1
+    first = (await store.apply([record("notebook_saved", 5)])).students["c1"][0].version
     state = (await store.apply([record("heartbeat", 4, data=BEAT)])).students["c1"][0]
-    assert (state.version, state.missing) == (2, 3)
+    assert (state.version, state.missing) == (first + 1, 3)
     # The next in the sequence, and no activity: only the fold changes.
     state = (await store.apply([record("heartbeat", 6, data=BEAT)])).students["c1"][0]
-    assert (state.version, state.missing) == (2, 3)
+    assert (state.version, state.missing) == (first + 1, 3)
 
 
 async def test_poison_goes_aside_and_its_neighbours_are_stored(db: Pool, keyring: KeyRing) -> None:
@@ -277,22 +278,23 @@ class TestHelp:
     ) -> None:
         store = PostgresFactStore(db, keyring)
         first = await store.apply([run(1, "error", error="KeyError"), record("help_requested", 5)])
-        assert first.help["c1"][0].error == ErrorRef("KeyError")
+        (before,) = first.help["c1"]
+        assert before.error == ErrorRef("KeyError")
         await store.apply([run(6, "error", error="TooLate")])
         await store.apply([run(4, "error", error="TypeError"), run(2, "aborted")])
         (request,) = (await store.apply([record("help_requested", 5)])).help["c1"]
-        assert (request.error, request.version) == (ErrorRef("TypeError"), 2)
+        assert (request.error, request.version) == (ErrorRef("TypeError"), before.version + 1)
         await assert_rebuild_finds_nothing(db, keyring)
 
     async def test_a_late_run_tells_of_the_request_that_it_changed_and_tells_it_again(
         self, db: Pool, keyring: KeyRing
     ) -> None:
         store = PostgresFactStore(db, keyring)
-        await store.apply([run(1, "error", error="KeyError"), record("help_requested", 5)])
+        asked = await store.apply([run(1, "error", error="KeyError"), record("help_requested", 5)])
         late = run(4, "error", error="TypeError")
         first = await store.apply([late])
         (request,) = first.help["c1"]
-        assert (request.error, request.version) == (ErrorRef("TypeError"), 2)
+        assert (request.error, request.version) == (ErrorRef("TypeError"), asked.help["c1"][0].version + 1)
         # The worker that committed it may have died before it could publish.
         assert (await store.apply([late])).help == first.help
         # A stranger's cancellation in the same batch does not hide it.
@@ -302,7 +304,7 @@ class TestHelp:
 
     async def test_claim_release_resolve_and_what_they_refuse(self, db: Pool, keyring: KeyRing) -> None:
         store = PostgresFactStore(db, keyring)
-        await store.apply([record("help_requested", 1)])
+        (asked,) = (await store.apply([record("help_requested", 1)])).help["c1"]
         request_id = uuid.UUID(event_id_at(1))
 
         async def act(action: Any, person: uuid.UUID = STAFF, course: str = "c1"):
@@ -311,7 +313,7 @@ class TestHelp:
             )
 
         request, student = await act("claim")
-        assert (request.status, request.claimed_by, request.version) == ("claimed", str(STAFF), 2)
+        assert (request.status, request.claimed_by, request.version) == ("claimed", str(STAFF), asked.version + 1)
         assert student.help is not None
         assert (student.help.status, student.help.claimed_by) == ("claimed", str(STAFF))
         assert await act("claim") == (request, student)

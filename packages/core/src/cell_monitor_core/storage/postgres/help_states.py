@@ -19,6 +19,7 @@ from cell_monitor_core.publications import CellRef, ErrorRef, HelpRef, HelpStatu
 from cell_monitor_core.storage.postgres.help_requests import MESSAGE
 from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
 __all__ = [
     "DerivedRequest",
@@ -142,11 +143,11 @@ async def save_requests(
 ) -> None:
     """Write rows with their next version; a message once stored stays."""
     await connection.execute(
-        """
+        f"""
         INSERT INTO help_requests AS h
             (request_id, course_id, person_id, version, status, requested_at, cancelled_at, claimed_by, claimed_at,
              resolved_by, resolved_at, notebook_id, cell_id, context, message_enc)
-        SELECT request_id, course_id, person_id, 1, status, requested_at, cancelled_at, claimed_by, claimed_at,
+        SELECT request_id, course_id, person_id, {FIRST_VERSION}, status, requested_at, cancelled_at, claimed_by, claimed_at,
                resolved_by, resolved_at, notebook_id, cell_id, context, message_enc
         FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[],
                     $7::uuid[], $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::text[], $12::text[],
@@ -160,7 +161,7 @@ async def save_requests(
             resolved_by = excluded.resolved_by, resolved_at = excluded.resolved_at,
             notebook_id = excluded.notebook_id, cell_id = excluded.cell_id, context = excluded.context,
             message_enc = coalesce(h.message_enc, excluded.message_enc)
-        """,
+        """,  # noqa: S608
         [request.request_id for request in requests],
         [request.course_id for request in requests],
         [request.person_id for request in requests],

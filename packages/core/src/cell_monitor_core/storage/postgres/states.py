@@ -29,6 +29,7 @@ from cell_monitor_core.derivation import (
 from cell_monitor_core.publications import CourseState, HelpState, StudentState
 from cell_monitor_core.storage.postgres import help_requests, help_states
 from cell_monitor_core.storage.postgres.pool import Connection, Executor, store_errors
+from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
 __all__ = [
     "HelpAlreadyClaimed",
@@ -99,14 +100,14 @@ async def ensure_students(executor: Executor, students: Sequence[StudentKey]) ->
     To be committed before the rows are locked: an insert in the middle of the locks would break their order.
     """
     await executor.execute(
-        """
-        INSERT INTO student_states (course_id, person_id, state)
-        SELECT c.course_id, u.person_id,
-               jsonb_build_object('student_id', u.person_id, 'version', 0, 'status', 'waiting')
+        f"""
+        INSERT INTO student_states (course_id, person_id, version, state)
+        SELECT c.course_id, u.person_id, {FIRST_VERSION},
+               jsonb_build_object('student_id', u.person_id, 'version', {FIRST_VERSION}, 'status', 'waiting')
         FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) JOIN courses c USING (course_id)
         ORDER BY 1, 2
         ON CONFLICT DO NOTHING
-        """,
+        """,  # noqa: S608
         [course for course, _ in students],
         [person for _, person in students],
     )
@@ -246,12 +247,12 @@ async def save_students(connection: Connection, students: Mapping[StudentKey, Lo
     )
 
 
-_BUMP = """
+_BUMP = f"""
 INSERT INTO course_versions AS v (course_id, version)
-SELECT c.course_id, 1 FROM courses c WHERE c.course_id = ANY($1::text[]) ORDER BY 1
+SELECT c.course_id, {FIRST_VERSION} FROM courses c WHERE c.course_id = ANY($1::text[]) ORDER BY 1
 ON CONFLICT (course_id) DO UPDATE SET version = v.version + 1
 RETURNING course_id, version
-"""
+"""  # noqa: S608
 
 _COUNTERS = """
 SELECT m.course_id, count(*) AS students,
