@@ -60,6 +60,12 @@ async def test_the_api_cannot_forge_events(api):
         await api.execute("INSERT INTO events (event_id) VALUES ($1)", uuid4())
 
 
+async def test_the_api_cannot_silence_what_dashboards_are_to_be_told(api):
+    for statement in ("DELETE FROM help_outbox", "UPDATE help_outbox SET course_id = 'c'", "SELECT * FROM help_outbox"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute(statement)
+
+
 @pytest.mark.parametrize("table", ["local_accounts", "people", "api_keys", "sign_ins"])
 async def test_the_worker_cannot_read_people_or_secrets(worker, table):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -22,6 +22,7 @@ from cell_monitor_core.streams.redis_log import RedisEventLog
 from cell_monitor_worker.batches import BatchQueue, Sink
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.consumer import GroupConsumer
+from cell_monitor_worker.help_outbox import HelpOutbox
 from cell_monitor_worker.publisher import CoursePublisher, Publisher
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
@@ -68,6 +69,7 @@ class WorkerContext:
         redis: RedisClient,
         log: RedisEventLog,
         courses: CoursePublisher,
+        help_outbox: HelpOutbox,
         consumers: list[GroupConsumer],
         exits: AsyncExitStack,
     ) -> None:
@@ -76,6 +78,7 @@ class WorkerContext:
         self.redis = redis
         self.log = log
         self.courses = courses
+        self.help_outbox = help_outbox
         self.consumers = consumers
         self._exits = exits
 
@@ -133,7 +136,8 @@ class WorkerContext:
                 )
                 for sink in sinks
             ]
-            return cls(settings, pool, redis, log, courses, consumers, exits.pop_all())
+            help_outbox = HelpOutbox(pool, keyring, publisher, courses)
+            return cls(settings, pool, redis, log, courses, help_outbox, consumers, exits.pop_all())
         raise AssertionError  # pragma: no cover - the block returns or raises
 
     async def aclose(self) -> None:

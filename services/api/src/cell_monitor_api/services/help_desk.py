@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class HelpDesk:
-    """Acts on requests: first committed, then published; see docs/adr/0010."""
+    """Acts on requests: first committed, then published, and again by the worker; see docs/adr/0010."""
 
     def __init__(self, pool: Any, keyring: KeyRing, publisher: StatePublisher) -> None:
         self._pool = pool

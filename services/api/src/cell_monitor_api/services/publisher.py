@@ -25,8 +25,8 @@ class StatePublisher:
 
     Args:
         broker: where to.
-        max_pending: publications kept while the broker is away; beyond it the oldest is dropped, and a dashboard sees
-            that state with the course's next publication or when it fetches its snapshot again.
+        max_pending: publications kept while the broker is away; beyond it the oldest is dropped, and left to the
+            worker, which publishes all that is in ``help_outbox``.
         retry_s: seconds between attempts.
         deadline_s: seconds that one attempt may take.
     """

@@ -178,14 +178,21 @@ async def act(
 ) -> HelpAction:
     """Store what somebody of the staff did about a request: a fact, from which ``states`` derives the rest.
 
+    With it goes an entry of ``help_outbox``, so that dashboards are told even if this process dies right after.
     The caller holds the request's lock: ``clock_timestamp`` then puts actions in the order in which they were
     allowed, which ``now()``, the transaction's beginning, would not.
     """
     row = await executor.fetchrow(
         """
-        INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at)
-        VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp())
-        RETURNING action_id, request_id, course_id, action, person_id, acted_at
+        WITH acted AS (
+            INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at)
+            VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp())
+            RETURNING action_id, request_id, course_id, action, person_id, acted_at
+        ), untold AS (
+            INSERT INTO help_outbox (action_id, request_id, course_id)
+            SELECT action_id, request_id, course_id FROM acted
+        )
+        SELECT action_id, request_id, course_id, action, person_id, acted_at FROM acted
         """,
         request_id,
         course_id,

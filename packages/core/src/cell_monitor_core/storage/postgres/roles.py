@@ -36,6 +36,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "events": _READ,
         "executions": _READ,
         "help_actions": _ADD,
+        # What the worker is to publish should the API die first.
+        "help_outbox": "INSERT",
         # States: "I'm on it" changes a help request and its student's row at once.
         "student_states": _CHANGE,
         "help_requests": _CHANGE,
@@ -52,6 +54,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "events": _ADD,
         "executions": _READ,
         "help_actions": _READ,
+        "help_outbox": "SELECT, DELETE",
         # All rights on states: rebuild throws them away and makes them anew from the facts.
         "student_states": _ALL,
         "cell_states": _ALL,
