@@ -98,6 +98,68 @@ describe('session', () => {
     expect(session.token()).toBeNull()
   })
 
+  it('asks nothing on a first visit: no refused request before anybody has signed in', async () => {
+    localStorage.clear()
+    api.signedIn = false
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'none' })
+    expect(api.calls).toEqual([])
+  })
+
+  it('comes back by itself in a new tab after a sign-in, and not after signing out', async () => {
+    localStorage.clear()
+    const session = new Session()
+    await session.start()
+    await session.signIn('mari', 'secret')
+    const tab = new Session()
+    await tab.start()
+    expect(tab.state()).toEqual({ status: 'signed-in' })
+    await session.signOut()
+    const before = refreshes()
+    const later = new Session()
+    await later.start()
+    expect(later.state()).toEqual({ status: 'signed-out', reason: 'none' })
+    expect(refreshes()).toBe(before)
+  })
+
+  it('asks once, not on every visit, after the sign-in has run out', async () => {
+    api.signedIn = false
+    await new Session().start()
+    await new Session().start()
+    expect(refreshes()).toBe(1)
+  })
+
+  it('asks again after an answer that was no refusal', async () => {
+    api.on('POST auth/refresh', () => ({ status: 503, body: fault('unavailable') }))
+    await new Session().start()
+    await new Session().start()
+    expect(refreshes()).toBe(2)
+  })
+
+  it('asks the server where the browser keeps no notes', async () => {
+    vi.spyOn(Storage.prototype, 'getItem').mockImplementation(() => {
+      throw new DOMException('storage is forbidden', 'SecurityError')
+    })
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+  })
+
+  it('does not lose a sign-in of one tab to the refusal that another one gets at the same time', async () => {
+    let refuse: (value: Answer) => void = () => undefined
+    api.on('POST auth/refresh', () => new Promise<Answer>((resolve) => (refuse = resolve)))
+    const slow = new Session()
+    const started = slow.start()
+    await new Session().signIn('mari', 'secret')
+    refuse({ status: 401, body: fault('not_authenticated') })
+    await started
+    api.on('POST auth/refresh', () => token())
+    const reloaded = new Session()
+    await reloaded.start()
+    expect(reloaded.state()).toEqual({ status: 'signed-in' })
+  })
+
   it('forgets the token on signing out even if the server is away', async () => {
     const session = new Session()
     await session.start()

@@ -1,4 +1,5 @@
 import { ApiError, send, type TokenSource } from './client'
+import { readMark, removeMark, setMark } from './sign-in-mark'
 import type { TokenAnswer } from './types'
 
 export type SessionState =
@@ -62,8 +63,15 @@ export class Session implements TokenSource {
     return this.#token === null ? 0 : this.#expiresAt - now
   }
 
-  /** Ask the cookie who is here. Called once when the page loads, and again from the "unreachable" page. */
+  /**
+   * Ask the cookie who is here, unless nobody has signed in with this browser. Called once when the page loads, and
+   * again from the "unreachable" page.
+   */
   async start(): Promise<void> {
+    if (readMark() === null) {
+      this.#end('none')
+      return
+    }
     await this.#renew()
   }
 
@@ -71,10 +79,12 @@ export class Session implements TokenSource {
   async signIn(username: string, password: string): Promise<void> {
     const answer = (await send('auth/login', { method: 'POST', body: { username, password } })) as TokenAnswer
     this.#generation += 1
+    setMark()
     this.#accept(answer)
   }
 
   async signOut(): Promise<void> {
+    removeMark(readMark())
     this.#end('signed-out')
     this.#tabs?.postMessage('signed-out')
     try {
@@ -116,6 +126,7 @@ export class Session implements TokenSource {
 
   async #ask(): Promise<string | null> {
     const generation = this.#generation
+    const mark = readMark()
     try {
       const answer = (await send('auth/refresh', { method: 'POST' })) as TokenAnswer
       if (generation !== this.#generation) return this.#token
@@ -124,6 +135,7 @@ export class Session implements TokenSource {
     } catch (error) {
       if (generation !== this.#generation) return this.#token
       if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
+        removeMark(mark)
         this.#end(this.#token === null ? 'none' : 'expired')
         return null
       }

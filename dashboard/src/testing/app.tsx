@@ -5,6 +5,7 @@ import { vi } from 'vitest'
 import type { CourseSnapshot } from '../api/types'
 import { App } from '../app/App'
 import { createAppRouter } from '../app/router'
+import { setMark } from '../api/sign-in-mark'
 import { createServices, type Services } from '../app/services'
 import { createI18n, type Language } from '../i18n'
 import { snapshot } from './fixtures'
@@ -25,6 +26,8 @@ export class FakeApi {
   snapshot: CourseSnapshot = snapshot()
 
   constructor() {
+    // As in a browser that somebody has signed in with before.
+    setMark()
     const token = { access_token: 'token', token_type: 'bearer', expires_in: 600 }
     this.on('POST auth/refresh', () =>
       this.signedIn ? { body: token } : { status: 401, body: fault('not_authenticated') },
