@@ -75,20 +75,37 @@ export const runsQuery = (api: ApiClient, courseId: string, studentId: string) =
     getNextPageParam: (page) => page.next_before ?? null,
   })
 
-export const activityQuery = (api: ApiClient, courseId: string, minutes: number, bucketS: number) =>
+/** Activity as cached: with the span that it covers, and when it was asked for by this browser's clock. */
+export interface AskedActivity extends Activity {
+  minutes: number
+  asked_at: number
+}
+
+export const activityQuery = (
+  api: ApiClient,
+  client: QueryClient,
+  courseId: string,
+  { minutes, bucketS, beatMs }: { minutes: number; bucketS: number; beatMs: number },
+) =>
   queryOptions({
     queryKey: [...courseKey(courseId), 'activity', minutes],
-    queryFn: ({ signal }) => {
+    queryFn: async ({ signal }): Promise<AskedActivity> => {
+      const askedAt = Date.now()
+      // The events stand by the server's time; a clock that is slow here would cut off the newest.
+      const now = askedAt + (client.getQueryData<LiveSnapshot>(stateKey(courseId))?.clock_offset_ms ?? 0)
       const every = bucketS * 1000
-      const stop = Math.ceil(Date.now() / every) * every
+      const stop = Math.ceil(now / every) * every
       const search = new URLSearchParams({
         start: new Date(stop - minutes * 60_000).toISOString(),
         stop: new Date(stop).toISOString(),
         every: String(bucketS),
       })
-      return api.request<Activity>(`courses/${segment(courseId)}/activity?${search.toString()}`, { signal })
+      const path = `courses/${segment(courseId)}/activity?${search.toString()}`
+      return { ...(await api.request<Activity>(path, { signal })), minutes, asked_at: askedAt }
     },
-    refetchInterval: 30_000,
+    // Another span is always fetched when it is chosen: what the cache has of it may lack the newest runs.
+    staleTime: 0,
+    refetchInterval: beatMs,
   })
 
 export type HelpAction = 'claim' | 'release' | 'resolve'

@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery } from '@tanstack/react-query'
+import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
 import {
   CategoryScale,
   Chart,
@@ -11,38 +11,72 @@ import {
   type ChartData,
   type ChartOptions,
 } from 'chart.js'
-import { useMemo, useState, type ReactElement } from 'react'
+import { useCallback, useMemo, useRef, useState, type ReactElement, type RefObject } from 'react'
 import { Line } from 'react-chartjs-2'
 import { useTranslation } from 'react-i18next'
 
-import { activityQuery } from '../../api/queries'
+import { activityQuery, type AskedActivity } from '../../api/queries'
 import type { ActivityBucket } from '../../api/types'
+import { useNow } from '../../app/clock'
 import { useServices } from '../../app/services'
 import { useTheme } from '../../app/theme'
 import { useFormat } from '../../i18n/format'
 import { ErrorNotice } from '../../ui/ErrorNotice'
+import { useFocusWhenGone } from '../../ui/focus'
 import { Loading } from '../../ui/Notice'
 import { AsOf } from '../course/Connection'
 import { useColors } from './colors'
+import { BEAT_MS } from './pace'
 import { bucketSeconds, ranges, summarize, type RangeMinutes } from './series'
+import { useRefetchPace } from './useRefetchPace'
 
 Chart.register(CategoryScale, LinearScale, LineElement, PointElement, Filler, Legend, Tooltip)
 
-export default function ActivityChart({ courseId }: { courseId: string }): ReactElement {
+/** The beat, and some time for the answer. */
+const OVERDUE_MS = BEAT_MS + 15_000
+const LATELY_MS = 60_000
+
+interface ActivityChartProps {
+  courseId: string
+  /** Runs as the live counters have them. */
+  runs: number
+  /** When somebody last ran a cell, as the live rows have it; null before the first run. Server's time, milliseconds. */
+  newestRunAt: number | null
+  /** The server's time now, milliseconds. */
+  now: number
+}
+
+export default function ActivityChart({ courseId, runs, newestRunAt, now }: ActivityChartProps): ReactElement {
   const { t } = useTranslation()
-  const format = useFormat()
   const { api } = useServices()
+  const cache = useQueryClient()
+  const tick = useNow()
   const [range, setRange] = useState<RangeMinutes>('60')
   const activity = useQuery({
-    ...activityQuery(api, courseId, Number(range), bucketSeconds[range]),
+    ...activityQuery(api, cache, courseId, {
+      minutes: Number(range),
+      bucketS: bucketSeconds[range],
+      beatMs: BEAT_MS,
+    }),
     placeholderData: keepPreviousData,
   })
-  const buckets = activity.data?.buckets
+  const { data, refetch } = activity
+  useRefetchPace({
+    revision: runs,
+    changedLately: newestRunAt !== null && now - newestRunAt < LATELY_MS,
+    askedAt: data?.asked_at,
+    failedAt: activity.errorUpdatedAt,
+    refetch: useCallback(() => void refetch({ cancelRefetch: false }), [refetch]),
+  })
+  const heading = useRef<HTMLHeadingElement>(null)
+  const outdated = data !== undefined && (activity.isError || tick - data.asked_at > OVERDUE_MS)
   return (
     <section className="card activity" aria-labelledby="activity-title">
       <header className="card__header">
-        <h2 id="activity-title">{t('activity.title')}</h2>
-        <AsOf fetchedAt={activity.dataUpdatedAt} outdated={activity.isError && buckets !== undefined} />
+        <h2 id="activity-title" ref={heading} tabIndex={-1}>
+          {t('activity.title')}
+        </h2>
+        <AsOf fetchedAt={data?.asked_at} outdated={outdated} />
         <div className="segments" role="group" aria-label={t('activity.range')}>
           {ranges.map((value) => (
             <button
@@ -57,38 +91,64 @@ export default function ActivityChart({ courseId }: { courseId: string }): React
           ))}
         </div>
       </header>
-      {activity.isError && <ErrorNotice error={activity.error} onRetry={() => void activity.refetch()} />}
-      {buckets === undefined && activity.isPending && <Loading label={t('app.loading')} />}
-      {buckets !== undefined && (
+      {activity.isError && <Failed error={activity.error} onRetry={() => void refetch()} heading={heading} />}
+      {data === undefined && activity.isPending && <Loading label={t('app.loading')} />}
+      {data !== undefined && (
         <>
           <p className="activity__summary">
-            <Summary buckets={buckets} duration={format.duration(Number(range) * 60_000)} />
+            <Summary activity={data} newestRunAt={newestRunAt} />
           </p>
-          <ActivityLines buckets={buckets} />
-          <ActivityTable buckets={buckets} />
+          <ActivityLines buckets={data.buckets} />
+          <ActivityTable buckets={data.buckets} />
         </>
       )}
     </section>
   )
 }
 
-function Summary({ buckets, duration }: { buckets: readonly ActivityBucket[]; duration: string }): ReactElement {
+interface FailedProps {
+  error: Error
+  onRetry: () => void
+  heading: RefObject<HTMLElement | null>
+}
+
+/** Goes away by itself, also while its button has the focus. */
+function Failed({ error, onRetry, heading }: FailedProps): ReactElement {
+  const notice = useRef<HTMLDivElement>(null)
+  useFocusWhenGone(notice, heading)
+  return (
+    <div ref={notice}>
+      <ErrorNotice error={error} onRetry={onRetry} />
+    </div>
+  )
+}
+
+interface SummaryProps {
+  activity: AskedActivity
+  newestRunAt: number | null
+}
+
+function Summary({ activity: { buckets, minutes }, newestRunAt }: SummaryProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const { runs, errors, rate, peak } = summarize(buckets)
+  // Of the span that is drawn, which is not the chosen one while that is on its way.
+  const duration = format.duration(minutes * 60_000)
   const runsText = (count: number): string => t('activity.summaryRuns', { count, value: format.number(count) })
-  if (peak === null) return <>{t('activity.quiet', { duration })}</>
-  return (
-    <>
-      {t('activity.summary', {
-        duration,
-        runs: runsText(runs),
-        errors: t('activity.summaryErrors', { count: errors, value: format.number(errors) }),
-        rate: format.percent(rate),
-      })}{' '}
-      {t('activity.peak', { time: format.time(peak.at), runs: runsText(peak.executions) })}
-    </>
-  )
+  if (peak === null) {
+    const first = buckets[0]
+    // The page must not say that nobody ran anything beside rows that say who did.
+    const behind = newestRunAt !== null && first !== undefined && newestRunAt >= Date.parse(first.at)
+    return <>{behind ? t('activity.behind') : t('activity.quiet', { duration })}</>
+  }
+  const total = t('activity.summary', {
+    duration,
+    runs: runsText(runs),
+    errors: t('activity.summaryErrors', { count: errors, value: format.number(errors) }),
+    rate: format.percent(rate),
+  })
+  const busiest = t('activity.peak', { time: format.time(peak.at), runs: runsText(peak.executions) })
+  return <>{t('activity.sentences', { first: total, second: busiest })}</>
 }
 
 function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): ReactElement {

@@ -1,6 +1,6 @@
 /** Figures of the activity chart, its table and its sentence. Pure. */
 
-import type { ActivityBucket } from '../../api/types'
+import type { ActivityBucket, Student } from '../../api/types'
 
 export const ranges = ['15', '60', '180'] as const
 export type RangeMinutes = (typeof ranges)[number]
@@ -26,4 +26,14 @@ export function summarize(buckets: readonly ActivityBucket[]): ActivitySummary {
     if (bucket.executions > (peak?.executions ?? 0)) peak = bucket
   }
   return { runs, errors, rate: runs === 0 ? 0 : errors / runs, peak }
+}
+
+/** When somebody of the class last ran a cell, milliseconds; null before the first run. */
+export function newestRun(students: readonly Pick<Student, 'last_execution'>[]): number | null {
+  let newest: number | null = null
+  for (const { last_execution: run } of students) {
+    const at = run == null ? Number.NaN : Date.parse(run.at)
+    if (at > (newest ?? Number.NEGATIVE_INFINITY)) newest = at
+  }
+  return newest
 }

@@ -75,15 +75,15 @@ export function StaleBanner({
 export const StaleContext = createContext<number | null>(null)
 
 interface AsOfProps {
-  /** For what is fetched beside the live connection: when it was last fetched, and whether fetching fails now. */
-  fetchedAt?: number
+  /** For what is fetched beside the live connection: when it was last fetched, and whether it is older than it should be. */
+  fetchedAt?: number | undefined
   outdated?: boolean
 }
 
-export function AsOf({ fetchedAt = 0, outdated = false }: AsOfProps): ReactElement | null {
+export function AsOf({ fetchedAt, outdated = false }: AsOfProps): ReactElement | null {
   const { t } = useTranslation()
   const format = useFormat()
   const stale = use(StaleContext)
-  const since = stale === null ? (outdated ? fetchedAt : null) : Math.max(stale, fetchedAt)
+  const since = stale === null && !outdated ? null : (fetchedAt ?? stale)
   return since === null ? null : <span className="as-of">{t('connection.asOf', { time: format.time(since) })}</span>
 }

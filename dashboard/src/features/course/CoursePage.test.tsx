@@ -384,6 +384,113 @@ describe('activity', () => {
     expect(await screen.findByText(/time series store does not answer/u)).toBeVisible()
     expect(row('Aiko Tanaka')).toBeInTheDocument()
   })
+
+  const counters = (offset: number, runs: number) => ({
+    channel: 'course:c1',
+    epoch: 'e1',
+    offset,
+    kind: 'course',
+    state: { course_id: 'c1', version: offset, students: 3, started: 1, runs, errors: 0, help_open: 0 },
+  })
+  const firstRun = (offset: number) =>
+    change(offset, {
+      student_id: 's1',
+      runs: 1,
+      last_execution: { event_id: 'e', at: new Date().toISOString(), status: 'ok', notebook_id: 'n1' },
+    })
+  const drawn = (executions: number) => {
+    const at = minutesAgo(30)
+    return { body: { source: 'influxdb', buckets: [{ at, events: executions, executions, errors: 0, students: 1 }] } }
+  }
+  const activityRegion = () => screen.getByRole('region', { name: /Activity|活動の推移/u })
+  const asks = () => api.calls.filter((call) => call === 'GET courses/c1/activity').length
+
+  it('never says that nobody ran anything beside figures that say who did, and soon shows it', async () => {
+    let runs = 0
+    api.on('GET courses/c1/activity', () => drawn(runs))
+    await live()
+    expect(await screen.findByText('No runs in the last 1 hr.')).toBeVisible()
+    await publish(firstRun(11), counters(12, 1))
+    expect(figure('Runs')).toHaveTextContent('1')
+    expect(screen.queryByText(/No runs in the last/u)).toBeNull()
+    expect(screen.getByText('The latest runs are not in this chart yet.')).toBeVisible()
+    runs = 1
+    expect(await screen.findByText(/In the last 1 hr: 1 run,/u, {}, { timeout: 8_000 })).toBeVisible()
+  }, 15_000)
+
+  it('asks again when the series were written only after it had asked', async () => {
+    let runs = 0
+    api.on('GET courses/c1/activity', () => drawn(runs))
+    await live('/courses/c1', 'ja')
+    expect(await screen.findByText('直近 1 時間は実行がありません。')).toBeVisible()
+    const before = asks()
+    await publish(firstRun(11), counters(12, 1))
+    await waitFor(() => expect(asks()).toBe(before + 1), { timeout: 8_000 })
+    expect(screen.getByText('最新の実行はまだこのグラフに反映されていません。')).toBeVisible()
+    runs = 1
+    expect(await screen.findByText(/直近 1 時間：実行 1 回/u, {}, { timeout: 10_000 })).toBeVisible()
+  }, 25_000)
+
+  it('says since when it is old when it cannot be fetched any more, in both languages', async () => {
+    const user = userEvent.setup()
+    const { services } = await live()
+    await screen.findByText(/In the last 1 hr: 8 runs/u)
+    expect(activityRegion()).not.toHaveTextContent(/As of/u)
+    const at = Date.now() - 20 * 60_000
+    const key = ['course', 'c1', 'activity', 60]
+    const clock = (ms: number) => new Intl.DateTimeFormat('en', { timeStyle: 'short', hourCycle: 'h23' }).format(ms)
+    // What was fetched twenty minutes ago, as after a laptop's sleep: no fetch has failed yet.
+    act(() => {
+      services.client.setQueryData<object>(key, (held) => ({ ...held, asked_at: at }))
+    })
+    await waitFor(() => expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`))
+    api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
+    await act(() => services.client.refetchQueries({ queryKey: key }))
+    expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`)
+    // Nor may a live connection that breaks later make the old chart look newer than it is.
+    act(() => FakeSocket.newest().drop())
+    expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`)
+    await user.click(screen.getByRole('button', { name: '日本語' }))
+    expect(activityRegion()).toHaveTextContent(`${clock(at)} 時点`)
+  })
+
+  it('gives the focus to its heading when the button to try again goes away', async () => {
+    const user = userEvent.setup()
+    api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
+    await live()
+    const button = await within(await screen.findByRole('region', { name: 'Activity' })).findByRole('button', {
+      name: 'Try again',
+    })
+    api.on('GET courses/c1/activity', () => drawn(3))
+    await user.click(button)
+    await screen.findByText(/In the last 1 hr: 3 runs/u)
+    expect(screen.getByRole('heading', { name: 'Activity' })).toHaveFocus()
+  })
+
+  it('does not pass the figures of one span off as those of another that is on its way', async () => {
+    const user = userEvent.setup()
+    await live()
+    await screen.findByText(/In the last 1 hr: 8 runs/u)
+    let answer: (value: ReturnType<typeof drawn>) => void = () => undefined
+    api.on('GET courses/c1/activity', () => new Promise((resolve) => (answer = resolve)))
+    await user.click(screen.getByRole('button', { name: '3 hr' }))
+    expect(screen.getByText(/In the last 1 hr: 8 runs/u)).toBeVisible()
+    answer(drawn(40))
+    expect(await screen.findByText(/In the last 3 hr: 40 runs/u)).toBeVisible()
+  })
+
+  it('asks for the newest runs by the server’s clock when this one is slow', async () => {
+    const ahead = 3_600_000
+    const stops: number[] = []
+    api.snapshot = { ...api.snapshot, generated_at: new Date(Date.now() + ahead).toISOString() }
+    api.on('GET courses/c1/activity', (_, url) => {
+      stops.push(Date.parse(url.searchParams.get('stop') ?? ''))
+      return drawn(1)
+    })
+    await live()
+    await screen.findByText(/In the last 1 hr: 1 run,/u)
+    expect(stops[0]).toBeGreaterThanOrEqual(Date.now() + ahead - 5_000)
+  })
 })
 
 describe('what is not there', () => {

@@ -16,6 +16,7 @@ import type { LiveSnapshot } from '../../live/patch'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Icon } from '../../ui/Icon'
 import { Loading } from '../../ui/Notice'
+import { newestRun } from '../activity/series'
 import { AttentionList } from '../attention/AttentionList'
 import { thresholdsOf } from '../attention/reasons'
 import { HelpList } from '../help/HelpList'
@@ -80,6 +81,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
   const counts = useMemo(() => countByFilter(views), [views])
   const names = useMemo(() => new Map(views.map((view) => [view.id, view.name])), [views])
+  const newestRunAt = useMemo(() => newestRun(snapshot.students), [snapshot.students])
   const requests = useMemo(() => snapshot.help.filter(isActiveRequest), [snapshot.help])
   const people = useMemo<People>(() => {
     const mine = me.data?.courses.find((course) => course.course_id === courseId)?.role
@@ -151,7 +153,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               onOpen={open}
             />
             <Suspense fallback={<Loading label={t('app.loading')} />}>
-              <ActivityChart courseId={courseId} />
+              <ActivityChart courseId={courseId} runs={snapshot.counters.runs} newestRunAt={newestRunAt} now={now} />
             </Suspense>
           </div>
         </div>

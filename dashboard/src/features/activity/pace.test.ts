@@ -1,0 +1,125 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+
+import { BEAT_MS, RefetchPace } from './pace'
+
+let asked: number[]
+let pace: RefetchPace
+/** Milliseconds that the server takes; null while it does not answer. */
+let answerMs: number | null
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: 1_000_000 })
+  asked = []
+  answerMs = 50
+  pace = new RefetchPace(() => {
+    const at = Date.now()
+    asked.push(at)
+    setTimeout(() => (answerMs === null ? pace.failed() : pace.answered(at)), answerMs ?? 2_000)
+  })
+  pace.answered(Date.now() - 60_000)
+})
+
+afterEach(() => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+/** Changes that come so often, for so long. */
+async function busy(ms: number, everyMs = 100) {
+  for (let spent = 0; spent < ms; spent += everyMs) {
+    pace.changed()
+    await vi.advanceTimersByTimeAsync(everyMs)
+  }
+}
+
+const since = (start: number) => asked.map((at) => at - start)
+
+describe('pace of refetches', () => {
+  it('asks for nothing while nothing changes', async () => {
+    await vi.advanceTimersByTimeAsync(600_000)
+    expect(asked).toEqual([])
+  })
+
+  it('asks soon after one change, and once more in case that was too early, and then no more', async () => {
+    const start = Date.now()
+    pace.changed()
+    await vi.advanceTimersByTimeAsync(600_000)
+    expect(asked).toHaveLength(2)
+    const [first = 0, second = 0] = since(start)
+    expect(first).toBeGreaterThanOrEqual(1_000)
+    expect(first).toBeLessThanOrEqual(2_500)
+    expect(second - first).toBeGreaterThanOrEqual(5_000)
+    expect(second).toBeLessThan(10_000)
+  })
+
+  it('is not put off by changes that never stop, and asks at most every five seconds', async () => {
+    const start = Date.now()
+    await busy(120_000)
+    expect(since(start)[0]).toBeLessThanOrEqual(2_500)
+    const gaps = asked.slice(1).map((at, index) => at - asked[index]!)
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(5_000)
+    expect(Math.max(...gaps)).toBeLessThan(8_000)
+  })
+
+  it('always asks once more after the last change, late enough for it to be written', async () => {
+    await busy(60_000)
+    const last = Date.now()
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(asked.at(-1)! - last).toBeGreaterThanOrEqual(5_900)
+    const settled = asked.length
+    await vi.advanceTimersByTimeAsync(600_000)
+    expect(asked).toHaveLength(settled)
+  })
+
+  it('spreads the dashboards of a class that all hear of a change at once', async () => {
+    const times: number[] = []
+    for (let index = 0; index < 200; index += 1) {
+      const one = new RefetchPace(() => times.push(Date.now()))
+      one.changed()
+    }
+    await vi.advanceTimersByTimeAsync(2_500)
+    expect(times).toHaveLength(200)
+    const perTenth = new Map<number, number>()
+    for (const at of times) perTenth.set(Math.floor(at / 100), (perTenth.get(Math.floor(at / 100)) ?? 0) + 1)
+    expect(Math.max(...perTenth.values())).toBeLessThan(60)
+  })
+
+  it('gives a slow server more time', async () => {
+    answerMs = 1_500
+    await busy(120_000)
+    const gaps = asked.slice(1).map((at, index) => at - asked[index]!)
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(15_000)
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(BEAT_MS + 1_000)
+  })
+
+  it('asks a server in trouble no more than the beat does, and is itself again afterwards', async () => {
+    answerMs = null
+    await busy(120_000)
+    expect(asked.length).toBeLessThanOrEqual(1 + 120_000 / BEAT_MS)
+    answerMs = 50
+    await busy(BEAT_MS + 10_000)
+    const before = asked.length
+    await busy(30_000)
+    expect(asked.length - before).toBeGreaterThanOrEqual(4)
+  })
+
+  it('counts what the beat has fetched: no second request right after it', async () => {
+    pace.answered(Date.now())
+    pace.changed()
+    await vi.advanceTimersByTimeAsync(4_900)
+    expect(asked).toEqual([])
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect(asked).toHaveLength(1)
+  })
+
+  it('asks for nothing on a page that nobody sees, and catches up when it is shown', async () => {
+    const visibility = vi.spyOn(document, 'visibilityState', 'get').mockReturnValue('hidden')
+    await busy(60_000)
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(asked).toEqual([])
+    visibility.mockReturnValue('visible')
+    pace.wake()
+    await vi.advanceTimersByTimeAsync(2_500)
+    expect(asked).toHaveLength(1)
+  })
+})
