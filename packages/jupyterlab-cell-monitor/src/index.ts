@@ -9,6 +9,7 @@ import { helpDialog } from './help/dialog';
 import { helpLabel } from './help/wording';
 import type { IMonitorSettings } from './monitor';
 import { CellMonitor } from './monitor';
+import { translatedSchema } from './settings/schema';
 import { statusDialog } from './status/dialog';
 import { createStatusItem } from './status/item';
 import { CommandIDs, DOMAIN, ICellMonitor, PluginIDs } from './tokens';
@@ -58,6 +59,9 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
       }
     });
     monitor.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.togglePause));
+    registry?.transform(PluginIDs.monitor, {
+      fetch: plugin => ({ ...plugin, schema: translatedSchema(plugin.schema, trans) })
+    });
     // JupyterLab's start does not wait for this. Until the settings say so nothing is recorded; when they
     // cannot be loaded, the defaults are in force.
     void (registry?.load(PluginIDs.monitor) ?? Promise.resolve(null))

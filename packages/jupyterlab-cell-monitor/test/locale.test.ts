@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { translatedSchema } from '../src/settings/schema';
 
 const root = join(__dirname, '../../..');
 const catalogue = JSON.parse(
@@ -15,8 +17,16 @@ function sources(directory: string): string[] {
   });
 }
 
+const schema = JSON.parse(readFileSync(join(root, 'schema/plugin.json'), 'utf8')) as ISettingRegistry.ISchema;
+
 test('every sentence that a student may read exists in Japanese, and no other', () => {
   const used = new Set<string>();
+  for (const part of [schema, ...Object.values(schema.properties ?? {})]) {
+    for (const text of [part.title, part.description]) {
+      assert.ok(text);
+      used.add(text);
+    }
+  }
   for (const source of sources(join(root, 'src'))) {
     for (const match of source.matchAll(/trans\._(?:_|n)\(\s*'((?:[^'\\]|\\.)*)'/g)) {
       used.add((match[1] as string).replace(/\\'/g, "'"));
@@ -25,6 +35,11 @@ test('every sentence that a student may read exists in Japanese, and no other', 
   assert.ok(used.size > 30);
   const translated = Object.keys(catalogue).filter(key => key !== '');
   assert.deepEqual([...used].sort(), translated.sort());
+});
+
+test('the catalogue names its language as JupyterLab looks it up', () => {
+  // With an underscore the file is loaded, and none of it is ever shown.
+  assert.equal((catalogue[''] as unknown as Record<string, string>)['language'], 'ja-JP');
 });
 
 test('a translation keeps the places of its numbers and names', () => {
@@ -36,4 +51,17 @@ test('a translation keeps the places of its numbers and names', () => {
       assert.match(forms[0] as string, /[ぁ-んァ-ヶ一-龠]/);
     }
   }
+});
+
+test('translating the settings changes what is read and nothing else, also a second time', () => {
+  const trans = { __: (text: string) => catalogue[text]?.[0] ?? text };
+  const before = JSON.stringify(schema);
+  const translated = translatedSchema(schema, trans);
+  assert.equal(translated.properties?.course?.title, '授業');
+  assert.equal(translated.properties?.course?.maxLength, 63);
+  assert.deepEqual(Object.keys(translated.properties ?? {}), Object.keys(schema.properties ?? {}));
+  assert.deepEqual(translatedSchema(translated, trans), translated);
+  assert.equal(JSON.stringify(schema), before);
+  const bare = { type: 'object', properties: { plain: { type: 'string' } } } as unknown as ISettingRegistry.ISchema;
+  assert.deepEqual(translatedSchema(bare, trans), bare);
 });

@@ -51,6 +51,7 @@ def test_the_wheel_has_both_halves_and_nothing_that_is_for_developers(wheel: Pat
     assert f"{extension}/package.json" in names
     assert f"{extension}/install.json" in names
     assert f"{extension}/schemas/jupyterlab-cell-monitor/plugin.json" in names
+    assert f"{extension}/schemas/jupyterlab-cell-monitor/help.json" in names
     assert any(name.startswith(f"{extension}/static/remoteEntry") for name in names)
     assert f"{data}/etc/jupyter/jupyter_server_config.d/jupyterlab_cell_monitor.json" in names
     assert "jupyterlab_cell_monitor/app.py" in names
@@ -104,8 +105,11 @@ def test_pip_alone_enables_both_halves_without_node(wheel: Path, tmp_path: Path)
             page = client.get("/lab").text
             extensions = json.loads(re.search(r'"federated_extensions": (\[.*?\}\])', page, re.DOTALL)[1])  # type: ignore[index]
             assert "jupyterlab-cell-monitor" in [extension["name"] for extension in extensions]
-            japanese = client.get("/lab/api/translations/ja_JP").json()["data"]["jupyterlab_cell_monitor"]
+            data = client.get("/lab/api/translations/ja_JP").json()["data"]
+            japanese = data["jupyterlab_cell_monitor"]
             assert japanese["Ask for help"] == ["質問する"]
+            # JupyterLab looks translations up by this: spelt otherwise than its own, they are never shown.
+            assert japanese[""]["language"] == data["jupyterlab"][""]["language"]
     finally:
         server.terminate()
         server.wait(30)
