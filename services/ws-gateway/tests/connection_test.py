@@ -18,6 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
+SERVICE = "0d1e5bd3-4d6c-5f8a-9d6a-8a2b7e7d7a11"
+"""Subject of a token that comes from a key of nobody."""
+
 
 async def status_of(gateway: Any, **options: Any) -> tuple[int, Any]:
     options.setdefault("subprotocols", ["cell-monitor.v1"])
@@ -229,6 +232,13 @@ async def test_a_role_that_is_gone_ends_the_watching(gateway: Any, connect_clien
         ({"courses": {"c1": "instructor"}}, "test:t1", False),
         ({"courses": {}, "scopes": ("test:write",)}, "test:t1", True),
         ({"courses": {}, "scopes": ("test:write",)}, "course:c1", False),
+        ({"courses": {"c1": "instructor"}, "scopes": ("test:write",)}, "course:c1", False),
+        ({"courses": {"c1": "instructor"}, "scopes": ("courses:read",)}, "course:c1", True),
+        ({"courses": {"c1": "instructor"}, "scopes": ("admin",)}, "course:c1", True),
+        ({"courses": {}, "scopes": ("courses:read",)}, "course:c1", False),
+        ({"courses": {}, "scopes": ("courses:read",), "person": SERVICE}, "course:c1", True),
+        ({"courses": {}, "scopes": ("test:write",), "person": SERVICE}, "course:c1", False),
+        ({"courses": {}, "scopes": ("courses:read",), "person": SERVICE}, "test:t1", False),
         ({"courses": {}, "admin": True}, "test:t1", True),
     ],
 )

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.api_jws import PyJWS
 
 from cell_monitor_core.auth.roles import Permission, Role, may
+from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
 __all__ = [
@@ -79,6 +80,11 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         """The person's id."""
         return UUID(self.sub)
 
+    @property
+    def is_service(self) -> bool:
+        """Whether the token was made from an API key that belongs to nobody: its subject is derived, no person's id."""
+        return self.person_id.version == 5
+
     def role_in(self, course_id: str) -> Role | None:
         """Return the person's role in a course."""
         return self.courses.get(course_id)
@@ -92,6 +98,10 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     def has_scope(self, scope: str) -> bool:
         """Tell whether the token has a scope."""
         return scope in self.scopes
+
+    def reads_courses(self) -> bool:
+        """Tell whether the scopes leave a course's data within reach; a person's own sign-in carries none."""
+        return not self.scopes or self.has_scope(Scope.COURSES_READ) or self.has_scope(Scope.ADMIN)
 
 
 class KeysSource(Protocol):

@@ -19,14 +19,9 @@ from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import courses, memberships, people
 
-__all__ = ["Access", "Grant", "is_service"]
+__all__ = ["Access", "Grant"]
 
 _MAX_KEPT: Final = 20_000
-
-
-def is_service(claims: Claims) -> bool:
-    """Tell whether a token was made from an API key that belongs to nobody: its subject is derived, no person's id."""
-    return UUID(claims.sub).version == 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +67,12 @@ class Access:
         person_id = UUID(claims.sub)
         admin = await self._is_admin(claims, person_id)
         by_scope = self._allowed_by_scope(claims, permission)
-        role = None if is_service(claims) else await self._role(course_id, person_id)
-        if role is None and not admin and not (is_service(claims) and _reaches_courses(claims)):
+        role = None if claims.is_service else await self._role(course_id, person_id)
+        if role is None and not admin and not (claims.is_service and _reaches_courses(claims)):
             raise NotFound("there is no such course")
         if role is None and not await self._exists(course_id):
             raise NotFound("there is no such course")
-        if not by_scope or not (admin or is_service(claims) or (role is not None and may(role, permission))):
+        if not by_scope or not (admin or claims.is_service or (role is not None and may(role, permission))):
             raise PermissionDenied("your role in this course does not allow this")
         return Grant(course_id, person_id, role, admin)
 
@@ -96,15 +91,15 @@ class Access:
         Raises:
             InsufficientScope: the token comes from an API key that does not read courses.
         """
-        if claims.scopes and not (claims.has_scope(Scope.COURSES_READ) or claims.has_scope(Scope.ADMIN)):
+        if not claims.reads_courses():
             raise InsufficientScope(f"the access token lacks the scope {Scope.COURSES_READ}")
-        return await self._is_admin(claims, UUID(claims.sub)) or (is_service(claims) and _reaches_courses(claims))
+        return await self._is_admin(claims, UUID(claims.sub)) or (claims.is_service and _reaches_courses(claims))
 
     @staticmethod
     def _allowed_by_scope(claims: Claims, permission: Permission) -> bool:
         if not claims.scopes or claims.has_scope(Scope.ADMIN):
             # Nobody limited a person's own sign-in.
-            return not (is_service(claims) and permission is Permission.ANSWER_HELP)
+            return not (claims.is_service and permission is Permission.ANSWER_HELP)
         needed = {
             Permission.READ_COURSE: Scope.COURSES_READ,
             Permission.MANAGE_MEMBERS: Scope.ROSTER_WRITE,
@@ -114,7 +109,7 @@ class Access:
     async def _is_admin(self, claims: Claims, person_id: UUID) -> bool:
         if not claims.admin:
             return False
-        if is_service(claims):
+        if claims.is_service:
             return True
         person = await self._remember(("person", claims.sub), lambda: people.get(self._pool, self._keyring, person_id))
         return person is not None and bool(person.is_admin)

@@ -23,7 +23,7 @@ _SERVICES: Final = UUID("5b1b1c1e-6b52-5c0a-9d7c-6f0a3b0a2f11")
 _USEFUL: Final[dict[str, tuple[str, ...]]] = {
     "ingest": (Scope.EVENTS_WRITE, Scope.TEST_WRITE),
     "api": (Scope.ROSTER_WRITE, Scope.COURSES_READ, Scope.ADMIN),
-    "gateway": (Scope.COURSES_READ, Scope.ADMIN),
+    "gateway": (Scope.TEST_WRITE, Scope.COURSES_READ, Scope.ADMIN),
 }
 """Scopes that mean something to an audience; a token carries no others."""
 
