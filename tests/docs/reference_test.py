@@ -1,6 +1,5 @@
 """Hazards: a setting, metric, scope, code or reason that operators cannot look up; a metric that nothing counts."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import CoreSettings, is_secret
 from cell_monitor_core.telemetry import metrics
-from cell_monitor_core.telemetry.instruments import Family
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.protocol import CloseCode
 from cell_monitor_testing import reference
+from cell_monitor_testing.metric_uses import constants, counted
 from cell_monitor_worker.config import WorkerSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -19,12 +18,14 @@ PATH = REPOSITORY / "docs/operations/reference.md"
 PAGE = PATH.read_text(encoding="utf-8")
 COMMAND = "python -m cell_monitor_testing.reference docs/operations/reference.md"
 SERVICES = [ApiSettings, WorkerSettings, GatewaySettings]
-SOURCES = [
-    path.read_text(encoding="utf-8")
-    for folder in ("packages/core/src", "services/api/src", "services/worker/src", "services/ws-gateway/src")
-    for path in (REPOSITORY / folder).rglob("*.py")
-    if path.name != "metrics.py" or "telemetry" not in path.parts
-]
+FOLDERS = {"api": "services/api/src", "worker": "services/worker/src", "gateway": "services/ws-gateway/src"}
+
+
+def sources(*folders):
+    return [path.read_text(encoding="utf-8") for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+
+
+SOURCES = {service: sources("packages/core/src", folder) for service, folder in FOLDERS.items()}
 
 
 def test_tables_are_what_the_code_says():
@@ -53,18 +54,52 @@ def test_services_can_share_one_environment(settings, other):
     assert settings.unknown_variables(dict.fromkeys(variables, "x")) == []
 
 
-def metric_constants():
-    for name, value in vars(metrics).items():
-        if name.isupper() and name != "CATALOGUE" and (isinstance(value, Family) or hasattr(value, "__slots__")):
-            yield name
+def test_every_metric_has_a_name_in_code():
+    assert set(map(id, constants().values())) == set(map(id, metrics.CATALOGUE.families.values()))
 
 
-@pytest.mark.parametrize("name", sorted(metric_constants()))
-def test_every_metric_is_counted_somewhere(name):
+@pytest.mark.parametrize(
+    ("name", "service"),
+    [(name, service) for name, family in sorted(constants().items()) for service in family.services or FOLDERS],
+)
+def test_every_metric_is_counted_by_every_service_that_shows_it(name, service):
     # A metric that stays at zero whatever happens is worse than none: an alert on it never fires.
-    if name == "BUILD_INFO":
-        name = "set_build_info"
-    assert any(re.search(rf"\b{name}\b", source) for source in SOURCES)
+    assert counted(name, SOURCES[service])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from telemetry.metrics import X",
+        "from telemetry.metrics import X\n__all__ = ['X']",
+        "class A:\n    def __init__(self):\n        self._x = X.labels('a')",
+        "print(X.value)",
+        "Y.inc()",
+    ],
+)
+def test_a_metric_that_is_only_imported_bound_or_read_is_found_out(source):
+    assert not counted("X", [source])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "X.inc()",
+        "metrics.X.labels('a').observe(1)",
+        "metrics.X.value += 1",
+        "watch(X.observe)",
+        "class A:\n    def __init__(self):\n        self._x = X.labels('a')\n    def go(self):\n        self._x.inc()",
+        "ALL = {code: X.labels(code) for code in codes}\nALL[1].inc()",
+        "def x(status):\n    y = z[status] = X.labels(status)\n    return y\nx(1).value += 1",
+    ],
+)
+def test_a_metric_that_is_counted_under_any_name_is_not_blamed(source):
+    assert counted("X", [source])
+
+
+def test_a_metric_that_another_module_renamed_is_not_blamed():
+    assert counted("X", ["metrics.ROUNDS.inc()", "ROUNDS = telemetry.X"])
+    assert not counted("X", ["self.rounds.inc()", "rounds = telemetry.X"])
 
 
 def test_a_page_without_a_place_for_a_table_is_refused():

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 
 from cell_monitor_core.channels import course_channel
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import Draft, StoreUnavailable
+from cell_monitor_core.telemetry import metrics
 
 URL = "/api/v1/courses/c1/help"
 
@@ -124,6 +125,22 @@ async def test_an_action_is_done_although_redis_is_away_and_is_told_later(desk):
     assert last["status"] == "resolved"
 
 
+async def test_what_is_published_and_what_came_too_late_is_counted_by_kind(desk):
+    def totals():
+        return [
+            *(metrics.PUBLICATIONS_PUBLISHED.labels(kind).value for kind in ("help", "student", "course")),
+            *(metrics.PUBLICATIONS_SUPPRESSED.labels(kind).value for kind in ("help", "student", "course")),
+            sum(metrics.PUBLISH_SECONDS.counts),
+        ]
+
+    before = totals()
+    await act(desk, "ivy", "claim")
+    await act(desk, "ivy", "resolve")
+    publisher = desk.process.help_desk._publisher
+    assert await publisher.publish(course_channel("c1"), [Draft("help", desk.help_id, 1, b"{}")])
+    assert [after - then for after, then in zip(totals(), before, strict=True)] == [2, 2, 1, 1, 0, 0, 3]
+
+
 async def test_what_waits_for_redis_is_bounded(desk):
     publisher = desk.process.help_desk._publisher
 
@@ -132,6 +149,6 @@ async def test_what_waits_for_redis_is_bounded(desk):
 
     desk.process.broker.publish = away
     for _ in range(1005):
-        await publisher.publish("course:c1", [])
+        await publisher.publish("course:c1", [Draft("help", "h1", 1, b"{}")])
     assert publisher.pending == 1000
     publisher._pending.clear()

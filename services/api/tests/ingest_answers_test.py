@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import time
+import types
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -224,8 +225,10 @@ async def test_a_flooding_sender_is_slowed_down_and_their_neighbour_is_not(make_
         await site.course("c1", ann="student", tim="student")
         batch = [make_event() for _ in range(150)]
         assert (await site.send("ann", *batch)).status_code == 200
+        limited = metrics.RATE_LIMITED.labels("ingest").value
         refused = await site.send("ann", *[make_event() for _ in range(100)])
         assert fault(refused) == (429, "rate_limited")
+        assert metrics.RATE_LIMITED.labels("ingest").value == limited + 1
         assert 1 <= int(refused.headers["retry-after"]) <= 2
         neighbour = make_event()
         assert (await site.send("tim", neighbour)).status_code == 200
@@ -289,6 +292,25 @@ async def test_everything_is_counted(site, course, make_event):
         "/api/v1/events", headers={**site.sender("ann"), "content-type": "application/json"}, content=b"{"
     )
     assert [after - then for after, then in zip(totals(), before, strict=True)] == [3, 1, 1, 1, 2, 1]
+
+
+async def test_a_slow_upload_does_not_count_as_our_slowness(site, course, make_event, monkeypatch):
+    now = time.perf_counter()
+    clock = types.SimpleNamespace(perf_counter=lambda: now, time=time.time)
+    monkeypatch.setattr("cell_monitor_api.handlers.ingest_road.time", clock)
+    body = json.dumps({"events": [make_event()]}).encode()
+
+    async def slow():
+        nonlocal now
+        yield body[:5]
+        now += 20
+        yield body[5:]
+
+    headers = {**site.sender("ann"), "content-type": "application/json"}
+    count, seconds = sum(metrics.INGEST_SECONDS.counts), metrics.INGEST_SECONDS.sum
+    assert (await site.client.post("/api/v1/events", content=slow(), headers=headers)).status_code == 200
+    assert sum(metrics.INGEST_SECONDS.counts) == count + 1
+    assert metrics.INGEST_SECONDS.sum - seconds < 20
 
 
 async def test_a_slow_body_ends(site, course, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of, test_channel
 from cell_monitor_core.records import decode_entry
+from cell_monitor_core.telemetry import metrics
 
 URL = "/api/v1/test/events/run-1"
 
@@ -59,6 +60,17 @@ async def test_a_run_that_nobody_began_is_empty(road):
 async def test_ids_of_other_forms_are_refused(road, test_id):
     answer = await road.client.get(f"/api/v1/test/events/{test_id}", headers=road.sender("ann"))
     assert answer.status_code == 422
+
+
+async def test_a_flood_of_test_events_shows_in_the_metrics(make_site, make_event):
+    async with make_site(test_road=True, api_bucket_events=200, api_bucket_refill_per_s=0.01) as site:
+        await site.course("c1", ann="student")
+        limited = metrics.RATE_LIMITED.labels("ingest")
+        before = limited.value
+        body = {"events": [make_event() for _ in range(150)]}
+        statuses = [(await site.client.post(URL, headers=site.sender("ann"), json=body)).status_code for _ in range(2)]
+        assert statuses == [200, 429]
+        assert limited.value - before == 1
 
 
 async def test_the_scope_is_needed(road, make_event):

@@ -19,7 +19,7 @@ __all__ = ["install_failure_handlers"]
 
 _log = structlog.get_logger(__name__)
 
-_RETRY: Final = {"retry-after": "5"}
+_RETRY_S: Final = 5
 
 
 def _answer(error: ClientRequestError | None) -> Response:
@@ -32,8 +32,8 @@ def _answer(error: ClientRequestError | None) -> Response:
 async def _store_unavailable(request: Request, error: Exception) -> Response:
     _log.warning("store_unavailable", path=_template(request), reason=str(error))
     if "PostgreSQL" in str(error):
-        return _answer(DatabaseUnavailable("the database does not answer; try again", headers=_RETRY))
-    return _answer(BrokerUnavailable("Redis does not answer; try again", headers=_RETRY))
+        return _answer(DatabaseUnavailable("the database does not answer; try again", retry_after=_RETRY_S))
+    return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
@@ -50,7 +50,7 @@ async def _store_error(request: Request, error: Exception) -> Response:
 
 async def _redis_error(request: Request, error: Exception) -> Response:
     _log.warning("redis_unavailable", path=_template(request), reason=type(error).__name__)
-    return _answer(BrokerUnavailable("Redis does not answer; try again", headers=_RETRY))
+    return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 
 
 def _template(request: Request) -> str | None:

@@ -51,19 +51,27 @@ class ClientRequestError(Exception):
     Args:
         msg: what is wrong and the way out, for people.
         loc: where in the request, such as ``("body", "events")``.
-        headers: headers of the answer, such as ``{"retry-after": "5"}``.
+        retry_after: seconds after which trying again makes sense.
+        headers: other headers of the answer, such as ``{"connection": "close"}``.
     """
 
     error: ClassVar[str] = "invalid_request"
     status_code: ClassVar[int] = 400
 
     def __init__(
-        self, msg: str, *, loc: Sequence[str | int] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        msg: str,
+        *,
+        loc: Sequence[str | int] | None = None,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(msg)
         self.msg = msg
         self.loc = loc
         self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["retry-after"] = str(retry_after)
 
 
 def error_body(*details: Detail) -> bytes:

@@ -105,7 +105,16 @@ class IngestRoad:
         started = time.perf_counter()
         headers: list[tuple[bytes, bytes]]
         try:
-            body, retry_after = await self._answer(process, dict(scope["headers"]), receive)
+            asked = dict(scope["headers"])
+            sender = self._sender(process.ingest_verifier, asked.get(b"authorization"))
+            check_media_type(asked.get(b"content-type"))
+            packed = check_encoding(asked.get(b"content-encoding"))
+            check_length(asked.get(b"content-length"), asked.get(b"transfer-encoding"))
+            message = await receive()
+            content = await _whole(message, receive) if message.get("more_body") else _checked(message)
+            # From here on it is our time; before, it was the sender's network's.
+            started = time.perf_counter()
+            body, retry_after = await _answer(process.ingest, sender, unpack(content) if packed else content, asked)
             length = len(body)
             headers = [_JSON, (b"content-length", _LENGTHS[length] if length < 4096 else str(length).encode())]
             if retry_after is not None:
@@ -123,26 +132,6 @@ class IngestRoad:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(
-        self, process: ProcessContext, headers: dict[bytes, bytes], receive: Receive
-    ) -> tuple[bytes, int | None]:
-        """Return the body of the answer and ``Retry-After``."""
-        sender = self._sender(process.ingest_verifier, headers.get(b"authorization"))
-        check_media_type(headers.get(b"content-type"))
-        packed = check_encoding(headers.get(b"content-encoding"))
-        check_length(headers.get(b"content-length"), headers.get(b"transfer-encoding"))
-        message = await receive()
-        body = await _whole(message, receive) if message.get("more_body") else _checked(message)
-        events = split(unpack(body) if packed else body)
-        ingest = process.ingest
-        ingest.admit(sender.person, len(events))
-        parent = headers.get(b"traceparent")
-        start = sample(None if parent is None else parent.decode("latin-1"))
-        if start is None:
-            return await _take(ingest, sender, events, None)
-        with span("ingest", start, attributes={"events": len(events)}) as recorded:
-            return await _take(ingest, sender, events, recorded.traceparent)
-
     def _sender(self, verifier: TokenVerifier, authorization: bytes | None) -> _Sender:
         """Return who sends, proven by the token."""
         sender = self._senders.get(authorization or b"")
@@ -156,6 +145,20 @@ class IngestRoad:
         # Under its usual spelling only: others could be any number and any length.
         self._senders[b"Bearer " + token.encode("latin-1")] = sender
         return sender
+
+
+async def _answer(
+    ingest: Ingest, sender: _Sender, body: bytes, headers: dict[bytes, bytes]
+) -> tuple[bytes, int | None]:
+    """Return the body of the answer and ``Retry-After``."""
+    events = split(body)
+    ingest.admit(sender.person, len(events))
+    parent = headers.get(b"traceparent")
+    start = sample(None if parent is None else parent.decode("latin-1"))
+    if start is None:
+        return await _take(ingest, sender, events, None)
+    with span("ingest", start, attributes={"events": len(events)}) as recorded:
+        return await _take(ingest, sender, events, recorded.traceparent)
 
 
 _Plain = tuple[str, list[str], list[tuple[bytes, bytes]], bool]

@@ -62,7 +62,7 @@ async def read_test_events(context: Context, _sender: TestRoadSender, test_id: T
     try:
         stages = await context.process.test_progress.read(test_id)
     except StoreUnavailable:
-        raise LogUnavailableError("Redis does not answer; try again", headers={"retry-after": "5"}) from None
+        raise LogUnavailableError("Redis does not answer; try again", retry_after=5) from None
     return StructResponse(
         TestRun(
             test_id,

@@ -48,9 +48,7 @@ class ActivityQuery:
                 course_id, start=start.astimezone(UTC), stop=stop.astimezone(UTC), every=every
             )
         except StoreUnavailable as error:
-            raise TimeSeriesUnavailable(
-                "the time-series store does not answer; try again", headers={"retry-after": "5"}
-            ) from error
+            raise TimeSeriesUnavailable("the time-series store does not answer; try again", retry_after=5) from error
         return Activity(
             source=self._source,
             buckets=[

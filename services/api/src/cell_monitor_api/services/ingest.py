@@ -122,9 +122,9 @@ class Ingest:
         """
         wait_s = self.buckets.take(person_id, count)
         if wait_s:
+            self.metrics.limited()
             raise RateLimited(
-                f"too many events from this sender; send them again in {wait_s} seconds",
-                headers={"retry-after": str(wait_s)},
+                f"too many events from this sender; send them again in {wait_s} seconds", retry_after=wait_s
             )
         self.metrics.received(count)
 
@@ -244,5 +244,5 @@ def log_unavailable(retry_after: int) -> LogUnavailableError:
     """Return the refusal of a request of which nothing could be queued."""
     return LogUnavailableError(
         f"the event queue takes nothing at the moment; send all events again in {retry_after} seconds",
-        headers={"retry-after": str(retry_after)},
+        retry_after=retry_after,
     )

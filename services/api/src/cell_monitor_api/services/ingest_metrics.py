@@ -40,9 +40,11 @@ class IngestMetrics:
             self._ok.value += 1
         else:
             self._status(status).value += 1
-            if status == 429:
-                self._limited.value += 1
         metrics.INGEST_SECONDS.observe(seconds)
+
+    def limited(self) -> None:
+        """Count a request that its sender's bucket did not admit."""
+        self._limited.value += 1
 
     @staticmethod
     def received(count: int) -> None:
@@ -75,6 +77,9 @@ class SilentIngestMetrics(IngestMetrics):
     __slots__ = ()
 
     def request(self, status: int, seconds: float) -> None:
+        """Count nothing."""
+
+    def limited(self) -> None:
         """Count nothing."""
 
     @staticmethod

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import structlog
 
 from cell_monitor_core.redis_client import REDIS_ERRORS
 from cell_monitor_core.storage.ports import Broker, Draft, StoreUnavailable
+from cell_monitor_core.telemetry.metrics import PUBLICATIONS_PUBLISHED, PUBLICATIONS_SUPPRESSED, PUBLISH_SECONDS
 
 __all__ = ["StatePublisher"]
 
@@ -66,12 +70,19 @@ class StatePublisher:
             _log.warning("publications_given_up", count=len(self._pending))
 
     async def _attempt(self, channel: str, drafts: Sequence[Draft]) -> bool:
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._deadline_s):
-                await self._broker.publish(channel, drafts)
+                # Kind by kind, as the worker does: the broker says how many it took, not which.
+                for kind, group in groupby(drafts, attrgetter("kind")):
+                    chunk = list(group)
+                    published = await self._broker.publish(channel, chunk)
+                    PUBLICATIONS_PUBLISHED.labels(kind).inc(published)
+                    PUBLICATIONS_SUPPRESSED.labels(kind).inc(len(chunk) - published)
         except _ERRORS as error:
             _log.warning("publication_delayed", channel=channel, reason=type(error).__name__)
             return False
+        PUBLISH_SECONDS.observe(time.perf_counter() - began)
         return True
 
     async def _retry(self) -> None:

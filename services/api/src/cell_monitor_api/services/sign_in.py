@@ -19,7 +19,7 @@ from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
-from cell_monitor_core.telemetry.metrics import SIGN_INS
+from cell_monitor_core.telemetry.metrics import RATE_LIMITED, SIGN_INS
 
 __all__ = ["SIGN_IN_AUDIENCES", "SignIn", "SignedIn"]
 
@@ -75,11 +75,12 @@ class SignIn:
         """
         try:
             await self._limits.count(username, address)
+            if self._checking >= _MAX_CHECKING:
+                RATE_LIMITED.labels("sign_in_load").inc()
+                raise SignInLimited("many people sign in at this moment; try again", retry_after=2)
         except SignInLimited:
             SIGN_INS.labels("password", "rate_limited").inc()
             raise
-        if self._checking >= _MAX_CHECKING:
-            raise SignInLimited("many people sign in at this moment; try again", headers={"retry-after": "2"})
         self._checking += 1
         try:
             account = await accounts.find(self._pool, self._index, username)

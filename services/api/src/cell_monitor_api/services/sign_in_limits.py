@@ -106,5 +106,5 @@ class SignInLimits:
             raise SignInLimited(
                 f"too many attempts to sign in {'on this account' if kind == 'account' else 'from this address'}; "
                 f"try again in {left_s} seconds",
-                headers={"retry-after": str(left_s)},
+                retry_after=left_s,
             )
