@@ -50,7 +50,7 @@ class CellMonitorApp(ExtensionApp):
         "Default: the environment's CELL_MONITOR_COURSE."
     ).tag(config=True)
     test_road = Bool(
-        help="Whether a test_id in the query sends events down the monitor's test road. "
+        help="Whether a test_id in the body sends events down the monitor's test road. "
         "Default: whether the environment's CELL_MONITOR_TEST_ROAD is true."
     ).tag(config=True)
     spool_dir = Unicode(

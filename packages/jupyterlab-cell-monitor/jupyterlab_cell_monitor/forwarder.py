@@ -125,38 +125,40 @@ class Forwarder:
             status["last_error"] = reason
         return status
 
-    async def submit(self, batch: Batch, *, test_id: str | None, traceparent: str | None) -> Answer:
+    async def submit(self, batch: Batch, *, traceparent: str | None) -> Answer:
         """Sends a batch on, or keeps it. The answer has one result for each event."""
         await self.start()
         if self._upstream is None:
             return _switched_off(batch)
         if batch.events and self._spool is not None and self._spool.pending_events:
             self._nudge()
-            return await self._keep(batch, test_id, traceparent)
+            return await self._keep(batch, traceparent)
         if time.monotonic() < self._not_before:
             # The monitor asked for a pause, and asks it of everybody.
-            return await self._keep(batch, test_id, traceparent)
-        outcome = await self._upstream.send(batch.body, len(batch.events), test_id=test_id, traceparent=traceparent)
+            return await self._keep(batch, traceparent)
+        outcome = await self._upstream.send(
+            batch.body, len(batch.events), test_id=batch.test_id, traceparent=traceparent
+        )
         if isinstance(outcome, Away):
             self._note_away(outcome)
-            return await self._keep(batch, test_id, traceparent)
+            return await self._keep(batch, traceparent)
         self._note_back()
         if isinstance(outcome, Refused):
             return Answer(outcome.status, outcome.body)
         again = [index for index, result in enumerate(outcome.results) if result["status"] == "retry"]
         if not again:
             return Answer(200, {"results": outcome.results, "notices": outcome.notices})
-        kept = await self._keep_events([batch.events[index] for index in again], test_id, traceparent)
+        kept = await self._keep_events([batch.events[index] for index in again], batch.test_id, traceparent)
         for index, result in zip(again, kept, strict=True):
             outcome.results[index] = result
-        return Answer(200, {"results": outcome.results, "notices": [*outcome.notices, _SPOOLED]})
+        return Answer(200, {"results": outcome.results, "notices": [*(outcome.notices or []), _SPOOLED]})
 
-    async def _keep(self, batch: Batch, test_id: str | None, traceparent: str | None) -> Answer:
+    async def _keep(self, batch: Batch, traceparent: str | None) -> Answer:
         if self._spool is None:
             pause = max(1, round(self._not_before - time.monotonic()))
             detail = {"type": "monitor_away", "msg": "The monitor cannot be reached and there is no spool."}
             return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
-        results = await self._keep_events(batch.events, test_id, traceparent)
+        results = await self._keep_events(batch.events, batch.test_id, traceparent)
         return Answer(200, {"results": results, "notices": [_SPOOLED]})
 
     async def _keep_events(

@@ -9,7 +9,7 @@ from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from .forwarder import Answer, Forwarder, encoded
-from .ingest_body import TEST_ID, TRACEPARENT, BodyError, read_batch
+from .ingest_body import TRACEPARENT, BodyError, read_batch
 
 __all__ = ["EventsHandler", "StatusHandler"]
 
@@ -39,23 +39,26 @@ class EventsHandler(_Handler):
 
     @web.authenticated
     async def post(self) -> None:
-        """Sends a batch to the monitor, down the test road when the query has a `test_id`."""
+        """Sends a batch to the monitor, down the test road when its body has a `test_id`."""
         media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" or self.request.headers.get("Content-Encoding"):
             self.refuse(415, "unsupported_media_type", "Send plain application/json.")
             return
-        test_id = self.get_query_argument("test_id", None)
-        if test_id is not None and (not self.settings["cell_monitor_test_road"] or not TEST_ID.fullmatch(test_id)):
-            self.refuse(404, "not_found", "There is no test road here.")
+        if self.get_query_argument("test_id", None) is not None:
+            # Passed over, it would send a test's events into a course.
+            self.refuse(400, "invalid_body", 'Name the test in the body, as "test_id".')
             return
         try:
             batch = read_batch(self.request.body)
         except BodyError as error:
             self.refuse(error.status, error.error, error.msg)
             return
+        if batch.test_id is not None and not self.settings["cell_monitor_test_road"]:
+            self.refuse(404, "not_found", "There is no test road here.")
+            return
         traceparent = self.request.headers.get("traceparent", "")
         answer = await self.forwarder.submit(
-            batch, test_id=test_id, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None
+            batch, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None
         )
         self.give(answer)
 

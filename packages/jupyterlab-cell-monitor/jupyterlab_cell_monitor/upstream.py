@@ -21,10 +21,10 @@ _REFUSALS = frozenset({400, 411, 413, 415, 422})
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The monitor answered for every event."""
+    """The monitor answered for every event; `notices` is None where it does not know them now."""
 
     results: list[dict[str, Any]]
-    notices: list[dict[str, Any]]
+    notices: list[dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +138,10 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, on_test_roa
     value = _json(answer)
     if status == 200:
         results = value.get("results")
-        notices = value.get("notices", [])
+        notices = value.get("notices")
         if not isinstance(results, list) or len(results) != count or not all(map(_is_result, results)):
             return Away("the monitor gave an unreadable answer")
-        known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else []
+        known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else None
         return Delivered(results, known)
     error = _error_type(value)
     if status in _REFUSALS:

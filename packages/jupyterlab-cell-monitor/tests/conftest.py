@@ -179,7 +179,11 @@ def _handler(api: StandInApi) -> type[BaseHTTPRequestHandler]:
                 self.reply(api.exchange(self.headers.get("Authorization", "")))
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
-            seen = Seen(time.monotonic(), self.path, headers, json.loads(body)["events"])
+            value = json.loads(body)
+            if value.keys() != {"events"}:
+                self.reply((400, {}, _error("invalid_body")))
+                return
+            seen = Seen(time.monotonic(), self.path, headers, value["events"])
             self.reply(api.ingest(seen))
 
         def reply(self, reply: Reply | str) -> None:

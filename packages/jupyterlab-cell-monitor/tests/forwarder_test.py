@@ -24,8 +24,8 @@ SPOOLED = {"kind": "spooled"}
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 
-def batch(*events: dict[str, Any]) -> Batch:
-    return read_batch(json.dumps({"events": events}).encode())
+def batch(*events: dict[str, Any], **fields: Any) -> Batch:
+    return read_batch(json.dumps({"events": events, **fields}).encode())
 
 
 def ids(events: list[dict[str, Any]]) -> list[str]:
@@ -68,9 +68,9 @@ def road(api: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 async def submit(
-    forwarder: Forwarder, *events: dict[str, Any], test_id: str | None = None, traceparent: str | None = None
+    forwarder: Forwarder, *events: dict[str, Any], traceparent: str | None = None, **fields: Any
 ) -> Answer:
-    return await forwarder.submit(batch(*events), test_id=test_id, traceparent=traceparent)
+    return await forwarder.submit(batch(*events, **fields), traceparent=traceparent)
 
 
 async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_event: Any) -> None:

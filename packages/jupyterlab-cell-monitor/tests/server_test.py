@@ -65,6 +65,11 @@ def test_the_road_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
             (b'{"events":' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "invalid_body"),
             (json.dumps({"events": [{}] * 201}), 413, "too_many_events"),
             (b'{"events": ["' + b"x" * 1024 * 1024 + b'"]}', 413, "body_too_large"),
+            # Names of tests that the monitor would refuse: spooled, their events would be thrown away later.
+            *(
+                (json.dumps({"test_id": name, "events": [event]}), 400, "invalid_body")
+                for name in ("../events", "week.1", "a" * 64, "t-1\n", "", 7)
+            ),
         ]:
             answer = post(page, refused)
             assert (answer.status_code, answer.json()["detail"][0]["type"]) == (status, error)
@@ -72,10 +77,18 @@ def test_the_road_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
         assert post(page, body, **{"Content-Encoding": "gzip"}).status_code == 415
         assert page.get("/cell-monitor").status_code == 405
 
-        # The test road, and nothing but a plain name on it.
-        assert post(page, body, "/cell-monitor?test_id=t-1").status_code == 200
+        # The test road: the monitor reads the name in the address, and refuses it in the body.
+        text = "日本 \ud800"
+        answer = post(page, json.dumps({"test_id": "t-1", "events": [make_event(text=text)]}))
+        assert (answer.status_code, answer.json()["results"][0]["status"]) == (200, "accepted")
         assert api.requests[-1].path == "/api/v1/test/events/t-1"
-        assert post(page, body, "/cell-monitor?test_id=../events").status_code == 404
+        assert api.requests[-1].events[0]["text"] == text
+        assert post(page, json.dumps({"test_id": None, "events": []})).status_code == 200
+        assert api.requests[-1].path == "/api/v1/events"
+        # In the query it is refused: passed over, it would send a test's events into a course.
+        sent = len(api.requests)
+        assert post(page, body, "/cell-monitor?test_id=t-1").status_code == 400
+        assert len(api.requests) == sent
 
         # An open page is not a student at work: it must not keep the server from being culled.
         before = page.get("/api/status", params={"no_track_activity": "1"}).json()["last_activity"]
@@ -114,7 +127,8 @@ def test_what_is_kept_while_the_monitor_is_away_survives_the_jupyter_server(
             answer = post(page, json.dumps({"events": events[start : start + 10]}))
             assert answer.json()["notices"] == [{"kind": "spooled"}]
         assert page.get("/cell-monitor/status").json()["spooled_events"] == 30
-        assert post(page, json.dumps({"events": []}), "/cell-monitor?test_id=t").status_code == 404
+        # Where the test road is closed, a test's events do not become real ones.
+        assert post(page, json.dumps({"test_id": "t", "events": events[:1]})).status_code == 404
     first.process.kill()
     first.process.wait()
     api.start()
