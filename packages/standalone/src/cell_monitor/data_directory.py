@@ -23,11 +23,10 @@ from pathlib import Path
 
 import psutil
 
+from cell_monitor.invocation import DEFAULT_DATA_DIR, command_line
 from cell_monitor.secret_folder import SecretFolder, write_whole
 
-__all__ = ["DEFAULT_DATA_DIR", "DataDirectory", "DataDirectoryError", "Instance", "default_data_dir"]
-
-DEFAULT_DATA_DIR = "~/.local/share/cell-monitor"
+__all__ = ["DataDirectory", "DataDirectoryError", "Instance", "default_data_dir"]
 
 
 class DataDirectoryError(RuntimeError):
@@ -139,7 +138,7 @@ class DataDirectory:
                 holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
                 raise DataDirectoryError(
                     f"Cell Monitor already runs on the data directory {self.path} (process {holder}). "
-                    "See `cell-monitor status`; stop it with Ctrl-C where it runs, "
+                    f"See `{command_line('status', data_dir=self.path)}`; stop it with Ctrl-C where it runs, "
                     "or start a second one on its own data with --data-dir and --port-base."
                 ) from error
             os.ftruncate(descriptor, 0)

@@ -13,6 +13,7 @@ from cell_monitor.accounts import ENCRYPTION_KEYS_FILE, INDEX_KEY_FILE
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
+from cell_monitor.invocation import command_line
 from cell_monitor_core.settings import CoreSettings
 
 __all__ = ["Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
@@ -67,8 +68,8 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
         return
     if not data.secrets.has(ENCRYPTION_KEYS_FILE):
         raise DataDirectoryError(
-            f"There is no Cell Monitor in {data.path}. Name its folder with --data-dir, make one with `cell-monitor up`, "
-            "or set CELL_MONITOR_DATABASE_URL and the other settings of the services."
+            f"There is no Cell Monitor in {data.path}. Name its folder with --data-dir, make one with "
+            f"`{command_line('up', data_dir=data.path)}`, or set CELL_MONITOR_DATABASE_URL and the other settings of the services."
         )
     instance = data.running_instance()
     if instance is not None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell_monitor.simulation.client import ApiClient, ApiError, Tally, retry_after_seconds
+from cell_monitor.simulation.client import ApiClient, ApiError, NoCourseError, Tally, retry_after_seconds
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -150,7 +150,7 @@ async def test_api_that_is_gone_ends_with_its_address(make_client: Any) -> None:
     assert len(api.naps) >= 5
 
 
-async def test_unknown_course_names_the_command_that_makes_it(make_client: Any) -> None:
+async def test_unknown_course_is_told_from_other_refusals(make_client: Any) -> None:
     client, _ = make_client(FakeApi(answer_all("accepted")))
 
     def missing(request: httpx.Request) -> httpx.Response:
@@ -159,7 +159,7 @@ async def test_unknown_course_names_the_command_that_makes_it(make_client: Any) 
         return httpx.Response(404, json={"detail": [{"type": "not_found", "msg": "no"}]})
 
     client._http._transport = httpx.MockTransport(missing)
-    with pytest.raises(ApiError, match="cell-monitor admin create-course physics"):
+    with pytest.raises(NoCourseError, match="no course 'physics'"):
         await client.enrol("physics", [{"username": "a", "role": "student"}])
 
 

@@ -28,6 +28,7 @@ from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor.invocation import command_line
 from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core import keys
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
@@ -97,6 +98,10 @@ def _with_connection(deployment: Deployment, work: Callable[[Connection], Awaita
     return asyncio.run(main())
 
 
+def _command(deployment: Deployment, *arguments: str) -> str:
+    return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
+
+
 def _keys(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:
     return KeyRing.from_settings(deployment.settings), BlindIndex.from_settings(deployment.settings)
 
@@ -114,7 +119,8 @@ def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     with _opened(data_dir) as deployment:
         if not _with_connection(deployment, lambda connection: courses.create(connection, course_id, title)):
             raise fail(f"There is a course {course_id!r} already.")
-    say(f"Course {course_id} made. Next: cell-monitor admin add-member {course_id} USERNAME --role instructor")
+        next_step = _command(deployment, "add-member", course_id, "USERNAME", "--role", "instructor")
+    say(f"Course {course_id} made. Next: {next_step}")
 
 
 @admin.command()
@@ -131,7 +137,8 @@ def add_member(
 
     async def work(connection: Connection) -> None:
         if await courses.get(connection, course_id) is None:
-            raise fail(f"There is no course {course_id!r}. Make it: cell-monitor admin create-course {course_id} TITLE")
+            make_it = _command(deployment, "create-course", course_id, "TITLE")
+            raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
         async with connection.transaction():
             person = await people.upsert(connection, keyring, index, username=username, display_name=display_name)
             await memberships.upsert_many(connection, course_id, {person: role})
@@ -141,9 +148,8 @@ def add_member(
     with _opened(data_dir) as deployment:
         keyring, index = _keys(deployment)
         _with_connection(deployment, work)
-    say(
-        f"{username} is {role} of {course_id}. To sign in they need a password: cell-monitor admin set-password {username}"
-    )
+        set_password = _command(deployment, "set-password", username)
+    say(f"{username} is {role} of {course_id}. To sign in they need a password: {set_password}")
 
 
 @admin.command()

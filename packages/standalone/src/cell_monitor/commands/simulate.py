@@ -15,8 +15,9 @@ from rich.table import Table
 from cell_monitor.accounts import SAMPLE_COURSE, SIMULATOR_KEY_FILE
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console
 from cell_monitor.data_directory import DataDirectory, default_data_dir
+from cell_monitor.invocation import command_line
 from cell_monitor.simulation.classroom import Classroom, ClassroomOptions
-from cell_monitor.simulation.client import ApiClient, ApiError, Tally
+from cell_monitor.simulation.client import ApiClient, ApiError, NoCourseError, Tally
 
 __all__ = ["simulate"]
 
@@ -79,8 +80,8 @@ def simulate(
         instance = data.running_instance()
         if instance is None:
             raise fail(
-                f"No Cell Monitor runs on the data directory {data.path}. Start it with `cell-monitor up`, "
-                "or name an API with --api and --api-key-file."
+                f"No Cell Monitor runs on the data directory {data.path}. Start it with "
+                f"`{command_line('up', data_dir=data.path)}`, or name an API with --api and --api-key-file."
             )
         api_url = instance.api
     api_key = (api_key_file or data.secrets.path / SIMULATOR_KEY_FILE).read_text(encoding="utf-8").strip()
@@ -91,6 +92,9 @@ def simulate(
     interrupted = False
     try:
         asyncio.run(_play(options, api_url, api_key, tally))
+    except NoCourseError as error:
+        make_it = command_line("admin", "create-course", course, "Its title", data_dir=data.path)
+        raise fail(f"{error} Make it: {make_it}") from error
     except ApiError as error:
         _show(tally)
         raise fail(str(error)) from error

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cell_monitor.commands.terminal import DATA_DIR_OPTION
 from cell_monitor.data_directory import DataDirectory, Instance, default_data_dir
+from cell_monitor.invocation import command_line
 
 __all__ = ["status"]
 
@@ -35,7 +36,10 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"running": False}))
         else:
-            click.echo(f"No Cell Monitor runs on the data directory {data.path}. Start it with: cell-monitor up")
+            click.echo(
+                f"No Cell Monitor runs on the data directory {data.path}. "
+                f"Start it with: {command_line('up', data_dir=data.path)}"
+            )
         raise SystemExit(3)
     parts = _ask(instance)
     well = all(state == "ready" for _, _, state in parts)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-__all__ = ["ApiClient", "ApiError", "Tally", "retry_after_seconds"]
+__all__ = ["ApiClient", "ApiError", "NoCourseError", "Tally", "retry_after_seconds"]
 
 _RENEW_BEFORE_S: Final = 60.0
 _MAX_WAIT_S: Final = 30.0
@@ -21,6 +21,10 @@ _MAX_ENROL: Final = 500
 
 class ApiError(RuntimeError):
     """The API refused; the message says what and, where known, the way out."""
+
+
+class NoCourseError(ApiError):
+    """The course is not there, or not for this API key."""
 
 
 @dataclass(slots=True)
@@ -107,10 +111,7 @@ class ApiClient:
                 json={"members": list(members[first : first + _MAX_ENROL])},
             )
             if response.status_code == 404:
-                raise ApiError(
-                    f"There is no course {course_id!r}, or the API key may not write its roster. "
-                    f"Make it: cell-monitor admin create-course {course_id} 'Its title'"
-                )
+                raise NoCourseError(f"There is no course {course_id!r}, or the API key may not write its roster.")
             self._expect(response, "enrol the students")
 
     async def send(self, username: str, events: Sequence[dict[str, Any]]) -> None:
