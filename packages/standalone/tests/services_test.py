@@ -8,6 +8,7 @@ import pytest
 
 from cell_monitor import services
 from cell_monitor.data_directory import DataDirectory
+from cell_monitor.listening import Listening
 from cell_monitor.ports import Ports
 from cell_monitor.services import MissingPartError, RunFiles, api_service, find_dashboard, jupyterlab_service
 
@@ -25,6 +26,7 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 PORTS = Ports(1001, 1002, 1003, 1004)
+HERE = Listening()
 
 
 def _environment(service: services.HttpService) -> dict[str, str]:
@@ -38,7 +40,7 @@ def test_settings_of_the_caller_reach_the_services(
 ) -> None:
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_URL", "http://influx:8086")
     monkeypatch.setenv("CELL_MONITOR_LOG_LEVEL", "debug")
-    environment = _environment(api_service(data, PORTS, files, dashboard=None, workers=1))
+    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, workers=1))
     assert environment["CELL_MONITOR_INFLUXDB_URL"] == "http://influx:8086"
     assert environment["CELL_MONITOR_LOG_LEVEL"] == "debug"
 
@@ -49,7 +51,7 @@ def test_what_up_decides_cannot_be_contradicted_by_the_callers_environment(
     monkeypatch.setenv("CELL_MONITOR_API_PORT", "7")
     monkeypatch.setenv("CELL_MONITOR_REDIS_URL", "redis://elsewhere")
     monkeypatch.setenv("CELL_MONITOR_DATA_DIR", "/elsewhere")
-    environment = _environment(api_service(data, PORTS, files, dashboard=None, workers=1))
+    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, workers=1))
     assert environment["CELL_MONITOR_API_PORT"] == "1001"
     assert "CELL_MONITOR_REDIS_URL" not in environment
     assert "CELL_MONITOR_DATA_DIR" not in environment
@@ -58,7 +60,7 @@ def test_what_up_decides_cannot_be_contradicted_by_the_callers_environment(
 def test_no_secret_stands_in_an_environment_or_command_line(data: DataDirectory, files: RunFiles) -> None:
     data.secrets.put("postgres-password", "S3CRET-A")
     data.secrets.put("signing-keys.json", "S3CRET-B")
-    service = api_service(data, PORTS, files, dashboard=None, workers=1)
+    service = api_service(data, PORTS, HERE, files, dashboard=None, workers=1)
     assert "S3CRET" not in repr(_environment(service)) + repr(service.process.argv)
 
 
@@ -66,10 +68,16 @@ def test_jupyterlab_where_students_run_code_gets_no_setting_but_its_own_key(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_TOKEN", "secret")
-    lab = jupyterlab_service(data, PORTS)
+    lab = jupyterlab_service(data, PORTS, HERE)
     ours = {name for name in _environment(lab) if name.startswith("CELL_MONITOR_")}
     assert ours == {"CELL_MONITOR_API_URL", "CELL_MONITOR_API_KEY_FILE"}
     assert data.secrets.get("jupyterlab-token") not in " ".join(lab.process.argv)
+
+
+def test_setting_that_has_no_effect_is_named_with_the_option_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELL_MONITOR_API_HOST", "0.0.0.0")
+    monkeypatch.setenv("CELL_MONITOR_LOG_LEVEL", "debug")
+    assert services.ignored_settings() == {"CELL_MONITOR_API_HOST": "--host"}
 
 
 def test_missing_dashboard_names_make_and_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

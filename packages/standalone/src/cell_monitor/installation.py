@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +21,9 @@ from cell_monitor.accounts import (
 )
 from cell_monitor.data_directory import DataDirectory, Instance
 from cell_monitor.deployment import embedded_postgres, embedded_valkey
-from cell_monitor.ports import Ports
+from cell_monitor.invocation import command_line
+from cell_monitor.listening import LOOPBACK, Listening
+from cell_monitor.ports import DEFAULT_PORT_BASE, Ports
 from cell_monitor.services import (
     RunFiles,
     api_service,
@@ -45,6 +47,7 @@ class UpOptions:
     """What the person asked for."""
 
     ports: Ports
+    listening: Listening = field(default_factory=Listening)
     dashboard_dir: Path | None = None
     with_dashboard: bool = True
     with_jupyterlab: bool = True
@@ -95,10 +98,16 @@ class Installation:
             PortInUseError: a port is taken.
         """
         options = self._options
-        dashboard = find_dashboard(options.dashboard_dir) if options.with_dashboard else None
+        where = self._data.path
+        dashboard = find_dashboard(options.dashboard_dir, data_dir=where) if options.with_dashboard else None
         if options.with_jupyterlab:
-            require_jupyterlab()
-        options.ports.require_free(with_jupyterlab=options.with_jupyterlab)
+            require_jupyterlab(data_dir=where)
+        other_ports = command_line("up", "--port-base", str(DEFAULT_PORT_BASE + 100), data_dir=where)
+        options.ports.require_free(
+            with_jupyterlab=options.with_jupyterlab,
+            host=options.listening.host,
+            way_out=f"Stop the program that uses it, or choose other ports, for example: {other_ports}",
+        )
         prepare_keys(self._data.secrets)
         with self._step("PostgreSQL and Valkey"):
             self._supervisor.launch([self._valkey, self._postgres])
@@ -110,13 +119,14 @@ class Installation:
             asyncio.run(seed_sample_course(self._postgres.dsn, self._data.secrets))
             copy_sample_notebooks(self._data.work)
         files = self._write_run_files(logins)
+        listening = options.listening
         services: list[Program] = [
-            api_service(self._data, options.ports, files, dashboard=dashboard, workers=options.api_workers),
+            api_service(self._data, options.ports, listening, files, dashboard=dashboard, workers=options.api_workers),
             worker_service(self._data, options.ports, files),
-            gateway_service(self._data, options.ports, files),
+            gateway_service(self._data, options.ports, listening, files),
         ]
         if options.with_jupyterlab:
-            services.append(jupyterlab_service(self._data, options.ports))
+            services.append(jupyterlab_service(self._data, options.ports, listening))
         self._supervisor.launch(services)
         for service in services:
             with self._step(service.name):
@@ -151,27 +161,30 @@ class Installation:
         return f"postgresql://{login}:{quote(password, safe='')}@127.0.0.1:{postgres.port}/{postgres.database}"
 
     def _instance(self) -> Instance:
-        ports = self._options.ports
+        """Where the commands on this machine find the parts."""
+        ports, local = self._options.ports, self._options.listening.local
         return Instance(
             pid=os.getpid(),
-            dashboard=f"http://127.0.0.1:{ports.api}",
-            api=f"http://127.0.0.1:{ports.api}",
-            gateway=f"ws://127.0.0.1:{ports.gateway}/ws",
-            worker=f"http://127.0.0.1:{ports.worker}",
-            jupyterlab=f"http://127.0.0.1:{ports.jupyterlab}" if self._options.with_jupyterlab else None,
+            dashboard=f"http://{local}:{ports.api}",
+            api=f"http://{local}:{ports.api}",
+            gateway=f"ws://{local}:{ports.gateway}/ws",
+            worker=f"http://{LOOPBACK}:{ports.worker}",
+            jupyterlab=f"http://{local}:{ports.jupyterlab}" if self._options.with_jupyterlab else None,
             postgres_port=self._postgres.port,
             valkey_port=self._valkey.port,
         )
 
     def _addresses(self) -> Addresses:
-        instance = self._instance()
+        """Where people find the parts, from another machine as well if it listens there."""
+        ports, listening = self._options.ports, self._options.listening
         jupyterlab = None
-        if instance.jupyterlab is not None:
-            jupyterlab = f"{instance.jupyterlab}/lab?token={self._data.secrets.get('jupyterlab-token')}"
+        if self._options.with_jupyterlab:
+            token = self._data.secrets.get("jupyterlab-token")
+            jupyterlab = f"{listening.base_url(ports.jupyterlab)}/lab?token={token}"
         return Addresses(
-            dashboard=instance.dashboard,
-            api=instance.api,
-            gateway=instance.gateway,
+            dashboard=listening.dashboard_url(ports),
+            api=listening.dashboard_url(ports),
+            gateway=listening.gateway_url(ports),
             jupyterlab=jupyterlab,
             user=INSTRUCTOR,
             password=self._data.secrets.get(INSTRUCTOR_PASSWORD_FILE),

@@ -1,4 +1,4 @@
-"""The ports of an installation, all on 127.0.0.1."""
+"""The ports of an installation."""
 
 from __future__ import annotations
 
@@ -43,18 +43,23 @@ class Ports:
         given = (api, gateway, worker, jupyterlab)
         return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
 
-    def require_free(self, *, with_jupyterlab: bool) -> None:
+    def require_free(self, *, with_jupyterlab: bool, host: str, way_out: str) -> None:
         """Look before anything starts.
+
+        Args:
+            with_jupyterlab: whether JupyterLab's port is wanted, too.
+            host: address of all but the worker, which listens on 127.0.0.1.
+            way_out: what the message advises.
 
         Raises:
             PortInUseError: another program listens on one of them.
         """
-        wanted = [(self.api, "the dashboard and API"), (self.gateway, "the gateway"), (self.worker, "the worker")]
+        wanted = [
+            (self.api, host, "the dashboard and API"),
+            (self.gateway, host, "the gateway"),
+            (self.worker, "127.0.0.1", "the worker"),
+        ]
         if with_jupyterlab:
-            wanted.append((self.jupyterlab, "JupyterLab"))
-        way_out = (
-            "Stop the program that uses it, or choose other ports, for example: "
-            f"cell-monitor up --port-base {DEFAULT_PORT_BASE + 100}"
-        )
-        for port, wanted_by in wanted:
-            require_free_port(port, wanted_by=wanted_by, way_out=way_out)
+            wanted.append((self.jupyterlab, host, "JupyterLab"))
+        for port, where, wanted_by in wanted:
+            require_free_port(port, host=where, wanted_by=wanted_by, way_out=way_out)

@@ -13,6 +13,8 @@ from typing import Final
 
 from cell_monitor.data_directory import DataDirectory
 from cell_monitor.embedded.process import ChildProcess
+from cell_monitor.invocation import command_line
+from cell_monitor.listening import LOOPBACK, Listening
 from cell_monitor.ports import Ports
 from cell_monitor.supervisor import HttpService
 
@@ -22,12 +24,24 @@ __all__ = [
     "api_service",
     "find_dashboard",
     "gateway_service",
+    "ignored_settings",
     "jupyterlab_service",
     "require_jupyterlab",
     "worker_service",
 ]
 
 _PREFIX: Final = "CELL_MONITOR_"
+# What `up` decides by options of its own, and by which.
+_BY_OPTION: Final = {
+    "API_HOST": "--host",
+    "GATEWAY_HOST": "--host",
+    "API_PORT": "--api-port",
+    "GATEWAY_PORT": "--gateway-port",
+    "WORKER_PORT": "--worker-port",
+    "API_WORKERS": "--api-workers",
+    "GATEWAY_URL": "--name or --public-url",
+    "ALLOWED_ORIGINS": "--name or --public-url",
+}
 # Of the caller's environment, what programs need to run at all.
 _INHERITED: Final = (
     "PATH",
@@ -79,8 +93,8 @@ class RunFiles:
     worker_database_url: Path
 
 
-def find_dashboard(given: Path | None) -> Path:
-    """Return the folder of the built dashboard.
+def find_dashboard(given: Path | None, *, data_dir: Path | None = None) -> Path:
+    """Return the folder of the built dashboard; ``data_dir`` is for the message's advice.
 
     Raises:
         MissingPartError: it is not built.
@@ -97,12 +111,13 @@ def find_dashboard(given: Path | None) -> Path:
             return candidate
     raise MissingPartError(
         f"The dashboard is not built ({clone} has no index.html). Run `make dashboard` in the project's folder, which "
-        "needs Node.js 20 or newer; or go on without pages: cell-monitor up --without-dashboard"
+        "needs Node.js 20 or newer; or go on without pages: "
+        f"{command_line('up', '--without-dashboard', data_dir=data_dir)}"
     )
 
 
-def require_jupyterlab() -> None:
-    """Look for JupyterLab and the extension.
+def require_jupyterlab(*, data_dir: Path | None = None) -> None:
+    """Look for JupyterLab and the extension; ``data_dir`` is for the message's advice.
 
     Raises:
         MissingPartError: one of them is not installed.
@@ -111,16 +126,17 @@ def require_jupyterlab() -> None:
         if find_spec(module) is None:
             raise MissingPartError(
                 f"The package {package} is not installed: run `pip install jupyterlab jupyterlab-cell-monitor` "
-                "(in a clone: `make install`); or go on without it: cell-monitor up --without-jupyterlab"
+                "(in a clone: `make install`); or go on without it: "
+                f"{command_line('up', '--without-jupyterlab', data_dir=data_dir)}"
             )
 
 
 def api_service(
-    data: DataDirectory, ports: Ports, files: RunFiles, *, dashboard: Path | None, workers: int
+    data: DataDirectory, ports: Ports, listening: Listening, files: RunFiles, *, dashboard: Path | None, workers: int
 ) -> HttpService:
     """Describe the API."""
     settings = {
-        "API_HOST": "127.0.0.1",
+        "API_HOST": listening.host,
         "API_PORT": str(ports.api),
         "API_WORKERS": str(workers),
         "DATABASE_URL_FILE": str(files.api_database_url),
@@ -128,37 +144,38 @@ def api_service(
         "ENCRYPTION_KEYS_FILE": str(data.secrets.path / "encryption-keys.json"),
         "INDEX_KEY_FILE": str(data.secrets.path / "index-key"),
         "SIGNING_KEYS_FILE": str(data.secrets.path / "signing-keys.json"),
-        "GATEWAY_URL": f"ws://127.0.0.1:{ports.gateway}/ws",
+        "GATEWAY_URL": listening.gateway_url(ports),
     }
     if dashboard is not None:
         settings["DASHBOARD_DIR"] = str(dashboard)
-    return _service(data, "API", "cell_monitor_api", settings, ports.api)
+    return _service(data, "API", "cell_monitor_api", settings, f"{listening.local}:{ports.api}")
 
 
 def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
     """Describe the worker."""
     settings = {
+        "WORKER_HOST": LOOPBACK,
         "WORKER_PORT": str(ports.worker),
         "DATABASE_URL_FILE": str(files.worker_database_url),
         "REDIS_URL_FILE": str(files.redis_url),
         "ENCRYPTION_KEYS_FILE": str(data.secrets.path / "encryption-keys.json"),
     }
-    return _service(data, "Worker", "cell_monitor_worker", settings, ports.worker)
+    return _service(data, "Worker", "cell_monitor_worker", settings, f"{LOOPBACK}:{ports.worker}")
 
 
-def gateway_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
+def gateway_service(data: DataDirectory, ports: Ports, listening: Listening, files: RunFiles) -> HttpService:
     """Describe the gateway."""
     settings = {
-        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_HOST": listening.host,
         "GATEWAY_PORT": str(ports.gateway),
         "REDIS_URL_FILE": str(files.redis_url),
-        "JWKS_URL": f"http://127.0.0.1:{ports.api}/api/v1/auth/jwks.json",
-        "ALLOWED_ORIGINS": f"http://127.0.0.1:{ports.api},http://localhost:{ports.api}",
+        "JWKS_URL": f"http://{listening.local}:{ports.api}/api/v1/auth/jwks.json",
+        "ALLOWED_ORIGINS": ",".join(listening.origins(ports)),
     }
-    return _service(data, "Gateway", "cell_monitor_gateway", settings, ports.gateway)
+    return _service(data, "Gateway", "cell_monitor_gateway", settings, f"{listening.local}:{ports.gateway}")
 
 
-def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
+def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) -> HttpService:
     """Describe JupyterLab, with a configuration of its own: the user's other Jupyter stays as it is."""
     overrides = data.jupyter / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True, exist_ok=True)
@@ -171,12 +188,12 @@ def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
         "JUPYTERLAB_SETTINGS_DIR": str(data.jupyter / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
         "IPYTHONDIR": str(data.jupyter / "ipython"),
-        f"{_PREFIX}API_URL": f"http://127.0.0.1:{ports.api}",
+        f"{_PREFIX}API_URL": f"http://{listening.local}:{ports.api}",
         f"{_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
     }
     arguments = [
         "--no-browser",
-        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.ip={listening.host}",
         f"--ServerApp.port={ports.jupyterlab}",
         "--ServerApp.port_retries=0",
         f"--ServerApp.root_dir={data.work}",
@@ -190,10 +207,15 @@ def jupyterlab_service(data: DataDirectory, ports: Ports) -> HttpService:
         env=environment,
         cwd=data.work,
     )
-    return HttpService(process, f"http://127.0.0.1:{ports.jupyterlab}/api")
+    return HttpService(process, f"http://{listening.local}:{ports.jupyterlab}/api")
 
 
-def _service(data: DataDirectory, name: str, module: str, settings: Mapping[str, str], port: int) -> HttpService:
+def ignored_settings() -> dict[str, str]:
+    """Return the caller's settings that have no effect here, each with the option that has."""
+    return {f"{_PREFIX}{name}": option for name, option in _BY_OPTION.items() if os.environ.get(f"{_PREFIX}{name}")}
+
+
+def _service(data: DataDirectory, name: str, module: str, settings: Mapping[str, str], address: str) -> HttpService:
     own = {f"{_PREFIX}{key}": value for key, value in settings.items()}
     process = ChildProcess(
         name,
@@ -202,7 +224,7 @@ def _service(data: DataDirectory, name: str, module: str, settings: Mapping[str,
         env=_inherited() | _tuning(settings) | own,
         cwd=data.path,
     )
-    return HttpService(process, f"http://127.0.0.1:{port}/readyz")
+    return HttpService(process, f"http://{address}/readyz")
 
 
 def _inherited() -> dict[str, str]:

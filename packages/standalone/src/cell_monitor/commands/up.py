@@ -11,8 +11,10 @@ from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_conso
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.installation import Addresses, Installation, UpOptions
+from cell_monitor.invocation import command_line
+from cell_monitor.listening import LOOPBACK, Listening, ListeningError
 from cell_monitor.ports import DEFAULT_PORT_BASE, Ports
-from cell_monitor.services import MissingPartError
+from cell_monitor.services import MissingPartError, ignored_settings
 from cell_monitor.supervisor import StopRequested, stop_on_signals
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
@@ -21,6 +23,13 @@ from cell_monitor_core.storage.postgres.migrations import MigrationError
 __all__ = ["up"]
 
 _PORT = click.IntRange(1, 65_535)
+_ON_A_NETWORK = """
+Other machines reach this one without encryption: passwords and what students write can be read on the way. Do this only
+in a room whose network you trust; elsewhere leave out --host and put a reverse proxy with TLS in front, with
+--public-url (docs/operations/network.md)."""
+_JUPYTERLAB_ON_A_NETWORK = (
+    "Whoever has JupyterLab's address with its token runs programs here as you: keep it to yourself."
+)
 
 
 @click.command(short_help="Start everything on this machine.")
@@ -36,6 +45,21 @@ _PORT = click.IntRange(1, 65_535)
 @click.option("--gateway-port", type=_PORT, help="Port of the gateway.")
 @click.option("--worker-port", type=_PORT, help="Port of the worker's health and metrics.")
 @click.option("--jupyterlab-port", type=_PORT, help="Port of JupyterLab.")
+@click.option(
+    "--host",
+    default=LOOPBACK,
+    show_default=True,
+    metavar="ADDRESS",
+    help="IPv4 address to listen on: one of this machine, or 0.0.0.0 for all, so that a room reaches it.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Name or address by which others reach this machine; else found by itself."
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    help="Address of a reverse proxy in front, such as https://monitor.example.org. It sends /ws to the gateway.",
+)
 @click.option("--api-workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of the API.")
 @click.option(
     "--dashboard-dir",
@@ -54,6 +78,9 @@ def up(
     gateway_port: int | None,
     worker_port: int | None,
     jupyterlab_port: int | None,
+    host: str,
+    name: str | None,
+    public_url: str | None,
     api_workers: int,
     dashboard_dir: Path | None,
     without_dashboard: bool,
@@ -70,6 +97,7 @@ def up(
       cell-monitor up                                  the usual start
       cell-monitor up --port-base 9000                 another program has port 8900
       cell-monitor up --data-dir ~/class-b --port-base 0   a second installation beside the first
+      cell-monitor up --host 0.0.0.0                   a class in this room; read what it warns of
       cell-monitor up --json | jq -r .dashboard        for scripts
 
     Settings of the services may stand in the environment: CELL_MONITOR_INFLUXDB_URL (with _TOKEN, _ORG, _BUCKET) writes
@@ -77,8 +105,15 @@ def up(
     """  # noqa: D301 - click's own mark
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
     ports = Ports.choose(port_base, api=api_port, gateway=gateway_port, worker=worker_port, jupyterlab=jupyterlab_port)
+    for variable, option in ignored_settings().items():
+        say(f"{variable} has no effect on `up`: use {option}.")
+    try:
+        listening = Listening.choose(host, name=name, public_url=public_url)
+    except ListeningError as error:
+        raise fail(str(error)) from error
     options = UpOptions(
         ports=ports,
+        listening=listening,
         dashboard_dir=dashboard_dir,
         with_dashboard=not without_dashboard,
         with_jupyterlab=not without_jupyterlab,
@@ -86,7 +121,7 @@ def up(
     )
     try:
         with data.locked(), stop_on_signals():
-            _run(Installation(data, options, step=step, say=say), as_json=as_json)
+            _run(Installation(data, options, step=step, say=say), data=data, options=options, as_json=as_json)
     except (
         DataDirectoryError,
         EmbeddedServerError,
@@ -98,10 +133,17 @@ def up(
         raise fail(str(error)) from error
 
 
-def _run(installation: Installation, *, as_json: bool) -> None:
+def _run(installation: Installation, *, data: DataDirectory, options: UpOptions, as_json: bool) -> None:
     try:
         addresses = installation.start()
         _show(addresses, as_json=as_json)
+        if options.listening.unencrypted:
+            say(_ON_A_NETWORK)
+            if options.with_jupyterlab:
+                say(_JUPYTERLAB_ON_A_NETWORK)
+        if not as_json:
+            a_class = command_line("simulate", data_dir=data.path)
+            say(f"\nPress Ctrl-C to stop. A class to look at, from a second terminal: {a_class}")
         installation.watch()
     except StopRequested:
         progress_console.print()
@@ -123,4 +165,3 @@ def _show(addresses: Addresses, *, as_json: bool) -> None:
         click.echo(f"JupyterLab {addresses.jupyterlab}")
     click.echo(f"User       {addresses.user}")
     click.echo(f"Password   {addresses.password}")
-    say("\nPress Ctrl-C to stop. A class to look at: cell-monitor simulate")

@@ -33,8 +33,8 @@ class EmbeddedServerError(RuntimeError):
 class PortInUseError(EmbeddedServerError):
     """Another program listens on the wanted port."""
 
-    def __init__(self, port: int, *, wanted_by: str, way_out: str) -> None:
-        super().__init__(f"Port {port} on 127.0.0.1, wanted by {wanted_by}, is already in use. {way_out}")
+    def __init__(self, port: int, *, host: str = "127.0.0.1", wanted_by: str, way_out: str) -> None:
+        super().__init__(f"Port {port} on {host}, wanted by {wanted_by}, is already in use. {way_out}")
         self.port = port
 
 
@@ -45,15 +45,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def require_free_port(port: int, *, wanted_by: str, way_out: str = "Stop that program or choose another port.") -> None:
-    """Raise ``PortInUseError`` if something listens on the port of 127.0.0.1."""
+def require_free_port(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    wanted_by: str,
+    way_out: str = "Stop that program or choose another port.",
+) -> None:
+    """Raise ``PortInUseError`` if something listens on the port of the host, an address of this machine."""
     with socket.socket() as probe:
         # As servers do: connections of an earlier run in TIME_WAIT are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
-            raise PortInUseError(port, wanted_by=wanted_by, way_out=way_out) from error
+            raise PortInUseError(port, host=host, wanted_by=wanted_by, way_out=way_out) from error
 
 
 def tail(path: Path, *, lines: int = 15, max_bytes: int = 65_536) -> str:

@@ -1,0 +1,85 @@
+"""Hazards: an address that is printed and does not work from another seat; one that only fails when a page connects."""
+
+from __future__ import annotations
+
+import pytest
+
+from cell_monitor import listening
+from cell_monitor.listening import Listening, ListeningError
+from cell_monitor.ports import Ports
+
+PORTS = Ports(8900, 8901, 8902, 8903)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_own_addresses", lambda: ["127.0.0.1", "192.168.7.5"])
+    monkeypatch.setattr(listening, "_first_address", lambda: "192.168.7.5")
+    monkeypatch.setattr(listening.socket, "gethostname", lambda: "Lab-PC")
+
+
+def test_without_options_everything_stays_on_this_machine() -> None:
+    here = Listening.choose("127.0.0.1")
+    assert here == Listening()
+    assert here.dashboard_url(PORTS) == "http://127.0.0.1:8900"
+    assert here.gateway_url(PORTS) == "ws://127.0.0.1:8901/ws"
+    assert here.origins(PORTS) == ["http://127.0.0.1:8900", "http://localhost:8900"]
+    assert not here.unencrypted
+
+
+def test_listening_on_all_addresses_names_one_that_others_can_reach_and_lets_pages_of_every_name_connect(
+    machine: None,
+) -> None:
+    everywhere = Listening.choose("0.0.0.0")
+    assert everywhere.local == "127.0.0.1"
+    assert everywhere.dashboard_url(PORTS) == "http://192.168.7.5:8900"
+    assert everywhere.gateway_url(PORTS) == "ws://192.168.7.5:8901/ws"
+    assert everywhere.base_url(PORTS.jupyterlab) == "http://192.168.7.5:8903"
+    assert set(everywhere.origins(PORTS)) == {
+        "http://127.0.0.1:8900",
+        "http://localhost:8900",
+        "http://192.168.7.5:8900",
+        "http://lab-pc:8900",
+        "http://lab-pc.local:8900",
+    }
+    assert everywhere.unencrypted
+
+
+def test_a_name_is_printed_instead_of_the_address(machine: None) -> None:
+    named = Listening.choose("0.0.0.0", name="Monitor.Example.org")
+    assert named.dashboard_url(PORTS) == "http://monitor.example.org:8900"
+    assert named.gateway_url(PORTS) == "ws://monitor.example.org:8901/ws"
+    assert "http://monitor.example.org:8900" in named.origins(PORTS)
+
+
+def test_port_80_is_left_out_of_origins_as_browsers_do() -> None:
+    assert "http://localhost" in Listening().origins(Ports(80, 8901, 8902, 8903))
+
+
+def test_behind_a_proxy_with_tls_pages_and_gateway_have_its_origin_and_nothing_is_unencrypted() -> None:
+    proxied = Listening.choose("127.0.0.1", public_url="https://Monitor.example.org/")
+    assert proxied.dashboard_url(PORTS) == "https://monitor.example.org"
+    assert proxied.gateway_url(PORTS) == "wss://monitor.example.org/ws"
+    assert proxied.origins(PORTS)[0] == "https://monitor.example.org"
+    assert not proxied.unencrypted
+    assert Listening.choose("127.0.0.1", public_url="http://monitor.example.org").unencrypted
+
+
+@pytest.mark.parametrize("host", ["198.51.100.7", "lab-pc", "::", ""])
+def test_address_that_cannot_be_listened_on_is_refused_with_those_that_can(host: str, machine: None) -> None:
+    with pytest.raises(ListeningError, match=r"192\.168\.7\.5.*0\.0\.0\.0"):
+        Listening.choose(host)
+
+
+@pytest.mark.parametrize("name", ["http://lab-pc", "lab-pc:8900", "a b", "-", "", "lab-pc\n"])
+def test_name_that_would_make_broken_addresses_is_refused(name: str) -> None:
+    with pytest.raises(ListeningError, match="without http:// and without a port"):
+        Listening.choose("127.0.0.1", name=name)
+
+
+@pytest.mark.parametrize(
+    "url", ["monitor.example.org", "wss://m.org", "https://m.org/path", "https://me@m.org", "https://"]
+)
+def test_public_url_that_is_no_origin_is_refused(url: str) -> None:
+    with pytest.raises(ListeningError, match="like https://"):
+        Listening.choose("127.0.0.1", public_url=url)
