@@ -15,7 +15,6 @@ from cell_monitor_api.dependencies import Caller, Context, CourseReader, RosterE
 from cell_monitor_api.models.courses import (
     CourseAnswer,
     CourseList,
-    CourseListItem,
     CourseSnapshot,
     MemberList,
     NewCourse,
@@ -23,7 +22,6 @@ from cell_monitor_api.models.courses import (
 )
 from cell_monitor_api.models.students import Activity, CourseCells
 from cell_monitor_api.services.roster import MemberChange
-from cell_monitor_core.storage.postgres import courses
 
 __all__ = ["router"]
 
@@ -35,18 +33,7 @@ async def list_courses(context: Context, caller: Caller) -> Response:
     """The caller's courses; all of them for an admin."""
     process = context.process
     everything = await process.access.sees_all_courses(caller)
-    read = courses.list_all if everything else courses.list_of_person
-    found = await read(process.pool, UUID(caller.sub))
-    return StructResponse(
-        CourseList(
-            [
-                CourseListItem(
-                    course.course_id, course.title, course.role, course.students, course.help_open, course.active
-                )
-                for course in found
-            ]
-        )
-    )
+    return StructResponse(await process.snapshots.courses(UUID(caller.sub), everything=everything))
 
 
 @router.post("/courses", status_code=201, responses=answers(CourseAnswer, "Added", status=201))

@@ -10,7 +10,14 @@ from uuid import UUID
 import msgspec
 
 from cell_monitor_api.exceptions import InvalidParameter, NotFound
-from cell_monitor_api.models.courses import CourseSnapshot, SnapshotCourse, StaffMember, Student
+from cell_monitor_api.models.courses import (
+    CourseList,
+    CourseListItem,
+    CourseSnapshot,
+    SnapshotCourse,
+    StaffMember,
+    Student,
+)
 from cell_monitor_api.models.students import CourseCells, RunList, StudentDetail
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
@@ -36,12 +43,24 @@ def _with_name(state: StudentState, name: people.PersonName) -> Student:
 
 
 class Snapshots:
-    """Reads of one course. Whether the caller may see it was decided before."""
+    """Reads of courses. Whether the caller may see it was decided before."""
 
     def __init__(self, pool: Any, keyring: KeyRing, broker: Broker) -> None:
         self._pool = pool
         self._keyring = keyring
         self._broker = broker
+
+    async def courses(self, person_id: UUID, *, everything: bool) -> CourseList:
+        """Return somebody's courses, or all of them with the roles that they have in some."""
+        read = courses.list_all if everything else courses.list_of_person
+        return CourseList(
+            [
+                CourseListItem(
+                    course.course_id, course.title, course.role, course.students, course.help_open, course.active
+                )
+                for course in await read(self._pool, person_id)
+            ]
+        )
 
     async def course(self, course_id: str) -> CourseSnapshot:
         """Return all that the live page shows.
