@@ -211,7 +211,7 @@ export async function startServer({ port = 8900, students = 30, seed = 7, stepsP
       faults.drop = true
       for (const socket of sockets) socket.terminate()
     } else if (name === 'refuse') {
-      for (const socket of sockets) socket.close(3504, 'connection_limit')
+      for (const socket of sockets) socket.close(3507, 'permission_denied')
     } else if (name === 'forget') {
       epoch = randomUUID().slice(0, 8)
       offset = 0

@@ -235,9 +235,25 @@ describe('losing the connection', () => {
     expect(rig.timer('retry')).toBe(850 + 125)
   })
 
+  it('keeps coming back, more slowly each time, while gateways are full', () => {
+    // A refused handshake (503) is all that a browser tells of it: the socket closes with 1006 and was never open.
+    const rig = new Rig().live().input({ type: 'closed', code: 1006 })
+    const waits = [1, 2, 3, 4].map(() => {
+      rig.input({ type: 'timer', timer: 'retry' })
+      expect(rig.kinds).toContain('open')
+      rig.input({ type: 'closed', code: 1006 })
+      expect(rig.connection.kind).toBe('reconnecting')
+      return rig.timer('retry') ?? 0
+    })
+    expect(waits).toEqual(waits.toSorted((a, b) => a - b))
+    expect(new Set(waits).size).toBe(4)
+    rig.input({ type: 'timer', timer: 'retry' }).input({ type: 'opened', token: 't1' })
+    expect(rig.effect('send')?.frame).toMatchObject({ type: 'connect' })
+  })
+
   it('stays away when the gateway says so, until a person asks', () => {
-    const rig = new Rig().live().input({ type: 'closed', code: 3504 })
-    expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3504' })
+    const rig = new Rig().live().input({ type: 'closed', code: 3507 })
+    expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3507' })
     for (const input of [{ type: 'online' }, { type: 'wake' }, { type: 'timer', timer: 'retry' }] as const) {
       expect(rig.input(input).kinds).not.toContain('open')
     }

@@ -57,7 +57,6 @@ export const closeCodes = {
   invalidToken: 3500,
   badRequest: 3501,
   stale: 3502,
-  connectionLimit: 3504,
   permissionDenied: 3507,
 } as const
 

@@ -57,7 +57,6 @@ export function StaleBanner({
     if (connection.kind === 'silent') return t('connection.staleSilent')
     if (connection.kind === 'offline') return t('connection.staleOffline')
     if (connection.kind === 'reconnecting') return t('connection.staleReconnecting')
-    if (refusal === String(closeCodes.connectionLimit)) return t('connection.stale3504')
     if (refusal === String(closeCodes.permissionDenied)) return t('connection.stale3507')
     return t('connection.staleRefused', { code: refusal ?? '–' })
   }

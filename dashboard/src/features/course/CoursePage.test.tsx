@@ -108,8 +108,8 @@ describe('live course page', () => {
   it('explains a refusal and connects again only when asked to', async () => {
     const user = userEvent.setup()
     await live()
-    act(() => FakeSocket.newest().drop(3504))
-    expect(screen.getByText(/Too many pages are open under your name/u)).toBeVisible()
+    act(() => FakeSocket.newest().drop(3507))
+    expect(screen.getByText(/You may no longer watch this course/u)).toBeVisible()
     await user.click(screen.getByRole('button', { name: 'Connect again' }))
     await waitFor(() => expect(FakeSocket.opened).toHaveLength(2))
   })

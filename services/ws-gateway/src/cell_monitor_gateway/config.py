@@ -32,7 +32,7 @@ class GatewaySettings(CoreSettings):
         50, ge=0, le=1000, description="Shortest time between two frames of one channel; the first goes out at once."
     )
     gateway_max_connections: int = Field(
-        5000, ge=1, le=100_000, description="Connections of this process; further ones are closed with 3504."
+        5000, ge=1, le=100_000, description="Connections of this process; while it has them the handshake answers 503."
     )
     gateway_max_subscriptions: int = Field(50, ge=1, le=1000, description="Channels that one connection may follow.")
     gateway_max_backlog_bytes: int = Field(

@@ -11,7 +11,7 @@ import msgspec
 
 from cell_monitor_gateway import metrics
 from cell_monitor_gateway.connection import Connection
-from cell_monitor_gateway.protocol import SUBPROTOCOL, CloseCode
+from cell_monitor_gateway.protocol import SUBPROTOCOL
 from cell_monitor_gateway.writers import Message, Send, frame_writer
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class WebSocketEndpoint:
 
     def __init__(self, context: GatewayContext) -> None:
         self._context = context
+        self._accepting = 0
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
         """Serve one WebSocket until it closes."""
@@ -40,15 +41,20 @@ class WebSocketEndpoint:
         if SUBPROTOCOL not in scope.get("subprotocols", ()):
             await _refuse(scope, send, 400, "unsupported_subprotocol", f"ask for the subprotocol {SUBPROTOCOL}")
             return
-        await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-        connection = Connection(context, frame_writer(scope, send))
-        full = len(context.connections) >= context.settings.gateway_max_connections
-        context.connections.add(connection)
+        # Those whose handshake is under way count, or a crowd that comes at once would all get in.
+        if len(context.connections) + self._accepting >= context.settings.gateway_max_connections:
+            await _refuse(scope, send, 503, "connection_limit", "this gateway is full; come back in a moment")
+            return
+        self._accepting += 1
+        try:
+            await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
+            connection = Connection(context, frame_writer(scope, send))
+            context.connections.add(connection)
+        finally:
+            self._accepting -= 1
         metrics.CONNECTIONS.inc()
         metrics.OPENED.inc()
         try:
-            if full:
-                connection.close(CloseCode.CONNECTION_LIMIT)
             while True:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
@@ -79,6 +85,7 @@ def _origin_allowed(headers: dict[bytes, bytes], allowed: frozenset[str]) -> boo
 
 async def _refuse(scope: Message, send: Send, status: int, kind: str, message: str) -> None:
     """Answer the handshake with an HTTP error, in the form of all our errors."""
+    metrics.REFUSED.labels(kind).inc()
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return

@@ -69,12 +69,11 @@ class CloseCode(enum.IntEnum):
     EXPIRED = (3005, "The token has expired. Fetch a new one and come back.")
     SLOW = (3008, "The connection took its frames too slowly and too many waited. Come back: recovery fills the gap.")
     INSUFFICIENT_STATE = (3010, "Publications were lost or their store is away. Come back: recovery fills the gap.")
-    NO_PONG = (3012, "No frame came within 10 s after a ping. Come back.")
+    NO_PONG = (3012, "No frame came in time after a ping. Come back.")
     TOO_MANY_REQUESTS = (3013, "More requests a second than a client needs. Come back, more slowly.")
     INVALID_TOKEN = (3500, "The token is not valid for this gateway. Sign in again.")
     BAD_REQUEST = (3501, "A frame broke the protocol. The client has a fault or speaks another version.")
-    STALE = (3502, "No connect frame came within 10 s of the handshake.")
-    CONNECTION_LIMIT = (3504, "This gateway holds as many connections as it may.")
+    STALE = (3502, "No connect frame came in time after the handshake.")
     PERMISSION_DENIED = (3507, "The person may no longer watch a channel that this connection had subscribed to.")
 
     @property

@@ -165,6 +165,11 @@ GATEWAY_CONNECTIONS: Final = _gauge("cell_monitor_gateway_connections", "WebSock
 GATEWAY_CONNECTIONS_OPENED: Final = _counter(
     "cell_monitor_gateway_connections_opened_total", "WebSockets that were opened."
 )
+GATEWAY_REFUSED: Final = CATALOGUE.counter(
+    "cell_monitor_gateway_refused_total",
+    "Handshakes that were refused, by reason.",
+    {"reason": ("draining", "origin_forbidden", "unsupported_subprotocol", "connection_limit")},
+)
 GATEWAY_SUBSCRIPTIONS: Final = _gauge("cell_monitor_gateway_subscriptions", "Subscriptions of open WebSockets.")
 GATEWAY_FRAMES: Final = _counter("cell_monitor_gateway_frames_total", "Frames of publications sent to WebSockets.")
 GATEWAY_BYTES: Final = _counter("cell_monitor_gateway_sent_bytes_total", "Bytes of these frames.")
