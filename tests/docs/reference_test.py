@@ -1,5 +1,6 @@
 """Hazards: a setting, metric, scope, code or reason that operators cannot look up; a metric that nothing counts."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cell_monitor_gateway.protocol import CloseCode
 from cell_monitor_testing import reference
 from cell_monitor_testing.metric_uses import constants, counted
 from cell_monitor_worker.config import WorkerSettings
+from jupyterlab_cell_monitor.app import CellMonitorApp
 
 REPOSITORY = Path(__file__).parents[2]
 PATH = REPOSITORY / "docs/operations/reference.md"
@@ -26,6 +28,14 @@ def sources(*folders):
 
 
 SOURCES = {service: sources("packages/core/src", folder) for service, folder in FOLDERS.items()}
+# Read from the sources, so that a variable which is read anywhere in the extension counts.
+OF_THE_EXTENSION = sorted(
+    {
+        variable
+        for path in (REPOSITORY / "packages/jupyterlab-cell-monitor/jupyterlab_cell_monitor").rglob("*.py")
+        for variable in re.findall(r"\bCELL_MONITOR_[A-Z_]+\b", path.read_text(encoding="utf-8"))
+    }
+)
 
 
 def test_tables_are_what_the_code_says():
@@ -36,6 +46,15 @@ def test_tables_are_what_the_code_says():
 def test_every_setting_can_be_looked_up(settings):
     for name in settings.model_fields:
         assert f"| `CELL_MONITOR_{name.upper()}`" in PAGE
+
+
+def test_every_option_and_variable_of_the_extension_can_be_looked_up():
+    [table] = re.findall(r"<!-- begin settings-jupyter -->\n(.*?)<!-- end", PAGE, re.DOTALL)
+    for name in CellMonitorApp.class_own_traits(config=True):
+        assert f"| `CellMonitorApp.{name}` |" in table
+    assert len(OF_THE_EXTENSION) > 5
+    for variable in OF_THE_EXTENSION:
+        assert f"`{variable}`" in table
 
 
 def test_every_metric_and_close_code_can_be_looked_up():
@@ -52,6 +71,11 @@ def test_services_can_share_one_environment(settings, other):
     variables = [f"CELL_MONITOR_{name.upper()}" for name in other.model_fields]
     variables += [f"CELL_MONITOR_{name.upper()}_FILE" for name, field in other.model_fields.items() if is_secret(field)]
     assert settings.unknown_variables(dict.fromkeys(variables, "x")) == []
+
+
+@pytest.mark.parametrize("settings", SERVICES)
+def test_services_and_the_extension_can_share_one_environment(settings):
+    assert settings.unknown_variables(dict.fromkeys(OF_THE_EXTENSION, "x")) == []
 
 
 def test_every_metric_has_a_name_in_code():

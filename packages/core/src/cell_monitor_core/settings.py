@@ -23,11 +23,15 @@ __all__ = ["ENV_PREFIX", "CoreSettings", "SettingsError", "is_secret"]
 ENV_PREFIX: Final = "CELL_MONITOR_"
 
 _SERVICES: Final = ("API", "WORKER", "GATEWAY")
-# Variables of one service may stand in an environment that several share; these have no service's prefix.
+# Variables of one part may stand in an environment that several share; these have no other service's prefix.
 _KNOWN_ELSEWHERE: Final = frozenset(
     {
         "ALLOWED_ORIGINS",
+        "API_KEY",
+        "API_KEY_FILE",
+        "API_URL",
         "COALESCE_MS",
+        "COURSE",
         "DASHBOARD_DIR",
         "DATA_DIR",
         "GATEWAY_URL",
@@ -36,10 +40,9 @@ _KNOWN_ELSEWHERE: Final = frozenset(
         "REQUIRE_INFLUXD",
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",
+        "SPOOL_DIR",
         "TEST_ROAD",
         "URL",
-        "API_KEY",
-        "API_KEY_FILE",
     }
 )
 # Kubernetes' service links (CELL_MONITOR_API_SERVICE_HOST, ..._PORT_8900_TCP_ADDR) are no settings of ours.

@@ -30,6 +30,7 @@ from cell_monitor_core.web.errors import ClientRequestError
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.protocol import CloseCode, ErrorType
 from cell_monitor_worker.config import WorkerSettings
+from jupyterlab_cell_monitor.app import CellMonitorApp
 
 __all__ = ["TABLES", "update"]
 
@@ -80,6 +81,19 @@ def _settings(settings: type[CoreSettings]) -> str:
             variable += ", `…_FILE`"
         rows.append((variable, f"{_default(field)}{_bounds(field)}", field.description))
     return _table(("variable", "default", "meaning"), rows)
+
+
+def _jupyter_settings() -> str:
+    """The options of the Jupyter Server half; the help of one that the environment may give says so at its end."""
+    rows = []
+    for name, trait in CellMonitorApp.class_own_traits(config=True).items():
+        meaning, _, default = str(trait.help).partition(" Default: ")
+        if not default:
+            least = getattr(trait, "min", None)
+            default = f"`{trait.default_value}`" + (f" (≥ {least:g})" if least is not None else "")
+        default = re.sub(rf"\b{ENV_PREFIX}\w+", r"`\g<0>`", default.removesuffix("."))
+        rows.append((f"`{CellMonitorApp.__name__}.{name}`", default, meaning))
+    return _table(("option", "default", "meaning"), rows)
 
 
 def _metrics(service: str | None) -> str:
@@ -160,6 +174,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings-api": lambda: _settings(ApiSettings),
     "settings-worker": lambda: _settings(WorkerSettings),
     "settings-gateway": lambda: _settings(GatewaySettings),
+    "settings-jupyter": _jupyter_settings,
     "metrics-all": lambda: _metrics(None),
     "metrics-api": lambda: _metrics("api"),
     "metrics-worker": lambda: _metrics("worker"),
