@@ -88,6 +88,39 @@ def test_wrong_settings_are_named_and_values_are_not(environment):
     assert "Traceback" not in done.stderr
 
 
+def test_place_for_metrics_that_cannot_be_used_is_named_without_a_traceback(environment, tmp_path):
+    (tmp_path / "file").touch()
+    done = run({**environment, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "file" / "folder")})
+    assert done.returncode == 1
+    assert "PROMETHEUS_MULTIPROC_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_place_for_metrics_cannot_be_taken_by_somebody_else_and_none_stays_behind(
+    make_process, environment, tmp_path
+):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # As it was called before: whoever knew that could keep the API from starting.
+    squatter = temporary / f"cell-monitor-api-{os.getuid()}-{environment['CELL_MONITOR_API_PORT']}"
+    squatter.touch(mode=0o400)
+    process = make_process(TMPDIR=str(temporary), CELL_MONITOR_API_WORKERS="2")
+    async with process:
+        [folder] = [path for path in temporary.iterdir() if path.is_dir()]
+        # Another API that starts beside it leaves it alone.
+        run({**environment, "TMPDIR": str(temporary), "CELL_MONITOR_DATABASE_URL": "postgresql://127.0.0.1:1/none"})
+        assert folder.exists()
+        assert await process.stop() == 0
+    assert not folder.exists()
+    # A killed run cannot clean up; the next one does.
+    async with process:
+        process.kill()
+    [left] = [path for path in temporary.iterdir() if path.is_dir()]
+    async with process:
+        assert not left.exists()
+        assert [path for path in temporary.iterdir() if path.is_dir()]
+
+
 async def test_several_workers_count_as_one_and_end_in_order(make_process, secrets, make_event):
     process = make_process(CELL_MONITOR_API_WORKERS="2")
     async with process:

@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import multiprocess
 
 from cell_monitor_api.config import ApiSettings
+from cell_monitor_api.metrics_directory import remove_metrics_directory
 
 _MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
 _settings = ApiSettings.load()
@@ -33,3 +34,9 @@ control_socket_disable = True
 def child_exit(_server: Any, worker: Any) -> None:
     """Forget the gauges of a worker that has gone."""
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    """Remove what is left of the metrics, unless another master has taken over (SIGUSR2)."""
+    if not server.reexec_pid:
+        remove_metrics_directory()
