@@ -95,6 +95,10 @@ class StudentState(msgspec.Struct, frozen=True):
         cells_ok: number of cells whose newest completed run succeeded.
         missing: events that the sessions' ``seq`` counters say exist but that are not stored.
         last_activity_at: the newest event that the student caused; heartbeats come by themselves and do not count.
+        sessions_open: browser sessions that did not say goodbye; a browser that crashed never does.
+        last_seen_at: the minute in which the API received the newest event of any kind, heartbeats included, by the
+            API's clock. A page sends a heartbeat at least once a minute, also while it is hidden: whoever was not seen
+            since has left, whatever sessions are open.
     """
 
     student_id: str
@@ -114,6 +118,7 @@ class StudentState(msgspec.Struct, frozen=True):
     missing: int = 0
     sessions_open: int = 0
     last_activity_at: str | None = None
+    last_seen_at: str | None = None
     help: HelpRef | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -75,7 +75,8 @@ def facts(draw: st.DrawFn) -> list[Fact]:
 class MemoryStore:
     """What PostgresFactStore does, without PostgreSQL: batches, duplicates, and folding late cells anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, received: Mapping[str, int] | None = None) -> None:
+        self.received = received or {}
         self.stored: dict[str, Fact] = {}
         self.record = StudentRecord()
 
@@ -91,18 +92,20 @@ class MemoryStore:
         # As if loaded and saved: nothing may hang on what JSON does not carry.
         fold = msgspec.json.decode(msgspec.json.encode(self.record.fold), type=type(self.record.fold))
         self.record = StudentRecord(fold, self.record.cells, self.record.sessions)
-        self.record.apply(new, by_cell, histories)
+        heard = max((self.received.get(fact.id, 0) for fact in new), default=0)
+        self.record.apply(new, by_cell, histories, heard=heard)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) -> None:
     made = data.draw(facts())
-    expected = fold_all(made)
+    received = {fact.id: data.draw(st.integers(1, 300_000)) for fact in made}
+    expected = fold_all(made, heard=max(received.values()))
 
     repeated = made + data.draw(st.lists(st.sampled_from(made), max_size=20))
     shuffled = data.draw(st.permutations(repeated))
-    store = MemoryStore()
+    store = MemoryStore(received)
     while shuffled:
         size = data.draw(st.integers(1, len(shuffled)))
         store.apply(shuffled[:size])

@@ -19,7 +19,7 @@ from cell_monitor_core.derivation import fold_all, read_event, student_state
 from cell_monitor_core.publications import ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import pool, states
+from cell_monitor_core.storage.postgres import help_requests, pool, states
 from cell_monitor_core.storage.postgres.facts import PAYLOAD, PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
@@ -32,7 +32,14 @@ NOW = int(datetime.now(UTC).timestamp() * 1000)
 
 
 def record(
-    kind: str, at: int, *, person: uuid.UUID = PERSON, course: str = "c1", test_id: str | None = None, **fields: Any
+    kind: str,
+    at: int,
+    *,
+    person: uuid.UUID = PERSON,
+    course: str = "c1",
+    test_id: str | None = None,
+    received_at: int = NOW,
+    **fields: Any,
 ) -> StreamRecord:
     """An event ``at`` seconds after a fixed moment."""
     moment = NOW - 3_600_000 + at * 1000
@@ -50,7 +57,7 @@ def record(
         "data": {},
         **fields,
     }
-    return StreamRecord(person.bytes, course, NOW, json.dumps(event).encode(), test_id)
+    return StreamRecord(person.bytes, course, received_at, json.dumps(event).encode(), test_id)
 
 
 def event_id_at(at: int) -> str:
@@ -72,11 +79,15 @@ def batches(records: list[StreamRecord], size: int) -> list[list[StreamRecord]]:
 def expected_states(records: list[StreamRecord]) -> dict[str, StudentState]:
     """What one sorted pass over each student's facts gives; help comes from elsewhere."""
     facts: dict[uuid.UUID, dict[str, Any]] = {}
+    heard: dict[uuid.UUID, int] = {}
     for each in records:
         fact = read_event(each.event, each.received_at).fact
-        facts.setdefault(uuid.UUID(bytes=each.person_id), {})[fact.id] = fact
+        person = uuid.UUID(bytes=each.person_id)
+        facts.setdefault(person, {})[fact.id] = fact
+        heard[person] = max(heard.get(person, 0), each.received_at)
     return {
-        str(person): student_state(str(person), 0, fold_all(found.values()).fold) for person, found in facts.items()
+        str(person): student_state(str(person), 0, fold_all(found.values(), heard=heard[person]).fold)
+        for person, found in facts.items()
     }
 
 
@@ -149,6 +160,33 @@ async def test_versions_grow_only_when_what_is_shown_changes(db: Pool, keyring: 
     # The next in the sequence, and no activity: only the fold changes.
     state = (await store.apply([record("heartbeat", 6, data=BEAT)])).students["c1"][0]
     assert (state.version, state.missing) == (first + 1, 3)
+
+
+async def test_heartbeats_keep_a_student_in_sight_at_one_publication_a_minute(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    minute = NOW - NOW % 60_000
+    made = [record("session_started", 1, data={"client": {"extension_version": "1"}}, received_at=minute)]
+    made += [record("heartbeat", at, data=BEAT, received_at=minute + at * 15_000) for at in range(2, 12)]
+    shown = [(await store.apply([each])).students["c1"][0] for each in made]
+    assert [state.last_seen_at for state in shown] == [
+        datetime.fromtimestamp((minute + step * 60_000) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        for step in (0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)
+    ]
+    assert len({state.version for state in shown}) == 3
+    # The browser crashed: nobody ended the session, and nothing comes any more.
+    assert shown[-1].sessions_open == 1
+    assert shown[-1].last_activity_at != shown[-1].last_seen_at
+    await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_a_students_wrong_clock_does_not_say_when_they_were_seen(db: Pool, keyring: KeyRing) -> None:
+    store = PostgresFactStore(db, keyring)
+    # By the student's clock these are an hour old; what was queued longest comes last.
+    await store.apply([record("heartbeat", 2, data=BEAT, received_at=NOW)])
+    applied = await store.apply([record("heartbeat", 9, data=BEAT, received_at=NOW - 600_000)])
+    seen = datetime.fromisoformat(applied.students["c1"][0].last_seen_at or "").timestamp() * 1000
+    assert 0 <= NOW - seen < 60_000
+    await assert_rebuild_finds_nothing(db, keyring)
 
 
 async def test_poison_goes_aside_and_its_neighbours_are_stored(db: Pool, keyring: KeyRing) -> None:
@@ -356,10 +394,88 @@ class TestHelp:
             "HelpAlreadyClaimed", "HelpAlreadyClaimed", "tuple"
         ]  # fmt: skip
 
-    async def test_the_older_request_shows_again_when_the_newer_is_closed(self, db: Pool, keyring: KeyRing) -> None:
+    async def test_however_many_requests_a_student_sends_staff_see_one(self, db: Pool, keyring: KeyRing) -> None:
         store = PostgresFactStore(db, keyring)
-        await store.apply([record("help_requested", 1), record("help_requested", 2)])
+        (first,) = (await store.apply([record("help_requested", 1)])).help["c1"]
+        flood = [record("help_requested", at) for at in range(2, 102)]
+        random.Random(5).shuffle(flood)
+        applied = await store.apply(flood)
+        newest = event_id_at(101)
+        (waiting,) = await help_requests.list_active(db, keyring, "c1")
+        assert waiting.request_id == newest
+        help_ref = applied.students["c1"][0].help
+        assert help_ref is not None
+        assert help_ref.request_id == newest
+        # Open dashboards are told of what they show and of what takes its place, not of a hundred requests.
+        assert [(each.request_id, each.status) for each in applied.help["c1"]] == [
+            (first.request_id, "cancelled"), (newest, "open")
+        ]  # fmt: skip
+        # The worker that committed them may have died before it could publish.
+        again = await store.apply([record("help_requested", 101)])
+        assert {each.request_id: each.status for each in again.help["c1"]}[newest] == "open"
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_a_request_that_took_anothers_place_is_the_only_one_to_end(self, db: Pool, keyring: KeyRing) -> None:
+        store = PostgresFactStore(db, keyring)
+        await store.apply([record("help_requested", 1)])
+        await store.apply([record("help_requested", 2)])
+        with pytest.raises(states.HelpClosed):
+            await states.apply_help_action(
+                db, keyring, course_id="c1", request_id=uuid.UUID(event_id_at(1)), action="claim", person_id=STAFF
+            )
         applied = await store.apply([record("help_cancelled", 3, data={"request_id": event_id_at(2)})])
+        assert applied.students["c1"][0].help is None
+        await store.apply([record("help_requested", 4)])
+        await store.apply([record("help_requested", 5)])
+        _, student = await states.apply_help_action(
+            db, keyring, course_id="c1", request_id=uuid.UUID(event_id_at(5)), action="resolve", person_id=STAFF
+        )
+        assert student.help is None
+        assert await help_requests.list_active(db, keyring, "c1") == []
+        # Help was given: a later request leaves what was resolved as it is.
+        await store.apply([record("help_requested", 6)])
+        assert await db.fetchval("SELECT status FROM help_requests WHERE request_id = $1", event_id_at(5)) == "resolved"
+        await assert_rebuild_finds_nothing(db, keyring)
+
+    async def test_requests_in_any_order_repetition_and_split_leave_the_same_rows(
+        self, db: Pool, keyring: KeyRing
+    ) -> None:
+        outcomes = set()
+        for seed in range(12):
+            pick = random.Random(11)
+            made = [
+                record("help_requested", at, received_at=NOW + pick.randrange(5) * 1000, person=uuid.UUID(int=at % 2))
+                for at in range(1, 17)
+            ]
+            made += [
+                record("help_cancelled", 50 + at, person=uuid.UUID(int=at % 2), data={"request_id": event_id_at(at)})
+                for at in pick.sample(range(1, 17), 5)
+            ]
+            sent = made + pick.sample(made, 8)
+            shuffle = random.Random(seed)
+            shuffle.shuffle(sent)
+            await db.execute("TRUNCATE events, student_states, session_states, help_requests")
+            store = PostgresFactStore(db, keyring)
+            while sent:
+                size = shuffle.randint(1, len(sent))
+                await store.apply(sent[:size])
+                sent = sent[size:]
+            rows = await db.fetch(
+                "SELECT request_id, person_id, status, requested_at, cancelled_at FROM help_requests ORDER BY 1"
+            )
+            outcomes.add(tuple(map(tuple, rows)))
+            waiting = [row["person_id"] for row in rows if row["status"] == "open"]
+            assert len(waiting) == len(set(waiting))
+            await assert_rebuild_finds_nothing(db, keyring)
+        assert len(outcomes) == 1
+
+    async def test_a_clock_that_was_ahead_does_not_swallow_the_requests_after_it(
+        self, db: Pool, keyring: KeyRing
+    ) -> None:
+        store = PostgresFactStore(db, keyring)
+        ahead = record("help_requested", 40_000, received_at=NOW)
+        await store.apply([ahead, record("help_cancelled", 40_001, data={"request_id": event_id_at(40_000)})])
+        applied = await store.apply([record("help_requested", 1, received_at=NOW + 60_000)])
         help_ref = applied.students["c1"][0].help
         assert help_ref is not None
         assert help_ref.request_id == event_id_at(1)
@@ -375,7 +491,7 @@ async def test_rebuild_finds_and_mends_whatever_was_changed(db: Pool, keyring: K
     for damage in (
         "UPDATE student_states SET state = state || '{\"runs\": 1}' WHERE person_id = (SELECT min(person_id::text)::uuid FROM student_states)",
         "UPDATE student_states SET fold = fold || '{\"missing\": 3}'",
-        "UPDATE student_states SET fold = '{\"seen\": \"never\"}', state = '{}'",
+        "UPDATE student_states SET fold = '{\"heard\": \"never\"}', state = '{}'",
         "DELETE FROM cell_states WHERE cell_id = 'exercise-1'",
         "INSERT INTO cell_states SELECT course_id, person_id, 'n', 'stray', fold FROM cell_states LIMIT 1",
         "UPDATE session_states SET fold = '{\"stored\": 1}'",

@@ -47,6 +47,8 @@ class StudentRecord:
         facts: Sequence[Fact],
         by_cell: Mapping[CellKey, Sequence[Fact]],
         histories: Mapping[CellKey, Sequence[Fact]],
+        *,
+        heard: int = 0,
     ) -> Touched:
         """Fold facts that were not folded before.
 
@@ -54,8 +56,10 @@ class StudentRecord:
             facts: the new facts, in any order.
             by_cell: the runs among them (``group_by_cell``).
             histories: all stored runs, the new ones included, of each of the ``late_cells``, in the canonical order.
+            heard: when the API received the newest of the facts, milliseconds since the epoch.
         """
         fold = self.fold
+        fold.heard = max(fold.heard, heard)
         touched = Touched({}, {})
         before: dict[str, tuple[int, bool]] = {}
         for fact in facts:
@@ -97,9 +101,14 @@ def group_by_cell(facts: Iterable[Fact]) -> dict[CellKey, list[Fact]]:
     return groups
 
 
-def fold_all(facts: Iterable[Fact]) -> StudentRecord:
-    """Fold all facts of one student and course from nothing: what every other way must agree with."""
+def fold_all(facts: Iterable[Fact], *, heard: int = 0) -> StudentRecord:
+    """Fold all facts of one student and course from nothing: what every other way must agree with.
+
+    Args:
+        facts: in any order, each once.
+        heard: when the API received the newest of them, milliseconds since the epoch.
+    """
     ordered = sorted(facts, key=fact_key)
     record = StudentRecord()
-    record.apply(ordered, group_by_cell(ordered), {})
+    record.apply(ordered, group_by_cell(ordered), {}, heard=heard)
     return record

@@ -28,6 +28,7 @@ from cell_monitor_core.publications import (
 __all__ = ["CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_state"]
 
 _BARRIERS_KEPT: Final = 32
+_SEEN_STEP_MS: Final = 60_000
 _NOT_ACTIVE: Final = frozenset(("heartbeat",))
 _LEAVES: Final = frozenset(("heartbeat", "session_ended", "notebook_closed"))
 _KERNEL_GONE: Final = frozenset(("kernel_restarted", "kernel_died", "session_started"))
@@ -74,7 +75,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     """One student in one course.
 
     Attributes:
-        seen: key of the newest fact of any type.
+        heard: when the API received the newest fact of any type, milliseconds since the epoch.
         active: key of the newest fact that the student caused: heartbeats come by themselves.
         notebook: where the student was last.
         cell: which cell that was, of whichever notebook.
@@ -93,7 +94,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         help: the newest help request that is open or claimed.
     """
 
-    seen: Key = NO_KEY
+    heard: int = 0
     active: Key = NO_KEY
     notebook: NotebookAt | None = None
     cell: CellAt | None = None
@@ -117,7 +118,6 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         """Fold a fact that was not folded before; the order does not matter."""
         key = (fact.at, fact.id)
         kind = fact.type
-        self.seen = max(self.seen, key)
         if kind not in _NOT_ACTIVE and key > self.active:
             self.active = key
         if kind not in _LEAVES:
@@ -255,5 +255,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         missing=fold.missing,
         sessions_open=fold.sessions_open,
         last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
+        # By the minute: a publication for every heartbeat would tell dashboards little and cost them much.
+        last_seen_at=rfc3339(fold.heard - fold.heard % _SEEN_STEP_MS) if fold.heard else None,
         help=fold.help,
     )

@@ -33,7 +33,7 @@ class Thresholds(msgspec.Struct, frozen=True):
         stuck_errors: failed runs of one cell in a row.
         long_run_s: seconds that one run takes.
         idle_s: seconds without any activity.
-        offline_s: seconds without a heartbeat.
+        offline_s: seconds without any sign of life, heartbeats included (``StudentState.last_seen_at``).
     """
 
     stuck_errors: int = 3

@@ -240,15 +240,22 @@ class _Transaction:
         if new:
             await self._derive(connection, new)
         # Of all rows, not of the new ones alone: what they changed may never have been published.
-        concerned = _named_requests(rows) | await self._overtaken(connection, rows)
+        superseded = await _superseded(connection, rows)
+        concerned = _named_requests(rows) | await self._overtaken(connection, rows) | superseded
+        for request_id in superseded:
+            # Nobody has ever seen it wait: a hundred requests in a batch are one publication.
+            if str(request_id) in new_ids:
+                del concerned[request_id]
         if concerned:
             await self._read_help(connection, concerned)
 
     async def _derive(self, connection: Connection, new: list[_Row]) -> None:
         by_student: dict[StudentKey, list[Fact]] = {}
+        heard: dict[StudentKey, int] = {}
         for row in new:
             if row.student is not None:
                 by_student.setdefault(row.student, []).append(row.fact)
+                heard[row.student] = max(heard.get(row.student, 0), row.record.received_at)
         by_cell = {student: group_by_cell(facts) for student, facts in by_student.items()}
         records = {student: StudentRecord(self.students[student].fold) for student in by_student}
         await _load(connection, by_student, by_cell, records)
@@ -261,7 +268,9 @@ class _Transaction:
 
         cells, sessions = {}, {}
         for student, record in records.items():
-            touched = record.apply(by_student[student], by_cell[student], histories.get(student, {}))
+            touched = record.apply(
+                by_student[student], by_cell[student], histories.get(student, {}), heard=heard[student]
+            )
             for cell, cell_fold in touched.cells.items():
                 cells[student, cell] = cell_fold
             for session, session_fold in touched.sessions.items():
@@ -293,8 +302,9 @@ class _Transaction:
         return await help_states.requests_after(connection, {student: moment(at) for student, at in earliest.items()})
 
     async def _derive_help(self, connection: Connection, new: list[_Row]) -> None:
-        """Derive the requests that new facts ask for, cancel or put another run before."""
+        """Derive the requests that new facts ask for, cancel, supersede or put another run before."""
         wanted = set(_named_requests(new)) | set(await self._overtaken(connection, new))
+        wanted.update(await _superseded(connection, new))
         messages = {UUID(row.fact.id): row.message for row in new if row.message}
         if not wanted:
             return
@@ -331,6 +341,14 @@ def _named_requests(rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
             # One's own request has the last word over a stranger's cancellation of it.
             named.setdefault(UUID(row.fact.request), student)
     return named
+
+
+async def _superseded(connection: Connection, rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+    """Return the requests that the requests among rows take the place of."""
+    made = {
+        UUID(row.fact.id): row.student for row in rows if row.student is not None and row.fact.type == "help_requested"
+    }
+    return await help_states.requests_before(connection, made) if made else {}
 
 
 async def _load(

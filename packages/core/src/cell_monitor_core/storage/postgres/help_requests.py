@@ -32,6 +32,7 @@ __all__ = [
 
 MESSAGE: Final = "help.message"
 CLOSED_LIMIT: Final = 500
+ACTIVE_LIMIT: Final = 1000
 
 HelpActionKind = Literal["claim", "release", "resolve"]
 
@@ -77,13 +78,19 @@ def _id(person_id: UUID | None) -> str | None:
     return None if person_id is None else str(person_id)
 
 
-async def list_active(executor: Executor, keyring: KeyRing, course_id: str) -> list[HelpState]:
-    """Return a course's requests that are open or claimed, the one that waits longest first."""
+async def list_active(
+    executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = ACTIVE_LIMIT
+) -> list[HelpState]:
+    """Return a course's requests that are open or claimed, the one that waits longest first.
+
+    A student has one at most (``help_states``); ``limit`` is for what nobody has thought of.
+    """
     rows = await executor.fetch(
         f"SELECT {COLUMNS} FROM help_requests "  # noqa: S608
         "WHERE course_id = $1 AND status IN ('open', 'claimed') AND requested_at IS NOT NULL "
-        "ORDER BY requested_at, request_id",
+        "ORDER BY requested_at, request_id LIMIT $2",
         course_id,
+        limit,
     )
     return [help_state(keyring, row) for row in rows]
 

@@ -1,6 +1,10 @@
 """Help requests as functions of facts: the request, its cancellation, the run before it, and what staff did.
 
 Requests are rare, so each is derived anew from its facts whenever one of them changes.
+
+A student waits with one request of a course at most: the one received last. By making it they took back the one before
+it. The order is that of the API's clock, since a student's clock that was ahead once would put every later request
+behind an old one.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ __all__ = [
     "newest_active",
     "plan_requests",
     "requests_after",
+    "requests_before",
     "save_requests",
 ]
 
@@ -76,19 +81,34 @@ class DerivedRequest:
         )
 
 
-# The error is that of the newest run, given up ones aside, before the request.
+# "least" passes over nulls. The error is that of the newest run, given up ones aside, before the request.
 _FACTS = """
-SELECT r.event_id, r.course_id, r.person_id, r.fact::text AS request, c.at AS cancelled_at, x.fact::text AS run,
+WITH asked AS MATERIALIZED (
+    SELECT event_id, course_id, person_id, occurred_at, fact FROM events
+    WHERE event_id = ANY($1::uuid[]) AND type = 'help_requested' AND test_id IS NULL
+), told AS MATERIALIZED (
+    SELECT e.event_id, e.course_id, e.person_id, e.type, e.occurred_at, e.received_at, e.fact->>'request' AS request
+    FROM (SELECT DISTINCT course_id, person_id FROM asked) s JOIN events e USING (course_id, person_id)
+    WHERE e.type IN ('help_requested', 'help_cancelled') AND e.test_id IS NULL
+), followed AS (
+    SELECT event_id, lead(occurred_at) OVER (
+               PARTITION BY course_id, person_id ORDER BY received_at, occurred_at, event_id
+           ) AS at
+    FROM told WHERE type = 'help_requested'
+), cancelled AS (
+    SELECT course_id, person_id, request, min(occurred_at) AS at
+    FROM told WHERE type = 'help_cancelled' GROUP BY course_id, person_id, request
+)
+SELECT r.event_id, r.course_id, r.person_id, r.fact::text AS request, least(c.at, f.at) AS cancelled_at,
+       x.fact::text AS run,
        h.request_id IS NOT NULL AS is_stored, h.course_id AS stored_course_id, h.person_id AS stored_person_id,
        h.status, h.requested_at, h.cancelled_at AS stored_cancelled_at, h.claimed_by, h.claimed_at, h.resolved_by,
        h.resolved_at, h.context::text AS context
-FROM events r
+FROM asked r
 LEFT JOIN help_requests h ON h.request_id = r.event_id
-LEFT JOIN LATERAL (
-    SELECT min(e.occurred_at) AS at FROM events e
-    WHERE e.course_id = r.course_id AND e.person_id = r.person_id AND e.type = 'help_cancelled'
-      AND e.fact->>'request' = r.event_id::text AND e.test_id IS NULL
-) c ON true
+LEFT JOIN followed f ON f.event_id = r.event_id
+LEFT JOIN cancelled c
+    ON c.course_id = r.course_id AND c.person_id = r.person_id AND c.request = r.event_id::text
 LEFT JOIN LATERAL (
     SELECT e.fact FROM events e
     WHERE e.course_id = r.course_id AND e.person_id = r.person_id AND e.type = 'cell_executed'
@@ -96,7 +116,6 @@ LEFT JOIN LATERAL (
       AND (e.occurred_at, e.event_id) < (r.occurred_at, r.event_id)
     ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
 ) x ON true
-WHERE r.event_id = ANY($1::uuid[]) AND r.type = 'help_requested' AND r.test_id IS NULL
 ORDER BY r.event_id
 """
 
@@ -240,6 +259,34 @@ def help_ref(request: DerivedRequest) -> HelpRef:
 
 def _help_ref(request_id: UUID, since: str, status: HelpStatus, claimed_by: UUID | None) -> HelpRef:
     return HelpRef(str(request_id), since, status, None if claimed_by is None else str(claimed_by))
+
+
+async def requests_before(
+    connection: Connection, requests: Mapping[UUID, tuple[str, UUID]]
+) -> dict[UUID, tuple[str, UUID]]:
+    """Return the requests that given ones supersede, each with its student: of every student's the one before.
+
+    Args:
+        connection: in a transaction.
+        requests: stored ones, each with its student; others are passed over.
+    """
+    rows = await connection.fetch(
+        """
+        WITH told AS (
+            SELECT e.event_id, e.course_id, e.person_id, lag(e.event_id) OVER (
+                       PARTITION BY e.course_id, e.person_id ORDER BY e.received_at, e.occurred_at, e.event_id
+                   ) AS before
+            FROM (SELECT DISTINCT * FROM unnest($2::text[], $3::uuid[])) AS s(course_id, person_id)
+                 JOIN events e USING (course_id, person_id)
+            WHERE e.type = 'help_requested' AND e.test_id IS NULL
+        )
+        SELECT before, course_id, person_id FROM told WHERE event_id = ANY($1::uuid[]) AND before IS NOT NULL
+        """,
+        list(requests),
+        [course for course, _ in requests.values()],
+        [person for _, person in requests.values()],
+    )
+    return {request_id: (course_id, person_id) for request_id, course_id, person_id in rows}
 
 
 async def requests_after(

@@ -143,16 +143,13 @@ class _Student:
                 "WHERE course_id = $1 AND person_id = $2 FOR UPDATE",
                 *self._key,
             )
-            facts = [
-                decode_fact(text)
-                for (text,) in await connection.fetch(
-                    "SELECT fact::text FROM events WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL "
-                    "ORDER BY occurred_at, event_id",
-                    *self._key,
-                )
-            ]
-            self._report.events += len(facts)
-            record = fold_all(facts)
+            events = await connection.fetch(
+                "SELECT fact::text, (extract(epoch FROM received_at) * 1000)::bigint FROM events "
+                "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL ORDER BY occurred_at, event_id",
+                *self._key,
+            )
+            self._report.events += len(events)
+            record = fold_all([decode_fact(fact) for fact, _ in events], heard=max((at for _, at in events), default=0))
             record.fold.help = await self._help(connection)
             cells = await self._cells(connection, record)
             sessions = await self._sessions(connection, record)
