@@ -1,0 +1,60 @@
+"""Hazard: a recipe of ours that serves metrics, probes or the drain to the whole Internet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cell_monitor_core.web.health import Health, health_router
+from cell_monitor_gateway.main import WEBSOCKET_PATH
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = (REPOSITORY / "docs/operations/network.md").read_text(encoding="utf-8")
+INSIDE = [*(route.path for route in health_router(Health()).routes), "/internal/drain"]
+OUTSIDE = ["/", "/courses/metrics-101", "/metricsfoo", "/assets/livez.js", "/api/v1/events", WEBSOCKET_PATH]
+
+
+def recipe(language: str) -> str:
+    [found] = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+    return str(found)
+
+
+def nginx_refuses(configuration: str, path: str) -> bool:
+    patterns = re.findall(r"location ~ (\S+) \{\s*return 404;", configuration)
+    exact = re.findall(r"location = (\S+) \{\s*return 404;", configuration)
+    return path in exact or any(re.search(pattern, path) for pattern in patterns)
+
+
+def caddy_refuses(configuration: str, path: str) -> bool:
+    assert "respond @inside 404" in configuration
+    [patterns] = re.findall(r"@inside path (.*)", configuration)
+    return any(
+        path.startswith(pattern.removesuffix("*")) if pattern.endswith("*") else path == pattern
+        for pattern in patterns.split()
+    )
+
+
+RECIPES = [("nginx", nginx_refuses), ("caddy", caddy_refuses)]
+
+
+@pytest.mark.parametrize(("language", "refuses"), RECIPES)
+def test_what_answers_whoever_asks_is_refused_from_outside_and_nothing_else_is(language, refuses):
+    assert {"/metrics", "/readyz", "/livez"} <= set(INSIDE)
+    configuration = recipe(language)
+    assert [path for path in INSIDE if not refuses(configuration, path)] == []
+    assert [path for path in OUTSIDE if refuses(configuration, path)] == []
+
+
+def test_nothing_but_the_websocket_reaches_the_gateway_which_trusts_its_own_machine():
+    places = re.findall(r"location (.*?) \{[^}]*proxy_pass http://127.0.0.1:8901;", recipe("nginx"))
+    assert places == [f"= {WEBSOCKET_PATH}"]
+    assert re.findall(r"reverse_proxy (.*?)127.0.0.1:8901", recipe("caddy")) == [f"{WEBSOCKET_PATH} "]
+
+
+def test_the_dashboards_own_server_answers_none_of_the_services_paths_with_a_page():
+    configuration = (REPOSITORY / "dashboard/nginx/default.conf.template").read_text(encoding="utf-8")
+    # Its own liveness is all that it has.
+    paths = [path for path in INSIDE if path != "/livez"]
+    assert [path for path in [*paths, WEBSOCKET_PATH] if not nginx_refuses(configuration, path)] == []
