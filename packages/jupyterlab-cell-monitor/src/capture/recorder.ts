@@ -3,8 +3,7 @@ import type { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/note
 import { NotebookActions } from '@jupyterlab/notebook';
 import type { ICaptureHost } from './panel';
 import { PanelCapture } from './panel';
-
-export const HEARTBEAT_MS = 15_000;
+import { HEARTBEAT_MS, Pulse } from './pulse';
 
 /** What the recorder tells the queue, and asks of it. */
 export interface IRecorderHost extends ICaptureHost {
@@ -102,12 +101,15 @@ export class Recorder {
 
   private _heartbeat(): void {
     const capture = this.current;
-    if (!this._on || !capture?.recording || document.visibilityState !== 'visible') {
+    if (!this._on || !capture?.recording) {
       return;
     }
-    const numbers = this._host.heartbeat();
+    const visible = document.visibilityState === 'visible';
+    const now = Date.now();
+    const numbers = this._pulse.due(visible, now) ? this._host.heartbeat() : null;
     if (numbers) {
-      capture.heartbeat({ ...numbers, visible: true });
+      this._pulse.beat(now);
+      capture.heartbeat({ ...numbers, visible });
     }
   }
 
@@ -126,4 +128,5 @@ export class Recorder {
 
   private readonly _panels = new Map<Notebook, PanelCapture>();
   private _on = false;
+  private readonly _pulse = new Pulse();
 }
