@@ -14,6 +14,17 @@ test('an answer is believed only when it has a result for each event', () => {
   assert.equal(readAnswer(200, body([], [7, null, { kind: 'x' }]), 0, 0).kind, 'answer');
 });
 
+test('notices that the monitor cannot read now are not taken for none', () => {
+  const told = (notices: unknown): unknown => {
+    const answer = readAnswer(200, JSON.stringify({ results: [], notices }), 0, 0);
+    return answer.kind === 'answer' ? answer.notices : answer;
+  };
+  assert.deepEqual(told([]), []);
+  assert.equal(told(null), null);
+  assert.equal(told(undefined), null);
+  assert.equal(told('soon'), null);
+});
+
 test('each status means one thing', () => {
   const detail = (type: string): string => JSON.stringify({ detail: [{ type, msg: '' }] });
   assert.deepEqual(readAnswer(404, '', 0, 1), { kind: 'missing' });

@@ -45,7 +45,7 @@ class FakeMonitor implements ITransport {
         this.stored.push(id);
       }
     });
-    return { kind: 'answer', results, notices: odd?.notices ?? [] };
+    return { kind: 'answer', results, notices: odd ? odd.notices : [] };
   }
 }
 
@@ -321,6 +321,21 @@ test('only the monitor itself, and only when asked, says which requests are open
     [true, false, true, false]
   );
   assert.equal(queue.connection, 'spooled');
+});
+
+test('while the monitor cannot read the notices, nobody is told that no request is open', async () => {
+  const { clock, monitor, queue } = setUp();
+  const heard: [readonly INotice[], boolean][] = [];
+  queue.onNotices = (notices, complete) => heard.push([notices, complete]);
+  monitor.answer = ids => ({ kind: 'answer', results: ids.map(() => ({ status: 'accepted' })), notices: null });
+  await queue.poll();
+  queue.push(event('heartbeat'));
+  await clock.pass(2500);
+  assert.deepEqual(heard, [
+    [[], false],
+    [[], false]
+  ]);
+  assert.equal(queue.connection, 'ok');
 });
 
 test('a heartbeat that waits is known, so that a second one is not made', async () => {

@@ -88,6 +88,18 @@ async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_
     assert api.requests[0].headers["traceparent"].endswith("-01")
 
 
+async def test_notices_that_the_monitor_does_not_know_are_not_told_as_none(
+    api: Any, road: Any, make_event: Any
+) -> None:
+    async with road() as forwarder:
+        for unknown in (None, "?"):
+            api.notices = unknown
+            assert (await submit(forwarder)).body == {"results": [], "notices": None}
+        api.notices = None
+        api.status_of = lambda _: "retry"
+        assert (await submit(forwarder, make_event())).body["notices"] == [SPOOLED]
+
+
 async def test_many_requests_at_once_share_one_token_exchange(api: Any, road: Any, make_event: Any) -> None:
     async with road() as forwarder:
         await asyncio.gather(*(submit(forwarder, make_event()) for _ in range(8)))

@@ -297,6 +297,15 @@ async def test_both_roads_agree_when_a_sender_floods(make_site, make_event) -> N
         assert json.loads(answer)["detail"][0]["type"] == "rate_limited"
 
 
+async def test_both_roads_agree_that_notices_which_cannot_be_read_are_unknown(roads, make_event) -> None:
+    token = roads.site.token("one", "ingest", scopes=("events:write",))
+    roads.site.process.ingest.notices._paused_until = float("inf")
+    for events, notices in (([], None), ([make_event("heartbeat")], None), ([make_event()], [])):
+        body = json.dumps({"events": events}).encode()
+        status, _, answer, _ = await roads.compare(_headers(token, len(body)), [body])
+        assert (status, json.loads(answer)["notices"]) == (200, notices)
+
+
 async def test_both_roads_agree_when_something_breaks(roads, make_event) -> None:
     async def broken(_channel: str, _items: Any) -> list[str]:
         raise ZeroDivisionError("secret")

@@ -252,7 +252,7 @@ export class EventQueue {
     const done = batch.filter((_, index) => answer.results[index]?.status !== 'retry');
     await this._forget(done);
     this._refused(batch.filter((_, index) => answer.results[index]?.status === 'rejected'));
-    this._heard(answer.notices, answer.notices.length > 0 || batch.some(asksForNotices));
+    this._heard(answer.notices, batch.some(asksForNotices));
     return done.length < batch.length;
   }
 
@@ -263,14 +263,16 @@ export class EventQueue {
     }
   }
 
-  private _heard(notices: readonly INotice[], asked: boolean): void {
+  /** @param told - null where the monitor does not know: an empty list from it would mean that there are none */
+  private _heard(told: readonly INotice[] | null, asked: boolean): void {
+    const notices = told ?? [];
     if (notices.some(notice => notice.kind === 'off')) {
       this._switchOff(true);
       return;
     }
     const spooled = notices.some(notice => notice.kind === 'spooled');
     this._connected(spooled ? 'spooled' : 'ok');
-    this.onNotices?.(notices, asked && !spooled);
+    this.onNotices?.(notices, told !== null && (asked || told.length > 0) && !spooled);
   }
 
   private _connected(connection: Connection): void {

@@ -14,8 +14,8 @@ export interface IEventResult {
 
 /** How a request ended. */
 export type SendResult =
-  /** One result per event, in their order. */
-  | { kind: 'answer'; results: IEventResult[]; notices: INotice[] }
+  /** One result per event, in their order. `notices` is null where the monitor does not know them now. */
+  | { kind: 'answer'; results: IEventResult[]; notices: INotice[] | null }
   /** Nobody took the events; they may be sent again after `retryAfterMs`. */
   | { kind: 'away'; retryAfterMs: number; reason: string }
   /** This Jupyter server has no server half of ours. */
@@ -57,7 +57,7 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
       return {
         kind: 'answer',
         results: results as IEventResult[],
-        notices: Array.isArray(notices) ? notices.filter(isNotice) : []
+        notices: Array.isArray(notices) ? notices.filter(isNotice) : null
       };
     }
     return { kind: 'away', retryAfterMs: retryAfter, reason: 'unreadable answer' };

@@ -57,6 +57,7 @@ _MAX_SENDERS: Final = 20_000
 _encoder = msgspec.json.Encoder()
 _JSON: Final = (b"content-type", b"application/json")
 _NO_NOTICES: Final = b'],"notices":[]}'
+_UNKNOWN_NOTICES: Final = b'],"notices":null}'
 _LENGTHS: Final = [str(length).encode() for length in range(4096)]
 
 
@@ -220,7 +221,9 @@ async def _take(
     tail = _NO_NOTICES
     if wants_notices:
         notices = await ingest.notices.of(UUID(bytes=sender.person))
-        if notices:
+        if notices is None:
+            tail = _UNKNOWN_NOTICES
+        elif notices:
             tail = b'],"notices":' + _encoder.encode(notices) + b"}"
     return b'{"results":[' + _results(event_ids, statuses) + tail, None
 

@@ -58,10 +58,14 @@ class EventResult(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class IngestAnswer(msgspec.Struct, frozen=True):
-    """One result for each event, in order, and what the student should see."""
+    """One result for each event, in order, and what the student should see.
+
+    ``notices`` is null where they were asked for and cannot be read now: show what was shown before. It is empty where
+    nobody asked for them, and where there are none.
+    """
 
     results: list[EventResult]
-    notices: list[HelpNotice]
+    notices: list[HelpNotice] | None
 
 
 def course_of(hint: str | None, courses: Mapping[str, str]) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """What a student should see in JupyterLab: how their requests for help stand.
 
-Read from PostgreSQL within a short budget. Ingest never waits longer for it, and does without while it is away.
+Read from PostgreSQL within a short budget. Ingest never waits longer for it, and does without while it is away: its
+answer then says that it does not know, lest a student's open request vanish from their screen.
 """
 
 from __future__ import annotations
@@ -66,17 +67,17 @@ class Notices:
         self._reading: set[asyncio.Task[list[HelpNotice]]] = set()
         self._names: dict[UUID, tuple[str | None, float]] = {}
 
-    async def of(self, person_id: UUID) -> list[HelpNotice]:
-        """Return the sender's requests that are open or changed lately; none where PostgreSQL does not answer."""
+    async def of(self, person_id: UUID) -> list[HelpNotice] | None:
+        """Return the sender's requests that are open or changed lately; None where PostgreSQL does not answer."""
         if len(self._reading) >= _MAX_READING or self._clock() < self._paused_until:
-            return []
+            return None
         # A task of its own, because a query that is cancelled waits for a server that may not answer: we do not.
         reading = asyncio.create_task(self._read(person_id), name="notices")
         self._reading.add(reading)
         reading.add_done_callback(self._reading.discard)
         await asyncio.wait((reading,), timeout=self._budget_s)
         if reading.cancelled():
-            return []
+            return None
         if reading.done() and reading.exception() is None:
             return reading.result()
         reason = type(reading.exception()).__name__ if reading.done() else "TimeoutError"
@@ -85,7 +86,7 @@ class Notices:
             reading.add_done_callback(_retrieve)
         self._paused_until = self._clock() + self._pause_s
         _log.warning("notices_unavailable", reason=reason)
-        return []
+        return None
 
     async def aclose(self) -> None:
         """Give up what is still being read."""
