@@ -64,6 +64,8 @@ export interface StudentState {
   missing: number
   sessions_open: number
   last_activity_at?: string | null
+  /** The minute in which the server last heard of the student, by the server's clock. */
+  last_seen_at?: string | null
   help?: HelpRef | null
 }
 

@@ -31,7 +31,7 @@ describe('reasons', () => {
   })
 
   it('does not call somebody quiet whose cell is running', () => {
-    const quiet = { last_activity_at: before(20) }
+    const quiet = { last_activity_at: before(20), last_seen_at: before(1) }
     expect(reasons(quiet)).toMatchObject([{ kind: 'idle', since: NOW - 20 * 60_000 }])
     expect(reasons({ ...quiet, status: 'running', running_since: before(1) })).toEqual([])
   })
@@ -49,8 +49,30 @@ describe('reasons', () => {
     expect(reasons(left, helpRequest())).toMatchObject([{ kind: 'help' }])
   })
 
+  it('forgets somebody whose browser crashed: the session stays open, but nothing was heard', () => {
+    const crashed = {
+      sessions_open: 1,
+      last_activity_at: before(9),
+      error_streak: 5,
+      streak_since: before(12),
+      status: 'running' as const,
+      running_since: before(10),
+    }
+    // The minute may have been at its end, and offline_s is another.
+    expect(reasons({ ...crashed, last_seen_at: before(1.9) })).toMatchObject([{ kind: 'streak' }, { kind: 'longRun' }])
+    expect(reasons({ ...crashed, last_seen_at: before(2) })).toEqual([])
+    expect(reasons({ ...crashed, last_seen_at: null })).toEqual([])
+    expect(reasons({ ...crashed, last_seen_at: before(2) }, helpRequest())).toMatchObject([{ kind: 'help' }])
+  })
+
+  it('keeps somebody whose clock is wrong, for the server says when it saw them', () => {
+    const slow = { error_streak: 3, streak_since: before(90), last_activity_at: before(60), last_seen_at: before(0.5) }
+    expect(reasons(slow)).toMatchObject([{ kind: 'streak' }, { kind: 'idle' }])
+    expect(reasons({ ...slow, last_activity_at: before(-60), last_seen_at: before(5) })).toEqual([])
+  })
+
   it('waits offline_s before it says that somebody has left', () => {
-    const reloading = { sessions_open: 0, last_activity_at: before(0.5), error_streak: 3, streak_since: before(5) }
+    const reloading = { sessions_open: 0, last_activity_at: before(0.5), last_seen_at: before(0.5), error_streak: 3, streak_since: before(5) }
     expect(reasons(reloading)).toMatchObject([{ kind: 'streak' }])
   })
 
@@ -65,7 +87,7 @@ describe('reasons', () => {
   it('puts requests first, longest wait first, and those being helped last', () => {
     const list = [
       { name: 'helped', reasons: reasons({}, helpRequest({ status: 'claimed', claimed_by: 'p2', claimed_at: before(9) })) },
-      { name: 'quiet', reasons: reasons({ last_activity_at: before(20) }) },
+      { name: 'quiet', reasons: reasons({ last_activity_at: before(20), last_seen_at: before(1) }) },
       { name: 'asks late', reasons: reasons({}, helpRequest({ requested_at: before(1) })) },
       { name: 'stuck', reasons: reasons({ error_streak: 9, streak_since: before(30) }) },
       { name: 'asks early', reasons: reasons({}, helpRequest({ requested_at: before(6) })) },

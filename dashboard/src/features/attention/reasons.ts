@@ -30,11 +30,20 @@ function at(time: string | null | undefined): number | null {
   return Number.isNaN(ms) ? null : ms
 }
 
-/** Nothing open and nothing heard for `offline_s`: the student has left, and what was running is nobody's wait. */
+/** `last_seen_at` names a minute: the student may have been seen at its very end. */
+const seenStepMs = 60_000
+
+/**
+ * The student has left, and what was running is nobody's wait: all sessions ended `offline_s` ago, or nobody was seen
+ * for so long, whatever sessions are open. A browser that crashed never says that it ended.
+ */
 export function hasLeft(state: StudentState, thresholds: Thresholds, now: number): boolean {
-  if (state.sessions_open > 0) return false
-  const last = at(state.last_activity_at)
-  return last !== null && now - last >= thresholds.offline_s * 1000
+  const offlineMs = thresholds.offline_s * 1000
+  const active = at(state.last_activity_at)
+  // A row from before the server noted when it saw somebody has the time of their last action only.
+  const seen = at(state.last_seen_at) ?? active
+  if (seen !== null && now - seen >= offlineMs + seenStepMs) return true
+  return state.sessions_open <= 0 && active !== null && now - active >= offlineMs
 }
 
 export function isIdle(state: StudentState, thresholds: Thresholds, now: number): boolean {

@@ -21,6 +21,7 @@ describe('condition', () => {
     expect(views({ status: 'error', error_streak: 1 })[0]?.condition).toBe('error')
     expect(views({ status: 'waiting', last_activity_at: null, sessions_open: 0 })[0]?.condition).toBe('waiting')
     expect(views({ sessions_open: 0, last_activity_at: before(5) })[0]?.condition).toBe('offline')
+    expect(views({ last_activity_at: before(5), last_seen_at: before(5) })[0]?.condition).toBe('offline')
   })
 
   it('believes the list of requests rather than the row, because an answer of the API reaches it first', () => {
@@ -68,7 +69,7 @@ describe('list', () => {
     const list = views(
       { display_name: 'A', status: 'running', running_since: before(10) },
       { display_name: 'B', error_streak: 3, status: 'error', streak_since: before(2) },
-      { display_name: 'C', last_activity_at: before(15) },
+      { display_name: 'C', last_activity_at: before(15), last_seen_at: before(1) },
       { display_name: 'D', sessions_open: 0, last_activity_at: before(15) },
     )
     const counts = countByFilter(list)
