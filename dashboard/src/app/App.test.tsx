@@ -112,7 +112,7 @@ describe('preferences', () => {
     renderApp('/courses')
     await screen.findByRole('link', { name: 'Programming' })
     await user.click(screen.getByRole('button', { name: '日本語' }))
-    expect(await screen.findByRole('heading', { name: '科目一覧' })).toBeVisible()
+    expect(await screen.findByRole('heading', { name: '授業一覧' })).toBeVisible()
     expect(document.documentElement.lang).toBe('ja')
     expect(screen.getByRole('button', { name: '日本語' })).toHaveAttribute('aria-pressed', 'true')
     await user.click(screen.getByRole('button', { name: 'ダークテーマに切り替える' }))

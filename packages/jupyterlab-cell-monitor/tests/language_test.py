@@ -47,7 +47,7 @@ def test_the_settings_are_japanese_where_the_page_is_and_nothing_asks_for_a_relo
     page.route("**/lab/api/translations/ja_JP*", give_the_catalogue)
     page.goto(f"{server.url}/lab/tree/week1.ipynb?token={server.token}")
     expect(page.locator(".jp-CellMonitor-status")).to_have_text("モニター: 記録中", timeout=60_000)
-    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("質問する")
+    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("ヘルプを求める")
 
     page.wait_for_function("() => !!window.jupyterapp")
     page.evaluate("() => void window.jupyterapp.commands.execute('settingeditor:open', { query: 'セルモニター' })")

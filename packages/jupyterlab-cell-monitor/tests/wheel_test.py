@@ -107,7 +107,7 @@ def test_pip_alone_enables_both_halves_without_node(wheel: Path, tmp_path: Path)
             assert "jupyterlab-cell-monitor" in [extension["name"] for extension in extensions]
             data = client.get("/lab/api/translations/ja_JP").json()["data"]
             japanese = data["jupyterlab_cell_monitor"]
-            assert japanese["Ask for help"] == ["質問する"]
+            assert japanese["Ask for help"] == ["ヘルプを求める"]
             # JupyterLab looks translations up by this: spelt otherwise than its own, they are never shown.
             assert japanese[""]["language"] == data["jupyterlab"][""]["language"]
     finally:
