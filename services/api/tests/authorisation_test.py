@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from cell_monitor_api.dependencies import AUTHORISED
 from cell_monitor_api.main import create_api
 from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.storage.postgres import memberships
 
 PUBLIC = {
     ("POST", "/api/v1/auth/login"),
@@ -146,6 +147,7 @@ def _request(site, method, path, make_event):
     url = (
         path.replace("{course_id}", "c1")
         .replace("{student_id}", str(student_id))
+        .replace("{person_id}", str(site.ids["second"]))
         .replace("{request_id}", site.help_id)
         .replace("{test_id}", "t1")
     )
@@ -177,6 +179,8 @@ async def test_who_may(callers, make_event, method, path, kind):
                 "RETURNING key_id"
             )
             url = url.replace("{key_id}", key_id)
+        if "{person_id}" in path:
+            await memberships.upsert_many(site.process.pool, "c1", {site.ids["second"]: "student"})
         if kind == "helper":
             await site.process.pool.execute("UPDATE help_requests SET status = 'open', claimed_by = NULL")
         answer = await site.client.request(method, url, headers=headers[caller], **options)

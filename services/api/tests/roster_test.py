@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cell_monitor_core.auth.tokens import TokenVerifier
+
 PASSWORD = "correct horse battery"
 URL = "/api/v1/courses/c1/members"
 
@@ -80,6 +82,53 @@ async def test_an_instructor_cannot_take_over_somebody_who_belongs_elsewhere(ivy
     answer = await put(ivy, "boss", {"username": "zoe", "role": "student", "password": "another password"}, admin=True)
     assert answer.status_code == 200
     assert await can_sign_in(ivy, "zoe", "another password")
+
+
+async def remove(site, caller, username, course_id="c1", **options):
+    return await site.client.delete(
+        f"/api/v1/courses/{course_id}/members/{site.ids[username]}", headers=site.bearer(caller, **options)
+    )
+
+
+async def test_a_removed_member_sees_nothing_more_and_is_seen_no_more(ivy):
+    await ivy.course("c2", tim="assistant")
+    await ivy.course("c3")
+    await ivy.process.pool.execute("INSERT INTO memberships VALUES ('c1', $1, 'assistant')", ivy.ids["tim"])
+    ivy.roles["tim"]["c1"] = "assistant"
+    state = "/api/v1/courses/{}/state"
+    # What the database said is remembered for seconds: a removal by this process counts at once.
+    assert (await ivy.client.get(state.format("c1"), headers=ivy.bearer("tim"))).status_code == 200
+    answer = await remove(ivy, "ivy", "tim")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await ivy.client.get(state.format("c1"), headers=ivy.bearer("tim"))).status_code == 404
+    staff = (await ivy.client.get(state.format("c1"), headers=ivy.bearer("ivy"))).json()["staff"]
+    assert [member["display_name"] for member in staff] == ["Ivy Doe"]
+    # Only this course was ivy's to decide on.
+    assert (await ivy.client.get(state.format("c2"), headers=ivy.bearer("tim"))).status_code == 200
+    assert fault(await remove(ivy, "ivy", "tim", "c2")) == (404, "not_found")
+    assert fault(await remove(ivy, "ivy", "tim")) == (404, "not_found")
+
+
+async def test_a_student_who_left_and_comes_back_finds_what_they_did(ivy, make_event):
+    await put(ivy, "ivy", {"username": "ann", "role": "student"})
+    ivy.ids["ann"] = await ivy.process.pool.fetchval("SELECT person_id FROM memberships WHERE role = 'student'")
+    await ivy.store("ann", "c1", make_event("cell_executed"))
+    url = "/api/v1/courses/c1/students"
+    [before] = (await ivy.client.get(url, headers=ivy.bearer("ivy"))).json()["students"]
+    assert before["runs"] == 1
+    assert (await remove(ivy, "ivy", "ann")).status_code == 204
+    assert (await ivy.client.get(url, headers=ivy.bearer("ivy"))).json()["students"] == []
+    await put(ivy, "ivy", {"username": "ann", "role": "student"})
+    assert (await ivy.client.get(url, headers=ivy.bearer("ivy"))).json()["students"] == [before]
+
+
+async def test_a_removed_members_next_token_names_the_course_no_more(ivy):
+    await put(ivy, "ivy", {"username": "tim", "role": "observer", "password": PASSWORD})
+    ivy.ids["tim"] = await ivy.process.pool.fetchval("SELECT person_id FROM memberships WHERE role = 'observer'")
+    assert await can_sign_in(ivy, "tim", PASSWORD)
+    assert (await remove(ivy, "ivy", "tim")).status_code == 204
+    token = (await ivy.client.post("/api/v1/auth/refresh")).json()["access_token"]
+    assert TokenVerifier(ivy.process.signing, "gateway").verify(token).courses == {}
 
 
 async def test_a_new_password_ends_old_sign_ins(ivy):

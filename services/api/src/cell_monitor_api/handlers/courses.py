@@ -61,6 +61,14 @@ async def put_members(context: Context, grant: RosterEditor, body: NewMembers) -
     return StructResponse(MemberList(members))
 
 
+@router.delete("/courses/{course_id}/members/{person_id}", status_code=204)
+async def remove_member(context: Context, grant: RosterEditor, person_id: UUID) -> Response:
+    """Take somebody off a course. What they did there stays stored, and their other courses stay theirs."""
+    await context.process.roster.remove_member(grant.course_id, person_id)
+    context.process.access.forget()
+    return Response(status_code=204)
+
+
 @router.get("/courses/{course_id}/state", responses=answers(CourseSnapshot, "All that the live page shows"))
 async def course_state(context: Context, grant: CourseReader) -> Response:
     """A course's snapshot, and the position from which to follow it."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from cell_monitor_api.exceptions import CourseExists, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import MemberAnswer
 from cell_monitor_core.auth.passwords import PasswordHasher
@@ -14,6 +16,8 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
 
 __all__ = ["MemberChange", "Roster"]
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class MemberChange:
 
 
 class Roster:
-    """Adds courses and members."""
+    """Adds courses, adds and removes members."""
 
     def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, hasher: PasswordHasher) -> None:
         self._pool = pool
@@ -95,6 +99,16 @@ class Roster:
             MemberAnswer(str(person_id), change.username, change.role)
             for person_id, change in zip(person_ids, changes, strict=True)
         ]
+
+    async def remove_member(self, course_id: str, person_id: UUID) -> None:
+        """End a membership; tokens that name it hold for at most ten minutes more.
+
+        Raises:
+            NotFound: there is no such member.
+        """
+        if not await memberships.remove(self._pool, course_id, person_id):
+            raise NotFound("there is no such member of this course")
+        _log.info("member_removed", course_id=course_id, person_id=str(person_id))
 
     async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:
         """Return the positions of those whose names and passwords are not this course's to change."""
