@@ -137,10 +137,6 @@ class KeyRing:
         """What every value begins with that is encrypted with the active key; rotation looks for those that do not."""
         return self._header
 
-    def is_current(self, blob: bytes) -> bool:
-        """Tell whether a value is encrypted with the active key; rotation rewrites those that are not."""
-        return blob.startswith(self._header)
-
 
 class BlindIndex:
     """Keyed hashes of personal values: equal values meet, nobody without the key can guess them."""

@@ -36,7 +36,6 @@ where it is shown, from the timestamps and the course's thresholds."""
 HelpStatus = Literal["open", "claimed", "resolved", "cancelled"]
 
 MAX_ERROR_VALUE: Final = 200
-MAX_HELP_MESSAGE: Final = 500
 
 
 class NotebookRef(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cell_monitor_core.auth.jwks import RemoteKeys, verify_remotely
+from cell_monitor_core.auth.jwks import RemoteKeys
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenInvalid, TokenIssuer, TokenVerifier, UnknownKey
 
@@ -68,27 +68,28 @@ def token_of(keys):
     return TokenIssuer(keys).issue(person_id="0190a0a0-0000-4000-8000-000000000000", audience=["gateway"])[0]
 
 
-async def test_rotated_key_is_fetched_when_first_seen(endpoint, clock):
+async def test_rotated_key_is_known_after_a_refresh_and_the_old_one_is_not(endpoint, clock):
     async with RemoteKeys(endpoint.url, clock=clock) as keys:
         verifier = TokenVerifier(keys, "gateway")
         old = token_of(endpoint.keys)
-        assert (await verify_remotely(verifier, keys, old)).sub
+        assert verifier.verify(old).sub
         endpoint.keys = SigningKeys.generate()
+        new = token_of(endpoint.keys)
+        with pytest.raises(UnknownKey):
+            verifier.verify(new)
         clock.now += 11
-        assert (await verify_remotely(verifier, keys, token_of(endpoint.keys))).sub
+        assert await keys.refresh()
+        assert verifier.verify(new).sub
         assert endpoint.requests == 2
         # The old key is gone from the set, hence its tokens too, cached or not.
         with pytest.raises(UnknownKey):
-            await verify_remotely(verifier, keys, old)
+            verifier.verify(old)
 
 
 async def test_flood_of_unknown_kids_fetches_once_in_ten_seconds(endpoint, clock):
     async with RemoteKeys(endpoint.url, clock=clock) as keys:
-        verifier = TokenVerifier(keys, "gateway")
         clock.now += 11
-        for _ in range(20):
-            with pytest.raises(UnknownKey):
-                await verify_remotely(verifier, keys, token_of(SigningKeys.generate()))
+        assert [await keys.refresh() for _ in range(20)] == [True] + [False] * 19
         assert endpoint.requests == 2
 
 

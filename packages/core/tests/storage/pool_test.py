@@ -10,7 +10,7 @@ import pytest
 
 from cell_monitor_core.publications import ErrorRef
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres.pool import create_pool, is_row_fault, store_errors
+from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, is_row_fault, store_errors
 
 
 async def test_jsonb_takes_values_structs_and_ready_made_json_also_in_arrays(pool):
@@ -34,6 +34,15 @@ async def test_a_connection_that_comes_back_from_a_failed_transaction_works_and_
     assert await pool.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
     assert await pool.fetchval("SHOW statement_timeout") == "30s"
     assert await pool.fetchval("SHOW application_name") == "storage-tests"
+
+
+async def test_a_connection_that_hangs_does_not_keep_a_process_from_ending(database):
+    pool = await create_pool(database, application_name="hanging", max_size=2)
+    connection = await pool.acquire()
+    query = asyncio.create_task(connection.fetchval("SELECT pg_sleep(60)"))
+    await close_pool(pool, timeout_s=0.05)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await query
 
 
 async def test_a_statement_that_takes_too_long_is_given_up_as_an_outage(database):

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on request: cuts, stalls, throttles, swallows."""
+"""A TCP proxy that misbehaves on request: cuts, stalls, swallows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class FaultProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
-        self._rate: float | None = None
         self._dropping: set[Direction] = set()
         self.connections = 0
         """Connections accepted so far."""
@@ -71,10 +70,6 @@ class FaultProxy:
         """Keep connections open, move nothing: the fault that only time-outs notice."""
         self._flowing.clear()
 
-    def throttle(self, bytes_per_second: float) -> None:
-        """Move at most so many bytes a second in each direction of each connection."""
-        self._rate = bytes_per_second
-
     def drop(self, direction: Direction) -> None:
         """Swallow what goes in one direction: the server acts, the client never hears of it."""
         self._dropping.add(direction)
@@ -82,7 +77,6 @@ class FaultProxy:
     async def heal(self) -> None:
         """End every fault."""
         self._flowing.set()
-        self._rate = None
         self._dropping.clear()
         self._refusing = False
         if self._server is None:
@@ -130,9 +124,6 @@ class FaultProxy:
                 await self._flowing.wait()
                 if direction in self._dropping:
                     continue
-                rate = self._rate
-                if rate is not None:
-                    await asyncio.sleep(len(chunk) / rate)
                 writer.write(chunk)
                 await writer.drain()
             # Hand the end of the stream on; the other direction may still have something to say.

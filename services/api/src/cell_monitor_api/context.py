@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,7 +33,7 @@ from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.storage.ports import Broker, EventLog
-from cell_monitor_core.storage.postgres.pool import create_pool
+from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.redis_log import RedisEventLog
 
@@ -82,7 +81,7 @@ class ProcessContext:
                 min_size=0,
                 max_size=settings.api_database_connections,
             )
-            stack.push_async_callback(_close_pool, pool)
+            stack.push_async_callback(close_pool, pool)
             redis = connect(settings.redis_url.get_secret_value(), name="cell-monitor-api")
             stack.push_async_callback(aclose, redis)
             log = RedisEventLog(redis, partitions=settings.partitions)
@@ -153,12 +152,3 @@ class ProcessContext:
     async def aclose(self) -> None:
         """Close everything, last opened first."""
         await self._closing.aclose()
-
-
-async def _close_pool(pool: asyncpg.Pool[asyncpg.Record]) -> None:
-    """Close the pool, and cut off what is still running after a moment."""
-    try:
-        async with asyncio.timeout(5):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()

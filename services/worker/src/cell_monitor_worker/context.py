@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Self
+from typing import Self
 
 import asyncpg
 
@@ -16,7 +15,7 @@ from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
-from cell_monitor_core.storage.postgres.pool import create_pool, store_errors
+from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.redis_log import RedisEventLog
 from cell_monitor_worker.batches import BatchQueue, Sink
@@ -29,8 +28,6 @@ from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 from cell_monitor_worker.test_road import TestRoad
 
 __all__ = ["StoredFailures", "WorkerContext"]
-
-_CLOSE_S: Final = 2.0
 
 
 class StoredFailures:
@@ -48,15 +45,6 @@ class StoredFailures:
         """
         with store_errors():
             return await failed_events.insert(self._pool, self._keyring, records)
-
-
-async def _close_pool(pool: asyncpg.Pool[asyncpg.Record]) -> None:
-    """Close a pool in order or, where a connection hangs, at once."""
-    try:
-        async with asyncio.timeout(_CLOSE_S):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
 
 
 class WorkerContext:
@@ -100,7 +88,7 @@ class WorkerContext:
                 min_size=2,
                 max_size=settings.worker_database_connections,
             )
-            exits.push_async_callback(_close_pool, pool)
+            exits.push_async_callback(close_pool, pool)
             redis = connect(url, name=f"worker-{settings.instance}")
             exits.push_async_callback(aclose, redis)
             blocking = connect(url, name=f"worker-reads-{settings.instance}", blocking=True)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 import msgspec
+from pydantic import SecretStr
 
 from cell_monitor_core.channels import course_channel, test_channel
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
+from cell_monitor_core.redis_client import aclose, connect
+from cell_monitor_core.settings import CoreSettings
 from cell_monitor_core.storage.ports import EventLog
 from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedEvent
-from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.storage.postgres.migrations import check_schema
+from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
+from cell_monitor_core.streams.redis_log import RedisEventLog
 
-__all__ = ["ReplayReport", "replay_failed"]
+__all__ = ["ReplayReport", "replay", "replay_failed"]
 
 _PAGE: Final = 100
 
@@ -39,6 +45,32 @@ class ReplayReport:
     replayed: int = 0
     events: int = 0
     unreadable: int = 0
+
+
+async def replay(
+    settings: CoreSettings,
+    database_url: str | SecretStr,
+    *,
+    consumer_group: str | None = None,
+    limit: int | None = None,
+) -> ReplayReport:
+    """Connect to an installation's stores and replay; see ``replay_failed``.
+
+    Raises:
+        SchemaMismatch: the database has another version's schema.
+        SettingsError: the key ring is malformed.
+        LogUnavailable, StoreUnavailable: see there.
+    """
+    keyring = KeyRing.from_settings(settings)
+    async with AsyncExitStack() as exits:
+        pool = await create_pool(database_url, application_name="cell-monitor-replay", max_size=2)
+        exits.push_async_callback(close_pool, pool)
+        redis = connect(settings.redis_url.get_secret_value(), name="cell-monitor-replay")
+        exits.push_async_callback(aclose, redis)
+        log = RedisEventLog(redis, partitions=settings.partitions)
+        exits.push_async_callback(log.aclose)
+        await check_schema(pool)
+        return await replay_failed(pool, keyring, log, consumer_group=consumer_group, limit=limit)
 
 
 async def replay_failed(

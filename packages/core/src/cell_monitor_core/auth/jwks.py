@@ -17,9 +17,8 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cell_monitor_core.auth.signing_keys import SigningKeysError, decode_public_jwks
-from cell_monitor_core.auth.tokens import Claims, TokenVerifier, UnknownKey
 
-__all__ = ["RemoteKeys", "verify_remotely"]
+__all__ = ["RemoteKeys"]
 
 _log = structlog.get_logger(__name__)
 
@@ -115,17 +114,3 @@ class RemoteKeys:
         if len(document) > _MAX_JWKS_BYTES:
             raise SigningKeysError(f"the JWK set has more than {_MAX_JWKS_BYTES} bytes")
         return document
-
-
-async def verify_remotely(verifier: TokenVerifier, keys: RemoteKeys, token: str) -> Claims:
-    """Verify a token and, if it names an unknown key, refresh the keys once and try again.
-
-    Raises:
-        TokenInvalid, TokenExpired: as ``TokenVerifier.verify``.
-    """
-    try:
-        return verifier.verify(token)
-    except UnknownKey:
-        if not await keys.refresh():
-            raise
-        return verifier.verify(token)

@@ -85,10 +85,6 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the token was made from an API key that belongs to nobody: its subject is derived, no person's id."""
         return self.person_id.version == 5
 
-    def role_in(self, course_id: str) -> Role | None:
-        """Return the person's role in a course."""
-        return self.courses.get(course_id)
-
     def may(self, course_id: str, permission: Permission) -> bool:
         """Tell whether the person's role in a course allows something; administrators may do all but send."""
         if self.admin and permission is not Permission.SEND_EVENTS:

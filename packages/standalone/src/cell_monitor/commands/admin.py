@@ -36,16 +36,13 @@ from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing, generate_key
-from cell_monitor_core.redis_client import aclose
-from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
-from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
-from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
+from cell_monitor_core.storage.postgres.migrations import MigrationError, SchemaMismatch, migrate
+from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
-from cell_monitor_core.streams.redis_log import RedisEventLog
-from cell_monitor_worker.replay import ReplayReport, replay_failed
+from cell_monitor_worker.replay import replay
 
 __all__ = ["admin"]
 
@@ -79,6 +76,7 @@ def _opened(data_dir: str | None) -> Iterator[Deployment]:
     except (
         DataDirectoryError,
         EmbeddedServerError,
+        SchemaMismatch,
         SettingsError,
         StoreUnavailable,
         LogUnavailable,
@@ -257,23 +255,8 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
 def replay_failed_events(*, consumer_group: str | None, data_dir: str | None) -> None:
     """Queue all failed events again, once what made them fail is mended. Doing it twice duplicates nothing."""
     with _opened(data_dir) as deployment:
-        report = asyncio.run(_replay(deployment, consumer_group))
+        report = asyncio.run(replay(deployment.settings, deployment.database_url, consumer_group=consumer_group))
     say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be read and stay aside.")
-
-
-async def _replay(deployment: Deployment, consumer_group: str | None) -> ReplayReport:
-    settings = deployment.settings
-    address = settings.redis_url.get_secret_value()
-    clients = [connect_redis(address, name="cell-monitor-replay", blocking=blocking) for blocking in (False, True)]
-    log = RedisEventLog(*clients, partitions=settings.partitions)
-    pool = await create_pool(deployment.database_url, application_name="cell-monitor-replay", max_size=2)
-    try:
-        return await replay_failed(pool, KeyRing.from_settings(settings), log, consumer_group=consumer_group)
-    finally:
-        await pool.close()
-        await log.aclose()
-        for client in clients:
-            await aclose(client)
 
 
 @admin.command()

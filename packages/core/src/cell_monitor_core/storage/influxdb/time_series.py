@@ -30,7 +30,6 @@ MAX_BODY: Final = 4 * 1024 * 1024
 
 _influxdb: Any = influxdb_client  # its service classes have no annotations
 _log = structlog.get_logger(__name__)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # One field stands for its point. Counting comes first, while the storage engine can do it.

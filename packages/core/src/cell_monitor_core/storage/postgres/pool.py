@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from cell_monitor_core.storage.ports import StoreUnavailable
 
-__all__ = ["Connection", "Executor", "connect", "create_pool", "is_row_fault", "store_errors"]
+__all__ = ["Connection", "Executor", "close_pool", "connect", "create_pool", "is_row_fault", "store_errors"]
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Executor: TypeAlias = "Connection | asyncpg.Pool[asyncpg.Record]"
@@ -24,6 +24,7 @@ STATEMENT_TIMEOUT_S: Final = 30.0
 LOCK_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60.0
+CLOSE_TIMEOUT_S: Final = 2.0
 
 _JSONB_VERSION: Final = b"\x01"
 """First byte of jsonb's binary form (jsonb_recv/jsonb_send in PostgreSQL's src/backend/utils/adt/jsonb.c)."""
@@ -113,6 +114,15 @@ async def create_pool(
             reset=_keep_session,
         )
         return await pool
+
+
+async def close_pool(pool: asyncpg.Pool[asyncpg.Record], *, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    """Close a pool in order or, where a connection hangs, cut all of them off after ``timeout_s`` seconds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def connect(
