@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_monitor_core.broker.memory_broker import MemoryBroker
 from cell_monitor_core.publications import Publication, Snapshot
 from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
 from cell_monitor_gateway import rooms as module
 from cell_monitor_gateway.protocol import CloseCode
 from cell_monitor_gateway.rooms import Rooms
+from cell_monitor_testing.memory_broker import MemoryBroker
 
 CHANNEL = "course:c1"
 

@@ -48,10 +48,11 @@ async def _serve(settings: GatewaySettings) -> int:
     configure_tracing(settings, "gateway")
     app = create_app(settings)
     server = GatewayServer(server_config(app, settings), app.context.drain)
+    app.context.on_failure = server.stop
     tune_gc()
     await server.serve()
     await asyncio.to_thread(shutdown_tracing)
-    return 0 if server.started else 1
+    return 0 if server.started and app.context.failed is None else 1
 
 
 def _ignore(_number: int, _frame: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, Self
 
 import structlog
@@ -43,12 +43,20 @@ class FeedNotSubscribed(Exception):  # noqa: N818
 
 
 class GatewayContext:
-    """The process' singletons; ``running`` keeps them at work."""
+    """The process' singletons; ``running`` keeps them at work.
+
+    Attributes:
+        failed: name of a task that ended although it should not, None while all is well.
+        on_failure: called when that happens. Without the deadlines tokens would never expire, and nothing but a new
+            process brings them back.
+    """
 
     def __init__(self, settings: GatewaySettings, redis: RedisClient, keys: RemoteKeys) -> None:
         self.settings = settings
         self.redis = redis
         self.connections: set[Connection] = set()
+        self.failed: str | None = None
+        self.on_failure: Callable[[], None] = lambda: None
         self._keys = keys
         self._verifier = TokenVerifier(keys, Audience.GATEWAY)
         broker = RedisBroker(redis, partitions=settings.partitions)
@@ -110,7 +118,7 @@ class GatewayContext:
                 )
             ]
             for task in tasks:
-                task.add_done_callback(_report)
+                task.add_done_callback(self._end)
             try:
                 yield self
             finally:
@@ -144,7 +152,9 @@ class GatewayContext:
         if not self.feed.subscribed:
             raise FeedNotSubscribed("not yet subscribed to every partition")
 
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("task_failed", task=task.get_name(), exc_info=task.exception())
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        _log.critical("task_failed", task=task.get_name(), exc_info=task.exception())
+        self.failed = task.get_name()
+        self.on_failure()

@@ -51,6 +51,10 @@ class GatewayServer(uvicorn.Server):
         super().__init__(config)
         self._drain = drain
 
+    def stop(self) -> None:
+        """Begin the end, as SIGTERM does."""
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, drain, then let uvicorn close what is left."""
         for server in self.servers:
