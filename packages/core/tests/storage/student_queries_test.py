@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -177,6 +178,8 @@ async def test_a_students_cells_and_a_courses_agree(pool, students, add_run, min
     for person, duration in ((ann, 10), (ann, 30), (bob, 20), (bob, None), (dan, 9999)):
         await add_run(person, cell="cell-1", duration_ms=duration)
     await add_run(ann, cell="cell-1", duration_ms=77777, course_id="c2")
+    # Medians are of runs of the last weeks.
+    await pool.execute("UPDATE events SET occurred_at = now()")
 
     mine = await cell_queries.student_cells(pool, "c1", ann)
     assert [(cell.cell.source_id, cell.runs, cell.errors, cell.error_streak) for cell in mine] == [
@@ -193,3 +196,41 @@ async def test_a_students_cells_and_a_courses_agree(pool, students, add_run, min
     assert cell.notebook.path == "week9000.ipynb"
     assert all_cells["cell-0"].median_duration_ms is None
     assert await cell_queries.course_cells(pool, "c2", stuck_errors=3) == []
+
+
+async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the_class(pool, students):
+    ann, bob, cat, _ = students
+    await pool.execute(
+        "INSERT INTO cell_states SELECT 'c1', $1, 'n', 'made-up-' || n, jsonb_build_object('last_at', n, 'runs', 1) "
+        "FROM generate_series(1, 2500) n",
+        ann,
+    )
+    for person in (bob, cat):
+        await pool.execute("INSERT INTO cell_states VALUES ('c1', $1, 'n', 'task', '{\"runs\": 1}')", person)
+    mine = {cell.cell.source_id for cell in await cell_queries.student_cells(pool, "c1", ann)}
+    assert len(mine) == 2000
+    assert {"made-up-2500", "made-up-501"} <= mine
+    of_all = {cell.cell.source_id: cell for cell in await cell_queries.course_cells(pool, "c1", stuck_errors=3)}
+    assert len(of_all) == 2000
+    assert of_all["task"].students == 2
+
+
+async def test_medians_are_of_lately_and_of_a_bounded_number_of_runs_a_student(pool, students):
+    ann, bob = students[:2]
+    for person in (ann, bob):
+        await pool.execute(
+            "INSERT INTO cell_states VALUES ('c1', $1, 'n', 'task', '{}'), ('c1', $1, 'n', 'old', '{}')", person
+        )
+    insert = (
+        "INSERT INTO events SELECT uuid_v7_floor(now() - n * interval '1 s' - $3::interval), 'cell_executed', 'c1', "
+        "$1, $1, n, now() - n * interval '1 s' - $3::interval, now(), 'n', $2, 'ok', NULL, $4, 1, '{}', '' "
+        "FROM generate_series(1, $5::int) n"
+    )
+    await pool.execute(insert, ann, "old", timedelta(days=40), 5, 10)
+    await pool.execute(insert, bob, "task", timedelta(hours=2), 10, 900)
+    # Ann's older runs, more than Bob's, do not count: her newest thousand are others.
+    await pool.execute(insert, ann, "task", timedelta(hours=4), 9999, 1500)
+    await pool.execute(insert, ann, "task", timedelta(minutes=1), 10, 1000)
+    cells = {cell.cell.source_id: cell for cell in await cell_queries.course_cells(pool, "c1", stuck_errors=3)}
+    assert cells["task"].median_duration_ms == 10
+    assert cells["old"].median_duration_ms is None

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class StudentDetail(msgspec.Struct, frozen=True):
-    """One student with their cells and requests for help."""
+    """One student with their cells, at most the 2,000 that ran last, and requests for help, at most 500."""
 
     student: Student
     cells: list[StudentCell]
@@ -51,7 +51,7 @@ class HelpAnswer(msgspec.Struct, frozen=True):
 
 
 class CourseCells(msgspec.Struct, frozen=True):
-    """All cells of a course that anybody ran."""
+    """The cells of a course that anybody ran, at most the 2,000 that most students ran."""
 
     cells: list[CourseCell]
 

@@ -1,7 +1,11 @@
-"""Cells: one student's, and a course's taken together."""
+"""Cells: one student's, and a course's taken together.
+
+Who sends events decides how many cells and runs there are, so every answer has an end.
+"""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -12,6 +16,10 @@ from cell_monitor_core.publications import CellRef, NotebookRef
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["CourseCell", "StudentCell", "course_cells", "student_cells"]
+
+MAX_CELLS: Final = 2000
+MEDIAN_WITHIN: Final = timedelta(days=30)
+MEDIAN_RUNS: Final = 1000
 
 _fold = msgspec.json.Decoder(CellFold)
 
@@ -36,11 +44,13 @@ class StudentCell(msgspec.Struct, frozen=True):
 
 
 async def student_cells(executor: Executor, course_id: str, person_id: UUID) -> list[StudentCell]:
-    """Return the cells that a student ran or began to run, by notebook and position."""
+    """Return the cells that a student ran or began to run, by notebook and position; the 2,000 that ran last."""
     rows = await executor.fetch(
-        "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states WHERE course_id = $1 AND person_id = $2",
+        "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states WHERE course_id = $1 AND person_id = $2 "
+        "ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST, notebook_id, cell_id LIMIT $3",
         course_id,
         person_id,
+        MAX_CELLS,
     )
     cells = [_student_cell(row) for row in rows]
     return sorted(cells, key=lambda cell: (cell.notebook.path, cell.cell.index, cell.cell.source_id))
@@ -67,7 +77,8 @@ class CourseCell(msgspec.Struct, frozen=True):
         students: how many ran it.
         students_ok: of them, those whose newest completed run succeeded.
         students_stuck: those with as many failed runs in a row as the course's threshold says.
-        median_duration_ms: over all runs whose duration is known, None if there is none.
+        median_duration_ms: over the runs of the last 30 days whose duration is known, of each student the newest 1,000;
+            None if there is none.
     """
 
     notebook: NotebookRef
@@ -92,12 +103,19 @@ SELECT notebook_id, cell_id, count(*) AS students,
 FROM cell_states JOIN memberships USING (course_id, person_id)
 WHERE course_id = $1 AND role = 'student'
 GROUP BY notebook_id, cell_id
+-- One student's cells, however many, do not push out those of the class.
+ORDER BY count(*) DESC, notebook_id, cell_id LIMIT $3
 """
 
 _MEDIANS: Final = """
 SELECT notebook_id, cell_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS median
-FROM executions JOIN memberships USING (course_id, person_id)
-WHERE course_id = $1 AND role = 'student' AND duration_ms IS NOT NULL
+FROM memberships m CROSS JOIN LATERAL (
+    SELECT e.notebook_id, e.cell_id, e.duration_ms FROM executions e
+    WHERE e.course_id = m.course_id AND e.person_id = m.person_id AND e.duration_ms IS NOT NULL
+      AND e.occurred_at > now() - $2::interval
+    ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT $3
+) newest
+WHERE m.course_id = $1 AND m.role = 'student'
 GROUP BY notebook_id, cell_id
 """
 
@@ -106,15 +124,16 @@ _cell = msgspec.json.Decoder(CellRef)
 
 
 async def course_cells(executor: Executor, course_id: str, *, stuck_errors: int) -> list[CourseCell]:
-    """Return the cells that a course's students ran, by notebook and position.
+    """Return the cells that a course's students ran, by notebook and position; the 2,000 that most students ran.
 
     Args:
         executor: pool or connection.
         course_id: the course.
         stuck_errors: failed runs in a row from which a student counts as stuck (``courses.Thresholds``).
     """
-    rows = await executor.fetch(_CELLS, course_id, stuck_errors)
-    medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in await executor.fetch(_MEDIANS, course_id)}
+    rows = await executor.fetch(_CELLS, course_id, stuck_errors, MAX_CELLS)
+    found = await executor.fetch(_MEDIANS, course_id, MEDIAN_WITHIN, MEDIAN_RUNS)
+    medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in found}
     cells = [
         CourseCell(
             notebook=_notebook.decode(row["notebook"]) if row["notebook"] else NotebookRef(row["notebook_id"], ""),
