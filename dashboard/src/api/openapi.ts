@@ -723,7 +723,8 @@ export interface components {
          *             students: how many ran it.
          *             students_ok: of them, those whose newest completed run succeeded.
          *             students_stuck: those with as many failed runs in a row as the course's threshold says.
-         *             median_duration_ms: over all runs whose duration is known, None if there is none.
+         *             median_duration_ms: over the runs of the last 30 days whose duration is known, of each student the newest 1,000;
+         *                 None if there is none.
          */
         CourseCell: {
             notebook: components["schemas"]["NotebookRef"];
@@ -737,7 +738,7 @@ export interface components {
         };
         /**
          * CourseCells
-         * @description All cells of a course that anybody ran.
+         * @description The cells of a course that anybody ran, at most the 2,000 that most students ran.
          */
         CourseCells: {
             cells: components["schemas"]["CourseCell"][];
@@ -1006,10 +1007,13 @@ export interface components {
         /**
          * IngestAnswer
          * @description One result for each event, in order, and what the student should see.
+         *
+         *         ``notices`` is null where they were asked for and cannot be read now: show what was shown before. It is empty where
+         *         nobody asked for them, and where there are none.
          */
         IngestAnswer: {
             results: components["schemas"]["EventResult"][];
-            notices: components["schemas"]["HelpNotice"][];
+            notices: components["schemas"]["HelpNotice"][] | null;
         };
         /** IngestBody */
         IngestBody: {
@@ -1456,6 +1460,8 @@ export interface components {
             /** @default null */
             last_activity_at: string | null;
             /** @default null */
+            last_seen_at: string | null;
+            /** @default null */
             help: components["schemas"]["HelpRef"] | null;
             username: string;
             display_name: string | null;
@@ -1481,7 +1487,7 @@ export interface components {
         };
         /**
          * StudentDetail
-         * @description One student with their cells and requests for help.
+         * @description One student with their cells, at most the 2,000 that ran last, and requests for help, at most 500.
          */
         StudentDetail: {
             student: components["schemas"]["Student"];
@@ -1522,7 +1528,7 @@ export interface components {
          *             stuck_errors: failed runs of one cell in a row.
          *             long_run_s: seconds that one run takes.
          *             idle_s: seconds without any activity.
-         *             offline_s: seconds without a heartbeat.
+         *             offline_s: seconds without any sign of life, heartbeats included (``StudentState.last_seen_at``).
          */
         Thresholds: {
             /** @default 3 */
