@@ -21,7 +21,7 @@ from cell_monitor_core.channels import course_channel
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
-from cell_monitor_core.streams.memory_log import MemoryEventLog
+from cell_monitor_testing.memory_log import MemoryEventLog
 from cell_monitor_worker import consumer as consumer_module
 from cell_monitor_worker.batches import BatchQueue
 from cell_monitor_worker.config import WorkerSettings

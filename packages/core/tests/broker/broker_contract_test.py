@@ -11,11 +11,11 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cell_monitor_core.broker.memory_broker import MemoryBroker
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.publications import Publication
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.ports import Draft
+from cell_monitor_testing.memory_broker import MemoryBroker
 
 CHANNEL = "course:c1"
 ALL = range(8)
@@ -173,7 +173,7 @@ async def test_a_listener_hears_all_partitions_and_only_those_it_asked_for(broke
 DRAFTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 9)), min_size=1, max_size=30)
 
 
-def test_whatever_the_order_only_growing_versions_are_published_and_the_newest_is(broker_url: str | None) -> None:
+def test_whatever_the_order_only_growing_versions_are_published_and_the_newest_is(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -192,12 +192,12 @@ def test_whatever_the_order_only_growing_versions_are_published_and_the_newest_i
                 newest[key] = version
             assert newest == {key: max(version for name, version in drafts if name == key) for key, _ in drafts}
 
-        _with_broker(broker_url, run)
+        _with_broker(store_url, run)
 
     check()
 
 
-def test_recovery_is_complete_or_refused_whatever_is_asked(broker_url: str | None) -> None:
+def test_recovery_is_complete_or_refused_whatever_is_asked(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -221,7 +221,7 @@ def test_recovery_is_complete_or_refused_whatever_is_asked(broker_url: str | Non
             expected = list(range(asked + 1, published + 1)) if complete else []
             assert [publication.offset for publication in recovery.publications] == expected
 
-        _with_broker(broker_url, run)
+        _with_broker(store_url, run)
 
     check()
 

@@ -7,30 +7,18 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cell_monitor_core.redis_client import connect
-from cell_monitor_core.streams.memory_log import MemoryEventLog
 from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_testing.memory_log import MemoryEventLog
 
 PARTITIONS = 8
 
 
-@pytest.fixture(params=["memory", "valkey", "cluster"])
-def log_url(request: pytest.FixtureRequest) -> str | None:
-    if request.param == "memory":
-        return None
-    return str(request.getfixturevalue("valkey" if request.param == "valkey" else "valkey_cluster"))
-
-
-@pytest.fixture(params=["valkey", "cluster"])
-def redis_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("valkey" if request.param == "valkey" else "valkey_cluster"))
-
-
 @pytest.fixture
-async def log(log_url: str | None) -> AsyncIterator[MemoryEventLog | RedisEventLog]:
-    if log_url is None:
+async def log(store_url: str | None) -> AsyncIterator[MemoryEventLog | RedisEventLog]:
+    if store_url is None:
         yield MemoryEventLog(partitions=PARTITIONS)
         return
-    async with _redis_log(log_url) as redis_log:
+    async with _redis_log(store_url) as redis_log:
         yield redis_log
 
 

@@ -15,7 +15,7 @@ from cell_monitor_core.channels import partition_of
 from cell_monitor_core.keys import GROUP_POSTGRES, GROUP_TIMESERIES
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.ports import LogUnavailable
-from cell_monitor_core.streams.memory_log import MemoryEventLog
+from cell_monitor_testing.memory_log import MemoryEventLog
 
 CHANNEL = "course:c1"
 PARTITION = partition_of(CHANNEL, 8)
@@ -246,7 +246,7 @@ async def run_steps(log: Any, channel: str, steps: list[tuple[Any, ...]]) -> Non
     assert await log.lag(partition, GROUP_POSTGRES) == (0, 0.0)
 
 
-def test_trim_never_removes_what_a_group_needs(log_url: str | None) -> None:
+def test_trim_never_removes_what_a_group_needs(store_url: str | None) -> None:
     from cell_monitor_core.redis_client import connect
     from cell_monitor_core.streams.redis_log import RedisEventLog
 
@@ -256,11 +256,11 @@ def test_trim_never_removes_what_a_group_needs(log_url: str | None) -> None:
     @given(steps=STEPS)
     def check(steps: list[tuple[Any, ...]]) -> None:
         async def run() -> None:
-            if log_url is None:
+            if store_url is None:
                 await run_steps(MemoryEventLog(), "course:m", steps)
                 return
-            client = connect(log_url, name="test")
-            blocking = connect(log_url, name="test", blocking=True)
+            client = connect(store_url, name="test")
+            blocking = connect(store_url, name="test", blocking=True)
             log = RedisEventLog(client, blocking)
             try:
                 # Another partition each time, so that most examples need no flush.
