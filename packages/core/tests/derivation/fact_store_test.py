@@ -20,7 +20,8 @@ from cell_monitor_core.publications import ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import help_requests, pool, states
-from cell_monitor_core.storage.postgres.facts import PAYLOAD, PostgresFactStore
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
+from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"

@@ -30,32 +30,17 @@ from cell_monitor_core.publications import CourseState, HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, StoreUnavailable
 from cell_monitor_core.storage.postgres import help_requests, help_states, states
+from cell_monitor_core.storage.postgres.event_rows import FactRow, insert_facts
 from cell_monitor_core.storage.postgres.pool import Connection, is_row_fault, store_errors
 from cell_monitor_core.storage.postgres.states import LockedStudent, StudentKey
 
-__all__ = ["PAYLOAD", "PostgresFactStore"]
+__all__ = ["PostgresFactStore"]
 
 _log = structlog.get_logger(__name__)
 
-PAYLOAD: Final = "events.payload"
-"""What a payload's ciphertext is bound to."""
-
-_encode: Final = msgspec.json.Encoder().encode
 _KNOWN_STUDENTS: Final = 100_000
 _MAX_RECEIVED_AT: Final = 253_402_300_799_000
 """The end of the year 9999 in milliseconds, the last that a datetime holds."""
-
-
-@dataclass(slots=True)
-class _Row:
-    """A record that could be read."""
-
-    record: StreamRecord
-    fact: Fact
-    message: str | None
-    person_id: UUID
-    student: StudentKey | None
-    """Whose state derives from it; None on the test road."""
 
 
 @dataclass(slots=True)
@@ -115,9 +100,9 @@ class PostgresFactStore:
         await self._apply(self._read(records, result), result)
         return result.batch()
 
-    def _read(self, records: Sequence[StreamRecord], result: _Result) -> list[_Row]:
+    def _read(self, records: Sequence[StreamRecord], result: _Result) -> list[FactRow]:
         """Decode records; of equal ones in the batch the first counts."""
-        rows: dict[str, _Row] = {}
+        rows: dict[str, FactRow] = {}
         people = self._people
         if len(people) > _KNOWN_STUDENTS:
             people.clear()
@@ -139,10 +124,10 @@ class PostgresFactStore:
                 result.duplicates += 1
             else:
                 student = None if record.test_id is not None else (record.course_id, person)
-                rows[fact.id] = _Row(record, fact, message, person, student)
+                rows[fact.id] = FactRow(record, fact, message, person, student)
         return list(rows.values())
 
-    async def _apply(self, rows: list[_Row], result: _Result) -> None:
+    async def _apply(self, rows: list[FactRow], result: _Result) -> None:
         """Store rows, in halves where the whole cannot be stored."""
         if not rows:
             return
@@ -161,7 +146,7 @@ class PostgresFactStore:
                 _log.exception("fact_not_derived", event_id=rows[0].fact.id)
             result.failed.append((rows[0].record, _reason(error)))
 
-    async def _store(self, rows: list[_Row], result: _Result) -> None:
+    async def _store(self, rows: list[FactRow], result: _Result) -> None:
         try:
             await self._transaction(rows, result)
         except _RowsGoneError:
@@ -169,7 +154,7 @@ class PostgresFactStore:
             self._known.clear()
             await self._transaction(rows, result)
 
-    async def _transaction(self, rows: list[_Row], result: _Result) -> None:
+    async def _transaction(self, rows: list[FactRow], result: _Result) -> None:
         named = sorted({row.student for row in rows if row.student is not None})
         unknown = [student for student in named if student not in self._known]
         if unknown:
@@ -229,12 +214,12 @@ class _Transaction:
         for course in self.courses:
             result.courses[course.course_id] = course
 
-    async def run(self, connection: Connection, rows: list[_Row]) -> None:
+    async def run(self, connection: Connection, rows: list[FactRow]) -> None:
         """Insert facts and derive from those that are new."""
         if not rows:
             return
         rows.sort(key=lambda row: row.fact.id)
-        new_ids = await _insert_facts(connection, self._keyring, rows)
+        new_ids = await insert_facts(connection, self._keyring, rows)
         self.stored = len(new_ids)
         new = [row for row in rows if row.fact.id in new_ids and row.student is not None]
         if new:
@@ -249,7 +234,7 @@ class _Transaction:
         if concerned:
             await self._read_help(connection, concerned)
 
-    async def _derive(self, connection: Connection, new: list[_Row]) -> None:
+    async def _derive(self, connection: Connection, new: list[FactRow]) -> None:
         by_student: dict[StudentKey, list[Fact]] = {}
         heard: dict[StudentKey, int] = {}
         for row in new:
@@ -286,7 +271,7 @@ class _Transaction:
                 self.changed_courses.add(student[0])
         await states.save_students(connection, changed)
 
-    async def _overtaken(self, connection: Connection, rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+    async def _overtaken(self, connection: Connection, rows: Iterable[FactRow]) -> dict[UUID, StudentKey]:
         """Return the requests that were made after a run of these rows: it may be the run before them."""
         earliest: dict[StudentKey, int] = {}
         for row in rows:
@@ -301,7 +286,7 @@ class _Transaction:
             return {}
         return await help_states.requests_after(connection, {student: moment(at) for student, at in earliest.items()})
 
-    async def _derive_help(self, connection: Connection, new: list[_Row]) -> None:
+    async def _derive_help(self, connection: Connection, new: list[FactRow]) -> None:
         """Derive the requests that new facts ask for, cancel, supersede or put another run before."""
         wanted = set(_named_requests(new)) | set(await self._overtaken(connection, new))
         wanted.update(await _superseded(connection, new))
@@ -328,7 +313,7 @@ class _Transaction:
                 self.help.setdefault(row["course_id"], []).append(help_requests.help_state(self._keyring, row))
 
 
-def _named_requests(rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+def _named_requests(rows: Iterable[FactRow]) -> dict[UUID, StudentKey]:
     """Return the requests that rows make or cancel, each with the student who does."""
     named: dict[UUID, StudentKey] = {}
     for row in rows:
@@ -343,7 +328,7 @@ def _named_requests(rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
     return named
 
 
-async def _superseded(connection: Connection, rows: Iterable[_Row]) -> dict[UUID, StudentKey]:
+async def _superseded(connection: Connection, rows: Iterable[FactRow]) -> dict[UUID, StudentKey]:
     """Return the requests that the requests among rows take the place of."""
     made = {
         UUID(row.fact.id): row.student for row in rows if row.student is not None and row.fact.type == "help_requested"
@@ -369,78 +354,3 @@ async def _load(
     for (student, session), fold in zip(sessions, await states.load_sessions(connection, sessions), strict=True):
         if fold is not None:
             records[student].sessions[session] = fold
-
-
-class _EventRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The columns of a row of ``events``, but for the payload."""
-
-    event_id: str
-    type: str
-    course_id: str
-    person_id: UUID
-    session_id: str
-    seq: int
-    occurred_at: int
-    received_at: int
-    fact: Fact
-    notebook_id: str | None = None
-    cell_id: str | None = None
-    status: str | None = None
-    error_name: str | None = None
-    duration_ms: int | None = None
-    execution_count: int | None = None
-    test_id: str | None = None
-
-
-# One JSON text costs the driver and the server less than an array for each column.
-_INSERT: Final = """
-INSERT INTO events
-    (event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
-     error_name, duration_ms, execution_count, fact, test_id, payload_enc)
-SELECT event_id, type, course_id, person_id, session_id, seq,
-       timestamptz 'epoch' + occurred_at * interval '1 millisecond',
-       timestamptz 'epoch' + received_at * interval '1 millisecond',
-       notebook_id, cell_id, status, error_name, duration_ms, execution_count, fact, test_id, payload_enc
-FROM ROWS FROM (
-    json_to_recordset($1::text::json) AS (
-        event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, occurred_at bigint,
-        received_at bigint, notebook_id text, cell_id text, status text, error_name text, duration_ms bigint,
-        execution_count integer, fact jsonb, test_id text),
-    unnest($2::bytea[])
-) AS u(event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
-       error_name, duration_ms, execution_count, fact, test_id, payload_enc)
-ON CONFLICT DO NOTHING
-RETURNING event_id::text
-"""
-
-
-async def _insert_facts(connection: Connection, keyring: KeyRing, rows: list[_Row]) -> set[str]:
-    """Insert facts, sorted by id lest two workers wait for each other; return the ids of the new ones."""
-    encrypt = keyring.encrypt
-    columns = []
-    payloads = []
-    for row in rows:
-        record, fact = row.record, row.fact
-        columns.append(
-            _EventRow(
-                fact.id,
-                fact.type,
-                record.course_id,
-                row.person_id,
-                fact.session,
-                fact.seq,
-                fact.at,
-                record.received_at,
-                fact,
-                None if fact.notebook is None else fact.notebook.id,
-                None if fact.cell is None else fact.cell.source_id,
-                fact.status,
-                None if fact.error is None else fact.error.name,
-                fact.duration_ms,
-                fact.execution_count,
-                record.test_id,
-            )
-        )
-        payloads.append(encrypt(record.event, context=PAYLOAD))
-    inserted = await connection.fetch(_INSERT, _encode(columns).decode(), payloads)
-    return {event_id for (event_id,) in inserted}

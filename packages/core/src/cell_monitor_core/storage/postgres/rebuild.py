@@ -26,7 +26,7 @@ from cell_monitor_core.derivation import (
 )
 from cell_monitor_core.publications import HelpRef, StudentState
 from cell_monitor_core.storage.postgres import help_states, states
-from cell_monitor_core.storage.postgres.facts import PAYLOAD
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
 from cell_monitor_core.storage.postgres.help_states import DerivedRequest
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
 from cell_monitor_core.storage.postgres.states import LockedStudent, StudentKey

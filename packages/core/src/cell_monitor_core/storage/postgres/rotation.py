@@ -23,7 +23,7 @@ from typing import Any, Final
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import failed_events, help_requests, people, student_queries
+from cell_monitor_core.storage.postgres import event_rows, failed_events, help_requests, people
 from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
 
 __all__ = ["COLUMNS", "EncryptedColumn", "RotationProgress", "RotationResult", "rotate"]
@@ -49,7 +49,7 @@ COLUMNS: Final = (
     EncryptedColumn("people", "person_id", "uuid", "email_enc", people.EMAIL),
     EncryptedColumn("help_requests", "request_id", "uuid", "message_enc", help_requests.MESSAGE),
     EncryptedColumn("failed_events", "failed_id", "bigint", "record_enc", failed_events.RECORD),
-    EncryptedColumn("events", "event_id", "uuid", "payload_enc", student_queries.PAYLOAD),
+    EncryptedColumn("events", "event_id", "uuid", "payload_enc", event_rows.PAYLOAD),
 )
 
 

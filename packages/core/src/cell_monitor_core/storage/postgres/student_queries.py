@@ -16,12 +16,12 @@ import msgspec
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.publications import CellRef, CourseState, NotebookRef, StudentState
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
 __all__ = ["Run", "RunError", "RunPage", "course_counters", "course_students", "student", "student_runs"]
 
-PAYLOAD: Final = "events.payload"
 MAX_RUNS: Final = 200
 
 _state = msgspec.json.Decoder(StudentState)
