@@ -17,7 +17,10 @@ from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["ApiKey", "create", "list_all", "revoke", "verify"]
+__all__ = ["MAX_DAYS", "ApiKey", "create", "list_all", "revoke", "verify"]
+
+MAX_DAYS: Final = 730
+"""How long a key may live: two years, so that one that is forgotten ends by itself."""
 
 _KEY: Final = re.compile(r"cm_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _COLUMNS: Final = "key_id, name, person_id, scopes, created_at, expires_at, revoked_at, last_used_at"
