@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
@@ -24,30 +20,22 @@ from cell_monitor.accounts import (
     make_login_roles,
     seed_sample_course,
 )
+from cell_monitor.commands import api_keys, roster
+from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
-from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
-from cell_monitor.deployment import Deployment, open_deployment
-from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor.invocation import command_line
+from cell_monitor.deployment import Deployment
 from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core import keys
-from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
-from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
-from cell_monitor_core.channels import COURSE_ID_PATTERN
-from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing, generate_key
-from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, failed_events, memberships, people
-from cell_monitor_core.storage.postgres.migrations import MigrationError, SchemaMismatch, migrate
-from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.crypto import KeyRing, generate_key
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres import failed_events
+from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
+from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
 from cell_monitor_worker.replay import replay
 
 __all__ = ["admin"]
-
-T = TypeVar("T")
-_ROLES = ("instructor", "assistant", "observer", "student")
 
 
 @click.group(short_help="Courses, people, API keys, failed events, key rotation.")
@@ -62,161 +50,25 @@ def admin() -> None:
       cell-monitor admin create-course physics-1 "Physics 1"
       cell-monitor admin add-member physics-1 sato --role instructor --display-name "佐藤 葵"
       cell-monitor admin set-password sato
+      cell-monitor admin list-members physics-1
+      cell-monitor admin remove-member physics-1 sato
       cell-monitor admin create-api-key "lab room 3" --scope events:write --person tanaka --days 180
+      cell-monitor admin list-api-keys
       cell-monitor admin failed-events
     """  # noqa: D301 - click's own mark
 
 
-@contextmanager
-def _opened(data_dir: str | None) -> Iterator[Deployment]:
-    data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
-    try:
-        with open_deployment(data) as deployment:
-            yield deployment
-    except (
-        DataDirectoryError,
-        EmbeddedServerError,
-        SchemaMismatch,
-        SettingsError,
-        StoreUnavailable,
-        LogUnavailable,
-        DecryptionError,
-    ) as error:
-        raise fail(str(error)) from error
-
-
-def _with_connection(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def main() -> T:
-        connection = await connect(deployment.database_url, application_name="cell-monitor-admin")
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(main())
-
-
-def _command(deployment: Deployment, *arguments: str) -> str:
-    return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
-
-
-def _keys(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:
-    return KeyRing.from_settings(deployment.settings), BlindIndex.from_settings(deployment.settings)
-
-
-@admin.command()
-@click.argument("course_id")
-@click.argument("title")
-@DATA_DIR_OPTION
-def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
-    """Make a course. Its id stays for ever: small letters, digits, - and _."""
-    if not re.match(COURSE_ID_PATTERN, course_id):
-        raise fail(f"{course_id!r} is not a course id: small letters, digits, - and _, at most 63 characters.")
-    if not 1 <= len(title) <= 200:
-        raise fail("A title has 1 to 200 characters.")
-    with _opened(data_dir) as deployment:
-        if not _with_connection(deployment, lambda connection: courses.create(connection, course_id, title)):
-            raise fail(f"There is a course {course_id!r} already.")
-        next_step = _command(deployment, "add-member", course_id, "USERNAME", "--role", "instructor")
-    say(f"Course {course_id} made. Next: {next_step}")
-
-
-@admin.command()
-@click.argument("course_id")
-@click.argument("username")
-@click.option("--role", type=click.Choice(_ROLES), default="student", show_default=True)
-@click.option("--display-name", help="Shown on the dashboard.")
-@click.option("--site-admin", is_flag=True, help="Also make this person an admin of the whole site.")
-@DATA_DIR_OPTION
-def add_member(
-    *, course_id: str, username: str, role: str, display_name: str | None, site_admin: bool, data_dir: str | None
-) -> None:
-    """Put a person on a course's roster, or give them another role there."""
-
-    async def work(connection: Connection) -> None:
-        if await courses.get(connection, course_id) is None:
-            make_it = _command(deployment, "create-course", course_id, "TITLE")
-            raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
-        async with connection.transaction():
-            person = await people.upsert(connection, keyring, index, username=username, display_name=display_name)
-            await memberships.upsert_many(connection, course_id, {person: role})
-            if site_admin:
-                await people.set_admin(connection, person, is_admin=True)
-
-    with _opened(data_dir) as deployment:
-        keyring, index = _keys(deployment)
-        _with_connection(deployment, work)
-        set_password = _command(deployment, "set-password", username)
-    say(f"{username} is {role} of {course_id}. To sign in they need a password: {set_password}")
-
-
-@admin.command()
-@click.argument("username")
-@click.option(
-    "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Read the password from a file instead of asking.",
-)
-@DATA_DIR_OPTION
-def set_password(*, username: str, password_file: Path | None, data_dir: str | None) -> None:
-    """Set the password of a local account; asks for it, so that it stands in no list of processes."""
-    if password_file is not None:
-        password = password_file.read_text(encoding="utf-8").strip()
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise fail(f"A password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters.")
-
-    async def work(connection: Connection) -> None:
-        person = await people.find(connection, keyring, index, username)
-        if person is None:
-            raise fail(f"There is nobody called {username!r}: add them to a course first, with add-member.")
-        await accounts.set_password(connection, person.person_id, hash_password(password))
-
-    with _opened(data_dir) as deployment:
-        keyring, index = _keys(deployment)
-        _with_connection(deployment, work)
-        if deployment.data is not None and username == INSTRUCTOR:
-            # `up` prints this one, and sees to it that it works.
-            deployment.data.secrets.put(INSTRUCTOR_PASSWORD_FILE, password)
-    say(f"Password of {username} set. Sessions that are open stay open.")
-
-
-@admin.command()
-@click.argument("name")
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    required=True,
-    type=click.Choice(sorted(scope.value for scope in Scope)),
-    help="Repeatable.",
-)
-@click.option("--person", help="User name whose identity the key carries; none for a service.")
-@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="When it stops working.")
-@DATA_DIR_OPTION
-def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, days: int, data_dir: str | None) -> None:
-    """Make an API key; it is printed once, on standard output."""
-
-    async def work(connection: Connection) -> tuple[api_keys.ApiKey, str]:
-        person_id = None
-        if person is not None:
-            found = await people.find(connection, keyring, index, person)
-            if found is None:
-                raise fail(f"There is nobody called {person!r}: add them to a course first, with add-member.")
-            person_id = found.person_id
-        expires_at = datetime.now(UTC) + timedelta(days=days)
-        return await api_keys.create(
-            connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id
-        )
-
-    with _opened(data_dir) as deployment:
-        keyring, index = _keys(deployment)
-        key, text = _with_connection(deployment, work)
-    click.echo(text)
-    say(
-        f"Key {key.key_id} works until {key.expires_at:%Y-%m-%d}. It is not shown again: keep it in a file of mode 0600."
-    )
+for _command in (
+    roster.create_course,
+    roster.add_member,
+    roster.remove_member,
+    roster.list_members,
+    roster.set_password,
+    api_keys.create_api_key,
+    api_keys.list_api_keys,
+    api_keys.revoke_api_key,
+):
+    admin.add_command(_command)
 
 
 @admin.command(name="failed-events")
@@ -231,8 +83,8 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
         page = await failed_events.list_page(connection, limit=limit, waiting_only=not with_replayed)
         return page, await failed_events.count_waiting(connection)
 
-    with _opened(data_dir) as deployment:
-        rows, waiting = _with_connection(deployment, work)
+    with opened(data_dir) as deployment:
+        rows, waiting = with_connection(deployment, work)
     if as_json:
         for row in rows:
             click.echo(json.dumps({name: getattr(row, name) for name in row.__slots__}, default=str))
@@ -254,7 +106,7 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
 @DATA_DIR_OPTION
 def replay_failed_events(*, consumer_group: str | None, data_dir: str | None) -> None:
     """Queue all failed events again, once what made them fail is mended. Doing it twice duplicates nothing."""
-    with _opened(data_dir) as deployment:
+    with opened(data_dir) as deployment:
         report = asyncio.run(replay(deployment.settings, deployment.database_url, consumer_group=consumer_group))
     say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be read and stay aside.")
 
@@ -269,7 +121,7 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
     the environment add the new key to the services' key ring first (as "active", the old ones kept), restart them, then
     run this: it rewrites what older keys encrypted. It may be cut off and started again.
     """
-    with _opened(data_dir) as deployment:
+    with opened(data_dir) as deployment:
         if signing:
             _rotate_signing(deployment)
             return
@@ -283,7 +135,7 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
         def show(now: RotationProgress) -> None:
             say(f"{now.table}.{now.column}: {now.done:,} of {now.total:,}")
 
-        result = _with_connection(deployment, lambda connection: rotate(connection, ring, on_progress=show))
+        result = with_connection(deployment, lambda connection: rotate(connection, ring, on_progress=show))
     for line in result.unreadable:
         say(line)
     say(f"{result.rewritten:,} values are now encrypted with the key {ring.active}.")

@@ -18,6 +18,7 @@ __all__ = [
     "belonging_elsewhere",
     "find",
     "get",
+    "get_many",
     "names_of",
     "set_admin",
     "upsert",
@@ -80,6 +81,15 @@ async def get(executor: Executor, keyring: KeyRing, person_id: UUID) -> Person |
     """Return a person, None if there is none of that id."""
     row = await executor.fetchrow(f"SELECT {_COLUMNS} FROM people WHERE person_id = $1", person_id)  # noqa: S608
     return None if row is None else _person(keyring, row)
+
+
+async def get_many(executor: Executor, keyring: KeyRing, person_ids: Iterable[UUID]) -> list[Person]:
+    """Return many people in no particular order; ids of nobody are left out."""
+    rows = await executor.fetch(
+        f"SELECT {_COLUMNS} FROM people WHERE person_id = ANY($1::uuid[])",  # noqa: S608
+        list(person_ids),
+    )
+    return [_person(keyring, row) for row in rows]
 
 
 async def find(executor: Executor, keyring: KeyRing, index: BlindIndex, username: str) -> Person | None:

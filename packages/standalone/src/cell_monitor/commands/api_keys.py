@@ -1,0 +1,122 @@
+"""``cell-monitor admin``: API keys."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cell_monitor.commands.stores import admin_command, keys_of, opened, with_connection
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.storage.postgres import api_keys, people
+from cell_monitor_core.storage.postgres.pool import Connection
+
+__all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    type=click.Choice(sorted(scope.value for scope in Scope)),
+    help="Repeatable.",
+)
+@click.option("--person", help="User name whose identity the key carries; none for a service.")
+@click.option(
+    "--days", type=click.IntRange(1, api_keys.MAX_DAYS), default=365, show_default=True, help="When it stops working."
+)
+@DATA_DIR_OPTION
+def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, days: int, data_dir: str | None) -> None:
+    """Make an API key; it is printed once, on standard output."""
+
+    async def work(connection: Connection) -> tuple[api_keys.ApiKey, str]:
+        person_id = None
+        if person is not None:
+            found = await people.find(connection, keyring, index, person)
+            if found is None:
+                raise fail(f"There is nobody called {person!r}: add them to a course first, with add-member.")
+            person_id = found.person_id
+        expires_at = datetime.now(UTC) + timedelta(days=days)
+        return await api_keys.create(
+            connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id
+        )
+
+    with opened(data_dir) as deployment:
+        keyring, index = keys_of(deployment)
+        key, text = with_connection(deployment, work)
+    click.echo(text)
+    say(
+        f"Key {key.key_id} works until {key.expires_at:%Y-%m-%d}. It is not shown again: keep it in a file of mode 0600."
+    )
+
+
+@click.command()
+@click.option("--all", "with_ended", is_flag=True, help="Also those that are revoked or over.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each.")
+@DATA_DIR_OPTION
+def list_api_keys(*, with_ended: bool, as_json: bool, data_dir: str | None) -> None:
+    """List API keys, newest first. Their secrets are stored nowhere and cannot be shown."""
+
+    async def work(connection: Connection) -> tuple[list[api_keys.ApiKey], dict[UUID, people.PersonName]]:
+        found = await api_keys.list_all(connection)
+        owners = {key.person_id for key in found if key.person_id is not None}
+        return found, await people.names_of(connection, keyring, owners)
+
+    with opened(data_dir) as deployment:
+        keyring, _ = keys_of(deployment)
+        found, names = with_connection(deployment, work)
+    usable = [key for key in found if _state(key) == "works"]
+    shown = found if with_ended else usable
+    if as_json:
+        for key in shown:
+            fields = {name: getattr(key, name) for name in key.__slots__}
+            username = names[key.person_id].username if key.person_id is not None else None
+            click.echo(json.dumps({**fields, "username": username}, default=str, ensure_ascii=False))
+        return
+    table = Table(title=f"{len(usable):,} API keys work", title_justify="left")
+    for heading in ("id", "name", "person", "scopes", "made", "ends", "last used", "state"):
+        table.add_column(heading, overflow="fold")
+    for key in shown:
+        person = Text(names[key.person_id].username) if key.person_id is not None else Text("none: a service")
+        used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
+        made, ends = f"{key.created_at:%Y-%m-%d}", f"{key.expires_at:%Y-%m-%d}"
+        table.add_row(key.key_id, Text(key.name), person, " ".join(key.scopes), made, ends, used, _state(key))
+    Console(highlight=False).print(table)
+
+
+def _state(key: api_keys.ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "works" if key.expires_at > datetime.now(UTC) else "over"
+
+
+@click.command()
+@click.argument("key_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@DATA_DIR_OPTION
+def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
+    """Make an API key stop working, for ever. KEY_ID is what list-api-keys shows, not the key itself."""
+
+    async def work(connection: Connection) -> None:
+        found = {key.key_id: key for key in await api_keys.list_all(connection) if key.revoked_at is None}
+        if key_id not in found:
+            # Not repeated: it may be the key itself.
+            listing = admin_command(deployment, "list-api-keys", "--all")
+            raise fail(f"There is no API key of that id, or it was revoked before. All there are: {listing}")
+        if not yes:
+            name = found[key_id].name
+            click.confirm(f"Revoke {key_id} ({name})? Whoever uses it is cut off.", abort=True, err=True)
+        await api_keys.revoke(connection, key_id)
+
+    with opened(data_dir) as deployment:
+        with_connection(deployment, work)
+    say(f"Key {key_id} gets no more tokens. Those that it got end within ten minutes.")

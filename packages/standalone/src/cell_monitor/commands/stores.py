@@ -1,0 +1,66 @@
+"""How the ``admin`` commands reach an installation's database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from cell_monitor.commands.terminal import fail
+from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
+from cell_monitor.deployment import Deployment, open_deployment
+from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor.invocation import command_line
+from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
+from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
+from cell_monitor_core.storage.postgres.pool import Connection, connect
+
+__all__ = ["admin_command", "keys_of", "opened", "with_connection"]
+
+T = TypeVar("T")
+
+
+@contextmanager
+def opened(data_dir: str | None) -> Iterator[Deployment]:
+    """Open the installation for as long as the command works; what is wrong with it ends the command with a message."""
+    data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
+    try:
+        with open_deployment(data) as deployment:
+            yield deployment
+    except (
+        DataDirectoryError,
+        EmbeddedServerError,
+        SettingsError,
+        StoreUnavailable,
+        LogUnavailable,
+        SchemaMismatch,
+        DecryptionError,
+    ) as error:
+        raise fail(str(error)) from error
+
+
+def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Do something over a connection to the database and return its result."""
+
+    async def main() -> T:
+        connection = await connect(deployment.database_url, application_name="cell-monitor-admin")
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(main())
+
+
+def admin_command(deployment: Deployment, *arguments: str) -> str:
+    """Return an ``admin`` command for this installation, to be copied from a message."""
+    return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
+
+
+def keys_of(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:
+    """Return the keys with which people are stored."""
+    return KeyRing.from_settings(deployment.settings), BlindIndex.from_settings(deployment.settings)

@@ -1,0 +1,188 @@
+"""Hazards: whoever left keeps access because nobody can take it away; a reset password leaves a thief signed in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cell_monitor.cli import main
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.settings import CoreSettings
+from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_testing.keys import SampleSecrets
+
+T = TypeVar("T")
+
+
+class Installation:
+    """A database, and the command that works on it with the rights of the API alone."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+
+    def admin(self, *arguments: str, answer: str | None = None) -> Result:
+        """Run a command; ``answer`` is typed at its question."""
+        return CliRunner(env={"COLUMNS": "200"}).invoke(main, ["admin", *arguments], input=answer)
+
+    def done(self, *arguments: str, answer: str | None = None) -> Result:
+        """Run a command that succeeds."""
+        result = self.admin(*arguments, answer=answer)
+        assert result.exit_code == 0, result.output
+        return result
+
+    def ask(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Look into the database."""
+
+        async def run() -> T:
+            connection = await connect(self._database, application_name="test")
+            try:
+                return await work(connection)
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    def person(self, username: str) -> people.Person:
+        """Return a person."""
+        settings = CoreSettings.load()
+        keyring, index = KeyRing.from_settings(settings), BlindIndex.from_settings(settings)
+        found = self.ask(lambda connection: people.find(connection, keyring, index, username))
+        assert found is not None
+        return found
+
+    def courses_of(self, username: str) -> dict[str, str]:
+        """Return role by course, as the person's next token has it."""
+        person_id = self.person(username).person_id
+        return self.ask(lambda connection: memberships.roles_of(connection, person_id))
+
+    def members(self, course_id: str) -> list[dict[str, Any]]:
+        """Return what list-members prints for programs."""
+        return [json.loads(line) for line in self.done("list-members", course_id, "--json").stdout.splitlines()]
+
+
+@pytest.fixture
+def site(database: str, secrets: SampleSecrets, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    for name, value in {
+        "DATABASE_URL": f"{database}?role=cell_monitor_api",
+        "REDIS_URL": "redis://127.0.0.1:9",
+        "ENCRYPTION_KEYS": secrets.encryption_keys,
+        "INDEX_KEY": secrets.index_key,
+    }.items():
+        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
+    made = Installation(database)
+    for course_id in ("physics-1", "physics-2"):
+        made.done("create-course", course_id, "Physics")
+        made.done("add-member", course_id, "sato", "--role", "instructor", "--display-name", "佐藤 葵")
+    made.done("add-member", "physics-1", "tanaka")
+    return made
+
+
+def test_a_new_password_signs_out_whoever_knew_the_old_one(site: Installation, tmp_path: Path) -> None:
+    person_id = site.person("sato").person_id
+    other_id = site.person("tanaka").person_id
+    later = datetime.now(UTC) + timedelta(days=1)
+
+    async def sign_in(connection: Connection) -> None:
+        await sign_ins.create(connection, b"thief" * 7, person_id, later)
+        await sign_ins.create(connection, b"other" * 7, other_id, later)
+
+    site.ask(sign_in)
+    (tmp_path / "password").write_text("correct horse battery\n")
+    said = site.done("set-password", "sato", "--password-file", str(tmp_path / "password"))
+    assert "signed out" in said.stderr
+    assert site.ask(lambda connection: sign_ins.get(connection, b"thief" * 7)) is None
+    assert site.ask(lambda connection: sign_ins.get(connection, b"other" * 7)) is not None
+
+
+def test_a_member_is_removed_from_one_course_once_that_is_confirmed(site: Installation) -> None:
+    kept = site.admin("remove-member", "physics-1", "sato", answer="n\n")
+    assert kept.exit_code == 1
+    assert "Remove sato (instructor) from physics-1?" in kept.stderr
+    assert site.courses_of("sato") == {"physics-1": "instructor", "physics-2": "instructor"}
+    # Without a terminal nobody can say yes.
+    assert site.admin("remove-member", "physics-1", "sato").exit_code == 1
+    site.done("remove-member", "physics-1", "SATO", answer="y\n")
+    assert site.courses_of("sato") == {"physics-2": "instructor"}
+    site.done("remove-member", "physics-2", "sato", "--yes")
+    assert site.courses_of("sato") == {}
+
+
+@pytest.mark.parametrize("username", ["nobody", "tanaka"])
+def test_removing_somebody_who_is_no_member_says_how_to_find_out_who_is(site: Installation, username: str) -> None:
+    refused = site.admin("remove-member", "physics-2", username, "--yes")
+    assert refused.exit_code == 1
+    assert f"'{username}' is not a member of physics-2" in refused.stderr
+    assert "admin list-members physics-2" in refused.stderr
+    missing = site.admin("remove-member", "physics-9", "sato", "--yes")
+    assert (missing.exit_code, "There is no course 'physics-9'" in missing.stderr) == (1, True)
+
+
+def test_an_admin_of_the_site_can_be_made_one_no_longer(site: Installation) -> None:
+    site.done("add-member", "physics-1", "sato", "--role", "instructor", "--site-admin")
+    # Whoever says nothing about it changes nothing about it.
+    site.done("add-member", "physics-1", "sato", "--role", "assistant")
+    assert site.person("sato").is_admin
+    site.done("add-member", "physics-1", "sato", "--role", "assistant", "--no-site-admin")
+    assert not site.person("sato").is_admin
+
+
+def test_removing_an_admin_says_that_they_still_see_everything_unless_that_goes_too(site: Installation) -> None:
+    site.done("add-member", "physics-1", "sato", "--site-admin")
+    said = site.done("remove-member", "physics-1", "sato", "--yes").stderr
+    assert "still see every course" in said
+    assert "--no-site-admin" in said
+    assert site.person("sato").is_admin
+    site.done("remove-member", "physics-2", "sato", "--yes", "--no-site-admin")
+    assert not site.person("sato").is_admin
+
+
+def test_members_are_listed_with_what_they_may_do(site: Installation) -> None:
+    site.done("add-member", "physics-1", "[b]ito", "--role", "observer", "--site-admin")
+    listed = [(member["username"], member["role"], member["site_admin"]) for member in site.members("physics-1")]
+    assert listed == [("sato", "instructor", False), ("[b]ito", "observer", True), ("tanaka", "student", False)]
+    assert {member["username"]: member["display_name"] for member in site.members("physics-2")} == {"sato": "佐藤 葵"}
+    shown = site.done("list-members", "physics-1").stdout
+    assert "3 members of physics-1" in shown
+    # A name is text, whatever brackets it has.
+    assert "[b]ito" in shown
+
+
+def test_a_key_is_listed_and_revoked_for_good_without_its_secret_being_shown(site: Installation) -> None:
+    key = site.done("create-api-key", "lab room 3", "--scope", "events:write", "--person", "tanaka").stdout.strip()
+    site.done("create-api-key", "reports", "--scope", "courses:read")
+    key_id = key.split("_")[1]
+    table, lines = site.done("list-api-keys").stdout, site.done("list-api-keys", "--json").stdout
+    for word in (key_id, "lab room 3", "tanaka", "events:write", "reports", "none: a service", "2 API keys work"):
+        assert word in table
+    assert key.split("_", 2)[2] not in table + lines
+    assert [json.loads(line)["username"] for line in lines.splitlines()] == [None, "tanaka"]
+
+    def works() -> bool:
+        return site.ask(lambda connection: api_keys.verify(connection, key)) is not None
+
+    kept = site.admin("revoke-api-key", key_id, answer="n\n")
+    assert (kept.exit_code, "lab room 3" in kept.stderr, works()) == (1, True, True)
+    site.done("revoke-api-key", key_id, answer="y\n")
+    assert not works()
+    assert key_id not in site.done("list-api-keys").stdout
+    assert re.search(rf"{key_id}.*revoked", site.done("list-api-keys", "--all").stdout)
+    again = site.admin("revoke-api-key", key_id, "--yes")
+    assert (again.exit_code, "list-api-keys --all" in again.stderr) == (1, True)
+    # Somebody gives the key itself: it must not go into a log of the terminal once more.
+    assert key not in site.admin("revoke-api-key", key, "--yes").output
+
+
+def test_the_command_makes_no_key_that_outlives_those_of_the_api(site: Installation) -> None:
+    days = str(api_keys.MAX_DAYS)
+    site.done("create-api-key", "lab", "--scope", "events:write", "--days", days)
+    refused = site.admin("create-api-key", "lab", "--scope", "events:write", "--days", str(api_keys.MAX_DAYS + 1))
+    assert (refused.exit_code, f"1<=x<={days}" in refused.stderr) == (2, True)
