@@ -9,7 +9,7 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import CoreSettings, is_secret
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.protocol import CloseCode
+from cell_monitor_gateway.protocol import CloseCode, Refusal
 from cell_monitor_testing import reference
 from cell_monitor_testing.metric_uses import constants, counted
 from cell_monitor_worker.config import WorkerSettings
@@ -63,6 +63,18 @@ def test_every_metric_and_close_code_can_be_looked_up():
         assert f"| `{name}` |" in PAGE
     for code in CloseCode:
         assert f"| {int(code)} | `{code.reason}` |" in PAGE
+
+
+def test_every_setting_of_the_dashboard_image_can_be_looked_up():
+    dockerfile = (REPOSITORY / "dashboard/Dockerfile").read_text(encoding="utf-8")
+    variables = set(re.findall(r"\b(CELL_MONITOR_[A-Z_]*[A-Z])=", dockerfile))
+    assert variables
+    assert [name for name in variables if f"| `{name}` |" not in PAGE] == []
+
+
+def test_every_refusal_of_a_handshake_is_counted_under_its_name():
+    # A reason that the metric does not know would end the handshake with an error of ours.
+    assert {item.value for item in Refusal} == set(metrics.GATEWAY_REFUSED.label_values["reason"])
 
 
 @pytest.mark.parametrize("settings", SERVICES)

@@ -28,7 +28,7 @@ from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, is_secret
 from cell_monitor_core.telemetry.metrics import CATALOGUE
 from cell_monitor_core.web.errors import ClientRequestError
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.protocol import CloseCode, ErrorType
+from cell_monitor_gateway.protocol import CloseCode, ErrorType, Refusal
 from cell_monitor_worker.config import WorkerSettings
 from jupyterlab_cell_monitor.app import CellMonitorApp
 
@@ -165,6 +165,13 @@ def _close_codes() -> str:
     )
 
 
+def _refusals() -> str:
+    return _table(
+        ("status", "type", "come back?", "meaning"),
+        ((item.status, f"`{item.value}`", "yes" if item.status == 503 else "no", item.description) for item in Refusal),
+    )
+
+
 def _gateway_errors() -> str:
     return _table(("type",), ((f"`{kind}`",) for kind in ErrorType))
 
@@ -183,6 +190,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "scopes": _scopes,
     "reasons": _reasons,
     "errors": _errors,
+    "refusals": _refusals,
     "close-codes": _close_codes,
     "gateway-errors": _gateway_errors,
 }

@@ -11,7 +11,7 @@ import msgspec
 
 from cell_monitor_gateway import metrics
 from cell_monitor_gateway.connection import Connection
-from cell_monitor_gateway.protocol import SUBPROTOCOL
+from cell_monitor_gateway.protocol import SUBPROTOCOL, Refusal
 from cell_monitor_gateway.writers import Message, Send, frame_writer
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ class WebSocketEndpoint:
         await receive()
         headers = dict(scope["headers"])
         if context.drain.started:
-            await _refuse(scope, send, 503, "draining", "this gateway is shutting down; come back in a moment")
+            await _refuse(scope, send, Refusal.DRAINING)
             return
         if not _origin_allowed(headers, context.settings.origins):
-            await _refuse(scope, send, 403, "origin_forbidden", "pages of this origin may not connect")
+            await _refuse(scope, send, Refusal.ORIGIN_FORBIDDEN)
             return
         if SUBPROTOCOL not in scope.get("subprotocols", ()):
-            await _refuse(scope, send, 400, "unsupported_subprotocol", f"ask for the subprotocol {SUBPROTOCOL}")
+            await _refuse(scope, send, Refusal.UNSUPPORTED_SUBPROTOCOL)
             return
         # Those whose handshake is under way count, or a crowd that comes at once would all get in.
         if len(context.connections) + self._accepting >= context.settings.gateway_max_connections:
-            await _refuse(scope, send, 503, "connection_limit", "this gateway is full; come back in a moment")
+            await _refuse(scope, send, Refusal.CONNECTION_LIMIT)
             return
         self._accepting += 1
         try:
@@ -83,15 +83,15 @@ def _origin_allowed(headers: dict[bytes, bytes], allowed: frozenset[str]) -> boo
     return bool(host) and urlsplit(spelled).netloc == host
 
 
-async def _refuse(scope: Message, send: Send, status: int, kind: str, message: str) -> None:
+async def _refuse(scope: Message, send: Send, refusal: Refusal) -> None:
     """Answer the handshake with an HTTP error, in the form of all our errors."""
-    metrics.REFUSED.labels(kind).inc()
+    metrics.REFUSED.labels(refusal.value).inc()
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return
-    body = msgspec.json.encode({"detail": [{"type": kind, "msg": message}]})
+    body = msgspec.json.encode({"detail": [{"type": refusal.value, "msg": refusal.description}]})
     headers: list[Any] = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 503:
+    if refusal.status == 503:
         headers.append((b"retry-after", b"1"))
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

@@ -26,6 +26,7 @@ __all__ = [
     "PresenceRequest",
     "ProtocolError",
     "Refresh",
+    "Refusal",
     "Request",
     "Subscribe",
     "Unsubscribe",
@@ -85,6 +86,26 @@ class CloseCode(enum.IntEnum):
     def reason(self) -> str:
         """The code's name as it stands in the close frame, such as ``no_pong``."""
         return self.name.lower()
+
+
+class Refusal(enum.Enum):
+    """Why the gateway answers a handshake with an HTTP error. 503: come back; else something must change first."""
+
+    status: int
+    description: str
+
+    def __new__(cls, kind: str, status: int, description: str) -> Self:
+        """Bind an error's type to its status and description."""
+        member = object.__new__(cls)
+        member._value_ = kind
+        member.status = status
+        member.description = description
+        return member
+
+    UNSUPPORTED_SUBPROTOCOL = ("unsupported_subprotocol", 400, f"Ask for the subprotocol {SUBPROTOCOL}.")
+    ORIGIN_FORBIDDEN = ("origin_forbidden", 403, "Pages of this origin may not connect.")
+    DRAINING = ("draining", 503, "This gateway is shutting down; come back in a moment.")
+    CONNECTION_LIMIT = ("connection_limit", 503, "This gateway is full; come back in a moment.")
 
 
 class ErrorType(enum.StrEnum):
