@@ -52,6 +52,10 @@ function generator(seed) {
   }
 }
 
+function minuteOf(ms) {
+  return new Date(ms - (ms % 60_000)).toISOString()
+}
+
 export class Simulation {
   constructor({ students = 30, seed = 7, courseId = 'demo', title = 'プログラミング入門 (Introduction to Programming)' }) {
     this.random = generator(seed)
@@ -96,6 +100,10 @@ export class Simulation {
   step(count = 1) {
     const ids = [...this.students.keys()]
     for (let index = 0; index < count; index += 1) this.#act(ids[Math.floor(this.random() * ids.length)])
+    // Pages that are open send heartbeats, which show by the minute.
+    for (const [id, row] of this.students) {
+      if (row.sessions_open > 0 && row.last_seen_at !== minuteOf(Date.now())) this.#change(id, {})
+    }
   }
 
   askForHelp(studentId, message, at = Date.now()) {
@@ -215,6 +223,7 @@ export class Simulation {
       missing: 0,
       sessions_open: 0,
       last_activity_at: null,
+      last_seen_at: null,
       help: null,
       username: `s24${String(index + 1).padStart(4, '0')}`,
       display_name: language === 0 ? names.join(' ') : names.toReversed().join(' '),
@@ -377,6 +386,7 @@ export class Simulation {
 
   #change(id, changes) {
     const row = { ...this.students.get(id), ...changes }
+    if (row.sessions_open > 0) row.last_seen_at = minuteOf(Date.now())
     row.version += 1
     this.version += 1
     this.students.set(id, row)
