@@ -151,4 +151,6 @@ browser:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Chromium for the browser tests"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
+	elif [ "$${CELL_MONITOR_REQUIRE_BROWSER:-}" = 1 ]; then \
+		echo "No Chromium or Chrome was found, and CELL_MONITOR_REQUIRE_BROWSER=1 says that the tests in a real browser must run."; exit 1; \
 	else echo "Left out: no Chromium or Chrome was found, so the tests that drive a real browser are skipped."; fi

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from cell_monitor_testing.browser import running_chromium
 from cell_monitor_testing.servers import temporary_directory
 from cell_monitor_testing.standalone import StandaloneUp
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGE_TIMEOUT_MS = 30_000
 
 
@@ -37,16 +28,11 @@ def up() -> Iterator[StandaloneUp]:
             running.stop()
 
 
-# Not for the session: Playwright keeps an event loop running in this thread, beside which no async test can run.
+# Not for the session: beside it no async test can run.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium or Chrome on this machine: the tests in a real browser are left out")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

@@ -220,6 +220,8 @@ def chromium() -> Iterator[Any]:
     """A browser; each test makes its own context in it."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
+        if os.environ.get("CELL_MONITOR_REQUIRE_BROWSER") == "1":
+            pytest.fail("CELL_MONITOR_REQUIRE_BROWSER=1, but there is no Chromium or Chrome on this machine")
         pytest.skip("left out: no Chromium or Chrome on this machine")
     from playwright.sync_api import sync_playwright
 

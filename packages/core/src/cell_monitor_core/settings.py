@@ -37,6 +37,7 @@ _KNOWN_ELSEWHERE: Final = frozenset(
         "GATEWAY_URL",
         "INFLUXD",
         "JWKS_URL",
+        "REQUIRE_BROWSER",
         "REQUIRE_INFLUXD",
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",

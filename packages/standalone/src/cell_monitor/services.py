@@ -72,6 +72,7 @@ _NOT_FOR_SERVICES: Final = {
     "DASHBOARD_DIR",
     "DATA_DIR",
     "INFLUXD",
+    "REQUIRE_BROWSER",
     "REQUIRE_INFLUXD",
     "SPOOL_DIR",
 }

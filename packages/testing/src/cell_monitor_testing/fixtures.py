@@ -25,7 +25,6 @@ A test that kills a session server starts it again before it ends, or better mak
 from __future__ import annotations
 
 import dataclasses
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,7 @@ from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor_testing.cluster import ValkeyCluster
 from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.left_out import REQUIRE_INFLUXD, left_out
 from cell_monitor_testing.servers import (
     InfluxServer,
     TestDatabases,
@@ -140,11 +140,7 @@ def influxdb_server() -> Iterator[InfluxServer]:
     """A running InfluxDB 2."""
     program = influxd_program()
     if program is None:
-        if os.environ.get("CELL_MONITOR_REQUIRE_INFLUXD") == "1":
-            pytest.fail(
-                "CELL_MONITOR_REQUIRE_INFLUXD=1, but there is no influxd on the PATH or in CELL_MONITOR_INFLUXD"
-            )
-        pytest.skip("left out: no influxd on the PATH or in CELL_MONITOR_INFLUXD")
+        left_out("no influxd on the PATH or in CELL_MONITOR_INFLUXD", switch=REQUIRE_INFLUXD)
     with temporary_directory("influxdb") as directory:
         server = start_influxdb(program, directory)
         try:
