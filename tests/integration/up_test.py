@@ -184,6 +184,15 @@ def test_admin_works_beside_the_running_services(up: StandaloneUp, client: httpx
     assert answer.status_code == 200
     mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
     assert [course["course_id"] for course in mine.json()["courses"]] == ["physics-1"]
+    # The client keeps the cookie, as a stolen laptop's browser does.
+    assert client.post("/api/v1/auth/refresh").status_code == 200
+    password.write_text("another horse battery\n")
+    assert run_cell_monitor("admin", "set-password", "sato", "--password-file", str(password), *where).returncode == 0
+    assert client.post("/api/v1/auth/refresh").status_code == 401
+    assert run_cell_monitor("admin", "remove-member", "physics-1", "sato", "--yes", *where).returncode == 0
+    answer = client.post("/api/v1/auth/login", json={"username": "sato", "password": "another horse battery"})
+    mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
+    assert mine.json()["courses"] == []
     refused = run_cell_monitor("admin", "rotate-keys", *where)
     assert refused.returncode == 1
     assert "Stop `cell-monitor up` first" in refused.stderr
