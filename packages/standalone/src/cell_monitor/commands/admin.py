@@ -20,7 +20,7 @@ from cell_monitor.accounts import (
     make_login_roles,
     seed_sample_course,
 )
-from cell_monitor.commands import api_keys, roster
+from cell_monitor.commands import api_keys, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.deployment import Deployment
@@ -64,6 +64,7 @@ for _command in (
     roster.remove_member,
     roster.list_members,
     roster.set_password,
+    thresholds.set_thresholds,
     api_keys.create_api_key,
     api_keys.list_api_keys,
     api_keys.revoke_api_key,

@@ -20,6 +20,7 @@ __all__ = [
     "ids",
     "list_all",
     "list_of_person",
+    "set_thresholds",
 ]
 
 ACTIVE_WITHIN: Final = timedelta(minutes=5)
@@ -95,6 +96,12 @@ async def get(executor: Executor, course_id: str) -> Course | None:
         "SELECT course_id, title, thresholds, created_at FROM courses WHERE course_id = $1", course_id
     )
     return None if row is None else _course(row)
+
+
+async def set_thresholds(executor: Executor, course_id: str, thresholds: Thresholds) -> bool:
+    """Set a course's thresholds; return False if there is no such course."""
+    sql = "UPDATE courses SET thresholds = $2 WHERE course_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, course_id, thresholds))
 
 
 _SUMMARY = """

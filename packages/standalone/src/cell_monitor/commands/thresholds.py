@@ -1,0 +1,69 @@
+"""``cell-monitor admin set-thresholds``: when a course's dashboard points somebody out."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from cell_monitor.commands.stores import admin_command, opened, with_connection
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.postgres.pool import Connection
+
+__all__ = ["set_thresholds"]
+
+_DAY_S = 86_400
+_SECONDS = click.IntRange(10, _DAY_S)
+
+
+@click.command()
+@click.argument("course_id")
+@click.option("--stuck-errors", type=click.IntRange(1, 100), help="Failed runs of one cell in a row: stuck.")
+@click.option("--long-run", "long_run_s", type=_SECONDS, metavar="SECONDS", help="Seconds that one run takes: long.")
+@click.option("--idle", "idle_s", type=_SECONDS, metavar="SECONDS", help="Seconds without any activity: quiet.")
+# Hidden pages give a sign of life once a minute: less would call everybody gone who looks something up.
+@click.option(
+    "--offline",
+    "offline_s",
+    type=click.IntRange(60, _DAY_S),
+    metavar="SECONDS",
+    help="Seconds without a sign of life: left.",
+)
+@click.option("--defaults", is_flag=True, help="First set all of them back to the defaults.")
+@DATA_DIR_OPTION
+def set_thresholds(
+    *,
+    course_id: str,
+    stuck_errors: int | None,
+    long_run_s: int | None,
+    idle_s: int | None,
+    offline_s: int | None,
+    defaults: bool,
+    data_dir: str | None,
+) -> None:
+    """Set when a course's dashboard calls a student stuck, a run long, a student quiet or gone.
+
+    What is not given stays as it is; without any option they are only shown. Dashboards show them from the next time
+    that they load the course.
+    """
+    named = {"stuck_errors": stuck_errors, "long_run_s": long_run_s, "idle_s": idle_s, "offline_s": offline_s}
+    given = {name: value for name, value in named.items() if value is not None}
+
+    async def work(connection: Connection) -> courses.Thresholds:
+        async with connection.transaction():
+            course = await courses.get(connection, course_id)
+            if course is None:
+                make_it = admin_command(deployment, "create-course", course_id, "TITLE")
+                raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
+            wanted = msgspec.structs.replace(courses.Thresholds() if defaults else course.thresholds, **given)
+            if wanted != course.thresholds:
+                await courses.set_thresholds(connection, course_id, wanted)
+            return wanted
+
+    with opened(data_dir) as deployment:
+        now = with_connection(deployment, work)
+    say(
+        f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, a run is long after "
+        f"{now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without a sign "
+        "of life."
+    )

@@ -1,0 +1,74 @@
+"""Hazard: thresholds that the dashboard calls "the course's", and that nobody can set."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cell_monitor.cli import main
+from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.postgres.pool import connect
+
+
+@pytest.fixture
+def run(database: str, secrets: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in {"DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0"}.items():
+        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
+    for name in ("CELL_MONITOR_ENCRYPTION_KEYS", "CELL_MONITOR_INDEX_KEY"):
+        monkeypatch.setenv(name, secrets.environment[name])
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["admin", *arguments])
+
+    assert run("create-course", "physics-1", "Physics 1").exit_code == 0
+    return run
+
+
+def stored(database: str) -> courses.Thresholds:
+    async def work() -> courses.Thresholds:
+        connection = await connect(database, application_name="test")
+        try:
+            course = await courses.get(connection, "physics-1")
+        finally:
+            await connection.close()
+        assert course is not None
+        return course.thresholds
+
+    return asyncio.run(work())
+
+
+def test_what_is_given_is_set_and_what_is_not_given_stays(run: Any, database: str) -> None:
+    assert run("set-thresholds", "physics-1", "--idle", "900").exit_code == 0
+    done = run("set-thresholds", "physics-1", "--stuck-errors", "5")
+    assert done.exit_code == 0, done.output
+    assert stored(database) == courses.Thresholds(stuck_errors=5, idle_s=900)
+    assert "stuck after 5 failed runs" in done.output
+    assert "quiet after 900 s" in done.output
+
+
+def test_defaults_come_back(run: Any, database: str) -> None:
+    run("set-thresholds", "physics-1", "--idle", "900", "--long-run", "60")
+    assert run("set-thresholds", "physics-1", "--defaults", "--long-run", "90").exit_code == 0
+    assert stored(database) == courses.Thresholds(long_run_s=90)
+
+
+def test_asking_changes_nothing(run: Any, database: str) -> None:
+    assert "long after 180 s" in run("set-thresholds", "physics-1").output
+    assert stored(database) == courses.Thresholds()
+
+
+def test_unknown_course_is_named_with_the_command_that_makes_it(run: Any) -> None:
+    done = run("set-thresholds", "chemistry", "--idle", "900")
+    assert done.exit_code == 1
+    assert "admin create-course chemistry TITLE" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("arguments", [("--offline", "59"), ("--stuck-errors", "0"), ("--idle", "100000")])
+def test_thresholds_under_which_everybody_or_nobody_is_pointed_out_are_refused(
+    run: Any, database: str, arguments: tuple[str, str]
+) -> None:
+    assert run("set-thresholds", "physics-1", *arguments).exit_code == 2
+    assert stored(database) == courses.Thresholds()
