@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -80,7 +79,6 @@ async def replay_failed(
     *,
     consumer_group: str | None = None,
     limit: int | None = None,
-    on_progress: Callable[[int], None] | None = None,
 ) -> ReplayReport:
     """Queue failed records again, oldest first, and mark them replayed.
 
@@ -93,7 +91,6 @@ async def replay_failed(
         log: where they go.
         consumer_group: only what failed in this group.
         limit: replay at most so many.
-        on_progress: called with the number replayed so far.
 
     Raises:
         LogUnavailable: the log takes no more; what was queued is marked, the rest waits.
@@ -125,8 +122,6 @@ async def replay_failed(
                 await failed_events.mark_replayed(pool, [failed.failed_id])
             report.replayed += 1
             report.events += len(records)
-        if on_progress is not None:
-            on_progress(report.replayed)
     return report
 
 
