@@ -134,6 +134,17 @@ describe('live course page', () => {
     expect(document.documentElement.lang).toBe('ja')
   })
 
+  it('does not let a monitor that hears nothing pass for a class that has left', async () => {
+    const gone = { last_activity_at: minutesAgo(6), last_seen_at: minutesAgo(6) }
+    const ids = ['s1', 's2', 's3']
+    api.snapshot = { ...api.snapshot, students: ids.map((id) => student({ ...gone, student_id: id })) }
+    await live()
+    expect(screen.getByText(/Nobody in this class has been heard of since \d/u)).toBeVisible()
+    await publish(change(11, { student_id: 's2', last_seen_at: minutesAgo(0) }))
+    expect(screen.getByRole('grid')).toBeVisible()
+    expect(screen.queryByText(/Nobody in this class has been heard of/u)).toBeNull()
+  })
+
   it('draws by the server’s clock when this one is wrong', async () => {
     const skewed = (minutes: number) => new Date(Date.now() + 3_600_000 - minutes * 60_000).toISOString()
     api.snapshot = {

@@ -15,10 +15,11 @@ import { useFormat } from '../../i18n/format'
 import type { LiveSnapshot } from '../../live/patch'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Icon } from '../../ui/Icon'
-import { Loading } from '../../ui/Notice'
+import { Loading, Notice } from '../../ui/Notice'
 import { newestRun } from '../activity/series'
 import { AttentionList } from '../attention/AttentionList'
 import { thresholdsOf } from '../attention/reasons'
+import { silentSince } from '../attention/silence'
 import { HelpList } from '../help/HelpList'
 import { StudentDrawer } from '../student/StudentDrawer'
 import { StudentList, type ListView } from '../students/StudentList'
@@ -67,6 +68,7 @@ interface LiveCoursePageProps {
 
 function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): ReactElement {
   const { t } = useTranslation()
+  const format = useFormat()
   const { api } = useServices()
   const me = useQuery(meQuery(api))
   const navigate = route.useNavigate()
@@ -80,6 +82,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const thresholds = useMemo(() => thresholdsOf(snapshot.course.thresholds), [snapshot.course.thresholds])
   const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
   const counts = useMemo(() => countByFilter(views), [views])
+  const silent = useMemo(() => silentSince(views, thresholds, now), [views, thresholds, now])
   const names = useMemo(() => new Map(views.map((view) => [view.id, view.name])), [views])
   const newestRunAt = useMemo(() => newestRun(snapshot.students), [snapshot.students])
   const requests = useMemo(() => snapshot.help.filter(isActiveRequest), [snapshot.help])
@@ -134,6 +137,11 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
         </div>
         <div className={`page course ${stale === null ? '' : 'course--stale'}`} data-stale={stale !== null}>
           <StaleBanner connection={connection} onRetry={live.retry} />
+          {silent !== null && stale === null && (
+            <Notice tone="warning" role="status">
+              {t('attention.silent', { time: format.time(silent - snapshot.clock_offset_ms) })}
+            </Notice>
+          )}
           <Counters counts={counts} counters={snapshot.counters} />
           <div className="course__grid">
             <AttentionList views={views} thresholds={thresholds} now={now} onOpen={open} />

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest'
+
+import { before, NOW, snapshot, student } from '../../testing/fixtures'
+import { viewStudents } from '../students/view'
+import { defaultThresholds } from './reasons'
+import { silentSince } from './silence'
+
+function since(...students: Parameters<typeof student>[0][]) {
+  const rows = students.map((changes, index) => student({ student_id: `s${index + 1}`, ...changes }))
+  return silentSince(viewStudents(snapshot({ students: rows }), defaultThresholds, NOW), defaultThresholds, NOW)
+}
+
+const gone = (minutes: number, sessions = 1) => ({
+  last_activity_at: before(minutes),
+  last_seen_at: before(minutes),
+  sessions_open: sessions,
+})
+
+describe('a class that falls silent at once', () => {
+  it('is told from students who leave', () => {
+    expect(since(gone(5), gone(6), gone(4), gone(90))).toBe(Date.parse(before(4)))
+  })
+
+  it('is not suspected while anybody is heard', () => {
+    expect(since(gone(5), gone(6), gone(4), gone(0))).toBeNull()
+  })
+
+  it('is not suspected of students who said goodbye, nor of one or two', () => {
+    expect(since(gone(5, 0), gone(6, 0), gone(4, 0), gone(7, 0))).toBeNull()
+    expect(since(gone(5), gone(6))).toBeNull()
+  })
+
+  it('is over after a while, and nobody is warned of last week', () => {
+    expect(since(gone(31), gone(40), gone(10_000))).toBeNull()
+  })
+})
