@@ -117,7 +117,10 @@ class CoreSettings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
     otlp_endpoint: str | None = Field(None, description="OTLP/HTTP base URL for traces; none are made without it.")
     trace_sample_ratio: float = Field(
-        0.01, ge=0, le=1, description="Share of requests that start a trace of their own."
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests that start a trace of their own; at most 100 a second and process are traced.",
     )
     influxdb_url: str | None = Field(None, description="InfluxDB 2; without it the time series lie in PostgreSQL.")
     influxdb_token: SecretStr | None = Field(None, description="Token of InfluxDB, to read and write the bucket.")

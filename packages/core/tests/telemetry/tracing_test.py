@@ -29,7 +29,7 @@ UNSAMPLED = SAMPLED[:-2] + "00"
 def spans(monkeypatch):
     exporter = InMemorySpanExporter()
     monkeypatch.setattr(tracing._state, "ratio", 0.0)
-    monkeypatch.setattr(tracing._state, "honoured", 0)
+    monkeypatch.setattr(tracing._state, "sampled", 0)
     configure_tracing(CoreSettings(redis_url="redis://x", trace_sample_ratio=0.0), "api", exporter=exporter)
 
     def finished():
@@ -108,11 +108,16 @@ def test_share_of_requests_without_a_parent_start_a_trace(spans, monkeypatch):
     assert recorded.parent is None
 
 
-def test_clients_cannot_have_everything_traced(spans, monkeypatch):
-    monkeypatch.setattr(tracing.time, "monotonic", lambda: 1000.0)
+@pytest.mark.parametrize("traceparent", [SAMPLED, None], ids=["clients' wish", "busy hour"])
+def test_neither_clients_nor_a_busy_hour_have_everything_traced(spans, monkeypatch, traceparent):
+    now = 1000.0
+    monkeypatch.setattr(tracing.time, "monotonic", lambda: now)
     monkeypatch.setattr(tracing._state, "second", 0)
-    honoured = [sample(SAMPLED) is not None for _ in range(500)]
-    assert honoured == [True] * 100 + [False] * 400
+    monkeypatch.setattr(tracing._state, "ratio", 1.0)
+    sampled = [sample(traceparent) is not None for _ in range(500)]
+    assert sampled == [True] * 100 + [False] * 400
+    now += 1
+    assert sample(traceparent) is not None
     # What the API has sampled goes on whatever the rate.
     assert continue_trace(SAMPLED) is not None
 

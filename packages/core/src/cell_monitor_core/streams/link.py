@@ -49,12 +49,12 @@ def _error(message: str) -> ResponseError:
 class _RoundTrip:
     """Replies that somebody waits for."""
 
-    __slots__ = ("count", "future", "replies", "timer")
+    __slots__ = ("count", "deadline", "future", "replies")
 
-    def __init__(self, future: asyncio.Future[list[Any]], count: int, timer: asyncio.TimerHandle) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], count: int, deadline: float) -> None:
         self.future = future
         self.count = count
-        self.timer = timer
+        self.deadline = deadline
         self.replies: list[Any] = []
 
 
@@ -75,6 +75,7 @@ class Link(asyncio.Protocol):
         self._redis_py = cast("asyncio.Protocol", self._transport.get_protocol())
         self._reader = hiredis.Reader(replyError=_error, notEnoughData=_INCOMPLETE)
         self._waiting: deque[_RoundTrip] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._end: Exception | None = None
         self._transport.set_protocol(self)
 
@@ -87,28 +88,39 @@ class Link(asyncio.Protocol):
         """Send ``count`` packed commands; the result are their replies, an error reply as its exception.
 
         The result is an error of redis-py's when the connection ends, or when the replies are not there after ``seconds``,
-        which ends it: the fate of all commands is then unknown.
+        which ends it: the fate of all commands is then unknown. ``seconds`` is the same for all of a connection.
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.is_open:
-            timer = self._loop.call_later(seconds, self._give_up)
-            self._waiting.append(_RoundTrip(future, count, timer))
+            self._waiting.append(_RoundTrip(future, count, self._loop.time() + seconds))
+            if self._timer is None:
+                self._timer = self._loop.call_later(seconds, self._look_at_the_oldest)
             self._transport.write(packed)
         else:
             future.set_exception(self._end or RedisConnectionError("the connection is closed"))
         return future
 
-    def _give_up(self) -> None:
-        self._end_with(RedisTimeoutError("Redis did not answer in time"))
+    def _look_at_the_oldest(self) -> None:
+        """End a connection whose oldest round trip takes too long: one timer for all of them, since they end in order."""
+        self._timer = None
+        if self._waiting:
+            remaining = self._waiting[0].deadline - self._loop.time()
+            # The loop's clock has steps of a millisecond.
+            if remaining > 0.001:
+                self._timer = self._loop.call_later(remaining, self._look_at_the_oldest)
+            else:
+                self._end_with(RedisTimeoutError("Redis did not answer in time"))
 
     def _end_with(self, error: Exception) -> None:
         """Close the connection at once; whoever waits gets the error."""
         if self._end is None:
             self._end = error
             self._transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         waiting, self._waiting = self._waiting, deque()
         for trip in waiting:
-            trip.timer.cancel()
             if not trip.future.done():
                 trip.future.set_exception(error)
 
@@ -122,7 +134,6 @@ class Link(asyncio.Protocol):
                 trip.replies.append(reply)
                 if len(trip.replies) == trip.count:
                     self._waiting.popleft()
-                    trip.timer.cancel()
                     if not trip.future.done():
                         trip.future.set_result(trip.replies)
                 reply = self._reader.gets()

@@ -38,8 +38,8 @@ __all__ = [
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _MAX_TRACEPARENT: Final = 128
 _SAMPLED: Final = 1
-_MAX_HONOURED_PER_S: Final = 100
-"""Sampled requests of clients that are honoured: nobody can make every request cost a span."""
+_MAX_SAMPLED_PER_S: Final = 100
+"""Enough to see how a class goes; beyond it neither a client's wish nor a busy hour makes more requests cost a span."""
 
 
 class SpanStart(NamedTuple):
@@ -57,7 +57,7 @@ class _State:
         self.provider: TracerProvider | None = None
         self.ratio = 0.0
         self.second = 0
-        self.honoured = 0
+        self.sampled = 0
 
 
 _state: Final = _State()
@@ -123,19 +123,20 @@ def tracing_enabled() -> bool:
 
 
 def sample(traceparent: str | None) -> SpanStart | None:
-    """Decide whether a request is traced: as its ``traceparent`` says, or a share of those without."""
+    """Decide whether a request is traced: as its ``traceparent`` says, or a share of those without; bounded."""
     if _state.tracer is None:
         return None
     if traceparent is None:
-        return _NEW_TRACE if random.random() < _state.ratio else None  # noqa: S311 - no secret
-    start = continue_trace(traceparent)
+        start = _NEW_TRACE if random.random() < _state.ratio else None  # noqa: S311 - no secret
+    else:
+        start = continue_trace(traceparent)
     if start is None:
         return None
     second = int(time.monotonic())
     if second != _state.second:
-        _state.second, _state.honoured = second, 0
-    _state.honoured += 1
-    return start if _state.honoured <= _MAX_HONOURED_PER_S else None
+        _state.second, _state.sampled = second, 0
+    _state.sampled += 1
+    return start if _state.sampled <= _MAX_SAMPLED_PER_S else None
 
 
 def continue_trace(traceparent: str | None) -> SpanStart | None:

@@ -107,7 +107,10 @@ class IngestRoad:
         headers: list[tuple[bytes, bytes]]
         try:
             asked = dict(scope["headers"])
-            sender = self._sender(process.ingest_verifier, asked.get(b"authorization"))
+            authorization = asked.get(b"authorization")
+            sender = self._senders.get(authorization or b"")
+            if sender is None or not process.ingest_verifier.holds(sender.claims, sender.epoch):
+                sender = self._sender(process.ingest_verifier, authorization)
             check_media_type(asked.get(b"content-type"))
             packed = check_encoding(asked.get(b"content-encoding"))
             check_length(asked.get(b"content-length"), asked.get(b"transfer-encoding"))
@@ -134,10 +137,7 @@ class IngestRoad:
         await send({"type": "http.response.body", "body": body})
 
     def _sender(self, verifier: TokenVerifier, authorization: bytes | None) -> _Sender:
-        """Return who sends, proven by the token."""
-        sender = self._senders.get(authorization or b"")
-        if sender is not None and verifier.holds(sender.claims, sender.epoch):
-            return sender
+        """Prove by the token who sends, and remember it."""
         token = bearer_token(None if authorization is None else authorization.decode("latin-1"))
         claims = verify(verifier, token, Scope.EVENTS_WRITE)
         sender = _Sender(claims, verifier.epoch)
