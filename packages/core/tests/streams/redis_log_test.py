@@ -219,6 +219,24 @@ async def test_a_server_that_is_away_is_said_so_to_every_waiter_and_its_return_i
     assert await own_log.append(CHANNEL, [item()]) == ["accepted"]
 
 
+async def test_nobody_waits_for_a_look_at_the_topology_to_hear_that_redis_is_away(
+    own_server: EmbeddedValkey, own_log: RedisEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await own_log.append(CHANNEL, [item()])
+    looked, told = asyncio.Event(), asyncio.Event()
+
+    async def slow_refresh() -> None:
+        looked.set()
+        await told.wait()
+
+    monkeypatch.setattr(own_log._appender._lanes, "refresh", slow_refresh)
+    own_server.kill()
+    with pytest.raises(LogUnavailable, match="away"):
+        await asyncio.wait_for(own_log.append(CHANNEL, [item()]), 10)
+    await asyncio.wait_for(looked.wait(), 10)
+    told.set()
+
+
 async def test_a_server_that_hangs_is_an_error_and_not_a_hang(
     own_server: EmbeddedValkey, own_log: RedisEventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,12 +162,11 @@ class Appender:
         """Connect first."""
         try:
             await lane.open()
-        except REDIS_ERRORS as error:
-            await self._note_failure(lane, error)
-            self._settle(lane, batches, _reason(error))
-        except Exception:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever
-            _log.exception("event_log_flight_failed", node=lane.name)
-            self._settle(lane, batches, "internal error")
+        except asyncio.CancelledError:
+            self._settle(lane, batches, "the process is shutting down")
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, nobody may wait for ever
+            await self._fail(lane, batches, error)
         else:
             self._fly(lane, batches)
 
@@ -207,7 +206,6 @@ class Appender:
 
     async def _judge_flight(self, lane: Lane, batches: list[AppendBatch], flight: asyncio.Future[list[Any]]) -> None:
         """Answer the waiters of a flight that was not all well."""
-        reason = "the process is shutting down"
         try:
             replies = flight.result()
             start = 0
@@ -219,14 +217,28 @@ class Appender:
                 ]
                 batch.resolve(own)
                 start = end
-        except REDIS_ERRORS as error:
-            reason = _reason(error)
-            await self._note_failure(lane, error)
-        except Exception:  # noqa: BLE001 - as above
-            _log.exception("event_log_flight_failed", node=lane.name)
-            reason = "internal error"
+        except asyncio.CancelledError:
+            self._settle(lane, batches, "the process is shutting down")
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            await self._fail(lane, batches, error)
+        else:
+            self._settle(lane, batches)
+
+    async def _fail(self, lane: Lane, batches: list[AppendBatch], error: Exception) -> None:
+        """End a flight that failed. Who waits is told first; then it is looked whether the topology has changed."""
+        known = isinstance(error, REDIS_ERRORS)
+        reason = _reason(error) if known else "internal error"
+        for batch in batches:
+            batch.fail(reason)
+        try:
+            if known:
+                _log.warning("event_log_unavailable", error=type(error).__name__, node=lane.name)
+                await self._lanes.refresh()
+            else:
+                _log.error("event_log_flight_failed", node=lane.name, exc_info=error)
         finally:
-            self._settle(lane, batches, reason)
+            self._settle(lane, batches)
 
     async def _judge(self, reply: Any, command: tuple[bytes, ...]) -> bytes | LogUnavailable:
         """Turn an append script's reply into its marks or the reason why nothing was queued."""
@@ -248,10 +260,6 @@ class Appender:
             await self._lanes.refresh()
         _log.warning("event_log_refused", error=type(reply).__name__, message=str(reply)[:200])
         return LogUnavailable("Redis refused the events")
-
-    async def _note_failure(self, lane: Lane, error: BaseException) -> None:
-        _log.warning("event_log_unavailable", error=type(error).__name__, node=lane.name)
-        await self._lanes.refresh()
 
     def _in_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._running_loop().create_task(coroutine, name="event-log")
