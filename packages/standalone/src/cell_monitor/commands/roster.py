@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
-from cell_monitor.commands.stores import admin_command, keys_of, opened, with_connection
+from cell_monitor.commands.stores import admin_command, keys_of, opened, require_course, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
-from cell_monitor.deployment import Deployment
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
@@ -59,7 +58,7 @@ def add_member(
     """Put a person on a course's roster, or give them another role there."""
 
     async def work(connection: Connection) -> None:
-        await _require_course(connection, deployment, course_id)
+        await require_course(connection, deployment, course_id)
         async with connection.transaction():
             person = await people.upsert(connection, keyring, index, username=username, display_name=display_name)
             await memberships.upsert_many(connection, course_id, {person: role})
@@ -85,7 +84,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
     """Take a person off a course's roster. What they did there stays stored; other courses stay as they are."""
 
     async def work(connection: Connection) -> people.Person:
-        await _require_course(connection, deployment, course_id)
+        await require_course(connection, deployment, course_id)
         person = await people.find(connection, keyring, index, username)
         role = None if person is None else await memberships.role_of(connection, course_id, person.person_id)
         if person is None or role is None:
@@ -118,7 +117,7 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
     """List who belongs to a course, staff first."""
 
     async def work(connection: Connection) -> list[tuple[people.Person, str]]:
-        await _require_course(connection, deployment, course_id)
+        await require_course(connection, deployment, course_id)
         roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
         found = await people.get_many(connection, keyring, roles)
         return [(person, roles[person.person_id]) for person in found]
@@ -142,12 +141,6 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
     for person, role in members:
         table.add_row(Text(person.username), Text(person.display_name or ""), role, "yes" if person.is_admin else "")
     Console(highlight=False).print(table)
-
-
-async def _require_course(connection: Connection, deployment: Deployment, course_id: str) -> None:
-    if await courses.get(connection, course_id) is None:
-        make_it = admin_command(deployment, "create-course", course_id, "TITLE")
-        raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
 
 
 @click.command()

@@ -16,10 +16,11 @@ from cell_monitor.invocation import command_line
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 
-__all__ = ["admin_command", "keys_of", "opened", "with_connection"]
+__all__ = ["admin_command", "keys_of", "opened", "require_course", "with_connection"]
 
 T = TypeVar("T")
 
@@ -59,6 +60,15 @@ def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitab
 def admin_command(deployment: Deployment, *arguments: str) -> str:
     """Return an ``admin`` command for this installation, to be copied from a message."""
     return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
+
+
+async def require_course(connection: Connection, deployment: Deployment, course_id: str) -> courses.Course:
+    """Return a course, or end the command with a message that says how to make it."""
+    course = await courses.get(connection, course_id)
+    if course is None:
+        make_it = admin_command(deployment, "create-course", course_id, "TITLE")
+        raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
+    return course
 
 
 def keys_of(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from cell_monitor.commands.stores import admin_command, opened, with_connection
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor.commands.stores import opened, require_course, with_connection
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, say
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -51,10 +51,7 @@ def set_thresholds(
 
     async def work(connection: Connection) -> courses.Thresholds:
         async with connection.transaction():
-            course = await courses.get(connection, course_id)
-            if course is None:
-                make_it = admin_command(deployment, "create-course", course_id, "TITLE")
-                raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
+            course = await require_course(connection, deployment, course_id)
             wanted = msgspec.structs.replace(courses.Thresholds() if defaults else course.thresholds, **given)
             if wanted != course.thresholds:
                 await courses.set_thresholds(connection, course_id, wanted)
