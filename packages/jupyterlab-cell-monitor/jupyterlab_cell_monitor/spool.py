@@ -1,8 +1,8 @@
-"""Events on disk while the monitor is away: append-only segments that survive a kill and a full disk.
+"""Events on disk while the API is unavailable: append-only segments that survive a kill, a power failure and a full disk.
 
-A segment is a file of frames, each a header (magic, length, CRC-32) and a payload. What a kill tears off at a
-segment's end is cut away on the next start. A cursor file says how far the oldest segment was sent; losing it only
-means sending twice, which the monitor notices. Everything here blocks: call it from a thread.
+A segment is a file of frames, each a header (magic, length, CRC-32) and a payload. A partial frame at the end of a
+segment is truncated at the next start. The cursor file holds the position up to which the oldest segment was sent;
+without it records are sent again, and the API recognises them as duplicates. All functions block: call them in a thread.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Spool:
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_directory(directory)
         self._directory = directory
         self._max_bytes = max_bytes
         self._segment_bytes = max(4096, max_bytes // 16)
@@ -382,6 +382,14 @@ def _lock(path: Path) -> BinaryIO | None:
         # Some network file systems have no locks; one student rarely runs two servers on them.
         return file
     return file
+
+
+def _make_directory(directory: Path) -> None:
+    """Create a directory and those above it; each name is on the disk when this returns."""
+    missing = [path for path in [directory, *directory.parents] if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in missing:
+        _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:

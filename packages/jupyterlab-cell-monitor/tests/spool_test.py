@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -206,6 +208,51 @@ def test_a_kill_while_writing_loses_nothing_that_was_written(tmp_path: Path, aft
     spool.close()
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= promised
+
+
+class PowerCut:
+    """What a disk holds after a power failure: only what ``fsync`` was called for (fsync(2), "Description")."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._sizes: dict[int, int] = {}
+        self._names: dict[int, set[str]] = {}
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._record)
+
+    def _record(self, descriptor: int) -> None:
+        self._fsync(descriptor)
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            self._names[status.st_ino] = set(os.listdir(descriptor))
+        else:
+            self._sizes[status.st_ino] = status.st_size
+
+    def surviving_copy(self, source: Path, target: Path) -> None:
+        """Copy a folder below one that existed before, as it is on the disk."""
+        if source.name not in self._names.get(source.parent.stat().st_ino, set()):
+            return
+        target.mkdir()
+        for name in self._names.get(source.stat().st_ino, set()):
+            path = source / name
+            if path.exists():
+                (target / name).write_bytes(path.read_bytes()[: self._sizes.get(path.stat().st_ino, 0)])
+
+
+@pytest.mark.parametrize("size", [10, 900, 3000])
+def test_a_power_failure_loses_nothing_that_append_returned_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    disk = PowerCut(monkeypatch)
+    spool = Spool(tmp_path / "spool", 1_000_000)
+    appended: list[Record] = []
+    for number in range(12):
+        records = [Record(b"%d-%d" % (number, part) + b"x" * size) for part in range(3)]
+        spool.append(records)
+        appended += records
+        disk.surviving_copy(tmp_path / "spool", tmp_path / f"after-{number}")
+        with contextlib.closing(Spool(tmp_path / f"after-{number}", 1_000_000)) as after:
+            assert drained(after) == appended
+    spool.close()
 
 
 _FULL_DISK = """
