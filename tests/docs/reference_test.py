@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cell_monitor_api.config import ApiSettings
-from cell_monitor_core.settings import CoreSettings, is_secret
+from cell_monitor_core.settings import RENAMED, CoreSettings, is_secret
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.protocol import CloseCode, Refusal
@@ -83,6 +83,12 @@ def test_services_can_share_one_environment(settings, other):
     variables = [f"CELL_MONITOR_{name.upper()}" for name in other.model_fields]
     variables += [f"CELL_MONITOR_{name.upper()}_FILE" for name, field in other.model_fields.items() if is_secret(field)]
     assert settings.unknown_variables(dict.fromkeys(variables, "x")) == []
+
+
+def test_a_renamed_setting_leads_to_one_that_a_service_reads():
+    fields = {name.upper() for settings in SERVICES for name in settings.model_fields}
+    assert {new for new in RENAMED.values() if new not in fields} == set()
+    assert {old for old in RENAMED if old in fields} == set()
 
 
 @pytest.mark.parametrize("settings", SERVICES)

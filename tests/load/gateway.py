@@ -146,7 +146,7 @@ def measure(
             gateway_host="127.0.0.1",
             gateway_port=ports[0],
             jwks_url=jwks_url,
-            coalesce_ms=0,
+            gateway_coalesce_ms=0,
             gateway_max_connections=2000,
         ),
         core=stacks.SERVED,

@@ -74,7 +74,7 @@ def measure(
             gateway_host="127.0.0.1",
             gateway_port=gateway_port,
             jwks_url=f"http://127.0.0.1:{api_port}/api/v1/auth/jwks.json",
-            coalesce_ms=WINDOW_MS,
+            gateway_coalesce_ms=WINDOW_MS,
         ),
         core=None,
         ready=f"http://127.0.0.1:{gateway_port}/readyz",

@@ -112,7 +112,7 @@ async def test_live_publications_come_complete_and_in_order(gateway: Any, author
 async def test_the_first_publication_does_not_wait_for_the_window(
     start_gateway: Any, authority: Any, publisher: Any, valkey: str
 ) -> None:
-    gateway = await start_gateway(valkey, coalesce_ms=1000)
+    gateway = await start_gateway(valkey, gateway_coalesce_ms=1000)
     async with watching(gateway, authority, publisher) as watcher:
         started = time.monotonic()
         await publisher.publish()
@@ -128,7 +128,7 @@ async def test_the_first_publication_does_not_wait_for_the_window(
 async def test_publications_of_one_window_share_a_frame(
     start_gateway: Any, connect_client: Any, publisher: Any, valkey: str
 ) -> None:
-    gateway = await start_gateway(valkey, coalesce_ms=500)
+    gateway = await start_gateway(valkey, gateway_coalesce_ms=500)
     client = await connect_client(gateway)
     await client.request("subscribe", channel="course:c1")
     await publisher.publish()
@@ -356,7 +356,7 @@ async def test_while_redis_is_away_clients_are_told_and_come_back_by_themselves(
 async def test_a_slow_reader_is_closed_and_everybody_else_gets_everything(
     start_gateway: Any, connect_client: Any, authority: Any, publisher: Any, valkey: str
 ) -> None:
-    gateway = await start_gateway(valkey, gateway_max_backlog_bytes=65_536, coalesce_ms=0)
+    gateway = await start_gateway(valkey, gateway_max_backlog_bytes=65_536, gateway_coalesce_ms=0)
     # A small window of unread frames, then it stops reading.
     slow = await connect_client(gateway, max_queue=1)
     await slow.request("subscribe", channel="course:c1")

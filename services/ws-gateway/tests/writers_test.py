@@ -53,7 +53,7 @@ def settings(valkey: str, authority: Any) -> GatewaySettings:
         gateway_port=free_port(),
         gateway_drain_s=0.5,
         gateway_max_backlog_bytes=65_536,
-        coalesce_ms=0,
+        gateway_coalesce_ms=0,
     )
 
 

@@ -1,7 +1,8 @@
 """Settings that all services share, read from ``CELL_MONITOR_*`` environment variables and secret files.
 
 Every secret ``NAME`` may instead lie in the file that ``NAME_FILE`` points to, as Docker and Kubernetes mount them.
-A variable that nobody knows is refused, because a misspelt setting that is silently ignored is found in production.
+An unknown variable is refused, because a misspelt setting that is silently ignored is found in production; one that
+was renamed is refused with its new name.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-__all__ = ["ENV_PREFIX", "CoreSettings", "SettingsError", "is_secret"]
+__all__ = ["ENV_PREFIX", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
 
 ENV_PREFIX: Final = "CELL_MONITOR_"
+
+RENAMED: Final[dict[str, str]] = {
+    "COALESCE_MS": "GATEWAY_COALESCE_MS",
+}
+"""New name by old name, without the prefix. Every service refuses an old name, whichever service reads the setting."""
 
 _SERVICES: Final = ("API", "WORKER", "GATEWAY")
 # Variables of one part may stand in an environment that several share; these have no other service's prefix.
@@ -30,7 +36,6 @@ _KNOWN_ELSEWHERE: Final = frozenset(
         "API_KEY",
         "API_KEY_FILE",
         "API_URL",
-        "COALESCE_MS",
         "COURSE",
         "DASHBOARD_DIR",
         "DATA_DIR",
@@ -57,7 +62,7 @@ class SettingsError(Exception):
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Tell whether a settings field holds a secret, so that ``NAME_FILE`` is read as well."""
+    """Return whether a settings field holds a secret, so that ``NAME_FILE`` is read as well."""
     return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
 
 
@@ -170,7 +175,7 @@ class CoreSettings(BaseSettings):
 
     @classmethod
     def unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
-        """Return a message for each ``CELL_MONITOR_*`` variable that no service knows."""
+        """Return a message for each ``CELL_MONITOR_*`` variable that is unknown to every service, or was renamed."""
         known = {name.upper() for name in cls.model_fields}
         known |= {f"{name.upper()}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
         others = tuple(f"{service}_" for service in _SERVICES if service != cls.service.upper())
@@ -179,6 +184,10 @@ class CoreSettings(BaseSettings):
             if not variable.startswith(ENV_PREFIX):
                 continue
             name = variable.removeprefix(ENV_PREFIX)
+            if (new_name := RENAMED.get(name.removesuffix("_FILE"))) is not None:
+                suffix = "_FILE" if name.endswith("_FILE") else ""
+                messages.append(f"{variable} was renamed: set {ENV_PREFIX}{new_name}{suffix} instead")
+                continue
             if name in known or name in _KNOWN_ELSEWHERE or name.startswith(others) or _SERVICE_LINK.search(name):
                 continue
             close = difflib.get_close_matches(name, known, n=1)

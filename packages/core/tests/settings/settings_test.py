@@ -1,10 +1,10 @@
-"""Hazards: a misspelt setting is ignored, a secret leaks into an error, a secret file is not read."""
+"""Hazards: a misspelt or renamed setting is ignored, a secret leaks into an error, a secret file is not read."""
 
 import os
 
 import pytest
 
-from cell_monitor_core.settings import CoreSettings, SettingsError
+from cell_monitor_core.settings import RENAMED, CoreSettings, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,21 @@ def test_own_prefix_is_strict(monkeypatch):
     monkeypatch.setenv("CELL_MONITOR_WORKER_PROT", "1")
     with pytest.raises(SettingsError, match="WORKER_PROT is not a setting, did you mean CELL_MONITOR_WORKER_PORT"):
         WorkerLike.load()
+
+
+@pytest.mark.parametrize("settings", [CoreSettings, WorkerLike])
+def test_an_old_name_is_refused_by_every_service_with_the_new_one(monkeypatch, settings):
+    monkeypatch.setenv("CELL_MONITOR_COALESCE_MS", "100")
+    with pytest.raises(SettingsError) as caught:
+        settings.load()
+    assert str(caught.value) == "CELL_MONITOR_COALESCE_MS was renamed: set CELL_MONITOR_GATEWAY_COALESCE_MS instead"
+
+
+def test_an_old_name_of_a_secret_is_refused_as_a_file_too(monkeypatch):
+    monkeypatch.setitem(RENAMED, "OLD_URL", "REDIS_URL")
+    monkeypatch.setenv("CELL_MONITOR_OLD_URL_FILE", "/nowhere")
+    with pytest.raises(SettingsError, match="OLD_URL_FILE was renamed: set CELL_MONITOR_REDIS_URL_FILE instead"):
+        CoreSettings.load()
 
 
 def test_every_fault_is_named_and_no_value_is_shown(monkeypatch):

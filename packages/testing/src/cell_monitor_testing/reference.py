@@ -24,7 +24,7 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.auth.roles import PERMISSIONS, Permission
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
-from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, is_secret
+from cell_monitor_core.settings import ENV_PREFIX, RENAMED, CoreSettings, is_secret
 from cell_monitor_core.telemetry.metrics import CATALOGUE
 from cell_monitor_core.web.errors import ClientRequestError
 from cell_monitor_gateway.config import GatewaySettings
@@ -81,6 +81,11 @@ def _settings(settings: type[CoreSettings]) -> str:
             variable += ", `…_FILE`"
         rows.append((variable, f"{_default(field)}{_bounds(field)}", field.description))
     return _table(("variable", "default", "meaning"), rows)
+
+
+def _renamed_settings() -> str:
+    rows = ((f"`{ENV_PREFIX}{old}`", f"`{ENV_PREFIX}{new}`") for old, new in sorted(RENAMED.items()))
+    return _table(("old name", "new name"), rows)
 
 
 def _jupyter_settings() -> str:
@@ -182,6 +187,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings-worker": lambda: _settings(WorkerSettings),
     "settings-gateway": lambda: _settings(GatewaySettings),
     "settings-jupyter": _jupyter_settings,
+    "settings-renamed": _renamed_settings,
     "metrics-all": lambda: _metrics(None),
     "metrics-api": lambda: _metrics("api"),
     "metrics-worker": lambda: _metrics("worker"),

@@ -28,7 +28,7 @@ class GatewaySettings(CoreSettings):
         description="Comma-separated origins whose pages may connect, such as `https://monitor.example.org`; empty "
         "allows pages of the gateway's own host and port only. Programs, which send no Origin, are not concerned.",
     )
-    coalesce_ms: int = Field(
+    gateway_coalesce_ms: int = Field(
         50, ge=0, le=1000, description="Shortest time between two frames of one channel; the first goes out at once."
     )
     gateway_max_connections: int = Field(

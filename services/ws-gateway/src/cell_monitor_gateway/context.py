@@ -63,7 +63,7 @@ class GatewayContext:
         self.rooms = Rooms(
             broker,
             partitions=settings.partitions,
-            window=settings.coalesce_ms / 1000,
+            window=settings.gateway_coalesce_ms / 1000,
             max_backlog=settings.gateway_max_backlog_bytes,
             recovery_limit=settings.gateway_recovery_publications,
         )
