@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -15,7 +17,14 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "dev" / "openapi.json"
 
 def test_the_committed_document_is_up_to_date():
     expected = document(create_api(None))
-    assert json.loads(DOCUMENT.read_text()) == expected, "python -m cell_monitor_api.openapi > docs/dev/openapi.json"
+    assert json.loads(DOCUMENT.read_text()) == expected, "python -m cell_monitor_api openapi > docs/dev/openapi.json"
+
+
+def test_the_command_prints_the_committed_document():
+    done = subprocess.run(
+        [sys.executable, "-m", "cell_monitor_api", "openapi"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == DOCUMENT.read_text()
 
 
 async def test_the_running_api_gives_the_same_document(site):

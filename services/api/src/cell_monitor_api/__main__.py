@@ -1,8 +1,12 @@
-"""``python -m cell_monitor_api``: check the settings, prepare the metrics directory, become gunicorn."""
+"""``python -m cell_monitor_api``: check the settings, prepare the metrics directory, become gunicorn.
+
+``python -m cell_monitor_api openapi`` prints the OpenAPI document instead; it needs no settings.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 
@@ -15,16 +19,34 @@ __all__ = ["main"]
 
 def _parser() -> argparse.ArgumentParser:
     names = sorted(f"CELL_MONITOR_{name.upper()}" for name in ApiSettings.model_fields)
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m cell_monitor_api",
         description="Cell Monitor's HTTP API. It is configured by environment variables only.",
         epilog="Variables: " + ", ".join(names) + ". Every secret is also read from the file named by <NAME>_FILE.",
     )
+    commands = parser.add_subparsers(dest="command", title="commands", description="without one: serve")
+    commands.add_parser("openapi", help="print the OpenAPI document as JSON and end")
+    return parser
 
 
 def main() -> None:
-    """Entry point."""
-    _parser().parse_args()
+    """Serve, or run the command of the first argument."""
+    if _parser().parse_args().command == "openapi":
+        _print_openapi()
+    else:
+        _serve()
+
+
+def _print_openapi() -> None:
+    # Imported here: a server imports the application in its worker processes, once their environment is complete.
+    from cell_monitor_api.main import create_api  # noqa: PLC0415
+    from cell_monitor_api.openapi import document  # noqa: PLC0415
+
+    json.dump(document(create_api(None)), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _serve() -> None:
     try:
         ApiSettings.load()
     except SettingsError as error:

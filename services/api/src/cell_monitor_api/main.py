@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from cell_monitor_api import openapi
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.dashboard import DashboardFiles
@@ -20,6 +20,7 @@ from cell_monitor_api.failures import install_failure_handlers
 from cell_monitor_api.handlers import api_keys, auth, client_config, courses, events, students, test_road
 from cell_monitor_api.handlers import help as help_requests
 from cell_monitor_api.handlers.ingest_road import IngestRoad
+from cell_monitor_api.openapi import document
 from cell_monitor_api.readiness import SchemaWatch, add_checks
 from cell_monitor_api.request_metrics import RequestMetrics
 from cell_monitor_api.version import VERSION
@@ -82,7 +83,7 @@ def create_api(settings: ApiSettings | None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, prefix=PREFIX)
     app.include_router(health_router(health))
-    openapi.install(app)
+    app.openapi = functools.cache(functools.partial(document, app))  # type: ignore[method-assign]
     if settings is not None and settings.dashboard_dir is not None:
         # Not a mount: that would also take the API's paths whose method is wrong.
         app.router.default = DashboardFiles(

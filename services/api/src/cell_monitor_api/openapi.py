@@ -1,9 +1,7 @@
-"""The OpenAPI document: ``python -m cell_monitor_api.openapi > docs/dev/openapi.json``. A test compares the two."""
+"""The OpenAPI document of the application. ``python -m cell_monitor_api openapi`` prints it."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import msgspec
@@ -15,7 +13,7 @@ from cell_monitor_api.version import VERSION
 from cell_monitor_core.events.limits import MAX_EVENTS
 from cell_monitor_core.events.types import Event
 
-__all__ = ["document", "install"]
+__all__ = ["document"]
 
 _REF = "#/components/schemas/{name}"
 
@@ -44,7 +42,7 @@ _ERROR_SCHEMAS: dict[str, Any] = {
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the document of an application."""
+    """Return the OpenAPI 3.1 document of an application, computed from its routes; the application is not changed."""
     schema = get_openapi(
         title="Cell Monitor API",
         version=VERSION,
@@ -81,26 +79,3 @@ def _ingest_body() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": event}},
     }
-
-
-def install(app: FastAPI) -> None:
-    """Let the application describe itself with ``document``."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = document(app)
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def main() -> None:
-    """Print the document."""
-    from cell_monitor_api.main import create_api  # noqa: PLC0415 - main installs this module
-
-    json.dump(document(create_api(None)), sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
-
-
-if __name__ == "__main__":
-    main()
