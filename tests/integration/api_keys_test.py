@@ -142,7 +142,7 @@ async def stack(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pa
             "api",
             DATABASE_URL=f"{database}?role=cell_monitor_api",
             SIGNING_KEYS=secrets.signing_keys,
-            TEST_ROAD="true",
+            TEST_MODE="true",
             **keys,
         )
         worker = service("worker", DATABASE_URL=f"{database}?role=cell_monitor_worker", **keys)

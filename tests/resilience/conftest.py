@@ -91,7 +91,7 @@ class System:
             DATABASE_URL=self.dsn_as("api_login"),
             SIGNING_KEYS=self.secrets.signing_keys,
             API_WORKERS="2",
-            TEST_ROAD="true",
+            TEST_MODE="true",
             **self._influxdb(),
         )
         self.workers = [self.worker(number) for number in range(2)]

@@ -42,28 +42,28 @@ class CellMonitorApp(ExtensionApp):
         "Default: the environment's CELL_MONITOR_API_KEY."
     ).tag(config=True)
     api_key_file = Unicode(
-        help="File that holds the API key; read anew for each token, so that it may be exchanged at any time. "
+        help="File that holds the API key. It is read again for each token, so the key can be replaced at any time. "
         "Default: the environment's CELL_MONITOR_API_KEY_FILE."
     ).tag(config=True)
     course = Unicode(
         help="Course of notebooks that name none themselves. Empty lets the monitor decide by its roster. "
         "Default: the environment's CELL_MONITOR_COURSE."
     ).tag(config=True)
-    test_road = Bool(
-        help="Whether a test_id in the body sends events down the monitor's test road. "
-        "Default: whether the environment's CELL_MONITOR_TEST_ROAD is true."
+    test_mode = Bool(
+        help="Whether events are accepted with a test_id in the body and sent to the monitor's test mode. "
+        "Default: whether the environment's CELL_MONITOR_TEST_MODE is true."
     ).tag(config=True)
     spool_dir = Unicode(
-        help="Directory for events while the monitor is away. "
+        help="Directory for events while the monitor is unavailable. "
         "Default: the environment's CELL_MONITOR_SPOOL_DIR, else cell-monitor/spool in Jupyter's data directory."
     ).tag(config=True)
     spool_max_bytes = Integer(
         64 * 1024 * 1024,
         min=64 * 1024,
-        help="The most that the spool may take on the disk; the oldest events go first.",
+        help="Maximum size of the spool on the disk, in bytes; the oldest events are dropped first.",
     ).tag(config=True)
     connect_timeout_s = Float(2.0, min=0.05, help="Seconds to wait for a connection to the API.").tag(config=True)
-    request_timeout_s = Float(5.0, min=0.05, help="Seconds that one request to the API may take in all.").tag(
+    request_timeout_s = Float(5.0, min=0.05, help="Seconds after which a request to the API is aborted.").tag(
         config=True
     )
 
@@ -86,9 +86,9 @@ class CellMonitorApp(ExtensionApp):
     def _default_course(self) -> str:
         return os.environ.get("CELL_MONITOR_COURSE", "")
 
-    @default("test_road")
-    def _default_test_road(self) -> bool:
-        return os.environ.get("CELL_MONITOR_TEST_ROAD", "").lower() in {"1", "true", "yes"}
+    @default("test_mode")
+    def _default_test_mode(self) -> bool:
+        return os.environ.get("CELL_MONITOR_TEST_MODE", "").lower() in {"1", "true", "yes"}
 
     @default("spool_dir")
     def _default_spool_dir(self) -> str:
@@ -102,7 +102,7 @@ class CellMonitorApp(ExtensionApp):
         return url
 
     def initialize_settings(self) -> None:
-        """Makes the road to the monitor; the server's start never fails because of it."""
+        """Creates the forwarder. A wrong configuration switches the monitor off and never fails the server's start."""
         upstream: Upstream | None = None
         problem: str | None = None
         try:
@@ -123,7 +123,7 @@ class CellMonitorApp(ExtensionApp):
             self.log.warning("The cell monitor is switched off: %s.", problem)
         self._forwarder = Forwarder(upstream, self._open_spool, self.log, misconfigured=problem)
         self.settings["cell_monitor_forwarder"] = self._forwarder
-        self.settings["cell_monitor_test_road"] = self.test_road
+        self.settings["cell_monitor_test_mode"] = self.test_mode
         if self.course:
             # The front end reads it from the page and names it in each event.
             page_config = self.settings.setdefault("page_config_data", {})

@@ -39,13 +39,13 @@ class EventsHandler(_Handler):
 
     @web.authenticated
     async def post(self) -> None:
-        """Sends a batch to the monitor, down the test road when its body has a `test_id`."""
+        """Sends a batch to the monitor, in test mode when its body has a `test_id`."""
         media_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" or self.request.headers.get("Content-Encoding"):
             self.refuse(415, "unsupported_media_type", "Send plain application/json.")
             return
         if self.get_query_argument("test_id", None) is not None:
-            # Passed over, it would send a test's events into a course.
+            # If it were ignored, the events of a test would be stored as a course's.
             self.refuse(400, "invalid_body", 'Name the test in the body, as "test_id".')
             return
         try:
@@ -53,8 +53,12 @@ class EventsHandler(_Handler):
         except BodyError as error:
             self.refuse(error.status, error.error, error.msg)
             return
-        if batch.test_id is not None and not self.settings["cell_monitor_test_road"]:
-            self.refuse(404, "not_found", "There is no test road here.")
+        if batch.test_id is not None and not self.settings["cell_monitor_test_mode"]:
+            self.refuse(
+                404,
+                "not_found",
+                "The test mode is off here: the option test_mode or CELL_MONITOR_TEST_MODE turns it on.",
+            )
             return
         traceparent = self.request.headers.get("traceparent", "")
         answer = await self.forwarder.submit(
@@ -64,10 +68,10 @@ class EventsHandler(_Handler):
 
 
 class StatusHandler(_Handler):
-    """Says how the road to the monitor is."""
+    """Reports the state of the connection to the monitor."""
 
     @web.authenticated
     def get(self) -> None:
-        """The state, and what is kept here."""
+        """Answers the state and the size of the spool."""
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(self.forwarder.status()))

@@ -19,7 +19,7 @@ def server(jupyter: Callable[..., Any], api: Any) -> Any:
         environment={
             "CELL_MONITOR_API_URL": api.url,
             "CELL_MONITOR_API_KEY": API_KEY,
-            "CELL_MONITOR_TEST_ROAD": "true",
+            "CELL_MONITOR_TEST_MODE": "true",
             "CELL_MONITOR_COURSE": "linear-algebra",
         }
     )

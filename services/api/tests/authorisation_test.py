@@ -106,7 +106,7 @@ def test_every_role_is_tried():
 
 @pytest.fixture
 async def callers(make_site, make_event):
-    async with make_site(test_road=True) as site:
+    async with make_site(test_mode=True) as site:
         roles = {role: role for role in ("student", "observer", "assistant", "instructor")}
         await site.course("c1", **roles, removed="instructor", second="student")
         await site.course("c2", outsider="instructor")

@@ -9,7 +9,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 async def site(make_site, valkey_cluster):
-    async with make_site(redis_url=valkey_cluster, test_road=True, api_sign_in_per_account=2) as site:
+    async with make_site(redis_url=valkey_cluster, test_mode=True, api_sign_in_per_account=2) as site:
         yield site
 
 

@@ -73,7 +73,7 @@ def test_help_names_every_setting_and_needs_none():
     done = run({}, "--help")
     assert done.returncode == 0
     assert "CELL_MONITOR_API_PORT" in done.stdout
-    assert "CELL_MONITOR_TEST_ROAD" in done.stdout
+    assert "CELL_MONITOR_TEST_MODE" in done.stdout
 
 
 def test_wrong_settings_are_named_and_values_are_not(environment):

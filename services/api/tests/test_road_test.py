@@ -16,7 +16,7 @@ URL = "/api/v1/test/events/run-1"
 
 @pytest.fixture
 async def road(make_site):
-    async with make_site(test_road=True) as site:
+    async with make_site(test_mode=True) as site:
         await site.course("c1", ann="student")
         yield site
 
@@ -63,7 +63,7 @@ async def test_ids_of_other_forms_are_refused(road, test_id):
 
 
 async def test_a_flood_of_test_events_shows_in_the_metrics(make_site, make_event):
-    async with make_site(test_road=True, api_bucket_events=200, api_bucket_refill_per_s=0.01) as site:
+    async with make_site(test_mode=True, api_bucket_events=200, api_bucket_refill_per_s=0.01) as site:
         await site.course("c1", ann="student")
         limited = metrics.RATE_LIMITED.labels("ingest")
         before = limited.value

@@ -1,8 +1,8 @@
 """Settings that all services share, read from ``CELL_MONITOR_*`` environment variables and secret files.
 
-Every secret ``NAME`` may instead lie in the file that ``NAME_FILE`` points to, as Docker and Kubernetes mount them.
-An unknown variable is refused, because a misspelt setting that is silently ignored is found in production; one that
-was renamed is refused with its new name.
+A secret ``NAME`` can also be read from the file that ``NAME_FILE`` points to, as Docker and Kubernetes mount them.
+An unknown variable stops the service at start, because a misspelled setting that is ignored is found in production
+only. A variable that was renamed is unknown too; the message gives its new name.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ ENV_PREFIX: Final = "CELL_MONITOR_"
 
 RENAMED: Final[dict[str, str]] = {
     "COALESCE_MS": "GATEWAY_COALESCE_MS",
+    "TEST_ROAD": "TEST_MODE",
 }
 """New name by old name, without the prefix. Every service refuses an old name, whichever service reads the setting."""
 
 _SERVICES: Final = ("API", "WORKER", "GATEWAY")
-# Variables of one part may stand in an environment that several share; these have no other service's prefix.
+# Variables of other parts that share the environment. They do not have the prefix of a service.
 _KNOWN_ELSEWHERE: Final = frozenset(
     {
         "ALLOWED_ORIGINS",
@@ -47,22 +48,21 @@ _KNOWN_ELSEWHERE: Final = frozenset(
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",
         "SPOOL_DIR",
-        "TEST_ROAD",
-        "URL",
+        "TEST_MODE",
     }
 )
-# Kubernetes' service links (CELL_MONITOR_API_SERVICE_HOST, ..._PORT_8900_TCP_ADDR) are no settings of ours.
+# Kubernetes sets these for each Service (CELL_MONITOR_API_SERVICE_HOST, ..._PORT_8900_TCP_ADDR); they are not settings.
 _SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?$")
 _REDIS_URL: Final = re.compile(r"^(rediss?|rediss?\+cluster)://.+")
 _MAX_SECRET_FILE: Final = 64 * 1024
 
 
 class SettingsError(Exception):
-    """The environment does not configure the service; the message names each variable and never a value."""
+    """The environment does not configure the service. The message names each variable and contains no value."""
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Return whether a settings field holds a secret, so that ``NAME_FILE`` is read as well."""
+    """Return whether a field holds a secret and can therefore be read from ``NAME_FILE``."""
     return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
 
 
@@ -97,20 +97,20 @@ class _SecretFiles(PydanticBaseSettingsSource):
 
 
 class CoreSettings(BaseSettings):
-    """What every service reads. Services subclass it in their ``config.py`` and call ``load()``."""
+    """The settings of every service. Services subclass it in their ``config.py`` and call ``load()``."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
     )
 
     service: ClassVar[str] = ""
-    """``api``, ``worker`` or ``gateway``: a service is strict about its own variables and lets the others' pass."""
+    """``api``, ``worker`` or ``gateway``. Variables with another service's prefix are not checked."""
 
     redis_url: SecretStr = Field(
         description="Redis or Valkey: `redis://host:port/db`, `rediss://` with TLS, "
         "`redis+cluster://host:port,host:port` for a cluster."
     )
-    partitions: int = Field(8, ge=1, le=64, description="Partitions of streams and channels; the same everywhere.")
+    partitions: int = Field(8, ge=1, le=64, description="Partitions of streams and channels; the same in all services.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL: `postgresql://user:password@host:port/db`.")
     encryption_keys: SecretStr | None = Field(
         None, description='Key ring as JSON: `{"active": "k1", "keys": {"k1": "<base64 of 32 bytes>"}}`.'
@@ -120,22 +120,29 @@ class CoreSettings(BaseSettings):
         "info", description="Lowest level that is logged; the signal SIGUSR1 toggles `debug` at run time."
     )
     log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
-    otlp_endpoint: str | None = Field(None, description="OTLP/HTTP base URL for traces; none are made without it.")
+    otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP base URL for traces; without it no traces are recorded."
+    )
     trace_sample_ratio: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="Share of requests that start a trace of their own; at most 100 a second and process are traced.",
+        description="Share of requests without a trace that start one; at most 100 requests per second and process "
+        "are traced.",
     )
-    influxdb_url: str | None = Field(None, description="InfluxDB 2; without it the time series lie in PostgreSQL.")
-    influxdb_token: SecretStr | None = Field(None, description="Token of InfluxDB, to read and write the bucket.")
+    influxdb_url: str | None = Field(
+        None, description="URL of InfluxDB 2; without it time series are stored in PostgreSQL."
+    )
+    influxdb_token: SecretStr | None = Field(
+        None, description="InfluxDB token with read and write access to the bucket."
+    )
     influxdb_org: str | None = Field(None, description="Organisation in InfluxDB.")
     influxdb_bucket: str | None = Field(None, description="Bucket in InfluxDB.")
     instance: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
         min_length=1,
         max_length=200,
-        description="Name of this process in consumer groups and logs; by default host name and process id.",
+        description="Name of this process in consumer groups and logs; the default is host name and process id.",
     )
 
     @classmethod
@@ -143,7 +150,7 @@ class CoreSettings(BaseSettings):
         """Read the settings from the environment.
 
         Raises:
-            SettingsError: something is missing, wrong or unknown; the message has one line for each fault.
+            SettingsError: a variable is missing, invalid or unknown. The message has one line for each error.
         """
         try:
             return cls()
@@ -175,7 +182,7 @@ class CoreSettings(BaseSettings):
 
     @classmethod
     def unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
-        """Return a message for each ``CELL_MONITOR_*`` variable that is unknown to every service, or was renamed."""
+        """Return one message for each ``CELL_MONITOR_*`` variable that no service reads, renamed ones included."""
         known = {name.upper() for name in cls.model_fields}
         known |= {f"{name.upper()}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
         others = tuple(f"{service}_" for service in _SERVICES if service != cls.service.upper())

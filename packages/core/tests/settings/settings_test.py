@@ -1,4 +1,4 @@
-"""Hazards: a misspelt or renamed setting is ignored, a secret leaks into an error, a secret file is not read."""
+"""Hazards: a misspelled or renamed setting is ignored, a secret leaks into an error, a secret file is not read."""
 
 import os
 
@@ -20,12 +20,17 @@ class WorkerLike(CoreSettings):
     worker_port: int = 8902
 
 
-def test_misspelt_variable_is_refused_with_the_right_name(monkeypatch):
+def test_misspelled_variable_is_refused_with_the_right_name(monkeypatch):
     monkeypatch.setenv("CELL_MONITOR_PARTITION", "4")
     with pytest.raises(
         SettingsError, match="CELL_MONITOR_PARTITION is not a setting, did you mean CELL_MONITOR_PARTITIONS"
     ):
         CoreSettings.load()
+
+
+def test_no_renamed_variable_is_a_setting_again():
+    # A former name that gets a new meaning would let an old configuration start with the wrong value.
+    assert not RENAMED.keys() & set(RENAMED.values())
 
 
 def test_other_services_variables_and_kubernetes_links_pass(monkeypatch):
@@ -43,11 +48,18 @@ def test_own_prefix_is_strict(monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [CoreSettings, WorkerLike])
-def test_an_old_name_is_refused_by_every_service_with_the_new_one(monkeypatch, settings):
-    monkeypatch.setenv("CELL_MONITOR_COALESCE_MS", "100")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("COALESCE_MS", "GATEWAY_COALESCE_MS"),
+        ("TEST_ROAD", "TEST_MODE"),
+    ],
+)
+def test_an_old_name_is_refused_by_every_service_with_the_new_one(monkeypatch, settings, old, new):
+    monkeypatch.setenv(f"CELL_MONITOR_{old}", "1")
     with pytest.raises(SettingsError) as caught:
         settings.load()
-    assert str(caught.value) == "CELL_MONITOR_COALESCE_MS was renamed: set CELL_MONITOR_GATEWAY_COALESCE_MS instead"
+    assert str(caught.value) == f"CELL_MONITOR_{old} was renamed: set CELL_MONITOR_{new} instead"
 
 
 def test_an_old_name_of_a_secret_is_refused_as_a_file_too(monkeypatch):
@@ -95,7 +107,7 @@ def test_variable_and_file_together_are_ambiguous(monkeypatch, tmp_path):
         CoreSettings.load()
 
 
-def test_half_an_influxdb_is_refused(monkeypatch):
+def test_influxdb_url_without_token_is_refused(monkeypatch):
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_URL", "http://influx:8086")
     with pytest.raises(SettingsError, match="CELL_MONITOR_INFLUXDB_TOKEN is needed"):
         CoreSettings.load()

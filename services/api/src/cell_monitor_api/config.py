@@ -56,7 +56,7 @@ class ApiSettings(CoreSettings):
     api_count_ingest: bool = Field(
         True, description="Counts ingest's requests and events; `false` only to measure what counting costs."
     )
-    test_road: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
+    test_mode: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
 
     @property
     def signing_keys_path(self) -> Path | None:

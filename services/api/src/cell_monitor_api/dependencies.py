@@ -97,7 +97,7 @@ EventSender: TypeAlias = Annotated[Claims, Depends(send_events)]
 
 def send_tests(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
     """Return the claims of somebody who may use the test road, where it is open."""
-    if not context.process.settings.test_road:
+    if not context.process.settings.test_mode:
         raise NotFound("there is nothing here")
     token = bearer_token(last_header(context.request.headers, "authorization"))
     return verify(context.process.ingest_verifier, token, Scope.TEST_WRITE)
