@@ -12,12 +12,13 @@ import pytest
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import states
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
-from cell_monitor_worker.publisher import CoursePublisher, Publisher
 
 PERSON, STAFF = uuid.UUID(int=7), uuid.UUID(int=8)
 

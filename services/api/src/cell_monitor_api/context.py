@@ -17,7 +17,7 @@ from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics, SilentIngestMetrics
 from cell_monitor_api.services.notices import Notices
-from cell_monitor_api.services.publisher import StatePublisher
+from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.roster import Roster
 from cell_monitor_api.services.sign_in import SignIn
 from cell_monitor_api.services.sign_in_limits import SignInLimits
@@ -31,6 +31,7 @@ from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.storage.ports import Broker, EventLog
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
@@ -97,7 +98,7 @@ class ProcessContext:
             )
             signing.start()
             stack.push_async_callback(signing.aclose)
-            publisher = StatePublisher(broker)
+            publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
             notices = Notices(pool, keyring)
             stack.push_async_callback(notices.aclose)

@@ -11,6 +11,7 @@ import asyncpg
 from cell_monitor_core import keys
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
@@ -18,11 +19,12 @@ from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.batches import BatchQueue, Sink
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.consumer import GroupConsumer
+from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
-from cell_monitor_worker.publisher import CoursePublisher, Publisher
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 from cell_monitor_worker.test_road import TestRoad
@@ -101,7 +103,7 @@ class WorkerContext:
             sinks: list[Sink] = []
             if keys.GROUP_POSTGRES in settings.groups:
                 store = PostgresFactStore(pool, keyring, with_counters=False)
-                sinks.append(FactSink(store, publisher, courses, road))
+                sinks.append(FactSink(store, BatchPublisher(publisher), courses, road))
             if keys.GROUP_TIMESERIES in settings.groups:
                 series = await create_time_series(settings, pool)
                 exits.push_async_callback(series.close)

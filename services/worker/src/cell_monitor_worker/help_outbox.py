@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 import asyncpg
-import msgspec
 import structlog
 
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.storage.ports import Draft, StoreUnavailable
+from cell_monitor_core.publishing import Publisher, State, draft_of
+from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import help_outbox
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_worker.publisher import CoursePublisher, Publisher
+from cell_monitor_worker.course_publisher import CoursePublisher
 
 __all__ = ["HelpOutbox"]
 
 _log = structlog.get_logger(__name__)
-_encode: Final = msgspec.json.Encoder().encode
 
 _LIMIT: Final = 1000
 
@@ -58,13 +57,8 @@ class HelpOutbox:
     async def _publish(self, actions: help_outbox.UntoldActions) -> bool:
         channel = course_channel(actions.course_id)
         try:
-            await self._publisher.publish(
-                channel, [Draft("help", state.request_id, state.version, _encode(state)) for state in actions.help]
-            )
-            await self._publisher.publish(
-                channel,
-                [Draft("student", state.student_id, state.version, _encode(state)) for state in actions.students],
-            )
+            states: list[State] = [*actions.help, *actions.students]
+            await self._publisher.publish(channel, [draft_of(state) for state in states])
             self._courses.mark([actions.course_id])
             # Last: an entry outlives whoever dies on the way, and publishing twice does no harm.
             with store_errors():

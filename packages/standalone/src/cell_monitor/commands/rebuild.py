@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import click
-import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console, say
@@ -18,10 +17,11 @@ from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.publishing import draft_of
 from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.ports import Draft, StoreUnavailable
+from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import courses, states
 from cell_monitor_core.storage.postgres import rebuild as storage_rebuild
 from cell_monitor_core.storage.postgres.pool import create_pool
@@ -105,7 +105,7 @@ async def _begin_anew(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment
             channel = course_channel(state.course_id)
             await broker.forget(channel)
             # The first publication of the new epoch is what the gateways notice at once.
-            await broker.publish(channel, [Draft("course", state.course_id, state.version, msgspec.json.encode(state))])
+            await broker.publish(channel, [draft_of(state)])
     except (*REDIS_ERRORS, StoreUnavailable) as error:
         say(f"Open dashboards were not told, reload them: Redis is away ({error}).")
     finally:

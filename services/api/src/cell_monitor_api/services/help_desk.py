@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-import msgspec
 import structlog
 
 from cell_monitor_api.exceptions import HelpAlreadyClaimed, HelpClosed, NotFound
 from cell_monitor_api.models.students import HelpAnswer
-from cell_monitor_api.services.publisher import StatePublisher
+from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.publishing import draft_of
 from cell_monitor_core.storage.ports import Draft, StoreUnavailable
 from cell_monitor_core.storage.postgres import people, states
 from cell_monitor_core.storage.postgres.pool import store_errors
@@ -21,13 +21,12 @@ from cell_monitor_core.telemetry.metrics import HELP_ACTIONS
 __all__ = ["HelpDesk"]
 
 _log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
 
 
 class HelpDesk:
     """Acts on requests: first committed, then published, and again by the worker; see docs/adr/0010."""
 
-    def __init__(self, pool: Any, keyring: KeyRing, publisher: StatePublisher) -> None:
+    def __init__(self, pool: Any, keyring: KeyRing, publisher: RetryingPublisher) -> None:
         self._pool = pool
         self._keyring = keyring
         self._publisher = publisher
@@ -65,10 +64,7 @@ class HelpDesk:
         except states.HelpClosed:
             raise HelpClosed("this request is resolved or was cancelled") from None
         HELP_ACTIONS.labels(action).inc()
-        drafts = [
-            Draft("help", help_state.request_id, help_state.version, _encode(help_state)),
-            Draft("student", student_state.student_id, student_state.version, _encode(student_state)),
-        ]
+        drafts = [draft_of(help_state), draft_of(student_state)]
         if action == "resolve":
             # The course counts what is open or claimed.
             drafts += await self._counters(course_id)
@@ -84,4 +80,4 @@ class HelpDesk:
         except StoreUnavailable as error:
             _log.warning("course_counters_unavailable", course_id=course_id, reason=str(error))
             return []
-        return [Draft("course", course.course_id, course.version, _encode(course)) for course in courses]
+        return [draft_of(course) for course in courses]

@@ -11,8 +11,9 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import FactStore
 from cell_monitor_core.telemetry import tracing
 from cell_monitor_core.telemetry.metrics import EVENT_PUBLICATION_SECONDS, EVENTS_STORED, EVENTS_STORED_BEFORE
+from cell_monitor_worker.batch_publisher import BatchPublisher
+from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.failures import RecordFailure
-from cell_monitor_worker.publisher import CoursePublisher, Publisher
 from cell_monitor_worker.test_road import TestRoad
 
 __all__ = ["FactSink"]
@@ -23,7 +24,7 @@ class FactSink:
 
     group = keys.GROUP_POSTGRES
 
-    def __init__(self, store: FactStore, publisher: Publisher, courses: CoursePublisher, road: TestRoad) -> None:
+    def __init__(self, store: FactStore, publisher: BatchPublisher, courses: CoursePublisher, road: TestRoad) -> None:
         self._store = store
         self._publisher = publisher
         self._courses = courses
