@@ -1,7 +1,9 @@
 """Encryption of personal data in columns, and keyed hashes to find a row again without reading it.
 
-A ciphertext is ``0x01``, the length of the key's id, the key's id, a nonce of 12 bytes and AES-256-GCM's output. The
-header and the column's name are authenticated with it, so that a value cannot be moved to another column.
+A ciphertext is a version byte, the length of the key's id, the key's id, a nonce of 12 bytes and AES-256-GCM's output
+(NIST SP 800-38D). Version 2 authenticates the header, the column's name and the row's key with it, so that a value that
+was moved to another column or another row cannot be read there. Version 1, written before schema 0006, authenticates the
+column only: it is still read, and ``storage.postgres.rotation`` rewrites it.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
 __all__ = ["BlindIndex", "DecryptionError", "KeyRing", "generate_key"]
 
-_VERSION: Final = b"\x01"
+_COLUMN_BOUND: Final = b"\x01"
+_ROW_BOUND: Final = b"\x02"
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
 _KEY_ID: Final = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 
 
 class DecryptionError(Exception):
-    """A ciphertext cannot be read: unknown key, another column's value, or damaged bytes."""
+    """A ciphertext cannot be read: unknown key, another column's or row's value, or damaged bytes."""
 
 
 class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -96,22 +99,29 @@ class KeyRing:
 
     @staticmethod
     def _header_of(key_id: bytes) -> bytes:
-        return _VERSION + bytes((len(key_id),)) + key_id
+        return _ROW_BOUND + bytes((len(key_id),)) + key_id
 
-    def encrypt(self, plaintext: bytes, *, context: str) -> bytes:
-        """Encrypt for one column; ``context`` is its name, such as ``people.username``."""
+    def encrypt(self, plaintext: bytes, *, context: str, row: bytes) -> bytes:
+        """Encrypt for one column of one row.
+
+        Args:
+            plaintext: the value.
+            context: the column's name, such as ``people.username``.
+            row: the row's key, encoded so that no two rows of the table have the same bytes.
+        """
         nonce = secrets.token_bytes(_NONCE_BYTES)
         cipher = self._ciphers[self.active.encode()]
-        return self._header + nonce + cipher.encrypt(nonce, plaintext, self._header + context.encode())
+        return self._header + nonce + cipher.encrypt(nonce, plaintext, self._header + _place(context, row))
 
-    def decrypt(self, blob: bytes, *, context: str) -> bytes:
-        """Decrypt a column's value.
+    def decrypt(self, blob: bytes, *, context: str, row: bytes) -> bytes:
+        """Decrypt the value of one column of one row; arguments as for ``encrypt``.
 
         Raises:
-            DecryptionError: unknown key, another context or damaged.
+            DecryptionError: unknown key, another context or row, or damaged.
         """
-        if len(blob) < 2 or blob[:1] != _VERSION:
-            raise DecryptionError(f"{context}: not a ciphertext of version 1")
+        version = blob[:1]
+        if len(blob) < 2 or version not in {_COLUMN_BOUND, _ROW_BOUND}:
+            raise DecryptionError(f"{context}: not a ciphertext of version 1 or 2")
         end = 2 + blob[1]
         key_id = blob[2:end]
         cipher = self._ciphers.get(key_id)
@@ -120,22 +130,29 @@ class KeyRing:
             raise DecryptionError(f"{context}: encrypted with the key {name!r}, which the key ring does not have")
         nonce = blob[end : end + _NONCE_BYTES]
         try:
-            return cipher.decrypt(nonce, blob[end + _NONCE_BYTES :], blob[:end] + context.encode())
+            place = _place(context, row) if version == _ROW_BOUND else context.encode()
+            return cipher.decrypt(nonce, blob[end + _NONCE_BYTES :], blob[:end] + place)
         except (InvalidTag, ValueError):
-            raise DecryptionError(f"{context}: the value is damaged or belongs to another column") from None
+            raise DecryptionError(f"{context}: the value is damaged or belongs to another column or row") from None
 
-    def encrypt_text(self, text: str, *, context: str) -> bytes:
-        """Encrypt UTF-8 text."""
-        return self.encrypt(text.encode(), context=context)
+    def encrypt_text(self, text: str, *, context: str, row: bytes) -> bytes:
+        """Encrypt UTF-8 text; see ``encrypt``."""
+        return self.encrypt(text.encode(), context=context, row=row)
 
-    def decrypt_text(self, blob: bytes, *, context: str) -> str:
-        """Decrypt UTF-8 text; raises as ``decrypt``."""
-        return self.decrypt(blob, context=context).decode()
+    def decrypt_text(self, blob: bytes, *, context: str, row: bytes) -> str:
+        """Decrypt UTF-8 text; see ``decrypt``."""
+        return self.decrypt(blob, context=context, row=row).decode()
 
     @property
     def active_header(self) -> bytes:
-        """What every value begins with that is encrypted with the active key; rotation looks for those that do not."""
+        """First bytes of every version 2 value under the active key; rotation rewrites the values that lack them."""
         return self._header
+
+
+def _place(context: str, row: bytes) -> bytes:
+    """Return a column's name and a row's key as one text that no other pair gives."""
+    name = context.encode()
+    return len(name).to_bytes(2, "big") + name + row
 
 
 class BlindIndex:

@@ -20,7 +20,7 @@ from cell_monitor_core.publications import ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import help_requests, pool, states
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
@@ -223,10 +223,11 @@ async def test_escaped_nul_is_stored_and_the_payload_stays_as_sent(db: Pool, key
     sent = run(1, "error", error="Na\x00me", notebook={"id": "n\x001", "path": "p\x00"})
     applied = await store.apply([sent])
     assert applied.failed == []
-    row = await db.fetchrow("SELECT error_name, payload_enc FROM events")
+    row = await db.fetchrow("SELECT event_id, error_name, payload_enc FROM events")
     assert row is not None
     assert row["error_name"] == "Na\ufffdme"
-    assert keyring.decrypt(row["payload_enc"], context=PAYLOAD) == sent.event
+    key = payload_row(PERSON, row["event_id"])
+    assert keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=key) == sent.event
     assert b"Na" not in row["payload_enc"]
 
 

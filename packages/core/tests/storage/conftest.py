@@ -88,7 +88,9 @@ def add_run(pool: asyncpg.Pool, keyring: KeyRing, make_id: Callable[[datetime], 
             status,
             "NameError" if status == "error" else None,
             duration_ms,
-            keyring.encrypt(msgspec.json.encode(payload), context="events.payload"),
+            keyring.encrypt(
+                msgspec.json.encode(payload), context="events.payload", row=person_id.bytes + event_id.bytes
+            ),
             test_id,
         )
         return event_id

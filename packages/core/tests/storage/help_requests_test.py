@@ -19,7 +19,7 @@ def request_help(pool, keyring, minutes):
     async def add(
         minute: float, status: str = "open", *, person: UUID = ANN, course: str = "c1", **columns: Any
     ) -> UUID:
-        request_id = uuid4()
+        request_id = columns.pop("request_id", None) or uuid4()
         values = {"requested_at": minutes(minute), **columns}
         names = ", ".join(values)
         places = ", ".join(f"${index}" for index in range(5, 5 + len(values)))
@@ -38,13 +38,15 @@ def request_help(pool, keyring, minutes):
 
 
 async def test_a_request_shows_all_that_its_row_holds(pool, keyring, request_help, minutes):
-    request_id = await request_help(
+    request_id = uuid4()
+    await request_help(
         0,
         "claimed",
+        request_id=request_id,
         version=4,
         claimed_by=STAFF,
         claimed_at=minutes(1),
-        message_enc=keyring.encrypt_text("動かない", context="help.message"),
+        message_enc=keyring.encrypt_text("動かない", context="help.message", row=request_id.bytes),
         context={
             "notebook": {"id": "n", "path": "p.ipynb"},
             "cell": {"source_id": "s", "index": 2},

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.storage.postgres import failed_events, people, student_queries
@@ -46,12 +47,14 @@ async def filled(pool, keyring, index, add_run, minutes):
     for number in range(9):
         await add_run(ids[0], at=minutes(number), cell=f"c{number}")
     for number in range(5):
+        request_id = uuid4()
+        message = keyring.encrypt_text(f"help {number}", context="help.message", row=request_id.bytes)
         await pool.execute(
             "INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at, message_enc) "
             "VALUES ($1, 'c1', $2, 'open', now(), $3)",
-            uuid4(),
+            request_id,
             ids[0],
-            keyring.encrypt_text(f"help {number}", context="help.message") if number else None,
+            message if number else None,
         )
     records = [FailedRecord("postgres", 0, f"{n}-0", 0, "r", "d", b"%d" % n) for n in range(3)]
     await failed_events.insert(pool, keyring, records)
@@ -98,9 +101,12 @@ async def test_killed_between_batches_it_goes_on_where_it_was(database, pool, ri
 async def _stale(pool: asyncpg.Pool, ring: KeyRing) -> int:
     count = 0
     for column in COLUMNS:
-        for row in await pool.fetch(f"SELECT {column.column} FROM {column.table} WHERE {column.column} IS NOT NULL"):
+        names = ", ".join(column.bound_to)
+        for value, *key in await pool.fetch(
+            f"SELECT {column.column}, {names} FROM {column.table} WHERE {column.column} IS NOT NULL"
+        ):
             try:
-                ring.decrypt(row[0], context=column.context)
+                ring.decrypt(value, context=column.context, row=column.row(*key))
             except DecryptionError:
                 count += 1
     return count
@@ -155,6 +161,26 @@ async def test_what_a_service_still_writes_with_the_old_key_is_counted(pool, key
 
     assert (await rotate(Late(), both)).remaining == 1  # type: ignore[arg-type]
     assert (await rotate(pool, both)).remaining == 0
+
+
+async def test_values_that_are_bound_to_their_column_only_are_bound_to_their_row(pool, keyring, filled):
+    before = b"\x01" + keyring.active_header[1:]
+    cipher = AESGCM(base64.b64decode(KEYS["k1"]))
+    nonce = os.urandom(12)
+    old = before + nonce + cipher.encrypt(nonce, b"Old Name", before + b"people.display_name")
+    await pool.execute("UPDATE people SET display_name_enc = $1 WHERE person_id = $2", old, filled[0])
+    assert (await people.get(pool, keyring, filled[0])).display_name == "Old Name"
+    assert (await rotate(pool, keyring)).rewritten == 1
+    assert (await people.get(pool, keyring, filled[0])).display_name == "Old Name"
+    # From now on one person's name cannot be shown as another's.
+    await pool.execute(
+        "UPDATE people SET display_name_enc = (SELECT display_name_enc FROM people WHERE person_id = $1) "
+        "WHERE person_id = $2",
+        filled[0],
+        filled[1],
+    )
+    with pytest.raises(DecryptionError):
+        await people.get(pool, keyring, filled[1])
 
 
 async def test_every_encrypted_column_of_the_schema_is_rotated(pool):

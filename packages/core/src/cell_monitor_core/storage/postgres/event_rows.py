@@ -14,12 +14,17 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.storage.postgres.states import StudentKey
 
-__all__ = ["PAYLOAD", "FactRow", "insert_facts"]
+__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row"]
 
 PAYLOAD: Final = "events.payload"
 """What a payload's ciphertext is bound to."""
 
 _encode: Final = msgspec.json.Encoder().encode
+
+
+def payload_row(person_id: UUID, event_id: UUID) -> bytes:
+    """Return the key that an event's payload is bound to."""
+    return person_id.bytes + event_id.bytes
 
 
 @dataclass(slots=True)
@@ -104,6 +109,6 @@ async def insert_facts(connection: Connection, keyring: KeyRing, rows: list[Fact
                 record.test_id,
             )
         )
-        payloads.append(encrypt(record.event, context=PAYLOAD))
+        payloads.append(encrypt(record.event, context=PAYLOAD, row=payload_row(row.person_id, UUID(fact.id))))
     inserted = await connection.fetch(_INSERT, _encode(columns).decode(), payloads)
     return {event_id for (event_id,) in inserted}

@@ -11,7 +11,16 @@ from uuid import UUID
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["FailedEvent", "FailedRecord", "count_waiting", "insert", "list_page", "mark_replayed", "records_to_replay"]
+__all__ = [
+    "FailedEvent",
+    "FailedRecord",
+    "count_waiting",
+    "insert",
+    "list_page",
+    "mark_replayed",
+    "record_row",
+    "records_to_replay",
+]
 
 RECORD: Final = "failed_events.record"
 MAX_DETAIL: Final = 2000
@@ -90,9 +99,21 @@ async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedR
         [_text(record.course_id) for record in records],
         [_text(record.reason) for record in records],
         [_text(record.detail) for record in records],
-        [keyring.encrypt(record.record, context=RECORD) for record in records],
+        [
+            keyring.encrypt(
+                record.record,
+                context=RECORD,
+                row=record_row(record.consumer_group, record.partition, record.entry_id, record.record_index),
+            )
+            for record in records
+        ],
     )
     return len(rows)
+
+
+def record_row(consumer_group: str, partition: int, entry_id: str, record_index: int) -> bytes:
+    """Return the key that a record's ciphertext is bound to: the place in the log where it was read."""
+    return f"{consumer_group}\0{partition}\0{entry_id}\0{record_index}".encode()
 
 
 def _text(text: str | None) -> str | None:
@@ -130,7 +151,11 @@ async def records_to_replay(
         consumer_group,
         limit,
     )
-    return [(_failed_event(row), keyring.decrypt(row["record_enc"], context=RECORD)) for row in rows]
+    found = []
+    for row in rows:
+        key = record_row(row["consumer_group"], row["partition"], row["entry_id"], row["record_index"])
+        found.append((_failed_event(row), keyring.decrypt(row["record_enc"], context=RECORD, row=key)))
+    return found
 
 
 async def mark_replayed(executor: Executor, failed_ids: Sequence[int]) -> int:

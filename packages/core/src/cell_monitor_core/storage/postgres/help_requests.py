@@ -65,7 +65,9 @@ def help_state(keyring: KeyRing, row: Any) -> HelpState:
         requested_at=to_text(row["requested_at"]),
         notebook=context.notebook,
         cell=context.cell,
-        message=None if message is None else keyring.decrypt_text(message, context=MESSAGE),
+        message=None
+        if message is None
+        else keyring.decrypt_text(message, context=MESSAGE, row=row["request_id"].bytes),
         error=context.error,
         claimed_by=_id(row["claimed_by"]),
         claimed_at=to_text(row["claimed_at"]),

@@ -194,12 +194,12 @@ async def save_requests(
         [None if request.fact.notebook is None else request.fact.notebook.id for request in requests],
         [None if request.fact.cell is None else request.fact.cell.source_id for request in requests],
         [_encode(request.context) for request in requests],
-        [_message(keyring, messages.get(request.request_id)) for request in requests],
+        [_message(keyring, request.request_id, messages.get(request.request_id)) for request in requests],
     )
 
 
-def _message(keyring: KeyRing, message: str | None) -> bytes | None:
-    return keyring.encrypt_text(message, context=MESSAGE) if message else None
+def _message(keyring: KeyRing, request_id: UUID, message: str | None) -> bytes | None:
+    return keyring.encrypt_text(message, context=MESSAGE, row=request_id.bytes) if message else None
 
 
 async def derive_requests(

@@ -62,16 +62,17 @@ class PersonName:
     display_name: str | None
 
 
-def _open(keyring: KeyRing, blob: bytes | None, context: str) -> str | None:
-    return None if blob is None else keyring.decrypt_text(blob, context=context)
+def _open(keyring: KeyRing, blob: bytes | None, context: str, person_id: UUID) -> str | None:
+    return None if blob is None else keyring.decrypt_text(blob, context=context, row=person_id.bytes)
 
 
 def _person(keyring: KeyRing, row: Any) -> Person:
+    person_id = row["person_id"]
     return Person(
-        person_id=row["person_id"],
-        username=keyring.decrypt_text(row["username_enc"], context=USERNAME),
-        display_name=_open(keyring, row["display_name_enc"], DISPLAY_NAME),
-        email=_open(keyring, row["email_enc"], EMAIL),
+        person_id=person_id,
+        username=keyring.decrypt_text(row["username_enc"], context=USERNAME, row=person_id.bytes),
+        display_name=_open(keyring, row["display_name_enc"], DISPLAY_NAME, person_id),
+        email=_open(keyring, row["email_enc"], EMAIL, person_id),
         is_admin=row["is_admin"],
         created_at=row["created_at"],
     )
@@ -109,20 +110,27 @@ async def names_of(executor: Executor, keyring: KeyRing, person_ids: Iterable[UU
     )
     return {
         row["person_id"]: PersonName(
-            keyring.decrypt_text(row["username_enc"], context=USERNAME),
-            _open(keyring, row["display_name_enc"], DISPLAY_NAME),
+            keyring.decrypt_text(row["username_enc"], context=USERNAME, row=row["person_id"].bytes),
+            _open(keyring, row["display_name_enc"], DISPLAY_NAME, row["person_id"]),
         )
         for row in rows
     }
 
 
-_UPSERT = """
-INSERT INTO people (person_id, username_hash, username_enc, display_name_enc, email_enc)
-SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
-ON CONFLICT (username_hash) DO UPDATE SET
-    display_name_enc = coalesce(excluded.display_name_enc, people.display_name_enc),
-    email_enc = coalesce(excluded.email_enc, people.email_enc)
-RETURNING person_id, username_hash
+_INSERT = """
+INSERT INTO people (person_id, username_hash, username_enc)
+SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[])
+ON CONFLICT (username_hash) DO NOTHING
+"""
+
+_UPDATE = """
+WITH locked AS (SELECT person_id FROM people WHERE person_id = ANY($1::uuid[]) ORDER BY username_hash FOR UPDATE)
+UPDATE people p SET
+    display_name_enc = coalesce(u.display_name_enc, p.display_name_enc),
+    email_enc = coalesce(u.email_enc, p.email_enc)
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS u(person_id, display_name_enc, email_enc)
+     JOIN locked USING (person_id)
+WHERE p.person_id = u.person_id
 """
 
 
@@ -143,20 +151,34 @@ async def upsert_many(
         )
     # In the order of the key, so that two such statements never wait for each other.
     ordered = sorted(merged.items())
-    rows = await executor.fetch(
-        _UPSERT,
-        [uuid4() for _ in ordered],
+    new_ids = [uuid4() for _ in ordered]
+    await executor.execute(
+        _INSERT,
+        new_ids,
         [digest for digest, _ in ordered],
-        [keyring.encrypt_text(person.username, context=USERNAME) for _, person in ordered],
-        [_seal(keyring, person.display_name, DISPLAY_NAME) for _, person in ordered],
-        [_seal(keyring, person.email, EMAIL) for _, person in ordered],
+        [
+            keyring.encrypt_text(person.username, context=USERNAME, row=person_id.bytes)
+            for person_id, (_, person) in zip(new_ids, ordered, strict=True)
+        ],
+    )
+    # Values are bound to the person's id, which is known only now for a person who was there before.
+    rows = await executor.fetch(
+        "SELECT username_hash, person_id FROM people WHERE username_hash = ANY($1::bytea[])", list(merged)
     )
     ids = {row["username_hash"]: row["person_id"] for row in rows}
+    named = [(ids[digest], person) for digest, person in ordered if person.display_name or person.email]
+    if named:
+        await executor.execute(
+            _UPDATE,
+            [person_id for person_id, _ in named],
+            [_seal(keyring, person.display_name, DISPLAY_NAME, person_id) for person_id, person in named],
+            [_seal(keyring, person.email, EMAIL, person_id) for person_id, person in named],
+        )
     return [ids[digest] for digest in hashes]
 
 
-def _seal(keyring: KeyRing, text: str | None, context: str) -> bytes | None:
-    return keyring.encrypt_text(text, context=context) if text else None
+def _seal(keyring: KeyRing, text: str | None, context: str, person_id: UUID) -> bytes | None:
+    return keyring.encrypt_text(text, context=context, row=person_id.bytes) if text else None
 
 
 async def upsert(

@@ -26,7 +26,7 @@ from cell_monitor_core.derivation import (
 )
 from cell_monitor_core.publications import HelpRef, StudentState
 from cell_monitor_core.storage.postgres import help_states, states
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.help_states import DerivedRequest
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
 from cell_monitor_core.storage.postgres.states import LockedStudent, StudentKey
@@ -202,7 +202,8 @@ class _Student:
         )
         messages = {}
         for event_id, payload in rows:
-            event = msgspec.json.decode(self._keyring.decrypt(payload, context=PAYLOAD), type=_HelpEvent)
+            plain = self._keyring.decrypt(payload, context=PAYLOAD, row=payload_row(self._key[1], event_id))
+            event = msgspec.json.decode(plain, type=_HelpEvent)
             if event.data.message:
                 messages[event_id] = event.data.message
         return messages

@@ -1,4 +1,6 @@
-"""Key rotation: encrypt everything anew with the active key.
+"""Key rotation: encrypt everything again with the active key, each value bound to its row.
+
+Values of version 1 (``crypto``) are rewritten as version 2 whatever their key is.
 
 The way of a rotation: add the new key to the ring of all services and restart them; make it the active one and restart
 them; run this; once it says that nothing is left, take the old key out of the ring.
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
@@ -34,22 +37,52 @@ BATCH: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class EncryptedColumn:
-    """A column of ciphertext, the key of its table, and what its values are bound to."""
+    """A column of ciphertext and what its values are bound to.
+
+    Attributes:
+        table: the table.
+        key: its primary key, by which the rows are gone through; ``key_type`` is the key's type.
+        column: the column.
+        context: what ``KeyRing`` calls the column.
+        bound_to: the columns that ``row`` takes.
+        row: gives the bytes that ``KeyRing`` calls the row.
+    """
 
     table: str
     key: str
     key_type: str
     column: str
     context: str
+    bound_to: tuple[str, ...]
+    row: Callable[..., bytes]
 
+
+def _uuid_row(key: UUID) -> bytes:
+    return key.bytes
+
+
+_PERSON: Final = ("person_id",)
+_PLACE: Final = ("consumer_group", "partition", "entry_id", "record_index")
 
 COLUMNS: Final = (
-    EncryptedColumn("people", "person_id", "uuid", "username_enc", people.USERNAME),
-    EncryptedColumn("people", "person_id", "uuid", "display_name_enc", people.DISPLAY_NAME),
-    EncryptedColumn("people", "person_id", "uuid", "email_enc", people.EMAIL),
-    EncryptedColumn("help_requests", "request_id", "uuid", "message_enc", help_requests.MESSAGE),
-    EncryptedColumn("failed_events", "failed_id", "bigint", "record_enc", failed_events.RECORD),
-    EncryptedColumn("events", "event_id", "uuid", "payload_enc", event_rows.PAYLOAD),
+    EncryptedColumn("people", "person_id", "uuid", "username_enc", people.USERNAME, _PERSON, _uuid_row),
+    EncryptedColumn("people", "person_id", "uuid", "display_name_enc", people.DISPLAY_NAME, _PERSON, _uuid_row),
+    EncryptedColumn("people", "person_id", "uuid", "email_enc", people.EMAIL, _PERSON, _uuid_row),
+    EncryptedColumn(
+        "help_requests", "request_id", "uuid", "message_enc", help_requests.MESSAGE, ("request_id",), _uuid_row
+    ),
+    EncryptedColumn(
+        "failed_events", "failed_id", "bigint", "record_enc", failed_events.RECORD, _PLACE, failed_events.record_row
+    ),
+    EncryptedColumn(
+        "events",
+        "event_id",
+        "uuid",
+        "payload_enc",
+        event_rows.PAYLOAD,
+        ("person_id", "event_id"),
+        event_rows.payload_row,
+    ),
 )
 
 
@@ -86,7 +119,7 @@ async def rotate(
     batch: int = BATCH,
     on_progress: Callable[[RotationProgress], None] | None = None,
 ) -> RotationResult:
-    """Encrypt every value that is not under the active key anew with it.
+    """Encrypt every value that is not under the active key, or not bound to its row, again.
 
     May be stopped at any moment and run again: what is done stays done, and each value says itself whether it is. A
     value that a service changes meanwhile is left to the service's newer one.
@@ -127,8 +160,9 @@ async def _rotate_column(
     header = keyring.active_header
     total = await _count_stale(executor, keyring, column)
     # Going on behind the last key, so that a value that cannot be read is met once and not for ever.
+    bound_to = ", ".join(column.bound_to)
     sql = (
-        f"SELECT {key} AS key, {name} AS value FROM {table} "  # noqa: S608
+        f"SELECT {key} AS key, {name} AS value, {bound_to} FROM {table} "  # noqa: S608
         f"WHERE {_stale(keyring, column)} AND ($2::{column.key_type} IS NULL OR {key} > $2) ORDER BY {key} LIMIT $3"
     )
     last: Any = None
@@ -141,12 +175,13 @@ async def _rotate_column(
         last = rows[-1]["key"]
         values = []
         for row in rows:
+            place = column.row(*(row[name] for name in column.bound_to))
             try:
-                plain = keyring.decrypt(row["value"], context=column.context)
+                plain = keyring.decrypt(row["value"], context=column.context, row=place)
             except DecryptionError as error:
                 unreadable.append(f"{table} {row['key']}: {error}")
             else:
-                values.append((row["key"], row["value"], keyring.encrypt(plain, context=column.context)))
+                values.append((row["key"], row["value"], keyring.encrypt(plain, context=column.context, row=place)))
         done += await _replace(executor, column, values)
         if on_progress is not None:
             on_progress(RotationProgress(table, name, done, max(done, total)))

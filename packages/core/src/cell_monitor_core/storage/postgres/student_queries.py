@@ -16,7 +16,7 @@ import msgspec
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.publications import CellRef, CourseState, NotebookRef, StudentState
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
@@ -178,11 +178,12 @@ async def student_runs(
     rows = await executor.fetch(RUNS_SQL, course_id, person_id, at, event_id, limit + 1)
     page = rows[:limit]
     cursor = _encode_cursor(page[-1]["occurred_at"], page[-1]["event_id"]) if len(rows) > limit else None
-    return RunPage([_run(keyring, row) for row in page], cursor)
+    return RunPage([_run(keyring, person_id, row) for row in page], cursor)
 
 
-def _run(keyring: KeyRing, row: Any) -> Run:
-    payload = _payload.decode(keyring.decrypt(row["payload_enc"], context=PAYLOAD))
+def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
+    key = payload_row(person_id, row["event_id"])
+    payload = _payload.decode(keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=key))
     data = payload.data
     return Run(
         event_id=str(row["event_id"]),
