@@ -1,4 +1,4 @@
-"""Where the stores' contract suites run: on one real Valkey and on a real Valkey Cluster of three masters."""
+"""Servers for the contract tests of the stores: one real Valkey and a Valkey Cluster of three masters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["memory", "valkey", "cluster"])
 def store_url(request: pytest.FixtureRequest) -> str | None:
-    """The same, or None for the twin in memory."""
+    """The same, or None for the implementation in memory."""
     if request.param == "memory":
         return None
     return str(request.getfixturevalue("valkey" if request.param == "valkey" else "valkey_cluster"))

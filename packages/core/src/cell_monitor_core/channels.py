@@ -1,8 +1,8 @@
-"""Channels: what a dashboard subscribes to, and the partition that a course's events travel in.
+"""Names of channels, and the partition of each.
 
-A channel is ``course:{course_id}`` or ``test:{test_id}``. Everything of one channel — its event stream, its
-publication history, its Pub/Sub messages — lies in one partition, so that one Redis Cluster node can change all of it
-in one script.
+A dashboard subscribes to a channel, ``course:{course_id}`` or ``test:{test_id}``. The events, the publication history
+and the Pub/Sub messages of a channel are in one partition, so that one script on one node of a Redis Cluster can change
+all of them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def course_channel(course_id: str) -> str:
 
 
 def test_channel(test_id: str) -> str:
-    """Return the channel of one run on the test road."""
+    """Return the channel of one run in test mode."""
     return f"test:{test_id}"
 
 
-# pytest would otherwise collect it as a test wherever it is imported.
+# pytest would otherwise collect it as a test in each module that imports it.
 test_channel.__test__ = False  # type: ignore[attr-defined]
 
 
@@ -57,7 +57,7 @@ def parse_channel(channel: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4096)
 def partition_of(channel: str, partitions: int) -> int:
-    """Return the partition, 0 to ``partitions`` - 1, that the channel's data lies in.
+    """Return the partition of a channel, 0 to ``partitions`` - 1.
 
     CRC-32 (ISO 3309) is stable across Python versions and machines, which ``hash()`` is not.
     """

@@ -1,7 +1,7 @@
-"""Every Redis key, Pub/Sub channel and hash tag of Cell Monitor, spelled once.
+"""Every Redis key, Pub/Sub channel and hash tag of Cell Monitor, defined once.
 
-All keys of one partition share the hash tag ``{p<nn><xx>}``, hence one slot of a Redis Cluster: scripts may touch
-several of them. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+All keys of one partition share the hash tag ``{p<nn><xx>}`` and therefore one slot of a Redis Cluster, so that a script
+may use several of them. https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = [
 GROUP_POSTGRES = "postgres"
 GROUP_TIMESERIES = "influxdb"
 REQUIRED_GROUPS = (GROUP_POSTGRES, GROUP_TIMESERIES)
-"""Groups that must exist before a stream may be trimmed: an entry that either still needs stays."""
+"""Groups that must exist before a stream may be trimmed. An entry is kept until both have acknowledged it."""
 
 
 MAX_PARTITIONS: Final = 64
 
-# CRC-16 is linear, so tags that differ in a digit lie in clumps: {p00}..{p07} would put four of eight partitions on one
-# of three masters. Two letters after the number move each tag near the slot where it should be: slot i is the bit
-# reversal of i, so that the first 4, 8, 16, 32 or 64 partitions spread evenly over any number of masters.
+# CRC-16 is linear, so tags that differ in one digit get nearby slots: {p00}..{p07} would put four of eight partitions on
+# one of three masters. The two letters after the number were chosen so that tag i gets a slot near the bit reversal of
+# i: the first 4, 8, 16, 32 or 64 partitions are then distributed evenly over any number of masters.
 _LETTERS: Final = (
     "pecmjufaluqbfxzqjmvdojscctqbcgoscdopusizbpaewattmpqyxadhhetlmbqk"
     "ruobmzqsadbqhotfubvwpncffszzsbpwpglnzaiifbzkymedibukohsahvkcmzan"
@@ -79,12 +79,12 @@ def publication_versions(partition: int, channel: str) -> str:
 
 
 def presence_zset(partition: int, channel: str) -> str:
-    """Sorted set of the connections that watch a channel, scored by expiry in seconds."""
+    """Sorted set of the connections that are subscribed to a channel; the score is the expiry in Unix seconds."""
     return f"cm:{partition_tag(partition)}:{channel}:presence"
 
 
 def test_progress(partition: int, test_id: str) -> str:
-    """Hash ``<event_id>:<stage>`` to RFC 3339 time of one run on the test road."""
+    """Hash of one run in test mode: ``<event_id>:<stage>`` to the RFC 3339 time at which the stage was reached."""
     return f"cm:{partition_tag(partition)}:test:{test_id}:progress"
 
 
@@ -92,5 +92,5 @@ test_progress.__test__ = False  # type: ignore[attr-defined]
 
 
 def sign_in_attempts(kind: str, digest: str) -> str:
-    """Counter of sign-in attempts; ``kind`` is ``account`` or ``address``, ``digest`` a keyed hash."""
+    """Counter of sign-in attempts. ``kind`` is ``account`` or ``address``, ``digest`` a keyed hash of it."""
     return f"cm:{{signin}}:{kind}:{digest}"

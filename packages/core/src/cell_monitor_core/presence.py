@@ -1,4 +1,4 @@
-"""Who watches a channel: connections with an expiry, so that a gateway that dies leaves nobody behind for long."""
+"""Presence: the connections that are subscribed to a channel. Each expires, so that those of a crashed gateway do."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cell_monitor_core.storage.ports import StoreUnavailable
 __all__ = ["PRESENCE_SECONDS", "Presence"]
 
 PRESENCE_SECONDS: Final = 60
-"""How long a connection counts after its last refresh; refresh at half of it."""
+"""Seconds for which a connection counts as present after its last refresh; refresh it after half of them."""
 
 _REFRESH: Final = Script("""\
--- KEYS: presence. ARGV: seconds to live, connections. Redis' clock, since the gateways' may differ.
+-- KEYS: presence. ARGV: seconds to live, connections. Uses Redis' clock, because the gateways' clocks may differ.
 local expires = tonumber(redis.call('TIME')[1]) + tonumber(ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], expires, ARGV[i]) end
 return redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -28,7 +28,7 @@ return redis.call('ZREM', KEYS[1], unpack(ARGV))
 """)
 
 _COUNT: Final = Script("""\
--- KEYS: presence. Answers how many connections have not expired.
+-- KEYS: presence. Returns the number of connections that have not expired.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
 return redis.call('ZCARD', KEYS[1])
 """)
@@ -37,7 +37,7 @@ _CHUNK: Final = 1000
 
 
 class Presence:
-    """Presence of connections on channels; methods raise ``StoreUnavailable`` when Redis is away."""
+    """Presence of connections in channels. Methods raise ``StoreUnavailable`` when Redis is unavailable."""
 
     def __init__(self, client: RedisClient, *, partitions: int = 8, ttl: int = PRESENCE_SECONDS) -> None:
         self._client = client
@@ -55,7 +55,7 @@ class Presence:
             await self._run(_LEAVE, channel, list(connections[start : start + _CHUNK]))
 
     async def count(self, channel: str) -> int:
-        """Return how many connections, on all gateways, watch a channel."""
+        """Return the number of connections, of all gateways, that are subscribed to a channel."""
         return await self._run(_COUNT, channel, [])
 
     async def _run(self, script: Script, channel: str, arguments: list[str | int]) -> int:

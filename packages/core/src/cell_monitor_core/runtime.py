@@ -1,4 +1,4 @@
-"""What every service process does to the interpreter: garbage collection, fast parsers, a watch over the event loop."""
+"""Set-up of the Python interpreter in each service: garbage collection, C parsers, a watchdog of the event loop."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _FAST_MODULES: Final = {
 
 
 class SlowPathError(RuntimeError):
-    """A C extension is missing; without it the service would run, at a third of its speed."""
+    """A C extension is missing. Without it the service would run at a third of its speed."""
 
 
 def tune_gc() -> None:
-    """Make the garbage collector rare: call it once at start, after imports and warm-up.
+    """Reduce the frequency of garbage collection. Call it once at start, after imports and warm-up.
 
-    What lives until the end of the process is frozen, so that full collections do not scan it.
+    Objects that exist now are frozen: they live as long as the process, and full collections do not scan them.
     """
     gc.collect()
     gc.freeze()
@@ -43,10 +43,10 @@ def tune_gc() -> None:
 
 
 def require_fast_path() -> None:
-    """Refuse to start without uvloop and the C parsers of HTTP, RESP and JSON.
+    """Check that uvloop and the C parsers of HTTP, RESP and JSON can be imported.
 
     Raises:
-        SlowPathError: names what is missing.
+        SlowPathError: one is missing; the message names each.
     """
     missing = []
     for package, module in _FAST_MODULES.items():
@@ -59,9 +59,14 @@ def require_fast_path() -> None:
 
 
 class LoopWatchdog:
-    """Measures how late the event loop runs, and logs the stack that blocks it.
+    """Measures the lag of the event loop and logs the stack of a call that blocks it.
 
-    Use it as an async context manager for the life of the process. ``observe`` gets the lag in seconds of every probe.
+    Use it as an async context manager around the life of the process.
+
+    Args:
+        observe: called with the lag in seconds, once per probe.
+        interval: seconds between two probes.
+        stall_seconds: a longer lag is logged and counted as a stall.
     """
 
     def __init__(self, observe: Callable[[float], None], *, interval: float = 0.25, stall_seconds: float = 5.0) -> None:
@@ -102,7 +107,7 @@ class LoopWatchdog:
             self._observe(max(0.0, time.perf_counter() - due))
 
     def _watch(self, loop_thread: int) -> None:
-        # prometheus_client reads its folder when it is imported, and this module is imported before that is set.
+        # prometheus_client reads PROMETHEUS_MULTIPROC_DIR at import, and this module is imported before it is set.
         from cell_monitor_core.telemetry.metrics import EVENT_LOOP_STALLS  # noqa: PLC0415
 
         reported = 0.0

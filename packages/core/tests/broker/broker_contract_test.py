@@ -1,4 +1,4 @@
-"""What every broker must do, whatever it stands on."""
+"""The contract of every broker, tested on each adapter."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def states(publications: list[Publication]) -> list[tuple[str, int]]:
 
 @contextlib.asynccontextmanager
 async def listening(broker: Any, partitions: Any = ALL) -> AsyncIterator[asyncio.Queue[Publication]]:
-    """A subscription that has begun."""
+    """A listener whose subscription has been confirmed."""
     subscribed: set[int] = set()
     complete = asyncio.Event()
 
@@ -69,7 +69,7 @@ async def test_publications_are_numbered_from_one_without_gaps(broker: Any) -> N
     assert (await broker.position(CHANNEL)).offset == 3
 
 
-async def test_recovery_gives_exactly_what_is_missing(broker: Any) -> None:
+async def test_recovery_returns_exactly_the_missed_publications(broker: Any) -> None:
     epoch = (await broker.position(CHANNEL)).epoch
     await broker.publish(CHANNEL, [draft(f"{n}") for n in range(10)])
     recovery = await broker.recover(CHANNEL, epoch, 7, limit=100)
@@ -78,7 +78,7 @@ async def test_recovery_gives_exactly_what_is_missing(broker: Any) -> None:
     assert (await broker.recover(CHANNEL, epoch, 10, limit=100)).publications == []
 
 
-async def test_recovery_of_another_epoch_is_refused_whole(broker: Any) -> None:
+async def test_recovery_from_another_epoch_returns_nothing(broker: Any) -> None:
     await broker.publish(CHANNEL, [draft()])
     recovery = await broker.recover(CHANNEL, "another", 0, limit=100)
     assert not recovery.recovered
@@ -86,20 +86,20 @@ async def test_recovery_of_another_epoch_is_refused_whole(broker: Any) -> None:
     assert recovery.offset == 1
 
 
-async def test_recovery_from_beyond_the_newest_is_refused(broker: Any) -> None:
+async def test_recovery_from_an_offset_above_the_newest_is_refused(broker: Any) -> None:
     epoch = (await broker.position(CHANNEL)).epoch
     await broker.publish(CHANNEL, [draft()])
     assert not (await broker.recover(CHANNEL, epoch, 2, limit=100)).recovered
 
 
-async def test_recovery_of_more_than_the_limit_is_refused_whole(broker: Any) -> None:
+async def test_recovery_of_more_than_the_limit_returns_nothing(broker: Any) -> None:
     epoch = (await broker.position(CHANNEL)).epoch
     await broker.publish(CHANNEL, [draft(f"{n}") for n in range(5)])
     assert not (await broker.recover(CHANNEL, epoch, 0, limit=4)).recovered
     assert (await broker.recover(CHANNEL, epoch, 1, limit=4)).recovered
 
 
-async def test_recovery_from_before_the_history_is_refused_whole(broker: Any) -> None:
+async def test_recovery_from_before_the_history_returns_nothing(broker: Any) -> None:
     epoch = (await broker.position(CHANNEL)).epoch
     for n in range(500):
         await broker.publish(CHANNEL, [draft(f"{n}")])
@@ -108,14 +108,14 @@ async def test_recovery_from_before_the_history_is_refused_whole(broker: Any) ->
     assert [publication.offset for publication in last.publications] == list(range(451, 501))
 
 
-async def test_a_channel_does_not_number_another(broker: Any) -> None:
+async def test_channels_have_independent_offsets(broker: Any) -> None:
     await broker.publish("course:a", [draft(), draft("b")])
     await broker.publish("course:b", [draft()])
     assert (await broker.position("course:a")).offset == 2
     assert (await broker.position("course:b")).offset == 1
 
 
-async def test_an_older_or_equal_version_is_left_out(broker: Any) -> None:
+async def test_an_older_or_equal_version_is_not_published(broker: Any) -> None:
     assert await broker.publish(CHANNEL, [draft(version=3)]) == 1
     assert await broker.publish(CHANNEL, [draft(version=3), draft(version=2)]) == 0
     assert await broker.publish(CHANNEL, [draft(version=2), draft(version=4)]) == 1
@@ -123,7 +123,7 @@ async def test_an_older_or_equal_version_is_left_out(broker: Any) -> None:
     assert (await broker.position(CHANNEL)).offset == 3
 
 
-async def test_a_forgotten_channel_begins_anew_and_takes_lower_versions(broker: Any) -> None:
+async def test_a_forgotten_channel_starts_a_new_epoch_and_publishes_lower_versions(broker: Any) -> None:
     await broker.publish(CHANNEL, [draft(version=9)])
     before = await broker.position(CHANNEL)
     await broker.forget(CHANNEL)
@@ -134,12 +134,12 @@ async def test_a_forgotten_channel_begins_anew_and_takes_lower_versions(broker: 
     assert states((await broker.recover(CHANNEL, after.epoch, 0, limit=10)).publications) == [("s1", 2)]
 
 
-async def test_nothing_to_publish_is_no_publication(broker: Any) -> None:
+async def test_publishing_no_drafts_sends_nothing(broker: Any) -> None:
     assert await broker.publish(CHANNEL, []) == 0
     assert (await broker.position(CHANNEL)).offset == 0
 
 
-async def test_live_publications_come_in_order_as_they_were_published(broker: Any) -> None:
+async def test_live_publications_arrive_in_the_order_of_publication(broker: Any) -> None:
     async with listening(broker) as received:
         epoch = (await broker.position(CHANNEL)).epoch
         await broker.publish(CHANNEL, [draft('ä\u3042"\\', text="出力"), draft("b")])
@@ -154,7 +154,7 @@ async def test_live_publications_come_in_order_as_they_were_published(broker: An
     assert [msgspec.json.encode(one) for one in stored.publications] == [msgspec.json.encode(one) for one in live]
 
 
-async def test_a_listener_hears_all_partitions_and_only_those_it_asked_for(broker: Any) -> None:
+async def test_a_listener_receives_exactly_the_partitions_that_it_subscribed_to(broker: Any) -> None:
     from cell_monitor_core.channels import partition_of
 
     channels = [f"course:c{n}" for n in range(40)]
@@ -173,7 +173,7 @@ async def test_a_listener_hears_all_partitions_and_only_those_it_asked_for(broke
 DRAFTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 9)), min_size=1, max_size=30)
 
 
-def test_whatever_the_order_only_growing_versions_are_published_and_the_newest_is(store_url: str | None) -> None:
+def test_versions_are_published_in_ascending_order_including_the_newest(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -197,7 +197,7 @@ def test_whatever_the_order_only_growing_versions_are_published_and_the_newest_i
     check()
 
 
-def test_recovery_is_complete_or_refused_whatever_is_asked(store_url: str | None) -> None:
+def test_recovery_is_complete_or_refused(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

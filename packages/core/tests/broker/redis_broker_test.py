@@ -1,4 +1,4 @@
-"""What can go wrong between the broker and a real Redis."""
+"""Hazards of the broker on a real Redis: restarts, lost connections, moved slots, expired keys."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ def draft(version: int, key: str = "s1") -> Draft:
     return Draft("student", key, version, b"{}")
 
 
-class Ear:
-    """A listener that keeps what it hears and how often each partition's subscription began."""
+class Recorder:
+    """A listener that records publications and the number of subscriptions of each partition."""
 
     def __init__(self, broker: RedisBroker) -> None:
-        self.heard: asyncio.Queue[Publication] = asyncio.Queue()
-        self.begun: asyncio.Queue[list[int]] = asyncio.Queue()
+        self.received: asyncio.Queue[Publication] = asyncio.Queue()
+        self.subscribed: asyncio.Queue[list[int]] = asyncio.Queue()
         self.task = asyncio.create_task(self._pump(broker))
 
     async def _pump(self, broker: RedisBroker) -> None:
         async for publication in broker.listen(range(8), on_subscribed=self._note):
-            self.heard.put_nowait(publication)
+            self.received.put_nowait(publication)
 
     def _note(self, partitions: Sequence[int]) -> None:
-        self.begun.put_nowait(list(partitions))
+        self.subscribed.put_nowait(list(partitions))
 
-    async def until_all_begun(self) -> None:
-        begun: set[int] = set()
-        while len(begun) < 8:
-            begun |= set(await asyncio.wait_for(self.begun.get(), 20))
+    async def until_all_subscribed(self) -> None:
+        subscribed: set[int] = set()
+        while len(subscribed) < 8:
+            subscribed |= set(await asyncio.wait_for(self.subscribed.get(), 20))
 
-    async def until_begun(self, partition: int) -> None:
-        while partition not in await asyncio.wait_for(self.begun.get(), 20):
+    async def until_subscribed(self, partition: int) -> None:
+        while partition not in await asyncio.wait_for(self.subscribed.get(), 20):
             pass
 
     async def close(self) -> None:
@@ -66,7 +66,7 @@ async def own_server(server_folder: Path) -> AsyncIterator[EmbeddedValkey]:
     server.stop()
 
 
-async def test_a_restarted_server_begins_another_epoch_so_that_no_number_is_given_twice(
+async def test_a_restarted_server_starts_a_new_epoch_so_that_no_offset_is_reused(
     own_server: EmbeddedValkey,
 ) -> None:
     client = connect(own_server.url, name="test")
@@ -83,59 +83,57 @@ async def test_a_restarted_server_begins_another_epoch_so_that_no_number_is_give
         assert recovery.epoch != before.epoch
         after = await broker.position(CHANNEL)
         assert (after.epoch, after.offset) == (recovery.epoch, 0)
-        # Versions outlive the restart: what was published is not published again, what is newer is.
+        # Versions survive the restart: published states are not published again, newer ones are.
         assert await broker.publish(CHANNEL, [draft(2), draft(3)]) == 1
         assert (await broker.recover(CHANNEL, after.epoch, 0, limit=10)).recovered
     finally:
         await aclose(client)
 
 
-async def test_a_listener_comes_back_after_the_server_and_says_so(own_server: EmbeddedValkey) -> None:
+async def test_a_listener_subscribes_again_after_a_restart_and_reports_it(own_server: EmbeddedValkey) -> None:
     client = connect(own_server.url, name="test")
     broker = RedisBroker(client)
-    ear = Ear(broker)
+    recorder = Recorder(broker)
     try:
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
         own_server.kill()
         own_server.start()
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
         await broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(ear.heard.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
     finally:
-        await ear.close()
+        await recorder.close()
         await aclose(client)
 
 
 async def test_a_listener_whose_connection_is_cut_subscribes_again(redis_broker: RedisBroker) -> None:
-    ear = Ear(redis_broker)
+    recorder = Recorder(redis_broker)
     try:
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
         channel = keys.publication_channel(PARTITION)
         await run_command(redis_broker._client, channel, "CLIENT KILL", "TYPE", "pubsub")
-        await ear.until_begun(PARTITION)
+        await recorder.until_subscribed(PARTITION)
         await redis_broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(ear.heard.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
     finally:
-        await ear.close()
+        await recorder.close()
 
 
-async def test_an_idle_listener_stays_and_still_hears(
-    redis_broker: RedisBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_listener_stays_subscribed(redis_broker: RedisBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_module, "_PING_SECONDS", 0.05)
     monkeypatch.setattr(listener_module, "_SILENCE_SECONDS", 5.0)
-    ear = Ear(redis_broker)
+    recorder = Recorder(redis_broker)
     try:
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
         channel = keys.publication_channel(PARTITION)
         before = await _pings(redis_broker, channel)
         while await _pings(redis_broker, channel) < before + 5:
             await asyncio.sleep(0.02)
-        assert ear.begun.empty()
+        assert recorder.subscribed.empty()
         await redis_broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(ear.heard.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
     finally:
-        await ear.close()
+        await recorder.close()
 
 
 async def _pings(broker: RedisBroker, channel: str) -> int:
@@ -143,18 +141,20 @@ async def _pings(broker: RedisBroker, channel: str) -> int:
     return int(stats.get("cmdstat_ping", {}).get("calls", 0))
 
 
-async def test_a_silent_connection_is_given_up(own_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unresponsive_connection_is_replaced(
+    own_server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listener_module, "_PING_SECONDS", 0.05)
     monkeypatch.setattr(listener_module, "_SILENCE_SECONDS", 0.3)
     client = connect(own_server.url, name="test")
-    ear = Ear(RedisBroker(client))
+    recorder = Recorder(RedisBroker(client))
     try:
-        await ear.until_all_begun()
-        # The server takes commands and answers none, as a network that swallows packets.
+        await recorder.until_all_subscribed()
+        # The server receives commands and does not answer, as in a network that drops packets.
         await run_command(client, "x", "CLIENT PAUSE", 1500, "ALL")
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
     finally:
-        await ear.close()
+        await recorder.close()
         await aclose(client)
 
 
@@ -167,9 +167,9 @@ async def test_a_listener_follows_a_slot_to_its_new_master(server_folder: Path) 
     cluster.start()
     client = connect(cluster.url, name="test")
     broker = RedisBroker(client)
-    ear = Ear(broker)
+    recorder = Recorder(broker)
     try:
-        await ear.until_all_begun()
+        await recorder.until_all_subscribed()
         channel = keys.publication_channel(PARTITION)
         slot = key_slot(channel.encode())
         source: Any = client.get_node_from_key(channel)  # type: ignore[union-attr]
@@ -178,19 +178,19 @@ async def test_a_listener_follows_a_slot_to_its_new_master(server_folder: Path) 
         target_id = direct[target].execute_command("CLUSTER", "MYID").decode()
         for port in (target, source.port):
             direct[port].execute_command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
-        await ear.until_begun(PARTITION)
+        await recorder.until_subscribed(PARTITION)
         await broker.publish(CHANNEL, [draft(1)])
-        publication = await asyncio.wait_for(ear.heard.get(), 10)
+        publication = await asyncio.wait_for(recorder.received.get(), 10)
         assert publication.channel == CHANNEL
         for connection in direct.values():
             connection.close()
     finally:
-        await ear.close()
+        await recorder.close()
         await aclose(client)
         cluster.stop()
 
 
-async def test_a_lost_numbering_does_not_leave_an_old_history_behind(redis_broker: RedisBroker) -> None:
+async def test_a_lost_offset_deletes_the_old_history(redis_broker: RedisBroker) -> None:
     await redis_broker.publish(CHANNEL, [draft(n, f"s{n}") for n in range(1, 6)])
     before = await redis_broker.position(CHANNEL)
     meta = keys.publication_meta(PARTITION, CHANNEL)
@@ -203,7 +203,7 @@ async def test_a_lost_numbering_does_not_leave_an_old_history_behind(redis_broke
     assert not (await redis_broker.recover(CHANNEL, before.epoch, 5, limit=100)).recovered
 
 
-async def test_all_of_a_channel_expires_some_day(redis_broker: RedisBroker) -> None:
+async def test_all_keys_of_a_channel_expire(redis_broker: RedisBroker) -> None:
     await redis_broker.publish(CHANNEL, [draft(1)])
     for key in (
         keys.publication_meta(PARTITION, CHANNEL),
@@ -213,7 +213,7 @@ async def test_all_of_a_channel_expires_some_day(redis_broker: RedisBroker) -> N
         assert await run_command(redis_broker._client, key, "TTL", key) > 0
 
 
-async def test_an_expired_history_is_refused_and_not_answered_as_empty(redis_broker: RedisBroker) -> None:
+async def test_recovery_from_an_expired_history_is_refused_and_not_empty(redis_broker: RedisBroker) -> None:
     await redis_broker.publish(CHANNEL, [draft(1)])
     epoch = (await redis_broker.position(CHANNEL)).epoch
     history = keys.history_stream(PARTITION, CHANNEL)
@@ -240,7 +240,7 @@ async def test_presence_counts_connections_until_they_leave_or_expire(redis_url:
         await aclose(client)
 
 
-async def test_an_address_that_is_no_redis_is_said_without_its_password() -> None:
+async def test_an_invalid_redis_url_is_refused_without_showing_its_password() -> None:
     with pytest.raises(ValueError, match="redis://") as caught:
         connect("http://:sesame@host", name="test")
     assert "sesame" not in str(caught.value)

@@ -30,7 +30,7 @@ def test_round_trip(plaintext):
 
 
 @given(st.text(max_size=50), st.data())
-def test_any_changed_byte_is_noticed(text, data):
+def test_any_changed_byte_is_detected(text, data):
     blob = bytearray(RING.encrypt_text(text, context="a.b", row=ROW))
     position = data.draw(st.integers(0, len(blob) - 1))
     blob[position] ^= data.draw(st.integers(1, 255))
@@ -94,7 +94,7 @@ def test_same_text_never_encrypts_the_same():
         (json.dumps({"active": "k 1", "keys": {"k 1": generate_key()}}), "id must be"),
     ],
 )
-def test_bad_key_file_says_what_is_wrong(text, message):
+def test_error_of_a_bad_key_file_names_the_problem(text, message):
     with pytest.raises(SettingsError, match=message):
         KeyRing.from_json(text)
 

@@ -1,4 +1,4 @@
-"""Hazards: a slow deployment that nobody notices, a blocked event loop that nobody sees."""
+"""Hazards: a service runs slowly without its C extensions, a blocked event loop goes unnoticed."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ def test_missing_c_extension_is_refused(monkeypatch):
         require_fast_path()
 
 
-def test_tune_gc_freezes_what_is_alive():
+def test_tune_gc_freezes_existing_objects():
     before = gc.get_threshold()
     try:
         tune_gc()
@@ -28,14 +28,14 @@ def test_tune_gc_freezes_what_is_alive():
         gc.set_threshold(*before)
 
 
-async def test_blocked_loop_is_measured_and_its_stack_reported():
+async def test_blocked_loop_is_measured_and_its_stack_logged():
     lags = []
     async with LoopWatchdog(lags.append, interval=0.01, stall_seconds=0.1) as watchdog:
         while not lags:
             await asyncio.sleep(0.005)
         deadline = time.monotonic() + 10
         while not watchdog.stalls and time.monotonic() < deadline:
-            time.sleep(0.05)  # noqa: ASYNC251  (the fault under test)
+            time.sleep(0.05)  # noqa: ASYNC251  (the blocking call under test)
         calm = len(lags)
         while len(lags) == calm:
             await asyncio.sleep(0.005)

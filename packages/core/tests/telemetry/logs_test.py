@@ -1,4 +1,4 @@
-"""Hazards: a secret or a student's text in a log, a line that is no JSON, a level that only a restart changes."""
+"""Hazards: a secret or a student's text in a log, a line that is not JSON, a level that needs a restart to change."""
 
 import io
 import json
@@ -70,7 +70,7 @@ def test_line_has_event_ids_level_time_and_service(lines):
         {"items": [{"token": "hunter2"}]},
     ],
 )
-def test_secrets_and_payloads_are_left_out_whoever_passes_them(lines, fields):
+def test_secrets_and_payloads_are_left_out_of_every_entry(lines, fields):
     logger().warning("something", **fields)
     logging.getLogger("library").warning("failed for %s", fields.get("url") or fields.get("error") or "")
     assert len(lines()) == 2
@@ -96,12 +96,12 @@ def test_exception_has_a_traceback_without_local_variables(lines):
     assert "my homework" not in line["exception"]
 
 
-def test_long_text_is_cut(lines):
+def test_long_text_is_truncated(lines):
     logger().info("x", note="y" * 10_000)
     assert len(lines()[0]["note"]) < 5000
 
 
-def test_servers_and_warnings_go_the_same_way(lines):
+def test_logs_of_servers_and_warnings_have_the_same_format(lines):
     logging.getLogger("gunicorn.error").warning("Worker exiting")
     logging.getLogger("py.warnings").warning("careful")
     assert [line["level"] for line in lines()] == ["warning", "warning"]
@@ -116,7 +116,7 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-def test_signal_toggles_debug_of_loggers_in_use(lines):
+def test_signal_toggles_debug_of_existing_loggers(lines):
     log = logger()
     log.debug("hidden")
     os.kill(os.getpid(), signal.SIGUSR1)

@@ -1,4 +1,4 @@
-"""Hazards: a broken traceparent breaks a request, clients make every request cost a span, batches get one parent."""
+"""Hazards: a broken traceparent breaks a request, clients have every request traced, batches get one parent."""
 
 import pytest
 from hypothesis import given
@@ -67,7 +67,7 @@ def test_invalid_traceparents_are_none(text):
     assert parse_traceparent(text) is None
 
 
-def test_later_versions_are_read_as_far_as_known():
+def test_later_versions_are_parsed_by_the_known_fields():
     assert parse_traceparent("01" + SAMPLED[2:] + "-more") == (TRACE, PARENT, True)
 
 
@@ -82,7 +82,7 @@ def test_without_an_endpoint_nothing_is_sampled():
         assert active.traceparent is None
 
 
-def test_trace_goes_on_from_hop_to_hop(spans):
+def test_trace_continues_from_hop_to_hop(spans):
     with span("ingest", sample(SAMPLED), attributes={"events": 2}) as ingest:
         pass
     with span("publish", continue_trace(ingest.traceparent)) as publish:
@@ -109,7 +109,7 @@ def test_share_of_requests_without_a_parent_start_a_trace(spans, monkeypatch):
 
 
 @pytest.mark.parametrize("traceparent", [SAMPLED, None], ids=["clients' wish", "busy hour"])
-def test_neither_clients_nor_a_busy_hour_have_everything_traced(spans, monkeypatch, traceparent):
+def test_number_of_traced_requests_is_limited(spans, monkeypatch, traceparent):
     now = 1000.0
     monkeypatch.setattr(tracing.time, "monotonic", lambda: now)
     monkeypatch.setattr(tracing._state, "second", 0)
@@ -118,7 +118,7 @@ def test_neither_clients_nor_a_busy_hour_have_everything_traced(spans, monkeypat
     assert sampled == [True] * 100 + [False] * 400
     now += 1
     assert sample(traceparent) is not None
-    # What the API has sampled goes on whatever the rate.
+    # What the API has sampled continues without a limit.
     assert continue_trace(SAMPLED) is not None
 
 
@@ -131,7 +131,7 @@ def test_batch_links_to_its_events_and_has_no_parent(spans):
     assert [(item.context.trace_id, item.context.span_id) for item in batch.links] == [(TRACE, PARENT), (5, 6)]
 
 
-def test_exception_marks_the_span_by_its_class_alone(spans):
+def test_exception_fails_the_span_with_its_class_only(spans):
     with pytest.raises(ValueError, match="secret"), span("publish", sample(SAMPLED)):
         raise ValueError("secret")
     [recorded] = spans()

@@ -1,4 +1,4 @@
-"""Hazards: a body that fills the memory, a body that never ends, a refusal that the framework turns into another."""
+"""Hazards: a body that fills the memory, a body that never ends, a refusal that the framework replaces by its own."""
 
 import asyncio
 from typing import Annotated
@@ -51,23 +51,23 @@ async def test_body_at_the_limit_passes_and_one_byte_more_does_not(path):
 
 
 @pytest.mark.parametrize("path", ["/raw", "/parsed"])
-async def test_chunked_body_is_refused_as_soon_as_it_is_over(path):
+async def test_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit(path):
     answer = await post(path, chunks(b"x" * 600, b"x" * 600, hang=True), {"content-type": "application/json"})
     assert code(answer) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("path", ["/raw", "/parsed"])
-async def test_body_that_stops_coming_is_given_up(path):
+async def test_body_that_stops_is_answered_408_after_the_timeout(path):
     answer = await post(path, chunks(b"{", hang=True), {"content-type": "application/json"})
     assert code(answer) == (408, "request_timeout")
 
 
 @pytest.mark.parametrize(("length", "status"), [("1001", 413), ("9" * 5000, 413), ("-1", 400), ("ten", 400), ("", 400)])
-async def test_declared_length_is_judged_before_a_byte_is_read(length, status):
+async def test_declared_length_is_checked_before_the_body_is_read(length, status):
     sent = []
 
     async def receive():
-        raise AssertionError("nothing of the body may be read")
+        raise AssertionError("the body must not be read")
 
     async def send(message):
         sent.append(message)
@@ -77,7 +77,7 @@ async def test_declared_length_is_judged_before_a_byte_is_read(length, status):
     assert sent[0]["status"] == status
 
 
-async def test_waiting_for_a_disconnect_is_no_slow_body():
+async def test_waiting_for_the_disconnect_does_not_time_out():
     messages = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": b"x", "more_body": False})
     ended = []

@@ -1,4 +1,4 @@
-"""Hazards: an answer that programs cannot read, one that repeats a password, or one that shows an inner exception."""
+"""Hazards: an error that programs cannot parse, one that repeats a password, or one that shows an exception."""
 
 import httpx
 import pytest
@@ -49,21 +49,21 @@ async def client():
         yield client
 
 
-async def test_refusal_has_code_text_place_and_headers(client):
+async def test_refusal_has_code_message_location_and_headers(client):
     answer = await client.get("/forbidden")
     assert answer.status_code == 403
     assert answer.json() == {"detail": [{"type": "course_forbidden", "msg": "not yours", "loc": ["body", 0]}]}
     assert answer.headers["retry-after"] == "5"
 
 
-async def test_raw_answer_is_the_same_as_the_frameworks(client):
+async def test_response_for_asgi_equals_the_response_of_fastapi(client):
     status, headers, body = error_response(CourseError("not yours", loc=("body", 0), headers={"Retry-After": "5"}))
     answer = await client.get("/forbidden")
     assert (answer.status_code, answer.content) == (status, body)
     assert {(name.lower(), value) for name, value in answer.headers.raw} == set(headers)
 
 
-async def test_missing_sign_in_names_the_scheme(client):
+async def test_401_names_the_authentication_scheme(client):
     answer = await client.get("/token")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -80,14 +80,14 @@ async def test_frameworks_own_errors_have_the_same_form(client, method, path, st
     assert [detail["type"] for detail in answer.json()["detail"]] == [code]
 
 
-async def test_invalid_body_says_where_and_never_repeats_it(client):
+async def test_invalid_body_is_located_and_not_repeated(client):
     answer = await client.post("/sign-in", json={"password": "hunter2"})
     assert answer.status_code == 422
     assert [detail["loc"] for detail in answer.json()["detail"]] == [["body", "username"], ["body", "password"]]
     assert "hunter2" not in answer.text
 
 
-async def test_unexpected_exception_shows_nothing_of_itself(client):
+async def test_unexpected_exception_is_not_shown(client):
     answer = await client.get("/broken")
     assert answer.status_code == 500
     assert answer.json()["detail"][0]["type"] == "internal_error"

@@ -1,4 +1,4 @@
-"""Hazards: a process killed because a store is away, traffic sent to one that drains, a probe that hangs."""
+"""Hazards: a process killed because a store is unavailable, traffic to a draining process, a probe that hangs."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def get(health, path):
         return await client.get(path)
 
 
-async def test_store_away_makes_unready_but_not_dead(store):
+async def test_unavailable_store_makes_not_ready_but_live(store):
     health = Health({"redis": store.ping}, keep=0)
     assert (await get(health, "/readyz")).status_code == 200
     store.fault = ConnectionError("redis://user:hunter2@host is away")
@@ -43,19 +43,19 @@ async def test_store_away_makes_unready_but_not_dead(store):
     assert (await get(health, "/readyz")).text == "ok\nredis: ok"
 
 
-async def test_draining_process_gets_no_new_work(store):
+async def test_draining_process_is_not_ready(store):
     health = Health({"redis": store.ping})
     health.drain()
     answer = await get(health, "/readyz")
     assert (answer.status_code, answer.text.splitlines()[0]) == (503, "draining")
 
 
-async def test_hanging_check_ends_in_time():
+async def test_hanging_check_times_out():
     health = Health({"database": asyncio.Event().wait}, timeout=0.02)
     assert (await get(health, "/readyz")).text == "unavailable\ndatabase: timeout"
 
 
-async def test_many_probes_ask_the_store_once(store):
+async def test_results_of_checks_are_cached(store):
     health = Health({"redis": store.ping}, keep=60)
     await asyncio.gather(*(get(health, "/readyz") for _ in range(10)))
     assert store.calls == 1

@@ -1,1 +1,1 @@
-"""Numbered publications with a bounded history: a ``Broker`` over Redis; its twin in memory is among the tests' tools."""
+"""Publications with offsets and a bounded history: the ``Broker`` over Redis."""

@@ -1,7 +1,7 @@
-"""Sharded Pub/Sub over one connection to each master, since redis-py's own is a poll that takes turns over the nodes.
+"""Sharded Pub/Sub over one connection to each master. redis-py's own client polls the nodes one after another.
 
-Pub/Sub promises nothing: whoever listens compares offsets. What is promised here is that a lost connection, a moved
-slot or a silent network is noticed, subscribed again, and reported.
+Pub/Sub delivers at most once, so the receiver compares offsets. This module guarantees that a lost connection, a moved
+slot or an unresponsive network is detected, that the partitions are subscribed to again, and that this is reported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SINGLE: Final = "single"
 
 
 class ShardListener:
-    """Listens to the publications of partitions; see ``RedisBroker.listen``."""
+    """Receives the publications of partitions; see ``RedisBroker.listen``."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ShardListener:
         self._client = client
         self._partitions = tuple(partitions)
         self._on_subscribed = on_subscribed
-        # Bounded: a listener that falls behind slows its reads, Redis drops the connection, the offsets show the gap.
+        # Bounded: when the consumer is too slow, reads stop, Redis closes the connection and the offsets show the gap.
         self._queue: asyncio.Queue[list[Publication]] = asyncio.Queue(_QUEUE_MESSAGES)
         self._topology_stale = False
 
@@ -98,7 +98,9 @@ class ShardListener:
                         await _stop(task)
                 for name, partitions in owners.items():
                     if name not in running:
-                        task = loop.create_task(self._subscribe_for_ever(name, partitions), name=f"publications-{name}")
+                        task = loop.create_task(
+                            self._subscribe_repeatedly(name, partitions), name=f"publications-{name}"
+                        )
                         running[name] = (partitions, task)
                 await asyncio.sleep(_OWNERS_SECONDS)
         finally:
@@ -119,14 +121,14 @@ class ShardListener:
             try:
                 node = self._client.get_node_from_key(keys.publication_channel(partition))
             except (RedisError, KeyError):
-                # A shard without a master: its partitions wait for one, the others go on.
+                # A shard without a master: only its partitions wait for a new one.
                 self._topology_stale = True
                 continue
             if node is not None:
                 owners.setdefault(node.name, set()).add(partition)
         return {name: frozenset(partitions) for name, partitions in owners.items()}
 
-    async def _subscribe_for_ever(self, name: str, partitions: frozenset[int]) -> None:
+    async def _subscribe_repeatedly(self, name: str, partitions: frozenset[int]) -> None:
         backoff = _Backoff()
         while True:
             try:
@@ -137,12 +139,12 @@ class ShardListener:
             await backoff.sleep()
 
     async def _subscribe(self, name: str, partitions: frozenset[int], backoff: _Backoff) -> None:
-        """Subscribe and pass messages on, until the connection or the ownership is lost."""
+        """Subscribe and queue the messages until the connection or the ownership of a slot is lost."""
         pool = self._pool(name)
         pubsub = PubSub(pool)
         try:
             for partition in sorted(partitions):
-                # One command each: a Cluster refuses channels of several slots in one.
+                # One command per channel: a Cluster refuses a command with channels of several slots.
                 await pubsub.ssubscribe(keys.publication_channel(partition))
             await self._pump(pubsub, partitions, backoff)
         finally:
@@ -153,16 +155,16 @@ class ShardListener:
 
     async def _pump(self, pubsub: PubSub, partitions: frozenset[int], backoff: _Backoff) -> None:
         loop = asyncio.get_running_loop()
-        heard_at = loop.time()
+        last_received_at = loop.time()
         waiting = len(partitions)
         while True:
             message = await pubsub.get_message(timeout=_PING_SECONDS)
             if message is None:
-                if loop.time() - heard_at >= _SILENCE_SECONDS:
+                if loop.time() - last_received_at >= _SILENCE_SECONDS:
                     raise RedisConnectionError("no answer to a ping")
                 await pubsub.ping("cell-monitor")
                 continue
-            heard_at = loop.time()
+            last_received_at = loop.time()
             kind = message["type"]
             if kind == "smessage":
                 await self._queue.put(_decoder.decode(message["data"]))
@@ -173,11 +175,11 @@ class ShardListener:
                     if self._on_subscribed is not None:
                         self._on_subscribed(sorted(partitions))
             elif kind == "sunsubscribe":
-                # Unasked: the slot has moved to another node.
+                # Sent by the server: the slot has moved to another node.
                 raise ResponseError("the slot has moved")
 
     def _pool(self, name: str) -> ConnectionPool:
-        """Return a pool for one Pub/Sub connection, with the client's own address, TLS and authentication."""
+        """Return a pool for one Pub/Sub connection with the address, TLS and credentials of the client."""
         if isinstance(self._client, RedisCluster):
             node = self._client.get_node(node_name=name)
             if node is None:
@@ -189,13 +191,13 @@ class ShardListener:
             connection_class = pool.connection_class
             options = dict(pool.connection_kwargs)
         options.pop("maint_notifications_config", None)
-        # The listener pings by itself, since redis-py's check does not wait for the answer of a Pub/Sub connection.
+        # This class sends its own pings: redis-py's check does not wait for the answer on a Pub/Sub connection.
         options |= {"health_check_interval": 0, "retry": Retry(NoBackoff(), 0)}
         return ConnectionPool(connection_class=connection_class, max_connections=1, **options)
 
 
 class _Backoff:
-    """Growing pauses with full jitter, so that listeners do not come back all at once."""
+    """Exponential backoff with full jitter, so that listeners do not all reconnect at the same time."""
 
     def __init__(self) -> None:
         self._limit = _BACKOFF_FIRST_SECONDS
@@ -204,7 +206,7 @@ class _Backoff:
         self._limit = _BACKOFF_FIRST_SECONDS
 
     async def sleep(self) -> None:
-        await asyncio.sleep(random.uniform(0.01, self._limit))  # noqa: S311 - spreads load, guards nothing
+        await asyncio.sleep(random.uniform(0.01, self._limit))  # noqa: S311 - spreads load, not a secret
         self._limit = min(self._limit * 2, _BACKOFF_LAST_SECONDS)
 
 

@@ -20,19 +20,19 @@ from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
 __all__ = ["RedisBroker"]
 
 META_SECONDS: Final = 7 * 24 * 3600
-"""How long a channel's numbering and its newest versions outlive its last use."""
+"""Seconds for which the epoch, the offset and the newest versions of an unused channel are kept."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Publication)
 
 
 class RedisBroker:
-    """``Broker`` over Redis or Valkey, single or Cluster; methods raise ``StoreUnavailable`` when Redis is away.
+    """``Broker`` over Redis or Valkey, single or Cluster. Methods raise ``StoreUnavailable`` when Redis is unavailable.
 
     Args:
-        client: its settings also serve the Pub/Sub connections.
+        client: its options are also used for the Pub/Sub connections.
         partitions: number of partitions, the same in every process.
-        history_size: publications of one channel that can be recovered, at least.
+        history_size: minimum number of publications of one channel that can be recovered.
         history_ttl: seconds without a publication after which a channel's history is dropped.
     """
 
@@ -47,12 +47,12 @@ class RedisBroker:
         self._history_ttl = history_ttl
 
     async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
-        """Publish drafts in order, atomically for the channel; return how many were newer than what is there.
+        """Publish drafts in order, atomically for the channel; return how many were newer than the published state.
 
-        Where the connection broke and the drafts had been published all the same, the answer is 0.
+        Returns 0 if the connection broke after the drafts had been published and they were published again.
 
         Raises:
-            StoreUnavailable: all or none were published; publishing them again does no harm.
+            StoreUnavailable: either all drafts were published or none; it is safe to publish them again.
         """
         if not drafts:
             return 0
@@ -75,12 +75,12 @@ class RedisBroker:
         return int(await self._run(PUBLISH, script_keys, arguments))
 
     async def position(self, channel: str) -> Snapshot:
-        """Return the channel's epoch and newest offset, creating an epoch if there is none."""
+        """Return the channel's epoch and newest offset; start an epoch if there is none."""
         epoch, offset = await self._run(POSITION, self._position_keys(channel), [_new_epoch(), META_SECONDS])
         return Snapshot(epoch.decode(), int(offset))
 
     async def recover(self, channel: str, epoch: str, offset: int, *, limit: int) -> Recovery:
-        """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
+        """Return all publications after ``offset``, or ``recovered=False`` if one is missing or the epoch differs."""
         arguments = [_new_epoch(), META_SECONDS, epoch, offset, limit]
         current, newest, recovered, payloads = await self._run(RECOVER, self._position_keys(channel), arguments)
         return Recovery(
@@ -88,9 +88,13 @@ class RedisBroker:
         )
 
     async def forget(self, channel: str) -> None:
-        """Begin a channel anew in another epoch, without history and versions; its dashboards fetch a snapshot.
+        """Delete a channel's history and versions. Its next use starts a new epoch and dashboards fetch a snapshot.
 
-        For after PostgreSQL was restored from a backup: its versions went back, and would be taken for old states.
+        Call it after PostgreSQL was restored from a backup: the restored states have lower versions than the published
+        ones and would be suppressed.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
         """
         partition = partition_of(channel, self.partitions)
         names = [*self._position_keys(channel), keys.publication_versions(partition, channel)]
@@ -102,24 +106,24 @@ class RedisBroker:
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
     ) -> AsyncIterator[Publication]:
-        """Yield live publications of partitions, for ever, through reconnections and moves of slots.
+        """Yield live publications of partitions without end; reconnect after a failure or a move of slots.
 
         Args:
-            partitions: which.
-            on_subscribed: called with partitions whose subscription begins or begins again: what was published
-                before that did not come through here.
+            partitions: the partitions to subscribe to.
+            on_subscribed: called with the partitions of each new or repeated subscription. Publications that were
+                sent before it have not been yielded.
         """
         return ShardListener(self._client, partitions, on_subscribed).publications()
 
     async def _run(self, script: Script, script_keys: list[str], arguments: list[Any]) -> Any:
-        """Run a script, twice if the connection broke: versions make a second publication of the same harmless."""
+        """Run a script, and once more if the connection broke: versions make the second publication idempotent."""
         for last in (False, True):
             try:
                 return await run_script(self._client, script, script_keys, arguments)
             except RedisConnectionError as error:
-                # Often only a pooled connection to a server that was restarted.
+                # Usually a pooled connection to a server that has been restarted.
                 if last:
-                    raise StoreUnavailable(f"Redis is away: {type(error).__name__}") from error
+                    raise StoreUnavailable(f"Redis is unavailable: {type(error).__name__}") from error
             except REDIS_ERRORS as error:
                 raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
         raise AssertionError
@@ -134,7 +138,7 @@ def _new_epoch() -> str:
 
 
 def _tail(draft: Draft) -> bytes:
-    """Return a publication's JSON from after its offset on; the state is passed on as it is."""
+    """Return the part of a publication's JSON that follows its offset; the state is copied unchanged."""
     tail = b',"kind":"' + draft.kind.encode() + b'","state":' + draft.state
     if draft.traceparent is not None:
         tail += b',"traceparent":' + _encoder.encode(draft.traceparent)

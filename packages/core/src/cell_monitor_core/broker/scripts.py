@@ -1,8 +1,8 @@
-"""The Lua scripts of the broker. Each touches the keys of one channel, hence of one Cluster slot.
+"""The Lua scripts of the broker. Each uses the keys of one channel, which are in one Cluster slot.
 
-An epoch ends where numbers could be given twice: when the channel's data is gone, and when the server is another one
-than gave them, since a crash (AOF of the last second) or a fail-over (replication under way) may have lost the newest.
-``master_replid`` changes with each start and each promotion; asking for it costs two microseconds.
+An epoch ends when an offset could be assigned twice. That is the case when the channel's data has been lost, and when
+a crash (AOF of the last second) or a failover (asynchronous replication) may have lost the newest offsets. Redis changes
+``master_replid`` at each start and each promotion, so a new value starts a new epoch; reading it costs two microseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cell_monitor_core.redis_client import Script
 __all__ = ["POSITION", "PUBLISH", "RECOVER"]
 
 _ENTER: Final = """\
--- KEYS: meta, history. ARGV: an epoch to use if a new one is due, seconds to keep the meta data
+-- KEYS: meta, history. ARGV: name of the epoch if a new one starts, seconds to keep the metadata
 local generation = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'generation')
 local epoch, offset = meta[1], tonumber(meta[2])
@@ -36,8 +36,8 @@ return {epoch, offset}
 PUBLISH: Final = Script(
     _ENTER
     + """\
--- KEYS further: versions, Pub/Sub channel
--- ARGV further: history size, seconds to keep the history, the JSON's head, then for each draft: name, version, tail
+-- KEYS continued: versions, Pub/Sub channel
+-- ARGV continued: history size, seconds to keep the history, start of the JSON; for each draft: name, version, tail
 local published = {}
 for i = 6, #ARGV, 3 do
   local newest = redis.call('HGET', KEYS[3], ARGV[i])
@@ -63,8 +63,8 @@ return #published
 RECOVER: Final = Script(
     _ENTER
     + """\
--- ARGV further: the subscriber's epoch and offset, most publications to answer
--- Answers {epoch, offset, 1, {publication, ...}}, or {epoch, offset, 0, {}} where any of them is gone.
+-- ARGV continued: the subscriber's epoch and offset, maximum number of publications
+-- Returns {epoch, offset, 1, {publication, ...}}, or {epoch, offset, 0, {}} if one of them is missing.
 local after = tonumber(ARGV[4])
 local missing = offset - after
 if ARGV[3] ~= epoch or missing < 0 or missing > tonumber(ARGV[5]) then return {epoch, offset, 0, {}} end

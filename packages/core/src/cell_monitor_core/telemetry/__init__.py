@@ -1,1 +1,1 @@
-"""What a service tells about itself: metrics, traces, logs. Never a user in a label, never a payload in a log."""
+"""Metrics, traces and logs. No label identifies a user, no log contains a payload."""

@@ -1,7 +1,6 @@
-"""Counters, gauges and histograms that are plain numbers until somebody asks.
+"""Counters, gauges and histograms as plain numbers, which ``prometheus_client`` reads when ``/metrics`` is requested.
 
-An increment is one addition; ``prometheus_client`` sees the numbers only when ``/metrics`` is read. They belong to the
-event loop's thread: increments from other threads may be lost.
+An increment is one addition without a lock. Only the thread of the event loop may increment: others can lose updates.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ __all__ = ["Catalogue", "Counter", "Family", "Gauge", "GaugeMode", "Histogram", 
 
 Kind = Literal["counter", "gauge", "histogram"]
 GaugeMode = Literal["livesum", "livemax", "liveall"]
-"""How the gauges of several processes of one service become one."""
+"""How ``prometheus_client`` combines the gauges of several processes of one service."""
 
 _NAME: Final = re.compile(r"^cell_monitor_[a-z][a-z0-9_]*$")
 _MAX_CHILDREN: Final = 1024
-# No label may say who or what it was about: labels live long, and each value is a time series of its own.
+# No label may identify a person or course: metrics are kept long, and each label value is its own time series.
 _PERSONAL: Final = frozenset({"user", "username", "student", "person", "person_id", "student_id", "email", "course"})
 
 
 class Counter:
-    """A number that grows."""
+    """A number that only grows."""
 
     __slots__ = ("value",)
 
@@ -41,7 +40,7 @@ class Counter:
 
 
 class Gauge:
-    """A number that goes up and down."""
+    """A number that can grow and fall."""
 
     __slots__ = ("value",)
 
@@ -62,7 +61,7 @@ class Gauge:
 
 
 class Histogram:
-    """Counts of observations by bucket. ``counts`` has one entry more than ``bounds``: the rest."""
+    """Counts of observations by bucket. The last entry of ``counts`` is for values above all ``bounds``."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -72,7 +71,7 @@ class Histogram:
         self.sum: float = 0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Add an observation, or the same one several times."""
+        """Add ``times`` observations of the same value."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
@@ -81,15 +80,15 @@ Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 
 
 class Family(Generic[Instrument]):
-    """One metric with all its labelled children.
+    """One metric with its children, one for each combination of label values.
 
-    Bind children once, outside the hot path: ``rejected = EVENTS_REJECTED.labels("unknown_type")``.
+    Get children once, outside the hot path: ``rejected = EVENTS_REJECTED.labels("unknown_type")``.
     """
 
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002 - Prometheus' word
+        help: str,  # noqa: A002 - the name in prometheus_client
         kind: Kind,
         instrument: type[Instrument],
         labels: Mapping[str, Sequence[str] | None],
@@ -98,7 +97,9 @@ class Family(Generic[Instrument]):
         mode: GaugeMode = "livesum",
     ) -> None:
         if not _NAME.match(name) or _PERSONAL & labels.keys():
-            raise ValueError(f"{name} must begin with cell_monitor_ and have no label that tells a person or course")
+            raise ValueError(
+                f"{name} must begin with cell_monitor_ and have no label that identifies a person or course"
+            )
         self.name = name
         self.help = help
         self.kind = kind
@@ -111,7 +112,7 @@ class Family(Generic[Instrument]):
         self._children: dict[tuple[str, ...], Instrument] = {}
         known = [values for values in labels.values() if values is not None]
         if len(known) == len(labels):
-            # Known from the start, hence zero and not absent until the first time: rate() needs that.
+            # All label values are known, so the children exist from the start with 0: rate() needs a first value.
             for values in itertools.product(*known):
                 self._child(tuple(str(value) for value in values))
 
@@ -119,20 +120,20 @@ class Family(Generic[Instrument]):
         child = self._children.get(values)
         if child is None:
             if len(self._children) >= _MAX_CHILDREN:
-                raise ValueError(f"{self.name} has {_MAX_CHILDREN} children: a label holds what it must not")
+                raise ValueError(f"{self.name} has {_MAX_CHILDREN} children: a label has an unbounded set of values")
             make: Any = self._instrument
             child = make(self.buckets) if self.kind == "histogram" else make()
             self._children[values] = child
         return child
 
     def labels(self, *values: object) -> Instrument:
-        """Return the child of these label values, in the order of the label names."""
+        """Return the child of these label values, given in the order of the label names."""
         if len(values) != len(self.label_names):
             raise ValueError(f"{self.name} has the labels {self.label_names}, not {len(values)}")
         return self._child(tuple(str(value) for value in values))
 
     def remove(self, *values: object) -> None:
-        """Forget a child: what it measured is gone, such as another worker's partition."""
+        """Remove a child whose subject no longer exists, such as a partition that another worker took over."""
         self._children.pop(tuple(str(value) for value in values), None)
 
     def items(self) -> Iterator[tuple[tuple[str, ...], Instrument]]:
@@ -141,7 +142,7 @@ class Family(Generic[Instrument]):
 
 
 class Catalogue(Collector):
-    """All metrics by name, and how Prometheus reads them."""
+    """All metrics by name, as a collector of ``prometheus_client``."""
 
     def __init__(self) -> None:
         self.families: dict[str, Family[Any]] = {}
@@ -149,11 +150,11 @@ class Catalogue(Collector):
         self._section: tuple[str, ...] = ()
 
     def section(self, *services: str) -> None:
-        """Say which services the declarations that follow are for; none means all of them."""
+        """Set the services of the declarations that follow; no argument means all services."""
         self._section = services
 
     def exposed(self) -> list[Family[Any]]:
-        """Return the families of this process's service, or all of them until ``service`` is set."""
+        """Return the families of this process's service, or all families while ``service`` is not set."""
         return [
             family
             for family in self.families.values()
@@ -173,7 +174,7 @@ class Catalogue(Collector):
         help: str,  # noqa: A002
         labels: Mapping[str, Sequence[str] | None] | None = None,
     ) -> Family[Counter]:
-        """Declare a counter; ``name`` ends in ``_total``."""
+        """Declare a counter. Its name must end in ``_total``."""
         if not name.endswith("_total"):
             raise ValueError(f"{name}: a counter ends in _total")
         return self._add(Family(name, help, "counter", Counter, labels or {}))
@@ -196,19 +197,19 @@ class Catalogue(Collector):
         buckets: Sequence[float],
         labels: Mapping[str, Sequence[str] | None] | None = None,
     ) -> Family[Histogram]:
-        """Declare a histogram with these upper bounds."""
+        """Declare a histogram; ``buckets`` are the upper bounds in ascending order."""
         bounds = tuple(float(bound) for bound in buckets)
         if list(bounds) != sorted(set(bounds)):
-            raise ValueError(f"{name}: bounds must grow")
+            raise ValueError(f"{name}: bounds must be in ascending order")
         return self._add(Family(name, help, "histogram", Histogram, labels or {}, buckets=bounds))
 
     def collect(self) -> Iterable[Metric]:
-        """Return all metrics as prometheus_client exposes them."""
+        """Return all metrics in ``prometheus_client``'s form."""
         for family in self.exposed():
             yield _exposed(family)
 
     def describe(self) -> Iterable[Metric]:
-        """Declare nothing in advance: names are checked here."""
+        """Return nothing: this class checks the names itself."""
         return ()
 
 

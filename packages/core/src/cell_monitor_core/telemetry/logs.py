@@ -1,6 +1,6 @@
-"""Logs: one JSON object a line on standard error, an event's name and ids; secrets and payloads never.
+"""Logs: one JSON object per line on standard error, with an event name and ids, without secrets and payloads.
 
-Loggers of the standard library (uvicorn, gunicorn) go the same way. SIGUSR1 toggles ``debug`` at run time.
+Loggers of the standard library (uvicorn, gunicorn) are formatted in the same way. SIGUSR1 toggles ``debug``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAYLOAD_KEYS: Final = frozenset(
 _TOKEN: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
 _URL_CREDENTIALS: Final = re.compile(r"://[^/@\s]+@")
 _MAX_TEXT: Final = 4000
-# Libraries that say at "info" what is our "debug".
+# Libraries whose "info" has the detail of our "debug".
 _CHATTY: Final = ("aiohttp", "asyncio", "httpcore", "httpx", "influxdb_client", "opentelemetry", "urllib3")
 _SERVERS: Final = (
     "uvicorn",
@@ -47,7 +47,7 @@ EventDict = MutableMapping[str, Any]
 
 
 class _State:
-    """The level that counts now; loggers are cached and cannot hold it."""
+    """The current level. It is kept here because loggers are cached."""
 
     level = logging.INFO
     configured = logging.INFO
@@ -55,7 +55,7 @@ class _State:
 
 
 def log_level() -> str:
-    """Return the name of the level that counts now."""
+    """Return the name of the current level."""
     return next(name for name, level in _LEVELS.items() if level == _State.level)
 
 
@@ -96,7 +96,7 @@ def _scrub_value(key: str, value: Any) -> Any:
 
 
 def scrub(_logger: Any, _method: str, event_dict: EventDict) -> EventDict:
-    """Leave out what no log may hold, whoever passed it."""
+    """Replace secrets and payloads in a log entry; called for every entry."""
     for key, value in event_dict.items():
         event_dict[key] = _scrub_value(key, value)
     return event_dict
@@ -107,12 +107,12 @@ def _dump(event_dict: EventDict, **_: Any) -> str:
 
 
 def configure_logging(settings: CoreSettings, service: str, *, stream: TextIO | None = None) -> None:
-    """Send all logs of the process to standard error in the configured format; call it again to change it.
+    """Send all logs of the process to standard error in the configured format. A second call replaces the first.
 
     Args:
         settings: level, format and the instance's name.
-        service: ``api``, ``worker`` or ``gateway``; in every line.
-        stream: instead of standard error.
+        service: ``api``, ``worker`` or ``gateway``; written into every line.
+        stream: used instead of standard error.
     """
 
     def add_service(_logger: Any, _method: str, event_dict: EventDict) -> EventDict:
@@ -128,7 +128,7 @@ def configure_logging(settings: CoreSettings, service: str, *, stream: TextIO | 
     ]
     tail: list[Any]
     if settings.log_format == "json":
-        # Tracebacks without local variables: those hold what students wrote.
+        # Tracebacks without local variables, which contain what students wrote.
         tail = [structlog.processors.format_exc_info, scrub, structlog.processors.JSONRenderer(serializer=_dump)]
     else:
         tail = [scrub, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)]
@@ -165,9 +165,9 @@ def _toggle_debug(_number: int, _frame: Any) -> None:
     if level == _State.level:
         level = logging.INFO
     set_log_level(logging.getLevelName(level).lower())
-    # The handler may have interrupted a log call, whose lock it must not wait for: another thread can.
-    threading.Thread(target=_say_level, name="log-level", daemon=True).start()
+    # This handler may have interrupted a log call that holds the lock, so another thread writes the entry.
+    threading.Thread(target=_log_level_change, name="log-level", daemon=True).start()
 
 
-def _say_level() -> None:
+def _log_level_change() -> None:
     structlog.get_logger(__name__).warning("log_level_changed", to=log_level())

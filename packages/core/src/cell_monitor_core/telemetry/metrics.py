@@ -1,6 +1,6 @@
-"""The catalogue: every metric of every service, declared once. docs/operations/reference.md lists them for operators.
+"""The catalogue of metrics: each metric of each service, declared once. docs/operations/reference.md lists them.
 
-Metrics without labels are used as ``EVENTS_RECEIVED.inc()``; of the others bind the children once at start.
+Use a metric without labels as ``EVENTS_RECEIVED.inc()``. Get the children of the others once at start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["CATALOGUE", "MultiprocessFlush", "render_metrics", "set_build_info"]
 CATALOGUE: Final = Catalogue()
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_ROAD = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
+_END_TO_END = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _GROUPS = ("postgres", "influxdb")
 _KINDS = ("student", "help", "course", "test")
@@ -41,19 +41,19 @@ BUILD_INFO: Final = CATALOGUE.gauge(
     mode="livemax",
 )
 EVENT_LOOP_LAG_SECONDS: Final = _histogram(
-    "cell_monitor_event_loop_lag_seconds", "How late the event loop ran a timer.", _FAST
+    "cell_monitor_event_loop_lag_seconds", "Delay with which the event loop runs a timer.", _FAST
 )
 EVENT_LOOP_STALLS: Final = _counter(
-    "cell_monitor_event_loop_stalls_total", "Times that the event loop stood still for seconds."
+    "cell_monitor_event_loop_stalls_total", "Times that the event loop was blocked for seconds."
 )
 
 CATALOGUE.section("api")
-EVENTS_RECEIVED: Final = _counter("cell_monitor_events_received_total", "Events in requests that could be read.")
+EVENTS_RECEIVED: Final = _counter("cell_monitor_events_received_total", "Events in requests that could be parsed.")
 EVENTS_ACCEPTED: Final = _counter("cell_monitor_events_accepted_total", "Events queued durably.")
 EVENTS_DUPLICATE: Final = _counter("cell_monitor_events_duplicate_total", "Events that were queued before.")
 EVENTS_REJECTED: Final = CATALOGUE.counter(
     "cell_monitor_events_rejected_total",
-    "Events refused for good, by reason.",
+    "Events rejected, by reason; the sender does not send them again.",
     {"reason": tuple(reason for reason in Reason if reason is not Reason.LOG_UNAVAILABLE)},
 )
 EVENTS_RETRY: Final = CATALOGUE.counter(
@@ -62,19 +62,19 @@ EVENTS_RETRY: Final = CATALOGUE.counter(
     {"reason": (Reason.LOG_UNAVAILABLE,)},
 )
 INGEST_REQUESTS: Final = CATALOGUE.counter(
-    "cell_monitor_ingest_requests_total", "Ingest requests, by status code of the answer.", {"status": None}
+    "cell_monitor_ingest_requests_total", "Ingest requests, by status code of the response.", {"status": None}
 )
 INGEST_SECONDS: Final = _histogram(
     "cell_monitor_ingest_seconds",
-    "Ingest requests, from the whole body, or where it was refused before from its beginning, to the answer.",
+    "Ingest requests, from the end of the body to the response; from the beginning if the body was refused.",
     _FAST,
 )
 STREAM_APPEND_SECONDS: Final = _histogram(
-    "cell_monitor_stream_append_seconds", "Waiting for the queue to be durable.", _FAST
+    "cell_monitor_stream_append_seconds", "Time until the queue has stored a request's events durably.", _FAST
 )
 RATE_LIMITED: Final = CATALOGUE.counter(
     "cell_monitor_rate_limited_total",
-    "Requests refused for their rate, by limit; the test road's limit is ingest's.",
+    "Requests refused by a rate limit, by limit; test mode counts as ingest.",
     {"limit": ("ingest", "sign_in_account", "sign_in_address", "sign_in_load")},
 )
 
@@ -91,7 +91,7 @@ HTTP_REQUEST_SECONDS: Final = _histogram(
 )
 HELP_ACTIONS: Final = CATALOGUE.counter(
     "cell_monitor_help_actions_total",
-    "What staff did about help requests.",
+    "Actions of staff on help requests.",
     {"action": ("claim", "release", "resolve")},
 )
 
@@ -110,33 +110,35 @@ BACKLOG_AGE_SECONDS: Final = CATALOGUE.gauge(
 )
 EVENTS_STORED: Final = CATALOGUE.counter(
     "cell_monitor_events_stored_total",
-    "Events stored, by group; in influxdb those written again count again: a time series does not tell.",
+    "Events stored, by group; the group influxdb also counts events that it writes a second time.",
     {"group": _GROUPS},
 )
 EVENTS_STORED_BEFORE: Final = CATALOGUE.counter(
     "cell_monitor_events_stored_before_total",
-    "Events of a batch that were stored already.",
+    "Events of a batch that had been stored before.",
     {"group": ("postgres",)},
 )
 EVENTS_FAILED: Final = CATALOGUE.counter(
-    "cell_monitor_events_failed_total", "Events put aside in failed_events, by group.", {"group": _GROUPS}
+    "cell_monitor_events_failed_total", "Events moved to failed_events (dead letters), by group.", {"group": _GROUPS}
 )
 ENTRIES_RECLAIMED: Final = CATALOGUE.counter(
     "cell_monitor_entries_reclaimed_total",
-    "Stream entries taken over from a dead worker, by group.",
+    "Stream entries claimed from a worker that did not finish them, by group.",
     {"group": _GROUPS},
 )
 ENTRIES_TRIMMED: Final = _counter(
-    "cell_monitor_entries_trimmed_total", "Stream entries deleted after every group had finished them."
+    "cell_monitor_entries_trimmed_total", "Stream entries deleted after all groups had finished them."
 )
 BATCH_EVENTS: Final = CATALOGUE.histogram(
-    "cell_monitor_batch_events", "Events a batch, by group.", _SIZES, {"group": _GROUPS}
+    "cell_monitor_batch_events", "Events per batch, by group.", _SIZES, {"group": _GROUPS}
 )
 COMMIT_SECONDS: Final = CATALOGUE.histogram(
-    "cell_monitor_commit_seconds", "Storing one batch, by group.", _FAST, {"group": _GROUPS}
+    "cell_monitor_commit_seconds", "Time to store one batch, by group.", _FAST, {"group": _GROUPS}
 )
 STORE_UNAVAILABLE: Final = CATALOGUE.counter(
-    "cell_monitor_store_unavailable_total", "Batches that a store did not take, to be tried again.", {"group": _GROUPS}
+    "cell_monitor_store_unavailable_total",
+    "Batches to be retried because the store was unavailable.",
+    {"group": _GROUPS},
 )
 GROUP_HALTED: Final = CATALOGUE.gauge(
     "cell_monitor_group_halted",
@@ -144,20 +146,20 @@ GROUP_HALTED: Final = CATALOGUE.gauge(
     {"group": _GROUPS},
     mode="livemax",
 )
-# The API publishes what staff did about help requests.
+# The API publishes the actions of staff on help requests.
 CATALOGUE.section("api", "worker")
 PUBLICATIONS_PUBLISHED: Final = CATALOGUE.counter(
     "cell_monitor_publications_published_total", "Publications sent to dashboards' channels, by kind.", {"kind": _KINDS}
 )
 PUBLICATIONS_SUPPRESSED: Final = CATALOGUE.counter(
     "cell_monitor_publications_suppressed_total",
-    "Publications left out because a newer state had been published, by kind.",
+    "Publications not sent because a newer state had been published, by kind.",
     {"kind": _KINDS},
 )
-PUBLISH_SECONDS: Final = _histogram("cell_monitor_publish_seconds", "Publishing one batch's states.", _FAST)
+PUBLISH_SECONDS: Final = _histogram("cell_monitor_publish_seconds", "Time to publish the states of one batch.", _FAST)
 CATALOGUE.section("worker")
 EVENT_PUBLICATION_SECONDS: Final = _histogram(
-    "cell_monitor_event_publication_seconds", "From the API's receipt of an event to its publication.", _ROAD
+    "cell_monitor_event_publication_seconds", "From the API's receipt of an event to its publication.", _END_TO_END
 )
 
 CATALOGUE.section("gateway")
@@ -174,14 +176,15 @@ GATEWAY_SUBSCRIPTIONS: Final = _gauge("cell_monitor_gateway_subscriptions", "Sub
 GATEWAY_FRAMES: Final = _counter("cell_monitor_gateway_frames_total", "Frames of publications sent to WebSockets.")
 GATEWAY_BYTES: Final = _counter("cell_monitor_gateway_sent_bytes_total", "Bytes of these frames.")
 GATEWAY_PUBLICATIONS: Final = _counter(
-    "cell_monitor_gateway_publications_total", "Publications received from the broker, gaps filled included."
+    "cell_monitor_gateway_publications_total", "Publications received from the broker, including those that fill a gap."
 )
 GATEWAY_DELIVERIES: Final = _counter(
-    "cell_monitor_gateway_deliveries_total", "Publications sent to WebSockets: one to ten sockets counts ten."
+    "cell_monitor_gateway_deliveries_total",
+    "Publications sent to WebSockets; one publication to ten sockets counts ten times.",
 )
 GATEWAY_RECOVERIES: Final = CATALOGUE.counter(
     "cell_monitor_gateway_recoveries_total",
-    "Subscriptions, by outcome: fresh ones asked for nothing, recovered ones got all they missed, refused ones refetch.",
+    "Subscriptions, by outcome: fresh without a position, recovered with all missed publications, refused otherwise.",
     {"outcome": ("fresh", "recovered", "refused")},
 )
 GATEWAY_CLOSES: Final = CATALOGUE.counter(
@@ -189,20 +192,20 @@ GATEWAY_CLOSES: Final = CATALOGUE.counter(
 )
 GATEWAY_GAPS: Final = CATALOGUE.counter(
     "cell_monitor_gateway_gaps_total",
-    "Gaps in a channel's offsets: filled from the history, or too old for it.",
+    "Gaps in a channel's offsets: filled from the history, or lost because the history is too short.",
     {"outcome": ("filled", "lost")},
 )
 EVENT_FRAME_SECONDS: Final = _histogram(
-    "cell_monitor_event_frame_seconds", "From the API's receipt of an event to the frame that shows it.", _ROAD
+    "cell_monitor_event_frame_seconds", "From the API's receipt of an event to the frame that shows it.", _END_TO_END
 )
 
 
 def set_build_info(service: str, version: str) -> None:
-    """Say once at start which service and version this process is; from then on only its metrics are exposed."""
+    """Set service and version of this process; from then on only metrics of this service are exposed."""
     CATALOGUE.service = service
     BUILD_INFO.labels(service, version).set(1)
 
 
 def render_metrics() -> tuple[bytes, str]:
-    """Return the text of ``/metrics`` and its content type; of all worker processes where there are several."""
+    """Return the text of ``/metrics``, summed over the worker processes, and its content type."""
     return render(CATALOGUE)

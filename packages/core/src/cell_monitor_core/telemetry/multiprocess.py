@@ -1,4 +1,4 @@
-"""Metrics of several worker processes as one: each adds what it counted to ``prometheus_client``'s files.
+"""Metrics of several worker processes as one: each process adds its counts to ``prometheus_client``'s files.
 
 gunicorn's workers share ``PROMETHEUS_MULTIPROC_DIR``; it must be set before ``prometheus_client`` is imported and be
 empty at start. https://prometheus.github.io/client_python/multiprocess/
@@ -26,14 +26,14 @@ _registries: dict[int, CollectorRegistry] = {}
 
 
 def multiprocess_directory() -> str | None:
-    """Return the folder that worker processes share, or none where there is one process."""
+    """Return the folder that the worker processes share, or None if there is one process."""
     return os.environ.get(_VARIABLE) or None
 
 
 class MultiprocessFlush:
-    """Adds this process's counts to the shared files, each second and at the end.
+    """Adds this process's counts to the shared files, every ``interval`` seconds and at the end.
 
-    Use it as an async context manager, started after the fork; without the shared folder it does nothing.
+    Use it as an async context manager, entered after the fork. Without the shared folder it does nothing.
     """
 
     def __init__(self, catalogue: Catalogue, *, interval: float = 1.0) -> None:
@@ -65,7 +65,7 @@ class MultiprocessFlush:
             self.flush()
 
     def flush(self) -> None:
-        """Add what was counted since the last time."""
+        """Add the counts since the last flush."""
         for family in self._catalogue.exposed():
             for labels, child in family.items():
                 if isinstance(child, Histogram):
@@ -105,7 +105,7 @@ class MultiprocessFlush:
 
 
 def render(catalogue: Catalogue) -> tuple[bytes, str]:
-    """Return the exposition of a catalogue and its content type."""
+    """Return a catalogue in Prometheus' text format and its content type."""
     if multiprocess_directory() is not None:
         for flusher in _flushers:
             flusher.flush()

@@ -1,7 +1,9 @@
-"""Traces from the click to the screen: ``ingest``, ``process_batch``, ``publish``, ``frame``.
+"""Traces of an event from JupyterLab to the dashboard, in four spans.
 
-Whether a request is traced is decided before OpenTelemetry is touched, because its own samplers cost as much as its
-spans. Without an OTLP endpoint nothing is traced and nothing of OpenTelemetry is imported.
+The spans are ``ingest``, ``process_batch``, ``publish`` and ``frame``.
+
+The sampling decision is made before OpenTelemetry is called, because its samplers cost as much as its spans. Without an
+OTLP endpoint nothing is traced and OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
@@ -39,18 +41,18 @@ _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 _MAX_TRACEPARENT: Final = 128
 _SAMPLED: Final = 1
 _MAX_SAMPLED_PER_S: Final = 100
-"""Enough to see how a class goes; beyond it neither a client's wish nor a busy hour makes more requests cost a span."""
+"""Bounds the cost of tracing, even when all clients ask for it: requests per second and process that get a span."""
 
 
 class SpanStart(NamedTuple):
-    """Where a span begins: in a trace that is there (``trace_id``, ``parent_id``), or as the first of its own."""
+    """The parent of a span: trace and span id of an existing trace, or None twice for the root of a new one."""
 
     trace_id: int | None
     parent_id: int | None
 
 
 class _State:
-    """The process's tracer; one, because the decision must be a look at a variable."""
+    """The process's tracer. A global, so that the sampling decision costs one attribute access."""
 
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
@@ -65,7 +67,7 @@ _NEW_TRACE: Final = SpanStart(None, None)
 
 
 def parse_traceparent(text: str | None) -> tuple[int, int, bool] | None:
-    """Read a W3C ``traceparent``: (trace id, parent span id, sampled). None where it is missing or invalid."""
+    """Parse a W3C ``traceparent`` into (trace id, parent span id, sampled); None if it is missing or invalid."""
     if text is None or len(text) > _MAX_TRACEPARENT:
         return None
     match = _TRACEPARENT.fullmatch(text)
@@ -79,17 +81,17 @@ def parse_traceparent(text: str | None) -> tuple[int, int, bool] | None:
 
 
 def format_traceparent(trace_id: int, span_id: int, *, sampled: bool = True) -> str:
-    """Write a W3C ``traceparent`` of version 00."""
+    """Return a W3C ``traceparent`` of version 00."""
     return f"00-{trace_id:032x}-{span_id:016x}-{_SAMPLED if sampled else 0:02x}"
 
 
 def configure_tracing(settings: CoreSettings, service: str, *, exporter: SpanExporter | None = None) -> None:
-    """Start tracing if an OTLP endpoint is set. Call it in the process that serves, after any fork.
+    """Start tracing if an OTLP endpoint is set. Call it in each serving process, after the fork.
 
     Args:
         settings: endpoint and share of requests that are sampled.
         service: name of the service.
-        exporter: instead of OTLP over HTTP.
+        exporter: used instead of OTLP over HTTP.
     """
     if settings.otlp_endpoint is None and exporter is None:
         return
@@ -111,19 +113,23 @@ def configure_tracing(settings: CoreSettings, service: str, *, exporter: SpanExp
 
 
 def shutdown_tracing() -> None:
-    """Send what waits and stop; blocks for seconds at most."""
+    """Send the buffered spans and stop tracing. Blocks for a few seconds at most."""
     provider, _state.provider, _state.tracer = _state.provider, None, None
     if provider is not None:
         provider.shutdown()
 
 
 def tracing_enabled() -> bool:
-    """Tell whether spans are made at all."""
+    """Return whether tracing is configured."""
     return _state.tracer is not None
 
 
 def sample(traceparent: str | None) -> SpanStart | None:
-    """Decide whether a request is traced: as its ``traceparent`` says, or a share of those without; bounded."""
+    """Return the start of a request's span, or None if the request is not traced.
+
+    A request with a ``traceparent`` is traced if that is sampled, one without with the configured probability. Both are
+    limited to ``_MAX_SAMPLED_PER_S``.
+    """
     if _state.tracer is None:
         return None
     if traceparent is None:
@@ -140,7 +146,7 @@ def sample(traceparent: str | None) -> SpanStart | None:
 
 
 def continue_trace(traceparent: str | None) -> SpanStart | None:
-    """Return the place in a sampled trace that a ``traceparent`` of ours names, as carried by events."""
+    """Return the parent that an event's ``traceparent`` names, or None if it is not sampled or tracing is off."""
     if _state.tracer is None or traceparent is None:
         return None
     parsed = parse_traceparent(traceparent)
@@ -148,12 +154,12 @@ def continue_trace(traceparent: str | None) -> SpanStart | None:
 
 
 def new_trace() -> SpanStart | None:
-    """Return the start of a trace of its own, such as a batch's, if spans are made at all."""
+    """Return the start of a new trace, such as a batch's, or None if tracing is off."""
     return None if _state.tracer is None else _NEW_TRACE
 
 
 def link(traceparent: str | None) -> Link | None:
-    """Return a link to a sampled trace: a batch links to its events, it has no one parent."""
+    """Return a link to a sampled trace. A batch has many events and therefore links instead of a parent."""
     start = continue_trace(traceparent)
     if start is None or start.trace_id is None or start.parent_id is None:
         return None
@@ -163,7 +169,7 @@ def link(traceparent: str | None) -> Link | None:
 
 
 class ActiveSpan:
-    """A span that is going on, or nothing where it is not sampled."""
+    """A span that has not ended. Without a recorded span all methods do nothing."""
 
     __slots__ = ("_span", "traceparent")
 
@@ -175,7 +181,7 @@ class ActiveSpan:
             self.traceparent = format_traceparent(context.trace_id, context.span_id)
 
     def set(self, name: str, value: str | float) -> None:
-        """Add an attribute; ids and numbers only, never what a person wrote."""
+        """Set an attribute. Only ids and numbers are allowed, no text that a person wrote."""
         if self._span is not None:
             self._span.set_attribute(name, value)
 
@@ -198,9 +204,10 @@ def span(
     links: Iterable[Link | None] = (),
     attributes: Mapping[str, str | int | float] | None = None,
 ) -> Iterator[ActiveSpan]:
-    """Record a span around a block, or nothing where ``start`` is None. An exception marks it by its class's name.
+    """Record a span around a block; do nothing if ``start`` is None. An exception fails the span with its class name.
 
-    ``traceparent`` of what it yields is what the next hop carries on.
+    Yields:
+        The span. Its ``traceparent`` is passed to the next hop, which continues the trace.
     """
     tracer = _state.tracer
     if start is None or tracer is None:

@@ -1,1 +1,1 @@
-"""What every HTTP service answers alike: errors, probes, limits on bodies."""
+"""HTTP behaviour that all services share: error responses, probes, limits on request bodies."""

@@ -1,4 +1,4 @@
-"""Limits on request bodies, before anything reads them: size and the time that their bytes may take."""
+"""Limits on the size of request bodies and on the time between two parts of one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _REFUSALS: Final = {400: "invalid_request", 408: "request_timeout", 413: "body_t
 
 
 class _Refused(HTTPException):
-    """Raised where the application reads; FastAPI lets this kind through and answers it in our form."""
+    """Raised from ``receive``. FastAPI passes an HTTPException on to the error handlers."""
 
 
 class BodyLimit:
-    """Pure ASGI middleware: 413 for a body over ``max_bytes``, 408 where the next part of it is slower than ``timeout``.
+    """ASGI middleware that answers 413 to a body over ``max_bytes`` and 408 if its next part takes over ``timeout`` s.
 
-    A declared length is refused before a byte of the body is read; a chunked body as soon as it is over.
+    A body whose Content-Length is over the limit is refused before it is read, a chunked body as soon as it exceeds it.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout: float = 30.0) -> None:
@@ -31,7 +31,7 @@ class BodyLimit:
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection of ASGI."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,13 +48,13 @@ class BodyLimit:
         async def limited() -> Message:
             nonlocal received, complete
             if complete:
-                # Only the disconnect is left to wait for, and that may take as long as the answer does.
+                # The next message is the disconnect; it may come at any time until the response is complete.
                 return await receive()
             try:
                 async with asyncio.timeout(self._timeout):
                     message = await receive()
             except TimeoutError:
-                raise _Refused(408, f"no part of the body came for {self._timeout:g} seconds") from None
+                raise _Refused(408, f"no part of the body was received for {self._timeout:g} seconds") from None
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
@@ -62,13 +62,13 @@ class BodyLimit:
                     raise _Refused(413, self._too_large)
             return message
 
-        async def noting(message: Message) -> None:
+        async def recording(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, limited, noting)
+            await self._app(scope, limited, recording)
         except _Refused as refusal:
             if started:
                 raise
@@ -84,7 +84,7 @@ async def _answer(send: Send, status: int, msg: str) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        # What is left of the body will not be read.
+        # The rest of the body will not be read.
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,7 +1,7 @@
-"""Errors as every service answers them: ``{"detail": [{"type": code, "msg": text, "loc"?: [...]}]}``.
+"""The error responses of all services: ``{"detail": [{"type": code, "msg": text, "loc"?: [...]}]}``.
 
-``type`` is a stable code for programs, ``msg`` says to people what is wrong and the way out. Nothing of the request is
-repeated in an answer, and nothing of an unexpected exception.
+``type`` is a stable code for programs. ``msg`` tells people what is wrong and what to do. A response never repeats
+parts of the request, nor the message of an unexpected exception.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _CODES: Final = {
     503: "unavailable",
 }
 _MAX_FAULTS: Final = 20
-_INTERNAL: Final = "something went wrong here; it has been logged, try again later"
+_INTERNAL: Final = "the service failed; the error has been logged, try again later"
 
 
 class Detail(msgspec.Struct, omit_defaults=True, frozen=True):
-    """One fault of an answer."""
+    """One error of a response."""
 
     type: str
     msg: str
@@ -49,10 +49,10 @@ class ClientRequestError(Exception):
     """A request that is refused. Subclasses set ``error``, the stable code, and ``status_code``.
 
     Args:
-        msg: what is wrong and the way out, for people.
-        loc: where in the request, such as ``("body", "events")``.
-        retry_after: seconds after which trying again makes sense.
-        headers: other headers of the answer, such as ``{"connection": "close"}``.
+        msg: what is wrong and what to do, for people.
+        loc: path of the error in the request, such as ``("body", "events")``.
+        retry_after: seconds after which the client should try again (``Retry-After``).
+        headers: further headers of the response, such as ``{"connection": "close"}``.
     """
 
     error: ClassVar[str] = "invalid_request"
@@ -75,12 +75,12 @@ class ClientRequestError(Exception):
 
 
 def error_body(*details: Detail) -> bytes:
-    """Return the JSON of an answer with these faults."""
+    """Return the JSON body of a response with these errors."""
     return msgspec.json.encode({"detail": details})
 
 
 def error_response(error: ClientRequestError | None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Return status, headers and body for raw ASGI; ``None`` is an internal error."""
+    """Return status, headers and body for ASGI. ``None`` stands for an internal error."""
     if error is None:
         status, extra, body = 500, {}, error_body(Detail("internal_error", _INTERNAL))
     else:
@@ -114,7 +114,7 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
 
 async def _validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # The inputs that FastAPI would repeat may hold passwords.
+    # FastAPI would repeat the inputs, which may contain passwords.
     details = [
         Detail(str(fault["type"]), str(fault["msg"]), [part for part in fault["loc"] if isinstance(part, str | int)])
         for fault in error.errors()[:_MAX_FAULTS]
@@ -129,7 +129,7 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make an application answer all of its errors in this form."""
+    """Make an application answer all errors in this form."""
     app.add_exception_handler(ClientRequestError, _client_request_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -1,6 +1,6 @@
 """Probes and metrics: ``/livez`` (the process answers), ``/readyz`` (it can do its work), ``/metrics``.
 
-A service is live while it answers at all: a store that is away makes it unready, and killing it would help nobody.
+A service is live while it answers. An unavailable store makes it not ready: a restart would not help.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _NO_STORE: Final = {"cache-control": "no-store"}
 
 
 class Health:
-    """What readiness depends on. Checks raise when they fail; their results are kept for a moment.
+    """The readiness of a process.
 
     Args:
-        checks: by name; each is given ``timeout`` seconds.
-        keep: seconds that a result is kept, so that probing costs the stores nothing.
+        checks: functions by name; one that raises has failed.
+        timeout: seconds after which a check has failed.
+        keep: seconds for which results are cached, so that frequent probes do not load the stores.
     """
 
     def __init__(self, checks: Mapping[str, Check] | None = None, *, timeout: float = 2.0, keep: float = 1.0) -> None:
@@ -44,15 +45,15 @@ class Health:
 
     @property
     def draining(self) -> bool:
-        """Whether the process is on its way out."""
+        """Whether the process is shutting down."""
         return self._draining
 
     def drain(self) -> None:
-        """Answer not ready from now on, so that no new work is sent here."""
+        """Report not ready from now on, so that the process gets no new requests."""
         self._draining = True
 
     async def readiness(self) -> tuple[bool, dict[str, str]]:
-        """Return whether the service can work, and ``ok`` or what is wrong for each check."""
+        """Return whether the service is ready, and for each check ``ok``, ``timeout`` or the class of the error."""
         async with self._lock:
             now = time.monotonic()
             if self._at is None or now - self._at >= self._keep:
@@ -67,15 +68,15 @@ class Health:
                 await self.checks[name]()
         except TimeoutError:
             return "timeout"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the service cannot work
-            # The message may hold an address or a user name of a store: it is for the log, not for the probe.
+        except Exception as error:  # noqa: BLE001 - any error makes the service not ready
+            # The message may contain a store's address or user name, so it is logged and not returned.
             _log.warning("readiness_check_failed", check=name, error=str(error))
             return type(error).__name__
         return "ok"
 
 
 def health_router(health: Health) -> APIRouter:
-    """Return the three routes; they are not part of the documented API."""
+    """Return the three routes. They are not in the API's documentation."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/livez")
@@ -98,7 +99,7 @@ def health_router(health: Health) -> APIRouter:
 
 
 def create_health_app(health: Health) -> FastAPI:
-    """Return an application with nothing but probes and metrics, for services that serve nothing else."""
+    """Return an application that serves probes and metrics only."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     install_error_handlers(app)
     app.include_router(health_router(health))
