@@ -58,12 +58,14 @@ test: node $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" choos
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
-lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types and who imports whom
+lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types, generated files and who imports whom
 	$(call say,Python)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(PYTHON_SOURCES)
 	@$(BIN)/lint-imports
+	$(call say,Generated files)
+	@$(BIN)/python -m cell_monitor_testing.generation --check
 	$(call say,Dashboard)
 	@cd dashboard && npm run --silent lint && npm run --silent typecheck
 	$(call say,JupyterLab extension)
@@ -74,6 +76,10 @@ lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Chec
 format: $(STAMPS)/dev ## Put the Python sources into the project's form
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+.PHONY: generate
+generate: node $(STAMPS)/dev $(STAMPS)/dashboard-modules ## Write all generated files: event types, OpenAPI, AsyncAPI, tables of the docs
+	@$(BIN)/python -m cell_monitor_testing.generation
 
 .PHONY: bench
 bench: $(STAMPS)/dev install ## Measure; writes docs/performance.md and build/bench.json (about 15 minutes)

@@ -18,7 +18,6 @@ from jupyterlab_cell_monitor.app import CellMonitorApp
 REPOSITORY = Path(__file__).parents[2]
 PATH = REPOSITORY / "docs/operations/reference.md"
 PAGE = PATH.read_text(encoding="utf-8")
-COMMAND = "python -m cell_monitor_testing.reference docs/operations/reference.md"
 SERVICES = [ApiSettings, WorkerSettings, GatewaySettings]
 FOLDERS = {"api": "services/api/src", "worker": "services/worker/src", "gateway": "services/ws-gateway/src"}
 
@@ -39,7 +38,7 @@ OF_THE_EXTENSION = sorted(
 
 
 def test_tables_are_what_the_code_says():
-    assert reference.update(PAGE) == PAGE, f"run {COMMAND}"
+    assert reference.update(PAGE) == PAGE, "run make generate"
 
 
 @pytest.mark.parametrize("settings", [CoreSettings, *SERVICES])

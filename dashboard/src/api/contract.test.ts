@@ -8,7 +8,7 @@ import { expect, it } from 'vitest'
 const description = resolve('../docs/dev/openapi.json')
 
 it.skipIf(!existsSync(description))(
-  'the generated types are those of the API’s description (if not: npm run types)',
+  'the generated types are those of the API’s description (if not: make generate)',
   async () => {
     const generated = COMMENT_HEADER + astToString(await openapi(pathToFileURL(description)))
     expect(readFileSync(resolve('src/api/openapi.ts'), 'utf8')).toBe(generated)

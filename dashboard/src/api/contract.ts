@@ -1,5 +1,5 @@
 /**
- * Holds the types that the pages use against those generated from the API's own description (`npm run types`). Only
+ * Holds the types that the pages use against those generated from the API's own description (`make generate`). Only
  * the compiler reads this: a field that the API renames or drops fails the build here and not on somebody's screen.
  */
 

@@ -853,7 +853,7 @@ export interface components {
         };
         /**
          * Heartbeat
-         * @description Sent now and then while a notebook is open.
+         * @description The page is open: every 15 s while it is visible, once a minute at least while it is hidden.
          */
         Heartbeat: {
             /** @enum {unknown} */
@@ -892,7 +892,7 @@ export interface components {
         };
         /**
          * HelpCancelled
-         * @description The student takes a help request back.
+         * @description The student cancels a help request.
          */
         HelpCancelled: {
             /** @enum {unknown} */
@@ -950,7 +950,7 @@ export interface components {
         };
         /**
          * HelpRequested
-         * @description The student asks for help; the request's id is this event's event_id.
+         * @description The student asks for help. The request's id is this event's event_id; the student's open request in the course, if any, becomes cancelled.
          */
         HelpRequested: {
             /** @enum {unknown} */

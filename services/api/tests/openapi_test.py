@@ -17,7 +17,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "dev" / "openapi.json"
 
 def test_the_committed_document_is_up_to_date():
     expected = document(create_api(None))
-    assert json.loads(DOCUMENT.read_text()) == expected, "python -m cell_monitor_api openapi > docs/dev/openapi.json"
+    assert json.loads(DOCUMENT.read_text()) == expected, "run make generate"
 
 
 def test_the_command_prints_the_committed_document():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from cell_monitor_core.events.codec import EventError, decode_event
-from cell_monitor_core.events.codegen import load_schemas
 from cell_monitor_core.events.types import EVENT_TYPES
+from cell_monitor_testing.generation.schemas import load_schemas
 
 SCHEMAS = load_schemas()
 ENVELOPE = SCHEMAS["envelope.yaml"]

@@ -2,6 +2,7 @@ import { v7 as uuid7 } from 'uuid';
 import { EVENT_BYTES } from '../capture/limits';
 import { capBytes, utf8Length } from '../capture/text';
 import type { CellExecutedData, Event, EventType, NotebookOpenedData } from './types';
+import { TRAITS } from './types';
 
 /** The `data` of an event of this type. */
 export type DataOf<T extends EventType> = Extract<Event, { type: T }>['data'];
@@ -31,7 +32,7 @@ export function buildEvent<T extends EventType>(type: T, parts: PartsOf<T>, now:
   const event = {
     event_id: uuid7(),
     type,
-    schema_version: 1,
+    schema_version: TRAITS[type].version,
     occurred_at: new Date(now).toISOString(),
     ...parts
   } as unknown as Event;

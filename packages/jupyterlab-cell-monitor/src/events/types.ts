@@ -1,4 +1,4 @@
-// Made from the schemas by cell_monitor_core.events.codegen. Do not edit.
+// Made from the schemas by `make generate`. Do not edit.
 
 export type EventId = string;
 export type Time = string;
@@ -131,6 +131,7 @@ export type CellEdited = {
   type: 'cell_edited';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -150,6 +151,7 @@ export type CellExecuted = {
   type: 'cell_executed';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -169,6 +171,7 @@ export type CellExecutionStarted = {
   type: 'cell_execution_started';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -188,6 +191,7 @@ export type CellSelected = {
   type: 'cell_selected';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -202,11 +206,12 @@ export type CellSelected = {
   course?: string | null;
 };
 
-/** Sent now and then while a notebook is open. */
+/** The page is open: every 15 s while it is visible, once a minute at least while it is hidden. */
 export type Heartbeat = {
   type: 'heartbeat';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -221,11 +226,12 @@ export type Heartbeat = {
   course?: string | null;
 };
 
-/** The student takes a help request back. */
+/** The student cancels a help request. */
 export type HelpCancelled = {
   type: 'help_cancelled';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -240,11 +246,12 @@ export type HelpCancelled = {
   course?: string | null;
 };
 
-/** The student asks for help; the request's id is this event's event_id. */
+/** The student asks for help. The request's id is this event's event_id; the student's open request in the course, if any, becomes cancelled. */
 export type HelpRequested = {
   type: 'help_requested';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -264,6 +271,7 @@ export type KernelDied = {
   type: 'kernel_died';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -283,6 +291,7 @@ export type KernelRestarted = {
   type: 'kernel_restarted';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -302,6 +311,7 @@ export type NotebookClosed = {
   type: 'notebook_closed';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -321,6 +331,7 @@ export type NotebookOpened = {
   type: 'notebook_opened';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -340,6 +351,7 @@ export type NotebookSaved = {
   type: 'notebook_saved';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -359,6 +371,7 @@ export type SessionEnded = {
   type: 'session_ended';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -378,6 +391,7 @@ export type SessionStarted = {
   type: 'session_started';
   /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
   event_id: EventId;
+  /** Version of the type's schema. */
   schema_version: 1;
   /** When it happened, by the sender's clock. */
   occurred_at: Time;
@@ -410,6 +424,33 @@ export type Event =
   | SessionStarted;
 
 export type EventType = Event['type'];
+
+/** What the browser does with events of a type. */
+export interface IEventTraits {
+  /** The `schema_version` that is written. */
+  readonly version: number;
+  /** It is sent at once instead of with its batch. */
+  readonly urgent: boolean;
+  /** The answer to it carries the student's notices. */
+  readonly notices: boolean;
+}
+
+export const TRAITS: Readonly<Record<EventType, IEventTraits>> = {
+  cell_edited: { version: 1, urgent: false, notices: false },
+  cell_executed: { version: 1, urgent: false, notices: false },
+  cell_execution_started: { version: 1, urgent: false, notices: false },
+  cell_selected: { version: 1, urgent: false, notices: false },
+  heartbeat: { version: 1, urgent: false, notices: true },
+  help_cancelled: { version: 1, urgent: true, notices: true },
+  help_requested: { version: 1, urgent: true, notices: true },
+  kernel_died: { version: 1, urgent: false, notices: false },
+  kernel_restarted: { version: 1, urgent: false, notices: false },
+  notebook_closed: { version: 1, urgent: false, notices: false },
+  notebook_opened: { version: 1, urgent: false, notices: false },
+  notebook_saved: { version: 1, urgent: false, notices: false },
+  session_ended: { version: 1, urgent: false, notices: false },
+  session_started: { version: 1, urgent: false, notices: false }
+};
 
 /** The longest text, in code points, that the server takes in each place. */
 export const LIMITS = {

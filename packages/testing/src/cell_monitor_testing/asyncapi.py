@@ -1,14 +1,11 @@
-"""Writes docs/dev/asyncapi.yaml: the WebSocket protocol, the publications and the event stream, from the code.
+"""docs/dev/asyncapi.yaml: the WebSocket protocol, the publications and the event stream, from the code.
 
-``python -m cell_monitor_testing.asyncapi docs/dev/asyncapi.yaml``. A test compares the file with a fresh one and holds
-the golden files to its schemas. https://www.asyncapi.com/docs/reference/specification/v3.0.0
+``make generate`` writes it; a test compares it with the code and holds the golden files to its schemas. https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import msgspec
@@ -267,16 +264,5 @@ class _Dumper(yaml.SafeDumper):
 
 def render() -> str:
     """Return the document's text."""
-    head = "# Made by `python -m cell_monitor_testing.asyncapi docs/dev/asyncapi.yaml`; a test compares it with the code.\n"
+    head = "# Made by `make generate` from the code. Do not edit.\n"
     return head + yaml.dump(build(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-def main() -> None:
-    """Write the file named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path)
-    parser.parse_args().path.write_text(render(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

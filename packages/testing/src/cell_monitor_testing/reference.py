@@ -1,19 +1,16 @@
-"""Writes the tables of docs/operations/reference.md from the code: settings, metrics, roles, scopes, codes.
+"""The tables of docs/operations/reference.md, from the code: settings, metrics, roles, scopes, codes.
 
-``python -m cell_monitor_testing.reference docs/operations/reference.md`` replaces what stands between the page's
-``<!-- begin NAME -->`` and ``<!-- end NAME -->``; the words around the tables are written by hand. A test compares.
+``make generate`` writes them into the page's marked sections; the words around them are written by hand.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import enum
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 from pydantic.fields import FieldInfo
@@ -29,20 +26,11 @@ from cell_monitor_core.telemetry.metrics import CATALOGUE
 from cell_monitor_core.web.errors import ClientRequestError
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.protocol import CloseCode, ErrorType, Refusal
+from cell_monitor_testing.generation.pages import replace_sections, table
 from cell_monitor_worker.config import WorkerSettings
 from jupyterlab_cell_monitor.app import CellMonitorApp
 
 __all__ = ["TABLES", "update"]
-
-
-def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
-    return "\n".join(lines)
 
 
 def _default(field: FieldInfo) -> str:
@@ -80,12 +68,12 @@ def _settings(settings: type[CoreSettings]) -> str:
         if is_secret(field):
             variable += ", `…_FILE`"
         rows.append((variable, f"{_default(field)}{_bounds(field)}", field.description))
-    return _table(("variable", "default", "meaning"), rows)
+    return table(("variable", "default", "meaning"), rows)
 
 
 def _renamed_settings() -> str:
     rows = ((f"`{ENV_PREFIX}{old}`", f"`{ENV_PREFIX}{new}`") for old, new in sorted(RENAMED.items()))
-    return _table(("old name", "new name"), rows)
+    return table(("old name", "new name"), rows)
 
 
 def _jupyter_settings() -> str:
@@ -98,7 +86,7 @@ def _jupyter_settings() -> str:
             default = f"`{trait.default_value}`" + (f" (≥ {least:g})" if least is not None else "")
         default = re.sub(rf"\b{ENV_PREFIX}\w+", r"`\g<0>`", default.removesuffix("."))
         rows.append((f"`{CellMonitorApp.__name__}.{name}`", default, meaning))
-    return _table(("option", "default", "meaning"), rows)
+    return table(("option", "default", "meaning"), rows)
 
 
 def _metrics(service: str | None) -> str:
@@ -111,7 +99,7 @@ def _metrics(service: str | None) -> str:
             for name, values in family.label_values.items()
         ]
         rows.append((f"`{family.name}`", family.kind, ", ".join(labels), family.help))
-    return _table(("metric", "kind", "labels", "meaning"), rows)
+    return table(("metric", "kind", "labels", "meaning"), rows)
 
 
 def _member_docs(kind: type[enum.Enum]) -> dict[str, str]:
@@ -129,7 +117,7 @@ def _member_docs(kind: type[enum.Enum]) -> dict[str, str]:
 
 def _roles() -> str:
     head = ("role", *(f"`{permission}`" for permission in Permission))
-    return _table(
+    return table(
         head,
         (
             (f"`{role}`", *("yes" if item in allowed else "no" for item in Permission))
@@ -140,12 +128,12 @@ def _roles() -> str:
 
 def _scopes() -> str:
     docs = _member_docs(Scope)
-    return _table(("scope", "allows"), ((f"`{scope}`", docs[scope.name]) for scope in Scope))
+    return table(("scope", "allows"), ((f"`{scope}`", docs[scope.name]) for scope in Scope))
 
 
 def _reasons() -> str:
     docs = _member_docs(Reason)
-    return _table(("reason", "meaning"), ((f"`{reason}`", docs[reason.name]) for reason in Reason))
+    return table(("reason", "meaning"), ((f"`{reason}`", docs[reason.name]) for reason in Reason))
 
 
 def _errors() -> str:
@@ -160,25 +148,25 @@ def _errors() -> str:
     for reason, status in REQUEST_STATUS.items():
         found.setdefault((status, str(reason)), docs[reason.name])
     found[500, "internal_error"] = "Something went wrong in the service; its log has more."
-    return _table(("status", "type", "meaning"), ((key[0], f"`{key[1]}`", text) for key, text in sorted(found.items())))
+    return table(("status", "type", "meaning"), ((key[0], f"`{key[1]}`", text) for key, text in sorted(found.items())))
 
 
 def _close_codes() -> str:
-    return _table(
+    return table(
         ("code", "reason", "come back?", "meaning"),
         ((int(code), f"`{code.reason}`", "yes" if code.reconnect else "no", code.description) for code in CloseCode),
     )
 
 
 def _refusals() -> str:
-    return _table(
+    return table(
         ("status", "type", "come back?", "meaning"),
         ((item.status, f"`{item.value}`", "yes" if item.status == 503 else "no", item.description) for item in Refusal),
     )
 
 
 def _gateway_errors() -> str:
-    return _table(("type",), ((f"`{kind}`",) for kind in ErrorType))
+    return table(("type",), ((f"`{kind}`",) for kind in ErrorType))
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
@@ -203,28 +191,9 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 
 
 def update(page: str) -> str:
-    """Return the page with fresh tables.
+    """Return the page with every table written again.
 
     Raises:
         ValueError: a table has no place in the page, or a place has no table.
     """
-    places = re.findall(r"<!-- begin (\S+) -->", page)
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"places without table or tables without place: {sorted(set(places) ^ set(TABLES))}")
-
-    def replace(match: re.Match[str]) -> str:
-        return f"<!-- begin {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end {match[1]} -->"
-
-    return re.sub(r"<!-- begin (\S+) -->\n.*?<!-- end \1 -->", replace, page, flags=re.DOTALL)
-
-
-def main() -> None:
-    """Rewrite the page named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path)
-    path: Path = parser.parse_args().path
-    path.write_text(update(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return replace_sections(page, TABLES)

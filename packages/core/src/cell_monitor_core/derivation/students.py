@@ -15,6 +15,7 @@ import msgspec
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key, rfc3339
 from cell_monitor_core.derivation.sessions import SessionFold
+from cell_monitor_core.events.registry import ACTIVITY_TYPES, PLACE_TYPES, RUN_END_SCOPES
 from cell_monitor_core.publications import (
     CellRef,
     ErrorRef,
@@ -29,9 +30,6 @@ __all__ = ["CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_s
 
 _BARRIERS_KEPT: Final = 32
 _SEEN_STEP_MS: Final = 60_000
-_NOT_ACTIVE: Final = frozenset(("heartbeat",))
-_LEAVES: Final = frozenset(("heartbeat", "session_ended", "notebook_closed"))
-_KERNEL_GONE: Final = frozenset(("kernel_restarted", "kernel_died", "session_started"))
 
 
 class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +74,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         heard: when the API received the newest fact of any type, milliseconds since the epoch.
-        active: key of the newest fact that the student caused: heartbeats come by themselves.
+        active: key of the newest fact whose type counts as activity: heartbeats come by themselves.
         notebook: where the student was last.
         cell: which cell that was, of whichever notebook.
         started: the newest start of a run.
@@ -118,19 +116,20 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         """Fold a fact that was not folded before; the order does not matter."""
         key = (fact.at, fact.id)
         kind = fact.type
-        if kind not in _NOT_ACTIVE and key > self.active:
+        if kind in ACTIVITY_TYPES and key > self.active:
             self.active = key
-        if kind not in _LEAVES:
+        if kind in PLACE_TYPES:
             self._place(fact, key)
         if kind == "cell_executed":
             self._run(fact, key)
         elif kind == "cell_execution_started":
             self._start(fact, key)
-        elif kind == "session_ended":
-            self._barrier(f"s:{fact.session}", key)
         elif kind == "help_requested":
             self.asked = max(self.asked, key)
-        elif kind in _KERNEL_GONE and fact.notebook is not None:
+        scope = RUN_END_SCOPES.get(kind)
+        if scope == "session":
+            self._barrier(f"s:{fact.session}", key)
+        elif scope == "notebook" and fact.notebook is not None:
             self._barrier(f"n:{fact.notebook.id}", key)
 
     def _place(self, fact: Fact, key: Key) -> None:

@@ -25,9 +25,7 @@ from cell_monitor_core.events.limits import (
 from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
 from cell_monitor_core.events.types import EVENT_TYPES, CellExecuted, CellExecutionStarted, Event, HelpCancelled
 
-__all__ = ["SUPPORTED_VERSIONS", "EventError", "RequestError", "decode_event", "decode_request"]
-
-SUPPORTED_VERSIONS: Final = (1,)
+__all__ = ["EventError", "RequestError", "decode_event", "decode_request"]
 
 _MAX_ECHOED_ID: Final = 64
 
@@ -307,11 +305,19 @@ def _explain(raw: msgspec.Raw | bytes, error: Exception) -> EventError:
     event_id = _echo(head.event_id)
     if isinstance(head.type, str) and head.type not in EVENT_TYPES:
         return EventError(Reason.UNKNOWN_TYPE, "there is no such event type", ("type",), event_id=event_id)
+    event_type = EVENT_TYPES.get(head.type) if isinstance(head.type, str) else None
     version = head.schema_version
-    if isinstance(version, int) and not isinstance(version, bool) and version not in SUPPORTED_VERSIONS:
-        known = ", ".join(str(version) for version in SUPPORTED_VERSIONS)
+    if (
+        event_type is not None
+        and isinstance(version, int)
+        and not isinstance(version, bool)
+        and version not in {event_type.version, event_type.version - 1}
+    ):
         return EventError(
-            Reason.UNSUPPORTED_SCHEMA_VERSION, f"versions read here: {known}", ("schema_version",), event_id=event_id
+            Reason.UNSUPPORTED_SCHEMA_VERSION,
+            f"the newest version of {event_type.name} that is read here is {event_type.version}",
+            ("schema_version",),
+            event_id=event_id,
         )
     if head.event_id is not None and (
         event_id is None or len(event_id) != len(_UUID_SHAPE) or not _is_event_id(event_id)

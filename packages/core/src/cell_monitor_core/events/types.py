@@ -1,4 +1,4 @@
-"""The events as msgspec structs. Made from the schemas by cell_monitor_core.events.codegen. Do not edit."""
+"""The events as msgspec structs, and their traits. Made from the schemas by `make generate`. Do not edit."""
 
 # fmt: off
 
@@ -6,7 +6,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["EVENT_TYPES", "PERSONAL_DATA", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+from cell_monitor_core.events.traits import EventType
+
+__all__ = ["EVENT_TYPES", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
 
 EventId = Annotated[str, Meta(min_length=36, max_length=36)]
 Time = Annotated[str, Meta(min_length=20, max_length=30)]
@@ -203,6 +205,7 @@ class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -230,6 +233,7 @@ class CellExecuted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -257,6 +261,7 @@ class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -284,6 +289,7 @@ class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -306,11 +312,12 @@ class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="heartbeat"):
-    """Sent now and then while a notebook is open."""
+    """The page is open: every 15 s while it is visible, once a minute at least while it is hidden."""
 
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -333,11 +340,12 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False,
 
 
 class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_cancelled"):
-    """The student takes a help request back."""
+    """The student cancels a help request."""
 
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -360,11 +368,12 @@ class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_requested"):
-    """The student asks for help; the request's id is this event's event_id."""
+    """The student asks for help. The request's id is this event's event_id; the student's open request in the course, if any, becomes cancelled."""
 
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -392,6 +401,7 @@ class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -419,6 +429,7 @@ class KernelRestarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -446,6 +457,7 @@ class NotebookClosed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -473,6 +485,7 @@ class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -500,6 +513,7 @@ class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -527,6 +541,7 @@ class SessionEnded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -554,6 +569,7 @@ class SessionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
     event_id: EventId
 
+    # Version of the type's schema.
     schema_version: Literal[1]
 
     # When it happened, by the sender's clock.
@@ -592,37 +608,160 @@ Event = (
     | SessionStarted
 )
 
-EVENT_TYPES: Final[frozenset[str]] = frozenset({
-    "cell_edited",
-    "cell_executed",
-    "cell_execution_started",
-    "cell_selected",
-    "heartbeat",
-    "help_cancelled",
-    "help_requested",
-    "kernel_died",
-    "kernel_restarted",
-    "notebook_closed",
-    "notebook_opened",
-    "notebook_saved",
-    "session_ended",
-    "session_started",
-})
-
-# Properties that hold personal data, by event type.
-PERSONAL_DATA: Final[dict[str, tuple[str, ...]]] = {
-    "cell_edited": ("notebook.path", "notebook.title"),
-    "cell_executed": ("data.code", "data.error.traceback", "data.error.value", "data.outputs[].text", "notebook.path", "notebook.title"),
-    "cell_execution_started": ("notebook.path", "notebook.title"),
-    "cell_selected": ("notebook.path", "notebook.title"),
-    "heartbeat": ("notebook.path", "notebook.title"),
-    "help_cancelled": ("notebook.path", "notebook.title"),
-    "help_requested": ("data.message", "notebook.path", "notebook.title"),
-    "kernel_died": ("notebook.path", "notebook.title"),
-    "kernel_restarted": ("notebook.path", "notebook.title"),
-    "notebook_closed": ("notebook.path", "notebook.title"),
-    "notebook_opened": ("notebook.path", "notebook.title"),
-    "notebook_saved": ("notebook.path", "notebook.title"),
-    "session_ended": ("notebook.path", "notebook.title"),
-    "session_started": ("notebook.path", "notebook.title"),
+EVENT_TYPES: Final[dict[str, EventType]] = {
+    "cell_edited": EventType(
+        "cell_edited",
+        CellEdited,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "cell_executed": EventType(
+        "cell_executed",
+        CellExecuted,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("data.code", "data.error.traceback", "data.error.value", "data.outputs[].text", "notebook.path", "notebook.title"),
+    ),
+    "cell_execution_started": EventType(
+        "cell_execution_started",
+        CellExecutionStarted,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "cell_selected": EventType(
+        "cell_selected",
+        CellSelected,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "heartbeat": EventType(
+        "heartbeat",
+        Heartbeat,
+        version=1,
+        activity=False,
+        place=False,
+        urgent=False,
+        notices=True,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "help_cancelled": EventType(
+        "help_cancelled",
+        HelpCancelled,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=True,
+        notices=True,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "help_requested": EventType(
+        "help_requested",
+        HelpRequested,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=True,
+        notices=True,
+        ends_runs=None,
+        personal=("data.message", "notebook.path", "notebook.title"),
+    ),
+    "kernel_died": EventType(
+        "kernel_died",
+        KernelDied,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs="notebook",
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "kernel_restarted": EventType(
+        "kernel_restarted",
+        KernelRestarted,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs="notebook",
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "notebook_closed": EventType(
+        "notebook_closed",
+        NotebookClosed,
+        version=1,
+        activity=True,
+        place=False,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "notebook_opened": EventType(
+        "notebook_opened",
+        NotebookOpened,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "notebook_saved": EventType(
+        "notebook_saved",
+        NotebookSaved,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "session_ended": EventType(
+        "session_ended",
+        SessionEnded,
+        version=1,
+        activity=True,
+        place=False,
+        urgent=False,
+        notices=False,
+        ends_runs="session",
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "session_started": EventType(
+        "session_started",
+        SessionStarted,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs="notebook",
+        personal=("notebook.path", "notebook.title"),
+    ),
 }
+"""The types that this version reads, by name."""

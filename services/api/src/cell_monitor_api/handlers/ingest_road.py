@@ -34,13 +34,14 @@ from cell_monitor_api.handlers.request_reading import (
     unpack,
     verify,
 )
-from cell_monitor_api.services.ingest import NOTICE_EVENTS, Ingest, log_unavailable
+from cell_monitor_api.services.ingest import Ingest, log_unavailable
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
+from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
 from cell_monitor_core.telemetry.tracing import sample, span
@@ -186,7 +187,7 @@ def _plain(sender: _Sender, events: list[msgspec.Raw], received_at: int, tracepa
             course_id = hint
         if course_id is None:
             return None
-        if type(event) in NOTICE_EVENTS:
+        if type(event) in EVENTS_WITH_NOTICES:
             wants_notices = True
         event_id = event.event_id
         event_ids.append(event_id)

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -26,13 +26,12 @@ from cell_monitor_core.channels import course_channel, test_channel
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.reasons import Reason
-from cell_monitor_core.events.types import Heartbeat, HelpCancelled, HelpRequested
+from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.storage.ports import EventLog, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
 __all__ = [
-    "NOTICE_EVENTS",
     "EventResult",
     "Ingest",
     "IngestAnswer",
@@ -41,10 +40,6 @@ __all__ = [
 ]
 
 _log = structlog.get_logger(__name__)
-
-NOTICE_EVENTS: Final = frozenset({Heartbeat, HelpRequested, HelpCancelled})
-"""An answer to any of these carries the sender's notices."""
-
 
 _Status = Literal["accepted", "duplicate", "rejected", "retry"]
 
@@ -172,7 +167,7 @@ class Ingest:
             except EventError as error:
                 results.append(EventResult(error.event_id, "rejected", error.reason))
                 continue
-            wants_notices = wants_notices or type(event) in NOTICE_EVENTS
+            wants_notices = wants_notices or type(event) in EVENTS_WITH_NOTICES
             course_id, refusal = ("", None) if test_id is not None else course_of(event.course, claims.courses)
             if refusal is not None:
                 results.append(EventResult(event.event_id, "rejected", refusal))

@@ -1,0 +1,24 @@
+"""The event types by trait. A type's traits are in its schema; nothing else in the code lists types by what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from cell_monitor_core.events.types import EVENT_TYPES
+
+__all__ = ["ACTIVITY_TYPES", "EVENTS_WITH_NOTICES", "PLACE_TYPES", "RUN_END_SCOPES"]
+
+ACTIVITY_TYPES: Final = frozenset(name for name, event_type in EVENT_TYPES.items() if event_type.activity)
+"""Types of events that the student causes."""
+
+PLACE_TYPES: Final = frozenset(name for name, event_type in EVENT_TYPES.items() if event_type.place)
+"""Types of events whose notebook and cell are where the student is."""
+
+RUN_END_SCOPES: Final[Mapping[str, Literal["notebook", "session"]]] = {
+    name: event_type.ends_runs for name, event_type in EVENT_TYPES.items() if event_type.ends_runs is not None
+}
+"""Types of events that end runs, each with whose runs: those of the event's notebook or of its session."""
+
+EVENTS_WITH_NOTICES: Final = frozenset(event_type.struct for event_type in EVENT_TYPES.values() if event_type.notices)
+"""Classes of events whose answer carries the sender's notices."""

@@ -1,0 +1,35 @@
+"""What the services do with events of a type, beside reading them."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+__all__ = ["EventType"]
+
+
+class EventType(NamedTuple):
+    """One event type, as its schema describes it (``schemas/envelope.yaml`` lists the traits).
+
+    Attributes:
+        name: the event's ``type``.
+        struct: what an event of it is read into.
+        version: the newest ``schema_version`` that is read; the one before it is read too.
+        activity: the student caused it: it moves "last activity".
+        place: its notebook and cell are where the student is.
+        urgent: the extension sends it at once instead of with its batch.
+        notices: the answer to it carries the student's notices.
+        ends_runs: whose runs it ends: those of its notebook (the kernel is gone) or of its session.
+        personal: paths of the properties that hold personal data, such as ``data.outputs[].text``.
+    """
+
+    name: str
+    struct: type[msgspec.Struct]
+    version: int
+    activity: bool
+    place: bool
+    urgent: bool
+    notices: bool
+    ends_runs: Literal["notebook", "session"] | None
+    personal: tuple[str, ...]
