@@ -1,14 +1,54 @@
+import { readdirSync } from 'node:fs'
+
 import js from '@eslint/js'
+import { createTypeScriptImportResolver } from 'eslint-import-resolver-typescript'
 import i18next from 'eslint-plugin-i18next'
+import importX from 'eslint-plugin-import-x'
 import jsxA11y from 'eslint-plugin-jsx-a11y'
 import reactHooks from 'eslint-plugin-react-hooks'
 import globals from 'globals'
 import tseslint from 'typescript-eslint'
 
+/**
+ * The folders of `src` from the lowest to the highest: each imports those before it and none after it. The folders in
+ * `features` and in `pages` do not import one another either: what two of them need is in `course` or lower.
+ */
+const folders = ['styles', 'api', 'i18n', 'ui', 'live', 'course', 'features', 'pages', 'app', 'testing']
+const ofSiblings = ['features', 'pages']
+
+const within = (folder) =>
+  readdirSync(new URL(folder, import.meta.url), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+
+const unordered = within('src').filter((folder) => !folders.includes(folder))
+if (unordered.length > 0) throw new Error(`eslint.config.js does not say where in the order these are: ${unordered.join(', ')}`)
+
+const importZones = [
+  ...folders.map((folder, index) => ({
+    target: `src/${folder}`,
+    from: [...folders.slice(index + 1).map((higher) => `src/${higher}`), 'src/main.tsx'],
+    message: `The order of folders is ${folders.join(' → ')}; see docs/dev/typescript.md.`,
+  })),
+  ...ofSiblings.flatMap((parent) =>
+    within(`src/${parent}`).map((folder) => ({
+      target: `src/${parent}/${folder}`,
+      from: `src/${parent}`,
+      except: [folder],
+      message: `What two folders of ${parent} need belongs into a lower one; see docs/dev/typescript.md.`,
+    })),
+  ),
+]
+
 export default tseslint.config(
   { ignores: ['dist', 'coverage', 'node_modules', 'src/api/openapi.ts'] },
   {
     files: ['src/**/*.{ts,tsx}', 'vite.config.ts'],
+    plugins: { 'import-x': importX },
+    settings: {
+      ...importX.flatConfigs.typescript.settings,
+      'import-x/resolver-next': [createTypeScriptImportResolver()],
+    },
     extends: [js.configs.recommended, ...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],
     languageOptions: {
       globals: globals.browser,
@@ -21,6 +61,8 @@ export default tseslint.config(
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
       eqeqeq: ['error', 'always', { null: 'ignore' }],
+      'import-x/no-cycle': 'error',
+      'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones: importZones }],
       'no-console': 'error',
     },
   },
@@ -40,6 +82,8 @@ export default tseslint.config(
   {
     files: ['src/**/*.test.{ts,tsx}', 'src/testing/**'],
     rules: {
+      // A test stands beside what it tests and is imported by nothing.
+      'import-x/no-restricted-paths': 'off',
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/unbound-method': 'off',
     },

@@ -3,8 +3,8 @@ import { createRoot } from 'react-dom/client'
 
 import { App } from './app/App'
 import { createAppRouter } from './app/router'
-import { createServices } from './app/services'
-import { restoreTheme } from './app/theme'
+import { createServices } from './api/services'
+import { restoreTheme } from './ui/theme'
 import { createI18n } from './i18n'
 
 import './styles/tokens.css'

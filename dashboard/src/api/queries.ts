@@ -1,10 +1,10 @@
-import { infiniteQueryOptions, queryOptions, type QueryClient } from '@tanstack/react-query'
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 
-import { mergeSnapshot, type LiveSnapshot } from '../live/patch'
 import { ApiError, send, type ApiClient } from './client'
-import type { Activity, CourseSnapshot, CourseSummary, DashboardConfig, HelpState, Me, RunPage, StudentDetail } from './types'
+import type { Activity, CourseSummary, DashboardConfig, HelpState, Me, RunPage, StudentDetail } from './types'
 
-const segment = encodeURIComponent
+/** One part of a path, as an address may have it. */
+export const segment = encodeURIComponent
 
 /** No answer of the API gets better by asking again at once, save those that say the server itself has trouble. */
 export function worthRetrying(failures: number, error: Error): boolean {
@@ -34,24 +34,6 @@ export const coursesQuery = (api: ApiClient) =>
   })
 
 export const courseKey = (courseId: string) => ['course', courseId] as const
-export const stateKey = (courseId: string) => ['course', courseId, 'state'] as const
-
-/**
- * The snapshot of a course, which publications then patch. An answer that was overtaken by publications on its way
- * must not put anything back to an older version, hence the merge with what the cache holds when it arrives.
- */
-export const courseStateQuery = (api: ApiClient, client: QueryClient, courseId: string) =>
-  queryOptions({
-    queryKey: stateKey(courseId),
-    queryFn: async ({ signal }): Promise<LiveSnapshot> => {
-      const fresh = await api.request<CourseSnapshot>(`courses/${segment(courseId)}/state`, { signal })
-      return mergeSnapshot(client.getQueryData<LiveSnapshot>(stateKey(courseId)), fresh, Date.now())
-    },
-    staleTime: Infinity,
-    // Kept out of the cache once nobody looks: it would be old when somebody looks again.
-    gcTime: 0,
-    structuralSharing: false,
-  })
 
 export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>
   queryOptions({
@@ -81,18 +63,26 @@ export interface AskedActivity extends Activity {
   asked_at: number
 }
 
+export interface ActivitySpan {
+  minutes: number
+  bucketS: number
+  /** Milliseconds between two fetches that nothing else has caused. */
+  beatMs: number
+  /** Add to `Date.now()` to get the server's time, as far as it is known; milliseconds. */
+  clockOffsetMs: () => number
+}
+
 export const activityQuery = (
   api: ApiClient,
-  client: QueryClient,
   courseId: string,
-  { minutes, bucketS, beatMs }: { minutes: number; bucketS: number; beatMs: number },
+  { minutes, bucketS, beatMs, clockOffsetMs }: ActivitySpan,
 ) =>
   queryOptions({
     queryKey: [...courseKey(courseId), 'activity', minutes],
     queryFn: async ({ signal }): Promise<AskedActivity> => {
       const askedAt = Date.now()
       // The events stand by the server's time; a clock that is slow here would cut off the newest.
-      const now = askedAt + (client.getQueryData<LiveSnapshot>(stateKey(courseId))?.clock_offset_ms ?? 0)
+      const now = askedAt + clockOffsetMs()
       const every = bucketS * 1000
       const stop = Math.ceil(now / every) * every
       const search = new URLSearchParams({

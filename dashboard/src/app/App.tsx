@@ -4,14 +4,14 @@ import type { i18n } from 'i18next'
 import { useEffect, useSyncExternalStore, type ReactElement, type ReactNode } from 'react'
 import { I18nextProvider, useTranslation } from 'react-i18next'
 
-import { SignInPage } from '../features/sign-in/SignInPage'
+import { SignInPage } from '../pages/sign-in/SignInPage'
 import { Button } from '../ui/Button'
 import { Loading } from '../ui/Notice'
-import { Announcer } from './Announcer'
+import { Announcer } from '../ui/Announcer'
 import { Layout } from './Layout'
 import type { createAppRouter } from './router'
-import { ServicesContext, useServices, type Services } from './services'
-import { useTitle } from './title'
+import { ServicesContext, useServices, type Services } from '../api/services'
+import { useTitle } from '../ui/title'
 
 interface AppProps {
   services: Services

@@ -8,8 +8,8 @@ import { chooseLanguage, currentLanguage, languageNames, languages } from '../i1
 import { useFormat } from '../i18n/format'
 import { Button } from '../ui/Button'
 import { Icon } from '../ui/Icon'
-import { useServices } from './services'
-import { chooseTheme, useTheme } from './theme'
+import { useServices } from '../api/services'
+import { chooseTheme, useTheme } from '../ui/theme'
 
 interface LayoutProps {
   signedIn: boolean

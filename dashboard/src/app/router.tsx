@@ -1,11 +1,11 @@
 import { createRootRoute, createRoute, createRouter, Outlet, redirect, type RouterHistory } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 
-import { CoursePage } from '../features/course/CoursePage'
-import { CourseListPage } from '../features/courses/CourseListPage'
-import { filters, sorts, type Filter, type Sort } from '../features/students/view'
-import { ErrorBoundary } from './ErrorBoundary'
-import { ErrorPage } from './ErrorPage'
+import { CoursePage } from '../pages/course/CoursePage'
+import { CourseListPage } from '../pages/courses/CourseListPage'
+import { filters, sorts, type Filter, type Sort } from '../course/arrangement'
+import { ErrorBoundary } from '../ui/ErrorBoundary'
+import { ErrorPage } from '../ui/ErrorPage'
 
 /** What of the course page is in its address: it can be reloaded, bookmarked and gone back from. */
 export interface CourseSearch {

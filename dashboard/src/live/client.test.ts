@@ -1,21 +1,26 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { publication } from '../testing/fixtures'
+import { liveSnapshot, publication, student } from '../testing/fixtures'
 import { FakeSocket, installFakeSockets } from '../testing/sockets'
 import { LiveClient } from './client'
-import type { Publication } from './protocol'
+import type { LiveSnapshot } from './patch'
 
 const start = { epoch: 'e1', offset: 10 }
 
 function page(changes: { token?: string | null } = {}) {
-  const applied: Publication[][] = []
-  const around = {
+  const written: LiveSnapshot[] = []
+  let held = liveSnapshot({ students: [student({ student_id: 's1' }), student({ student_id: 's2' })] })
+  const ports = {
     session: { fresh: vi.fn(() => Promise.resolve(changes.token === undefined ? 't1' : changes.token)) },
     url: () => Promise.resolve('ws://gateway.test/ws'),
     fetchSnapshot: vi.fn(() => Promise.resolve({ epoch: 'e2', offset: 30 })),
-    apply: (publications: Publication[]) => applied.push(publications),
+    readSnapshot: () => held,
+    writeSnapshot: (snapshot: LiveSnapshot) => {
+      held = snapshot
+      written.push(snapshot)
+    },
   }
-  return { applied, around, client: new LiveClient('course:c1', around) }
+  return { written, ports, client: new LiveClient('course:c1', ports) }
 }
 
 const settle = () => vi.advanceTimersByTimeAsync(0)
@@ -37,8 +42,8 @@ afterEach(() => {
 })
 
 describe('live client', () => {
-  it('opens one socket with the subprotocol and hands over what arrives in one frame at once', async () => {
-    const { client, applied } = page()
+  it('opens one socket with the subprotocol and shows what arrives in one frame at once', async () => {
+    const { client, written } = page()
     client.start(start)
     await settle()
     const socket = FakeSocket.newest()
@@ -52,10 +57,13 @@ describe('live client', () => {
         publications: [publication(offset, { version: offset, student_id: offset === 12 ? 's2' : 's1' })],
       })
     }
-    expect(applied).toEqual([])
+    expect(written).toEqual([])
     await frame()
-    expect(applied).toHaveLength(1)
-    expect(applied[0]?.map((item) => item.offset).sort()).toEqual([12, 13])
+    expect(written).toHaveLength(1)
+    expect(written[0]?.students.map((row) => [row.student_id, row.version])).toEqual([
+      ['s1', 13],
+      ['s2', 12],
+    ])
     client.stop()
   })
 
@@ -79,7 +87,7 @@ describe('live client', () => {
   })
 
   it('fetches the snapshot when the gateway cannot fill the gap', async () => {
-    const { client, around } = page()
+    const { client, ports } = page()
     client.start(start)
     await settle()
     const socket = FakeSocket.newest()
@@ -87,7 +95,7 @@ describe('live client', () => {
     socket.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
     socket.frame({ type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e2', offset: 30, recovered: false })
     await settle()
-    expect(around.fetchSnapshot).toHaveBeenCalledOnce()
+    expect(ports.fetchSnapshot).toHaveBeenCalledOnce()
     expect(socket.sent.at(-1)).toMatchObject({ type: 'subscribe', epoch: 'e2', offset: 30 })
     client.stop()
   })
@@ -122,21 +130,21 @@ describe('live client', () => {
   })
 
   it('goes on receiving in a hidden tab, without animation frames, and is up to date when shown', async () => {
-    const { client, applied } = page()
+    const { client, written } = page()
     client.start(start)
     await settle()
     FakeSocket.newest().goLive()
     hide(true)
-    FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
+    FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications: [publication(11, { version: 11 })] })
     await frame()
-    expect(applied).toHaveLength(0)
+    expect(written).toHaveLength(0)
     hide(false)
-    expect(applied).toHaveLength(1)
+    expect(written).toHaveLength(1)
     client.stop()
   })
 
   it('ignores what a socket says that it has given up', async () => {
-    const { client, applied } = page()
+    const { client, written } = page()
     client.start(start)
     await settle()
     const old = FakeSocket.newest()
@@ -148,7 +156,7 @@ describe('live client', () => {
     old.frame({ type: 'publications', channel: 'course:c1', publications: [publication(11)] })
     old.drop(3507)
     await frame()
-    expect(applied).toEqual([])
+    expect(written).toEqual([])
     expect(client.connection().kind).not.toBe('refused')
     FakeSocket.newest().goLive()
     expect(client.connection().kind).toBe('live')
@@ -156,12 +164,12 @@ describe('live client', () => {
   })
 
   it('tries again later when there is no token to be had', async () => {
-    const { client, around } = page({ token: null })
+    const { client, ports } = page({ token: null })
     client.start(start)
     await settle()
     expect(FakeSocket.opened).toHaveLength(0)
     expect(client.connection().kind).toBe('reconnecting')
-    around.session.fresh.mockImplementation(() => Promise.resolve('t2'))
+    ports.session.fresh.mockImplementation(() => Promise.resolve('t2'))
     await vi.advanceTimersByTimeAsync(2_000)
     expect(FakeSocket.opened).toHaveLength(1)
     client.stop()

@@ -1,30 +1,35 @@
 import type { Session } from '../api/session'
 import { connectionOf, initialState, step, type Connection, type LiveEffect, type LiveInput, type TimerName } from './machine'
-import { PublicationBuffer } from './patch'
-import { readFrame, SUBPROTOCOL, type Position, type Publication } from './protocol'
+import { patchSnapshot, PublicationBuffer, type LiveSnapshot } from './patch'
+import { readFrame, SUBPROTOCOL, type Position } from './protocol'
 
-/** What the client needs of the page around it. */
-export interface LiveSurroundings {
+/** What the client needs of the page. */
+export interface LivePorts {
   session: Pick<Session, 'fresh'>
   /** Full address of the gateway's WebSocket. */
   url: () => Promise<string>
-  /** Fetch the snapshot into the cache and say where it stands. */
+  /** Fetch the snapshot into the cache and return its position. */
   fetchSnapshot: () => Promise<Position>
-  /** Publications of one frame on screen, at most one for each thing. */
-  apply: (publications: Publication[]) => void
+  /** The cached snapshot; undefined while there is none. */
+  readSnapshot: () => LiveSnapshot | undefined
+  /** Called at most once a frame. */
+  writeSnapshot: (snapshot: LiveSnapshot) => void
 }
 
 /** A token must hold at least this long to be worth opening a socket with. */
 const TOKEN_MIN_MS = 30_000
+/** No more than one snapshot in this time because of students that the cached one does not have. */
+const REFETCH_PAUSE_MS = 3_000
 /** Hidden tabs draw no frames; they still count help requests in their title. */
 const HIDDEN_FLUSH_MS = 1_000
 
 /**
- * Carries out what the state machine says: one socket, three timers, and a buffer that empties once a frame.
+ * Carries out the effects of the state machine: one socket, three timers, and a buffer of publications that patches
+ * the cached snapshot once a frame.
  * `subscribe`/`connection` make it a store for `useSyncExternalStore`.
  */
 export class LiveClient {
-  readonly #around: LiveSurroundings
+  readonly #ports: LivePorts
   #state
   #connection: Connection
   #socket: WebSocket | null = null
@@ -33,10 +38,11 @@ export class LiveClient {
   readonly #timers = new Map<TimerName, ReturnType<typeof setTimeout>>()
   readonly #buffer = new PublicationBuffer()
   #cancelFlush: (() => void) | null = null
+  #refetchTimer: ReturnType<typeof setTimeout> | undefined
   readonly #listeners = new Set<() => void>()
 
-  constructor(channel: string, around: LiveSurroundings) {
-    this.#around = around
+  constructor(channel: string, ports: LivePorts) {
+    this.#ports = ports
     this.#state = initialState(channel)
     this.#connection = connectionOf(this.#state)
   }
@@ -63,6 +69,8 @@ export class LiveClient {
     document.removeEventListener('visibilitychange', this.#visibility)
     this.#cancelFlush?.()
     this.#cancelFlush = null
+    clearTimeout(this.#refetchTimer)
+    this.#refetchTimer = undefined
     this.#input({ type: 'stop' })
   }
 
@@ -129,7 +137,7 @@ export class LiveClient {
     let token: string | null
     let url: string
     try {
-      ;[token, url] = await Promise.all([this.#around.session.fresh(TOKEN_MIN_MS), this.#around.url()])
+      ;[token, url] = await Promise.all([this.#ports.session.fresh(TOKEN_MIN_MS), this.#ports.url()])
     } catch {
       token = null
       url = ''
@@ -167,7 +175,7 @@ export class LiveClient {
 
   async #fetchSnapshot(): Promise<void> {
     try {
-      const position = await this.#around.fetchSnapshot()
+      const position = await this.#ports.fetchSnapshot()
       this.#input({ type: 'snapshot', position })
     } catch {
       this.#input({ type: 'snapshot-failed' })
@@ -193,6 +201,19 @@ export class LiveClient {
   readonly #flush = (): void => {
     this.#cancelFlush?.()
     this.#cancelFlush = null
-    if (this.#buffer.size > 0) this.#around.apply(this.#buffer.take())
+    const held = this.#ports.readSnapshot()
+    if (held === undefined || this.#buffer.size === 0) return
+    const { snapshot, unknownStudent } = patchSnapshot(held, this.#buffer.take())
+    this.#ports.writeSnapshot(snapshot)
+    if (unknownStudent) this.#refetchSoon()
+  }
+
+  /** A random part of the pause, so that the dashboards of a course do not all ask at once. */
+  #refetchSoon(): void {
+    this.#refetchTimer ??= setTimeout(() => {
+      this.#refetchTimer = undefined
+      // After a failure the next publication for that student asks again.
+      this.#ports.fetchSnapshot().catch(() => undefined)
+    }, Math.random() * REFETCH_PAUSE_MS)
   }
 }

@@ -6,7 +6,7 @@ import type { CourseSnapshot } from '../api/types'
 import { App } from '../app/App'
 import { createAppRouter } from '../app/router'
 import { setMark } from '../api/sign-in-mark'
-import { createServices, type Services } from '../app/services'
+import { createServices, type Services } from '../api/services'
 import { createI18n, type Language } from '../i18n'
 import { snapshot } from './fixtures'
 

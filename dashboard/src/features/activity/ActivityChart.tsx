@@ -17,14 +17,16 @@ import { useTranslation } from 'react-i18next'
 
 import { activityQuery, type AskedActivity } from '../../api/queries'
 import type { ActivityBucket } from '../../api/types'
-import { useNow } from '../../app/clock'
-import { useServices } from '../../app/services'
-import { useTheme } from '../../app/theme'
+import { useNow } from '../../ui/clock'
+import { useServices } from '../../api/services'
+import { useTheme } from '../../ui/theme'
 import { useFormat } from '../../i18n/format'
+import type { LiveSnapshot } from '../../live/patch'
+import { stateKey } from '../../live/snapshot'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Loading } from '../../ui/Notice'
-import { AsOf } from '../course/Connection'
+import { AsOf } from '../../course/AsOf'
 import { useColors } from './colors'
 import { BEAT_MS } from './pace'
 import { bucketSeconds, ranges, summarize, type RangeMinutes } from './series'
@@ -53,10 +55,11 @@ export default function ActivityChart({ courseId, runs, newestRunAt, now }: Acti
   const tick = useNow()
   const [range, setRange] = useState<RangeMinutes>('60')
   const activity = useQuery({
-    ...activityQuery(api, cache, courseId, {
+    ...activityQuery(api, courseId, {
       minutes: Number(range),
       bucketS: bucketSeconds[range],
       beatMs: BEAT_MS,
+      clockOffsetMs: () => cache.getQueryData<LiveSnapshot>(stateKey(courseId))?.clock_offset_ms ?? 0,
     }),
     placeholderData: keepPreviousData,
   })

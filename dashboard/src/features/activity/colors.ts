@@ -1,6 +1,6 @@
 import { useMemo } from 'react'
 
-import type { Theme } from '../../app/theme'
+import type { Theme } from '../../ui/theme'
 
 export interface ChartColors {
   runs: string

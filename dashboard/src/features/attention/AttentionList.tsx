@@ -6,11 +6,10 @@ import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Empty } from '../../ui/Notice'
-import { AsOf } from '../course/Connection'
-import { StatusTag } from '../students/StatusTag'
-import type { StudentView } from '../students/view'
-import { ReasonText } from './ReasonText'
-import { compareUrgency } from './reasons'
+import { AsOf } from '../../course/AsOf'
+import { StatusTag } from '../../course/StatusTag'
+import { compareUrgency, type StudentView } from '../../course/view'
+import { ReasonText } from '../../course/ReasonText'
 
 /** A class where everybody is in trouble is one finding; the list shows the first ones and says how many follow. */
 const SHOWN_FIRST = 8

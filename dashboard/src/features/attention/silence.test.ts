@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { before, NOW, snapshot, student } from '../../testing/fixtures'
-import { viewStudents } from '../students/view'
-import { defaultThresholds } from './reasons'
+import { defaultThresholds, viewStudents } from '../../course/view'
 import { silentSince } from './silence'
 
 function since(...students: Parameters<typeof student>[0][]) {

@@ -1,8 +1,7 @@
 /** When a whole class falls silent at once, it may be the monitor that has stopped hearing. */
 
 import type { Thresholds } from '../../api/types'
-import type { StudentView } from '../students/view'
-import { hasLeft } from './reasons'
+import { hasLeft, type StudentView } from '../../course/view'
 
 const minute = 60_000
 

@@ -4,9 +4,9 @@ import { useTranslation } from 'react-i18next'
 import type { HelpState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
 import { Empty } from '../../ui/Notice'
-import { AsOf } from '../course/Connection'
-import { usePeople } from '../course/people'
-import { compareRequests, isActiveRequest } from '../students/view'
+import { AsOf } from '../../course/AsOf'
+import { usePeople } from '../../course/people'
+import { compareRequests, isActiveRequest } from '../../course/requests'
 import { HelpRequest } from './HelpRequest'
 
 interface HelpListProps {

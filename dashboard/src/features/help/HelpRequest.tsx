@@ -10,7 +10,7 @@ import { Button } from '../../ui/Button'
 import { explain } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Icon } from '../../ui/Icon'
-import { usePeople } from '../course/people'
+import { usePeople } from '../../course/people'
 import { useHelpAction } from './useHelpAction'
 
 export function explainHelpError(error: unknown, t: TFunction): string {

@@ -1,9 +1,10 @@
 import { useMutation, useQueryClient, type UseMutationResult } from '@tanstack/react-query'
 
 import { ApiError } from '../../api/client'
-import { actOnHelp, courseStateQuery, stateKey, type HelpAction } from '../../api/queries'
+import { actOnHelp, type HelpAction } from '../../api/queries'
+import { courseStateQuery, stateKey } from '../../live/snapshot'
 import type { HelpState } from '../../api/types'
-import { useServices } from '../../app/services'
+import { useServices } from '../../api/services'
 import { patchHelp, type LiveSnapshot } from '../../live/patch'
 
 /** As long as a double click lasts: its second half must not press the button that takes the first one's place. */

@@ -1,17 +1,16 @@
 import { useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query'
-import { useEffect, useRef, useState, type KeyboardEvent, type ReactElement } from 'react'
+import { useEffect, useRef, useState, type KeyboardEvent, type ReactElement, type ReactNode } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../../api/client'
 import { courseKey, runsQuery, studentQuery } from '../../api/queries'
-import { useServices } from '../../app/services'
+import { useServices } from '../../api/services'
 import { Drawer } from '../../ui/Drawer'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Empty, Loading, Notice } from '../../ui/Notice'
-import { AsOf } from '../course/Connection'
-import { HelpRequest } from '../help/HelpRequest'
-import { StatusTag } from '../students/StatusTag'
-import type { StudentView } from '../students/view'
+import { AsOf } from '../../course/AsOf'
+import { StatusTag } from '../../course/StatusTag'
+import type { StudentView } from '../../course/view'
 import { CellTable } from './CellTable'
 import { RunList } from './RunList'
 import { StudentSummary } from './StudentSummary'
@@ -27,12 +26,14 @@ interface StudentDrawerProps {
   /** The live row; undefined when the student is not (or no longer) in the course. */
   view: StudentView | undefined
   studentId: string
+  /** The student's open help request with what can be done about it, if there is one. */
+  request: ReactNode
   now: number
   onClose: () => void
 }
 
 /** Everything about one student. The row is live; cells and runs follow when the row says that something ran. */
-export function StudentDrawer({ courseId, view, studentId, now, onClose }: StudentDrawerProps): ReactElement {
+export function StudentDrawer({ courseId, view, studentId, request, now, onClose }: StudentDrawerProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
   const cache = useQueryClient()
@@ -77,7 +78,7 @@ export function StudentDrawer({ courseId, view, studentId, now, onClose }: Stude
     )
   }
 
-  const { student, help } = view
+  const { student } = view
   return (
     <Drawer
       title={
@@ -91,9 +92,7 @@ export function StudentDrawer({ courseId, view, studentId, now, onClose }: Stude
         <StatusTag condition={view.condition} />
         <AsOf />
       </div>
-      {help !== null && help.version > 0 && (
-        <HelpRequest courseId={courseId} request={help} name={view.name} now={now} />
-      )}
+      {request}
       {student.missing > 0 && <Notice tone="warning">{t('student.missing', { count: student.missing })}</Notice>}
       <div className="tabs" role="tablist" aria-label={view.name}>
         {tabs.map((name) => (

@@ -3,8 +3,8 @@ import { useTranslation } from 'react-i18next'
 
 import type { HelpState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
-import { ReasonText } from '../attention/ReasonText'
-import type { StudentView } from '../students/view'
+import { ReasonText } from '../../course/ReasonText'
+import type { StudentView } from '../../course/view'
 
 interface StudentSummaryProps {
   view: StudentView

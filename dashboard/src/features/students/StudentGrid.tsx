@@ -13,8 +13,9 @@ import {
 import { useTranslation } from 'react-i18next'
 
 import { useFormat } from '../../i18n/format'
-import { StatusTag } from './StatusTag'
-import type { Sort, StudentView } from './view'
+import { StatusTag } from '../../course/StatusTag'
+import type { Sort } from '../../course/arrangement'
+import type { StudentView } from '../../course/view'
 
 const columns = ['name', 'status', 'notebook', 'cell', 'error', 'since'] as const
 const sortedColumn: Partial<Record<Sort, (typeof columns)[number]>> = {

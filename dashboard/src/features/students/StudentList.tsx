@@ -1,14 +1,15 @@
 import { useDeferredValue, useEffect, useId, useMemo, useRef, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { useAnnounce } from '../../app/Announcer'
+import { useAnnounce } from '../../ui/Announcer'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Icon } from '../../ui/Icon'
 import { Empty } from '../../ui/Notice'
-import { AsOf } from '../course/Connection'
+import { AsOf } from '../../course/AsOf'
 import { StudentGrid } from './StudentGrid'
-import { arrange, filters, sorts, type Filter, type Sort, type StudentView } from './view'
+import { arrange, filters, sorts, type Filter, type Sort } from '../../course/arrangement'
+import type { StudentView } from '../../course/view'
 
 const ADDRESS_MS = 300
 

@@ -6,31 +6,34 @@ import { useTranslation } from 'react-i18next'
 import { ApiError } from '../../api/client'
 import { meQuery } from '../../api/queries'
 import type { HelpState } from '../../api/types'
-import { useAnnounce } from '../../app/Announcer'
-import { useNow } from '../../app/clock'
-import { ErrorPage } from '../../app/ErrorPage'
-import { useServices } from '../../app/services'
-import { useTitle } from '../../app/title'
+import { useAnnounce } from '../../ui/Announcer'
+import { useNow } from '../../ui/clock'
+import { ErrorPage } from '../../ui/ErrorPage'
+import { useServices } from '../../api/services'
+import { useTitle } from '../../ui/title'
 import { useFormat } from '../../i18n/format'
 import type { LiveSnapshot } from '../../live/patch'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Icon } from '../../ui/Icon'
 import { Loading, Notice } from '../../ui/Notice'
-import { newestRun } from '../activity/series'
-import { AttentionList } from '../attention/AttentionList'
-import { thresholdsOf } from '../attention/reasons'
-import { silentSince } from '../attention/silence'
-import { HelpList } from '../help/HelpList'
-import { StudentDrawer } from '../student/StudentDrawer'
-import { StudentList, type ListView } from '../students/StudentList'
-import { countByFilter, isActiveRequest, viewStudents } from '../students/view'
-import { ConnectionBadge, StaleBanner, StaleContext, staleSince } from './Connection'
+import { newestRun } from '../../features/activity/series'
+import { AttentionList } from '../../features/attention/AttentionList'
+import { thresholdsOf, viewStudents } from '../../course/view'
+import { silentSince } from '../../features/attention/silence'
+import { HelpList } from '../../features/help/HelpList'
+import { HelpRequest } from '../../features/help/HelpRequest'
+import { StudentDrawer } from '../../features/student/StudentDrawer'
+import { StudentList, type ListView } from '../../features/students/StudentList'
+import { countByFilter } from '../../course/arrangement'
+import { isActiveRequest } from '../../course/requests'
+import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
+import { StaleContext } from '../../course/AsOf'
 import { Counters } from './Counters'
-import { PeopleContext, type People } from './people'
-import { useLiveCourse, type LiveCourse } from './useLiveCourse'
+import { PeopleContext, type People } from '../../course/people'
+import { useLiveCourse, type LiveCourse } from '../../live/useLiveCourse'
 
 // Chart.js is the largest part of the page and the last that anybody looks at.
-const ActivityChart = lazy(() => import('../activity/ActivityChart'))
+const ActivityChart = lazy(() => import('../../features/activity/ActivityChart'))
 
 const route = getRouteApi('/courses/$courseId')
 
@@ -118,6 +121,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
     [navigate],
   )
 
+  const chosen = views.find((view) => view.id === search.student)
   const waiting = requests.filter((request) => request.status === 'open').length
   const { title } = snapshot.course
   useTitle(waiting > 0 ? t('course.titleWithHelp', { count: waiting, title }) : title)
@@ -170,7 +174,14 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
             key={search.student}
             courseId={courseId}
             studentId={search.student}
-            view={views.find((view) => view.id === search.student)}
+            view={chosen}
+            request={
+              chosen?.help != null &&
+              // A request known from the row alone has no version yet, and nothing can be done about it.
+              chosen.help.version > 0 && (
+                <HelpRequest courseId={courseId} request={chosen.help} name={chosen.name} now={now} />
+              )
+            }
             now={now}
             onClose={close}
           />

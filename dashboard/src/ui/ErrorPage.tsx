@@ -2,7 +2,7 @@ import { Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { Button } from '../ui/Button'
+import { Button } from './Button'
 import { useTitle } from './title'
 
 type Kind = 'not-found' | 'course-not-found' | 'forbidden' | 'unexpected'

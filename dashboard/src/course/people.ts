@@ -1,7 +1,7 @@
 import { createContext, use } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import type { Role, StaffMember } from '../../api/types'
+import type { Role, StaffMember } from '../api/types'
 
 /** The staff of the course on screen, and which of them is looking. */
 export interface People {

@@ -1,6 +1,10 @@
-/** Why a student needs somebody: a pure function of the student's state, the course's thresholds and the clock. */
+/**
+ * What the page shows of each student: the request, the reasons for attention and one word. A pure function of the
+ * snapshot, the course's thresholds and the server's time.
+ */
 
-import type { HelpState, StudentState, Thresholds } from '../../api/types'
+import type { CourseSnapshot, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import { compareRequests, isActiveRequest } from './requests'
 
 export const defaultThresholds: Thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
 
@@ -99,4 +103,98 @@ export function compareUrgency(a: readonly Reason[], b: readonly Reason[]): numb
   const first = a[0]
   const second = b[0]
   return first === undefined || second === undefined ? 0 : first.since - second.since
+}
+
+/** One word for a student, most pressing first. */
+export type Condition =
+  | 'help'
+  | 'helped'
+  | 'stuck'
+  | 'longRun'
+  | 'error'
+  | 'running'
+  | 'idle'
+  | 'offline'
+  | 'ok'
+  | 'working'
+  | 'waiting'
+
+export interface StudentView {
+  id: string
+  name: string
+  student: Student
+  help: HelpState | null
+  reasons: Reason[]
+  condition: Condition
+  /** Seen within `idle_s` and not gone. */
+  active: boolean
+}
+
+export function nameOf(student: Pick<Student, 'display_name' | 'username'>): string {
+  return student.display_name != null && student.display_name.trim() !== '' ? student.display_name : student.username
+}
+
+/**
+ * The request a student waits with. The list of requests is the truth; a row may name one that the list has not
+ * brought yet, because the two travel as separate publications.
+ */
+function requestOf(student: Student, byId: ReadonlyMap<string, HelpState>, byStudent: ReadonlyMap<string, HelpState>) {
+  const listed = byStudent.get(student.student_id)
+  if (listed !== undefined) return listed
+  const ref = student.help
+  if (ref == null || byId.has(ref.request_id) || (ref.status !== 'open' && ref.status !== 'claimed')) return null
+  const request: HelpState = {
+    request_id: ref.request_id,
+    version: 0,
+    student_id: student.student_id,
+    status: ref.status,
+    requested_at: ref.since,
+    claimed_by: ref.claimed_by ?? null,
+  }
+  return request
+}
+
+function conditionOf(student: Student, reasons: readonly Reason[], thresholds: Thresholds, now: number): Condition {
+  const kinds = new Set(reasons.map((reason) => reason.kind))
+  if (kinds.has('help')) return 'help'
+  if (kinds.has('claimed')) return 'helped'
+  if (student.status === 'waiting') return 'waiting'
+  if (hasLeft(student, thresholds, now)) return 'offline'
+  if (kinds.has('streak')) return 'stuck'
+  if (kinds.has('longRun')) return 'longRun'
+  if (student.status === 'running') return 'running'
+  if (kinds.has('idle')) return 'idle'
+  return student.status
+}
+
+export function viewStudents(
+  snapshot: Pick<CourseSnapshot, 'students' | 'help'>,
+  thresholds: Thresholds,
+  now: number,
+): StudentView[] {
+  const byId = new Map<string, HelpState>()
+  const byStudent = new Map<string, HelpState>()
+  for (const request of snapshot.help) {
+    byId.set(request.request_id, request)
+    if (!isActiveRequest(request)) continue
+    const held = byStudent.get(request.student_id)
+    if (held === undefined || compareRequests(request, held) < 0) byStudent.set(request.student_id, request)
+  }
+  return snapshot.students.map((student) => {
+    const help = requestOf(student, byId, byStudent)
+    const reasons = reasonsFor(student, help, thresholds, now)
+    return {
+      id: student.student_id,
+      name: nameOf(student),
+      student,
+      help,
+      reasons,
+      condition: conditionOf(student, reasons, thresholds, now),
+      active:
+        student.status !== 'waiting' &&
+        student.last_activity_at != null &&
+        !hasLeft(student, thresholds, now) &&
+        !isIdle(student, thresholds, now),
+    }
+  })
 }

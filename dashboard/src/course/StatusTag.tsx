@@ -1,7 +1,7 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { Icon, type IconName } from '../../ui/Icon'
+import { Icon, type IconName } from '../ui/Icon'
 import type { Condition } from './view'
 
 const icons: Readonly<Record<Condition, IconName>> = {

@@ -1,9 +1,9 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { useFormat } from '../../i18n/format'
-import { usePeople } from '../course/people'
-import type { Reason } from './reasons'
+import { useFormat } from '../i18n/format'
+import { usePeople } from './people'
+import type { Reason } from './view'
 
 /** One reason as a sentence. `now` is the server's time, milliseconds. */
 export function ReasonText({ reason, now }: { reason: Reason; now: number }): ReactElement {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, helpRequest, NOW, snapshot, student } from '../../testing/fixtures'
-import { defaultThresholds } from '../attention/reasons'
-import { arrange, countByFilter, viewStudents, type Filter } from './view'
+import { before, helpRequest, NOW, snapshot, student } from '../testing/fixtures'
+import { defaultThresholds, viewStudents } from './view'
+import { arrange, countByFilter, type Filter } from './arrangement'
 
 const collator = new Intl.Collator('ja', { numeric: true, sensitivity: 'base' })
 

@@ -2,8 +2,8 @@ import { useEffect, useId, useRef, useState, type ReactElement, type SyntheticEv
 import { useTranslation } from 'react-i18next'
 
 import { ApiError, UnreachableError } from '../../api/client'
-import { useServices } from '../../app/services'
-import { useTitle } from '../../app/title'
+import { useServices } from '../../api/services'
+import { useTitle } from '../../ui/title'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Notice } from '../../ui/Notice'

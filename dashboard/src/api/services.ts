@@ -1,9 +1,9 @@
 import { QueryClient } from '@tanstack/react-query'
 import { createContext, use } from 'react'
 
-import { ApiClient } from '../api/client'
-import { worthRetrying } from '../api/queries'
-import { Session } from '../api/session'
+import { ApiClient } from './client'
+import { worthRetrying } from './queries'
+import { Session } from './session'
 
 /** What the page holds while it is open. */
 export interface Services {

@@ -3,7 +3,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { CourseState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
-import type { Filter } from '../students/view'
+import type { Filter } from '../../course/arrangement'
 
 interface CountersProps {
   counts: Readonly<Record<Filter, number>>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, helpRequest, NOW, state } from '../../testing/fixtures'
-import { compareUrgency, defaultThresholds, reasonsFor, thresholdsOf } from './reasons'
+import { before, helpRequest, NOW, state } from '../testing/fixtures'
+import { compareUrgency, defaultThresholds, reasonsFor, thresholdsOf } from './view'
 
 const reasons = (changes: Parameters<typeof state>[0], help = null as Parameters<typeof reasonsFor>[1]) =>
   reasonsFor(state(changes), help, defaultThresholds, NOW)

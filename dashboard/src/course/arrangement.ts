@@ -1,0 +1,93 @@
+/** How the list of students is searched, filtered and sorted. Pure. */
+
+import { compareUrgency, type StudentView } from './view'
+
+export const filters = ['all', 'help', 'stuck', 'running', 'error', 'active', 'idle', 'away'] as const
+export type Filter = (typeof filters)[number]
+
+export const sorts = ['name', 'attention', 'activity', 'errors'] as const
+export type Sort = (typeof sorts)[number]
+
+/** The figures at the top count by the same tests, so that a figure and its list cannot disagree. */
+export function matchesFilter(view: StudentView, filter: Filter): boolean {
+  switch (filter) {
+    case 'all':
+      return true
+    case 'help':
+      return view.help !== null
+    case 'stuck':
+      return view.reasons.some((reason) => reason.kind === 'streak' || reason.kind === 'longRun')
+    case 'running':
+      return view.student.status === 'running' && view.condition !== 'offline'
+    case 'error':
+      return view.student.status === 'error'
+    case 'active':
+      return view.active
+    case 'idle':
+      return view.reasons.some((reason) => reason.kind === 'idle')
+    case 'away':
+      return view.condition === 'offline' || view.condition === 'waiting'
+  }
+}
+
+export function countByFilter(views: readonly StudentView[]): Record<Filter, number> {
+  const counts: Record<Filter, number> = {
+    all: 0,
+    help: 0,
+    stuck: 0,
+    running: 0,
+    error: 0,
+    active: 0,
+    idle: 0,
+    away: 0,
+  }
+  for (const view of views) for (const filter of filters) if (matchesFilter(view, filter)) counts[filter] += 1
+  return counts
+}
+
+function fold(text: string): string {
+  // NFKC joins the full-width and half-width forms that Japanese input mixes.
+  return text.normalize('NFKC').toLowerCase()
+}
+
+export function matchesSearch(view: StudentView, search: string): boolean {
+  const words = fold(search).split(/\s+/u).filter(Boolean)
+  if (words.length === 0) return true
+  const { student } = view
+  const text = fold(
+    [
+      view.name,
+      student.username,
+      student.notebook?.title,
+      student.notebook?.path,
+      student.cell?.heading,
+      student.last_execution?.error?.name,
+      student.last_execution?.error?.value,
+    ]
+      .filter((part) => part != null)
+      .join('\n'),
+  )
+  return words.every((word) => text.includes(word))
+}
+
+function activityOf(view: StudentView): number {
+  return view.student.last_activity_at == null ? 0 : Date.parse(view.student.last_activity_at)
+}
+
+export function arrange(
+  views: readonly StudentView[],
+  { search, filter, sort }: { search: string; filter: Filter; sort: Sort },
+  collator: Intl.Collator,
+): StudentView[] {
+  const byName = (a: StudentView, b: StudentView): number =>
+    collator.compare(a.name, b.name) || collator.compare(a.student.username, b.student.username)
+  const comparators: Record<Sort, (a: StudentView, b: StudentView) => number> = {
+    name: byName,
+    attention: (a, b) => compareUrgency(a.reasons, b.reasons) || byName(a, b),
+    activity: (a, b) => activityOf(b) - activityOf(a) || byName(a, b),
+    errors: (a, b) => b.student.errors - a.student.errors || byName(a, b),
+  }
+  return views
+    .filter((view) => matchesFilter(view, filter) && matchesSearch(view, search))
+    .sort(comparators[sort])
+}
