@@ -12,6 +12,7 @@ import zlib
 from functools import lru_cache
 
 __all__ = [
+    "CHANNEL_KINDS",
     "COURSE_ID_PATTERN",
     "TEST_ID_PATTERN",
     "course_channel",
@@ -23,8 +24,10 @@ __all__ = [
 COURSE_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 TEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
-_COURSE_ID = re.compile(COURSE_ID_PATTERN)
-_TEST_ID = re.compile(TEST_ID_PATTERN)
+_IDS = {"course": re.compile(COURSE_ID_PATTERN), "test": re.compile(TEST_ID_PATTERN)}
+
+CHANNEL_KINDS = frozenset(_IDS)
+"""What stands before the colon of a channel's name."""
 
 
 def course_channel(course_id: str) -> str:
@@ -42,15 +45,14 @@ test_channel.__test__ = False  # type: ignore[attr-defined]
 
 
 def parse_channel(channel: str) -> tuple[str, str]:
-    """Split a channel name into its kind (``course`` or ``test``) and id.
+    """Split a channel name into its kind, one of ``CHANNEL_KINDS``, and id.
 
     Raises:
-        ValueError: the name is not of either form.
+        ValueError: the name is not of that form.
     """
     kind, _, ident = channel.partition(":")
-    if kind == "course" and _COURSE_ID.match(ident):
-        return kind, ident
-    if kind == "test" and _TEST_ID.match(ident):
+    pattern = _IDS.get(kind)
+    if pattern is not None and pattern.match(ident):
         return kind, ident
     raise ValueError(f"not a channel: {channel[:80]!r}")
 

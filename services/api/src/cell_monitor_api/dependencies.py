@@ -1,6 +1,6 @@
 """What handlers ask for. Authorisation is in the types: a route that names none of them is public by definition.
 
-``AUTHORISED`` lists them, so that a test can tell of every route who may use it.
+Who may use each route is written down a second time, by hand, in ``tests/authorisation_test.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
 __all__ = [
-    "AUTHORISED",
     "Caller",
     "Context",
     "CourseReader",
@@ -131,13 +130,3 @@ edit_roster: Final = _in_course(Permission.MANAGE_MEMBERS)
 CourseReader: TypeAlias = Annotated[Grant, Depends(read_course)]
 Helper: TypeAlias = Annotated[Grant, Depends(answer_help)]
 RosterEditor: TypeAlias = Annotated[Grant, Depends(edit_roster)]
-
-AUTHORISED: Final = {
-    authenticate: "caller",
-    send_events: "event sender",
-    send_tests: "test sender",
-    administer: "site admin",
-    read_course: "course reader",
-    answer_help: "helper",
-    edit_roster: "roster editor",
-}
