@@ -22,7 +22,8 @@ from cell_monitor_core import keys
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.redis_client import connect
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.consumer import RedisEventConsumer
+from cell_monitor_core.streams.producer import RedisEventProducer
 
 __all__ = ["fill", "measure"]
 
@@ -36,8 +37,8 @@ REQUEST = 10
 async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, *, start: int) -> None:
     """Append ``events`` events of the people's courses, ``REQUEST`` at a time, in the order of their times."""
     client = connect(redis_url, name="bench")
-    log = RedisEventLog(client, partitions=PARTITIONS, max_backlog_entries=10_000_000)
-    await log.ensure_groups()
+    producer = RedisEventProducer(client, partitions=PARTITIONS, max_backlog_entries=10_000_000)
+    await RedisEventConsumer(client, client, partitions=PARTITIONS).ensure_groups()
     ids = event_ids(start)
     begin = datetime.now(UTC) - timedelta(minutes=90)
     sequence = 0
@@ -58,7 +59,7 @@ async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, 
                 event=json.dumps(event, separators=(",", ":")).encode(),
             )
             items.append((UUID(event_id).bytes, encode_record(record)))
-        await log.append(course_channel(course), items)
+        await producer.append(course_channel(course), items)
     await client.aclose()
 
 

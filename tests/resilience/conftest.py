@@ -34,7 +34,7 @@ from cell_monitor_core.storage.postgres.migrations import migrate
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.consumer import RedisEventConsumer
 from cell_monitor_testing.cluster import ValkeyCluster
 from cell_monitor_testing.event_sender import EventSender
 from cell_monitor_testing.keys import SampleSecrets
@@ -218,14 +218,12 @@ class System:
             await pool.close()
 
     @asynccontextmanager
-    async def log(self) -> AsyncIterator[RedisEventLog]:
-        """The event log."""
+    async def log(self) -> AsyncIterator[RedisEventConsumer]:
+        """What a worker reads; without blocking reads."""
         client = connect(self.cluster.url, name="test")
-        log = RedisEventLog(client)
         try:
-            yield log
+            yield RedisEventConsumer(client, client)
         finally:
-            await log.aclose()
             await aclose(client)
 
     @asynccontextmanager

@@ -246,15 +246,15 @@ async def test_asking_for_notices_is_not_free_of_the_limit(make_site):
 async def test_one_failing_partition_takes_nothing_else_with_it(site, client, make_event):
     await site.course("c1", tim="student")
     await site.course("c2", tim="student")
-    log = site.process.ingest.log
-    append = log.append
+    producer = site.process.ingest.producer
+    append = producer.append
 
     async def failing(channel, items):
         if channel == "course:c2":
             raise LogUnavailable("test", retry_after=9)
         return await append(channel, items)
 
-    log.append = failing
+    producer.append = failing
     events = [make_event(course=course) for course in ("c1", "c2", "c1")]
     answer = await site.send("tim", *events, client=client)
     assert answer.status_code == 200
@@ -267,7 +267,7 @@ async def test_one_failing_partition_takes_nothing_else_with_it(site, client, ma
     refused = await site.send("tim", make_event(course="c2"), {"broken": True}, client=client)
     assert fault(refused) == (503, "log_unavailable")
     assert refused.headers["retry-after"] == "9"
-    log.append = append
+    producer.append = append
     answer = await site.send("tim", *events, client=client)
     assert [result["status"] for result in answer.json()["results"]] == ["duplicate", "accepted", "duplicate"]
     assert await site.queued_ids("c2") == [events[1]["event_id"]]

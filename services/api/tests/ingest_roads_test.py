@@ -46,7 +46,7 @@ class Roads:
     def __init__(self, site: Any) -> None:
         self.site = site
         self.log = ScriptedLog()
-        site.process.ingest.log = self.log
+        site.process.ingest.producer = self.log
 
     async def ask(self, app: Any, headers: list[tuple[bytes, bytes]], chunks: list[bytes], method: str = "POST") -> Any:
         """Send one request straight into an application; return what it answered and what it queued."""

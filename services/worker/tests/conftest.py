@@ -23,7 +23,8 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.postgres import courses, pool
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.consumer import RedisEventConsumer
+from cell_monitor_core.streams.producer import RedisEventProducer
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 from cell_monitor_testing.traffic import class_traffic
@@ -42,7 +43,8 @@ class Stage:
     keyring: KeyRing
     db: asyncpg.Pool[asyncpg.Record]
     redis: Any
-    log: RedisEventLog
+    producer: RedisEventProducer
+    log: RedisEventConsumer
     folder: Path
     partitions: int = 4
     workers: list[ServiceProcess] = field(default_factory=list)
@@ -88,7 +90,7 @@ class Stage:
                 event_id = uuid.uuid4() if repeated else uuid.UUID(json.loads(record.event)["event_id"])
                 by_course.setdefault(record.course_id, []).append((event_id.bytes, encode_record(record)))
             for course, items in by_course.items():
-                await self.log.append(course_channel(course), items)
+                await self.producer.append(course_channel(course), items)
 
     async def stored(self) -> int:
         """Events in PostgreSQL."""
@@ -132,7 +134,8 @@ async def make_stage(dsn: str, redis_url: str, secrets: SampleSecrets, folder: P
     redis = connect(redis_url, name="test")
     stage = Stage(
         dsn, redis_url, secrets, KeyRing.from_json(secrets.encryption_keys), db, redis,
-        RedisEventLog(redis, connect(redis_url, name="test-reads", blocking=True), partitions=4), folder,
+        RedisEventProducer(redis, partitions=4),
+        RedisEventConsumer(redis, connect(redis_url, name="test-reads", blocking=True), partitions=4), folder,
     )  # fmt: skip
     await stage.log.ensure_groups()
     try:
@@ -140,7 +143,7 @@ async def make_stage(dsn: str, redis_url: str, secrets: SampleSecrets, folder: P
     finally:
         for worker in stage.workers:
             worker.kill()
-        await stage.log.aclose()
+        await stage.producer.aclose()
         await aclose(stage.log._blocking_client)
         await aclose(redis)
         await db.close()

@@ -21,7 +21,7 @@ from cell_monitor_core.channels import course_channel
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
-from cell_monitor_testing.memory_log import MemoryEventLog
+from cell_monitor_testing.memory_streams import MemoryEventConsumer, MemoryEventProducer, MemoryStreams
 from cell_monitor_worker import consumer as consumer_module
 from cell_monitor_worker.batches import BatchQueue
 from cell_monitor_worker.config import WorkerSettings
@@ -89,7 +89,9 @@ class Line:
     """A log, a sink and a consumer."""
 
     def __init__(self, **changes: Any) -> None:
-        self.log = MemoryEventLog(partitions=2)
+        streams = MemoryStreams(partitions=2)
+        self.producer = MemoryEventProducer(streams)
+        self.log = MemoryEventConsumer(streams)
         self.sink = Recorder()
         self.bin = Bin()
         self.settings = settings(**changes)
@@ -111,7 +113,7 @@ class Line:
 
     async def append(self, *events: bytes, course: str = "c1") -> None:
         items = [(uuid.uuid4().bytes, encode_record(StreamRecord(b"p" * 16, course, 1, event))) for event in events]
-        await self.log.append(course_channel(course), items)
+        await self.producer.append(course_channel(course), items)
 
     async def waiting(self) -> int:
         return sum([(await self.log.lag(partition, "postgres"))[0] for partition in range(2)])
@@ -209,7 +211,7 @@ async def test_what_a_dead_consumer_was_given_is_taken_over(line: Line) -> None:
 
 async def test_bad_records_and_entries_go_aside_and_the_rest_is_stored(line: Line) -> None:
     await line.append(b"one", b"bad", b"two")
-    await line.log.append(course_channel("c1"), [(b"i" * 16, b"\xc1")])
+    await line.producer.append(course_channel("c1"), [(b"i" * 16, b"\xc1")])
     async with line.running():
 
         async def done() -> bool:
@@ -327,7 +329,7 @@ def test_the_limit_judges_by_the_newest_thousand_and_never_before_enough_were_se
 
 
 async def test_the_stream_format_of_a_put_aside_entry_can_be_taken_apart_again(line: Line) -> None:
-    await line.log.append(course_channel("c1"), [(b"i" * 16, b"\xc1")])
+    await line.producer.append(course_channel("c1"), [(b"i" * 16, b"\xc1")])
     async with line.running():
 
         async def done() -> bool:

@@ -280,7 +280,7 @@ async def test_the_test_road_is_marked_at_each_stage_and_published(stage: Any, t
     (record,) = traffic(students=1, events=3, shuffled=False)[:1]
     event = json.loads(record.event)
     test = StreamRecord(record.person_id, "", record.received_at, record.event, test_id="t-1")
-    await stage.log.append(test_channel("t-1"), [(uuid.UUID(event["event_id"]).bytes, encode_record(test))])
+    await stage.producer.append(test_channel("t-1"), [(uuid.UUID(event["event_id"]).bytes, encode_record(test))])
     worker = stage.worker()
     await worker.start()
     await stage.until_drained()
@@ -310,7 +310,7 @@ async def test_a_stream_of_poison_stops_the_worker_before_it_fills_the_bin(stage
     await worker.start()
     for course, items in by_course.items():
         for start in range(0, len(items), 64):
-            await stage.log.append(course_channel(course), items[start : start + 64])
+            await stage.producer.append(course_channel(course), items[start : start + 64])
     await stage.queue(good)
 
     async def halted() -> bool:
@@ -341,7 +341,7 @@ async def test_poison_is_put_aside_and_replayed_once_the_cause_is_mended(stage: 
     worker = stage.worker()
     await worker.start()
     await stage.queue(records)
-    await stage.log.append(course_channel("c1"), [(uuid.uuid4().bytes, b"\xc1 no record")])
+    await stage.producer.append(course_channel("c1"), [(uuid.uuid4().bytes, b"\xc1 no record")])
     await stage.until_drained()
     assert await stage.stored() == len(records) - len(unlucky)
     waiting = await failed_events.list_page(stage.db, limit=1000)

@@ -13,6 +13,7 @@ __all__ = [
     "GROUP_TIMESERIES",
     "MAX_PARTITIONS",
     "REQUIRED_GROUPS",
+    "check_partitions",
     "events_stream",
     "history_stream",
     "partition_tag",
@@ -32,6 +33,17 @@ REQUIRED_GROUPS = (GROUP_POSTGRES, GROUP_TIMESERIES)
 
 
 MAX_PARTITIONS: Final = 64
+
+
+def check_partitions(partitions: int) -> None:
+    """Check a number of partitions.
+
+    Raises:
+        ValueError: it is not within 1 to 64.
+    """
+    if not 1 <= partitions <= MAX_PARTITIONS:
+        raise ValueError(f"partitions must be 1 to {MAX_PARTITIONS}, not {partitions}")
+
 
 # CRC-16 is linear, so tags that differ in one digit get nearby slots: {p00}..{p07} would put four of eight partitions on
 # one of three masters. The two letters after the number were chosen so that tag i gets a slot near the bit reversal of

@@ -1,6 +1,6 @@
 """The stream entry: how queued events lie in Redis between the API and the worker.
 
-One entry carries up to 64 records of one partition in the field ``b``, as MessagePack; the field ``v`` is the format's
+One entry carries up to 64 records (256 KiB) of one partition in the field ``b``, as MessagePack; the field ``v`` is the format's
 version. A record keeps the event exactly as its sender wrote it, unknown fields and all, beside what the API proved
 or decided: who, which course, when received.
 """
@@ -13,16 +13,19 @@ import msgspec
 
 __all__ = [
     "ENTRY_VERSION",
+    "MAX_ENTRY_BYTES",
     "MAX_RECORDS_PER_ENTRY",
     "EntryError",
     "StreamRecord",
     "decode_entry",
     "encode_record",
     "encode_records",
+    "entry_end",
 ]
 
 ENTRY_VERSION: Final = b"1"
 MAX_RECORDS_PER_ENTRY: Final = 64
+MAX_ENTRY_BYTES: Final = 256 * 1024
 
 
 class EntryError(ValueError):
@@ -70,6 +73,23 @@ def encode_records(encoded: list[bytes]) -> bytes:
     # MessagePack: fixarray up to 15 items, array 16 beyond (spec, "array format family").
     header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
     return b"".join([header, *encoded])
+
+
+def entry_end(records: list[bytes], start: int, size: int) -> int:
+    """Return where an entry that begins with the record ``start`` ends, so that it stays within its bounds.
+
+    One record always fits. ``size`` is an upper bound of the bytes of all records: while that is within the bounds, none
+    of them is looked at.
+    """
+    end = min(start + MAX_RECORDS_PER_ENTRY, len(records))
+    if size <= MAX_ENTRY_BYTES:
+        return end
+    held = 0
+    for index in range(start, end):
+        held += len(records[index])
+        if held > MAX_ENTRY_BYTES and index > start:
+            return index
+    return end
 
 
 def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:

@@ -33,10 +33,10 @@ from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
-from cell_monitor_core.storage.ports import Broker, EventLog
+from cell_monitor_core.storage.ports import Broker, EventProducer
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.producer import RedisEventProducer
 
 __all__ = ["ProcessContext"]
 
@@ -48,7 +48,7 @@ class ProcessContext:
     settings: ApiSettings
     pool: asyncpg.Pool[asyncpg.Record]
     redis: RedisClient
-    log: EventLog
+    producer: EventProducer
     broker: Broker
     signing: Signing
     api_verifier: TokenVerifier
@@ -85,8 +85,8 @@ class ProcessContext:
             stack.push_async_callback(close_pool, pool)
             redis = connect(settings.redis_url.get_secret_value(), name="cell-monitor-api")
             stack.push_async_callback(aclose, redis)
-            log = RedisEventLog(redis, partitions=settings.partitions)
-            stack.push_async_callback(log.aclose)
+            producer = RedisEventProducer(redis, partitions=settings.partitions)
+            stack.push_async_callback(producer.aclose)
             broker = RedisBroker(redis, partitions=settings.partitions)
             time_series = await create_time_series(settings, pool)
             stack.push_async_callback(time_series.close)
@@ -116,7 +116,7 @@ class ProcessContext:
                 settings=settings,
                 pool=pool,
                 redis=redis,
-                log=log,
+                producer=producer,
                 broker=broker,
                 signing=signing,
                 api_verifier=TokenVerifier(signing, "api"),
@@ -127,7 +127,7 @@ class ProcessContext:
                 exchange=TokenExchange(pool, keyring, index, signing.issuer),
                 help_desk=HelpDesk(pool, keyring, publisher),
                 ingest=Ingest(
-                    log=log,
+                    producer=producer,
                     buckets=TokenBuckets(
                         capacity=settings.api_bucket_events, refill_per_second=settings.api_bucket_refill_per_s
                     ),

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
-from cell_monitor_core.storage.ports import EventLog, LogEntry, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.ports import EventConsumer, LogEntry, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
 from cell_monitor_core.telemetry.metrics import ENTRIES_RECLAIMED, EVENTS_FAILED, GROUP_HALTED
 from cell_monitor_worker.batches import BatchQueue
@@ -82,7 +82,7 @@ class GroupConsumer:
 
     Args:
         group: its name.
-        log: the event log.
+        log: reads the streams.
         queue: processes records.
         failed_events: takes what can never be processed.
         settings: of the worker.
@@ -92,7 +92,7 @@ class GroupConsumer:
     def __init__(
         self,
         group: str,
-        log: EventLog,
+        log: EventConsumer,
         queue: BatchQueue,
         failed_events: FailedEvents,
         settings: WorkerSettings,

@@ -18,7 +18,7 @@ from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
 from cell_monitor_core.storage.timeseries import create_time_series
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.consumer import RedisEventConsumer
 from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.batches import BatchQueue, Sink
 from cell_monitor_worker.config import WorkerSettings
@@ -57,7 +57,7 @@ class WorkerContext:
         settings: WorkerSettings,
         pool: asyncpg.Pool[asyncpg.Record],
         redis: RedisClient,
-        log: RedisEventLog,
+        log: RedisEventConsumer,
         courses: CoursePublisher,
         help_outbox: HelpOutbox,
         consumers: list[GroupConsumer],
@@ -95,8 +95,7 @@ class WorkerContext:
             exits.push_async_callback(aclose, redis)
             blocking = connect(url, name=f"worker-reads-{settings.instance}", blocking=True)
             exits.push_async_callback(aclose, blocking)
-            log = RedisEventLog(redis, blocking, partitions=settings.partitions)
-            exits.push_async_callback(log.aclose)
+            log = RedisEventConsumer(redis, blocking, partitions=settings.partitions)
             publisher = Publisher(RedisBroker(redis, partitions=settings.partitions))
             courses = CoursePublisher(pool, publisher, interval=settings.worker_course_interval_s)
             road = TestRoad(redis, partitions=settings.partitions)

@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from cell_monitor_core.storage.ports import EventLog, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.ports import EventConsumer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.telemetry.metrics import BACKLOG_AGE_SECONDS, BACKLOG_ENTRIES, ENTRIES_TRIMMED
@@ -30,7 +30,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[bool]], *, retry_s:
         await asyncio.sleep(seconds if done or retry_s is None else min(retry_s, seconds))
 
 
-async def trim_streams(log: EventLog, partitions: int) -> bool:
+async def trim_streams(log: EventConsumer, partitions: int) -> bool:
     """Delete entries that all groups have finished."""
     try:
         for partition in range(partitions):
@@ -41,7 +41,7 @@ async def trim_streams(log: EventLog, partitions: int) -> bool:
     return True
 
 
-async def measure_backlog(log: EventLog, partitions: int, groups: Sequence[str]) -> bool:
+async def measure_backlog(log: EventConsumer, partitions: int, groups: Sequence[str]) -> bool:
     """Set the gauges of what waits."""
     try:
         for partition in range(partitions):

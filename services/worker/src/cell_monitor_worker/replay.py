@@ -16,12 +16,12 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.settings import CoreSettings
-from cell_monitor_core.storage.ports import EventLog
+from cell_monitor_core.storage.ports import EventProducer
 from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedEvent
 from cell_monitor_core.storage.postgres.migrations import check_schema
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
-from cell_monitor_core.streams.redis_log import RedisEventLog
+from cell_monitor_core.streams.producer import RedisEventProducer
 
 __all__ = ["ReplayReport", "replay", "replay_failed"]
 
@@ -66,16 +66,16 @@ async def replay(
         exits.push_async_callback(close_pool, pool)
         redis = connect(settings.redis_url.get_secret_value(), name="cell-monitor-replay")
         exits.push_async_callback(aclose, redis)
-        log = RedisEventLog(redis, partitions=settings.partitions)
-        exits.push_async_callback(log.aclose)
+        producer = RedisEventProducer(redis, partitions=settings.partitions)
+        exits.push_async_callback(producer.aclose)
         await check_schema(pool)
-        return await replay_failed(pool, keyring, log, consumer_group=consumer_group, limit=limit)
+        return await replay_failed(pool, keyring, producer, consumer_group=consumer_group, limit=limit)
 
 
 async def replay_failed(
     pool: asyncpg.Pool[asyncpg.Record],
     keyring: KeyRing,
-    log: EventLog,
+    producer: EventProducer,
     *,
     consumer_group: str | None = None,
     limit: int | None = None,
@@ -88,7 +88,7 @@ async def replay_failed(
     Args:
         pool: connections to PostgreSQL.
         keyring: reads the records.
-        log: where they go.
+        producer: writes the streams.
         consumer_group: only what failed in this group.
         limit: replay at most so many.
 
@@ -117,7 +117,7 @@ async def replay_failed(
                 test_id = record.test_id
                 channel = course_channel(record.course_id) if test_id is None else test_channel(test_id)
                 # Under an id of its own: under the event's it might pass for a duplicate of the one that failed.
-                await log.append(channel, [(uuid.uuid4().bytes, encode_record(record))])
+                await producer.append(channel, [(uuid.uuid4().bytes, encode_record(record))])
             with store_errors():
                 await failed_events.mark_replayed(pool, [failed.failed_id])
             report.replayed += 1

@@ -39,8 +39,7 @@ class RedisBroker:
     def __init__(
         self, client: RedisClient, *, partitions: int = 8, history_size: int = 1000, history_ttl: int = 3600
     ) -> None:
-        if not 1 <= partitions <= keys.MAX_PARTITIONS:
-            raise ValueError(f"partitions must be 1 to {keys.MAX_PARTITIONS}, not {partitions}")
+        keys.check_partitions(partitions)
         self.partitions = partitions
         self._client = client
         self._history_size = history_size

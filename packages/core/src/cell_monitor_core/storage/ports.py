@@ -20,7 +20,8 @@ __all__ = [
     "AppliedBatch",
     "Broker",
     "Draft",
-    "EventLog",
+    "EventConsumer",
+    "EventProducer",
     "FactStore",
     "LogEntry",
     "LogUnavailable",
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class LogUnavailable(Exception):  # noqa: N818 - says what happened to the store
-    """The event log did not take the events: away, full or over its bound. Retry after ``retry_after`` seconds."""
+    """The queue of events is unavailable, full or over its bound. Retry after ``retry_after`` seconds."""
 
     def __init__(self, reason: str, *, retry_after: int = 5) -> None:
         super().__init__(reason)
@@ -46,7 +47,7 @@ class StoreUnavailable(Exception):  # noqa: N818 - says what happened to the sto
 
 
 class AppendOutcome:
-    """Answers of ``EventLog.append``, one for each record."""
+    """Answers of ``EventProducer.append``, one for each record."""
 
     ACCEPTED: Literal["accepted"] = "accepted"
     DUPLICATE: Literal["duplicate"] = "duplicate"
@@ -62,8 +63,8 @@ class LogEntry:
     deliveries: int = 1
 
 
-class EventLog(Protocol):
-    """The durable queue between the API and the worker (architecture §2, promise 1)."""
+class EventProducer(Protocol):
+    """The durable queue between the API and the worker, as who writes it sees it (docs/dev/contracts.md, promise 1)."""
 
     async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
         """Queue events of one channel; return when they are durable.
@@ -80,6 +81,10 @@ class EventLog(Protocol):
             LogUnavailable: nothing can be said to be queued; all may be sent again.
         """
         ...
+
+
+class EventConsumer(Protocol):
+    """The durable queue, as a member of a consumer group sees it. All methods raise ``LogUnavailable``."""
 
     async def ensure_groups(self) -> None:
         """Create all streams and required groups, reading from the beginning."""

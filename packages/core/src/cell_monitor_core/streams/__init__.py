@@ -1,1 +1,1 @@
-"""The durable queue between the API and the worker: an ``EventLog`` over Redis Streams; its twin in memory is among the tests' tools."""
+"""The durable queue between the API and the worker over Redis Streams: ``producer`` writes it, ``consumer`` reads it."""

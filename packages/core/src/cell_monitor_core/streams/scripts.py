@@ -1,12 +1,13 @@
-"""The Lua scripts of the event log. Each touches the keys of one partition, hence of one Cluster slot."""
+"""The Lua scripts of the event streams. Each touches the keys of one partition, which are in one slot of a Cluster."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from cell_monitor_core.redis_client import Script
+from cell_monitor_core.storage.ports import AppendOutcome
 
-__all__ = ["APPEND", "BACKLOG_FULL", "LAG", "RECLAIM", "TRIM"]
+__all__ = ["APPEND", "BACKLOG_FULL", "LAG", "RECLAIM", "TRIM", "append_outcomes"]
 
 BACKLOG_FULL: Final = b"F"
 """The append script's answer when the stream is over its bound."""
@@ -40,6 +41,17 @@ end
 if #fresh == #ids then return '' end
 return table.concat(marks)
 """)
+
+_ACCEPTED: Final = AppendOutcome.ACCEPTED
+_DUPLICATE: Final = AppendOutcome.DUPLICATE
+
+
+def append_outcomes(reply: bytes, count: int) -> list[str]:
+    """Return what the append script's reply says of each of ``count`` records; not for ``BACKLOG_FULL``."""
+    if not reply:
+        return [_ACCEPTED] * count
+    return [_DUPLICATE if mark == 0x31 else _ACCEPTED for mark in reply]
+
 
 RECLAIM: Final = Script("""\
 -- KEYS: stream. ARGV: group, consumer, least idle ms, cursor, count, ms after which an idle consumer is forgotten

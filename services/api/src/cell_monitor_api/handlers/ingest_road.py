@@ -214,7 +214,7 @@ async def _take(
     channel, event_ids, items, wants_notices = plain
     started = time.perf_counter()
     try:
-        statuses = await ingest.log.append(channel, items)
+        statuses = await ingest.producer.append(channel, items)
     except LogUnavailable as error:
         ingest.metrics.log_unavailable(len(items))
         raise log_unavailable(error.retry_after) from None

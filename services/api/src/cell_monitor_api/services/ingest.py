@@ -28,7 +28,7 @@ from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, encode_record
-from cell_monitor_core.storage.ports import EventLog, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.ports import EventProducer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
 __all__ = [
@@ -88,7 +88,7 @@ class Ingest:
     """Takes events from a sender whose token is verified.
 
     Args:
-        log: the durable queue.
+        producer: writes the durable queue.
         buckets: how much each sender may send.
         notices: what senders are told.
         progress: record of the test road.
@@ -99,14 +99,14 @@ class Ingest:
     def __init__(
         self,
         *,
-        log: EventLog,
+        producer: EventProducer,
         buckets: TokenBuckets,
         notices: Notices,
         progress: TestProgress,
         metrics: IngestMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.log = log
+        self.producer = producer
         self.buckets = buckets
         self.notices = notices
         self.metrics = metrics
@@ -192,7 +192,7 @@ class Ingest:
         started = time.perf_counter()
         outcomes = await asyncio.gather(
             *(
-                self.log.append(channel, [(event_id_bytes(item.event_id), item.record) for item in items])
+                self.producer.append(channel, [(event_id_bytes(item.event_id), item.record) for item in items])
                 for channel, items in queued.items()
             ),
             return_exceptions=True,

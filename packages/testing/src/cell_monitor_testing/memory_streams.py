@@ -1,4 +1,4 @@
-"""The event log's twin in memory, for tests of what stands on it. Nothing survives the process."""
+"""The event streams' twin in memory: a producer and a consumer of the same ``MemoryStreams``. Nothing survives the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cell_monitor_core.channels import partition_of
 from cell_monitor_core.records import ENTRY_VERSION, MAX_RECORDS_PER_ENTRY, encode_records
 from cell_monitor_core.storage.ports import AppendOutcome, LogEntry, LogUnavailable
 
-__all__ = ["MemoryEventLog"]
+__all__ = ["MemoryEventConsumer", "MemoryEventProducer", "MemoryStreams"]
 
 _Id = tuple[int, int]
 
@@ -40,18 +40,25 @@ class _Stream:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class MemoryEventLog:
-    """``EventLog`` in this process' memory; ids are remembered for ever."""
+class MemoryStreams:
+    """What the streams hold; ids are remembered for ever."""
 
-    def __init__(self, *, partitions: int = 8, max_backlog_entries: int = 100_000) -> None:
+    def __init__(self, *, partitions: int = 8) -> None:
         self.partitions = partitions
+        self.by_partition = [_Stream() for _ in range(partitions)]
+        self.sequence = itertools.count()
+
+
+class MemoryEventProducer:
+    """``EventProducer`` in this process' memory."""
+
+    def __init__(self, streams: MemoryStreams, *, max_backlog_entries: int = 100_000) -> None:
+        self._streams = streams
         self._max_backlog_entries = max_backlog_entries
-        self._streams = [_Stream() for _ in range(partitions)]
-        self._sequence = itertools.count()
 
     async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
-        """Queue events of one channel; see ``EventLog.append``."""
-        stream = self._streams[partition_of(channel, self.partitions)]
+        """Queue events of one channel; see ``EventProducer.append``."""
+        stream = self._streams.by_partition[partition_of(channel, self._streams.partitions)]
         outcomes: list[str] = []
         fresh: list[bytes] = []
         fresh_ids: set[bytes] = set()
@@ -68,12 +75,19 @@ class MemoryEventLog:
             raise LogUnavailable("backlog full", retry_after=10)
         stream.seen |= fresh_ids
         for start in range(0, len(fresh), MAX_RECORDS_PER_ENTRY):
-            entry_id = (int(time.time() * 1000), next(self._sequence))
+            entry_id = (int(time.time() * 1000), next(self._streams.sequence))
             payload = encode_records(fresh[start : start + MAX_RECORDS_PER_ENTRY])
             stream.entries[entry_id] = {b"v": ENTRY_VERSION, b"b": payload}
         if fresh:
             stream.arrived.set()
         return outcomes
+
+
+class MemoryEventConsumer:
+    """``EventConsumer`` in this process' memory."""
+
+    def __init__(self, streams: MemoryStreams) -> None:
+        self._streams = streams.by_partition
 
     async def ensure_groups(self) -> None:
         """Create all required groups, reading from the beginning."""

@@ -1,68 +1,41 @@
-"""The event log over Redis Streams: packed entries, one stream for each partition, one group for each sink."""
+"""The consumer: reads the partitions' streams for a group, acknowledges what is done, trims what every group has done."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from cell_monitor_core import keys
 from cell_monitor_core.redis_client import BLOCK_LIMIT_SECONDS, REDIS_ERRORS, RedisClient, run_command, run_script
 from cell_monitor_core.storage.ports import LogEntry, LogUnavailable
-from cell_monitor_core.streams.appender import Appender
 from cell_monitor_core.streams.scripts import LAG, RECLAIM, TRIM
 
-__all__ = ["RedisEventLog"]
+__all__ = ["RedisEventConsumer"]
 
 CONSUMER_IDLE: Final = timedelta(hours=1)
 _FIRST_ID: Final = "0-0"
 
 
-class RedisEventLog:
-    """``EventLog`` over Redis or Valkey, single or Cluster.
+class RedisEventConsumer:
+    """``EventConsumer`` over the partitions' streams of Redis or Valkey, single or Cluster.
 
     Args:
         client: for everything that answers at once.
-        blocking_client: for ``read``; None where nothing is read (the API).
+        blocking_client: for ``read``.
         partitions: number of streams, the same in every process.
-        max_backlog_entries: entries of one stream above which it takes no more.
-        max_buffered_bytes: bytes that may wait in this process for Redis' answer.
 
-    Every method raises ``LogUnavailable`` when Redis is away, refuses or answers too late.
+    Every method raises ``LogUnavailable`` when Redis is unavailable, refuses or answers too late.
     """
 
-    def __init__(
-        self,
-        client: RedisClient,
-        blocking_client: RedisClient | None = None,
-        *,
-        partitions: int = 8,
-        max_backlog_entries: int = 100_000,
-        max_buffered_bytes: int = 32 * 1024 * 1024,
-    ) -> None:
-        if not 1 <= partitions <= keys.MAX_PARTITIONS:
-            raise ValueError(f"partitions must be 1 to {keys.MAX_PARTITIONS}, not {partitions}")
+    def __init__(self, client: RedisClient, blocking_client: RedisClient, *, partitions: int = 8) -> None:
+        keys.check_partitions(partitions)
         self.partitions = partitions
         self._client = client
         self._blocking_client = blocking_client
-        self._appender = Appender(
-            client,
-            partitions=partitions,
-            max_backlog_entries=max_backlog_entries,
-            max_buffered_bytes=max_buffered_bytes,
-        )
         self._cursors: dict[tuple[int, str], str] = {}
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes of records that wait in this process for Redis' answer."""
-        return self._appender.buffered_bytes
-
-    def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> Coroutine[Any, Any, list[str]]:
-        """Queue events of one channel; see ``EventLog.append``."""
-        return self._appender.append(channel, items)
 
     async def ensure_groups(self) -> None:
         """Create all streams and required groups, reading from the beginning."""
@@ -84,10 +57,8 @@ class RedisEventLog:
         """Read new entries for a consumer; empty after ``block`` (at most 20 s) without any.
 
         Raises:
-            LogUnavailable: Redis is away; entries that it had already handed out come back through ``reclaim``.
+            LogUnavailable: Redis is unavailable; entries that it had already handed out come back through ``reclaim``.
         """
-        if self._blocking_client is None:
-            raise ValueError("this event log was made without a client for blocking reads")
         stream = keys.events_stream(partition)
         wait = int(min(block.total_seconds(), BLOCK_LIMIT_SECONDS) * 1000)
         # BLOCK 0 would wait for ever.
@@ -114,7 +85,7 @@ class RedisEventLog:
     async def reclaim(
         self, partition: int, group: str, consumer: str, *, min_idle: timedelta, count: int
     ) -> list[LogEntry]:
-        """Take over entries that a dead consumer left, with their delivery counts; forget consumers long gone."""
+        """Take over entries that a dead consumer left, with their delivery counts; forget consumers that have been idle for an hour."""
         cursor_key = (partition, group)
         cursor = self._cursors.get(cursor_key, _FIRST_ID)
         arguments = [
@@ -168,13 +139,9 @@ class RedisEventLog:
             raise LogUnavailable(_reason(error)) from error
         return int(count), int(age_ms) / 1000
 
-    async def aclose(self) -> None:
-        """Wait for what is under way and close the connections that the log holds; the clients stay open."""
-        await self._appender.aclose()
-
 
 def _is_group_lost(error: ResponseError) -> bool:
-    """FLUSHALL, or a stream that was deleted: the group is made again and reads from the beginning."""
+    """Return whether the group is gone (FLUSHALL, a deleted stream): it is made again and reads from the beginning."""
     message = str(error)
     return "NOGROUP" in message or message.startswith("UNBLOCKED")
 
@@ -184,4 +151,4 @@ def _reason(error: BaseException) -> str:
         return "Redis is full"
     if isinstance(error, ResponseError):
         return f"Redis refused: {str(error)[:200]}"
-    return f"Redis is away: {type(error).__name__}"
+    return f"Redis is unavailable: {type(error).__name__}"
