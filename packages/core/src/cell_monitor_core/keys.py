@@ -66,7 +66,7 @@ def events_stream(partition: int) -> str:
 
 
 def seen_set(partition: int, bucket: int) -> str:
-    """Set of the event ids (16 bytes each) queued during one time bucket."""
+    """Set of the ``records.deduplication_key`` (16 bytes each) of the events queued during one time bucket."""
     return f"cm:{partition_tag(partition)}:seen:{bucket}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from cell_monitor_core.events.ids import event_id_bytes, new_event_id
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.storage.ports import LogUnavailable
 
@@ -55,7 +55,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def _item(size: int) -> tuple[bytes, bytes]:
-    return event_id_bytes(new_event_id()), encode_record(StreamRecord(b"p" * 16, "c1", 1, b"x" * size))
+    return os.urandom(16), encode_record(StreamRecord(b"p" * 16, "c1", 1, b"x" * size))
 
 
 async def _append(producer: Any, items: list[tuple[bytes, bytes]]) -> list[str]:

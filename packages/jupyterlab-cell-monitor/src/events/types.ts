@@ -129,7 +129,7 @@ export type SessionStartedData = {
 /** A cell's text changed; several changes within a few seconds are one event. */
 export type CellEdited = {
   type: 'cell_edited';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -149,7 +149,7 @@ export type CellEdited = {
 /** A cell's run ended. */
 export type CellExecuted = {
   type: 'cell_executed';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -169,7 +169,7 @@ export type CellExecuted = {
 /** A cell's run was sent to the kernel. */
 export type CellExecutionStarted = {
   type: 'cell_execution_started';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -189,7 +189,7 @@ export type CellExecutionStarted = {
 /** Another cell became the active one. */
 export type CellSelected = {
   type: 'cell_selected';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -209,7 +209,7 @@ export type CellSelected = {
 /** The page is open: every 15 s while it is visible, once a minute at least while it is hidden. */
 export type Heartbeat = {
   type: 'heartbeat';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -229,7 +229,7 @@ export type Heartbeat = {
 /** The student cancels a help request. */
 export type HelpCancelled = {
   type: 'help_cancelled';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -249,7 +249,7 @@ export type HelpCancelled = {
 /** The student asks for help. The request's id is this event's event_id; the student's open request in the course, if any, becomes cancelled. */
 export type HelpRequested = {
   type: 'help_requested';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -269,7 +269,7 @@ export type HelpRequested = {
 /** The notebook's kernel died. */
 export type KernelDied = {
   type: 'kernel_died';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -289,7 +289,7 @@ export type KernelDied = {
 /** The notebook's kernel was restarted. */
 export type KernelRestarted = {
   type: 'kernel_restarted';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -309,7 +309,7 @@ export type KernelRestarted = {
 /** A notebook was closed. */
 export type NotebookClosed = {
   type: 'notebook_closed';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -329,7 +329,7 @@ export type NotebookClosed = {
 /** A notebook was opened; its outline says which cells there are. */
 export type NotebookOpened = {
   type: 'notebook_opened';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -349,7 +349,7 @@ export type NotebookOpened = {
 /** A notebook was saved. */
 export type NotebookSaved = {
   type: 'notebook_saved';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -369,7 +369,7 @@ export type NotebookSaved = {
 /** A notebook's browser session ended. */
 export type SessionEnded = {
   type: 'session_ended';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
@@ -389,7 +389,7 @@ export type SessionEnded = {
 /** A notebook's browser session began. */
 export type SessionStarted = {
   type: 'session_started';
-  /** Made once, where the event happened; its time may lie 31 days back and 24 hours ahead. */
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;

@@ -62,14 +62,14 @@ class MemoryEventProducer:
         outcomes: list[str] = []
         fresh: list[bytes] = []
         fresh_ids: set[bytes] = set()
-        for event_id, record in items:
-            if len(event_id) != 16:
-                raise ValueError("an event id is 16 bytes")
-            if event_id in stream.seen or event_id in fresh_ids:
+        for key, record in items:
+            if len(key) != 16:
+                raise ValueError("a deduplication key has 16 bytes")
+            if key in stream.seen or key in fresh_ids:
                 outcomes.append(AppendOutcome.DUPLICATE)
                 continue
             outcomes.append(AppendOutcome.ACCEPTED)
-            fresh_ids.add(event_id)
+            fresh_ids.add(key)
             fresh.append(record)
         if fresh and len(stream.entries) >= self._max_backlog_entries:
             raise LogUnavailable("backlog full", retry_after=10)

@@ -19,7 +19,7 @@ class Reason(StrEnum):
     UNSUPPORTED_SCHEMA_VERSION = "unsupported_schema_version"
     """This server does not read that version of the type."""
     INVALID_EVENT_ID = "invalid_event_id"
-    """It is no UUID of version 7, or its time lies more than 31 days back or 24 hours ahead."""
+    """It is no UUID of version 7."""
     COURSE_FORBIDDEN = "course_forbidden"
     """The sender is not a member of the course that the event names."""
     COURSE_REQUIRED = "course_required"

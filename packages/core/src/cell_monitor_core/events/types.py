@@ -202,7 +202,7 @@ class SessionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, 
 class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_edited"):
     """A cell's text changed; several changes within a few seconds are one event."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -230,7 +230,7 @@ class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
 class CellExecuted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_executed"):
     """A cell's run ended."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -258,7 +258,7 @@ class CellExecuted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_execution_started"):
     """A cell's run was sent to the kernel."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -286,7 +286,7 @@ class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True
 class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_selected"):
     """Another cell became the active one."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -314,7 +314,7 @@ class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="heartbeat"):
     """The page is open: every 15 s while it is visible, once a minute at least while it is hidden."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -342,7 +342,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False,
 class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_cancelled"):
     """The student cancels a help request."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -370,7 +370,7 @@ class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="help_requested"):
     """The student asks for help. The request's id is this event's event_id; the student's open request in the course, if any, becomes cancelled."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -398,7 +398,7 @@ class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_died"):
     """The notebook's kernel died."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -426,7 +426,7 @@ class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
 class KernelRestarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_restarted"):
     """The notebook's kernel was restarted."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -454,7 +454,7 @@ class KernelRestarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 class NotebookClosed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_closed"):
     """A notebook was closed."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -482,7 +482,7 @@ class NotebookClosed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_opened"):
     """A notebook was opened; its outline says which cells there are."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -510,7 +510,7 @@ class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_saved"):
     """A notebook was saved."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -538,7 +538,7 @@ class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 class SessionEnded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="session_ended"):
     """A notebook's browser session ended."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.
@@ -566,7 +566,7 @@ class SessionEnded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class SessionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="session_started"):
     """A notebook's browser session began."""
 
-    # Made once, where the event happened; its time may lie 31 days back and 24 hours ahead.
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
 
     # Version of the type's schema.

@@ -71,10 +71,10 @@ class EventProducer(Protocol):
 
         Args:
             channel: decides the partition.
-            items: (event id, 16 bytes; encoded ``StreamRecord``) pairs, at most 200.
+            items: (``records.deduplication_key``, encoded ``StreamRecord``) pairs, at most 200.
 
         Returns:
-            ``accepted`` or ``duplicate`` for each item, in order. ``duplicate`` means that the same id was queued
+            ``accepted`` or ``duplicate`` for each item, in order. ``duplicate`` means that the same key was queued
             within the last minutes; PostgreSQL has the last word.
 
         Raises:

@@ -215,9 +215,9 @@ class RedisEventProducer:
         if count == 0:
             return []
         size = 0
-        for event_id, record in items:
-            if len(event_id) != 16:
-                raise ValueError("an event id is 16 bytes")
+        for key, record in items:
+            if len(key) != 16:
+                raise ValueError("a deduplication key has 16 bytes")
             size += len(record)
         if self.buffered_bytes + size > self._max_buffered_bytes:
             raise LogUnavailable("overloaded", retry_after=_RETRY_AFTER_OVERLOADED)
@@ -227,8 +227,8 @@ class RedisEventProducer:
         sender = accumulator.sender if accumulator.waiters else self._make_ready(accumulator)
         accumulator.waiters.append((future, count))
         accumulator.size += size
-        for event_id, record in items:
-            accumulator.ids.append(event_id)
+        for key, record in items:
+            accumulator.ids.append(key)
             accumulator.records.append(record)
         # At once, not at the loop's next turn: Redis shall work on these while the turn's other callers come.
         if len(accumulator.ids) >= _REQUEST_RECORDS and sender is not None and sender.in_flight < _MAX_IN_FLIGHT:

@@ -39,10 +39,9 @@ from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.events.codec import EventError, decode_event
-from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
-from cell_monitor_core.records import StreamRecord, encode_record
+from cell_monitor_core.records import StreamRecord, deduplication_key, encode_record
 from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
 from cell_monitor_core.telemetry.tracing import sample, span
 from cell_monitor_core.web.errors import ClientRequestError, error_response
@@ -177,7 +176,7 @@ def _plain(sender: _Sender, events: list[msgspec.Raw], received_at: int, tracepa
     wants_notices = False
     for raw in events:
         try:
-            event = decode_event(raw, now_ms=received_at)
+            event = decode_event(raw)
         except EventError:
             return None
         hint = only if event.course is None else event.course
@@ -192,7 +191,7 @@ def _plain(sender: _Sender, events: list[msgspec.Raw], received_at: int, tracepa
         event_id = event.event_id
         event_ids.append(event_id)
         record = StreamRecord(person, course_id, received_at, bytes(raw), None, traceparent)
-        items.append((event_id_bytes(event_id), encode_record(record)))
+        items.append((deduplication_key(person, event_id), encode_record(record)))
     channel = None if course_id is None else sender.channels.get(course_id)
     if channel is None or not items:
         return None

@@ -24,10 +24,9 @@ from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import course_channel, test_channel
 from cell_monitor_core.events.codec import EventError, decode_event
-from cell_monitor_core.events.ids import event_id_bytes
 from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
-from cell_monitor_core.records import StreamRecord, encode_record
+from cell_monitor_core.records import StreamRecord, deduplication_key, encode_record
 from cell_monitor_core.storage.ports import EventProducer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
@@ -77,10 +76,11 @@ def course_of(hint: str | None, courses: Mapping[str, str]) -> tuple[str, str | 
 
 
 class _Queued(NamedTuple):
-    """An event that goes to the log: its place in the request, its id, its encoded record."""
+    """An event that goes to the log: its place in the request, its id, the log's key for it, its encoded record."""
 
     position: int
     event_id: str
+    key: bytes
     record: bytes
 
 
@@ -163,7 +163,7 @@ class Ingest:
         received_at = int(self._clock() * 1000)
         for index, raw in enumerate(events):
             try:
-                event = decode_event(raw, now_ms=received_at)
+                event = decode_event(raw)
             except EventError as error:
                 results.append(EventResult(error.event_id, "rejected", error.reason))
                 continue
@@ -174,7 +174,8 @@ class Ingest:
                 continue
             record = StreamRecord(person_id.bytes, course_id, received_at, bytes(raw), test_id, traceparent)
             channel = course_channel(course_id) if test_id is None else test_channel(test_id)
-            item = _Queued(index, event.event_id, encode_record(record))
+            key = deduplication_key(person_id.bytes, event.event_id)
+            item = _Queued(index, event.event_id, key, encode_record(record))
             queued.setdefault(channel, []).append(item)
             results.append(None)
         refusals = [str(result.reason) for result in results if result is not None]
@@ -192,7 +193,7 @@ class Ingest:
         started = time.perf_counter()
         outcomes = await asyncio.gather(
             *(
-                self.producer.append(channel, [(event_id_bytes(item.event_id), item.record) for item in items])
+                self.producer.append(channel, [(item.key, item.record) for item in items])
                 for channel, items in queued.items()
             ),
             return_exceptions=True,
