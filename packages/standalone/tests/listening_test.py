@@ -1,4 +1,4 @@
-"""Hazards: an address that is printed and does not work from another seat; one that only fails when a page connects."""
+"""Hazards: a printed address that other machines cannot reach; an address that fails only when a page connects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening.socket, "gethostname", lambda: "Lab-PC")
 
 
-def test_without_options_everything_stays_on_this_machine() -> None:
+def test_without_options_only_this_machine_can_connect() -> None:
     here = Listening.choose("127.0.0.1")
     assert here == Listening()
     assert here.dashboard_url(PORTS) == "http://127.0.0.1:8900"
@@ -27,7 +27,7 @@ def test_without_options_everything_stays_on_this_machine() -> None:
     assert not here.unencrypted
 
 
-def test_listening_on_all_addresses_names_one_that_others_can_reach_and_lets_pages_of_every_name_connect(
+def test_listening_on_all_addresses_prints_a_reachable_one_and_allows_pages_of_every_name(
     machine: None,
 ) -> None:
     everywhere = Listening.choose("0.0.0.0")
@@ -52,11 +52,11 @@ def test_a_name_is_printed_instead_of_the_address(machine: None) -> None:
     assert "http://monitor.example.org:8900" in named.origins(PORTS)
 
 
-def test_port_80_is_left_out_of_origins_as_browsers_do() -> None:
+def test_port_80_is_omitted_from_origins() -> None:
     assert "http://localhost" in Listening().origins(Ports(80, 8901, 8902, 8903))
 
 
-def test_behind_a_proxy_with_tls_pages_and_gateway_have_its_origin_and_nothing_is_unencrypted() -> None:
+def test_behind_a_proxy_with_tls_pages_and_gateway_have_its_origin_and_all_is_encrypted() -> None:
     proxied = Listening.choose("127.0.0.1", public_url="https://Monitor.example.org/")
     assert proxied.dashboard_url(PORTS) == "https://monitor.example.org"
     assert proxied.gateway_url(PORTS) == "wss://monitor.example.org/ws"
@@ -66,13 +66,13 @@ def test_behind_a_proxy_with_tls_pages_and_gateway_have_its_origin_and_nothing_i
 
 
 @pytest.mark.parametrize("host", ["198.51.100.7", "lab-pc", "::", ""])
-def test_address_that_cannot_be_listened_on_is_refused_with_those_that_can(host: str, machine: None) -> None:
+def test_unusable_address_is_refused_with_a_list_of_usable_ones(host: str, machine: None) -> None:
     with pytest.raises(ListeningError, match=r"192\.168\.7\.5.*0\.0\.0\.0"):
         Listening.choose(host)
 
 
 @pytest.mark.parametrize("name", ["http://lab-pc", "lab-pc:8900", "a b", "-", "", "lab-pc\n"])
-def test_name_that_would_make_broken_addresses_is_refused(name: str) -> None:
+def test_name_that_is_not_a_host_name_is_refused(name: str) -> None:
     with pytest.raises(ListeningError, match="without http:// and without a port"):
         Listening.choose("127.0.0.1", name=name)
 
@@ -80,6 +80,6 @@ def test_name_that_would_make_broken_addresses_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "url", ["monitor.example.org", "wss://m.org", "https://m.org/path", "https://me@m.org", "https://"]
 )
-def test_public_url_that_is_no_origin_is_refused(url: str) -> None:
+def test_public_url_that_is_not_an_origin_is_refused(url: str) -> None:
     with pytest.raises(ListeningError, match="like https://"):
         Listening.choose("127.0.0.1", public_url=url)

@@ -1,4 +1,4 @@
-"""Each child gets exactly what it needs: what the caller set for the services, no secret, nothing of ours."""
+"""Hazards: a setting of the caller does not reach the services; a child process gets a secret that it does not need."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_settings_of_the_caller_reach_the_services(
     assert environment["CELL_MONITOR_LOG_LEVEL"] == "debug"
 
 
-def test_what_up_decides_cannot_be_contradicted_by_the_callers_environment(
+def test_settings_of_up_override_the_callers_environment(
     data: DataDirectory, files: RunFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELL_MONITOR_API_PORT", "7")
@@ -57,16 +57,14 @@ def test_what_up_decides_cannot_be_contradicted_by_the_callers_environment(
     assert "CELL_MONITOR_DATA_DIR" not in environment
 
 
-def test_no_secret_stands_in_an_environment_or_command_line(data: DataDirectory, files: RunFiles) -> None:
+def test_no_secret_is_in_an_environment_or_command_line(data: DataDirectory, files: RunFiles) -> None:
     data.secrets.put("postgres-password", "S3CRET-A")
     data.secrets.put("signing-keys.json", "S3CRET-B")
     service = api_service(data, PORTS, HERE, files, dashboard=None, workers=1)
     assert "S3CRET" not in repr(_environment(service)) + repr(service.process.argv)
 
 
-def test_jupyterlab_where_students_run_code_gets_no_setting_but_its_own_key(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_jupyterlab_gets_no_setting_but_its_own_key(data: DataDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_TOKEN", "secret")
     lab = jupyterlab_service(data, PORTS, HERE)
     ours = {name for name in _environment(lab) if name.startswith("CELL_MONITOR_")}
@@ -74,7 +72,7 @@ def test_jupyterlab_where_students_run_code_gets_no_setting_but_its_own_key(
     assert data.secrets.get("jupyterlab-token") not in " ".join(lab.process.argv)
 
 
-def test_setting_that_has_no_effect_is_named_with_the_option_that_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_without_effect_is_reported_with_the_option_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELL_MONITOR_API_HOST", "0.0.0.0")
     monkeypatch.setenv("CELL_MONITOR_LOG_LEVEL", "debug")
     assert services.ignored_settings() == {"CELL_MONITOR_API_HOST": "--host"}

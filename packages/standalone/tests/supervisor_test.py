@@ -1,4 +1,4 @@
-"""What crashes is started again, later each time; what we started ends with us."""
+"""Hazards: a crashed program stays down or restarts in a tight loop; a child process outlives its parent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cell_monitor.supervisor import Supervisor, rotate
 
 
 class FakeProgram:
-    """A real process that may be told to fail."""
+    """A real process that the test can make fail."""
 
     def __init__(self, folder: Path, code: str = "import time; time.sleep(60)") -> None:
         self.name = "Thing"
@@ -43,7 +43,7 @@ class Clock:
         return self.now
 
 
-def test_crash_is_told_and_restarted_with_growing_delay(tmp_path: Path) -> None:
+def test_crash_is_reported_and_restarted_with_increasing_delay(tmp_path: Path) -> None:
     said: list[str] = []
     clock = Clock()
     program = FakeProgram(tmp_path)
@@ -67,7 +67,7 @@ def test_crash_is_told_and_restarted_with_growing_delay(tmp_path: Path) -> None:
     assert not program.process.running
 
 
-def test_recovery_is_told_once(tmp_path: Path) -> None:
+def test_recovery_is_reported_once(tmp_path: Path) -> None:
     said: list[str] = []
     clock = Clock()
     program = FakeProgram(tmp_path)
@@ -84,7 +84,7 @@ def test_recovery_is_told_once(tmp_path: Path) -> None:
     assert said[1:] == ["Thing works again."]
 
 
-def test_delay_is_short_again_after_a_stable_minute(tmp_path: Path) -> None:
+def test_delay_is_reset_after_a_stable_minute(tmp_path: Path) -> None:
     said: list[str] = []
     clock = Clock()
     program = FakeProgram(tmp_path)
@@ -108,21 +108,19 @@ def test_delay_is_short_again_after_a_stable_minute(tmp_path: Path) -> None:
     ]
 
 
-def test_a_program_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     said: list[str] = []
-    code = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    )
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ignoring', flush=True); time.sleep(60)"
     program = FakeProgram(tmp_path, code)
     supervisor = Supervisor(said.append)
     supervisor.launch([program])
-    program.process.wait_until(lambda: "deaf" in program.process.log_path.read_text(), timeout=10)
+    program.process.wait_until(lambda: "ignoring" in program.process.log_path.read_text(), timeout=10)
     supervisor.stop(timeout=0.1)
     assert not program.process.running
-    assert said == ["Thing did not stop in time and was ended by force."]
+    assert said == ["Thing did not stop in time and was killed."]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG exists on Linux only")
 def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys, time
@@ -164,13 +162,13 @@ def test_stop_reaches_grandchildren(tmp_path: Path) -> None:
     grandchild = psutil.Process(int(child.log_path.read_text()))
     child.stop(timeout=5)
     deadline = time.monotonic() + 10
-    with contextlib.suppress(psutil.NoSuchProcess):  # it may end between the two questions
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may end between the two calls
         while grandchild.is_running() and grandchild.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
 
-def test_a_large_log_is_set_aside(tmp_path: Path) -> None:
+def test_a_large_log_is_rotated(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     log.write_bytes(b"x" * (10 * 1024 * 1024 + 1))
     rotate(log)

@@ -1,4 +1,4 @@
-"""Hazard: thresholds that the dashboard calls "the course's", and that nobody can set."""
+"""Hazard: a course has thresholds that nobody can change."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stored(database: str) -> courses.Thresholds:
     return asyncio.run(work())
 
 
-def test_what_is_given_is_set_and_what_is_not_given_stays(run: Any, database: str) -> None:
+def test_given_thresholds_are_set_and_the_others_are_unchanged(run: Any, database: str) -> None:
     assert run("set-thresholds", "physics-1", "--idle", "900").exit_code == 0
     done = run("set-thresholds", "physics-1", "--stuck-errors", "5")
     assert done.exit_code == 0, done.output
@@ -49,26 +49,24 @@ def test_what_is_given_is_set_and_what_is_not_given_stays(run: Any, database: st
     assert "quiet after 900 s" in done.output
 
 
-def test_defaults_come_back(run: Any, database: str) -> None:
+def test_defaults_can_be_restored(run: Any, database: str) -> None:
     run("set-thresholds", "physics-1", "--idle", "900", "--long-run", "60")
     assert run("set-thresholds", "physics-1", "--defaults", "--long-run", "90").exit_code == 0
     assert stored(database) == courses.Thresholds(long_run_s=90)
 
 
-def test_asking_changes_nothing(run: Any, database: str) -> None:
+def test_without_options_nothing_changes(run: Any, database: str) -> None:
     assert "long after 180 s" in run("set-thresholds", "physics-1").output
     assert stored(database) == courses.Thresholds()
 
 
-def test_unknown_course_is_named_with_the_command_that_makes_it(run: Any) -> None:
+def test_unknown_course_is_refused_with_the_command_that_creates_it(run: Any) -> None:
     done = run("set-thresholds", "chemistry", "--idle", "900")
     assert done.exit_code == 1
     assert "admin create-course chemistry TITLE" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("arguments", [("--offline", "59"), ("--stuck-errors", "0"), ("--idle", "100000")])
-def test_thresholds_under_which_everybody_or_nobody_is_pointed_out_are_refused(
-    run: Any, database: str, arguments: tuple[str, str]
-) -> None:
+def test_thresholds_out_of_range_are_refused(run: Any, database: str, arguments: tuple[str, str]) -> None:
     assert run("set-thresholds", "physics-1", *arguments).exit_code == 2
     assert stored(database) == courses.Thresholds()

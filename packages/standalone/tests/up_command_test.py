@@ -1,4 +1,4 @@
-"""What ``up`` says to the person at the terminal, with an installation that only pretends to start."""
+"""Hazards: ``up`` does not warn of an unencrypted network; its output cannot be parsed by a script."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ def _words(result: Result) -> str:
     return " ".join(result.stderr.split())
 
 
-def test_passwords_in_plain_text_on_a_network_are_warned_of_with_what_to_do_instead(run: Any) -> None:
+def test_unencrypted_passwords_in_a_network_cause_a_warning_with_advice(run: Any) -> None:
     words = _words(run("--host", "0.0.0.0", "--name", "lab-pc"))
     assert "without encryption: passwords" in words
     assert "reverse proxy with TLS in front, with --public-url" in words
-    assert "Whoever has JupyterLab's address with its token runs programs here as you" in words
-    # Scripts must not lose the warning, nor find it in their line.
+    assert "Anyone with JupyterLab's address and token can run programs on this machine as you" in words
+    # The warning is on standard error, so that scripts can parse standard output.
     as_json = run("--host", "0.0.0.0", "--json")
     assert "without encryption" in _words(as_json)
     assert "without encryption" not in as_json.stdout
 
 
 @pytest.mark.parametrize("arguments", [(), ("--host", "127.0.0.2"), ("--public-url", "https://monitor.example.org")])
-def test_nobody_is_warned_of_what_stays_on_this_machine_or_is_encrypted(run: Any, arguments: tuple[str, ...]) -> None:
+def test_no_warning_for_local_or_encrypted_connections(run: Any, arguments: tuple[str, ...]) -> None:
     assert "without encryption" not in _words(run(*arguments))
 
 
-def test_what_make_up_prints_names_the_data_directory_that_make_gave(run: Any, tmp_path: Path) -> None:
+def test_printed_command_contains_the_data_directory_given_by_make(run: Any, tmp_path: Path) -> None:
     assert f"simulate --data-dir {tmp_path / 'data'}" in _words(run())
 
 
-def test_setting_without_effect_is_said(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_without_effect_is_reported(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELL_MONITOR_GATEWAY_URL", "wss://elsewhere/ws")
     assert "CELL_MONITOR_GATEWAY_URL has no effect on `up`: use --name or --public-url." in _words(run())

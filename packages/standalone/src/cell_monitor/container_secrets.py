@@ -1,7 +1,7 @@
-"""The secrets of an installation in containers, and which of its services is handed which of them.
+"""The secrets of an installation in containers, and the subset that each service gets.
 
-See compose.yaml: each service mounts a volume of its own, so that who breaks into one service, the gateway above all,
-finds no key of another.
+See compose.yaml: each service mounts its own volume, so that an attacker who takes over one service, such as the
+gateway, does not find the keys of another.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from cell_monitor.accounts import ENCRYPTION_KEYS_FILE, INDEX_KEY_FILE, SIGNING_
 from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 
-__all__ = ["HANDED_OUT", "hand_out", "make_secrets"]
+__all__ = ["FILES_OF_SERVICES", "copy_to_services", "create_secrets"]
 
-HANDED_OUT: Final[Mapping[str, frozenset[str]]] = {
+FILES_OF_SERVICES: Final[Mapping[str, frozenset[str]]] = {
     "api": frozenset(
         {
             f"{API_ROLE}_login-url",
@@ -37,11 +37,11 @@ HANDED_OUT: Final[Mapping[str, frozenset[str]]] = {
 """The files that each service of compose.yaml reads."""
 
 
-def make_secrets(secrets: SecretFolder, *, postgres_host: str, valkey_host: str) -> None:
-    """Make every key and password that is not there yet, and the addresses that hold them.
+def create_secrets(secrets: SecretFolder, *, postgres_host: str, valkey_host: str) -> None:
+    """Create each key and password that does not exist yet, and the connection URLs that contain them.
 
     Args:
-        secrets: where they are kept.
+        secrets: the folder to store them in.
         postgres_host: ``host:port`` of PostgreSQL.
         valkey_host: ``host:port`` of Valkey.
     """
@@ -60,12 +60,13 @@ def make_secrets(secrets: SecretFolder, *, postgres_host: str, valkey_host: str)
         secrets.put(f"{login}-url", f"postgresql://{login}:{password}@{postgres_host}/cell_monitor")
 
 
-def hand_out(secrets: SecretFolder, folder: Path) -> None:
-    """Copy to each service's folder below ``folder`` what it reads, and take away what it no longer reads.
+def copy_to_services(secrets: SecretFolder, folder: Path) -> None:
+    """Copy the files of each service to its folder below ``folder``, and delete the files that it no longer reads.
 
-    The copies are readable by all, as each service has a user of its own: only that service may mount its folder.
+    The copies are readable by all users, because each service runs as a different one. Only that service may mount its
+    folder.
     """
-    for service, names in HANDED_OUT.items():
+    for service, names in FILES_OF_SERVICES.items():
         own = folder / service
         own.mkdir(parents=True, exist_ok=True)
         for path in own.iterdir():
@@ -73,5 +74,5 @@ def hand_out(secrets: SecretFolder, folder: Path) -> None:
                 path.unlink()
         copies = SecretFolder(own, mode=0o644)
         for name in sorted(names):
-            # Not `get`, which would make up what is missing.
+            # Not `get`, which would generate a missing file.
             copies.put(name, (secrets.path / name).read_text(encoding="utf-8"))

@@ -1,12 +1,12 @@
-"""The data directory: everything that one installation on one machine keeps, and the lock that guards it.
+"""The data directory: all data of one installation on one machine, and the lock that allows one process to use it.
 
 ::
 
-    lock                       held while `up` (or an offline admin command) works; its text is the holder's pid
-    secrets/                   generated once, mode 0600: keys, passwords, API keys
+    lock                       held while `up` (or an offline admin command) runs; contains the holder's pid
+    secrets/                   keys, passwords, API keys; generated once, mode 0600
     postgres/  valkey/         the stores
-    work/                      what JupyterLab shows
-    jupyter/                   JupyterLab's own configuration, apart from the user's
+    work/                      notebooks, the root folder of JupyterLab
+    jupyter/                   JupyterLab's configuration, separate from the user's
     logs/                      output of each child process
     run/                       addresses of the running installation, connection URLs for the services
 """
@@ -30,24 +30,24 @@ __all__ = ["DataDirectory", "DataDirectoryError", "Instance", "default_data_dir"
 
 
 class DataDirectoryError(RuntimeError):
-    """The data directory cannot be used; the message names the fault and the way out."""
+    """The data directory cannot be used; the message names the problem and what to do."""
 
 
 def default_data_dir() -> Path:
-    """Return ``$CELL_MONITOR_DATA_DIR``, else the user's own place for data."""
+    """Return ``$CELL_MONITOR_DATA_DIR``, or the default folder of the user."""
     return Path(os.environ.get("CELL_MONITOR_DATA_DIR") or DEFAULT_DATA_DIR).expanduser()
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Where a running installation answers. Holds no secret.
+    """The addresses of a running installation. It contains no secret.
 
     Attributes:
         pid: process id of ``cell-monitor up``.
-        jupyterlab: without its token; None if started without JupyterLab.
+        jupyterlab: URL without the token; None if started without JupyterLab.
         worker: base URL of the worker's health and metrics.
-        postgres_port: TCP port of 127.0.0.1.
-        valkey_port: TCP port of 127.0.0.1.
+        postgres_port: TCP port of PostgreSQL on 127.0.0.1.
+        valkey_port: TCP port of Valkey on 127.0.0.1.
     """
 
     pid: int
@@ -61,14 +61,14 @@ class Instance:
 
 
 class DataDirectory:
-    """One data directory. Folders are made as needed, readable by nobody else but the stores' own."""
+    """One data directory. Its folders are created when needed and are readable by their owner only."""
 
     def __init__(self, path: Path) -> None:
-        """Name the directory; nothing is made yet."""
+        """Set the path; nothing is created yet."""
         self.path = path.expanduser().absolute()
 
     def prepare(self) -> None:
-        """Make the directory and its folders.
+        """Create the directory and its folders.
 
         Raises:
             DataDirectoryError: it cannot be written to.
@@ -76,7 +76,7 @@ class DataDirectory:
         try:
             if not self.path.exists():
                 self.path.mkdir(parents=True)
-            # 0711: PostgreSQL may run as another user and must pass through; it reads its own folder only.
+            # 0711: PostgreSQL may run as another user and needs to reach its own folder in this one.
             self.path.chmod(0o711)
             for folder in (self.secrets.path, self.logs, self.run, self.jupyter):
                 folder.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ class DataDirectory:
 
     @property
     def run(self) -> Path:
-        """Folder of what is true only while it runs."""
+        """Folder of files that are valid only while the installation runs."""
         return self.path / "run"
 
     @property
@@ -114,7 +114,7 @@ class DataDirectory:
 
     @property
     def work(self) -> Path:
-        """Folder that JupyterLab shows."""
+        """Root folder of JupyterLab."""
         return self.path / "work"
 
     @property
@@ -124,10 +124,10 @@ class DataDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for this process; the kernel lets go of it whatever happens to us.
+        """Lock the directory for this process. The kernel releases the lock when the process ends, even after a crash.
 
         Raises:
-            DataDirectoryError: another process holds it.
+            DataDirectoryError: another process has locked it.
         """
         self.prepare()
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -137,9 +137,9 @@ class DataDirectory:
             except BlockingIOError as error:
                 holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
                 raise DataDirectoryError(
-                    f"Cell Monitor already runs on the data directory {self.path} (process {holder}). "
+                    f"Cell Monitor is already running on the data directory {self.path} (process {holder}). "
                     f"See `{command_line('status', data_dir=self.path)}`; stop it with Ctrl-C where it runs, "
-                    "or start a second one on its own data with --data-dir and --port-base."
+                    "or start a second one with its own data: --data-dir and --port-base."
                 ) from error
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -148,11 +148,11 @@ class DataDirectory:
             os.close(descriptor)
 
     def write_run_file(self, name: str, value: str) -> Path:
-        """Store something true for this run only, mode 0600; return its file."""
+        """Write a file that is valid for this run only, with mode 0600; return its path."""
         return write_whole(self.run / name, value)
 
     def announce(self, instance: Instance) -> None:
-        """Tell the other commands where the installation answers."""
+        """Write the addresses of the installation for the other commands."""
         self.write_run_file("instance.json", json.dumps(asdict(instance)))
 
     def withdraw(self) -> None:
@@ -160,7 +160,7 @@ class DataDirectory:
         (self.run / "instance.json").unlink(missing_ok=True)
 
     def running_instance(self) -> Instance | None:
-        """Return the running installation, None if none runs."""
+        """Return the running installation, or None if none runs."""
         try:
             instance = Instance(**json.loads((self.run / "instance.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Which installation an administrative command works on, and how it reaches the stores."""
+"""The installation that an administrative command works on, and its connections to the stores."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["Deployment", "embedded_postgres", "embedded_valkey", "open_deploymen
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """An installation whose stores answer.
+    """An installation whose stores are running.
 
     Attributes:
-        settings: addresses and keys.
-        data: the data directory, None for an installation given by the environment.
+        settings: URLs and keys of the stores.
+        data: the data directory; None for an installation that the environment describes.
         running: whether the services are known to run.
     """
 
@@ -35,41 +35,43 @@ class Deployment:
 
     @property
     def database_url(self) -> str:
-        """The database's address."""
-        assert self.settings.database_url is not None  # both ways of opening see to it
+        """The URL of the database."""
+        assert self.settings.database_url is not None  # open_deployment always sets it
         return self.settings.database_url.get_secret_value()
 
 
 def embedded_postgres(data: DataDirectory) -> EmbeddedPostgres:
-    """Describe the data directory's PostgreSQL."""
+    """Return the PostgreSQL server of a data directory; it is not started."""
     return EmbeddedPostgres(
         data.postgres, password=data.secrets.get("postgres-password"), log_path=data.logs / "postgres.log"
     )
 
 
 def embedded_valkey(data: DataDirectory) -> EmbeddedValkey:
-    """Describe the data directory's Valkey."""
+    """Return the Valkey server of a data directory; it is not started."""
     return EmbeddedValkey(data.valkey, password=data.secrets.get("valkey-password"), log_path=data.logs / "valkey.log")
 
 
 @contextmanager
 def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
-    """Open an installation for as long as the command works.
+    """Open an installation for the duration of a command.
 
-    That is the one the environment describes (``CELL_MONITOR_DATABASE_URL`` and the other settings of the services);
-    else the data directory's: as it runs, or with its stores started for the command alone.
+    If the environment contains ``CELL_MONITOR_DATABASE_URL`` and the other settings of the services, it is the one that
+    they describe. Otherwise it is the one in the data directory; its stores are started if they do not run, and stopped
+    afterwards.
 
     Raises:
-        SettingsError: the environment describes it wrongly.
-        DataDirectoryError: there is no such installation, or another command works on it.
+        SettingsError: the settings in the environment are invalid.
+        DataDirectoryError: the data directory contains no installation, or another command uses it.
     """
     if any(os.environ.get(f"CELL_MONITOR_DATABASE_URL{suffix}") for suffix in ("", "_FILE")):
         yield Deployment(CoreSettings.load(), None, running=True)
         return
     if not data.secrets.has(ENCRYPTION_KEYS_FILE):
         raise DataDirectoryError(
-            f"There is no Cell Monitor in {data.path}. Name its folder with --data-dir, make one with "
-            f"`{command_line('up', data_dir=data.path)}`, or set CELL_MONITOR_DATABASE_URL and the other settings of the services."
+            f"There is no Cell Monitor in {data.path}. Give its folder with --data-dir, create one with "
+            f"`{command_line('up', data_dir=data.path)}`, or set CELL_MONITOR_DATABASE_URL and the other settings of the "
+            "services."
         )
     instance = data.running_instance()
     if instance is not None:

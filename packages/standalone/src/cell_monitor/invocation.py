@@ -1,4 +1,4 @@
-"""Commands as messages print them: so that they work when somebody copies them."""
+"""Command lines for messages, in a form that works when they are copied into the terminal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PROGRAM: Final = "cell-monitor"
 
 
 def command_line(*arguments: str, data_dir: Path | None = None) -> str:
-    """Return a command of ours as it works from the folder in which this one was started.
+    """Return a ``cell-monitor`` command line that works in the folder in which this command was started.
 
     Args:
-        arguments: after the program's name.
-        data_dir: the data directory in use, named in the command unless every terminal finds it by itself.
+        arguments: the arguments after the program's name.
+        data_dir: the data directory in use; added as an option unless it is the default.
     """
     program = _program()
     if data_dir is not None and not _is_default(data_dir):
         folder = data_dir.absolute()
-        # A program given by a path from here works only here, and then so may its folder.
+        # A relative path of the program works in this folder only, so the data directory may be relative as well.
         if os.sep in program and not Path(program).is_absolute() and folder.is_relative_to(Path.cwd()):
             folder = folder.relative_to(Path.cwd())
         arguments = (*arguments, "--data-dir", str(folder))
@@ -35,7 +35,7 @@ def command_line(*arguments: str, data_dir: Path | None = None) -> str:
 def _program() -> str:
     invoked = Path(sys.argv[0])
     if invoked.name != _PROGRAM:
-        # Not started as a program of its own: the one beside this Python.
+        # Started as a module: use the program in the same folder as this Python.
         invoked = Path(sys.executable).with_name(_PROGRAM)
     found = shutil.which(_PROGRAM)
     if not invoked.exists() or (found is not None and Path(found).samefile(invoked)):
@@ -44,5 +44,5 @@ def _program() -> str:
 
 
 def _is_default(folder: Path) -> bool:
-    # A variable that is set in this terminal need not be set in the next.
+    # A variable that is set in this terminal may not be set in the next one.
     return folder.absolute() == Path(DEFAULT_DATA_DIR).expanduser() and not os.environ.get("CELL_MONITOR_DATA_DIR")

@@ -1,4 +1,4 @@
-"""On which address an installation listens, and under which addresses people reach it."""
+"""The address that an installation listens on, and the addresses that people use to connect to it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from cell_monitor.ports import Ports
 __all__ = ["LOOPBACK", "Listening", "ListeningError"]
 
 LOOPBACK: Final = "127.0.0.1"
-_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what somebody has to ask for
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - used only if the option --host says so
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 
 
 class ListeningError(RuntimeError):
-    """An address cannot be listened on or reached; the message names the fault and the way out."""
+    """An address cannot be used; the message names the problem and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """The address of the API, the gateway and JupyterLab. The stores and the worker stay on 127.0.0.1 in any case.
+    """The address of the API, the gateway and JupyterLab. The stores and the worker always listen on 127.0.0.1.
 
     Attributes:
         host: IPv4 address to listen on.
-        name: host name or address by which people reach this machine.
-        public_url: origin of a reverse proxy in front, which sends ``/ws`` to the gateway; None without one.
+        name: host name or address of this machine for other machines.
+        public_url: origin of a reverse proxy that forwards ``/ws`` to the gateway; None without one.
     """
 
     host: str = LOOPBACK
@@ -41,14 +41,16 @@ class Listening:
 
     @classmethod
     def choose(cls, host: str, *, name: str | None = None, public_url: str | None = None) -> Self:
-        """Check what the person asked for; find this machine's address where they listen on all and gave no name.
+        """Check the options; detect this machine's address if it listens on all addresses and no name is given.
 
         Raises:
-            ListeningError: it cannot work.
+            ListeningError: an option is invalid.
         """
         _require_own_address(host)
         if name is not None and not _HOST_NAME.fullmatch(name):
-            raise ListeningError(f"{name!r} is not a host name or address: give it without http:// and without a port.")
+            raise ListeningError(
+                f"{name!r} is not a host name or address: enter it without http:// and without a port."
+            )
         if public_url is not None:
             public_url = public_url.rstrip("/").lower()
             parts = urlsplit(public_url)
@@ -59,34 +61,34 @@ class Listening:
 
     @property
     def local(self) -> str:
-        """The address by which the parts reach each other on this machine."""
+        """The address that the parts on this machine use to connect to each other."""
         return LOOPBACK if self.host == _EVERYWHERE else self.host
 
     @property
     def unencrypted(self) -> bool:
-        """Whether passwords and tokens may cross a network as plain text."""
+        """Whether passwords and tokens may be sent through a network as plain text."""
         off_this_machine = not ipaddress.IPv4Address(self.host).is_loopback
         return off_this_machine or (self.public_url or "").startswith("http://")
 
     def base_url(self, port: int) -> str:
-        """Return where people reach a port of this machine: an origin as browsers spell it."""
+        """Return the URL of a port of this machine for other machines, in the form of a browser's origin."""
         return _origin(self.name, port)
 
     def dashboard_url(self, ports: Ports) -> str:
-        """Return where people open the dashboard, and programs the API."""
+        """Return the URL of the dashboard and the API."""
         return self.public_url or self.base_url(ports.api)
 
     def gateway_url(self, ports: Ports) -> str:
-        """Return where pages open their WebSocket."""
+        """Return the WebSocket URL of the gateway."""
         base = self.public_url or self.base_url(ports.gateway)
         return f"ws{base.removeprefix('http')}/ws"
 
     def origins(self, ports: Ports) -> list[str]:
-        """Return the origins whose pages may connect to the gateway: the dashboard's, by each name that it may have."""
+        """Return the origins whose pages may connect to the gateway: the dashboard's, with each name of this machine."""
         names = [LOOPBACK, "localhost", self.local, self.name]
         if self.host == _EVERYWHERE:
             machine = socket.gethostname().lower()
-            # What people type where the network knows names: the plain one, and multicast DNS.
+            # The names under which a local network resolves this machine: its host name, and multicast DNS.
             names += [
                 *_own_addresses(),
                 *(name for name in (machine, f"{machine}.local") if _HOST_NAME.fullmatch(name)),
@@ -96,7 +98,7 @@ class Listening:
 
 
 def _origin(host: str, port: int) -> str:
-    # Browsers leave out the default port, and the gateway compares letter by letter.
+    # Browsers omit the default port, and the gateway compares the exact text.
     return f"http://{host.lower()}" if port == 80 else f"http://{host.lower()}:{port}"
 
 
@@ -105,7 +107,7 @@ def _require_own_address(host: str) -> None:
         ipaddress.IPv4Address(host)
     except ValueError as error:
         raise ListeningError(
-            f"{host!r} is not an IPv4 address to listen on: give one of this machine ({', '.join(_own_addresses())}), "
+            f"{host!r} is not an IPv4 address to listen on: enter one of this machine ({', '.join(_own_addresses())}), "
             f"or {_EVERYWHERE} for all of them."
         ) from error
     with socket.socket() as probe:
@@ -127,10 +129,10 @@ def _own_addresses() -> list[str]:
 
 
 def _first_address() -> str:
-    """Return the address by which this machine reaches others: the one that others most likely reach it by."""
+    """Return the source address of outgoing connections: other machines can most likely connect to it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Connecting a datagram socket sends nothing; it only looks up the route (an address for documentation).
+            # Connecting a datagram socket sends nothing and only looks up the route (to an address for documentation).
             probe.connect(("198.51.100.1", 9))
             return str(probe.getsockname()[0])
         except OSError:

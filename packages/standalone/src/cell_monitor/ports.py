@@ -14,7 +14,7 @@ DEFAULT_PORT_BASE = 8900
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """One port for each part that people or the parts themselves connect to.
+    """The TCP ports of the services and JupyterLab.
 
     Attributes:
         api: API and dashboard.
@@ -38,18 +38,18 @@ class Ports:
         worker: int | None = None,
         jupyterlab: int | None = None,
     ) -> Self:
-        """Take four ports from ``base`` up; 0 takes any free ones. Single ports may be given."""
+        """Return four consecutive ports from ``base``, or free ones if it is 0; arguments replace single ports."""
         offsets = [base + offset if base else free_port() for offset in range(4)]
         given = (api, gateway, worker, jupyterlab)
         return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
 
     def require_free(self, *, with_jupyterlab: bool, host: str, way_out: str) -> None:
-        """Look before anything starts.
+        """Check the ports before a part is started.
 
         Args:
-            with_jupyterlab: whether JupyterLab's port is wanted, too.
+            with_jupyterlab: whether JupyterLab's port is needed, too.
             host: address of all but the worker, which listens on 127.0.0.1.
-            way_out: what the message advises.
+            way_out: the advice in the message.
 
         Raises:
             PortInUseError: another program listens on one of them.

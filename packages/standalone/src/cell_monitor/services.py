@@ -1,4 +1,4 @@
-"""The services, JupyterLab and their environments: each child gets exactly what it needs."""
+"""The services and JupyterLab as child processes, each with exactly the environment that it needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _PREFIX: Final = "CELL_MONITOR_"
-# What `up` decides by options of its own, and by which.
+# Settings that `up` sets itself, and the option that changes each.
 _BY_OPTION: Final = {
     "API_HOST": "--host",
     "GATEWAY_HOST": "--host",
@@ -42,7 +42,7 @@ _BY_OPTION: Final = {
     "GATEWAY_URL": "--name or --public-url",
     "ALLOWED_ORIGINS": "--name or --public-url",
 }
-# Of the caller's environment, what programs need to run at all.
+# Variables of the caller's environment that every program needs.
 _INHERITED: Final = (
     "PATH",
     "HOME",
@@ -63,7 +63,7 @@ _INHERITED: Final = (
     "https_proxy",
     "no_proxy",
 )
-# Ours, the tests' or the JupyterLab extension's, not the services'.
+# Variables of this command, of the tests or of the JupyterLab extension, which the services do not read.
 _NOT_FOR_SERVICES: Final = {
     "API_KEY",
     "API_KEY_FILE",
@@ -77,17 +77,17 @@ _NOT_FOR_SERVICES: Final = {
     "SPOOL_DIR",
 }
 
-# No questions and no calls home: a class may have no internet.
+# No dialog and no request to jupyter.org: a classroom may have no internet connection.
 _LAB_SETTINGS: Final = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 class MissingPartError(RuntimeError):
-    """A part of the installation is not there; the message names it and the way out."""
+    """A part of the installation is missing; the message names it and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """Files, mode 0600, that hold what the services must not show in a list of processes."""
+    """Files of mode 0600 with the connection URLs, so that no secret is visible in a list of processes."""
 
     redis_url: Path
     api_database_url: Path
@@ -95,7 +95,7 @@ class RunFiles:
 
 
 def find_dashboard(given: Path | None, *, data_dir: Path | None = None) -> Path:
-    """Return the folder of the built dashboard; ``data_dir`` is for the message's advice.
+    """Return the folder of the built dashboard; ``data_dir`` is used in the message of the error.
 
     Raises:
         MissingPartError: it is not built.
@@ -104,7 +104,7 @@ def find_dashboard(given: Path | None, *, data_dir: Path | None = None) -> Path:
         if not (given / "index.html").is_file():
             raise MissingPartError(f"{given} holds no built dashboard (no index.html). Build it with `make dashboard`.")
         return given
-    # In a clone beside us; as data of an installed wheel.
+    # In a clone of the repository, or in the data of an installed wheel.
     clone = Path(__file__).resolve().parents[4] / "dashboard" / "dist"
     installed = Path(sys.prefix) / "share" / "cell-monitor" / "dashboard"
     for candidate in (clone, installed):
@@ -112,13 +112,13 @@ def find_dashboard(given: Path | None, *, data_dir: Path | None = None) -> Path:
             return candidate
     raise MissingPartError(
         f"The dashboard is not built ({clone} has no index.html). Run `make dashboard` in the project's folder, which "
-        "needs Node.js 20 or newer; or go on without pages: "
+        "needs Node.js 20 or newer; or start without pages: "
         f"{command_line('up', '--without-dashboard', data_dir=data_dir)}"
     )
 
 
 def require_jupyterlab(*, data_dir: Path | None = None) -> None:
-    """Look for JupyterLab and the extension; ``data_dir`` is for the message's advice.
+    """Check that JupyterLab and the extension are installed; ``data_dir`` is used in the message of the error.
 
     Raises:
         MissingPartError: one of them is not installed.
@@ -127,7 +127,7 @@ def require_jupyterlab(*, data_dir: Path | None = None) -> None:
         if find_spec(module) is None:
             raise MissingPartError(
                 f"The package {package} is not installed: run `pip install jupyterlab jupyterlab-cell-monitor` "
-                "(in a clone: `make install`); or go on without it: "
+                "(in a clone: `make install`); or start without it: "
                 f"{command_line('up', '--without-jupyterlab', data_dir=data_dir)}"
             )
 
@@ -135,7 +135,7 @@ def require_jupyterlab(*, data_dir: Path | None = None) -> None:
 def api_service(
     data: DataDirectory, ports: Ports, listening: Listening, files: RunFiles, *, dashboard: Path | None, workers: int
 ) -> HttpService:
-    """Describe the API."""
+    """Return the API as a child process; it is not started."""
     settings = {
         "API_HOST": listening.host,
         "API_PORT": str(ports.api),
@@ -153,7 +153,7 @@ def api_service(
 
 
 def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
-    """Describe the worker."""
+    """Return the worker as a child process; it is not started."""
     settings = {
         "WORKER_HOST": LOOPBACK,
         "WORKER_PORT": str(ports.worker),
@@ -165,7 +165,7 @@ def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpSe
 
 
 def gateway_service(data: DataDirectory, ports: Ports, listening: Listening, files: RunFiles) -> HttpService:
-    """Describe the gateway."""
+    """Return the gateway as a child process; it is not started."""
     settings = {
         "GATEWAY_HOST": listening.host,
         "GATEWAY_PORT": str(ports.gateway),
@@ -177,7 +177,7 @@ def gateway_service(data: DataDirectory, ports: Ports, listening: Listening, fil
 
 
 def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) -> HttpService:
-    """Describe JupyterLab, with a configuration of its own: the user's other Jupyter stays as it is."""
+    """Return JupyterLab as a child process. It has its own configuration and does not change the user's."""
     overrides = data.jupyter / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True, exist_ok=True)
     overrides.write_text(json.dumps(_LAB_SETTINGS), encoding="utf-8")
@@ -212,7 +212,7 @@ def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) 
 
 
 def ignored_settings() -> dict[str, str]:
-    """Return the caller's settings that have no effect here, each with the option that has."""
+    """Return the variables of the caller that have no effect here, each with the option to use instead."""
     return {f"{_PREFIX}{name}": option for name, option in _BY_OPTION.items() if os.environ.get(f"{_PREFIX}{name}")}
 
 
@@ -237,12 +237,12 @@ def _inherited() -> dict[str, str]:
 
 
 def _tuning(settings: Mapping[str, str]) -> dict[str, str]:
-    """Hand on what the caller set for the services (InfluxDB, traces, log level), but not what we decide ourselves.
+    """Return the caller's settings for the services (InfluxDB, traces, log level) without those that ``up`` sets.
 
-    Services check that they know each variable, so a misspelt one is named at once.
+    A service refuses an unknown variable, so a misspelled one is reported at start.
     """
     decided = _NOT_FOR_SERVICES | set(settings)
-    # FOO and FOO_FILE are one setting given in two ways.
+    # FOO and FOO_FILE are the same setting.
     decided |= {f"{name}_FILE" for name in settings} | {name.removesuffix("_FILE") for name in settings}
     return {
         name: value

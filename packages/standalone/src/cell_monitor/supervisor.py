@@ -1,4 +1,4 @@
-"""Keeps the processes of ``cell-monitor up`` running, in order, and ends them in the reverse order."""
+"""Starts the processes of ``cell-monitor up``, restarts those that end, and stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LOG_LIMIT: Final = 10 * 1024 * 1024
 
 
 class StopRequested(BaseException):
-    """Somebody asked us to stop: Ctrl-C, SIGTERM, or the terminal was closed."""
+    """The user stopped the program: Ctrl-C, SIGTERM, or the terminal was closed."""
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into ``StopRequested``; ignore further ones while we clean up."""
+    """Raise ``StopRequested`` at the first SIGINT, SIGTERM or SIGHUP; ignore further ones during the clean-up."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def request(_signum: int, _frame: FrameType | None) -> None:
@@ -45,76 +45,84 @@ def stop_on_signals() -> Iterator[None]:
 
 
 class Program(Protocol):
-    """Something that can be started, watched and stopped."""
+    """A program that the supervisor can start, monitor and stop."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the program in messages."""
         ...
 
     @property
     def process(self) -> ChildProcess:
-        """Its process, after ``launch``."""
+        """The process; valid after ``launch``."""
         ...
 
     def launch(self) -> None:
-        """Start it; returns at once."""
+        """Start the program without waiting until it is ready."""
         ...
 
     def ready(self) -> bool:
-        """Tell whether it does its work."""
+        """Return whether the program is ready."""
         ...
 
     def wait_ready(self, *, timeout: float) -> None:
-        """Wait until it is ready; raises ``EmbeddedServerError``."""
+        """Wait until the program is ready, at most ``timeout`` seconds.
+
+        Raises:
+            EmbeddedServerError: it ended or is not ready in time.
+        """
         ...
 
 
 class HttpService:
-    """A child process that says over HTTP when it is ready."""
+    """A child process with an HTTP endpoint that reports whether it is ready."""
 
     def __init__(self, process: ChildProcess, ready_url: str) -> None:
-        """Wrap a process that answers 200 on ``ready_url`` once it works."""
+        """Wrap a process that answers 200 at ``ready_url`` when it is ready."""
         self._process = process
         self._ready_url = ready_url
         self._client = httpx.Client(timeout=2, trust_env=False)
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name of the program in messages."""
         return self._process.name
 
     @property
     def process(self) -> ChildProcess:
-        """Its process."""
+        """The process."""
         return self._process
 
     def launch(self) -> None:
-        """Start it, with its log shortened if it has grown large."""
+        """Rotate a large log, then start the process without waiting until it is ready."""
         rotate(self._process.log_path)
         self._process.start()
 
     def ready(self) -> bool:
-        """Tell whether it answers 200."""
+        """Return whether it answers 200."""
         try:
             return self._client.get(self._ready_url).status_code == 200
         except httpx.TransportError:
             return False
 
     def wait_ready(self, *, timeout: float) -> None:
-        """Wait until it answers 200; raises ``EmbeddedServerError``."""
+        """Wait until it answers 200, at most ``timeout`` seconds.
+
+        Raises:
+            EmbeddedServerError: it ended or is not ready in time.
+        """
         self._process.wait_until(self.ready, timeout=timeout, interval=0.05)
 
 
 def rotate(log: Path) -> None:
-    """Set a log aside once it is larger than 10 MiB; one older file is kept."""
+    """Rename a log that is larger than 10 MiB to ``.1``; an older ``.1`` is replaced."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_LIMIT:
             log.replace(log.with_name(log.name + ".1"))
 
 
-class _Watch:
-    """What the supervisor knows of one program."""
+class _State:
+    """The supervisor's state of one program."""
 
     def __init__(self, program: Program, now: float) -> None:
         self.program = program
@@ -125,42 +133,42 @@ class _Watch:
 
 
 class Supervisor:
-    """Runs programs until somebody asks to stop."""
+    """Runs programs until it is stopped."""
 
     def __init__(self, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with no programs.
+        """Create a supervisor without programs.
 
         Args:
-            say: shows one line to the person at the terminal.
-            clock: seconds, for the restart delays.
+            say: prints one line on the terminal.
+            clock: returns seconds, for the restart delays.
         """
         self._say = say
         self._clock = clock
-        self._watches: list[_Watch] = []
+        self._states: list[_State] = []
 
     def launch(self, programs: Sequence[Program]) -> None:
-        """Start programs; from here on they are stopped when we stop, in the reverse order."""
+        """Start programs. From now on they are monitored, and stopped by ``stop``."""
         for program in programs:
-            # Known before it starts: a signal in between must not leave it behind.
-            self._watches.append(_Watch(program, self._clock()))
+            # Registered before the start, so that a signal in between does not leave it running.
+            self._states.append(_State(program, self._clock()))
             program.launch()
 
     def watch(self, *, interval: float = 0.2) -> None:
-        """Restart what ends, for ever; ``StopRequested`` ends it."""
+        """Restart programs that end, until ``StopRequested`` is raised. ``interval`` is in seconds."""
         while True:
             self.check()
             time.sleep(interval)
 
     def check(self) -> None:
-        """Look at each program once and restart those whose time has come."""
+        """Check each program once and restart those whose delay has passed."""
         now = self._clock()
-        for watch in self._watches:
-            self._check(watch, now)
+        for state in self._states:
+            self._check(state, now)
 
     def stop(self, *, timeout: float = 25.0) -> None:
-        """Stop every program: those started last first, the stores (started first) once nobody writes to them."""
+        """Stop all programs within ``timeout`` seconds, in reverse order: the services first, then the stores."""
         deadline = time.monotonic() + timeout
-        started = [watch.program for watch in self._watches if _was_launched(watch.program)]
+        started = [state.program for state in self._states if _was_launched(state.program)]
         services = [program for program in started if isinstance(program, HttpService)]
         stores = [program for program in started if not isinstance(program, HttpService)]
         for group in (services, stores):
@@ -168,38 +176,38 @@ class Supervisor:
                 program.process.request_stop()
             for program in reversed(group):
                 if not program.process.wait(max(0.5, deadline - time.monotonic())):
-                    self._say(f"{program.name} did not stop in time and was ended by force.")
+                    self._say(f"{program.name} did not stop in time and was killed.")
                 program.process.kill()
 
-    def _check(self, watch: _Watch, now: float) -> None:
-        program = watch.program
-        if watch.restart_at is not None:
-            if now < watch.restart_at:
+    def _check(self, state: _State, now: float) -> None:
+        program = state.program
+        if state.restart_at is not None:
+            if now < state.restart_at:
                 return
-            watch.restart_at = None
-            watch.started_at = now
+            state.restart_at = None
+            state.started_at = now
             try:
                 program.launch()
             except EmbeddedServerError as error:
-                self._plan_restart(watch, now, f"{program.name} cannot be started again: {error}")
+                self._plan_restart(state, now, f"{program.name} cannot be started again: {error}")
             return
         if not program.process.running:
-            if now - watch.started_at > _STABLE_AFTER_S:
-                watch.delay = _FIRST_DELAY_S
-            # Its helpers, if any are left, would hold its port.
+            if now - state.started_at > _STABLE_AFTER_S:
+                state.delay = _FIRST_DELAY_S
+            # A child process that it left running would keep its port in use.
             how = program.process.describe_exit()
             program.process.kill()
-            self._plan_restart(watch, now, f"{program.name} ended unexpectedly with {how}")
+            self._plan_restart(state, now, f"{program.name} ended unexpectedly with {how}")
             return
-        if watch.recovering and program.ready():
-            watch.recovering = False
+        if state.recovering and program.ready():
+            state.recovering = False
             self._say(f"{program.name} works again.")
 
-    def _plan_restart(self, watch: _Watch, now: float, what: str) -> None:
-        self._say(f"{what}; restarting it in {watch.delay:g} s (log: {watch.program.process.log_path}).")
-        watch.restart_at = now + watch.delay
-        watch.delay = min(watch.delay * 2, _LONGEST_DELAY_S)
-        watch.recovering = True
+    def _plan_restart(self, state: _State, now: float, what: str) -> None:
+        self._say(f"{what}; restarting it in {state.delay:g} s (log: {state.program.process.log_path}).")
+        state.restart_at = now + state.delay
+        state.delay = min(state.delay * 2, _LONGEST_DELAY_S)
+        state.recovering = True
 
 
 def _was_launched(program: Program) -> bool:

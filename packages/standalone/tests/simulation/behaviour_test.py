@@ -1,4 +1,4 @@
-"""The behaviour model: believable, ordered, bounded, the same for the same seed."""
+"""Hazards: a simulated class that is not realistic, not ordered, or different for the same seed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ minutes = st.floats(0.2, 120)
 
 
 @given(seeds, minutes)
-def test_same_seed_same_student(seed: str, length: float) -> None:
+def test_same_seed_gives_the_same_student(seed: str, length: float) -> None:
     assert list(plan_student(seed, minutes=length)) == list(plan_student(seed, minutes=length))
 
 
 @given(seeds, minutes)
-def test_time_never_goes_back_nor_beyond_the_class(seed: str, length: float) -> None:
+def test_times_are_ascending_and_within_the_class(seed: str, length: float) -> None:
     times = [step.at for step in plan_student(seed, minutes=length)]
     assert times == sorted(times)
     assert all(0 <= at < length * 60 for at in times)
@@ -43,7 +43,7 @@ def test_every_run_was_started_and_ends_before_the_next_one_starts(seed: str, le
 
 
 @given(seeds, minutes)
-def test_a_request_is_taken_back_only_after_it_was_made(seed: str, length: float) -> None:
+def test_a_help_request_is_cancelled_only_after_it_was_sent(seed: str, length: float) -> None:
     open_requests = 0
     for step in plan_student(seed, minutes=length):
         if step.type == "help_requested":
@@ -70,7 +70,7 @@ def class_of_30() -> list[list[Step]]:
     return [list(plan_student(f"1/{number}/0", minutes=5)) for number in range(30)]
 
 
-def test_a_class_of_30_has_all_that_a_dashboard_must_show(class_of_30: list[list[Step]]) -> None:
+def test_a_class_of_30_has_every_state_that_a_dashboard_shows(class_of_30: list[list[Step]]) -> None:
     types = Counter(step.type for plan in class_of_30 for step in plan)
     assert set(types) >= {
         "session_started",

@@ -1,4 +1,4 @@
-"""The simulator loses and doubles nothing, whatever the API answers, and waits as long as it is told."""
+"""Hazards: the simulator loses or duplicates events, or ignores the API's ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 class FakeApi:
-    """Answers tokens; hands event batches to ``answers`` one after another, the last for ever."""
+    """A transport that answers token requests, and batches with ``answers`` in order; the last one is repeated."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
@@ -81,7 +81,7 @@ async def make_client() -> AsyncIterator[Callable[[FakeApi], tuple[ApiClient, Ta
         await client.aclose()
 
 
-async def test_busy_api_gets_the_same_events_again_after_the_time_it_asked_for(make_client: Any) -> None:
+async def test_busy_api_gets_the_same_events_again_after_retry_after(make_client: Any) -> None:
     api = FakeApi(refuse(503, **{"retry-after": "7"}), refuse(429, **{"retry-after": "3"}), answer_all("accepted"))
     client, tally = make_client(api)
     await client.send("sim-001", EVENTS)
@@ -116,7 +116,7 @@ async def test_rejected_events_are_counted_by_reason_and_never_sent_again(make_c
     assert tally.reasons == {"course_forbidden": 3}
 
 
-async def test_expired_token_is_replaced_and_nothing_lost(make_client: Any) -> None:
+async def test_expired_token_is_replaced_without_losing_events(make_client: Any) -> None:
     api = FakeApi(refuse(401), answer_all("accepted"))
     client, tally = make_client(api)
     await client.send("sim-001", EVENTS)
@@ -124,7 +124,7 @@ async def test_expired_token_is_replaced_and_nothing_lost(make_client: Any) -> N
     assert tally.statuses["accepted"] == 3
 
 
-async def test_token_of_a_student_is_asked_for_once(make_client: Any) -> None:
+async def test_token_of_a_student_is_requested_once(make_client: Any) -> None:
     api = FakeApi(answer_all("accepted"))
     client, _ = make_client(api)
     for _ in range(5):
@@ -133,13 +133,13 @@ async def test_token_of_a_student_is_asked_for_once(make_client: Any) -> None:
     assert api.tokens == 2
 
 
-async def test_refusal_of_the_whole_batch_is_told_in_the_apis_words(make_client: Any) -> None:
+async def test_refusal_of_the_whole_batch_shows_the_message_of_the_api(make_client: Any) -> None:
     client, _ = make_client(FakeApi(refuse(413)))
     with pytest.raises(ApiError, match="413 busy: come back later"):
         await client.send("sim-001", EVENTS)
 
 
-async def test_api_that_is_gone_ends_with_its_address(make_client: Any) -> None:
+async def test_error_of_an_unreachable_api_contains_its_address(make_client: Any) -> None:
     def gone(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -150,7 +150,7 @@ async def test_api_that_is_gone_ends_with_its_address(make_client: Any) -> None:
     assert len(api.naps) >= 5
 
 
-async def test_unknown_course_is_told_from_other_refusals(make_client: Any) -> None:
+async def test_unknown_course_is_distinguished_from_other_refusals(make_client: Any) -> None:
     client, _ = make_client(FakeApi(answer_all("accepted")))
 
     def missing(request: httpx.Request) -> httpx.Response:
@@ -164,6 +164,6 @@ async def test_unknown_course_is_told_from_other_refusals(make_client: Any) -> N
 
 
 @given(st.one_of(st.none(), st.text(max_size=12)), st.integers(0, 100))
-def test_wait_is_always_bounded_and_never_zero(header: str | None, tries: int) -> None:
+def test_wait_is_bounded_and_never_zero(header: str | None, tries: int) -> None:
     wait = retry_after_seconds(header, tries=tries, random=Random(0))
     assert 0 < wait <= 37.5

@@ -1,4 +1,4 @@
-"""The class's mistakes are real ones: what an instructor reads on the dashboard is what Python would have said."""
+"""Hazard: the simulated class shows errors that Python would not raise for that code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _run(code: str) -> tuple[str, str | None, BaseException | None]:
             if last is not None:
                 value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), scope)
                 result = None if value is None else repr(value)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever the student's code does
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the student's code may raise anything
         return printed.getvalue(), None, error
     return printed.getvalue(), result, None
 
@@ -43,7 +43,7 @@ def _all(kind: type) -> list[Any]:
 
 
 @pytest.mark.parametrize("mistake", _all(Mistake))
-def test_mistake_raises_what_it_says(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistake_raises_its_stated_error(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
     if mistake.endless:
         naps = []
 
@@ -76,7 +76,7 @@ def test_solution_works(solution: Solution, monkeypatch: pytest.MonkeyPatch) -> 
     assert (printed, result) == (solution.stdout, solution.result)
 
 
-def test_traceback_reads_like_ipython() -> None:
+def test_traceback_has_the_format_of_ipython() -> None:
     text = format_traceback(EXERCISES[0].mistakes[0], 4)
     assert text.splitlines()[1].startswith("NameError        ")
     assert "Cell In[4], line 2" in text

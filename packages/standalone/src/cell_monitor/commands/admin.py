@@ -168,31 +168,31 @@ def _rotate_signing(deployment: Deployment) -> None:
 @click.option("--postgres-host", default="postgres:5432", show_default=True)
 @click.option("--valkey-host", default="valkey:6379", show_default=True)
 @click.option(
-    "--hand-out",
+    "--service-folders",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with one folder, or volume, for each service: each gets a copy of the secrets that it reads.",
+    help="Folder with one folder or volume per service; each gets a copy of the secrets that the service reads.",
 )
-def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, hand_out: Path | None) -> None:
-    """Make the secrets of an installation in containers, one a file; those that exist stay.
+def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, service_folders: Path | None) -> None:
+    """Create the secrets of an installation in containers, one per file. Existing ones are kept.
 
-    See compose.yaml for how they are used. Keep a copy of FOLDER: without its encryption keys the database's
-    personal data cannot be read by anybody.
+    See compose.yaml for their use. Keep a copy of FOLDER: without its encryption keys the personal data in the database
+    cannot be decrypted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     secrets = SecretFolder(folder)
-    container_secrets.make_secrets(secrets, postgres_host=postgres_host, valkey_host=valkey_host)
+    container_secrets.create_secrets(secrets, postgres_host=postgres_host, valkey_host=valkey_host)
     say(f"The secrets are in {folder}.")
-    if hand_out is not None:
-        container_secrets.hand_out(secrets, hand_out)
-        say(f"What each service reads of them is in its folder in {hand_out}.")
+    if service_folders is not None:
+        container_secrets.copy_to_services(secrets, service_folders)
+        say(f"The copies for the services are in {service_folders}.")
 
 
 @admin.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def prepare(*, folder: Path) -> None:
-    """Migrate the database, make the services' logins and the sample course; print the instructor's password.
+    """Migrate the database, create the services' logins and the sample course; print the instructor's password.
 
-    FOLDER holds the secrets that create-secrets made. May be run at every start.
+    FOLDER contains the secrets that create-secrets created. The command can be run at every start.
     """
     secrets = SecretFolder(folder)
     dsn = secrets.get("database-url")

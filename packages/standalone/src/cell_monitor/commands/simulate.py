@@ -22,8 +22,8 @@ from cell_monitor.simulation.client import ApiClient, ApiError, NoCourseError, T
 __all__ = ["simulate"]
 
 
-@click.command(short_help="Play a believable class through the API.")
-@click.option("--students", type=click.IntRange(1, 5000), default=30, show_default=True, help="How many.")
+@click.command(short_help="Simulate a realistic class through the API.")
+@click.option("--students", type=click.IntRange(1, 5000), default=30, show_default=True, help="Number of students.")
 @click.option(
     "--minutes", type=click.FloatRange(0.05, 1440), default=5.0, show_default=True, help="Length of the class."
 )
@@ -32,22 +32,23 @@ __all__ = ["simulate"]
     type=click.FloatRange(0.1, 1000),
     default=1.0,
     show_default=True,
-    help="How much faster than real time the class goes by.",
+    help="Speed of the class as a multiple of real time.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 100_000),
-    help="Send so many events a second in all, for --minutes of real time: a load generator.",
+    help="Send this many events per second in total, for --minutes of real time: a load generator.",
 )
 @click.option("--course", default=SAMPLE_COURSE, show_default=True, help="Id of an existing course.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed plays the same class.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed simulates the same class.")
 @click.option("--prefix", default="sim", show_default=True, help="User names are PREFIX-001 and so on.")
-@click.option("--api", "api_url", help="Base URL of the API; by default the one that `up` started.")
+@click.option("--api", "api_url", help="Base URL of the API; the default is the one that `up` started.")
 @click.option(
     "--api-key-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="CELL_MONITOR_API_KEY_FILE",
-    help="File with an API key of the scopes events:write, people:act_as and roster:write; by default the data directory's own.",
+    help="File with an API key of the scopes events:write, people:act_as and roster:write; the default is the data "
+    "directory's own.",
 )
 @DATA_DIR_OPTION
 def simulate(
@@ -63,10 +64,10 @@ def simulate(
     api_key_file: Path | None,
     data_dir: str | None,
 ) -> None:
-    """Students who read, edit, run, fail, get stuck, ask for help, doze off and finish, through the real API.
+    """Simulate students who read, edit, run cells, fail, get stuck, ask for help, pause and finish, through the real API.
 
-    They are put on the course's roster first. Open the dashboard beside it. Ends with a table of what the API answered;
-    the exit code is 0 if every event was accepted.
+    The students are added to the course's roster first. Open the dashboard to see them. At the end the command prints
+    a table of the API's answers; the exit code is 0 if every event was accepted.
 
     \b
     Examples:
@@ -80,7 +81,7 @@ def simulate(
         instance = data.running_instance()
         if instance is None:
             raise fail(
-                f"No Cell Monitor runs on the data directory {data.path}. Start it with "
+                f"Cell Monitor does not run on the data directory {data.path}. Start it with "
                 f"`{command_line('up', data_dir=data.path)}`, or name an API with --api and --api-key-file."
             )
         api_url = instance.api
@@ -93,8 +94,8 @@ def simulate(
     try:
         asyncio.run(_play(options, api_url, api_key, tally))
     except NoCourseError as error:
-        make_it = command_line("admin", "create-course", course, "Its title", data_dir=data.path)
-        raise fail(f"{error} Make it: {make_it}") from error
+        create = command_line("admin", "create-course", course, "Its title", data_dir=data.path)
+        raise fail(f"{error} Create it: {create}") from error
     except ApiError as error:
         _show(tally)
         raise fail(str(error)) from error
@@ -138,12 +139,12 @@ async def _play(options: ClassroomOptions, api_url: str, api_key: str, tally: Ta
                     )
                     await asyncio.sleep(0.25)
 
-            painter = asyncio.create_task(show())
+            updater = asyncio.create_task(show())
             try:
                 await classroom.run()
             finally:
                 await asyncio.sleep(0.3)
-                painter.cancel()
+                updater.cancel()
     finally:
         await client.aclose()
 
@@ -151,7 +152,7 @@ async def _play(options: ClassroomOptions, api_url: str, api_key: str, tally: Ta
 def _show(tally: Tally) -> None:
     console = Console(highlight=False)
     answered = sum(tally.statuses.values())
-    table = Table(title="What the API answered", title_justify="left")
+    table = Table(title="Answers of the API", title_justify="left")
     table.add_column("")
     table.add_column("events", justify="right")
     table.add_row("sent", f"{tally.sent:,}")
@@ -168,5 +169,5 @@ def _show(tally: Tally) -> None:
         p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
         console.print(
             f"{tally.batches:,} batches; a request took {statistics.median(ordered) * 1000:.0f} ms "
-            f"(median), {p99 * 1000:.0f} ms (p99); {tally.waits:,} had to wait and were sent again."
+            f"(median), {p99 * 1000:.0f} ms (p99); {tally.waits:,} were sent again after a wait."
         )

@@ -17,13 +17,13 @@ from cell_monitor.invocation import command_line
 __all__ = ["status"]
 
 
-@click.command(short_help="Say whether everything runs and is well.")
+@click.command(short_help="Show whether all parts run and are ready.")
 @DATA_DIR_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line.")
 def status(*, data_dir: str | None, as_json: bool) -> None:
-    """Ask each part of the installation that `up` started how it is.
+    """Show the state of each part of the installation that `up` started.
 
-    The exit code is 0 if all is well, 1 if a part does not answer or is not ready, 3 if nothing runs.
+    The exit code is 0 if all parts are ready, 1 if one does not answer or is not ready, 3 if nothing runs.
 
     \b
     Examples:
@@ -37,11 +37,11 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
             click.echo(json.dumps({"running": False}))
         else:
             click.echo(
-                f"No Cell Monitor runs on the data directory {data.path}. "
+                f"Cell Monitor does not run on the data directory {data.path}. "
                 f"Start it with: {command_line('up', data_dir=data.path)}"
             )
         raise SystemExit(3)
-    parts = _ask(instance)
+    parts = _probe(instance)
     well = all(state == "ready" for _, _, state in parts)
     if as_json:
         states = {name: {"url": url, "state": state} for name, url, state in parts}
@@ -57,7 +57,7 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _ask(instance: Instance) -> list[tuple[str, str, str]]:
+def _probe(instance: Instance) -> list[tuple[str, str, str]]:
     gateway = instance.gateway.replace("ws://", "http://").removesuffix("/ws")
     probes = [
         ("api", instance.api, f"{instance.api}/readyz"),

@@ -1,4 +1,4 @@
-"""How the ``admin`` commands reach an installation's database."""
+"""Access of the ``admin`` commands to an installation's database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @contextmanager
 def opened(data_dir: str | None) -> Iterator[Deployment]:
-    """Open the installation for as long as the command works; what is wrong with it ends the command with a message."""
+    """Open the installation for the duration of a command; an error ends the command with a message."""
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
     try:
         with open_deployment(data) as deployment:
@@ -45,7 +45,7 @@ def opened(data_dir: str | None) -> Iterator[Deployment]:
 
 
 def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Do something over a connection to the database and return its result."""
+    """Call ``work`` with a connection to the database and return its result."""
 
     async def main() -> T:
         connection = await connect(deployment.database_url, application_name="cell-monitor-admin")
@@ -58,19 +58,19 @@ def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitab
 
 
 def admin_command(deployment: Deployment, *arguments: str) -> str:
-    """Return an ``admin`` command for this installation, to be copied from a message."""
+    """Return the command line of an ``admin`` command for this installation, for use in a message."""
     return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
 
 
 async def require_course(connection: Connection, deployment: Deployment, course_id: str) -> courses.Course:
-    """Return a course, or end the command with a message that says how to make it."""
+    """Return a course, or end the command with a message that contains the command to create it."""
     course = await courses.get(connection, course_id)
     if course is None:
-        make_it = admin_command(deployment, "create-course", course_id, "TITLE")
-        raise fail(f"There is no course {course_id!r}. Make it: {make_it}")
+        create = admin_command(deployment, "create-course", course_id, "TITLE")
+        raise fail(f"There is no course {course_id!r}. Create it: {create}")
     return course
 
 
 def keys_of(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:
-    """Return the keys with which people are stored."""
+    """Return the keys that encrypt people's data and index their names."""
     return KeyRing.from_settings(deployment.settings), BlindIndex.from_settings(deployment.settings)

@@ -1,4 +1,4 @@
-"""How the commands speak: progress and messages on standard error, results on standard output."""
+"""Output of the commands: progress and messages on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ DATA_DIR_OPTION = click.option(
     type=click.Path(file_okay=False, path_type=str),
     envvar="CELL_MONITOR_DATA_DIR",
     default=None,
-    help="Where everything is kept; by default ~/.local/share/cell-monitor. [env: CELL_MONITOR_DATA_DIR]",
+    help="Folder of all data; the default is ~/.local/share/cell-monitor. [env: CELL_MONITOR_DATA_DIR]",
 )
 
 
 def say(line: str) -> None:
-    """Show one line of what happens."""
+    """Print one line of progress."""
     progress_console.print(line, markup=False)
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Show a step while it lasts, and how long it took."""
-    begun = time.monotonic()
+    """Show the name of a step while it runs, then its duration."""
+    started = time.monotonic()
     with progress_console.status(f"{name} …"):
         yield
-    progress_console.print(f"[green]✓[/green] {name} [dim]({time.monotonic() - begun:.1f} s)[/dim]")
+    progress_console.print(f"[green]✓[/green] {name} [dim]({time.monotonic() - started:.1f} s)[/dim]")
 
 
 def fail(message: str) -> SystemExit:
-    """Return what a command raises to end with a message and exit code 1."""
+    """Print an error message; return the exception that ends the command with exit code 1."""
     progress_console.print(f"[bold red]Error:[/bold red] {_escape(message)}")
     sys.stdout.flush()
     return SystemExit(1)
 
 
 def _escape(text: str) -> str:
-    from rich.markup import escape  # noqa: PLC0415 - only where something went wrong
+    from rich.markup import escape  # noqa: PLC0415 - needed for errors only
 
     return escape(text)

@@ -1,4 +1,4 @@
-"""``cell-monitor admin set-thresholds``: when a course's dashboard points somebody out."""
+"""``cell-monitor admin set-thresholds``: when a course's dashboard marks a student as needing attention."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SECONDS = click.IntRange(10, _DAY_S)
 @click.option("--stuck-errors", type=click.IntRange(1, 100), help="Failed runs of one cell in a row: stuck.")
 @click.option("--long-run", "long_run_s", type=_SECONDS, metavar="SECONDS", help="Seconds that one run takes: long.")
 @click.option("--idle", "idle_s", type=_SECONDS, metavar="SECONDS", help="Seconds without any activity: quiet.")
-# Hidden pages give a sign of life once a minute: less would call everybody gone who looks something up.
+# Hidden pages send a heartbeat once a minute: a lower value would report every student who switches tabs as gone.
 @click.option(
     "--offline",
     "offline_s",
     type=click.IntRange(60, _DAY_S),
     metavar="SECONDS",
-    help="Seconds without a sign of life: left.",
+    help="Seconds without any event or heartbeat: gone.",
 )
-@click.option("--defaults", is_flag=True, help="First set all of them back to the defaults.")
+@click.option("--defaults", is_flag=True, help="First reset all of them to the defaults.")
 @DATA_DIR_OPTION
 def set_thresholds(
     *,
@@ -41,10 +41,10 @@ def set_thresholds(
     defaults: bool,
     data_dir: str | None,
 ) -> None:
-    """Set when a course's dashboard calls a student stuck, a run long, a student quiet or gone.
+    """Set when a course's dashboard reports a student as stuck, a run as long, a student as quiet or gone.
 
-    What is not given stays as it is; without any option they are only shown. Dashboards show them from the next time
-    that they load the course.
+    Thresholds without an option are unchanged; without any option the command only prints them. Dashboards use them
+    from the next time that they load the course.
     """
     named = {"stuck_errors": stuck_errors, "long_run_s": long_run_s, "idle_s": idle_s, "offline_s": offline_s}
     given = {name: value for name, value in named.items() if value is not None}
@@ -61,6 +61,6 @@ def set_thresholds(
         now = with_connection(deployment, work)
     say(
         f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, a run is long after "
-        f"{now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without a sign "
-        "of life."
+        f"{now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without any event "
+        "or heartbeat."
     )

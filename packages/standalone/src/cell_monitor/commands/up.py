@@ -24,11 +24,11 @@ __all__ = ["up"]
 
 _PORT = click.IntRange(1, 65_535)
 _ON_A_NETWORK = """
-Other machines reach this one without encryption: passwords and what students write can be read on the way. Do this only
-in a room whose network you trust; elsewhere leave out --host and put a reverse proxy with TLS in front, with
+Other machines connect to this one without encryption: passwords and what students write can be read in the network. Do
+this only in a network that you trust; otherwise leave out --host and put a reverse proxy with TLS in front, with
 --public-url (docs/operations/network.md)."""
 _JUPYTERLAB_ON_A_NETWORK = (
-    "Whoever has JupyterLab's address with its token runs programs here as you: keep it to yourself."
+    "Anyone with JupyterLab's address and token can run programs on this machine as you: do not share it."
 )
 
 
@@ -39,7 +39,7 @@ _JUPYTERLAB_ON_A_NETWORK = (
     type=click.IntRange(0, 65_532),
     default=DEFAULT_PORT_BASE,
     show_default=True,
-    help="First of four ports: dashboard and API, gateway, worker, JupyterLab. 0 takes free ones.",
+    help="First of four ports: dashboard and API, gateway, worker, JupyterLab. 0 uses free ports.",
 )
 @click.option("--api-port", type=_PORT, help="Port of the dashboard and API.")
 @click.option("--gateway-port", type=_PORT, help="Port of the gateway.")
@@ -50,22 +50,20 @@ _JUPYTERLAB_ON_A_NETWORK = (
     default=LOOPBACK,
     show_default=True,
     metavar="ADDRESS",
-    help="IPv4 address to listen on: one of this machine, or 0.0.0.0 for all, so that a room reaches it.",
+    help="IPv4 address to listen on: one of this machine, or 0.0.0.0 for all, so that other machines can connect.",
 )
-@click.option(
-    "--name", metavar="NAME", help="Name or address by which others reach this machine; else found by itself."
-)
+@click.option("--name", metavar="NAME", help="Name or address of this machine for others; detected if not given.")
 @click.option(
     "--public-url",
     metavar="URL",
-    help="Address of a reverse proxy in front, such as https://monitor.example.org. It sends /ws to the gateway.",
+    help="URL of a reverse proxy in front, such as https://monitor.example.org. It forwards /ws to the gateway.",
 )
 @click.option("--api-workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes of the API.")
 @click.option(
     "--dashboard-dir",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="CELL_MONITOR_DASHBOARD_DIR",
-    help="A build of the dashboard other than the one that belongs to this version.",
+    help="Folder of a dashboard build that is used instead of this version's.",
 )
 @click.option("--without-dashboard", is_flag=True, help="Serve the API without pages.")
 @click.option("--without-jupyterlab", is_flag=True, help="Do not start JupyterLab.")
@@ -89,19 +87,19 @@ def up(
 ) -> None:
     """Start PostgreSQL, Valkey, the services, the dashboard and JupyterLab with a sample course; stop with Ctrl-C.
 
-    It needs no Docker, no root and no configuration. Data and generated passwords are kept in the data directory; the
-    next start finds everything as it was. What crashes is started again. Output of each part: logs/ in the data directory.
+    It needs no Docker, no root and no configuration. Data and generated passwords are stored in the data directory and
+    used again at the next start. A part that crashes is restarted. The output of each part is in its folder logs/.
 
     \b
     Examples:
       cell-monitor up                                  the usual start
       cell-monitor up --port-base 9000                 another program has port 8900
-      cell-monitor up --data-dir ~/class-b --port-base 0   a second installation beside the first
-      cell-monitor up --host 0.0.0.0                   a class in this room; read what it warns of
+      cell-monitor up --data-dir ~/class-b --port-base 0   a second installation on the same machine
+      cell-monitor up --host 0.0.0.0                   for other machines in the classroom; read the warnings
       cell-monitor up --json | jq -r .dashboard        for scripts
 
-    Settings of the services may stand in the environment: CELL_MONITOR_INFLUXDB_URL (with _TOKEN, _ORG, _BUCKET) writes
-    the time series to InfluxDB, CELL_MONITOR_OTLP_ENDPOINT sends traces, CELL_MONITOR_LOG_LEVEL=debug says more.
+    Settings of the services are read from the environment: CELL_MONITOR_INFLUXDB_URL (with _TOKEN, _ORG, _BUCKET)
+    stores time series in InfluxDB, CELL_MONITOR_OTLP_ENDPOINT sends traces, CELL_MONITOR_LOG_LEVEL=debug logs more.
     """  # noqa: D301 - click's own mark
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
     ports = Ports.choose(port_base, api=api_port, gateway=gateway_port, worker=worker_port, jupyterlab=jupyterlab_port)
@@ -142,19 +140,19 @@ def _run(installation: Installation, *, data: DataDirectory, options: UpOptions,
             if options.with_jupyterlab:
                 say(_JUPYTERLAB_ON_A_NETWORK)
         if not as_json:
-            a_class = command_line("simulate", data_dir=data.path)
-            say(f"\nPress Ctrl-C to stop. A class to look at, from a second terminal: {a_class}")
+            simulate = command_line("simulate", data_dir=data.path)
+            say(f"\nPress Ctrl-C to stop. To simulate a class, in a second terminal: {simulate}")
         installation.watch()
     except StopRequested:
         progress_console.print()
     finally:
         with progress_console.status("Stopping …"):
             installation.stop()
-    say("Stopped. Everything is kept for the next start.")
+    say("Stopped. All data is kept for the next start.")
 
 
 def _show(addresses: Addresses, *, as_json: bool) -> None:
-    # On standard output and never wrapped or coloured: scripts read it too.
+    # On standard output, without wrapping and colours, because scripts read it too.
     if as_json:
         click.echo(json.dumps(addresses.as_dict()))
         return

@@ -1,1 +1,1 @@
-"""A believable class through the real API: demo mode and load generator in one."""
+"""A realistic simulated class that uses the real API, for demonstrations and for load tests."""

@@ -1,7 +1,7 @@
-"""How a simulated student behaves: pure, no clock and no network, the same for the same seed.
+"""The behaviour of a simulated student as a pure function of the seed, without clock and network.
 
-A student reads, edits, runs, fails, tries again — on a hard cell often with the same mistake — may get stuck and ask
-for help, may take it back, dozes off, restarts the kernel after an endless loop, and finishes or does not.
+A student reads, edits, runs cells, fails and tries again, on a hard cell often with the same mistake. They may get
+stuck and ask for help, cancel the request, pause, restart the kernel after an endless loop, and finish or not.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ _QUESTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """What makes one student differ from another.
+    """The traits of one student.
 
     Attributes:
-        pace: time factor, 0.6 (quick) to 1.7.
-        skill: 0 to 1, against the exercises' difficulty.
+        pace: factor of the time that each action takes, 0.6 (fast) to 1.7.
+        skill: 0 to 1, on the scale of the exercises' difficulty.
         shyness: 0 (asks at once) to 1 (never asks).
-        dozes: leaves once for a while.
+        pauses: is inactive once for a while.
     """
 
     pace: float
     skill: float
     shyness: float
-    dozes: bool
+    pauses: bool
 
     @classmethod
     def of(cls, random: Random) -> Character:
-        """Draw a character."""
+        """Return random traits."""
         return cls(
             pace=random.triangular(0.6, 1.7, 1.0),
             skill=min(1.0, max(0.05, random.gauss(0.55, 0.22))),
             shyness=random.betavariate(1.6, 1.8),
-            dozes=random.random() < 0.12,
+            pauses=random.random() < 0.12,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event to be.
+    """One planned event.
 
     Attributes:
-        at: seconds since the class began.
+        at: seconds since the start of the class.
         type: event type.
         data: the event's ``data``; a ``help_cancelled`` gets its ``request_id`` from the sender.
-        exercise: the cell it is about, None for events of the whole notebook.
+        exercise: the cell of the event; None for events of the whole notebook.
     """
 
     at: float
@@ -76,11 +76,11 @@ class Step:
 
 
 def plan_student(seed: str, *, minutes: float, exercises: tuple[Exercise, ...] = EXERCISES) -> Iterator[Step]:
-    """Yield one student's whole class, in the order of time, with a heartbeat every 20 seconds.
+    """Yield all events of one student in order of time, with a heartbeat every 20 seconds.
 
     Args:
-        seed: the same seed, the same student.
-        minutes: length of the class; the exercises are made to fill it for a middling student.
+        seed: the same seed gives the same student.
+        minutes: length of the class; an average student solves the exercises in this time.
         exercises: cells to work on, in this order.
     """
     random = Random(seed)  # noqa: S311
@@ -105,13 +105,13 @@ def plan_student(seed: str, *, minutes: float, exercises: tuple[Exercise, ...] =
 
 
 class _Student:
-    """One run through the notebook; ``now`` is its own clock."""
+    """One run through the notebook. ``now`` is the simulated time in seconds."""
 
     def __init__(self, random: Random, character: Character, end: float, exercises: tuple[Exercise, ...]) -> None:
         self.random = random
         self.character = character
         self.exercises = exercises
-        # A middling student is done shortly before the end, what is read and thought between included.
+        # An average student finishes shortly before the end, including the time to read and think.
         self.share = end * 1.6 / len(exercises) * character.pace
         self.now = random.triangular(0.5, min(30.0, end * 0.2), 2.0)
         self.execution_count = 0
@@ -120,10 +120,10 @@ class _Student:
     def work(self) -> Iterator[Step]:
         yield self._step("session_started", {"client": {"extension_version": "0.1.0", "kernel_name": "python3"}})
         yield self._step("notebook_opened", {"cells": [_outline(exercise) for exercise in self.exercises]})
-        dozes_at = self.random.randrange(len(self.exercises)) if self.character.dozes else None
+        pauses_at = self.random.randrange(len(self.exercises)) if self.character.pauses else None
         for number, exercise in enumerate(self.exercises):
-            if number == dozes_at:
-                yield from self._doze()
+            if number == pauses_at:
+                yield from self._pause()
             yield from self._solve(exercise)
             self._pass(self.share * 0.05)
             yield self._step("notebook_saved", {"manual": self.random.random() < 0.4})
@@ -144,7 +144,7 @@ class _Student:
             if isinstance(attempt, Solution):
                 yield from self._run(exercise, attempt)
                 if self.waiting and self.random.random() < 0.9:
-                    # Solved without anybody's help, or with a neighbour's.
+                    # Solved without help from staff.
                     self.waiting = False
                     yield self._step("help_cancelled")
                 return
@@ -157,10 +157,10 @@ class _Student:
             ):
                 yield from self._ask(exercise)
                 helped = True
-            # Stuck means: the same again. Others try something else.
+            # On a hard exercise the student often repeats the same mistake; otherwise another one follows.
             if self.random.random() > 0.3 + 0.5 * exercise.difficulty:
                 mistake = self.random.choice(exercise.mistakes)
-        # Gives up on this cell and goes on.
+        # The student skips this exercise.
 
     def _edit(self, exercise: Exercise, code: str, *, first: bool) -> Iterator[Step]:
         bursts = self.random.randint(1, 3)
@@ -217,7 +217,7 @@ class _Student:
         self.waiting = True
         self._pass(self.random.uniform(20, 80))
 
-    def _doze(self) -> Iterator[Step]:
+    def _pause(self) -> Iterator[Step]:
         yield self._step("_visible", {"visible": False})
         self._pass(self.share * self.random.uniform(1.0, 2.0))
         yield self._step("_visible", {"visible": True})

@@ -1,4 +1,4 @@
-"""Runs a simulated class against the API, in real time, faster, or at a fixed rate of events."""
+"""Sends the events of a simulated class to the API, in real time, faster, or at a fixed rate."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Classroom", "ClassroomOptions", "EventWriter", "Progress"]
 _FLUSH_S: Final = 2.0
 _MAX_BATCH: Final = 200
 _MAX_WAITING: Final = 20_000
-"""Events of one student that may wait for a slow API before the class itself slows down."""
+"""Maximum number of unsent events of one student; the class is delayed when the API is too slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassroomOptions:
-    """A class to play.
+    """Parameters of a simulated class.
 
     Attributes:
         course_id: an existing course.
-        students: how many.
-        minutes: length of the class on its own clock.
-        speed: how much faster than real time that clock runs.
-        rate: events a second over all students instead of their own pace; for load.
-        seed: the same seed, the same class.
+        students: number of students.
+        minutes: length of the class in simulated time.
+        speed: simulated time as a multiple of real time.
+        rate: total events per second of all students, instead of their own pace; for load tests.
+        seed: the same seed gives the same class.
         prefix: user names are ``<prefix>-001`` and so on.
     """
 
@@ -50,13 +50,13 @@ class ClassroomOptions:
 
     @property
     def real_seconds(self) -> float:
-        """How long it takes; with ``rate`` the minutes are real ones."""
+        """Real duration in seconds; with ``rate`` the minutes are real ones."""
         return self.minutes * 60 / (1 if self.rate else self.speed)
 
 
 @dataclass(slots=True)
 class Progress:
-    """What a progress bar shows; updated while the class runs."""
+    """Numbers for the progress bar, updated while the class runs."""
 
     elapsed: float = 0.0
     runs: int = 0
@@ -65,10 +65,10 @@ class Progress:
 
 
 class EventWriter:
-    """Turns one student's steps into events: ids, sequence numbers, times."""
+    """Turns one student's steps into events with ids, sequence numbers and times."""
 
     def __init__(self, course_id: str, random: Random) -> None:
-        """Begin a browser session of one notebook."""
+        """Start a browser session of one notebook."""
         self._course_id = course_id
         self._notebook = {"id": NOTEBOOK_ID, "path": NOTEBOOK_PATH, "title": NOTEBOOK_TITLE}
         self._session_id = str(uuid.UUID(int=random.getrandbits(128), version=4))
@@ -76,7 +76,7 @@ class EventWriter:
         self._help_id: str | None = None
 
     def write(self, step: Step) -> dict[str, Any] | None:
-        """Return the event that happens now; None for taking back a request that was never made."""
+        """Return the event of a step at the current time, or None for cancelling a help request that does not exist."""
         data = dict(step.data)
         event_id = str(new_event_id())
         if step.type == "help_requested":
@@ -110,10 +110,10 @@ class EventWriter:
 
 
 class Classroom:
-    """One run of one class."""
+    """One run of a simulated class."""
 
     def __init__(self, options: ClassroomOptions, client: ApiClient, tally: Tally) -> None:
-        """Describe the run."""
+        """Prepare the run; nothing is sent yet."""
         self.progress = Progress()
         self._options = options
         self._client = client
@@ -122,7 +122,11 @@ class Classroom:
         self._usernames = [f"{options.prefix}-{number:03d}" for number in range(1, options.students + 1)]
 
     async def enrol(self) -> None:
-        """Put the class on the course's roster; raises ``ApiError``."""
+        """Add the students to the course's roster.
+
+        Raises:
+            ApiError: the API refused it.
+        """
         members = [
             {"username": username, "display_name": name, "role": "student"}
             for username, name in zip(self._usernames, self._names, strict=True)
@@ -130,53 +134,53 @@ class Classroom:
         await self._client.enrol(self._options.course_id, members)
 
     async def run(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Play the class to its end.
+        """Send the events of the whole class.
 
         Raises:
-            ApiError: the API refused a batch, or stayed away for too long.
+            ApiError: the API refused a batch, or was unavailable for too long.
         """
         queues: list[asyncio.Queue[dict[str, Any] | None]] = [asyncio.Queue(_MAX_WAITING) for _ in self._usernames]
-        conduct = self._at_rate if self._options.rate else self._in_time
+        run_steps = self._at_rate if self._options.rate else self._in_time
         try:
             async with asyncio.TaskGroup() as group:
                 for username, queue in zip(self._usernames, queues, strict=True):
                     group.create_task(self._deliver(username, queue))
-                await conduct(queues, clock)
+                await run_steps(queues, clock)
                 for queue in queues:
                     await queue.put(None)
         except* ApiError as refused:
             raise ApiError(str(refused.exceptions[0])) from refused
 
     async def _in_time(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
-        """Let each student act when the plan says so."""
+        """Execute each student's steps at their planned times."""
         options = self._options
         plans = [self._plan(number, 0) for number in range(options.students)]
         writers = [self._writer(number, 0) for number in range(options.students)]
         upcoming: list[tuple[float, int, Step]] = []
         for number, plan in enumerate(plans):
             _push_next(upcoming, number, plan)
-        begun = clock()
+        started = clock()
         while upcoming:
             at, number, step = heapq.heappop(upcoming)
-            wait = begun + at / options.speed - clock()
+            wait = started + at / options.speed - clock()
             if wait > 0:
                 await asyncio.sleep(wait)
-            self.progress.elapsed = clock() - begun
+            self.progress.elapsed = clock() - started
             await self._act(step, writers[number], queues[number])
             _push_next(upcoming, number, plans[number])
         self.progress.elapsed = options.real_seconds
 
     async def _at_rate(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
-        """Let the students act in turn, so many events a second; who has finished begins anew."""
+        """Execute the students' steps in turn at the given rate. A student who has finished starts again."""
         options = self._options
         rate = options.rate or 1.0
         rounds = [0] * options.students
         plans = [self._plan(number, 0) for number in range(options.students)]
         writers = [self._writer(number, 0) for number in range(options.students)]
-        begun = clock()
+        started = clock()
         done = 0
         number = 0
-        while (elapsed := clock() - begun) < options.real_seconds:
+        while (elapsed := clock() - started) < options.real_seconds:
             self.progress.elapsed = elapsed
             while done < elapsed * rate:
                 step = next(plans[number], None)
@@ -202,7 +206,7 @@ class Classroom:
         await queue.put(event)
 
     async def _deliver(self, username: str, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
-        """Send as the extension does: what gathers within two seconds, or 200 events."""
+        """Send the queued events in batches as the extension does: every two seconds, at most 200 events."""
         interval = _FLUSH_S if self._options.rate is None else 0.5
         interval = max(0.1, interval / max(1.0, self._options.speed))
         finished = False
@@ -237,5 +241,5 @@ class Classroom:
 def _push_next(upcoming: list[tuple[float, int, Step]], number: int, plan: Iterator[Step]) -> None:
     step = next(plan, None)
     if step is not None:
-        # Equal times never compare the steps: a student has one step here at a time.
+        # The heap never compares steps, because it contains one step per student.
         heapq.heappush(upcoming, (step.at, number, step))

@@ -1,4 +1,4 @@
-"""The API as a simulated class sees it: tokens, batches, and doing what ``Retry-After`` says."""
+"""HTTP client of a simulated class: tokens, batches, and retries that respect ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _MAX_ENROL: Final = 500
 
 
 class ApiError(RuntimeError):
-    """The API refused; the message says what and, where known, the way out."""
+    """The API refused a request; the message says what and, if known, what to do."""
 
 
 class NoCourseError(ApiError):
-    """The course is not there, or not for this API key."""
+    """The course does not exist, or this API key has no access to it."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the events.
+    """Counts of the events that were sent, and of the API's answers.
 
     Attributes:
-        sent: events handed to the API, each once.
+        sent: events sent, each counted once.
         statuses: ``accepted``, ``duplicate`` and ``rejected`` by count.
         reasons: of rejected events, by count.
         batches: requests that were answered 200.
-        waits: requests answered 429 or 503, or not at all, and sent again.
-        seconds: time of each answered request, newest 10,000.
+        waits: requests that were answered 429 or 503, or not at all, and were sent again.
+        seconds: duration of each answered request; the newest 10,000.
     """
 
     sent: int = 0
@@ -48,17 +48,17 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
 
     def note_seconds(self, seconds: float) -> None:
-        """Note how long one request took."""
+        """Record the duration of one request."""
         if len(self.seconds) >= 10_000:
             del self.seconds[:5_000]
         self.seconds.append(seconds)
 
 
 def retry_after_seconds(value: str | None, *, tries: int, random: Random) -> float:
-    """Return how long to wait: what the server says, else growing, never all clients at once; at most 30 s."""
+    """Return the seconds to wait: ``Retry-After`` or exponential backoff, at most 30 s, plus up to 25 % of jitter."""
     try:
         wanted = float(value) if value is not None else 0.0
-    except ValueError:  # a date: rare, and never from our API
+    except ValueError:  # a date, which our API never sends
         wanted = 0.0
     backoff = min(_MAX_WAIT_S, 0.5 * 2**tries)
     base = wanted if wanted > 0 else backoff
@@ -66,7 +66,7 @@ def retry_after_seconds(value: str | None, *, tries: int, random: Random) -> flo
 
 
 class ApiClient:
-    """One connection pool and one service key for the whole class."""
+    """A connection pool and an API key for the whole class."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class ApiClient:
         await self._http.aclose()
 
     async def enrol(self, course_id: str, members: Sequence[dict[str, Any]]) -> None:
-        """Put students on a course's roster; those already there stay.
+        """Add students to a course's roster; the other members are unchanged.
 
         Raises:
-            ApiError: the key may not, or there is no such course.
+            ApiError: the key does not allow it, or the course does not exist.
         """
         for first in range(0, len(members), _MAX_ENROL):
             token = await self._token("api", None)
@@ -115,7 +115,7 @@ class ApiClient:
             self._expect(response, "enrol the students")
 
     async def send(self, username: str, events: Sequence[dict[str, Any]]) -> None:
-        """Send one student's batch until each event has its final answer; count the answers.
+        """Send one student's batch, and repeat it until each event has its final answer; count the answers.
 
         Raises:
             ApiError: the API refused the whole batch.
@@ -144,7 +144,7 @@ class ApiClient:
                 await self._sleep(retry_after_seconds(None, tries=tries, random=self._random))
 
     def _count(self, result: dict[str, Any]) -> bool:
-        """Count one answer; return True if the event is to be sent again."""
+        """Count one answer; return whether the event must be sent again."""
         if result["status"] == "retry":
             return True
         self._tally.statuses[result["status"]] += 1
@@ -161,7 +161,7 @@ class ApiClient:
             "POST", "auth/token", headers={"Authorization": f"ApiKey {self._api_key}"}, json=body
         )
         if response.status_code == 401:
-            raise ApiError("The API does not know this API key: it is wrong, revoked or over.")
+            raise ApiError("The API does not accept this API key: it is wrong, revoked or expired.")
         if response.status_code == 403:
             raise ApiError(
                 f"The API key needs the scopes events:write, people:act_as and roster:write: {_detail(response)}"
@@ -174,10 +174,10 @@ class ApiClient:
         return str(token)
 
     async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Send one request; wait and repeat while the API is busy or away."""
+        """Send one request; wait and repeat it while the API is busy or unavailable."""
         tries = 0
         while True:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             try:
                 response = await self._http.request(method, path, **arguments)
             except httpx.TransportError as error:
@@ -187,11 +187,11 @@ class ApiClient:
                 wait = retry_after_seconds(None, tries=tries, random=self._random)
             else:
                 if response.status_code not in {429, 503}:
-                    self._tally.note_seconds(time.perf_counter() - begun)
+                    self._tally.note_seconds(time.perf_counter() - started)
                     return response
                 tries += 1
                 if tries > 60:
-                    raise ApiError(f"The API stays busy: {_detail(response)}")
+                    raise ApiError(f"The API is still busy: {_detail(response)}")
                 wait = retry_after_seconds(response.headers.get("retry-after"), tries=tries, random=self._random)
             self._tally.waits += 1
             await self._sleep(wait)

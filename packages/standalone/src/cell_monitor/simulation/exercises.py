@@ -1,6 +1,6 @@
-"""What the simulated class works on: the cells of the sample notebook, with the mistakes that people make there.
+"""The exercises of the simulated class: the cells of the sample notebook, with typical mistakes and solutions.
 
-Every code below was made so that running it gives exactly the stated error or output; a test runs them all.
+Running each piece of code gives exactly the stated error or output; a test runs all of them.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ __all__ = [
 ]
 
 NOTEBOOK_ID: Final = "intro-python-first-steps"
-"""As in the notebook's metadata: every student's copy is the same notebook."""
+"""The id in the notebook's metadata, which all copies share."""
 NOTEBOOK_PATH: Final = "first-steps.ipynb"
 NOTEBOOK_TITLE: Final = "first-steps"
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One way to get an exercise wrong.
+    """A wrong answer to an exercise.
 
     Attributes:
-        code: what the student ran.
+        code: the student's code.
         error: class of the exception.
         value: its message.
-        line: line of ``code`` it is raised on, from 1.
-        stdout: printed before that.
-        endless: never ends by itself; ``error`` is what an interrupt gives.
+        line: line of ``code`` that raises it, from 1.
+        stdout: the output printed before that.
+        endless: the code does not end; ``error`` is the exception of an interrupt.
     """
 
     code: str
@@ -48,7 +48,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """One way to get an exercise right; ``result`` is the value that the notebook shows."""
+    """A correct answer to an exercise; ``result`` is the value that the notebook shows."""
 
     code: str
     stdout: str = ""
@@ -63,8 +63,8 @@ class Exercise:
         cell_id: nbformat id in the notebook.
         index: position among all cells.
         heading: the Markdown heading above it.
-        difficulty: 0 (nearly everybody succeeds at once) to 1.
-        mistakes: the first is what the notebook's own code does.
+        difficulty: 0 (almost all succeed at the first attempt) to 1.
+        mistakes: the first is the notebook's original code.
     """
 
     cell_id: str
@@ -76,7 +76,7 @@ class Exercise:
 
 
 def format_traceback(mistake: Mistake, execution_count: int) -> str:
-    """Show an error as IPython does, without colours."""
+    """Return a traceback in IPython's format, without colours."""
     title = f"{mistake.error}{'Traceback (most recent call last)'.rjust(75 - len(mistake.error))}"
     lines = mistake.code.splitlines()
     if mistake.error == "SyntaxError":
@@ -334,4 +334,4 @@ _FIZZBUZZ = Exercise(
 )
 
 EXERCISES: Final = (_HELLO, _AGE, _AVERAGE, _COUNTDOWN, _WORDS, _PALINDROME, _FIZZBUZZ)
-"""In the order of the notebook."""
+"""The exercises in the order of the notebook."""

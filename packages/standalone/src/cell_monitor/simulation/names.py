@@ -1,4 +1,4 @@
-"""Names of simulated students, Japanese and English, so that a dashboard shows what it will meet."""
+"""Names of simulated students, Japanese and English, as a dashboard has to show them."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ _LAST: Final = [
 
 
 def student_names(count: int, seed: int) -> list[str]:
-    """Return ``count`` display names, the same for the same seed; two thirds of them Japanese.
+    """Return ``count`` display names, two thirds of them Japanese; the same seed gives the same names.
 
-    No two are alike as long as the lists allow it: a class of several hundred has namesakes.
+    All are different while the lists suffice; a class of several hundred has duplicates.
     """
     random = Random(f"names {seed}")  # noqa: S311
     names: list[str] = []
