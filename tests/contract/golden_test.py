@@ -15,6 +15,7 @@ import pytest
 from cell_monitor_api.services.ingest import IngestAnswer
 from cell_monitor_core import publications as pubs
 from cell_monitor_core.auth import tokens
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer, TokenVerifier
 from cell_monitor_core.events.codec import decode_event, decode_request
@@ -158,6 +159,7 @@ def test_token_has_exactly_these_claims(monkeypatch):
     monkeypatch.setattr(tokens.secrets, "token_urlsafe", lambda _: claims["jti"])
     issuer = TokenIssuer(keys, clock=lambda: claims["iat"] + 0.9)
     token, expires_in = issuer.issue(
+        grant=Grant(claims["grant"]),
         person_id=claims["sub"],
         audience=claims["aud"],
         courses=claims["courses"],

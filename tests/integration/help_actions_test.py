@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from cell_monitor.embedded.process import free_port
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -134,7 +135,9 @@ async def desk(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pat
             await each.wait_ready(timeout=60)
 
         issuer = TokenIssuer(SigningKeys.load(secrets.signing_keys))
-        token, _ = issuer.issue(person_id=str(ivy), audience=["api", "gateway"], courses={"c1": "instructor"})
+        token, _ = issuer.issue(
+            grant=Grant.SESSION, person_id=str(ivy), audience=["api", "gateway"], courses={"c1": "instructor"}
+        )
 
         async def give() -> str:
             return token

@@ -23,6 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from cell_monitor.embedded.process import free_port
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.events.ids import new_event_id
@@ -104,13 +105,19 @@ async def test_a_click_can_be_followed_to_the_screen(
         await services.enter_async_context(service("worker"))
         await services.enter_async_context(service("gateway", JWKS_URL=jwks))
         async with connect(gateway, subprotocols=[Subprotocol("cell-monitor.v1")]) as socket:
-            token, _ = issuer.issue(person_id=teacher, audience=["gateway"], courses={"c1": "instructor"})
+            token, _ = issuer.issue(
+                grant=Grant.SESSION, person_id=teacher, audience=["gateway"], courses={"c1": "instructor"}
+            )
             await socket.send(json.dumps({"type": "connect", "id": 1, "token": token}))
             assert json.loads(await socket.recv())["type"] == "connected"
             await socket.send(json.dumps({"type": "subscribe", "id": 2, "channel": "course:c1"}))
             assert json.loads(await socket.recv())["type"] == "subscribed"
             token, _ = issuer.issue(
-                person_id=student, audience=["ingest"], courses={"c1": "student"}, scopes=["events:write"]
+                grant=Grant.API_KEY,
+                person_id=student,
+                audience=["ingest"],
+                courses={"c1": "student"},
+                scopes=["events:write"],
             )
             event = {
                 "event_id": str(new_event_id()),

@@ -26,6 +26,7 @@ import stack as stacks
 import worker
 from progress import Progress
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.storage.postgres.migrations import migrate
 
@@ -77,12 +78,16 @@ class Parts:
 
     def _student(self, course: str, person: UUID) -> str:
         return self._issuer.issue(
-            person_id=person, audience=["ingest"], courses={course: "student"}, scopes=["events:write"]
+            grant=Grant.API_KEY,
+            person_id=person,
+            audience=["ingest"],
+            courses={course: "student"},
+            scopes=["events:write"],
         )[0]
 
     def _instructor(self) -> str:
         courses = {course: "instructor" for course, _ in people()} | {"bench": "instructor"}
-        return self._issuer.issue(person_id=SPACE, audience=["api", "gateway"], courses=courses)[0]
+        return self._issuer.issue(grant=Grant.SESSION, person_id=SPACE, audience=["api", "gateway"], courses=courses)[0]
 
     def ingest(self) -> dict[str, Any]:
         """Ingest against both baselines."""

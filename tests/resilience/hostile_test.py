@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.events.ids import new_event_id
@@ -44,7 +45,11 @@ class Attacker:
     def token(self, *, audience: str = "ingest", scopes: tuple[str, ...] = ("events:write",), **issuer: Any) -> str:
         made = TokenIssuer(issuer.pop("keys", self.keys), **issuer)
         return made.issue(
-            person_id=self.person_id, audience=[audience], courses={self.room.course_id: "student"}, scopes=scopes
+            grant=Grant.API_KEY if scopes else Grant.SESSION,
+            person_id=self.person_id,
+            audience=[audience],
+            courses={self.room.course_id: "student"},
+            scopes=scopes,
         )[0]
 
     def event(self, *, keep: bool = False, **changes: Any) -> Event:

@@ -17,11 +17,13 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
+import jwt
 import pytest
 from fastapi.routing import iter_route_contexts
 
 from cell_monitor.embedded.process import free_port
 from cell_monitor_api.main import create_api
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Scope
@@ -151,42 +153,43 @@ GET    /metrics                                               ok           ok   
 """API keys of the instructor of c1, each with one scope."""
 
 OTHER_TOKENS = """
-                                                              student* observer* outsider* admin-admin admin-read act_as expired gateway forged
-GET    /api/v1/openapi.json                                   ok       ok        ok        ok          ok         ok     ok      ok      ok
-POST   /api/v1/events                                         ok       ok        403       401         401        ok     401     401     401
-POST   /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401
-GET    /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401
-POST   /api/v1/auth/login                                     ok       ok        ok        ok          ok         ok     ok      ok      ok
-POST   /api/v1/auth/refresh                                   401      401       401       401         401        401    401     401     401
-POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok
-POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401
-GET    /api/v1/auth/jwks.json                                 ok       ok        ok        ok          ok         ok     ok      ok      ok
-GET    /api/v1/me                                             ok       ok        ok        ok          ok         401    401     401     401
-GET    /api/v1/courses                                        ok       ok        ok        ok          ok         401    401     401     401
-POST   /api/v1/courses                                        403      403       403       ok          403        401    401     401     401
-PUT    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401
-DELETE /api/v1/courses/{course_id}/members/{person_id}        403      403       404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/cells                      403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/activity                   403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/students                   403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/students/{student_id}      403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/students/{student_id}/runs 403      ok        404       ok          404        401    401     401     401
-GET    /api/v1/courses/{course_id}/help                       403      ok        404       ok          404        401    401     401     401
-POST   /api/v1/courses/{course_id}/help/{request_id}/claim    403      403       404       ok          404        401    401     401     401
-POST   /api/v1/courses/{course_id}/help/{request_id}/release  403      403       404       ok          404        401    401     401     401
-POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  403      403       404       ok          404        401    401     401     401
-POST   /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401
-GET    /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401
-DELETE /api/v1/api-keys/{key_id}                              403      403       403       ok          403        401    401     401     401
-GET    /api/v1/config                                         ok       ok        ok        ok          ok         ok     ok      ok      ok
-GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok
-GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok
-GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok
+                                                              student* observer* outsider* admin-admin admin-read act_as expired gateway forged  no-scopes no-grant
+GET    /api/v1/openapi.json                                   ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/events                                         ok       ok        403       401         401        ok     401     401     401     401       401
+POST   /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401     401       401
+GET    /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401     401       401
+POST   /api/v1/auth/login                                     ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/auth/refresh                                   401      401       401       401         401        401    401     401     401     401       401
+POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401     401       401
+GET    /api/v1/auth/jwks.json                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /api/v1/me                                             ok       ok        ok        ok          ok         401    401     401     401     403       401
+GET    /api/v1/courses                                        ok       ok        ok        ok          ok         401    401     401     401     403       401
+POST   /api/v1/courses                                        403      403       403       ok          403        401    401     401     401     403       401
+PUT    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401     403       401
+DELETE /api/v1/courses/{course_id}/members/{person_id}        403      403       404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/cells                      403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/activity                   403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/students                   403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/students/{student_id}      403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/students/{student_id}/runs 403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/help                       403      ok        404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/help/{request_id}/claim    403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/help/{request_id}/release  403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401     403       401
+GET    /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401     403       401
+DELETE /api/v1/api-keys/{key_id}                              403      403       403       ok          403        401    401     401     401     403       401
+GET    /api/v1/config                                         ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 """
 """``x*``: a key of that person with every scope. ``admin-admin``, ``admin-read``: a site admin's keys with the scope
 ``admin``, with ``courses:read`` alone. ``act_as``: a token of the instructor, got with a lab server's key. ``expired``,
-``gateway`` (the wrong audience), ``forged`` (signed with another key): an admin's session tokens that are not valid here."""
+``gateway`` (the wrong audience), ``forged`` (signed with another key): an admin's session tokens that are not valid here. ``no-scopes``: an admin's, made by an API key
+without any scope; ``no-grant``: an admin's that does not say by which grant it was made."""
 
 TABLES = {"": PEOPLE, "service ": SERVICE_KEYS, "instructor's ": INSTRUCTOR_KEYS, "token ": OTHER_TOKENS}
 
@@ -375,12 +378,27 @@ async def _issue(callers: Callers, secrets: SampleSecrets) -> None:
     await callers.trade("token admin-read", "courses:read", person="admin")
     await callers.trade("token act_as", "events:write", "people:act_as", act_as="instructor")
     ours, foreign = SigningKeys.load(secrets.signing_keys), SigningKeys.generate()
+    withheld: dict[str, Any] = {
+        "iss": "cell-monitor",
+        "sub": str(callers.ids["admin"]),
+        "aud": ["api"],
+        "iat": int(datetime.now(UTC).timestamp()),
+        "exp": int(datetime.now(UTC).timestamp()) + 600,
+        "jti": "x",
+        "courses": {"c1": "instructor"},
+        "scopes": [],
+        "admin": True,
+    }
     long_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
     admin: dict[str, Any] = {"person_id": callers.ids["admin"], "courses": {"c1": "instructor"}, "admin": True}
     callers.tokens |= {
-        "token expired": {"api": TokenIssuer(ours, clock=lambda: long_ago).issue(audience=["api"], **admin)[0]},
-        "token gateway": {"gateway": TokenIssuer(ours).issue(audience=["gateway"], **admin)[0]},
-        "token forged": {"api": TokenIssuer(foreign).issue(audience=["api"], **admin)[0]},
+        "token expired": {
+            "api": TokenIssuer(ours, clock=lambda: long_ago).issue(grant=Grant.SESSION, audience=["api"], **admin)[0]
+        },
+        "token gateway": {"gateway": TokenIssuer(ours).issue(grant=Grant.SESSION, audience=["gateway"], **admin)[0]},
+        "token no-scopes": {"api": TokenIssuer(ours).issue(grant=Grant.API_KEY, audience=["api"], **admin)[0]},
+        "token no-grant": {"api": jwt.encode(withheld, ours.private_key, "EdDSA", {"kid": ours.active})},
+        "token forged": {"api": TokenIssuer(foreign).issue(grant=Grant.SESSION, audience=["api"], **admin)[0]},
     }
 
 

@@ -18,6 +18,7 @@ from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.handlers.ingest_road import IngestRoad
 from cell_monitor_api.main import create_app
 from cell_monitor_core import keys
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.channels import course_channel, partition_of
@@ -84,8 +85,10 @@ class Site:
         courses: Mapping[str, str] | None = None,
         issuer: TokenIssuer | None = None,
     ) -> str:
-        """Return a token of somebody, as a sign-in would issue it."""
+        """Return a token of somebody: of a sign-in or, with scopes or for ingest, of an API key."""
+        of_key = bool(scopes) or "ingest" in audience
         token, _ = (issuer or self.process.signing.issuer).issue(
+            grant=Grant.API_KEY if of_key else Grant.SESSION,
             person_id=self.ids[username],
             audience=audience or ("api", "gateway"),
             courses=self.roles.get(username, {}) if courses is None else courses,

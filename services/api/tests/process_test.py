@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from cell_monitor.embedded.process import free_port
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_testing.processes import ServiceProcess
@@ -60,7 +61,9 @@ def run(environment, *arguments):
 
 def headers(secrets):
     issuer = TokenIssuer(SigningKeys.load(secrets.signing_keys))
-    token, _ = issuer.issue(person_id=PERSON, audience=["ingest"], courses={"c1": "student"}, scopes=["events:write"])
+    token, _ = issuer.issue(
+        grant=Grant.API_KEY, person_id=PERSON, audience=["ingest"], courses={"c1": "student"}, scopes=["events:write"]
+    )
     return {"authorization": f"Bearer {token}"}
 
 

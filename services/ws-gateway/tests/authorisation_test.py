@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from fastapi.routing import iter_route_contexts
 from websockets.exceptions import InvalidStatus
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.signing_keys import SigningKeys
@@ -53,10 +55,12 @@ expired                    3005      3005
 ingest                     3500      3500
 api                        3500      3500
 forged                     3500      3500
+no-scopes                  no        no
+no-grant                   3500      3500
 """
 """Rows: people by role in c1 (``outsider`` is an instructor of another course), services' keys and people's keys by
 scope, and tokens of an admin that are not valid here: ``ingest`` and ``api`` are for another audience, ``forged`` is
-signed with another key. ``yes``: subscribed; ``no``: the error permission_denied; a number: how the connection ends."""
+signed with another key, ``no-scopes`` made by an API key without a scope, ``no-grant`` does not say how. ``yes``: subscribed; ``no``: the error permission_denied; a number: how the connection ends."""
 
 ROUTES = {
     ("GET", "/livez"): 200,
@@ -96,12 +100,21 @@ def _token(authority: Any, identity: str) -> str:
             return str(authority.token({}, admin=True))
         case "expired":
             issuer = TokenIssuer(authority.signing_keys, clock=lambda: time.time() - 3600)
-            return issuer.issue(person_id=uuid.uuid4(), audience=["gateway"], **admin)[0]
+            return issuer.issue(grant=Grant.SESSION, person_id=uuid.uuid4(), audience=["gateway"], **admin)[0]
         case "ingest" | "api":
             return str(authority.token(audience=identity, **admin))
         case "forged":
             issuer = TokenIssuer(SigningKeys.generate())
-            return issuer.issue(person_id=uuid.uuid4(), audience=["gateway"], **admin)[0]
+            return issuer.issue(grant=Grant.SESSION, person_id=uuid.uuid4(), audience=["gateway"], **admin)[0]
+        case "no-scopes":
+            issuer = TokenIssuer(authority.signing_keys)
+            return issuer.issue(grant=Grant.API_KEY, person_id=uuid.uuid4(), audience=["gateway"], **admin)[0]
+        case "no-grant":
+            now = int(time.time())
+            claims = {"iss": "cell-monitor", "sub": str(uuid.uuid4()), "aud": ["gateway"], "iat": now, "exp": now + 600}
+            claims |= {"jti": "x", "scopes": [], **admin}
+            headers = {"kid": authority.signing_keys.active}
+            return jwt.encode(claims, authority.signing_keys.private_key, "EdDSA", headers)
     if owner == "service":
         return str(authority.token({}, scopes=(scope,), person=SERVICE, admin=scope == "admin"))
     courses = {"c2": "instructor"} if owner == "outsider's" else {"c1": owner.removesuffix("'s")}

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from cell_monitor.embedded.process import free_port
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.broker.redis_broker import RedisBroker
@@ -49,6 +50,7 @@ class Authority:
     ) -> str:
         issuer = TokenIssuer(self.signing_keys, lifetime=lifetime)
         return issuer.issue(
+            grant=Grant.API_KEY if scopes or audience == "ingest" else Grant.SESSION,
             person_id=person or str(uuid.uuid4()),
             audience=[audience],
             courses={"c1": "instructor"} if courses is None else courses,

@@ -16,6 +16,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
 SERVICE = "0d1e5bd3-4d6c-5f8a-9d6a-8a2b7e7d7a11"
@@ -118,7 +119,9 @@ async def test_a_frame_over_16_kib_ends_the_connection(gateway: Any, connect_cli
 async def test_tokens_that_do_not_open_this_door(gateway: Any, connect_client: Any, authority: Any) -> None:
     from cell_monitor_core.auth.tokens import TokenIssuer
 
-    stranger = TokenIssuer(SigningKeys.generate()).issue(person_id=uuid.uuid4(), audience=["gateway"])[0]
+    stranger = TokenIssuer(SigningKeys.generate()).issue(
+        grant=Grant.SESSION, person_id=uuid.uuid4(), audience=["gateway"]
+    )[0]
     valid = authority.token()
     head, payload, signature = valid.split(".")
     for token in (

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.jwks import RemoteKeys
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenInvalid, TokenIssuer, TokenVerifier, UnknownKey
@@ -65,7 +66,9 @@ def clock():
 
 
 def token_of(keys):
-    return TokenIssuer(keys).issue(person_id="0190a0a0-0000-4000-8000-000000000000", audience=["gateway"])[0]
+    return TokenIssuer(keys).issue(
+        grant=Grant.SESSION, person_id="0190a0a0-0000-4000-8000-000000000000", audience=["gateway"]
+    )[0]
 
 
 async def test_rotated_key_is_known_after_a_refresh_and_the_old_one_is_not(endpoint, clock):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cell_monitor_core.auth.roles import STAFF_ROLES, Permission, Role, may
+from cell_monitor_core.auth.roles import STAFF_ROLES, Permission, Role, may, may_in_course
 from cell_monitor_core.auth.scopes import Scope, ScopeError, parse_scopes
 
 ALLOWED = {
@@ -33,3 +33,16 @@ def test_unknown_scope_is_refused_with_those_that_exist():
     assert parse_scopes(["test:write", "events:write", "test:write"]) == (Scope.EVENTS_WRITE, Scope.TEST_WRITE)
     with pytest.raises(ScopeError, match=r"'root'.*events:write.*admin"):
         parse_scopes(["events:write", "root"])
+
+
+BY_ADMIN = {"read_course", "answer_help", "manage_members"}
+BY_SERVICE = {"read_course", "manage_members"}
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+def test_admins_and_services_may_what_the_documentation_says_and_no_more(permission):
+    assert may_in_course(None, permission, admin=True, service=False) == (permission in BY_ADMIN)
+    assert may_in_course("instructor", permission, admin=False, service=True) == (permission in BY_SERVICE)
+    assert may_in_course(None, permission, admin=True, service=True) == (permission in BY_SERVICE)
+    assert may_in_course("student", permission, admin=False, service=False) == (permission == "send_events")
+    assert not may_in_course(None, permission, admin=False, service=False)

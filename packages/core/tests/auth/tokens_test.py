@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenExpired, TokenInvalid, TokenIssuer, TokenVerifier, UnknownKey
@@ -41,7 +42,9 @@ def verifier(clock):
 
 
 def issue(issuer, **changes):
-    return issuer.issue(**{"person_id": PERSON, "audience": ["ingest"], "courses": {"c1": "student"}} | changes)[0]
+    return issuer.issue(
+        **{"grant": Grant.API_KEY, "person_id": PERSON, "audience": ["ingest"], "courses": {"c1": "student"}} | changes
+    )[0]
 
 
 def signed(claims, *, key=None, headers=None, algorithm="EdDSA"):
@@ -57,6 +60,7 @@ def claims_at(now, **changes):
         "iat": int(now),
         "exp": int(now) + 600,
         "jti": "x",
+        "grant": "api_key",
         "courses": {},
         "scopes": [],
         "admin": False,
@@ -64,17 +68,37 @@ def claims_at(now, **changes):
 
 
 def test_claims_come_back(issuer, verifier):
-    token = issue(issuer, scopes=["events:write"], courses={"c1": "student", "c2": "assistant"})
+    token = issue(issuer, scopes=["courses:read", "admin"], courses={"c1": "student", "c2": "assistant"})
     claims = verifier.verify(token)
     assert claims.person_id == PERSON
     assert claims.courses == {"c1": "student", "c2": "assistant"}
-    assert claims.has_scope("events:write")
-    assert not claims.has_scope("admin")
+    assert claims.scopes == ("courses:read", "admin")
+    assert claims.grant is Grant.API_KEY
     assert not claims.admin
     assert claims.may("c2", Permission.ANSWER_HELP)
     assert not claims.may("c1", Permission.READ_COURSE)
     assert not claims.may("c3", Permission.SEND_EVENTS)
     assert verifier.verify(token) is claims
+
+
+def test_a_token_without_scopes_allows_nothing_unless_somebody_signed_in(issuer, verifier, clock):
+    key = verifier.verify(issue(issuer, courses={"c1": "instructor"}, admin=True))
+    assert not key.permissions
+    assert not key.administers
+    assert not any(key.may("c1", permission) for permission in Permission)
+    token = issue(issuer, grant=Grant.SESSION, audience=["api"], courses={"c1": "instructor"}, admin=True)
+    session = TokenVerifier(KEYS, "api", clock=clock).verify(token)
+    assert session.administers
+    assert session.may("c1", Permission.MANAGE_MEMBERS)
+    assert session.may("c9", Permission.READ_COURSE)
+    assert not session.may("c1", Permission.SEND_EVENTS)
+
+
+def test_a_grant_is_for_its_audiences_only(issuer, verifier, clock):
+    with pytest.raises(ValueError, match="session"):
+        issue(issuer, grant=Grant.SESSION, audience=["api", "ingest"])
+    with pytest.raises(TokenInvalid, match="session"):
+        verifier.verify(signed(claims_at(clock.now, grant="session", aud=["api", "ingest"])))
 
 
 def test_expiry_is_checked_on_a_cached_token(issuer, verifier, clock):
@@ -134,6 +158,11 @@ def test_rotation_keeps_tokens_of_the_previous_key_valid(clock):
         {"courses": ["c1"]},
         {"admin": "yes"},
         {"scopes": "admin"},
+        {"grant": "session"},
+        {"grant": "root"},
+        {"grant": ""},
+        {"grant": None},
+        {"grant": ["api_key"]},
     ],
 )
 def test_wrong_claims_are_refused(verifier, clock, changes):
@@ -141,7 +170,7 @@ def test_wrong_claims_are_refused(verifier, clock, changes):
         verifier.verify(signed(claims_at(clock.now, **changes)))
 
 
-@pytest.mark.parametrize("missing", ["iss", "sub", "aud", "iat", "exp", "jti"])
+@pytest.mark.parametrize("missing", ["iss", "sub", "aud", "iat", "exp", "jti", "grant", "courses", "scopes", "admin"])
 def test_missing_claims_are_refused(verifier, clock, missing):
     claims = claims_at(clock.now)
     del claims[missing]

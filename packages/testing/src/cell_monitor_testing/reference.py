@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from cell_monitor_api import exceptions
 from cell_monitor_api.config import ApiSettings
+from cell_monitor_core.auth.grants import GRANTS, Grant
 from cell_monitor_core.auth.roles import PERMISSIONS, Permission
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
@@ -116,11 +117,13 @@ def _member_docs(kind: type[enum.Enum]) -> dict[str, str]:
 
 
 def _roles() -> str:
-    head = ("role", *(f"`{permission}`" for permission in Permission))
+    by_role = frozenset[Permission]().union(*PERMISSIONS.values())
+    columns = [permission for permission in Permission if permission in by_role]
+    head = ("role", *(f"`{permission}`" for permission in columns))
     return table(
         head,
         (
-            (f"`{role}`", *("yes" if item in allowed else "no" for item in Permission))
+            (f"`{role}`", *("yes" if item in allowed else "no" for item in columns))
             for role, allowed in PERMISSIONS.items()
         ),
     )
@@ -129,6 +132,15 @@ def _roles() -> str:
 def _scopes() -> str:
     docs = _member_docs(Scope)
     return table(("scope", "allows"), ((f"`{scope}`", docs[scope.name]) for scope in Scope))
+
+
+def _grants() -> str:
+    docs = _member_docs(Grant)
+    rows = [
+        (f"`{grant}`", docs[grant.name], ", ".join(f"`{audience}`" for audience in sorted(GRANTS[grant].audiences)))
+        for grant in Grant
+    ]
+    return table(("grant", "made when", "audiences"), rows)
 
 
 def _reasons() -> str:
@@ -182,6 +194,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "metrics-gateway": lambda: _metrics("gateway"),
     "roles": _roles,
     "scopes": _scopes,
+    "grants": _grants,
     "reasons": _reasons,
     "errors": _errors,
     "refusals": _refusals,

@@ -13,11 +13,10 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 
 from cell_monitor_api.context import ProcessContext
-from cell_monitor_api.exceptions import NotFound, PermissionDenied
+from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
 from cell_monitor_api.handlers.request_reading import bearer_token, last_header, verify
-from cell_monitor_api.services.access import Grant
+from cell_monitor_api.services.access import CourseAccess
 from cell_monitor_core.auth.roles import Permission
-from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
@@ -77,9 +76,16 @@ SameSite: TypeAlias = Annotated[None, Depends(same_site)]
 
 
 def authenticate(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
-    """Return the caller's claims."""
+    """Return the caller's claims.
+
+    Raises:
+        InsufficientScope: the token allows nothing at all, so that it does not even read who its holder is.
+    """
     token = bearer_token(last_header(context.request.headers, "authorization"))
-    return verify(context.process.api_verifier, token, None)
+    claims = verify(context.process.api_verifier, token, None)
+    if not claims.permissions:
+        raise InsufficientScope("this access token allows nothing: its API key has no scope")
+    return claims
 
 
 Caller: TypeAlias = Annotated[Claims, Depends(authenticate)]
@@ -88,7 +94,7 @@ Caller: TypeAlias = Annotated[Claims, Depends(authenticate)]
 def send_events(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
     """Return the claims of somebody who may send events."""
     token = bearer_token(last_header(context.request.headers, "authorization"))
-    return verify(context.process.ingest_verifier, token, Scope.EVENTS_WRITE)
+    return verify(context.process.ingest_verifier, token, Permission.SEND_EVENTS)
 
 
 EventSender: TypeAlias = Annotated[Claims, Depends(send_events)]
@@ -99,7 +105,7 @@ def send_tests(context: Context, _shown: Annotated[object, Security(_bearer)] = 
     if not context.process.settings.test_mode:
         raise NotFound("there is nothing here")
     token = bearer_token(last_header(context.request.headers, "authorization"))
-    return verify(context.process.ingest_verifier, token, Scope.TEST_WRITE)
+    return verify(context.process.ingest_verifier, token, Permission.USE_TEST_MODE)
 
 
 TestRoadSender: TypeAlias = Annotated[Claims, Depends(send_tests)]
@@ -114,11 +120,11 @@ async def administer(context: Context, caller: Caller) -> Claims:
 SiteAdmin: TypeAlias = Annotated[Claims, Depends(administer)]
 
 
-def _in_course(permission: Permission) -> Callable[..., Awaitable[Grant]]:
+def _in_course(permission: Permission) -> Callable[..., Awaitable[CourseAccess]]:
     async def grant(
         context: Context, caller: Caller, course_id: Annotated[str, Path(pattern=COURSE_ID_PATTERN, max_length=63)]
-    ) -> Grant:
-        return await context.process.access.grant(caller, course_id, permission)
+    ) -> CourseAccess:
+        return await context.process.access.require(caller, course_id, permission)
 
     return grant
 
@@ -127,6 +133,6 @@ read_course: Final = _in_course(Permission.READ_COURSE)
 answer_help: Final = _in_course(Permission.ANSWER_HELP)
 edit_roster: Final = _in_course(Permission.MANAGE_MEMBERS)
 
-CourseReader: TypeAlias = Annotated[Grant, Depends(read_course)]
-Helper: TypeAlias = Annotated[Grant, Depends(answer_help)]
-RosterEditor: TypeAlias = Annotated[Grant, Depends(edit_roster)]
+CourseReader: TypeAlias = Annotated[CourseAccess, Depends(read_course)]
+Helper: TypeAlias = Annotated[CourseAccess, Depends(answer_help)]
+RosterEditor: TypeAlias = Annotated[CourseAccess, Depends(edit_roster)]

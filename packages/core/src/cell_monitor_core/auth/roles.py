@@ -1,11 +1,20 @@
-"""Roles in a course and what each may do. What the table does not allow is denied."""
+"""Roles in a course and what each allows. What the tables do not allow is denied."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["PERMISSIONS", "STAFF_ROLES", "Permission", "Role", "may"]
+__all__ = [
+    "ADMIN_PERMISSIONS",
+    "PERMISSIONS",
+    "SERVICE_PERMISSIONS",
+    "STAFF_ROLES",
+    "Permission",
+    "Role",
+    "may",
+    "may_in_course",
+]
 
 
 class Role(StrEnum):
@@ -18,24 +27,46 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """Something that can be done in a course."""
+    """Something that can be done: the first four in a course, by role; the others in the whole installation."""
 
     SEND_EVENTS = "send_events"
     READ_COURSE = "read_course"
     ANSWER_HELP = "answer_help"
     MANAGE_MEMBERS = "manage_members"
+    USE_TEST_MODE = "use_test_mode"
+    ADMINISTER = "administer"
 
 
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
-    Role.INSTRUCTOR: frozenset(Permission),
+    Role.INSTRUCTOR: frozenset(
+        {Permission.SEND_EVENTS, Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS}
+    ),
     Role.ASSISTANT: frozenset({Permission.SEND_EVENTS, Permission.READ_COURSE, Permission.ANSWER_HELP}),
     Role.OBSERVER: frozenset({Permission.SEND_EVENTS, Permission.READ_COURSE}),
     Role.STUDENT: frozenset({Permission.SEND_EVENTS}),
 }
+ADMIN_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS})
+"""What an admin of the site may do in every course, a member or not. Events are sent by members only."""
+SERVICE_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.MANAGE_MEMBERS})
+"""What an API key that belongs to nobody may do in every course. It answers no help: nobody would be named as helper."""
 STAFF_ROLES: Final = frozenset({Role.INSTRUCTOR, Role.ASSISTANT, Role.OBSERVER})
 """The roles that see a course's students."""
 
 
 def may(role: str | None, permission: Permission) -> bool:
-    """Tell whether a role, or none, allows something; an unknown role allows nothing."""
+    """Return whether a role, or none, allows something; an unknown role allows nothing."""
     return role is not None and permission in PERMISSIONS.get(role, frozenset())  # type: ignore[call-overload]
+
+
+def may_in_course(role: str | None, permission: Permission, *, admin: bool, service: bool) -> bool:
+    """Return whether a caller may do something in a course, as far as the token's grant allows it at all.
+
+    Args:
+        role: in the course, None for no member.
+        permission: what is to be done.
+        admin: whether the caller is an admin of the site.
+        service: whether the caller is an API key that belongs to nobody; then the other two do not count.
+    """
+    if service:
+        return permission in SERVICE_PERMISSIONS
+    return (admin and permission in ADMIN_PERMISSIONS) or may(role, permission)

@@ -18,8 +18,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.api_jws import PyJWS
 
-from cell_monitor_core.auth.roles import Permission, Role, may
-from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.grants import GRANTS, Grant, allowed_by
+from cell_monitor_core.auth.roles import Permission, Role, may_in_course
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
 __all__ = [
@@ -55,14 +55,18 @@ class UnknownKey(TokenInvalid):
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verified token says.
+    """What a verified token says. A token that lacks one of these is refused: absence never means permission.
 
     Attributes:
-        sub: person id, UUID.
+        iss: issuer, always ``ISSUER``.
+        sub: person id or, of a service, an id derived from its API key; a UUID.
         aud: services that it is for.
         iat, exp: seconds since the epoch.
-        courses: role by course id.
-        scopes: only of tokens that come from an API key.
+        jti: the token's own id.
+        grant: how its holder proved who they are; it decides what the token allows at most.
+        courses: role by course id, as of ``iat``.
+        scopes: of the API key, empty for other grants.
+        admin: whether the holder is an admin of the site, as of ``iat``.
     """
 
     iss: str
@@ -71,9 +75,10 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     iat: int
     exp: int
     jti: str
-    courses: dict[str, Role] = msgspec.field(default_factory=dict)
-    scopes: tuple[str, ...] = ()
-    admin: bool = False
+    grant: Grant
+    courses: dict[str, Role]
+    scopes: tuple[str, ...]
+    admin: bool
 
     @property
     def person_id(self) -> UUID:
@@ -85,19 +90,25 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the token was made from an API key that belongs to nobody: its subject is derived, no person's id."""
         return self.person_id.version == 5
 
+    @property
+    def administers(self) -> bool:
+        """Whether the token allows what only admins of the site may do."""
+        return self.admin and self.allows(Permission.ADMINISTER)
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What the token's grant and scopes allow, whatever the holder's role."""
+        return allowed_by(self.grant, self.scopes)
+
+    def allows(self, permission: Permission) -> bool:
+        """Return whether the token's grant and scopes allow something, whatever the holder's role."""
+        return permission in self.permissions
+
     def may(self, course_id: str, permission: Permission) -> bool:
-        """Tell whether the person's role in a course allows something; administrators may do all but send."""
-        if self.admin and permission is not Permission.SEND_EVENTS:
-            return True
-        return may(self.courses.get(course_id), permission)
-
-    def has_scope(self, scope: str) -> bool:
-        """Tell whether the token has a scope."""
-        return scope in self.scopes
-
-    def reads_courses(self) -> bool:
-        """Tell whether the scopes leave a course's data within reach; a person's own sign-in carries none."""
-        return not self.scopes or self.has_scope(Scope.COURSES_READ) or self.has_scope(Scope.ADMIN)
+        """Return whether the holder may do something in a course: by the grant, and by role, as admin or as service."""
+        return self.allows(permission) and may_in_course(
+            self.courses.get(course_id), permission, admin=self.administers, service=self.is_service
+        )
 
 
 class KeysSource(Protocol):
@@ -129,17 +140,20 @@ class TokenIssuer:
     def issue(
         self,
         *,
+        grant: Grant,
         person_id: UUID | str,
         audience: Sequence[str],
         courses: Mapping[str, str] | None = None,
         scopes: Sequence[str] = (),
         admin: bool = False,
     ) -> tuple[str, int]:
-        """Return a fresh token and the seconds that it lives.
+        """Return a new token and the seconds for which it is valid.
 
         Raises:
-            ValueError: the person has more courses than a token has room for (some 150).
+            ValueError: the person has more courses than fit a token (about 150), or the grant is for other audiences.
         """
+        if not GRANTS[grant].audiences.issuperset(audience):
+            raise ValueError(f"a token of the grant {grant} cannot be for {', '.join(audience)}")
         now = int(self._clock())
         claims = {
             "iss": ISSUER,
@@ -148,6 +162,7 @@ class TokenIssuer:
             "iat": now,
             "exp": now + self.lifetime,
             "jti": secrets.token_urlsafe(16),
+            "grant": grant,
             "courses": dict(courses or {}),
             "scopes": list(scopes),
             "admin": admin,
@@ -245,6 +260,8 @@ class TokenVerifier:
             raise TokenInvalid(f"not a valid token: {type(error).__name__}") from None
         if claims.iss != ISSUER or self._audience not in claims.aud:
             raise TokenInvalid("the token is not for this service")
+        if self._audience not in GRANTS[claims.grant].audiences:
+            raise TokenInvalid(f"this service accepts no tokens of the grant {claims.grant}")
         if claims.exp - claims.iat > MAX_LIFETIME_S or claims.iat > now + _CLOCK_SKEW_S:
             raise TokenInvalid("the token's times are wrong")
         if claims.exp <= now:

@@ -35,7 +35,7 @@ from cell_monitor_api.handlers.request_reading import (
     verify,
 )
 from cell_monitor_api.services.ingest import Ingest, log_unavailable
-from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.events.codec import EventError, decode_event
@@ -139,7 +139,7 @@ class IngestRoad:
     def _sender(self, verifier: TokenVerifier, authorization: bytes | None) -> _Sender:
         """Prove by the token who sends, and remember it."""
         token = bearer_token(None if authorization is None else authorization.decode("latin-1"))
-        claims = verify(verifier, token, Scope.EVENTS_WRITE)
+        claims = verify(verifier, token, Permission.SEND_EVENTS)
         sender = _Sender(claims, verifier.epoch)
         if len(self._senders) >= _MAX_SENDERS:
             self._senders.clear()

@@ -22,6 +22,7 @@ from cell_monitor_api.exceptions import (
     TooManyEvents,
     UnsupportedMediaType,
 )
+from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.tokens import Claims, TokenExpired, TokenInvalid, TokenVerifier
 from cell_monitor_core.events.codec import RequestError, decode_request
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
@@ -73,8 +74,8 @@ def bearer_token(authorization: str | None) -> str:
     return token
 
 
-def verify(verifier: TokenVerifier, token: str, scope: str | None) -> Claims:
-    """Return the claims of a token that is good here and carries a scope.
+def verify(verifier: TokenVerifier, token: str, permission: Permission | None) -> Claims:
+    """Return the claims of a token that is valid here and whose grant allows something (None: anything).
 
     Raises:
         NotAuthenticated, TokenExpiredError, InsufficientScope: it is not.
@@ -85,8 +86,8 @@ def verify(verifier: TokenVerifier, token: str, scope: str | None) -> Claims:
         raise TokenExpiredError("the access token has expired: fetch a new one") from None
     except TokenInvalid:
         raise NotAuthenticated("the access token is not valid here") from None
-    if scope is not None and not claims.has_scope(scope):
-        raise InsufficientScope(f"the access token lacks the scope {scope}")
+    if permission is not None and not claims.allows(permission):
+        raise InsufficientScope(f"the access token does not allow this ({permission})")
     return claims
 
 

@@ -13,20 +13,19 @@ from typing import Any, Final
 from uuid import UUID
 
 from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
-from cell_monitor_core.auth.roles import Permission, may
-from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.roles import SERVICE_PERMISSIONS, Permission, may_in_course
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import courses, memberships, people
 
-__all__ = ["Access", "Grant"]
+__all__ = ["Access", "CourseAccess"]
 
 _MAX_KEPT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """What a caller may do in a course; ``role`` is None for an admin or a service that is no member."""
+class CourseAccess:
+    """A caller who may do what was asked for in a course; ``role`` is None for an admin or a service, no members."""
 
     course_id: str
     person_id: UUID
@@ -54,27 +53,29 @@ class Access:
         self._kept: dict[tuple[str, str], tuple[Any, float]] = {}
 
     def forget(self) -> None:
-        """Ask the database anew from now on: a membership was changed by this process."""
+        """Read the database again from now on: a membership was changed by this process."""
         self._kept.clear()
 
-    async def grant(self, claims: Claims, course_id: str, permission: Permission) -> Grant:
-        """Return what the caller may do in a course.
+    async def require(self, claims: Claims, course_id: str, permission: Permission) -> CourseAccess:
+        """Return what the caller is in a course, where they may do what is asked for.
 
         Raises:
             NotFound: there is no such course, or the caller has nothing to do with it.
-            PermissionDenied: the caller's role does not allow it.
+            PermissionDenied: the caller's role or token does not allow it.
         """
-        person_id = UUID(claims.sub)
-        admin = await self._is_admin(claims, person_id)
-        by_scope = self._allowed_by_scope(claims, permission)
-        role = None if claims.is_service else await self._role(course_id, person_id)
-        if role is None and not admin and not (claims.is_service and _reaches_courses(claims)):
+        person_id = claims.person_id
+        admin = await self._is_admin(claims)
+        service = claims.is_service
+        role = None if service else await self._role(course_id, person_id)
+        if role is None and not admin and not (service and _reaches_courses(claims)):
             raise NotFound("there is no such course")
         if role is None and not await self._exists(course_id):
             raise NotFound("there is no such course")
-        if not by_scope or not (admin or claims.is_service or (role is not None and may(role, permission))):
+        if not claims.allows(permission):
+            raise PermissionDenied("your access token does not allow this")
+        if not may_in_course(role, permission, admin=admin, service=service):
             raise PermissionDenied("your role in this course does not allow this")
-        return Grant(course_id, person_id, role, admin)
+        return CourseAccess(course_id, person_id, role, admin)
 
     async def require_admin(self, claims: Claims) -> None:
         """Let admins of the site pass.
@@ -82,35 +83,25 @@ class Access:
         Raises:
             PermissionDenied: the caller is none.
         """
-        if not await self._is_admin(claims, UUID(claims.sub)):
+        if not await self._is_admin(claims):
             raise PermissionDenied("only an admin of the site may do this")
 
     async def sees_all_courses(self, claims: Claims) -> bool:
-        """Tell whether the caller's list of courses holds all of them.
+        """Return whether the caller's list of courses holds all of them.
 
         Raises:
-            InsufficientScope: the token comes from an API key that does not read courses.
+            InsufficientScope: the token does not allow reading courses.
         """
-        if not claims.reads_courses():
-            raise InsufficientScope(f"the access token lacks the scope {Scope.COURSES_READ}")
-        return await self._is_admin(claims, UUID(claims.sub)) or (claims.is_service and _reaches_courses(claims))
+        if not claims.allows(Permission.READ_COURSE):
+            raise InsufficientScope(f"the access token does not allow this ({Permission.READ_COURSE})")
+        return claims.is_service or await self._is_admin(claims)
 
-    @staticmethod
-    def _allowed_by_scope(claims: Claims, permission: Permission) -> bool:
-        if not claims.scopes or claims.has_scope(Scope.ADMIN):
-            # Nobody limited a person's own sign-in.
-            return not (claims.is_service and permission is Permission.ANSWER_HELP)
-        needed = {
-            Permission.READ_COURSE: Scope.COURSES_READ,
-            Permission.MANAGE_MEMBERS: Scope.ROSTER_WRITE,
-        }.get(permission)
-        return needed is not None and claims.has_scope(needed)
-
-    async def _is_admin(self, claims: Claims, person_id: UUID) -> bool:
-        if not claims.admin:
+    async def _is_admin(self, claims: Claims) -> bool:
+        if not claims.administers:
             return False
         if claims.is_service:
             return True
+        person_id = claims.person_id
         person = await self._remember(("person", claims.sub), lambda: people.get(self._pool, self._keyring, person_id))
         return person is not None and bool(person.is_admin)
 
@@ -136,4 +127,5 @@ class Access:
 
 
 def _reaches_courses(claims: Claims) -> bool:
-    return claims.has_scope(Scope.COURSES_READ) or claims.has_scope(Scope.ROSTER_WRITE) or claims.admin
+    """Return whether a service's token allows anything in courses, so that it may learn which exist."""
+    return any(claims.allows(permission) for permission in SERVICE_PERMISSIONS)

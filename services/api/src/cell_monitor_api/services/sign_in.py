@@ -15,6 +15,7 @@ from cell_monitor_api.exceptions import InvalidCredentials, NotAuthenticated, Si
 from cell_monitor_api.models.auth import Me, MyCourse, TokenAnswer
 from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_api.services.signing import courses_that_fit
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -143,10 +144,10 @@ class SignIn:
                 raise NotAuthenticated("nobody is signed in: sign in first")
             roles = await memberships.roles_of(connection, person_id)
         token, expires_in = self._issuer.issue(
+            grant=Grant.SESSION,
             person_id=person_id,
             audience=SIGN_IN_AUDIENCES,
             courses=courses_that_fit(roles),
-            scopes=(),
             admin=person.is_admin,
         )
         return TokenAnswer(token, expires_in)

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from cell_monitor_api.exceptions import ApiKeyInvalid, InsufficientScope, NotFound
 from cell_monitor_api.models.auth import TokenAnswer
 from cell_monitor_api.services.signing import courses_that_fit
+from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -67,7 +68,12 @@ class TokenExchange:
             roles = await memberships.roles_of(self._pool, person.person_id)
             admin = act_as is None and person.is_admin and Scope.ADMIN in carried
         token, expires_in = self._issuer.issue(
-            person_id=subject, audience=(audience,), courses=courses_that_fit(roles), scopes=carried, admin=admin
+            grant=Grant.API_KEY,
+            person_id=subject,
+            audience=(audience,),
+            courses=courses_that_fit(roles),
+            scopes=carried,
+            admin=admin,
         )
         return TokenAnswer(token, expires_in)
 
