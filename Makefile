@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := build/stamps
+# The subjects of the commits after this one have the form that CONTRIBUTING.md describes.
+SUBJECTS_SINCE := 6eff2f107278c2b1ab800f255b5634fee0086bb1
 DATA_DIR ?= var
 ARGS ?=
 
@@ -66,6 +68,12 @@ lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Chec
 	@$(BIN)/lint-imports
 	$(call say,Generated files)
 	@$(BIN)/python -m cell_monitor_testing.generation --check
+	$(call say,Commit subjects)
+	@if git merge-base --is-ancestor $(SUBJECTS_SINCE) HEAD 2>/dev/null; then \
+		git log --no-merges --format='%h %s' $(SUBJECTS_SINCE)..HEAD | awk '{subject = substr($$0, index($$0, " ") + 1)} \
+			length(subject) > 72 || subject !~ /^[a-z0-9][a-z0-9 \/,._-]*: ./ {print "not `area: verb …` of at most 72 characters: " $$0; bad = 1} \
+			END {exit bad}'; \
+	else echo "Skipped: this clone does not have the commit $(SUBJECTS_SINCE)."; fi
 	$(call say,Dashboard)
 	@cd dashboard && npm run --silent lint && npm run --silent typecheck
 	$(call say,JupyterLab extension)

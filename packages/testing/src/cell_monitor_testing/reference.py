@@ -36,7 +36,7 @@ __all__ = ["TABLES", "update"]
 
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
-        return "by host and process"
+        return "host name and process id"
     if field.default is PydanticUndefined:
         return "**required**"
     if field.default is None or field.default == "":
@@ -165,14 +165,14 @@ def _errors() -> str:
 
 def _close_codes() -> str:
     return table(
-        ("code", "reason", "come back?", "meaning"),
+        ("code", "reason", "reconnect?", "meaning"),
         ((int(code), f"`{code.reason}`", "yes" if code.reconnect else "no", code.description) for code in CloseCode),
     )
 
 
 def _refusals() -> str:
     return table(
-        ("status", "type", "come back?", "meaning"),
+        ("status", "type", "retry?", "meaning"),
         ((item.status, f"`{item.value}`", "yes" if item.status == 503 else "no", item.description) for item in Refusal),
     )
 
