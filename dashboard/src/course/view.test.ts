@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, helpRequest, NOW, snapshot, student } from '../testing/fixtures'
+import { before, execution, helpRequest, NOW, snapshot, student } from '../testing/fixtures'
 import { defaultThresholds, viewStudents } from './view'
 import { arrange, countByFilter, type Filter } from './arrangement'
 
@@ -47,16 +47,10 @@ describe('condition', () => {
 describe('list', () => {
   it('finds full-width and half-width forms alike, all words, in name, notebook, cell and error', () => {
     const list = views(
-      { display_name: 'ﾀﾅｶ Ａｉｋｏ', cell: { source_id: 'c', index: 1, heading: '演習 3' } },
+      { display_name: 'ﾀﾅｶ Ａｉｋｏ', cell: { source_id: 'c', index: 1, type: 'code', heading: '演習 3' } },
       {
         display_name: 'Tom',
-        last_execution: {
-          event_id: 'e',
-          at: before(1),
-          status: 'error',
-          notebook_id: 'n1',
-          error: { name: 'NameError', value: "name 'x'" },
-        },
+        last_execution: execution({ status: 'error', error: { name: 'NameError', value: "name 'x'" } }),
       },
     )
     expect(names(list, { search: 'タナカ' })).toEqual(['ﾀﾅｶ Ａｉｋｏ'])

@@ -149,7 +149,14 @@ function requestOf(student: Student, byId: ReadonlyMap<string, HelpState>, byStu
     student_id: student.student_id,
     status: ref.status,
     requested_at: ref.since,
-    claimed_by: ref.claimed_by ?? null,
+    notebook: null,
+    cell: null,
+    message: null,
+    error: null,
+    claimed_by: ref.claimed_by,
+    claimed_at: null,
+    closed_at: null,
+    resolved_by: null,
   }
   return request
 }

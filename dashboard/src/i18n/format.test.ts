@@ -43,7 +43,7 @@ describe('format', () => {
   })
 
   it('counts cells from one and prefers their heading', () => {
-    expect(format('en').cell({ source_id: 'c', index: 0 })).toBe('Cell 1')
-    expect(format('ja').cellWithIndex({ source_id: 'c', index: 4, heading: '演習 3' })).toBe('演習 3（セル 5）')
+    expect(format('en').cell({ source_id: 'c', index: 0, type: 'code', heading: null })).toBe('Cell 1')
+    expect(format('ja').cellWithIndex({ source_id: 'c', index: 4, type: 'code', heading: '演習 3' })).toBe('演習 3（セル 5）')
   })
 })

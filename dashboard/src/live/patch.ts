@@ -60,8 +60,8 @@ export class PublicationBuffer {
 }
 
 /** Publications carry no names; they stay as the snapshot has them. */
-function withName(state: StudentState, { username, display_name: displayName = null }: Student): Student {
-  return { ...state, username, display_name: displayName }
+function withName(state: StudentState, { username, display_name }: Student): Student {
+  return { ...state, username, display_name }
 }
 
 function upsertHelp(help: readonly HelpState[], changed: ReadonlyMap<string, HelpState>): HelpState[] {

@@ -1,4 +1,4 @@
-import type { CourseSnapshot, HelpState, Student, StudentState } from '../api/types'
+import type { CourseSnapshot, ExecutionRef, HelpState, Student, StudentState } from '../api/types'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
@@ -28,6 +28,7 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
     missing: 0,
     sessions_open: 1,
     last_activity_at: before(1),
+    last_seen_at: null,
     help: null,
     ...changes,
   }
@@ -35,6 +36,21 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
 
 export function student(changes: Partial<Student> = {}): Student {
   return { ...state(changes), username: 'u1', display_name: 'Aiko Tanaka', ...changes }
+}
+
+/** A run that succeeded, unless the changes say otherwise. */
+export function execution(changes: Partial<ExecutionRef> = {}): ExecutionRef {
+  return {
+    event_id: 'e1',
+    at: before(1),
+    status: 'ok',
+    notebook_id: 'n1',
+    cell: null,
+    duration_ms: null,
+    execution_count: null,
+    error: null,
+    ...changes,
+  }
 }
 
 export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
@@ -58,7 +74,7 @@ export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
 
 export function snapshot(changes: Partial<CourseSnapshot> = {}): CourseSnapshot {
   return {
-    course: { course_id: 'c1', title: 'Programming', thresholds: {} },
+    course: { course_id: 'c1', title: 'Programming', thresholds: { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 } },
     epoch: 'e1',
     offset: 10,
     generated_at: new Date(NOW).toISOString(),

@@ -32,7 +32,7 @@ export function CellTable({ cells, now }: { cells: readonly CellProgress[]; now:
         </thead>
         <tbody>
           {cells.map((row) => (
-            <tr key={`${row.notebook?.id ?? ''}:${row.cell?.source_id ?? ''}`}>
+            <tr key={`${row.notebook.id}:${row.cell.source_id}`}>
               <th scope="row">
                 {format.cell(row.cell) || t('students.none')}
                 <span className="table__sub">{format.notebook(row.notebook)}</span>

@@ -68,20 +68,20 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
       </summary>
       <div className="run__body">
         <h3>{t('student.code')}</h3>
-        {run.code == null || run.code === '' ? (
+        {run.code === '' ? (
           <p className="hint">{t('student.noCode')}</p>
         ) : (
           <Code code={run.code} label={t('student.code')} />
         )}
-        {run.code_truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
-        {(run.outputs?.length ?? 0) > 0 && (
+        {run.code_truncated && <p className="hint">{t('student.truncatedPlain')}</p>}
+        {run.outputs.length > 0 && (
           <>
             <h3>{t('student.output')}</h3>
-            {run.outputs?.map((output, index) => (
+            {run.outputs.map((output, index) => (
               // An output has no id, and the outputs of a stored run never change their order.
               <Output key={index} output={output} />
             ))}
-            {run.outputs_truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
+            {run.outputs_truncated && <p className="hint">{t('student.truncatedPlain')}</p>}
           </>
         )}
         {run.error != null && (
@@ -135,12 +135,12 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { t } = useTranslation()
   const { error } = run
   if (error == null) return null
-  const traceback = error.traceback ?? ''
-  const head = `${error.name}: ${error.value ?? ''}`
+  const traceback = error.traceback
+  const head = `${error.name}: ${error.value}`
   return (
     <>
       <p className="run__error">
-        <code className="error-name">{error.name}</code> {plainText(error.value ?? '')}
+        <code className="error-name">{error.name}</code> {plainText(error.value)}
       </p>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- as above */}
       <pre className="output output--error" role="group" aria-label={t('student.error')} tabIndex={0}>

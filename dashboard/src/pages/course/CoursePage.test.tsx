@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 import type { StudentState } from '../../api/types'
 import { fault, FakeApi, renderApp } from '../../testing/app'
-import { helpPublication, helpRequest, publication, snapshot, state, student } from '../../testing/fixtures'
+import { execution, helpPublication, helpRequest, publication, snapshot, state, student } from '../../testing/fixtures'
 import { FakeSocket, installFakeSockets } from '../../testing/sockets'
 
 let api: FakeApi
@@ -61,13 +61,11 @@ describe('live course page', () => {
         error_streak: 4,
         streak_error: 'NameError',
         streak_since: minutesAgo(5),
-        last_execution: {
-          event_id: 'e',
+        last_execution: execution({
           at: minutesAgo(0),
           status: 'error',
-          notebook_id: 'n1',
           error: { name: 'NameError', value: "name 'x' is not defined" },
-        },
+        }),
       }),
     )
     expect(row('Ben Adams')).toHaveTextContent(/Stuck.*Loops.*Exercise 2.*NameError/u)
@@ -407,7 +405,7 @@ describe('activity', () => {
     change(offset, {
       student_id: 's1',
       runs: 1,
-      last_execution: { event_id: 'e', at: new Date().toISOString(), status: 'ok', notebook_id: 'n1' },
+      last_execution: execution({ at: new Date().toISOString() }),
     })
   const drawn = (executions: number) => {
     const at = minutesAgo(30)
