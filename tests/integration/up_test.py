@@ -295,7 +295,7 @@ def test_busy_port_is_named_before_anything_is_started(up: StandaloneUp, folder:
 def test_a_part_that_is_killed_is_started_again_and_said(up: StandaloneUp, word: str) -> None:
     child = up.child(word)
     child.kill()
-    _until(lambda: up.said.count("ended unexpectedly with signal SIGKILL") > 0 and not _alive([child]), "told")
+    _until(lambda: up.output.count("ended unexpectedly with signal SIGKILL") > 0 and not _alive([child]), "told")
     _until(
         lambda: run_cell_monitor("status", "--data-dir", str(up.data_dir)).returncode == 0,
         f"all well after {word} was killed",
@@ -315,7 +315,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_finds_everything(folder: Pa
         up.interrupt()
         assert up.wait() == 0
         assert _alive(everything) == []
-        assert "Traceback" not in up.said
+        assert "Traceback" not in up.output
         # Stopped, it can be administrated all the same.
         assert run_cell_monitor("rebuild", "--check", *where).returncode == 0
         assert run_cell_monitor("admin", "rotate-keys", *where).returncode == 0

@@ -142,7 +142,7 @@ class Lesson:
         answers: set[int | str] = set()
         for sender, _ in self.senders:
             answers |= set(sender.answers)
-        assert answers <= {200, 401, 429, 503, "away"}
+        assert answers <= {200, 401, 429, 503, "no_answer"}
 
 
 class Faults:

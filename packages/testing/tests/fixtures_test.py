@@ -1,4 +1,4 @@
-"""The fixtures give what they promise: real servers, clean for each test."""
+"""Hazards: a test sees another test's data; a fixture's server does not behave like a real one."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def test_each_test_gets_an_empty_valkey_that_never_evicts(valkey: str, att
         client.set("left", "behind")
 
 
-def test_valkey_refuses_who_has_no_password(valkey_server: EmbeddedValkey) -> None:
+def test_valkey_refuses_clients_without_the_password(valkey_server: EmbeddedValkey) -> None:
     with redis.Redis(port=valkey_server.port) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 
 
-def test_valkey_password_is_in_no_list_of_processes(valkey_server: EmbeddedValkey) -> None:
+def test_valkey_password_is_not_in_the_list_of_processes(valkey_server: EmbeddedValkey) -> None:
     process = psutil.Process(valkey_server.process.pid)
     assert valkey_server.password not in " ".join([*process.cmdline(), *process.environ().values()])
 
@@ -73,7 +73,7 @@ async def test_cluster_spreads_keys_over_three_masters(valkey_cluster: str, clus
 
 
 @pytest.mark.influxdb
-def test_influxdb_stores_and_answers(influxdb: InfluxServer) -> None:
+def test_influxdb_stores_and_returns_points(influxdb: InfluxServer) -> None:
     with httpx.Client(base_url=influxdb.url, headers={"Authorization": f"Token {influxdb.token}"}) as client:
         where = {"org": influxdb.org, "bucket": influxdb.bucket}
         client.post("/api/v2/write", params=where, content="m v=1i").raise_for_status()
@@ -124,5 +124,5 @@ async def test_fault_proxy_cuts_stalls_drops_and_heals() -> None:
     server.close()
 
 
-def test_a_server_folder_can_be_reached_by_every_user(server_folder: Path) -> None:
+def test_a_server_folder_can_be_accessed_by_every_user(server_folder: Path) -> None:
     assert server_folder.stat().st_mode & 0o001

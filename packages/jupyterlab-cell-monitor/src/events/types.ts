@@ -406,7 +406,7 @@ export type SessionStarted = {
   course?: string | null;
 };
 
-/** Any event, told apart by its type. */
+/** Any event; `type` is the discriminator. */
 export type Event =
   | CellEdited
   | CellExecuted

@@ -1,6 +1,6 @@
-"""docs/dev/asyncapi.yaml: the WebSocket protocol, the publications and the event stream, from the code.
+"""docs/dev/asyncapi.yaml: the WebSocket protocol, the publications and the event stream, generated from the code.
 
-``make generate`` writes it; a test compares it with the code and holds the golden files to its schemas. https://www.asyncapi.com/docs/reference/specification/v3.0.0
+``make generate`` writes it; a test compares it with the code and validates the golden files with its schemas. https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _reference(name: str) -> Object:
 
 
 def _frame(description: str, kind: str, **fields: Object) -> Object:
-    """Return the schema of a frame that the gateway sends; all of its fields are always there."""
+    """Return the schema of a frame that the gateway sends; all of its fields are required."""
     return {
         "type": "object",
         "description": description,
@@ -49,19 +49,19 @@ def _server_frames() -> dict[str, Object]:
     code = {"enum": [int(code) for code in protocol.CloseCode]}
     return {
         "Connected": _frame(
-            "The connection is open for requests.", "connected", id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME
+            "The connection accepts requests.", "connected", id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME
         ),
         "Subscribed": _frame(
-            "Where the channel stands. When recovered is false, publications is empty: fetch the snapshot and subscribe "
+            "The position of the channel. If recovered is false, publications is empty: fetch the snapshot and subscribe "
             "again from its position.",
             "subscribed",
             id=_INTEGER, channel=_TEXT, epoch=_TEXT, offset=_INTEGER, recovered={"type": "boolean"}, publications=batch,
         ),
-        "Unsubscribed": _frame("The channel is followed no longer.", "unsubscribed", id=_INTEGER, channel=_TEXT),
-        "Refreshed": _frame("The newer token counts.", "refreshed", id=_INTEGER, expires_at=_TIME),
-        "Presence": _frame("How many connections watch.", "presence", id=_INTEGER, channel=_TEXT, watching=_INTEGER),
+        "Unsubscribed": _frame("The connection is no longer subscribed to the channel.", "unsubscribed", id=_INTEGER, channel=_TEXT),
+        "Refreshed": _frame("The newer token is used from now on.", "refreshed", id=_INTEGER, expires_at=_TIME),
+        "Presence": _frame("Number of connections that are subscribed.", "presence", id=_INTEGER, channel=_TEXT, watching=_INTEGER),
         "Publications": _frame(
-            "What changed, in the order of the offsets and without a gap.", "publications", channel=_TEXT, publications=batch
+            "Publications in the order of the offsets and without a gap.", "publications", channel=_TEXT, publications=batch
         ),
         "Error": _frame(
             "A request was refused; the connection stays open.",
@@ -75,7 +75,7 @@ def _server_frames() -> dict[str, Object]:
         ),
         "Ping": _frame("Answer with pong.", "ping"),
         "Disconnect": _frame(
-            "The gateway closes next, with this code. Null: do not come back by yourself.",
+            "The gateway closes the connection with this code. reconnect_after_ms is null: do not reconnect.",
             "disconnect",
             code=code, reason=_TEXT, reconnect_after_ms={"type": ["integer", "null"]},
         ),
@@ -204,8 +204,8 @@ def build() -> Object:
         "info": {
             "title": "Cell Monitor",
             "version": protocol.SUBPROTOCOL.rpartition(".v")[2],
-            "description": "What travels by WebSocket and through Redis. HTTP is in openapi.json. Unknown fields are to "
-            "be passed over, everywhere.",
+            "description": "Messages on the WebSocket and in Redis. HTTP is in openapi.json. Receivers must ignore unknown "
+            "fields.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
@@ -256,7 +256,7 @@ def build() -> Object:
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: readers of the document see each place by itself."""
+    """YAML without anchors, so that each part of the document can be read on its own."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True

@@ -1,4 +1,4 @@
-"""A real Chromium, for tests that look at pages as people do."""
+"""A real Chromium for tests of pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from playwright.sync_api import Browser, sync_playwright
 
-from cell_monitor_testing.left_out import REQUIRE_BROWSER, left_out
+from cell_monitor_testing.optional_programs import REQUIRE_BROWSER, skip_or_fail
 
 __all__ = ["running_chromium"]
 
@@ -28,13 +28,13 @@ _FLAGS: Final = (
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Start Chromium; without one the test is left out or, with ``CELL_MONITOR_REQUIRE_BROWSER=1``, fails.
+    """Start Chromium. Without it the test is skipped or, with ``CELL_MONITOR_REQUIRE_BROWSER=1``, fails.
 
-    While it runs, Playwright keeps an event loop going in this thread, beside which no async test can run.
+    Playwright runs an event loop in this thread, so no async test can run until it has stopped.
     """
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
-        left_out("no Chromium or Chrome on the PATH", switch=REQUIRE_BROWSER)
+        skip_or_fail("no Chromium or Chrome on the PATH", switch=REQUIRE_BROWSER)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
         yield browser

@@ -16,14 +16,14 @@ _SLOTS: Final = 16_384
 
 
 class ValkeyCluster:
-    """Masters that share all slots evenly, without replicas.
+    """Masters with equal shares of the slots, without replicas.
 
     Attributes:
-        nodes: the servers; each can be killed and started again, its port stays.
+        nodes: the servers; each can be killed and started again on the same port.
     """
 
     def __init__(self, directory: Path, *, masters: int = 3, password: str = "cluster-password") -> None:  # noqa: S107
-        """Describe the cluster; nothing starts yet."""
+        """Configure the cluster; it is not started."""
         self._password = password
         self.nodes = [
             EmbeddedValkey(directory / f"node-{number}", password=password, cluster=True) for number in range(masters)
@@ -36,7 +36,7 @@ class ValkeyCluster:
         return f"redis+cluster://:{quote(self._password, safe='')}@{hosts}"
 
     def start(self) -> None:
-        """Start the nodes, hand out the slots and wait until every node sees the whole cluster."""
+        """Start the nodes, assign the slots and wait until every node knows the whole cluster."""
         for node in self.nodes:
             node.start()
         share = _SLOTS // len(self.nodes)
@@ -45,7 +45,7 @@ class ValkeyCluster:
             last = _SLOTS - 1 if node is self.nodes[-1] else first + share - 1
             _command(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
             _command(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        # Only now: a node that has heard of another takes no epoch any more.
+        # After the epochs: a node that knows another node refuses to set its epoch.
         for node in self.nodes:
             for other in self.nodes:
                 if other is not node:
@@ -53,10 +53,10 @@ class ValkeyCluster:
         self.wait_ready()
 
     def wait_ready(self, *, timeout: float = 30.0) -> None:
-        """Wait until every node sees all others and all slots served.
+        """Wait until every node knows all others and all slots are served.
 
         Raises:
-            EmbeddedServerError: not within ``timeout`` seconds.
+            EmbeddedServerError: that takes more than ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         while not all(self._sees_everything(node) for node in self.nodes):
@@ -99,4 +99,4 @@ def _bus_port(node: EmbeddedValkey) -> int:
         name, _, value = line.partition(" ")
         if name == "cluster-port":
             return int(value)
-    raise EmbeddedServerError(f"{node.directory} is no cluster node.")
+    raise EmbeddedServerError(f"{node.directory} is not a cluster node.")

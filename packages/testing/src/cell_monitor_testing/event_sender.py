@@ -1,4 +1,4 @@
-"""Sends one person's events as the Jupyter Server half does: whatever happens, the same events again until each is queued."""
+"""Sends one person's events as the Jupyter Server extension does: it repeats them until each is queued."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _LONGEST_PAUSE_S: Final = 2.0
 Event = dict[str, Any]
 
 
-class UnexpectedAnswer(AssertionError):  # noqa: N818 - says what happened
-    """An answer that a sender of good events must never get."""
+class UnexpectedAnswer(AssertionError):  # noqa: N818 - the name describes the failure
+    """An answer that a sender of valid events must not get."""
 
 
 class EventSender:
-    """One person's way to the ingest.
+    """Sends the events of one person.
 
     Attributes:
         queued: ids that were answered ``accepted`` or ``duplicate``.
-        answers: how often each HTTP status came; ``away`` counts connections that broke.
-        statuses: how often each event status came.
+        answers: number of answers by HTTP status; ``no_answer`` counts broken connections.
+        statuses: number of results by status of the event.
     """
 
     def __init__(self, client: httpx.AsyncClient, *, username: str, api_key: str) -> None:
-        """Describe the sender.
+        """Configure the sender; nothing is sent.
 
         Args:
-            client: with the API's base URL; may be shared.
-            username: whose events they are.
-            api_key: with the scopes ``events:write`` and ``people:act_as``.
+            client: a client with the API's base URL; it may be shared.
+            username: the person whose events are sent.
+            api_key: a key with the scopes ``events:write`` and ``people:act_as``.
         """
         self._client = client
         self._username = username
@@ -51,7 +51,7 @@ class EventSender:
         """Send until every event is queued.
 
         Raises:
-            UnexpectedAnswer: anything but 200, or a refusal that asks to come back; or an event was rejected.
+            UnexpectedAnswer: the answer is neither 200 nor one to retry, or an event was rejected.
         """
         left = list(events)
         failures = 0
@@ -83,7 +83,7 @@ class EventSender:
         return True
 
     async def _post(self, events: Sequence[Event]) -> httpx.Response | None:
-        """Return the answer to a batch or to the request for a token, None where no answer came."""
+        """Return the answer to a batch or to the request for a token, or None without an answer."""
         try:
             if not self._token:
                 answer = await self._client.post(
@@ -99,7 +99,7 @@ class EventSender:
                 "/api/v1/events", json={"events": list(events)}, headers={"Authorization": f"Bearer {self._token}"}
             )
         except httpx.TransportError:
-            self.answers["away"] += 1
+            self.answers["no_answer"] += 1
             return None
         self.answers[answer.status_code] += 1
         return answer

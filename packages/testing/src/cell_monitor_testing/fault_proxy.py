@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on request: cuts, stalls, swallows."""
+"""A TCP proxy with fault injection: it can reset connections, stall them, or drop bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Direction = Literal["up", "down"]
 
 
 class FaultProxy:
-    """Stands between a client and a server of this machine.
+    """Forwards connections to a server on this machine.
 
     ``up`` is what the client sends, ``down`` what the server answers. Use as ``async with FaultProxy(port) as proxy``
     and connect to ``127.0.0.1:proxy.port``. Faults hold for open and new connections until ``heal``.
     """
 
     def __init__(self, target_port: int, *, target_host: str = "127.0.0.1") -> None:
-        """Describe the proxy; it listens from ``start``."""
+        """Configure the proxy; ``start`` makes it listen."""
         self._target = (target_host, target_port)
         self._server: asyncio.Server | None = None
         self._port = 0
@@ -32,15 +32,15 @@ class FaultProxy:
         self._refusing = False
         self._dropping: set[Direction] = set()
         self.connections = 0
-        """Connections accepted so far."""
+        """Number of connections accepted so far."""
 
     @property
     def port(self) -> int:
-        """TCP port of 127.0.0.1; stays the same through ``cut`` and ``heal``."""
+        """TCP port on 127.0.0.1; it does not change with ``cut`` and ``heal``."""
         return self._port
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -49,7 +49,7 @@ class FaultProxy:
         await self.cut()
 
     async def cut(self) -> None:
-        """Reset all connections and refuse new ones, as if the server's machine were gone."""
+        """Reset all connections and refuse new ones, as if the server did not run."""
         self._refusing = True
         if self._server is not None:
             self._server.close()
@@ -67,15 +67,15 @@ class FaultProxy:
             writer.transport.abort()
 
     def stall(self) -> None:
-        """Keep connections open, move nothing: the fault that only time-outs notice."""
+        """Keep connections open and forward nothing; only time-outs can detect it."""
         self._flowing.clear()
 
     def drop(self, direction: Direction) -> None:
-        """Swallow what goes in one direction: the server acts, the client never hears of it."""
+        """Drop all bytes in one direction: with ``down`` the server acts and the client gets no answer."""
         self._dropping.add(direction)
 
     async def heal(self) -> None:
-        """End every fault."""
+        """Remove all faults."""
         self._flowing.set()
         self._dropping.clear()
         self._refusing = False
@@ -126,6 +126,6 @@ class FaultProxy:
                     continue
                 writer.write(chunk)
                 await writer.drain()
-            # Hand the end of the stream on; the other direction may still have something to say.
+            # Forward the end of the stream; the other direction may still send data.
             if writer.can_write_eof():
                 writer.write_eof()

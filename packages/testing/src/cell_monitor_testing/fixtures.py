@@ -1,6 +1,6 @@
-"""The pytest plugin: real servers that live as long as pytest does, and clean data for each test.
+"""The pytest plugin: real servers for the whole test run, and empty data for each test.
 
-Loaded from the root ``conftest.py``. A server starts when the first test asks for it.
+The root ``conftest.py`` loads it. A server is started by the first test that uses it.
 
 =================== ======= ============================================================================
 fixture             scope   value
@@ -19,7 +19,7 @@ fixture             scope   value
 ``server_folder``   test    a folder that servers of an unprivileged user can reach
 =================== ======= ============================================================================
 
-A test that kills a session server starts it again before it ends, or better makes a server of its own.
+A test that kills a session server must start it again, or better use its own server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor_testing.cluster import ValkeyCluster
 from cell_monitor_testing.keys import SampleSecrets
-from cell_monitor_testing.left_out import REQUIRE_INFLUXD, left_out
+from cell_monitor_testing.optional_programs import REQUIRE_INFLUXD, skip_or_fail
 from cell_monitor_testing.servers import (
     InfluxServer,
     TestDatabases,
@@ -75,7 +75,7 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def databases(postgres_server: EmbeddedPostgres) -> TestDatabases:
-    """Maker of databases."""
+    """Creates databases."""
     return TestDatabases(postgres_server)
 
 
@@ -140,7 +140,7 @@ def influxdb_server() -> Iterator[InfluxServer]:
     """A running InfluxDB 2."""
     program = influxd_program()
     if program is None:
-        left_out("no influxd on the PATH or in CELL_MONITOR_INFLUXD", switch=REQUIRE_INFLUXD)
+        skip_or_fail("no influxd on the PATH or in CELL_MONITOR_INFLUXD", switch=REQUIRE_INFLUXD)
     with temporary_directory("influxdb") as directory:
         server = start_influxdb(program, directory)
         try:
@@ -163,6 +163,6 @@ def secrets() -> SampleSecrets:
 
 @pytest.fixture
 def server_folder() -> Iterator[Path]:
-    """A folder that servers of an unprivileged user can reach."""
+    """A folder that servers of an unprivileged user can access."""
     with temporary_directory("test") as directory:
         yield directory

@@ -1,4 +1,4 @@
-"""Sample keys for tests; never use them elsewhere."""
+"""Sample keys for tests; do not use them elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SampleSecrets:
 
     @classmethod
     def generate(cls) -> SampleSecrets:
-        """Make new keys."""
+        """Generate keys."""
         private = Ed25519PrivateKey.generate()
         jwk = {
             "kty": "OKP",

@@ -1,7 +1,7 @@
-"""A dashboard without a screen: it does with snapshots and frames what the browser's dashboard does.
+"""A live client without a user interface that processes snapshots and frames as the dashboard does.
 
-It fetches the course's snapshot, subscribes from its position, patches its rows by version, checks that offsets have
-no holes, and comes back as the close codes say. What it holds at the end must equal a fresh snapshot.
+It fetches the course's snapshot, subscribes from its position, applies publications by version, checks that the offsets
+have no gaps, and reconnects as the close codes require. Its state at the end must equal a new snapshot.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.typing import Subprotocol
 
-__all__ = ["LiveClient", "OffsetHole", "SentAway"]
+__all__ = ["LiveClient", "OffsetGap", "ReconnectForbidden"]
 
 _SUBPROTOCOL: Final = Subprotocol("cell-monitor.v1")
-_FOR_GOOD: Final = range(3500, 4000)
-"""Close codes after which a dashboard does not come back by itself."""
+_NO_RECONNECT: Final = range(3500, 4000)
+"""Close codes after which a dashboard does not reconnect."""
 _ACTIVE: Final = frozenset({"open", "claimed"})
 _FRAME_BYTES: Final = 16 * 1024 * 1024
 
 Row = dict[str, Any]
 
 
-class OffsetHole(AssertionError):  # noqa: N818 - says what happened
-    """The gateway skipped publications without saying so: the one thing it must never do."""
+class OffsetGap(AssertionError):  # noqa: N818 - the name describes the failure
+    """The gateway skipped publications without an error, which it must never do."""
 
 
-class SentAway(AssertionError):  # noqa: N818 - says what happened
-    """The gateway closed with a code that forbids to come back, to a client that did nothing wrong."""
+class ReconnectForbidden(AssertionError):  # noqa: N818 - the name describes the failure
+    """The gateway closed a correct client's connection with a code that forbids to reconnect."""
 
 
 class LiveClient:
-    """Follows one course until ``stop``, whatever breaks meanwhile. Use as ``async with``.
+    """Follows one course until ``stop`` and reconnects after failures. Use it as ``async with``.
 
     Attributes:
-        students: rows by student id; ``help``: requests by id; ``counters``: the course's, all as a dashboard has them.
+        students: rows by student id. ``help``: requests by id. ``counters``: counters of the course.
         live: set while it is subscribed.
-        closes: close codes of its connections so far, 1006 where one just broke.
-        reconnects: connections lost or refused; ``recoveries``: subscriptions that recovered all that was missed;
-            ``snapshots``: fetched; ``publications``: patched in.
+        closes: close codes of its connections so far; 1006 for a broken connection.
+        reconnects: number of connections that were lost or refused. ``recoveries``: subscriptions that recovered all
+            missed publications. ``snapshots``: snapshots fetched. ``publications``: publications applied.
     """
 
     def __init__(
         self, *, api: str, gateway: str | Sequence[str], course_id: str, token: Callable[[], Awaitable[str]]
     ) -> None:
-        """Describe the client.
+        """Configure the client; it is not connected.
 
         Args:
             api: base URL of the API.
-            gateway: WebSocket URL of the gateway, ``/ws`` included; of several it tries the next each time.
+            gateway: WebSocket URL of the gateway with ``/ws``, or several that are tried in turn.
             course_id: the course to follow.
             token: returns a fresh access token for the audiences ``api`` and ``gateway``.
         """
@@ -91,7 +91,7 @@ class LiveClient:
         await self.stop()
 
     async def stop(self) -> None:
-        """Leave; raise what went wrong, an ``OffsetHole`` above all."""
+        """Disconnect; raise the failure that ended the client, such as an ``OffsetGap``."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -111,7 +111,7 @@ class LiveClient:
         """Return a fresh snapshot of the course.
 
         Raises:
-            httpx.HTTPError: the API is away or refuses.
+            httpx.HTTPError: the API is unavailable or refused the request.
         """
         assert self._http is not None
         answer = await self._http.get(
@@ -121,7 +121,7 @@ class LiveClient:
         return dict(answer.json())
 
     def differences(self, snapshot: dict[str, Any]) -> list[str]:
-        """Say where the screen and a snapshot disagree; empty where they show the same."""
+        """Return the differences between the client's state and a snapshot; empty if they are equal."""
         found = _differences("student", self.students, {row["student_id"]: row for row in snapshot["students"]})
         shown = {key: entry for key, entry in self.help.items() if entry["status"] in _ACTIVE}
         found += _differences("help", shown, {entry["request_id"]: entry for entry in snapshot["help"]})
@@ -153,21 +153,21 @@ class LiveClient:
                 self.live.clear()
                 self.reconnects += 1
                 await asyncio.sleep(self._pause)
-        except Exception as error:  # noqa: BLE001 - kept for whoever awaits the client
+        except Exception as error:  # noqa: BLE001 - raised by ``check`` and ``stop``
             self.live.clear()
             self._failure = error
 
     def _note_close(self, closed: ConnectionClosed) -> None:
         code = closed.rcvd.code if closed.rcvd is not None else 1006
         self.closes.append(code)
-        if code in _FOR_GOOD:
-            raise SentAway(f"closed with {code}: {closed.rcvd and closed.rcvd.reason}")
+        if code in _NO_RECONNECT:
+            raise ReconnectForbidden(f"closed with {code}: {closed.rcvd and closed.rcvd.reason}")
 
     async def _follow(self) -> bool:
-        """Follow one connection to its end; return True where a snapshot is needed first.
+        """Follow one connection to its end; return whether a snapshot is needed.
 
         Raises:
-            ConnectionClosed, OSError, InvalidHandshake: how the connection ended, or why there is none.
+            ConnectionClosed, OSError, InvalidHandshake: the connection ended or could not be opened.
         """
         channel = f"course:{self._course_id}"
         self.gateway = self._gateways[next(self._attempts) % len(self._gateways)]
@@ -208,19 +208,19 @@ class LiveClient:
                     return dict(frame)
                 if frame["type"] == "error":
                     if frame["error"]["type"] == "unavailable":
-                        raise ConnectionError("the gateway cannot tell at the moment")
+                        raise ConnectionError("the gateway cannot recover at the moment")
                     raise AssertionError(f"the gateway refused: {frame}")
 
     def _patch(self, publication: dict[str, Any]) -> None:
         if publication["epoch"] != self.epoch or publication["offset"] != self.offset + 1:
-            raise OffsetHole(f"at {self.epoch}:{self.offset}, then came {publication['epoch']}:{publication['offset']}")
+            raise OffsetGap(f"at {self.epoch}:{self.offset}, then came {publication['epoch']}:{publication['offset']}")
         self.offset = publication["offset"]
         self.publications += 1
         state = publication["state"]
         if publication["kind"] == "student":
             known = self.students.get(state["student_id"], {})
             if state["version"] > known.get("version", -1):
-                # Publications carry no names: those come with the snapshot.
+                # Publications contain no names; these are in the snapshot only.
                 names = {key: known[key] for key in ("username", "display_name") if key in known}
                 self.students[state["student_id"]] = state | names
         elif publication["kind"] == "help":
@@ -231,7 +231,7 @@ class LiveClient:
 
 
 def _differences(what: str, shown: dict[str, Row], fresh: dict[str, Row]) -> list[str]:
-    found = [f"{what} {key}: shown although it is gone" for key in shown.keys() - fresh.keys()]
+    found = [f"{what} {key}: shown although it does not exist" for key in shown.keys() - fresh.keys()]
     found += [f"{what} {key}: not shown" for key in fresh.keys() - shown.keys()]
     for key in shown.keys() & fresh.keys():
         old, new = shown[key], fresh[key]

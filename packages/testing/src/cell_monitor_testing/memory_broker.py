@@ -1,4 +1,4 @@
-"""The broker's twin in memory, for tests of what stands on it. Nothing survives the process."""
+"""The ``Broker`` in memory, for tests of its users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Channel:
 
 
 class MemoryBroker:
-    """``Broker`` in this process' memory."""
+    """``Broker`` in the memory of this process."""
 
     def __init__(self, *, partitions: int = 8, history_size: int = 1000) -> None:
         self.partitions = partitions
@@ -35,7 +35,7 @@ class MemoryBroker:
         self._listeners: set[tuple[frozenset[int], asyncio.Queue[Publication]]] = set()
 
     async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
-        """Publish drafts in order; return how many were newer than what is there."""
+        """Publish drafts in order; return how many were newer than the published state."""
         state = self._channels.setdefault(channel, _Channel())
         published = 0
         for draft in drafts:
@@ -69,7 +69,7 @@ class MemoryBroker:
         return Snapshot(state.epoch, state.offset)
 
     async def recover(self, channel: str, epoch: str, offset: int, *, limit: int) -> Recovery:
-        """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
+        """Return all publications after ``offset``, or ``recovered=False`` if one is missing or the epoch differs."""
         state = self._channels.setdefault(channel, _Channel())
         missing = state.offset - offset
         if epoch == state.epoch and 0 <= missing <= min(limit, len(state.history)):
@@ -92,5 +92,5 @@ class MemoryBroker:
             self._listeners.discard(listener)
 
     async def forget(self, channel: str) -> None:
-        """Begin a channel anew in another epoch, without history and versions."""
+        """Delete a channel's history and versions and start a new epoch."""
         self._channels.pop(channel, None)

@@ -1,4 +1,4 @@
-"""The event streams' twin in memory: a producer and a consumer of the same ``MemoryStreams``. Nothing survives the process."""
+"""Event streams in memory: a producer and a consumer of the same ``MemoryStreams``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Stream:
 
 
 class MemoryStreams:
-    """What the streams hold; ids are remembered for ever."""
+    """Content of the streams. Deduplication keys never expire."""
 
     def __init__(self, *, partitions: int = 8) -> None:
         self.partitions = partitions
@@ -50,7 +50,7 @@ class MemoryStreams:
 
 
 class MemoryEventProducer:
-    """``EventProducer`` in this process' memory."""
+    """``EventProducer`` in the memory of this process."""
 
     def __init__(self, streams: MemoryStreams, *, max_backlog_entries: int = 100_000) -> None:
         self._streams = streams
@@ -84,7 +84,7 @@ class MemoryEventProducer:
 
 
 class MemoryEventConsumer:
-    """``EventConsumer`` in this process' memory."""
+    """``EventConsumer`` in the memory of this process."""
 
     def __init__(self, streams: MemoryStreams) -> None:
         self._streams = streams.by_partition
@@ -119,7 +119,7 @@ class MemoryEventConsumer:
     async def reclaim(
         self, partition: int, group: str, consumer: str, *, min_idle: timedelta, count: int
     ) -> list[LogEntry]:
-        """Take over entries that a dead consumer left, with their delivery counts."""
+        """Claim entries that another consumer did not finish, with their delivery counts."""
         stream = self._streams[partition]
         state = stream.groups.setdefault(group, _Group())
         now = time.monotonic()
@@ -141,7 +141,7 @@ class MemoryEventConsumer:
             state.pending.pop(_parse(entry_id), None)
 
     async def trim(self, partition: int) -> int:
-        """Delete entries that every required group has finished; return how many."""
+        """Delete entries that all required groups have acknowledged; return their number."""
         stream = self._streams[partition]
         lowest: list[_Id] = []
         for name in keys.REQUIRED_GROUPS:

@@ -1,4 +1,4 @@
-"""Finds out by reading a service's sources which metrics it counts: to import or to bind one is not to count it."""
+"""Finds the metrics that a service's source code increments. An import or a bound child is not an increment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COUNTING: Final = frozenset({"inc", "dec", "set", "observe"})
 
 
 def constants() -> dict[str, Family[Any]]:
-    """Return the catalogue's families by the name under which code counts them."""
+    """Return the families of the catalogue by their name in the code."""
     families = metrics.CATALOGUE.families.values()
-    # A metric without labels is known by its only child.
+    # A metric without labels is used through its only child.
     known = {id(family): family for family in families} | {
         id(child): family for family in families for _, child in family.items()
     }
@@ -26,7 +26,7 @@ def constants() -> dict[str, Family[Any]]:
 
 
 def counted(name: str, sources: Iterable[str]) -> bool:
-    """Tell whether sources count a metric: under its own name, or under one that they gave to it or to its children."""
+    """Return whether the sources increment a metric, by its name or by another name that they assign to it."""
     trees = [_parsed(source) for source in sources]
     shared = {name}
     while True:
@@ -35,7 +35,7 @@ def counted(name: str, sources: Iterable[str]) -> bool:
             names = _names(tree, shared)
             if any(_counts(node, names) for node in ast.walk(tree)):
                 return True
-            # Constants are imported elsewhere, other names are the module's own.
+            # Constants can be imported by other modules; other names are local to the module.
             shared |= {found for found in names if found.isupper()}
         if len(shared) == before:
             return False
@@ -47,7 +47,7 @@ def _parsed(source: str) -> ast.Module:
 
 
 def _names(tree: ast.Module, shared: Iterable[str]) -> set[str]:
-    """Return all names that stand for the metric in one module."""
+    """Return all names of the metric in one module."""
     names = set(shared)
     while True:
         before = len(names)
@@ -70,7 +70,7 @@ def _counts(node: ast.AST, names: Container[str | None]) -> bool:
 
 
 def _root(node: ast.AST | None) -> str | None:
-    """Return the last name of what an expression is taken from: ``x`` for ``self.x[1]`` and ``x.labels("a")``."""
+    """Return the name that an expression is derived from: ``x`` for ``self.x[1]`` and ``x.labels("a")``."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):

@@ -1,4 +1,4 @@
-"""Services as real processes that a test starts, waits for, kills and starts again."""
+"""Services as real processes that a test can start, kill and restart."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class ServiceProcess:
         arguments: Sequence[str] = (),
         ready_path: str = "/readyz",
     ) -> None:
-        """Describe the service.
+        """Configure the service; it is not started.
 
         Args:
-            module: as after ``python -m``.
-            env: its settings; of our own environment only PATH and the like are handed on.
-            port: of 127.0.0.1, where it answers ``ready_path``.
-            log_path: receives its output, appended over restarts.
-            arguments: of its command line.
-            ready_path: answers 200 once the service can work.
+            module: the module for ``python -m``.
+            env: its settings; from this process's environment it gets only PATH and similar variables.
+            port: the port on 127.0.0.1 that answers ``ready_path``.
+            log_path: file of its output; a restart appends to it.
+            arguments: command-line arguments.
+            ready_path: path that answers 200 when the service is ready.
         """
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self.url = f"http://127.0.0.1:{port}"
@@ -56,39 +56,39 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """Process id of the running service."""
         return self._child.pid
 
     @property
     def running(self) -> bool:
-        """Whether it runs now."""
+        """Whether the service is running."""
         return self._child.running
 
     @property
     def exit_code(self) -> int | None:
-        """Exit code of its last run, None while it runs or before."""
+        """Exit code of the last run; None before its end."""
         return self._child.exit_code
 
     @property
     def log(self) -> str:
-        """The end of its output, for messages."""
+        """The last lines of its output, for messages."""
         return tail(self.log_path, lines=60)
 
     async def start(self, *, timeout: float = 30.0) -> None:
-        """Start it and wait until it is ready.
+        """Start the service and wait until it is ready.
 
         Raises:
-            AssertionError: it ended or is not ready in time, with the end of its log.
+            AssertionError: it exited or is not ready in time; the message contains the end of its log.
         """
         self._child.start()
         await self.wait_ready(timeout=timeout)
 
     def launch(self) -> None:
-        """Start it without waiting."""
+        """Start the service without waiting."""
         self._child.start()
 
     async def wait_ready(self, *, timeout: float = 30.0) -> None:
-        """Wait until it answers 200; see ``start``."""
+        """Wait until the service answers 200; see ``start``."""
         deadline = time.monotonic() + timeout
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
             answer = "no answer"
@@ -107,15 +107,15 @@ class ServiceProcess:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """End it and its children at once, as ``kill -9`` of the whole group does."""
+        """Kill the service and its children, as ``kill -9`` of the process group does."""
         self._child.kill()
 
     def signal(self, signum: int) -> None:
-        """Send a signal to the service's first process alone."""
+        """Send a signal to the service's first process only."""
         self._child.signal(signum)
 
     async def stop(self, *, timeout: float = 15.0) -> int | None:
-        """Ask it to end, wait, then force it; return its exit code."""
+        """Send SIGTERM, wait, then kill the service if it still runs; return its exit code."""
         self._child.request_stop()
         await asyncio.to_thread(self._child.wait, timeout)
         code = self._child.exit_code
@@ -123,7 +123,7 @@ class ServiceProcess:
         return code
 
     async def restart(self, *, timeout: float = 30.0) -> None:
-        """Stop it in order and start it again."""
+        """Stop the service gracefully and start it again."""
         await self.stop()
         await self.start(timeout=timeout)
 

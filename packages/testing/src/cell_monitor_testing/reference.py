@@ -1,6 +1,6 @@
-"""The tables of docs/operations/reference.md, from the code: settings, metrics, roles, scopes, codes.
+"""The tables of docs/operations/reference.md, generated from the code: settings, metrics, roles, scopes, codes.
 
-``make generate`` writes them into the page's marked sections; the words around them are written by hand.
+``make generate`` writes them into the marked sections of the page; the other text is written by hand.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _renamed_settings() -> str:
 
 
 def _jupyter_settings() -> str:
-    """The options of the Jupyter Server half; the help of one that the environment may give says so at its end."""
+    """Return the options of the Jupyter Server extension. An option's help ends with its environment variable, if any."""
     rows = []
     for name, trait in CellMonitorApp.class_own_traits(config=True).items():
         meaning, _, default = str(trait.help).partition(" Default: ")
@@ -104,7 +104,7 @@ def _metrics(service: str | None) -> str:
 
 
 def _member_docs(kind: type[enum.Enum]) -> dict[str, str]:
-    """Return the texts that stand below an enumeration's members; Python drops them."""
+    """Return the strings below the members of an enumeration, which Python does not keep at run time."""
     [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(tree, ast.ClassDef)
     docs: dict[str, str] = {}
@@ -149,7 +149,7 @@ def _reasons() -> str:
 
 
 def _errors() -> str:
-    """All codes of answers; the same code may come from several places."""
+    """Return all error codes; a code may have several meanings."""
     found: dict[tuple[int, str], str] = {}
     for name in exceptions.__all__:
         kind: type[ClientRequestError] = getattr(exceptions, name)
@@ -159,7 +159,7 @@ def _errors() -> str:
     docs = _member_docs(RequestReason)
     for reason, status in REQUEST_STATUS.items():
         found.setdefault((status, str(reason)), docs[reason.name])
-    found[500, "internal_error"] = "Something went wrong in the service; its log has more."
+    found[500, "internal_error"] = "The service failed; its log has the details."
     return table(("status", "type", "meaning"), ((key[0], f"`{key[1]}`", text) for key, text in sorted(found.items())))
 
 

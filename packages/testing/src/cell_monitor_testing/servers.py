@@ -1,4 +1,4 @@
-"""Real servers for tests: PostgreSQL with a template database, InfluxDB 2, and where they keep their data."""
+"""Real servers for tests: PostgreSQL with a template database, InfluxDB 2, and the folders of their data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @contextmanager
 def temporary_directory(name: str) -> Iterator[Path]:
-    """Make a folder that an unprivileged server can reach, which pytest's own are not; removed at the end."""
+    """Create a folder that an unprivileged server can access, unlike pytest's own; it is removed at the end."""
     path = Path(tempfile.mkdtemp(prefix=f"cell-monitor-{name}-"))
     path.chmod(0o711)
     try:
@@ -45,7 +45,7 @@ def temporary_directory(name: str) -> Iterator[Path]:
 
 
 def run_apart(make: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine to its end from synchronous code, whatever event loop the caller lives in."""
+    """Run a coroutine from synchronous code, even if an event loop runs in this thread."""
 
     async def main() -> T:
         return await make()
@@ -65,21 +65,21 @@ async def connection(dsn: str) -> AsyncIterator[Any]:
 
 
 class TestDatabases:
-    """Fresh migrated databases of one server, each copied from a template that was migrated once."""
+    """Creates migrated databases on one server as copies of a template that is migrated once."""
 
     __test__ = False
     _TEMPLATE = "cell_monitor_template"
 
     def __init__(self, server: EmbeddedPostgres) -> None:
-        """Hand out databases of this running server."""
+        """Create databases on this running server."""
         self._server = server
         self._template_made = False
 
     async def create(self, *, migrated: bool = True) -> str:
-        """Make a database and return its DSN.
+        """Create a database and return its DSN.
 
         Args:
-            migrated: False gives an empty one.
+            migrated: False creates an empty one.
         """
         async with connection(self._server.dsn_of("postgres")) as postgres:
             if migrated and not self._template_made:
@@ -93,7 +93,7 @@ class TestDatabases:
         return self._server.dsn_of(name)
 
     async def drop(self, dsn: str) -> None:
-        """Drop a database, whoever is still connected to it."""
+        """Drop a database, even if clients are connected to it."""
         name = dsn.rpartition("/")[2]
         if not self._server.process.running:
             return
@@ -109,8 +109,8 @@ class InfluxServer:
         url: base URL.
         token: operator token.
         org: name of the organisation.
-        bucket: a bucket of this test's own.
-        process: the server's process, to kill and start again.
+        bucket: a bucket for the current test.
+        process: the server's process, which a test can kill and restart.
     """
 
     url: str
@@ -120,11 +120,11 @@ class InfluxServer:
     process: ChildProcess
 
     def wait_ready(self, *, timeout: float = 30.0) -> None:
-        """Wait until it answers; after a restart of its process."""
+        """Wait until the server answers after a restart."""
         self.process.wait_until(lambda: _influx_answers(self.url), timeout=timeout, interval=0.1)
 
     def create_bucket(self, name: str) -> str:
-        """Make a bucket without expiry and return its name."""
+        """Create a bucket without expiry and return its name."""
         with httpx.Client(
             base_url=self.url, headers={"Authorization": f"Token {self.token}"}, trust_env=False
         ) as client:
@@ -135,10 +135,10 @@ class InfluxServer:
 
 
 def influxd_program() -> Path | None:
-    """Return the ``influxd`` of ``CELL_MONITOR_INFLUXD`` or the PATH, None if there is none.
+    """Return the path of ``influxd`` from ``CELL_MONITOR_INFLUXD`` or the PATH, or None.
 
     Raises:
-        FileNotFoundError: ``CELL_MONITOR_INFLUXD`` names no program.
+        FileNotFoundError: ``CELL_MONITOR_INFLUXD`` is not a program.
     """
     named = os.environ.get("CELL_MONITOR_INFLUXD")
     if named:

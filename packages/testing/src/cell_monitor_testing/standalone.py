@@ -1,4 +1,4 @@
-"""``cell-monitor`` as its users run it: a process with a terminal's signals and a data directory."""
+"""The ``cell-monitor`` command as a process with a data directory and the signals of a terminal."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _COMMAND = (sys.executable, "-c", "from cell_monitor.cli import main; main()")
 
 
 def _environment() -> dict[str, str]:
-    # Of our settings none: what a test wants it says on the command line.
+    # No settings of Cell Monitor: a test sets options on the command line.
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CELL_MONITOR_")}
-    # Programs as a user's terminal finds them, in the virtual environment of this Python.
+    # Programs of this Python's virtual environment, as in a user's terminal.
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}", "COLUMNS": "200"}
 
 
 def run_cell_monitor(*arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end; its output is text."""
+    """Run one command to its end and return its output as text."""
     return subprocess.run(  # noqa: S603
         [*_COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=timeout, env=_environment()
     )
@@ -42,7 +42,7 @@ class StandaloneUp:
     """
 
     def __init__(self, data_dir: Path, *arguments: str) -> None:
-        """Describe it; ``--port-base 0`` unless the arguments say otherwise."""
+        """Configure the command; ``--port-base 0`` unless the arguments contain another."""
         self.data_dir = data_dir
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,20 +52,20 @@ class StandaloneUp:
 
     @property
     def process(self) -> psutil.Process:
-        """The running ``up``."""
+        """The process of ``up``."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
 
     @property
-    def said(self) -> str:
-        """What it said so far on standard error."""
+    def output(self) -> str:
+        """The output on standard error so far."""
         return self._err.read_text(encoding="utf-8") if self._err.exists() else ""
 
     def start(self, *, timeout: float = 120.0) -> None:
-        """Start it and wait for its line.
+        """Start ``up`` and wait for its JSON line.
 
         Raises:
-            AssertionError: it ended, or printed nothing in time; with what it said and its services' logs.
+            AssertionError: it exited or printed nothing in time; the message contains its output and the services' logs.
         """
         ports = () if any("port" in argument for argument in self._arguments) else ("--port-base", "0")
         self._out.write_bytes(b"")
@@ -82,45 +82,45 @@ class StandaloneUp:
         deadline = time.monotonic() + timeout
         while not self._out.read_bytes().endswith(b"\n"):
             if self._process.poll() is not None:
-                raise AssertionError(f"up ended with {self._process.returncode}:\n{self.said}")
+                raise AssertionError(f"up ended with {self._process.returncode}:\n{self.output}")
             if time.monotonic() > deadline:
                 logs = "\n".join(
                     f"--- {log.name}\n{tail(log)}" for log in sorted((self.data_dir / "logs").glob("*.log"))
                 )
                 self.kill()
-                raise AssertionError(f"up printed nothing within {timeout:.0f} s:\n{self.said}\n{logs}")
+                raise AssertionError(f"up printed nothing within {timeout:.0f} s:\n{self.output}\n{logs}")
             time.sleep(0.05)
         self.addresses = json.loads(self._out.read_text(encoding="utf-8"))
 
     def descendants(self) -> list[psutil.Process]:
-        """Return every process that it started, at any depth."""
+        """Return all processes that it started, at any depth."""
         return self.process.children(recursive=True)
 
     def child(self, word: str) -> psutil.Process:
-        """Return the child whose command line holds a word, such as ``cell_monitor_worker``."""
+        """Return the child with a word in its command line, such as ``cell_monitor_worker``."""
         for process in self.process.children():
             if any(word in part for part in process.cmdline()):
                 return process
         raise AssertionError(f"no child of up has {word!r} in its command line")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Send the signal of Ctrl-C."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGINT)
 
     def wait(self, *, timeout: float = 60.0) -> int:
-        """Wait for its end and return its exit code."""
+        """Wait until ``up`` exits and return its exit code."""
         assert self._process is not None
         return self._process.wait(timeout)
 
     def kill(self) -> None:
-        """End ``up`` itself by ``kill -9``; its children are the kernel's business."""
+        """Kill the process of ``up`` only, with ``kill -9``; the kernel then ends its children."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
-        """Press Ctrl-C if it still runs, and wait."""
+        """Send the signal of Ctrl-C if ``up`` still runs, and wait for its end."""
         if self._process is not None and self._process.poll() is None:
             self.interrupt()
             try:

@@ -1,7 +1,7 @@
-"""Events of a class, made from a seed: valid, varied, and cheap enough to make 20,000 of them.
+"""Events of a class, generated from a seed: valid, varied, and cheap enough to generate 20,000 of them.
 
-Not a believable class (``cell-monitor simulate`` plays that) but one that touches every event type and every branch of
-the derived state: streaks, restarts in the middle of a run, cancelled help, several sessions a student.
+The class is not realistic (``cell-monitor simulate`` is) but covers every event type and every branch of the derived
+state: streaks, restarts in the middle of a run, cancelled help, several sessions per student.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ERRORS = ("NameError", "TypeError", "IndexError", "KeyError", "ZeroDivisionErro
 
 
 def _uuid7(moment: datetime, rng: random.Random) -> str:
-    """Return a UUIDv7 (RFC 9562 §5.7) of a given time."""
+    """Return a UUIDv7 (RFC 9562, 5.7) with a given time."""
     milliseconds = int(moment.timestamp() * 1000)
     value = (milliseconds << 80) | (7 << 76) | (rng.getrandbits(12) << 64) | (0b10 << 62) | rng.getrandbits(62)
     return str(UUID(int=value))
@@ -26,14 +26,14 @@ def _uuid7(moment: datetime, rng: random.Random) -> str:
 
 @dataclass
 class StudentTraffic:
-    """One student's events in the order in which they happened."""
+    """One student's events in order of time."""
 
     username: str
     events: list[dict[str, Any]] = field(default_factory=list)
 
 
 class _Author:
-    """Writes one student's events on a clock of its own."""
+    """Generates one student's events with simulated times."""
 
     def __init__(self, username: str, course: str, start: datetime, rng: random.Random) -> None:
         self.traffic = StudentTraffic(username)
@@ -130,7 +130,7 @@ class _Author:
 def class_traffic(
     *, students: int, events: int, course: str, seed: int = 1, start: datetime | None = None
 ) -> list[StudentTraffic]:
-    """Return ``students`` students with at least ``events`` events in all, the same for the same seed and start."""
+    """Return ``students`` students with at least ``events`` events in total, the same for the same seed and start."""
     rng = random.Random(seed)  # noqa: S311 - test data
     begin = start or datetime.now(UTC) - timedelta(hours=2)
     authors = [

@@ -30,7 +30,7 @@ def typescript_types(catalogue: Catalogue) -> str:
                 lines.append(f"  /** {item.description} */")
             lines.append(f"  {item.name}{'' if item.required else '?'}: {item.typescript};")
         lines.append("};")
-    lines += ["", "/** Any event, told apart by its type. */", "export type Event ="]
+    lines += ["", "/** Any event; `type` is the discriminator. */", "export type Event ="]
     lines += [f"  | {struct.name}{';' if struct is events[-1] else ''}" for struct in events]
     lines += ["", "export type EventType = Event['type'];", ""]
     lines += _traits(catalogue)

@@ -1,0 +1,20 @@
+"""Tests that need an optional program: skipped without it, or failed on a machine that must run them, such as CI."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NoReturn
+
+import pytest
+
+__all__ = ["REQUIRE_BROWSER", "REQUIRE_INFLUXD", "skip_or_fail"]
+
+REQUIRE_BROWSER: Final = "CELL_MONITOR_REQUIRE_BROWSER"
+REQUIRE_INFLUXD: Final = "CELL_MONITOR_REQUIRE_INFLUXD"
+
+
+def skip_or_fail(missing: str, *, switch: str) -> NoReturn:
+    """Skip the test, or fail it if the environment variable ``switch`` is 1. ``missing`` is the reason."""
+    if os.environ.get(switch) == "1":
+        pytest.fail(f"{switch}=1, but there is {missing}")
+    pytest.skip(f"skipped: there is {missing}")
