@@ -1,29 +1,23 @@
 import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { PageConfig } from '@jupyterlab/coreutils';
+import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { ServerConnection } from '@jupyterlab/services';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
-import type { IClock } from './capture/clock';
-import { browserClock } from './capture/clock';
-import { FaultGuard } from './capture/guard';
 import { StoredRenames } from './capture/identity';
-import { COURSE_CHARS } from './capture/limits';
-import type { PanelCapture } from './capture/panel';
+import type { NotebookCapture } from './capture/notebook';
 import { Recorder } from './capture/recorder';
-import type { IBuiltEvent } from './events/builder';
-import type { IHelpState } from './help/model';
+import { COURSE_CHARS } from './events/limits';
 import { HelpModel } from './help/model';
-import { IndexedDbStore } from './queue/indexeddb';
-import type { TurnTaking } from './queue/queue';
+import type { SendLock } from './queue/queue';
 import { EventQueue } from './queue/queue';
-import type { IEventStore } from './queue/store';
-import { OpeningStore } from './queue/store';
-import type { ICellMonitor, MonitorState } from './tokens';
-import { ServerTransport } from './transport/server';
+import { IndexedDbStore, OpeningStore } from './queue/store';
+import type { IClock } from './runtime/clock';
+import { browserClock } from './runtime/clock';
+import { FaultGuard } from './runtime/guard';
+import type { ICellMonitor, IHelpState, MonitorState } from './tokens';
+import { HttpTransport } from './transport/transport';
 import { VERSION } from './version';
-
-/** How many recorded events the student can look at. */
-const RECENT_EVENTS = 20;
 
 /** How long the browser may take to open its store before events are kept in memory only. */
 const OPEN_TIMEOUT_MS = 5000;
@@ -44,16 +38,19 @@ export class CellMonitor implements ICellMonitor {
       ...browserClock,
       after: (ms, callback) => browserClock.after(ms, guard.wrap(callback))
     };
+    const queueName = `cell-monitor:${serverSettings.baseUrl}`;
     this._tracker = tracker;
-    this._transport = new ServerTransport(serverSettings);
+    // Under this Jupyter server's own address, with its cookie and XSRF token.
+    const address = URLExt.join(serverSettings.baseUrl, 'cell-monitor');
+    this._transport = new HttpTransport(init => ServerConnection.makeRequest(address, init, serverSettings));
     this._queue = new EventQueue({
-      store: new OpeningStore(openStore(`cell-monitor:${serverSettings.baseUrl}`), OPEN_TIMEOUT_MS, error =>
+      store: new OpeningStore(openStore(queueName), OPEN_TIMEOUT_MS, error =>
         guard.note(error)
       ),
       transport: this._transport,
       clock,
       guard,
-      takeTurns: turnTaking(`cell-monitor:${serverSettings.baseUrl}`)
+      sendLock: sendLock(queueName)
     });
     this._recorder = new Recorder(tracker, {
       clock,
@@ -61,12 +58,8 @@ export class CellMonitor implements ICellMonitor {
       renames: new StoredRenames(localStorageOrNull(), `cell-monitor:renames:${serverSettings.baseUrl}`),
       extensionVersion: VERSION,
       labVersion: app.version,
-      localPath: path => contents.localPath(path),
-      defaultCourse: () => this._course(),
-      take: (event, urgent) => this._take(event, urgent),
-      heartbeat: () =>
-        this._queue.holds('heartbeat') ? null : { queued: this._queue.queued, dropped: this._queue.dropped },
-      leaving: () => this._queue.flushOnHide()
+      queue: this._queue,
+      localPath: path => contents.localPath(path)
     });
     this._help = new HelpModel(
       {
@@ -114,6 +107,7 @@ export class CellMonitor implements ICellMonitor {
   configure(settings: IMonitorSettings): void {
     this._settings = settings;
     this._transport.traceAll = settings.traceAll;
+    this._recorder.defaultCourse = defaultCourse(settings);
     this._update();
   }
 
@@ -140,7 +134,7 @@ export class CellMonitor implements ICellMonitor {
   }
 
   get recent(): readonly string[] {
-    return this._recent;
+    return this._queue.latest;
   }
 
   get changed(): ISignal<ICellMonitor, void> {
@@ -173,23 +167,12 @@ export class CellMonitor implements ICellMonitor {
   }
 
   /** The capture of this panel, or null. */
-  captureOf(panel: NotebookPanel): PanelCapture | null {
+  captureOf(panel: NotebookPanel): NotebookCapture | null {
     return this._recorder.captureOf(panel);
   }
 
-  private _subject(): PanelCapture | null {
+  private _subject(): NotebookCapture | null {
     return this._recorder.current;
-  }
-
-  private _course(): string | null {
-    const course = this._settings.course || PageConfig.getOption('cellMonitorCourse');
-    return course && course.length <= COURSE_CHARS ? course : null;
-  }
-
-  private _take(event: IBuiltEvent, urgent: boolean): void {
-    this._recent.unshift(event.json);
-    this._recent.splice(RECENT_EVENTS);
-    this._queue.push(event, urgent);
   }
 
   private _update(): void {
@@ -199,34 +182,39 @@ export class CellMonitor implements ICellMonitor {
 
   private readonly _tracker: INotebookTracker;
   private readonly _guard: FaultGuard;
-  private readonly _transport: ServerTransport;
+  private readonly _transport: HttpTransport;
   private readonly _queue: EventQueue;
   private readonly _recorder: Recorder;
   private readonly _help: HelpModel;
-  private _helpCapture: PanelCapture | null = null;
+  private _helpCapture: NotebookCapture | null = null;
   private _settings: IMonitorSettings = { paused: false, course: '', traceAll: false };
-  private readonly _recent: string[] = [];
   private readonly _changed = new Signal<ICellMonitor, void>(this);
   private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);
   private readonly _helpRefused = new Signal<ICellMonitor, void>(this);
 }
 
-/** Lets one tab send at a time, where the browser can tell. */
-function turnTaking(name: string): TurnTaking | undefined {
+/** The course that the student's settings name, else the site's; null when neither names one. */
+function defaultCourse(settings: IMonitorSettings): string | null {
+  const course = settings.course || PageConfig.getOption('cellMonitorCourse');
+  return course && course.length <= COURSE_CHARS ? course : null;
+}
+
+/** Lets one tab send at a time, where the browser has locks between tabs. */
+function sendLock(name: string): SendLock | undefined {
   // Web Locks exist only in secure contexts: not on plain http beyond localhost.
   const locks = (navigator as { locks?: LockManager }).locks;
   if (!locks) {
     return undefined;
   }
   return async action => {
-    let hadTurn = false;
+    let held = false;
     await locks.request(name, { ifAvailable: true }, async lock => {
       if (lock) {
-        hadTurn = true;
+        held = true;
         await action();
       }
     });
-    return hadTurn;
+    return held;
   };
 }
 
@@ -238,6 +226,6 @@ function localStorageOrNull(): Storage | null {
   }
 }
 
-async function openStore(name: string): Promise<IEventStore> {
+async function openStore(name: string): Promise<IndexedDbStore> {
   return IndexedDbStore.open(name);
 }

@@ -1,9 +1,18 @@
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
-import type { IHelpState } from './help/model';
 
 /** What the monitor is doing, as a student would say it. */
 export type MonitorState = 'recording' | 'saved' | 'paused' | 'off';
+
+/** `sending`: not with the monitor yet. `open`: seen by nobody. `claimed`: somebody is on it. */
+export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed';
+
+export interface IHelpState {
+  readonly phase: HelpPhase;
+  readonly requestId: string | null;
+  /** Who is on it, once it is claimed. */
+  readonly by: string | null;
+}
 
 /** The running monitor, for this extension's own widgets and for others' extensions. */
 export interface ICellMonitor {

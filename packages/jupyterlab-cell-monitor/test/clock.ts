@@ -1,4 +1,4 @@
-import type { IClock } from '../src/capture/clock';
+import type { IClock } from '../src/runtime/clock';
 
 /** A clock that stands still until it is told to go on. */
 export class StillClock implements IClock {

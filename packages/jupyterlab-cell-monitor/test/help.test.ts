@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import type { HelpPhase } from '../src/help/model';
 import { HelpModel } from '../src/help/model';
+import type { HelpPhase } from '../src/tokens';
 import { StillClock } from './clock';
 
 let clock: StillClock;

@@ -3,15 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { v7 as uuid7 } from 'uuid';
-import { FaultGuard } from '../src/capture/guard';
+import type { IEncodedEvent } from '../src/events/session';
+import { FaultGuard } from '../src/runtime/guard';
 import { Backoff } from '../src/queue/backoff';
-import { IndexedDbStore } from '../src/queue/indexeddb';
-import type { ITransport } from '../src/queue/queue';
 import { BATCH_BYTES, EventQueue, OFF_PERIOD_MS } from '../src/queue/queue';
-import { KEEPALIVE_BYTES } from '../src/queue/recent';
-import type { IEventStore, IStoredEvent } from '../src/queue/store';
-import { MemoryStore, OpeningStore } from '../src/queue/store';
-import type { INotice, SendResult } from '../src/transport/answer';
+import type { IEventStore } from '../src/queue/store';
+import { IndexedDbStore, KEEPALIVE_BYTES, MemoryStore, OpeningStore } from '../src/queue/store';
+import type { INotice, ITransport, SendResult } from '../src/transport/transport';
 import { settle, StillClock } from './clock';
 
 interface IRequest {
@@ -49,11 +47,11 @@ class FakeMonitor implements ITransport {
   }
 }
 
-const away = (retryAfterMs = 0): SendResult => ({ kind: 'away', retryAfterMs, reason: 'HTTP 503' });
+const unavailable = (retryAfterMs = 0): SendResult => ({ kind: 'unavailable', retryAfterMs, reason: 'HTTP 503' });
 const off: SendResult = { kind: 'answer', results: [], notices: [{ kind: 'off' }] };
 
 let serial = 0;
-function event(type = 'cell_selected', size = 0): IStoredEvent & { type: string } {
+function event(type = 'cell_selected', size = 0): IEncodedEvent {
   const id = uuid7();
   const json = JSON.stringify({ event_id: id, type, n: serial++, padding: 'x'.repeat(size) });
   return { id, json, bytes: Buffer.byteLength(json), type };
@@ -97,7 +95,7 @@ test('events go out together after two seconds, at once when there are 200, and 
 
 test('a call for help does not wait for its batch', async () => {
   const { clock, monitor, queue } = setUp();
-  queue.push(event('help_requested'), true);
+  queue.push(event('help_requested'));
   await clock.pass(500);
   assert.equal(monitor.stored.length, 1);
 });
@@ -113,14 +111,14 @@ test('large events are batched by size', async () => {
 
 test('while the monitor is away the pauses grow, and nothing is lost or sent twice', async () => {
   const { clock, monitor, queue } = setUp();
-  monitor.answer = () => away();
+  monitor.answer = () => unavailable();
   const events = Array.from({ length: 5 }, () => event());
   events.forEach(item => queue.push(item));
   await clock.pass(120_000, 250);
   const pauses = monitor.requests.slice(1).map((request, index) => request.at - (monitor.requests[index]?.at ?? 0));
   assert.ok(pauses.every((pause, index) => pause >= Math.min(500 * 2 ** index, 30_000)), pauses.join());
   assert.ok(monitor.requests.length < 12, `${monitor.requests.length} requests`);
-  assert.equal(queue.connection, 'away');
+  assert.equal(queue.connection, 'unavailable');
   assert.equal(queue.queued, 5);
   monitor.answer = () => null;
   await clock.pass(60_000, 250);
@@ -130,12 +128,12 @@ test('while the monitor is away the pauses grow, and nothing is lost or sent twi
 
 test('Retry-After holds for new, for urgent events and for looks at the notices', async () => {
   const { clock, monitor, queue } = setUp();
-  monitor.answer = () => away(30_000);
+  monitor.answer = () => unavailable(30_000);
   queue.push(event());
   await clock.pass(2500);
   assert.equal(monitor.requests.length, 1);
   monitor.answer = () => null;
-  queue.push(event('help_requested'), true);
+  queue.push(event('help_requested'));
   await queue.poll();
   await clock.pass(28_000, 250);
   assert.equal(monitor.requests.length, 1);
@@ -178,7 +176,7 @@ test('an event that spoils its batch costs itself alone, and is told', async () 
 
 test('a full queue drops the oldest and counts them', async () => {
   const { clock, monitor, queue } = setUp({ maxEvents: 10 });
-  monitor.answer = () => away(3_000_000);
+  monitor.answer = () => unavailable(3_000_000);
   const events = Array.from({ length: 25 }, () => event());
   for (const item of events) {
     queue.push(item);
@@ -190,7 +188,7 @@ test('a full queue drops the oldest and counts them', async () => {
 
 test('a queue full by size drops too', async () => {
   const { clock, monitor, queue } = setUp({ maxBytes: 100_000 });
-  monitor.answer = () => away(3_000_000);
+  monitor.answer = () => unavailable(3_000_000);
   for (let n = 0; n < 30; n++) {
     queue.push(event('x', 20_000));
     await clock.pass(300);
@@ -225,7 +223,7 @@ test('a server without our half keeps JupyterLab quiet', async () => {
 
 test('a page that is left sends its newest events once more, within what a browser lets outlive it', async () => {
   const { clock, monitor, queue } = setUp();
-  monitor.answer = () => away();
+  monitor.answer = () => unavailable();
   const events = Array.from({ length: 40 }, () => event('x', 5000));
   events.forEach(item => queue.push(item));
   await clock.pass(300);
@@ -244,7 +242,7 @@ test('a page that is left sends its newest events once more, within what a brows
 test('events outlive the page: the next one sends them', async () => {
   const name = `page-${serial++}`;
   const first = setUp({ store: await IndexedDbStore.open(name) });
-  first.monitor.answer = () => away();
+  first.monitor.answer = () => unavailable();
   const events = [event(), event()];
   events.forEach(item => first.queue.push(item));
   await first.clock.pass(500);
@@ -254,6 +252,53 @@ test('events outlive the page: the next one sends them', async () => {
   await settle();
   await second.clock.pass(4000);
   assert.deepEqual(second.monitor.stored, events.map(item => item.id));
+});
+
+/** Writes records as the version before did: without the type beside the event. */
+async function writeUntyped(name: string, events: readonly IEncodedEvent[]): Promise<void> {
+  await IndexedDbStore.open(name);
+  const database = await new Promise<IDBDatabase>((resolve, reject) => {
+    const request = indexedDB.open(name);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error ?? new Error('not opened'));
+  });
+  const writing = database.transaction('events', 'readwrite');
+  events.forEach(({ id, json, bytes }) => writing.objectStore('events').put({ id, json, bytes }));
+  await new Promise(resolve => (writing.oncomplete = resolve));
+  database.close();
+}
+
+test('events that an older version of the extension stored are sent, and known by their type', async () => {
+  const name = `untyped-${serial++}`;
+  const events = [event('cell_executed'), event('heartbeat'), { ...event(), json: '{"event_id":"not closed"' }];
+  const readable = events.slice(0, 2);
+  await writeUntyped(name, events);
+  const store = await IndexedDbStore.open(name);
+  assert.deepEqual(
+    (await store.oldest(10, 1e6)).map(found => [found.id, found.type]),
+    [
+      [events[0]?.id, 'cell_executed'],
+      [events[1]?.id, 'heartbeat'],
+      [events[2]?.id, '']
+    ]
+  );
+  await store.remove([events[2]?.id as string]);
+  const { clock, monitor, queue } = setUp({ store });
+  const complete: boolean[] = [];
+  queue.onNotices = (_, all) => complete.push(all);
+  queue.start();
+  await settle();
+  await clock.pass(4000);
+  assert.deepEqual(monitor.stored, readable.map(item => item.id));
+  // A heartbeat is among them, so the answer's notices are all that there are.
+  assert.deepEqual(complete, [true]);
+});
+
+test('the student can look at the latest twenty events, newest first', () => {
+  const { queue } = setUp();
+  const events = Array.from({ length: 25 }, () => event());
+  events.forEach(item => queue.push(item));
+  assert.deepEqual(queue.latest, events.slice(-20).reverse().map(item => item.json));
 });
 
 test('a browser that forbids its store costs the events of a closed page, not those of an open one', async () => {
@@ -286,7 +331,7 @@ test('a browser whose store never opens costs no event of an open page, and no w
 test('when another tab is sending, this one waits and does not send the same', async () => {
   let busy = true;
   const { clock, monitor, queue } = setUp({
-    takeTurns: async action => {
+    sendLock: async action => {
       if (!busy) {
         await action();
       }
@@ -386,7 +431,7 @@ for (const [name, open] of [
 }
 
 test('whatever the monitor answers, each event ends stored, refused or dropped, exactly once', async () => {
-  const answers = fc.constantFrom('ok', 'away', 'asked', 'retry', 'garbage', 'refused');
+  const answers = fc.constantFrom('ok', 'unavailable', 'asked', 'retry', 'garbage', 'refused');
   await fc.assert(
     fc.asyncProperty(fc.array(answers, { maxLength: 12 }), fc.integer({ min: 1, max: 60 }), async (plan, count) => {
       const { clock, monitor, queue } = setUp({ maxEvents: 50 });
@@ -395,12 +440,12 @@ test('whatever the monitor answers, each event ends stored, refused or dropped, 
       queue.onRejected = ids => refused.push(...ids);
       monitor.answer = ids => {
         switch (script.shift()) {
-          case 'away':
-            return away();
+          case 'unavailable':
+            return unavailable();
           case 'asked':
-            return away(3000);
+            return unavailable(3000);
           case 'garbage':
-            return { kind: 'away', retryAfterMs: 0, reason: 'unreadable answer' };
+            return { kind: 'unavailable', retryAfterMs: 0, reason: 'unreadable answer' };
           case 'refused':
             return { kind: 'refused', reason: 'invalid_body' };
           case 'retry':

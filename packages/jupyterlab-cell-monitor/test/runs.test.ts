@@ -3,6 +3,7 @@ import { beforeEach, test } from 'node:test';
 import fc from 'fast-check';
 import type { IKernelMessage } from '../src/capture/runs';
 import { RunTracker } from '../src/capture/runs';
+import type { DataOf, NotebookSession } from '../src/events/session';
 import type { Cell, CellExecutedData } from '../src/events/types';
 import { StillClock } from './clock';
 
@@ -17,14 +18,34 @@ beforeEach(() => {
   started = [];
   finished = [];
   tracker = new RunTracker(
-    {
-      locate: id => (id.startsWith('cell') ? { id, source_id: id, index: 0, type: 'code' } : null),
-      started: (_, executionId) => started.push(executionId),
-      finished: (cell, data) => finished.push({ cell, data })
-    },
+    { reference: id => (id.startsWith('cell') ? reference(id) : null) },
+    reporting(
+      executionId => started.push(executionId),
+      (cell, data) => finished.push({ cell, data })
+    ),
     clock
   );
 });
+
+const reference = (id: string): Cell => ({ id, source_id: id, index: 0, type: 'code' });
+
+/** A session that reports the starts and the ends of runs. */
+function reporting(
+  onStart: (executionId: string) => void,
+  onEnd: (cell: Cell, data: CellExecutedData) => void
+): Pick<NotebookSession, 'emit'> {
+  return {
+    emit: (type, data, cell) => {
+      if (type === 'cell_execution_started') {
+        onStart((data as DataOf<'cell_execution_started'>).execution_id);
+      } else {
+        assert.equal(type, 'cell_executed');
+        onEnd(cell as Cell, data as CellExecutedData);
+      }
+      return 'id';
+    }
+  };
+}
 
 function message(
   channel: string,
@@ -122,6 +143,24 @@ test('a deep recursion is told by both ends of its traceback', () => {
   assert.ok(Buffer.byteLength(error.traceback) <= 16384);
   assert.ok(Buffer.byteLength(error.value) <= 2048);
   assert.equal(error.truncated, true);
+});
+
+test('code is cut at its limit and marked, and code within the limit is neither', () => {
+  // The contract allows 16,384 bytes of code; each of these characters is three bytes.
+  const longest = 'あ'.repeat(5461) + 'x';
+  for (const code of [longest, `${longest}y`]) {
+    const run = request('cell-1', code);
+    input(run);
+    reply(run, { status: 'ok' });
+    idle(run);
+  }
+  assert.deepEqual(
+    finished.map(({ data }) => [data.code, data.code_truncated]),
+    [
+      [longest, undefined],
+      [longest, true]
+    ]
+  );
 });
 
 test('cells that a mistake kept from running are aborted and have no duration', () => {
@@ -245,14 +284,14 @@ test('each request ends in exactly one run, whatever order the messages come in'
       const sent: IKernelMessage[] = [];
       const endedCells = new Set<string>();
       const own = new RunTracker(
-        {
-          locate: id => ({ id, source_id: id, index: 0, type: 'code' }),
-          started: (_, id) => started.push(id),
-          finished: (cell, data) => {
+        { reference },
+        reporting(
+          id => started.push(id),
+          (cell, data) => {
             endedCells.add(cell.id);
             ended.set(data.execution_id, (ended.get(data.execution_id) ?? 0) + 1);
           }
-        },
+        ),
         clock
       );
       const hear = (...args: Parameters<typeof message>): void => own.message(message(...args), 'recv');

@@ -8,7 +8,7 @@ import {
   storableText,
   utf8Length,
   withoutEscapes
-} from '../src/capture/text';
+} from '../src/events/text';
 
 const anyText = fc.string({ unit: 'binary' });
 const wellFormed = (text: string): boolean => !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text);

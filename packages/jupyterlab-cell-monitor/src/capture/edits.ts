@@ -1,4 +1,4 @@
-import type { IClock } from './clock';
+import type { IClock } from '../runtime/clock';
 
 /** At most one `cell_edited` per cell in this time. */
 export const EDIT_PERIOD_MS = 2000;

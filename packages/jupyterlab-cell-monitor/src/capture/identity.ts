@@ -1,6 +1,6 @@
+import { COURSE_CHARS, ID_CHARS } from '../events/limits';
+import { capChars, storableText } from '../events/text';
 import { LIMITS } from '../events/types';
-import { COURSE_CHARS, ID_CHARS } from './limits';
-import { capChars, storableText } from './text';
 
 /** Where renames are remembered between page loads. */
 export interface IRenameMemory {

@@ -1,4 +1,4 @@
-import type { IClock } from './clock';
+import type { IClock } from '../runtime/clock';
 
 /** What a change of the kernel's state means for the notebook. */
 export interface IKernelHost {

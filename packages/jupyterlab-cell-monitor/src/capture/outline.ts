@@ -1,7 +1,7 @@
+import { ID_CHARS } from '../events/limits';
+import { capChars, storableText } from '../events/text';
 import type { Cell } from '../events/types';
 import { LIMITS } from '../events/types';
-import { ID_CHARS } from './limits';
-import { capChars, storableText } from './text';
 
 /** What capture reads of one cell. */
 export interface ICellView {

@@ -1,7 +1,7 @@
+import { RAW_OUTPUT_CHARS } from '../events/limits';
+import { capBytes, joinedText, settledLines, storableText, withoutEscapes } from '../events/text';
 import type { Output } from '../events/types';
 import { LIMITS } from '../events/types';
-import { RAW_OUTPUT_CHARS } from './limits';
-import { capBytes, joinedText, settledLines, storableText, withoutEscapes } from './text';
 
 /** The parts of an IOPub message, or of a stored nbformat output, that outputs are made of. */
 export interface IOutputMessage {

@@ -1,17 +1,9 @@
 import type { Cell } from '@jupyterlab/cells';
 import type { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/notebook';
 import { NotebookActions } from '@jupyterlab/notebook';
-import type { ICaptureHost } from './panel';
-import { PanelCapture } from './panel';
+import type { ICaptureContext } from './notebook';
+import { NotebookCapture } from './notebook';
 import { HEARTBEAT_MS, Pulse } from './pulse';
-
-/** What the recorder tells the queue, and asks of it. */
-export interface IRecorderHost extends ICaptureHost {
-  /** Numbers for the heartbeat, or null when one already waits to be sent. */
-  heartbeat(): { queued: number; dropped: number } | null;
-  /** The page is being hidden or left. */
-  leaving(): void;
-}
 
 /**
  * Watches all notebooks of this page while it is switched on. Switching it off ends their sessions;
@@ -20,25 +12,25 @@ export interface IRecorderHost extends ICaptureHost {
 export class Recorder {
   constructor(
     private readonly _tracker: INotebookTracker,
-    private readonly _host: IRecorderHost
+    private readonly _context: ICaptureContext
   ) {}
 
   /** Begins to watch; records only once switched on. */
   start(): void {
-    const guard = this._host.guard;
+    const guard = this._context.guard;
     NotebookActions.executionScheduled.connect(this._onScheduled, this);
     NotebookActions.executed.connect(this._onExecuted, this);
     this._tracker.widgetAdded.connect((_, panel) => guard.run(() => this._add(panel)));
     this._tracker.forEach(panel => guard.run(() => this._add(panel)));
     document.addEventListener(
       'visibilitychange',
-      guard.wrap(() => (document.visibilityState === 'hidden' ? this._host.leaving() : this._heartbeat()))
+      guard.wrap(() => (document.visibilityState === 'hidden' ? this._context.queue.flushOnHide() : this._heartbeat()))
     );
     window.addEventListener(
       'pagehide',
       guard.wrap(() => {
-        this._panels.forEach(capture => capture.end('hidden'));
-        this._host.leaving();
+        this._notebooks.forEach(capture => capture.end('hidden'));
+        this._context.queue.flushOnHide();
       })
     );
     // A page that comes back from the browser's cache goes on as a new session.
@@ -46,7 +38,7 @@ export class Recorder {
       'pageshow',
       guard.wrap((event: PageTransitionEvent) => {
         if (event.persisted && this._on) {
-          this._panels.forEach(capture => capture.begin());
+          this._notebooks.forEach(capture => capture.begin());
         }
       })
     );
@@ -56,47 +48,49 @@ export class Recorder {
     );
   }
 
-  get on(): boolean {
-    return this._on;
+  /** The course of notebooks that name none, or null. */
+  set defaultCourse(course: string | null) {
+    this._defaultCourse = course;
+    this._notebooks.forEach(capture => (capture.defaultCourse = course));
   }
 
   switch(on: boolean): void {
     if (on !== this._on) {
       this._on = on;
-      this._panels.forEach(capture => (on ? capture.begin() : capture.end('unknown')));
+      this._notebooks.forEach(capture => (on ? capture.begin() : capture.end('unknown')));
     }
   }
 
   /** The capture of the notebook that the student is in, or null. */
-  get current(): PanelCapture | null {
+  get current(): NotebookCapture | null {
     const panel = this._tracker.currentWidget;
-    return (panel && this._panels.get(panel.content)) ?? null;
+    return (panel && this._notebooks.get(panel.content)) ?? null;
   }
 
   /** The capture of this panel, or null. */
-  captureOf(panel: NotebookPanel): PanelCapture | null {
-    return this._panels.get(panel.content) ?? null;
+  captureOf(panel: NotebookPanel): NotebookCapture | null {
+    return this._notebooks.get(panel.content) ?? null;
   }
 
   private _add(panel: NotebookPanel): void {
     const ready = panel.context.ready.then(() => {
-      if (panel.isDisposed || this._panels.has(panel.content)) {
+      if (panel.isDisposed || this._notebooks.has(panel.content)) {
         return;
       }
       const content = panel.content;
-      const capture = new PanelCapture(panel, this._host);
-      this._panels.set(content, capture);
+      const capture = new NotebookCapture(panel, this._context, this._defaultCourse);
+      this._notebooks.set(content, capture);
       panel.disposed.connect(() => {
-        this._panels.delete(content);
-        this._host.guard.run(() => capture.end('closed'));
-        this._host.guard.run(() => capture.dispose());
+        this._notebooks.delete(content);
+        this._context.guard.run(() => capture.end('closed'));
+        this._context.guard.run(() => capture.dispose());
       });
       capture.attach();
       if (this._on) {
         capture.begin();
       }
     });
-    this._host.guard.watch(ready);
+    this._context.guard.watch(ready);
   }
 
   private _heartbeat(): void {
@@ -106,27 +100,29 @@ export class Recorder {
     }
     const visible = document.visibilityState === 'visible';
     const now = Date.now();
-    const numbers = this._pulse.due(visible, now) ? this._host.heartbeat() : null;
-    if (numbers) {
+    const { queue } = this._context;
+    // One that still waits to be sent says the same.
+    if (this._pulse.due(visible, now) && !queue.holds('heartbeat')) {
       this._pulse.beat(now);
-      capture.heartbeat({ ...numbers, visible });
+      capture.heartbeat({ queued: queue.queued, dropped: queue.dropped, visible });
     }
   }
 
   private _onScheduled(_: unknown, args: { notebook: Notebook; cell: Cell }): void {
-    this._host.guard.run(() => this._panels.get(args.notebook)?.scheduled(args.cell));
+    this._context.guard.run(() => this._notebooks.get(args.notebook)?.scheduled(args.cell));
   }
 
   private _onExecuted(
     _: unknown,
     args: { notebook: Notebook; cell: Cell; success: boolean; error?: unknown }
   ): void {
-    this._host.guard.run(() =>
-      this._panels.get(args.notebook)?.executed(args.cell, args.success, args.error)
+    this._context.guard.run(() =>
+      this._notebooks.get(args.notebook)?.executed(args.cell, args.success, args.error)
     );
   }
 
-  private readonly _panels = new Map<Notebook, PanelCapture>();
+  private readonly _notebooks = new Map<Notebook, NotebookCapture>();
   private _on = false;
+  private _defaultCourse: string | null = null;
   private readonly _pulse = new Pulse();
 }

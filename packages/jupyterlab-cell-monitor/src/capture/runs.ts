@@ -1,11 +1,12 @@
 import { v4 as uuid4 } from 'uuid';
+import { OPEN_RUNS } from '../events/limits';
+import type { NotebookSession } from '../events/session';
+import { capBytes, capChars, joinedText, storableText, withoutEscapes } from '../events/text';
 import type { Cell, CellExecutedData, ExecutionError } from '../events/types';
 import { LIMITS } from '../events/types';
-import type { IClock } from './clock';
-import { OPEN_RUNS } from './limits';
+import type { IClock } from '../runtime/clock';
 import type { IOutputMessage } from './outputs';
 import { OutputCollector } from './outputs';
-import { capBytes, capChars, joinedText, storableText, withoutEscapes } from './text';
 
 /** The parts of a Jupyter kernel message that runs are read from. */
 export interface IKernelMessage {
@@ -28,12 +29,10 @@ export interface IUnseenRun {
   endedAt: string | null;
 }
 
-/** Where the tracker reports and what it asks. */
-export interface IRunHost {
-  /** The cell with this id as events name it, or null when it is no cell of this notebook. */
-  locate(cellId: string): Cell | null;
-  started(cell: Cell, executionId: string): void;
-  finished(cell: Cell, data: CellExecutedData): void;
+/** Finds a cell of the notebook as events name it. */
+export interface ICellFinder {
+  /** Null when it is no cell of this notebook. */
+  reference(cellId: string): Cell | null;
 }
 
 interface IRun {
@@ -76,7 +75,8 @@ const LOST_REPLY_MS = 10_000;
  */
 export class RunTracker {
   constructor(
-    private readonly _host: IRunHost,
+    private readonly _cells: ICellFinder,
+    private readonly _session: Pick<NotebookSession, 'emit'>,
     private readonly _clock: IClock
   ) {}
 
@@ -107,7 +107,7 @@ export class RunTracker {
       return;
     }
     const unseen = read();
-    const cell = unseen ? this._host.locate(cellId) : null;
+    const cell = unseen ? this._cells.reference(cellId) : null;
     if (!unseen || !cell) {
       return;
     }
@@ -117,7 +117,7 @@ export class RunTracker {
     run.executionCount = unseen.executionCount;
     unseen.outputs.forEach(output => run.outputs.add(output));
     run.error = unseen.error ? errorOf(unseen.error) : null;
-    this._host.started(run.cell, run.executionId);
+    this._emitStart(run);
     this._end(run, {
       status: unseen.success ? 'ok' : endOf(run.error),
       startedAt: unseen.startedAt,
@@ -178,7 +178,7 @@ export class RunTracker {
       return;
     }
     const intent = this._intents.get(cellId)?.find(waiting => !waiting.seenByKernel);
-    const cell = this._host.locate(cellId);
+    const cell = this._cells.reference(cellId);
     if (!cell || this._runs.size >= OPEN_RUNS) {
       return;
     }
@@ -224,8 +224,12 @@ export class RunTracker {
     if (run.startedTick === null) {
       run.startedTick = this._clock.monotonic();
       run.startedAt = message.header.date ?? null;
-      this._host.started(run.cell, run.executionId);
+      this._emitStart(run);
     }
+  }
+
+  private _emitStart(run: IRun): void {
+    this._session.emit('cell_execution_started', { execution_id: run.executionId }, run.cell);
   }
 
   private _reply(run: IRun, message: IKernelMessage): void {
@@ -261,7 +265,7 @@ export class RunTracker {
     const code = capBytes(storableText(run.code), LIMITS.code);
     const { outputs, truncated } = run.outputs.records();
     const error = run.error ?? (reply.status === 'error' ? errorOf({ name: '', value: '', traceback: '' }) : null);
-    this._host.finished(run.cell, {
+    const data: CellExecutedData = {
       execution_id: run.executionId,
       ...(run.executionCount !== null ? { execution_count: run.executionCount } : {}),
       status: reply.status,
@@ -273,7 +277,8 @@ export class RunTracker {
       outputs,
       ...(truncated ? { outputs_truncated: true } : {}),
       ...(error ? { error } : {})
-    });
+    };
+    this._session.emit('cell_executed', data, run.cell);
   }
 
   private _duration(run: IRun, startedAt: string | null, endedAt: string | null): number {

@@ -1,15 +1,6 @@
-import type { IClock } from '../capture/clock';
-import type { INotice } from '../transport/answer';
-
-/** `sending`: not with the monitor yet. `open`: seen by nobody. `claimed`: somebody is on it. */
-export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed';
-
-export interface IHelpState {
-  readonly phase: HelpPhase;
-  readonly requestId: string | null;
-  /** Who is on it, once it is claimed. */
-  readonly by: string | null;
-}
+import type { IClock } from '../runtime/clock';
+import type { IHelpState } from '../tokens';
+import type { INotice } from '../transport/transport';
 
 /** How often the notices are asked for while a request is open. */
 export const POLL_PERIOD_MS = 3000;

@@ -1,29 +1,24 @@
-import type { IClock } from '../capture/clock';
-import { FaultGuard } from '../capture/guard';
-import type { INotice, SendResult } from '../transport/answer';
+import type { IEncodedEvent, IEventSink } from '../events/session';
+import type { IEventTraits } from '../events/types';
+import { TRAITS } from '../events/types';
+import type { IClock } from '../runtime/clock';
+import type { FaultGuard } from '../runtime/guard';
+import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
-import type { IPushedEvent } from './recent';
-import { RecentEvents } from './recent';
-import type { IEventStore, IStoredEvent, IStoreSize } from './store';
-import { MemoryStore } from './store';
-
-/** Sends one request body. Never throws. */
-export interface ITransport {
-  /**
-   * @param sent - the number of events in `body`
-   * @param keepalive - let the request outlive the page; the browser then allows 64 KiB in all
-   */
-  send(body: string, sent: number, keepalive: boolean): Promise<SendResult>;
-}
-
-/** `ok`: the monitor has the events. `spooled`: the Jupyter server keeps them. `away`: this browser keeps them. */
-export type Connection = 'ok' | 'spooled' | 'away' | 'off';
+import type { IBoundedStoreOptions } from './store';
+import { BoundedStore, RecentEvents } from './store';
 
 /**
- * Runs `action` when no other tab of this Jupyter server is sending; false when one is.
+ * `ok`: the monitor has the events. `spooled`: the Jupyter server keeps them. `unavailable`: this browser keeps them.
+ * `off`: there is no monitor, or it is switched off.
+ */
+export type Connection = 'ok' | 'spooled' | 'unavailable' | 'off';
+
+/**
+ * Runs `action` while no other tab of this Jupyter server is sending; resolves to false when one is.
  * Two tabs that send the same events do no harm, it is only waste.
  */
-export type TurnTaking = (action: () => Promise<void>) => Promise<boolean>;
+export type SendLock = (action: () => Promise<void>) => Promise<boolean>;
 
 export const BATCH_EVENTS = 200;
 export const BATCH_BYTES = 900 * 1024;
@@ -33,37 +28,34 @@ const BODY_OVERHEAD = '{"events":[]}'.length;
 /** How often a Jupyter server without our server half, or one that is switched off, is asked again. */
 export const OFF_PERIOD_MS = 10 * 60_000;
 
-export interface IQueueOptions {
-  store: IEventStore;
+export interface IQueueOptions extends IBoundedStoreOptions {
   transport: ITransport;
   clock: IClock;
-  guard: FaultGuard;
   random?: () => number;
-  takeTurns?: TurnTaking;
-  maxEvents?: number;
-  maxBytes?: number;
+  sendLock?: SendLock;
 }
 
+/** How many of the latest events the student can look at. */
+const LATEST_EVENTS = 20;
+
 /**
- * Events on their way out of the browser. `push` costs a list append; storing, batching and sending follow later.
+ * The queue of events in the browser. `push` costs a list append; storing, batching and sending follow later.
  * Everything is bounded: what the bounds drop, oldest first, is counted.
  */
-export class EventQueue {
+export class EventQueue implements IEventSink {
   constructor(options: IQueueOptions) {
-    this._store = options.store;
+    this._store = new BoundedStore(options);
     this._transport = options.transport;
     this._clock = options.clock;
     this._guard = options.guard;
     this._backoff = new Backoff(options.random);
-    this._takeTurns = options.takeTurns ?? (async action => (await action(), true));
-    this._maxEvents = options.maxEvents ?? 5000;
-    this._maxBytes = options.maxBytes ?? 16 * 1024 * 1024;
+    this._sendLock = options.sendLock ?? (async action => (await action(), true));
   }
 
-  /** Called after each request with what it told; `complete` when these are all notices that the monitor has. */
+  /** Called after each request with its notices; `complete` when these are all notices that the monitor has. */
   onNotices: ((notices: readonly INotice[], complete: boolean) => void) | null = null;
 
-  /** Called with the ids of events that the monitor refused for good. */
+  /** Called with the ids of events that the monitor rejected. */
   onRejected: ((ids: readonly string[]) => void) | null = null;
 
   /** Called when the connection or a count may have changed. */
@@ -75,7 +67,7 @@ export class EventQueue {
 
   /** Events that wait in this browser, as far as this tab knows. */
   get queued(): number {
-    return this._size.count + this._buffer.length;
+    return this._store.count + this._buffer.length;
   }
 
   /** Events that this tab dropped because the queue was full. */
@@ -83,9 +75,14 @@ export class EventQueue {
     return this._dropped;
   }
 
-  /** Events that the monitor refused for good. */
+  /** Events that the monitor rejected. */
   get rejected(): number {
     return this._rejected;
+  }
+
+  /** The latest events as JSON, newest first. */
+  get latest(): readonly string[] {
+    return this._latest;
   }
 
   /** Whether an event of this type waits in this tab; a second heartbeat would say nothing new. */
@@ -95,20 +92,22 @@ export class EventQueue {
 
   /** Looks for what an earlier page left behind and sends it. */
   start(): void {
-    this._guard.watch(this._resize().then(() => (this.queued > 0 ? this._schedule(BATCH_DELAY_MS) : undefined)));
+    this._guard.watch(this._measure().then(() => (this.queued > 0 ? this._schedule(BATCH_DELAY_MS) : undefined)));
   }
 
-  /** Takes an event. An urgent one does not wait for its batch. */
-  push(event: IPushedEvent, urgent = false): void {
+  /** Takes an event. One of an urgent type does not wait for its batch. */
+  push(event: IEncodedEvent): void {
     if (this._disposed) {
       return;
     }
-    this._buffer.push({ id: event.id, json: event.json, bytes: event.bytes });
+    this._buffer.push(event);
     this._recent.add(event, this._clock.now());
+    this._latest.unshift(event.json);
+    this._latest.splice(LATEST_EVENTS);
     if (!this._cancelPersist) {
       this._cancelPersist = this._clock.after(PERSIST_DELAY_MS, () => this._guard.watch(this._persist()));
     }
-    if (urgent || this._buffer.length >= BATCH_EVENTS) {
+    if (traitsOf(event)?.urgent || this._buffer.length >= BATCH_EVENTS) {
       this._schedule(0);
     } else if (!this._cancelDrain) {
       this._schedule(BATCH_DELAY_MS);
@@ -117,12 +116,12 @@ export class EventQueue {
 
   /** Asks for the notices with an empty batch. */
   async poll(): Promise<void> {
-    if (this._disposed || this._clock.now() < this._askedPause) {
+    if (this._disposed || this._clock.now() < this._retryAt) {
       return;
     }
     const result = await this._transport.send('{"events":[]}', 0, false);
     if (result.kind === 'answer') {
-      this._heard(result.notices, true);
+      this._applyNotices(result.notices, true);
       if (this._connection !== 'off' && this.queued > 0) {
         this._notBefore = 0;
         this._schedule(0);
@@ -130,25 +129,25 @@ export class EventQueue {
     } else if (result.kind === 'missing') {
       this._switchOff(false);
     } else {
-      this._askedPause = this._clock.now() + (result.kind === 'away' ? result.retryAfterMs : 0);
-      this._connected('away');
+      this._retryAt = this._clock.now() + (result.kind === 'unavailable' ? result.retryAfterMs : 0);
+      this._setConnection('unavailable');
     }
   }
 
-  /** The page is being hidden or left: one last request that may outlive it, and the rest into the store. */
+  /** The page is being hidden or left: sends one last request that may outlive it, and stores the rest. */
   flushOnHide(): void {
     this._guard.watch(this._persist());
     if (this._connection === 'off') {
       return;
     }
-    const batch = this._recent.depart();
+    const batch = this._recent.takeForLastRequest();
     if (batch.length === 0) {
       return;
     }
     const sent = this._transport.send(bodyOf(batch), batch.length, true).then(async result => {
-      this._recent.landed(batch);
+      this._recent.release(batch);
       if (result.kind === 'answer') {
-        await this._settle(batch, result);
+        await this._applyResults(batch, result);
       }
     });
     this._guard.watch(sent);
@@ -176,7 +175,7 @@ export class EventQueue {
     this._cancelDrain = this._clock.after(at - now, () => {
       this._cancelDrain = null;
       this._draining = this._draining
-        .then(() => this._drainInTurn())
+        .then(() => this._drainLocked())
         .catch(error => {
           this._guard.note(error);
           this._pause(0);
@@ -184,11 +183,11 @@ export class EventQueue {
     });
   }
 
-  private async _drainInTurn(): Promise<void> {
+  private async _drainLocked(): Promise<void> {
     await this._persist();
-    const hadTurn = await this._takeTurns(() => this._drain());
-    if (!hadTurn) {
-      await this._resize();
+    const locked = await this._sendLock(() => this._drain());
+    if (!locked) {
+      await this._measure();
       this._schedule(BATCH_DELAY_MS);
     }
   }
@@ -202,13 +201,13 @@ export class EventQueue {
       }
       const batch = await this._store.oldest(limit, BATCH_BYTES);
       if (batch.length === 0) {
-        await this._resize();
+        await this._measure();
         return;
       }
       const result = await this._transport.send(bodyOf(batch), batch.length, false);
       switch (result.kind) {
         case 'answer': {
-          const again = await this._settle(batch, result);
+          const again = await this._applyResults(batch, result);
           if (this._connection === 'off') {
             return;
           }
@@ -222,13 +221,13 @@ export class EventQueue {
         }
         case 'denied':
           await this._forget(batch);
-          this._refused(batch);
+          this._reportRejected(batch);
           break;
         case 'refused':
-          // One of these events spoils the batch: halve it until that one stands alone.
+          // The batch is rejected because of one of its events: halve it until that one is alone.
           if (batch.length === 1) {
             await this._forget(batch);
-            this._refused(batch);
+            this._reportRejected(batch);
           } else {
             limit = Math.ceil(batch.length / 2);
           }
@@ -237,50 +236,50 @@ export class EventQueue {
           this._switchOff(false);
           return;
         default:
-          this._connected('away');
+          this._setConnection('unavailable');
           this._pause(result.retryAfterMs);
           return;
       }
     }
   }
 
-  /** Takes out what was answered for good. Returns whether something is to be sent again. */
-  private async _settle(
-    batch: readonly IStoredEvent[],
+  /** Removes what was accepted or rejected. Returns whether something is to be sent again. */
+  private async _applyResults(
+    batch: readonly IEncodedEvent[],
     answer: Extract<SendResult, { kind: 'answer' }>
   ): Promise<boolean> {
     const done = batch.filter((_, index) => answer.results[index]?.status !== 'retry');
     await this._forget(done);
-    this._refused(batch.filter((_, index) => answer.results[index]?.status === 'rejected'));
-    this._heard(answer.notices, batch.some(asksForNotices));
+    this._reportRejected(batch.filter((_, index) => answer.results[index]?.status === 'rejected'));
+    this._applyNotices(answer.notices, batch.some(event => traitsOf(event)?.notices));
     return done.length < batch.length;
   }
 
-  private _refused(events: readonly IStoredEvent[]): void {
+  private _reportRejected(events: readonly IEncodedEvent[]): void {
     if (events.length > 0) {
       this._rejected += events.length;
       this.onRejected?.(events.map(event => event.id));
     }
   }
 
-  /** @param told - null where the monitor does not know: an empty list from it would mean that there are none */
-  private _heard(told: readonly INotice[] | null, asked: boolean): void {
-    const notices = told ?? [];
+  /** @param received - null where the monitor does not know: an empty list would mean that there are none */
+  private _applyNotices(received: readonly INotice[] | null, asked: boolean): void {
+    const notices = received ?? [];
     if (notices.some(notice => notice.kind === 'off')) {
       this._switchOff(true);
       return;
     }
     const spooled = notices.some(notice => notice.kind === 'spooled');
-    this._connected(spooled ? 'spooled' : 'ok');
-    this.onNotices?.(notices, told !== null && (asked || told.length > 0) && !spooled);
+    this._setConnection(spooled ? 'spooled' : 'ok');
+    this.onNotices?.(notices, received !== null && (asked || received.length > 0) && !spooled);
   }
 
-  private _connected(connection: Connection): void {
+  private _setConnection(connection: Connection): void {
     this._connection = connection;
     this.onChange?.();
   }
 
-  /** @param forget - the monitor itself said so: a computer without a monitor must not hoard what its student does */
+  /** @param forget - the monitor itself is switched off: without a monitor nothing that a student does is kept */
   private _switchOff(forget: boolean): void {
     this._cancelDrain?.();
     this._notBefore = this._clock.now() + OFF_PERIOD_MS;
@@ -291,7 +290,7 @@ export class EventQueue {
       this._notBefore = 0;
       this._guard.watch(this.poll());
     });
-    this._connected('off');
+    this._setConnection('off');
     if (forget) {
       this._guard.watch(this._empty());
     }
@@ -305,16 +304,16 @@ export class EventQueue {
       if (batch.length === 0) {
         break;
       }
-      await this._store.remove(batch.map(event => event.id));
+      await this._store.remove(batch);
     }
-    await this._resize();
+    await this._measure();
   }
 
   private _pause(atLeast: number): void {
     const now = this._clock.now();
     const pause = this._backoff.next(atLeast);
     this._notBefore = now + pause;
-    this._askedPause = now + atLeast;
+    this._retryAt = now + atLeast;
     // A batch timer that is due earlier would only find the pause.
     this._cancelDrain?.();
     this._cancelDrain = null;
@@ -330,72 +329,40 @@ export class EventQueue {
 
   private async _storeBuffer(): Promise<void> {
     const events = this._buffer.splice(0);
-    if (events.length === 0) {
-      return;
+    if (events.length > 0) {
+      const dropped = await this._store.append(events);
+      dropped.forEach(event => this._recent.delete(event.id));
+      this._dropped += dropped.length;
+      this.onChange?.();
     }
-    try {
-      await this._store.append(events);
-    } catch (error) {
-      // A full disk or a private window: go on in memory, so that at least this page's events are sent.
-      this._guard.note(error);
-      this._store = new MemoryStore();
-      await this._store.append(events);
-    }
-    this._size.count += events.length;
-    this._size.bytes += events.reduce((sum, event) => sum + event.bytes, 0);
-    if (this._size.count > this._maxEvents || this._size.bytes > this._maxBytes) {
-      await this._resize();
-      await this._dropOldest();
-    }
+  }
+
+  private async _forget(events: readonly IEncodedEvent[]): Promise<void> {
+    await this._store.remove(events);
+    events.forEach(event => this._recent.delete(event.id));
     this.onChange?.();
   }
 
-  private async _dropOldest(): Promise<void> {
-    while (this._size.count > this._maxEvents || this._size.bytes > this._maxBytes) {
-      const excess = Math.max(1, this._size.count - this._maxEvents);
-      const oldest = await this._store.oldest(
-        Math.min(excess, 500),
-        this._size.count > this._maxEvents ? Number.MAX_SAFE_INTEGER : this._size.bytes - this._maxBytes
-      );
-      if (oldest.length === 0) {
-        return;
-      }
-      await this._forget(oldest);
-      this._dropped += oldest.length;
-    }
-  }
-
-  private async _forget(events: readonly IStoredEvent[]): Promise<void> {
-    await this._store.remove(events.map(event => event.id));
-    for (const event of events) {
-      this._recent.delete(event.id);
-    }
-    this._size.count = Math.max(0, this._size.count - events.length);
-    this._size.bytes = Math.max(0, this._size.bytes - events.reduce((sum, event) => sum + event.bytes, 0));
+  private async _measure(): Promise<void> {
+    await this._store.measure();
     this.onChange?.();
   }
 
-  private async _resize(): Promise<void> {
-    this._size = await this._store.size();
-    this.onChange?.();
-  }
-
-  private _store: IEventStore;
+  private readonly _store: BoundedStore;
   private readonly _transport: ITransport;
   private readonly _clock: IClock;
   private readonly _guard: FaultGuard;
   private readonly _backoff: Backoff;
-  private readonly _takeTurns: TurnTaking;
-  private readonly _maxEvents: number;
-  private readonly _maxBytes: number;
-  private readonly _buffer: IStoredEvent[] = [];
+  private readonly _sendLock: SendLock;
+  private readonly _buffer: IEncodedEvent[] = [];
   private readonly _recent = new RecentEvents(BODY_OVERHEAD);
-  private _size: IStoreSize = { count: 0, bytes: 0 };
+  private readonly _latest: string[] = [];
   private _dropped = 0;
   private _rejected = 0;
   private _connection: Connection = 'ok';
   private _notBefore = 0;
-  private _askedPause = 0;
+  /** When the server allows the next request, by its own Retry-After; milliseconds since 1970. */
+  private _retryAt = 0;
   private _drainAt = 0;
   private _cancelDrain: (() => void) | null = null;
   private _cancelPersist: (() => void) | null = null;
@@ -404,11 +371,11 @@ export class EventQueue {
   private _disposed = false;
 }
 
-/** The monitor adds its notices to an answer when the batch holds one of these. */
-function asksForNotices(event: IStoredEvent): boolean {
-  return /"type":"(?:heartbeat|help_)/.test(event.json.slice(0, 120));
+/** The traits of the event's type; undefined for a type that this version does not know. */
+function traitsOf(event: IEncodedEvent): IEventTraits | undefined {
+  return (TRAITS as Readonly<Record<string, IEventTraits | undefined>>)[event.type];
 }
 
-function bodyOf(events: readonly IStoredEvent[]): string {
+function bodyOf(events: readonly IEncodedEvent[]): string {
   return `{"events":[${events.map(event => event.json).join(',')}]}`;
 }

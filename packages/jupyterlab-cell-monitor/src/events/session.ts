@@ -1,7 +1,8 @@
-import { v7 as uuid7 } from 'uuid';
-import { EVENT_BYTES } from '../capture/limits';
-import { capBytes, utf8Length } from '../capture/text';
-import type { CellExecutedData, Event, EventType, NotebookOpenedData } from './types';
+import { v4 as uuid4, v7 as uuid7 } from 'uuid';
+import type { IClock } from '../runtime/clock';
+import { EVENT_BYTES } from './limits';
+import { capBytes, utf8Length } from './text';
+import type { Cell, CellExecutedData, Event, EventType, Notebook, NotebookOpenedData } from './types';
 import { TRAITS } from './types';
 
 /** The `data` of an event of this type. */
@@ -13,22 +14,85 @@ export type PartsOf<T extends EventType> = Pick<
   'session_id' | 'seq' | 'notebook' | 'cell' | 'data' | 'course'
 >;
 
-/** An event that is ready to be queued. */
-export interface IBuiltEvent {
+/** An event with its JSON, as it is queued and stored. */
+export interface IEncodedEvent {
+  /** The event's id; ids sort by the time they were made. */
   readonly id: string;
-  readonly type: EventType;
+  readonly type: string;
   /** The whole event as JSON. */
   readonly json: string;
   /** Its length in UTF-8 bytes. */
   readonly bytes: number;
 }
 
+/** Takes events to be sent. */
+export interface IEventSink {
+  push(event: IEncodedEvent): void;
+}
+
+/** What all events of a notebook name. The notebook's capture changes it in place when the notebook is renamed. */
+export interface IEventOrigin {
+  notebook: Notebook;
+  /** The course that the events are meant for, or null to leave it to the server. */
+  course: string | null;
+}
+
 /**
- * Makes an event: its id and its time are set here and never again.
+ * The browser sessions of one notebook, one at a time. Numbers each session's events from 1, so that a gap shows what
+ * is missing. A page load begins a new session: what the last one had not sent is still queued, with its own numbers.
+ */
+export class NotebookSession {
+  constructor(
+    private readonly _origin: IEventOrigin,
+    private readonly _clock: IClock,
+    private readonly _sink: IEventSink
+  ) {}
+
+  /** The id of the session under way, or null. */
+  get id(): string | null {
+    return this._id;
+  }
+
+  /** Starts a new session: a new id, numbered from 1. */
+  begin(): void {
+    this._id = uuid4();
+    this._seq = 0;
+  }
+
+  /** Ends the session; nothing is emitted until the next one begins. */
+  end(): void {
+    this._id = null;
+  }
+
+  /** Makes the next event and queues it. Returns its id, or null when no session is under way. */
+  emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null): string | null {
+    if (this._id === null) {
+      return null;
+    }
+    const { notebook, course } = this._origin;
+    const parts = {
+      session_id: this._id,
+      seq: ++this._seq,
+      notebook,
+      ...(cell ? { cell } : {}),
+      data,
+      ...(course ? { course } : {})
+    } as unknown as PartsOf<T>;
+    const event = encodeEvent(type, parts, this._clock.now());
+    this._sink.push(event);
+    return event.id;
+  }
+
+  private _id: string | null = null;
+  private _seq = 0;
+}
+
+/**
+ * Makes an event: its id and its time are set here and never again. What is too large is cut and marked as truncated.
  *
  * @param now - milliseconds since 1970
  */
-export function buildEvent<T extends EventType>(type: T, parts: PartsOf<T>, now: number): IBuiltEvent {
+export function encodeEvent<T extends EventType>(type: T, parts: PartsOf<T>, now: number): IEncodedEvent {
   const event = {
     event_id: uuid7(),
     type,

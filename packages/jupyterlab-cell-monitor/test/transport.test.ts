@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { readAnswer, retryAfterMs } from '../src/transport/answer';
+import { HttpTransport, readAnswer, retryAfterMs } from '../src/transport/transport';
 
 const body = (results: unknown[], notices: unknown[] = []): string => JSON.stringify({ results, notices });
 
 test('an answer is believed only when it has a result for each event', () => {
   const one = { event_id: 'a', status: 'accepted' };
   assert.equal(readAnswer(200, body([one]), 0, 1).kind, 'answer');
-  assert.equal(readAnswer(200, body([]), 0, 1).kind, 'away');
-  assert.equal(readAnswer(200, body([{ status: 'lost' }]), 0, 1).kind, 'away');
-  assert.equal(readAnswer(200, '<html>sign in</html>', 0, 1).kind, 'away');
+  assert.equal(readAnswer(200, body([]), 0, 1).kind, 'unavailable');
+  assert.equal(readAnswer(200, body([{ status: 'lost' }]), 0, 1).kind, 'unavailable');
+  assert.equal(readAnswer(200, '<html>sign in</html>', 0, 1).kind, 'unavailable');
   assert.equal(readAnswer(200, body([], [7, null, { kind: 'x' }]), 0, 0).kind, 'answer');
 });
 
@@ -31,10 +31,10 @@ test('each status means one thing', () => {
   assert.deepEqual(readAnswer(403, detail('course_forbidden'), 0, 1), { kind: 'denied', reason: 'course_forbidden' });
   assert.equal(readAnswer(400, detail('invalid_body'), 0, 1).kind, 'refused');
   assert.equal(readAnswer(413, '', 0, 1).kind, 'refused');
-  assert.deepEqual(readAnswer(503, '', 2000, 1), { kind: 'away', retryAfterMs: 2000, reason: 'HTTP 503' });
+  assert.deepEqual(readAnswer(503, '', 2000, 1), { kind: 'unavailable', retryAfterMs: 2000, reason: 'HTTP 503' });
   // A sign-in that ran out is no reason to ask every second.
   const signedOut = readAnswer(403, '{"message": "Forbidden"}', 0, 1);
-  assert.ok(signedOut.kind === 'away' && signedOut.retryAfterMs >= 15_000);
+  assert.ok(signedOut.kind === 'unavailable' && signedOut.retryAfterMs >= 15_000);
 });
 
 test('whatever a server says, it is read without an exception', () => {
@@ -44,10 +44,40 @@ test('whatever a server says, it is read without an exception', () => {
       fc.oneof(fc.string(), fc.json(), fc.constant('{"detail": [null]}'), fc.constant('{"results": [null]}')),
       fc.nat(3),
       (status, text, sent) => {
-        assert.ok(['answer', 'away', 'missing', 'refused', 'denied'].includes(readAnswer(status, text, 0, sent).kind));
+        assert.ok(['answer', 'unavailable', 'missing', 'refused', 'denied'].includes(readAnswer(status, text, 0, sent).kind));
       }
     )
   );
+});
+
+test('a batch is posted as it is, may outlive the page, and carries a trace context', async () => {
+  const sent: RequestInit[] = [];
+  const transport = new HttpTransport(init => {
+    sent.push(init);
+    return Promise.resolve(new Response(body([{ status: 'accepted' }])));
+  });
+  transport.traceAll = true;
+  const result = await transport.send('{"events":[{}]}', 1, true);
+  assert.equal(result.kind, 'answer');
+  const headers = new Headers(sent[0]?.headers);
+  assert.deepEqual([sent[0]?.method, sent[0]?.body, sent[0]?.keepalive], ['POST', '{"events":[{}]}', true]);
+  assert.equal(headers.get('Content-Type'), 'application/json');
+  assert.match(headers.get('traceparent') ?? '', /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+});
+
+test('a request that fails, and an answer that breaks off, are results and no exceptions', async () => {
+  const broken = new Response(new ReadableStream({ start: stream => stream.error(new TypeError('reset')) }));
+  const slow = new Response('busy', { status: 503, headers: { 'Retry-After': '7' } });
+  const answers = [Promise.reject(new TypeError('failed to fetch')), Promise.resolve(broken), Promise.resolve(slow)];
+  const results = [];
+  for (const answer of answers) {
+    results.push(await new HttpTransport(() => answer).send('{"events":[]}', 0, false));
+  }
+  assert.deepEqual(results, [
+    { kind: 'unavailable', retryAfterMs: 0, reason: 'TypeError' },
+    { kind: 'unavailable', retryAfterMs: 0, reason: 'TypeError' },
+    { kind: 'unavailable', retryAfterMs: 7000, reason: 'HTTP 503' }
+  ]);
 });
 
 test('Retry-After is read in both of its forms and never beyond ten minutes', () => {

@@ -3,10 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FaultGuard } from '../src/capture/guard';
-import { NotebookSession } from '../src/capture/session';
-import type { IBuiltEvent } from '../src/events/builder';
-import { buildEvent } from '../src/events/builder';
+import { FaultGuard } from '../src/runtime/guard';
+import type { IEncodedEvent } from '../src/events/session';
+import { encodeEvent, NotebookSession } from '../src/events/session';
 import type { CellExecuted, Event } from '../src/events/types';
 import { newTraceparent } from '../src/transport/traceparent';
 import { VERSION } from '../src/version';
@@ -22,8 +21,9 @@ test('the version told is the one installed', () => {
 });
 
 test('events of a session count up, and carry what the contract asks for', () => {
-  const taken: IBuiltEvent[] = [];
-  const session = new NotebookSession({ notebook, course: 'c1' }, new StillClock(), event => taken.push(event));
+  const taken: IEncodedEvent[] = [];
+  const session = new NotebookSession({ notebook, course: 'c1' }, new StillClock(), { push: event => taken.push(event) });
+  session.begin();
   session.emit('session_started', { client: { extension_version: VERSION } });
   const id = session.emit('cell_selected', {}, cell);
   const events = taken.map(event => JSON.parse(event.json) as Event);
@@ -43,6 +43,29 @@ test('events of a session count up, and carry what the contract asks for', () =>
   assert.ok(!('cell' in (events[0] as object)));
 });
 
+test('a session that has ended sends nothing, and the next one counts from 1 again under another id', () => {
+  const taken: IEncodedEvent[] = [];
+  const origin = { notebook, course: null };
+  const session = new NotebookSession(origin, new StillClock(), { push: event => taken.push(event) });
+  assert.equal(session.emit('kernel_died', {}), null);
+  session.begin();
+  session.emit('kernel_died', {});
+  session.end();
+  assert.equal(session.emit('kernel_died', {}), null);
+  origin.notebook = { id: 'n', path: 'renamed.ipynb' };
+  session.begin();
+  session.emit('kernel_died', {});
+  const events = taken.map(event => JSON.parse(event.json) as Event);
+  assert.deepEqual(
+    events.map(event => [event.seq, event.notebook?.path]),
+    [
+      [1, 'n.ipynb'],
+      [1, 'renamed.ipynb']
+    ]
+  );
+  assert.notEqual(events[0]?.session_id, events[1]?.session_id);
+});
+
 test('an event is never too large for the server, however large its parts', () => {
   const text = fc.oneof(
     fc.constant('"\\\n'.repeat(2700)),
@@ -52,7 +75,7 @@ test('an event is never too large for the server, however large its parts', () =
   );
   fc.assert(
     fc.property(fc.array(text, { maxLength: 20 }), text, text, (texts, half, traceback) => {
-      const event = buildEvent(
+      const event = encodeEvent(
         'cell_executed',
         {
           session_id: 's',
@@ -91,7 +114,7 @@ test('an outline of 500 cells with long names still fits', () => {
     type: 'code' as const,
     heading: '見'.repeat(256)
   }));
-  const event = buildEvent('notebook_opened', { session_id: 's', seq: 1, notebook, data: { cells } }, 0);
+  const event = encodeEvent('notebook_opened', { session_id: 's', seq: 1, notebook, data: { cells } }, 0);
   assert.ok(event.bytes < 64 * 1024);
 });
 

@@ -3,7 +3,7 @@
  * capture applies those of long texts in UTF-8 bytes, which is stricter for any script and keeps an event small.
  * A cap marks what it cut with a `truncated` flag; it never drops a field.
  */
-import { LIMITS } from '../events/types';
+import { LIMITS } from './types';
 
 export const ID_CHARS = LIMITS.cellId;
 export const COURSE_CHARS = 63;

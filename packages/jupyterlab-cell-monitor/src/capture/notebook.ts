@@ -2,36 +2,31 @@ import type { Cell as CellWidget, ICodeCellModel } from '@jupyterlab/cells';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { CellList, Notebook as NotebookWidget, NotebookPanel } from '@jupyterlab/notebook';
 import type { Kernel } from '@jupyterlab/services';
-import type { DataOf, IBuiltEvent } from '../events/builder';
-import type { Cell, CellExecutedData, Client, EventType, Notebook } from '../events/types';
-import { LIMITS } from '../events/types';
-import type { IClock } from './clock';
+import type { DataOf, IEventOrigin } from '../events/session';
+import { NotebookSession } from '../events/session';
+import { capChars, storableText } from '../events/text';
+import type { Client } from '../events/types';
+import type { EventQueue } from '../queue/queue';
+import type { IClock } from '../runtime/clock';
+import type { FaultGuard } from '../runtime/guard';
+import { NotebookCells, readUnseenRun } from './cells';
 import { EditWatch, SelectionWatch } from './edits';
-import type { FaultGuard } from './guard';
 import type { IRenameMemory } from './identity';
 import { courseHintOf, locationOf, notebookIdOf } from './identity';
 import { KernelWatch } from './kernel';
-import type { ICellList, ICellView } from './outline';
-import { indexOf, outlineOf, referenceOf } from './outline';
-import type { IKernelMessage, IRunHost, IUnseenRun } from './runs';
+import type { IKernelMessage } from './runs';
 import { RunTracker } from './runs';
-import type { ISessionSubject } from './session';
-import { NotebookSession } from './session';
-import { capChars, joinedText, storableText } from './text';
 
 /** What all captured notebooks share. */
-export interface ICaptureHost {
+export interface ICaptureContext {
   readonly clock: IClock;
   readonly guard: FaultGuard;
   readonly renames: IRenameMemory;
   readonly extensionVersion: string;
   readonly labVersion: string;
+  readonly queue: Pick<EventQueue, 'push' | 'holds' | 'queued' | 'dropped' | 'flushOnHide'>;
   /** The path of the file without its drive's name. */
   localPath(path: string): string;
-  /** The course of notebooks that name none, or null. */
-  defaultCourse(): string | null;
-  /** Takes an event; an urgent one is sent at once. */
-  take(event: IBuiltEvent, urgent: boolean): void;
 }
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
@@ -39,47 +34,54 @@ type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ?
 /** How close a save command must be to a save to count as the student's own. */
 const MANUAL_SAVE_MS = 1500;
 
-/** Connects one notebook panel of JupyterLab to the capture core. Every slot is guarded: none of them throws. */
-export class PanelCapture implements ISessionSubject, IRunHost {
+/**
+ * Records one open notebook: JupyterLab's signals go to the trackers of runs, edits, selection and kernel, and what
+ * those find to the notebook's session. Every slot is guarded: none of them throws.
+ */
+export class NotebookCapture {
+  /** @param defaultCourse - the course of a notebook that names none, or null */
   constructor(
     readonly panel: NotebookPanel,
-    private readonly _host: ICaptureHost
+    private readonly _context: ICaptureContext,
+    defaultCourse: string | null
   ) {
-    this._edits = new EditWatch(_host.clock, (cellId, pasted) => this._edited(cellId, pasted));
-    this._selection = new SelectionWatch(_host.clock, cellId => this._selected(cellId));
-    this._runs = new RunTracker(this, _host.clock);
+    const { clock, queue } = _context;
+    this._defaultCourse = defaultCourse;
+    this._session = new NotebookSession(this._origin, clock, queue);
+    this._helpSession = new NotebookSession(this._origin, clock, queue);
+    this._edits = new EditWatch(clock, (cellId, pasted) => this._edited(cellId, pasted));
+    this._selection = new SelectionWatch(clock, cellId => this._selected(cellId));
+    this._runs = new RunTracker(this._cells, this._session, clock);
     this._kernel = new KernelWatch(
       {
         gone: () => this._runs.kernelGone(),
-        restarted: reason => this._emit('kernel_restarted', { reason }),
-        died: () => this._emit('kernel_died', {}),
+        restarted: reason => this._session.emit('kernel_restarted', { reason }),
+        died: () => this._session.emit('kernel_died', {}),
         busy: () => this._runs.kernelBusy(),
         idle: () => this._runs.kernelIdle()
       },
-      _host.clock
+      clock
     );
-  }
-
-  get notebook(): Notebook {
-    return this._notebook;
-  }
-
-  get course(): string | null {
-    return this._course ?? this._host.defaultCourse();
   }
 
   /** Whether events of this notebook are being recorded. */
   get recording(): boolean {
-    return this._session !== null;
+    return this._session.id !== null;
+  }
+
+  set defaultCourse(course: string | null) {
+    this._defaultCourse = course;
+    this._origin.course = this._courseHint ?? course;
   }
 
   /** Starts listening. The panel's context must be ready. */
   attach(): void {
     const { context, content, sessionContext } = this.panel;
     const metadata = this._metadata();
-    const path = this._host.localPath(context.path);
-    this._notebook = { id: notebookIdOf(metadata, path, this._host.renames), ...locationOf(path) };
-    this._course = courseHintOf(metadata);
+    const path = this._context.localPath(context.path);
+    this._origin.notebook = { id: notebookIdOf(metadata, path, this._context.renames), ...locationOf(path) };
+    this._courseHint = courseHintOf(metadata);
+    this._origin.course = this._courseHint ?? this._defaultCourse;
     this._attached = true;
 
     context.pathChanged.connect(this._onPathChanged, this);
@@ -100,23 +102,23 @@ export class PanelCapture implements ISessionSubject, IRunHost {
 
   /** Begins a session, if none is under way. */
   begin(): void {
-    if (this._session || !this._attached || this.panel.isDisposed) {
+    if (this.recording || !this._attached || this.panel.isDisposed) {
       return;
     }
-    this._session = this._newSession();
-    this._emit('session_started', { client: this._client() });
-    this._emit('notebook_opened', { cells: outlineOf(this._cells, this._hasStableIds()) });
+    this._session.begin();
+    this._session.emit('session_started', { client: this._client() });
+    this._session.emit('notebook_opened', { cells: this._cells.outline() });
   }
 
-  /** Ends the session, if one is under way: what still runs is given up, since its end will not be seen. */
+  /** Ends the session, if one is under way. What still runs ends as aborted, since its end will not be seen. */
   end(reason: DataOf<'session_ended'>['reason']): void {
-    if (this._session) {
+    if (this.recording) {
       this._runs.kernelGone();
       if (reason === 'closed') {
-        this._emit('notebook_closed', {});
+        this._session.emit('notebook_closed', {});
       }
-      this._emit('session_ended', { reason });
-      this._session = null;
+      this._session.emit('session_ended', { reason });
+      this._session.end();
     }
   }
 
@@ -129,24 +131,25 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   heartbeat(data: DataOf<'heartbeat'>): void {
-    this._emit('heartbeat', data);
+    this._session.emit('heartbeat', data);
   }
 
-  /** Emits a help event at once, also while recording is paused: asking is the student's own act. */
-  help<T extends 'help_requested' | 'help_cancelled'>(type: T, data: DataOf<T>): string {
-    const session = this._session ?? (this._helpSession ??= this._newSession(true));
-    this._urgent = true;
-    try {
-      const activeId = this.panel.content.activeCell?.model.id;
-      return session.emit(type, data, activeId ? this.locate(activeId) : null);
-    } finally {
-      this._urgent = false;
+  /**
+   * Emits a help event, also while recording is paused: asking is the student's own act. Those made while it is paused
+   * are a session of their own. Returns the event's id, or null when the event could not be made.
+   */
+  help<T extends 'help_requested' | 'help_cancelled'>(type: T, data: DataOf<T>): string | null {
+    const session = this.recording ? this._session : this._helpSession;
+    if (session.id === null) {
+      session.begin();
     }
+    const activeId = this.panel.content.activeCell?.model.id;
+    return session.emit(type, data, activeId ? this._cells.reference(activeId) : null);
   }
 
   /** A save command was carried out for this notebook. */
   savedByHand(): void {
-    this._saveCommandAt = this._host.clock.monotonic();
+    this._saveCommandAt = this._context.clock.monotonic();
   }
 
   scheduled(cell: CellWidget): void {
@@ -161,44 +164,21 @@ export class PanelCapture implements ISessionSubject, IRunHost {
     }
   }
 
-  // IRunHost
-
-  locate(cellId: string): Cell | null {
-    const index = indexOf(this._cells, cellId);
-    return index < 0 ? null : referenceOf(this._cells, index, this._hasStableIds());
-  }
-
-  started(cell: Cell, executionId: string): void {
-    this._emit('cell_execution_started', { execution_id: executionId }, cell);
-  }
-
-  finished(cell: Cell, data: CellExecutedData): void {
-    this._emit('cell_executed', data, cell);
-  }
-
-  private _emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null): void {
-    this._session?.emit(type, data, cell);
-  }
-
-  private _newSession(urgent = false): NotebookSession {
-    return new NotebookSession(this, this._host.clock, event => this._host.take(event, urgent || this._urgent));
-  }
-
   private _edited(cellId: string, pasted: number): void {
-    this._host.guard.run(() => {
-      const cell = this.recording ? this.locate(cellId) : null;
+    this._context.guard.run(() => {
+      const cell = this.recording ? this._cells.reference(cellId) : null;
       if (cell) {
         const length = this._cells.get(cell.index).source.length;
-        this._emit('cell_edited', { length, ...(pasted > 0 ? { pasted_length: pasted } : {}) }, cell);
+        this._session.emit('cell_edited', { length, ...(pasted > 0 ? { pasted_length: pasted } : {}) }, cell);
       }
     });
   }
 
   private _selected(cellId: string): void {
-    this._host.guard.run(() => {
-      const cell = this.recording && this.panel.isVisible ? this.locate(cellId) : null;
+    this._context.guard.run(() => {
+      const cell = this.recording && this.panel.isVisible ? this._cells.reference(cellId) : null;
       if (cell) {
-        this._emit('cell_selected', {}, cell);
+        this._session.emit('cell_selected', {}, cell);
       }
     });
   }
@@ -210,8 +190,8 @@ export class PanelCapture implements ISessionSubject, IRunHost {
     const language = named(this._metadata()['language_info'])?.['name'] ?? kernelspec?.['language'] ?? preference.language;
     const kernel = session?.kernel?.name ?? preference.name ?? kernelspec?.['name'];
     return {
-      extension_version: this._host.extensionVersion,
-      lab_version: capChars(this._host.labVersion, 64),
+      extension_version: this._context.extensionVersion,
+      lab_version: capChars(this._context.labVersion, 64),
       ...(typeof kernel === 'string' && kernel ? { kernel_name: capChars(storableText(kernel), 128) } : {}),
       ...(typeof language === 'string' && language ? { language: capChars(storableText(language), 64) } : {})
     };
@@ -219,11 +199,6 @@ export class PanelCapture implements ISessionSubject, IRunHost {
 
   private _metadata(): Readonly<Record<string, unknown>> {
     return this.panel.model?.metadata ?? {};
-  }
-
-  private _hasStableIds(): boolean {
-    const model = this.panel.model;
-    return !model || model.nbformat > 4 || (model.nbformat === 4 && model.nbformatMinor >= 5);
   }
 
   private _listenTo(kernel: Kernel.IKernelConnection | null): void {
@@ -235,7 +210,7 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private _onAnyMessage(_: unknown, args: Kernel.IAnyMessageArgs): void {
-    this._host.guard.run(() => {
+    this._context.guard.run(() => {
       if (this.recording) {
         this._runs.message(args.msg as unknown as IKernelMessage, args.direction);
       }
@@ -243,14 +218,14 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private _onStatusChanged(_: unknown, status: Kernel.Status): void {
-    this._host.guard.run(() => this._kernel.status(status));
+    this._context.guard.run(() => this._kernel.status(status));
   }
 
   private _onKernelChanged(
     _: unknown,
     change: { oldValue: Kernel.IKernelConnection | null; newValue: Kernel.IKernelConnection | null }
   ): void {
-    this._host.guard.run(() => {
+    this._context.guard.run(() => {
       if (change.oldValue && change.oldValue.id !== change.newValue?.id) {
         this._runs.kernelGone();
       }
@@ -259,27 +234,28 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private _onPathChanged(_: unknown, newPath: string): void {
-    this._host.guard.run(() => {
-      const path = this._host.localPath(newPath);
-      this._notebook = { id: this._notebook.id, ...locationOf(path) };
-      this._host.renames.moved(path, this._notebook.id);
+    this._context.guard.run(() => {
+      const path = this._context.localPath(newPath);
+      const { id } = this._origin.notebook;
+      this._origin.notebook = { id, ...locationOf(path) };
+      this._context.renames.moved(path, id);
     });
   }
 
   private _onSaveState(_: unknown, state: DocumentRegistry.SaveState): void {
-    this._host.guard.run(() => {
-      const now = this._host.clock.monotonic();
+    this._context.guard.run(() => {
+      const now = this._context.clock.monotonic();
       if (state === 'started') {
         this._saveStartedAt = now;
       } else if (state.startsWith('completed')) {
         const manual = Math.abs(this._saveStartedAt - this._saveCommandAt) < MANUAL_SAVE_MS;
-        this._emit('notebook_saved', { manual });
+        this._session.emit('notebook_saved', { manual });
       }
     });
   }
 
   private _onActiveCellChanged(_: NotebookWidget, cell: CellWidget | null): void {
-    this._host.guard.run(() => {
+    this._context.guard.run(() => {
       if (cell && this.recording) {
         this._selection.moved(cell.model.id);
       }
@@ -287,7 +263,7 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private _onCellsChanged(_: CellList, change: { newValues: CellModel[]; type: string }): void {
-    this._host.guard.run(() => {
+    this._context.guard.run(() => {
       if (change.type === 'add' || change.type === 'set') {
         for (const cell of change.newValues) {
           cell.sharedModel.changed.connect(this._onCellChanged, this);
@@ -298,7 +274,7 @@ export class PanelCapture implements ISessionSubject, IRunHost {
 
   private _onCellChanged(sender: { getId(): string }, change: { sourceChange?: unknown }): void {
     if (change.sourceChange !== undefined && this.recording) {
-      this._host.guard.run(() => {
+      this._context.guard.run(() => {
         // In a shared document others' edits arrive here too; the student's own are in the active cell.
         const cellId = sender.getId();
         if (cellId === this.panel.content.activeCell?.model.id) {
@@ -309,7 +285,7 @@ export class PanelCapture implements ISessionSubject, IRunHost {
   }
 
   private readonly _onPaste = (event: ClipboardEvent): void => {
-    this._host.guard.run(() => {
+    this._context.guard.run(() => {
       const target = event.target;
       const cellId = this.panel.content.activeCell?.model.id;
       if (this.recording && cellId && target instanceof Element && target.closest('.jp-InputArea-editor')) {
@@ -321,74 +297,23 @@ export class PanelCapture implements ISessionSubject, IRunHost {
     });
   };
 
+  private readonly _origin: IEventOrigin = { notebook: { id: 'unknown', path: 'unknown' }, course: null };
+  private readonly _cells = new NotebookCells(() => this.panel.model);
+  private readonly _session: NotebookSession;
+  /** For help asked for while recording is paused. */
+  private readonly _helpSession: NotebookSession;
   private readonly _edits: EditWatch;
   private readonly _selection: SelectionWatch;
   private readonly _runs: RunTracker;
   private readonly _kernel: KernelWatch;
-  private readonly _cells: ICellList = new PanelCells(() => this.panel.model?.cells ?? null);
-  private _notebook: Notebook = { id: 'unknown', path: 'unknown' };
-  private _course: string | null = null;
-  private _session: NotebookSession | null = null;
-  private _helpSession: NotebookSession | null = null;
+  private _courseHint: string | null = null;
+  private _defaultCourse: string | null;
   private _listened: Kernel.IKernelConnection | null = null;
   private _attached = false;
-  private _urgent = false;
   private _saveStartedAt = Number.NEGATIVE_INFINITY;
   private _saveCommandAt = Number.POSITIVE_INFINITY;
 }
 
 function named(value: unknown): Record<string, unknown> | null {
   return value && typeof value === 'object' ? (value as Record<string, unknown>) : null;
-}
-
-/** The cells of a panel as the capture core reads them: nothing is copied before it is asked for. */
-class PanelCells implements ICellList {
-  constructor(private readonly _list: () => CellList | null) {}
-
-  get length(): number {
-    return this._list()?.length ?? 0;
-  }
-
-  get(index: number): ICellView {
-    const model = (this._list() as CellList).get(index);
-    return {
-      id: model.id,
-      type: model.type === 'markdown' || model.type === 'raw' ? model.type : 'code',
-      get source() {
-        return model.sharedModel.getSource();
-      },
-      get metadata() {
-        return model.metadata as Readonly<Record<string, unknown>>;
-      }
-    };
-  }
-}
-
-/** Reads a run from the cell itself; null for a blank cell, which JupyterLab reports as executed too. */
-function readUnseenRun(model: ICodeCellModel, success: boolean, error: unknown): IUnseenRun | null {
-  const code = model.sharedModel.getSource();
-  if (!code.trim()) {
-    return null;
-  }
-  const timing = model.getMetadata('execution') as Record<string, unknown> | undefined;
-  const time = (key: string): string | null => {
-    const value = timing?.[key];
-    return typeof value === 'string' ? value : null;
-  };
-  const outputs = (model.outputs.toJSON()).slice(0, 2 * LIMITS.outputs);
-  const failure = (error ?? {}) as Record<string, unknown>;
-  return {
-    success,
-    code,
-    executionCount: model.executionCount,
-    error: success
-      ? null
-      : { name: failure['errorName'], value: joinedText(failure['errorValue']), traceback: failure['traceback'] },
-    outputs: outputs.map(output => ({
-      type: String(output.output_type),
-      content: output
-    })),
-    startedAt: time('shell.execute_reply.started') ?? time('iopub.execute_input'),
-    endedAt: time('shell.execute_reply')
-  };
 }

@@ -1,4 +1,6 @@
-/** What the student should see; only kinds that this version knows are used. */
+import { newTraceparent } from './traceparent';
+
+/** What the student should see. Kinds that this version does not know are ignored. */
 export interface INotice {
   kind: string;
   request_id?: string;
@@ -16,14 +18,57 @@ export interface IEventResult {
 export type SendResult =
   /** One result per event, in their order. `notices` is null where the monitor does not know them now. */
   | { kind: 'answer'; results: IEventResult[]; notices: INotice[] | null }
-  /** Nobody took the events; they may be sent again after `retryAfterMs`. */
-  | { kind: 'away'; retryAfterMs: number; reason: string }
+  /** No service took the events; they may be sent again after `retryAfterMs`. */
+  | { kind: 'unavailable'; retryAfterMs: number; reason: string }
   /** This Jupyter server has no server half of ours. */
   | { kind: 'missing' }
-  /** The request as a whole is wrong: one of its events must be. */
+  /** The request as a whole was rejected because of at least one of its events. */
   | { kind: 'refused'; reason: string }
-  /** None of these events is welcome; sending them again changes nothing. */
+  /** The sender may not send these events; sending them again changes nothing. */
   | { kind: 'denied'; reason: string };
+
+/** Sends one request body. Never throws. */
+export interface ITransport {
+  /**
+   * @param sent - the number of events in `body`
+   * @param keepalive - let the request outlive the page; the browser then allows 64 KiB in all
+   */
+  send(body: string, sent: number, keepalive: boolean): Promise<SendResult>;
+}
+
+/** Makes one request to the server half; rejects where no answer came. */
+export type MakeRequest = (init: RequestInit) => Promise<Response>;
+
+const TIMEOUT_MS = 15_000;
+
+/** Posts batches to the server half. Never throws: every failure is a SendResult. */
+export class HttpTransport implements ITransport {
+  constructor(private readonly _request: MakeRequest) {}
+
+  /** Marks every request as sampled; for tests and for support. */
+  traceAll = false;
+
+  async send(body: string, sent: number, keepalive: boolean): Promise<SendResult> {
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), TIMEOUT_MS);
+    try {
+      const response = await this._request({
+        method: 'POST',
+        body,
+        keepalive,
+        cache: 'default',
+        signal: abort.signal,
+        headers: { 'Content-Type': 'application/json', traceparent: newTraceparent(this.traceAll) }
+      });
+      const retryAfter = retryAfterMs(response.headers.get('Retry-After'), Date.now());
+      return readAnswer(response.status, await response.text(), retryAfter, sent);
+    } catch (error) {
+      return { kind: 'unavailable', retryAfterMs: 0, reason: error instanceof Error ? error.name : 'NetworkError' };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
 
 const MAX_RETRY_AFTER_MS = 10 * 60_000;
 
@@ -42,7 +87,7 @@ const STATUSES: readonly string[] = ['accepted', 'duplicate', 'rejected', 'retry
 /**
  * Reads an HTTP answer to a batch.
  *
- * @param sent - how many events the batch had; an answer with another number of results is not believed
+ * @param sent - how many events the batch had; an answer with another number of results is unreadable
  */
 export function readAnswer(status: number, body: string, retryAfter: number, sent: number): SendResult {
   if (status === 200) {
@@ -60,7 +105,7 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
         notices: Array.isArray(notices) ? notices.filter(isNotice) : null
       };
     }
-    return { kind: 'away', retryAfterMs: retryAfter, reason: 'unreadable answer' };
+    return { kind: 'unavailable', retryAfterMs: retryAfter, reason: 'unreadable answer' };
   }
   if (status === 404 || status === 405) {
     return { kind: 'missing' };
@@ -74,7 +119,7 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
   }
   // A lost sign-in (401, 403) comes back when the student signs in again, but not within seconds.
   const floor = status === 401 || status === 403 ? 15_000 : 0;
-  return { kind: 'away', retryAfterMs: Math.max(retryAfter, floor), reason };
+  return { kind: 'unavailable', retryAfterMs: Math.max(retryAfter, floor), reason };
 }
 
 function parse(body: string): Record<string, unknown> | null {

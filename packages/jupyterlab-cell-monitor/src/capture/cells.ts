@@ -1,0 +1,85 @@
+import type { ICodeCellModel } from '@jupyterlab/cells';
+import type { CellList } from '@jupyterlab/notebook';
+import { joinedText } from '../events/text';
+import type { Cell } from '../events/types';
+import { LIMITS } from '../events/types';
+import type { ICellList, ICellView } from './outline';
+import { indexOf, outlineOf, referenceOf } from './outline';
+import type { IUnseenRun } from './runs';
+
+/** The parts of a notebook's model that cells are read from. */
+export interface ICellSource {
+  readonly cells: CellList;
+  readonly nbformat: number;
+  readonly nbformatMinor: number;
+}
+
+/** The cells of an open notebook. Nothing is copied before it is asked for. */
+export class NotebookCells implements ICellList {
+  /** @param source - the notebook's model, or null once it is closed */
+  constructor(private readonly _source: () => ICellSource | null) {}
+
+  get length(): number {
+    return this._source()?.cells.length ?? 0;
+  }
+
+  get(index: number): ICellView {
+    const model = (this._source() as ICellSource).cells.get(index);
+    return {
+      id: model.id,
+      type: model.type === 'markdown' || model.type === 'raw' ? model.type : 'code',
+      get source() {
+        return model.sharedModel.getSource();
+      },
+      get metadata() {
+        return model.metadata as Readonly<Record<string, unknown>>;
+      }
+    };
+  }
+
+  /** The cell with this id as events name it, or null when it is no cell of this notebook. */
+  reference(cellId: string): Cell | null {
+    const index = indexOf(this, cellId);
+    return index < 0 ? null : referenceOf(this, index, this._hasStableIds());
+  }
+
+  /** The cells as events name them, up to the limit of an outline. */
+  outline(): Cell[] {
+    return outlineOf(this, this._hasStableIds());
+  }
+
+  /** Before nbformat 4.5 each load of the file makes other ids. */
+  private _hasStableIds(): boolean {
+    const source = this._source();
+    return !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);
+  }
+}
+
+/** Reads a run from the cell itself; null for a blank cell, which JupyterLab reports as executed too. */
+export function readUnseenRun(model: ICodeCellModel, success: boolean, error: unknown): IUnseenRun | null {
+  const code = model.sharedModel.getSource();
+  if (!code.trim()) {
+    return null;
+  }
+  const timing = model.getMetadata('execution') as Record<string, unknown> | undefined;
+  const time = (key: string): string | null => {
+    const value = timing?.[key];
+    return typeof value === 'string' ? value : null;
+  };
+  const outputs = model.outputs.toJSON().slice(0, 2 * LIMITS.outputs);
+  const failure = (error ?? {}) as Record<string, unknown>;
+  return {
+    success,
+    code,
+    executionCount: model.executionCount,
+    error: success
+      ? null
+      : { name: failure['errorName'], value: joinedText(failure['errorValue']), traceback: failure['traceback'] },
+    outputs: outputs.map(output => ({
+      type: String(output.output_type),
+      content: output
+    })),
+    startedAt: time('shell.execute_reply.started') ?? time('iopub.execute_input'),
+    endedAt: time('shell.execute_reply')
+  };
+}
