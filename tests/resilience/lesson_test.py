@@ -282,7 +282,7 @@ async def run_lesson(
     *,
     screens: int,
 ) -> Faults:
-    """Give a lesson while faults strike, then compare all ends of the road."""
+    """Give a lesson while faults strike, then compare what was sent with what every store holds."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(system.client())
         open_screens = await stack.enter_async_context(system.dashboards(rooms[0], number=screens))

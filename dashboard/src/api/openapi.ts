@@ -1514,7 +1514,7 @@ export interface components {
         };
         /**
          * TestRun
-         * @description One run on the test road; its record is kept for an hour.
+         * @description One run in test mode; its record is kept for an hour.
          */
         TestRun: {
             test_id: string;

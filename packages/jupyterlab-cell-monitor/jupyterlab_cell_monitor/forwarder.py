@@ -36,7 +36,7 @@ class Answer:
 
 
 class Forwarder:
-    """The road from the browser to the monitor.
+    """The path from the browser to the monitor.
 
     While nothing is spooled, batches go straight through. Once the monitor is away they are spooled, and go on being
     spooled until the spool is drained, so that the monitor gets them in the order in which they happened.

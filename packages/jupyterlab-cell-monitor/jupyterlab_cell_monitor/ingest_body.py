@@ -54,7 +54,7 @@ class Batch:
     Attributes:
         body: what the monitor takes: the bytes as they came, without a `test_id`.
         events: one JSON value per event, not validated further: that is the monitor's business.
-        test_id: the run on the monitor's test road that the events belong to; None for real ones.
+        test_id: the run in the monitor's test mode that the events belong to; None for real ones.
     """
 
     body: bytes

@@ -37,7 +37,7 @@ class Record:
 
     Attributes:
         event: the event as JSON.
-        test_id: the test it belongs to; None for the real road.
+        test_id: the test it belongs to; None for real events.
         traceparent: W3C trace context of the request that brought it; forgotten if that was not sampled.
     """
 

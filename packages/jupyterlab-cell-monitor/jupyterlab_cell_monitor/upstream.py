@@ -121,7 +121,7 @@ class Upstream:
             return Away("the monitor's answer is too large")
         if response.status_code == 401:
             return None
-        return _outcome(response, answer, count, on_test_road=test_id is not None)
+        return _outcome(response, answer, count, in_test_mode=test_id is not None)
 
 
 async def _bounded(response: httpx.Response) -> bytes | None:
@@ -133,7 +133,7 @@ async def _bounded(response: httpx.Response) -> bytes | None:
     return bytes(answer)
 
 
-def _outcome(response: httpx.Response, answer: bytes, count: int, *, on_test_road: bool) -> Outcome:
+def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mode: bool) -> Outcome:
     status = response.status_code
     value = _json(answer)
     if status == 200:
@@ -148,7 +148,7 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, on_test_roa
         return Refused(status, error, answer)
     if status == 403 and error == "course_forbidden":
         return Refused(status, error, answer, all_events=True)
-    if on_test_road and status in {403, 404}:
+    if in_test_mode and status in {403, 404}:
         return Refused(status, error, answer, all_events=True)
     retry_after = retry_after_seconds(response.headers.get("Retry-After"))
     misconfigured = status in {403, 404, 405} or 300 <= status < 400

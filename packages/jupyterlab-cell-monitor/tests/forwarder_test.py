@@ -38,7 +38,7 @@ def statuses(answer: Answer) -> list[str]:
 
 
 @pytest.fixture
-def road(api: Any, tmp_path: Path) -> Callable[..., Any]:
+def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
     """Opens a forwarder to the stand-in API, as the server half does."""
 
     @asynccontextmanager
@@ -73,10 +73,10 @@ async def submit(
     return await forwarder.submit(batch(*events, **fields), traceparent=traceparent)
 
 
-async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_event: Any) -> None:
+async def test_events_and_notices_go_straight_through(api: Any, open_forwarder: Any, make_event: Any) -> None:
     api.notices = [{"kind": "help", "request_id": "r", "status": "claimed", "by": "Prof. X", "at": "now"}]
     events = [make_event() for _ in range(3)]
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         answer = await submit(forwarder, *events, traceparent=TRACE)
         assert answer.status == 200
         assert answer.body == {
@@ -89,9 +89,9 @@ async def test_events_and_notices_go_straight_through(api: Any, road: Any, make_
 
 
 async def test_notices_that_the_monitor_does_not_know_are_not_told_as_none(
-    api: Any, road: Any, make_event: Any
+    api: Any, open_forwarder: Any, make_event: Any
 ) -> None:
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         for unknown in (None, "?"):
             api.notices = unknown
             assert (await submit(forwarder)).body == {"results": [], "notices": None}
@@ -100,17 +100,17 @@ async def test_notices_that_the_monitor_does_not_know_are_not_told_as_none(
         assert (await submit(forwarder, make_event())).body["notices"] == [SPOOLED]
 
 
-async def test_many_requests_at_once_share_one_token_exchange(api: Any, road: Any, make_event: Any) -> None:
-    async with road() as forwarder:
+async def test_many_requests_at_once_share_one_token_exchange(api: Any, open_forwarder: Any, make_event: Any) -> None:
+    async with open_forwarder() as forwarder:
         await asyncio.gather(*(submit(forwarder, make_event()) for _ in range(8)))
     assert len(api.stored) == 8
     assert api.exchanges == 1
 
 
 async def test_a_revoked_token_is_exchanged_once_and_the_student_notices_nothing(
-    api: Any, road: Any, make_event: Any
+    api: Any, open_forwarder: Any, make_event: Any
 ) -> None:
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, make_event())
         api.revoke_tokens()
         answer = await submit(forwarder, make_event())
@@ -120,19 +120,21 @@ async def test_a_revoked_token_is_exchanged_once_and_the_student_notices_nothing
     assert len(api.stored) == 2
 
 
-async def test_a_token_near_its_end_is_exchanged_before_it_fails(api: Any, road: Any, make_event: Any) -> None:
+async def test_a_token_near_its_end_is_exchanged_before_it_fails(
+    api: Any, open_forwarder: Any, make_event: Any
+) -> None:
     api.expires_in = 0
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, make_event())
         await submit(forwarder, make_event())
     assert api.exchanges == 2
 
 
 async def test_while_the_monitor_is_away_events_are_kept_and_come_in_order_when_it_is_back(
-    api: Any, road: Any, make_event: Any, eventually: Callable[..., Awaitable[None]]
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Callable[..., Awaitable[None]]
 ) -> None:
     events = [make_event(seq=n + 1) for n in range(450)]
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, *events[:2])
         api.stop()
         for start in range(2, 440, 73):
@@ -173,11 +175,11 @@ async def test_while_the_monitor_is_away_events_are_kept_and_come_in_order_when_
     ids=str,
 )
 async def test_whatever_the_monitor_does_the_event_arrives_once_it_is_well_again(
-    api: Any, road: Any, make_event: Any, eventually: Any, odd: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any, odd: Any
 ) -> None:
     api.misbehave = lambda _: odd
     event = make_event()
-    async with road(timeout_s=0.5) as forwarder:
+    async with open_forwarder(timeout_s=0.5) as forwarder:
         answer = await submit(forwarder, event)
         assert answer.status == 200
         assert statuses(answer) == ["accepted"]
@@ -189,10 +191,12 @@ async def test_whatever_the_monitor_does_the_event_arrives_once_it_is_well_again
         await eventually(lambda: forwarder.status()["spooled_events"] == 0, forwarder.status)
 
 
-async def test_retry_after_is_kept_by_everybody(api: Any, road: Any, make_event: Any, eventually: Any) -> None:
+async def test_retry_after_is_kept_by_everybody(
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
+) -> None:
     answers = iter([(503, {"Retry-After": "1"}, b"{}")])
     api.misbehave = lambda _: next(answers, None)
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, make_event())
         # Neither new events nor a look for notices may knock meanwhile.
         await submit(forwarder, make_event())
@@ -202,12 +206,12 @@ async def test_retry_after_is_kept_by_everybody(api: Any, road: Any, make_event:
 
 
 async def test_an_event_that_is_to_be_sent_again_is_kept_and_sent_again(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     events = [make_event() for _ in range(5)]
     late = {events[1]["event_id"], events[3]["event_id"]}
     api.status_of = lambda event: "retry" if event["event_id"] in late else "accepted"
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         answer = await submit(forwarder, *events)
         assert statuses(answer) == ["accepted"] * 5
         assert [result["event_id"] for result in answer.body["results"]] == ids(events)
@@ -218,13 +222,13 @@ async def test_an_event_that_is_to_be_sent_again_is_kept_and_sent_again(
 
 
 async def test_an_event_from_the_spool_that_is_to_be_sent_again_is_not_forgotten(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     events = [make_event() for _ in range(4)]
     refusals = iter(range(5))
     api.status_of = lambda _: "accepted" if next(refusals, None) is None else "retry"
     api.stop()
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, *events)
         api.start()
         await eventually(lambda: set(api.stored) == set(ids(events)), lambda: len(api.stored))
@@ -233,7 +237,7 @@ async def test_an_event_from_the_spool_that_is_to_be_sent_again_is_not_forgotten
 
 
 async def test_one_event_that_spoils_its_batch_costs_itself_alone(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     events = [make_event() for _ in range(40)]
     poison = events[17]["event_id"]
@@ -243,7 +247,7 @@ async def test_one_event_that_spoils_its_batch_costs_itself_alone(
 
     api.misbehave = misbehave
     api.stop()
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, *events)
         api.start()
         await eventually(lambda: len(api.stored) == 39, lambda: len(api.stored))
@@ -253,11 +257,11 @@ async def test_one_event_that_spoils_its_batch_costs_itself_alone(
 
 
 async def test_events_of_a_foreign_course_are_refused_without_blocking_the_others(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     foreign = (403, {}, b'{"detail": [{"type": "course_forbidden", "msg": "not yours"}]}')
     api.misbehave = lambda seen: foreign if seen.events and seen.events[0].get("course") == "x" else None
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         answer = await submit(forwarder, make_event(course="x"))
         assert answer.status == 403
         assert b"course_forbidden" in answer.body
@@ -269,28 +273,30 @@ async def test_events_of_a_foreign_course_are_refused_without_blocking_the_other
         await eventually(lambda: len(api.stored) == 1)
 
 
-async def test_what_one_server_kept_the_next_one_sends(api: Any, road: Any, make_event: Any, eventually: Any) -> None:
+async def test_what_one_server_kept_the_next_one_sends(
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
+) -> None:
     events = [make_event() for _ in range(3)]
     api.stop()
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, *events)
     api.start()
-    async with road():
+    async with open_forwarder():
         await eventually(lambda: api.order == ids(events), lambda: api.order)
 
 
 async def test_a_trace_goes_on_behind_an_outage_and_a_restart_and_holds_only_its_own_events(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     events = [make_event(seq=n + 1) for n in range(6)]
     api.stop()
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, events[0], traceparent=f"00-{'e' * 32}-{'f' * 16}-00")
         await submit(forwarder, events[1])
         await submit(forwarder, *events[2:4], traceparent=TRACE)
         await submit(forwarder, *events[4:], traceparent=TRACE.replace("b", "c"))
     api.start()
-    async with road():
+    async with open_forwarder():
         await eventually(lambda: len(api.stored) == 6)
     assert api.order == ids(events)
     # What nobody traces still goes in one request.
@@ -302,22 +308,22 @@ async def test_a_trace_goes_on_behind_an_outage_and_a_restart_and_holds_only_its
 
 
 async def test_an_event_of_a_trace_that_the_monitor_wants_again_stays_in_its_trace(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     events = [make_event() for _ in range(2)]
     answers = {events[1]["event_id"]: iter(["retry", "retry"])}
     api.status_of = lambda event: next(answers.get(event["event_id"], iter(())), "accepted")
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, *events, traceparent=TRACE)
         await eventually(lambda: len(api.stored) == 2)
     assert [seen.headers.get("traceparent") for seen in api.requests] == [TRACE] * 3
 
 
-async def test_a_test_goes_down_its_own_road_also_from_the_spool(
-    api: Any, road: Any, make_event: Any, eventually: Any
+async def test_a_tests_events_keep_their_own_path_also_from_the_spool(
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     api.stop()
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, make_event(), test_id="t-1")
         await submit(forwarder, make_event())
         await submit(forwarder, make_event(), test_id="t-2")
@@ -330,9 +336,9 @@ async def test_a_test_goes_down_its_own_road_also_from_the_spool(
     ]
 
 
-async def test_a_full_spool_drops_the_oldest_and_says_how_many(api: Any, road: Any, make_event: Any) -> None:
+async def test_a_full_spool_drops_the_oldest_and_says_how_many(api: Any, open_forwarder: Any, make_event: Any) -> None:
     api.stop()
-    async with road(max_bytes=65536) as forwarder:
+    async with open_forwarder(max_bytes=65536) as forwarder:
         for _ in range(40):
             await submit(forwarder, *(make_event(padding="x" * 200) for _ in range(10)))
         status = forwarder.status()
@@ -342,12 +348,12 @@ async def test_a_full_spool_drops_the_oldest_and_says_how_many(api: Any, road: A
 
 
 async def test_a_refused_key_is_said_and_a_new_key_file_heals_it_without_a_restart(
-    api: Any, road: Any, make_event: Any, eventually: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jupyterlab_cell_monitor.tokens._REFUSED_SECONDS", 0.1)
     key = tmp_path / "key"
     key.write_text("an old key")
-    async with road(read_key=key.read_text) as forwarder:
+    async with open_forwarder(read_key=key.read_text) as forwarder:
         answer = await submit(forwarder, make_event())
         assert statuses(answer) == ["accepted"]
         status = forwarder.status()
@@ -360,19 +366,21 @@ async def test_a_refused_key_is_said_and_a_new_key_file_heals_it_without_a_resta
 
 
 async def test_a_token_exchange_that_is_overloaded_is_not_a_wrong_key(
-    api: Any, road: Any, make_event: Any, eventually: Any
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any
 ) -> None:
     api.exchange_status = 503
-    async with road() as forwarder:
+    async with open_forwarder() as forwarder:
         await submit(forwarder, make_event())
         assert forwarder.status()["state"] == "away"
         api.exchange_status = 200
         await eventually(lambda: len(api.stored) == 1)
 
 
-async def test_without_a_spool_the_browser_is_told_to_keep_its_events(api: Any, road: Any, make_event: Any) -> None:
+async def test_without_a_spool_the_browser_is_told_to_keep_its_events(
+    api: Any, open_forwarder: Any, make_event: Any
+) -> None:
     api.stop()
-    async with road(spool=False) as forwarder:
+    async with open_forwarder(spool=False) as forwarder:
         answer = await submit(forwarder, make_event())
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1

@@ -29,7 +29,7 @@ def post(client: httpx.Client, body: bytes | str, path: str = "/cell-monitor", *
     return client.post(path, content=body, headers={"Content-Type": "application/json", **headers})
 
 
-def test_the_road_from_a_page_to_the_monitor(server: Any, api: Any, make_event: Any) -> None:
+def test_the_path_from_a_page_to_the_monitor(server: Any, api: Any, make_event: Any) -> None:
     """One server for many questions: starting one takes seconds."""
     event = make_event()
     body = json.dumps({"events": [event]})
@@ -77,7 +77,7 @@ def test_the_road_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
         assert post(page, body, **{"Content-Encoding": "gzip"}).status_code == 415
         assert page.get("/cell-monitor").status_code == 405
 
-        # The test road: the monitor reads the name in the address, and refuses it in the body.
+        # Test mode: the monitor reads the name in the address, and refuses it in the body.
         text = "日本 \ud800"
         answer = post(page, json.dumps({"test_id": "t-1", "events": [make_event(text=text)]}))
         assert (answer.status_code, answer.json()["results"][0]["status"]) == (200, "accepted")
@@ -127,7 +127,7 @@ def test_what_is_kept_while_the_monitor_is_away_survives_the_jupyter_server(
             answer = post(page, json.dumps({"events": events[start : start + 10]}))
             assert answer.json()["notices"] == [{"kind": "spooled"}]
         assert page.get("/cell-monitor/status").json()["spooled_events"] == 30
-        # Where the test road is closed, a test's events do not become real ones.
+        # Where test mode is off, a test's events do not become real ones.
         assert post(page, json.dumps({"test_id": "t", "events": events[:1]})).status_code == 404
     first.process.kill()
     first.process.wait()

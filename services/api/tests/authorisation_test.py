@@ -493,7 +493,7 @@ async def test_a_removed_assistant_loses_access_within_seconds(site: Any) -> Non
     assert (await site.client.get(url, headers=headers)).status_code == 404
 
 
-async def test_the_test_road_is_closed_unless_opened(site: Any) -> None:
+async def test_test_mode_is_off_unless_allowed(site: Any) -> None:
     await site.course("c1", ann="student")
     for method in ("POST", "GET"):
         for headers in (site.sender("ann"), {}):

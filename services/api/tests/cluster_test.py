@@ -26,7 +26,7 @@ async def test_courses_on_different_masters_are_fed_by_one_request(site, make_ev
         )
 
 
-async def test_sign_in_probes_snapshot_and_test_road(site, make_event):
+async def test_sign_in_probes_snapshot_and_test_mode(site, make_event):
     await site.course("c1", ivy="instructor", ann="student")
     await site.person("ivy", password=PASSWORD)
 

@@ -15,7 +15,7 @@ import pytest
 
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
-from cell_monitor_api.handlers.ingest_road import IngestRoad
+from cell_monitor_api.handlers.ingest import IngestFastPath
 from cell_monitor_api.main import create_app
 from cell_monitor_core import keys
 from cell_monitor_core.auth.grants import Grant
@@ -36,7 +36,7 @@ PASSWORD = "correct horse battery"
 class Site:
     """One API and what belongs to it."""
 
-    road: IngestRoad
+    fast_path: IngestFastPath
     settings: ApiSettings
     client: httpx.AsyncClient
     reference: httpx.AsyncClient
@@ -46,7 +46,7 @@ class Site:
     @property
     def process(self) -> ProcessContext:
         """What the process holds."""
-        return self.road.app.state.context
+        return self.fast_path.app.state.context
 
     @property
     def keyring(self) -> KeyRing:
@@ -160,18 +160,18 @@ def make_site(make_settings: Callable[..., ApiSettings], monkeypatch: pytest.Mon
     @asynccontextmanager
     async def make(**changes: Any) -> AsyncIterator[Site]:
         settings = make_settings(**changes)
-        road = create_app(settings)
+        fast_path = create_app(settings)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(road.app.router.lifespan_context(road.app))
+            await stack.enter_async_context(fast_path.app.router.lifespan_context(fast_path.app))
             client, reference = [
                 await stack.enter_async_context(
                     httpx.AsyncClient(
                         transport=httpx.ASGITransport(app, client=("192.0.2.7", 4711)), base_url="http://api.test"
                     )
                 )
-                for app in (road, road.app)
+                for app in (fast_path, fast_path.app)
             ]
-            yield Site(road, settings, client, reference)
+            yield Site(fast_path, settings, client, reference)
 
     return make
 

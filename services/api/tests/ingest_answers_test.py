@@ -6,15 +6,19 @@ import asyncio
 import gzip
 import json
 import time
+import tracemalloc
 import types
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from cell_monitor_api.exceptions import BodyTooLarge
+from cell_monitor_api.handlers.ingest import unpack
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.telemetry import metrics
 
@@ -231,6 +235,17 @@ async def test_gzip_is_unpacked_within_the_limit(site, client, course, make_even
         assert fault(await client.post("/api/v1/events", content=broken, headers=headers)) == (400, "invalid_body")
 
 
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory():
+    bomb = gzip.compress(bytes(200 * MAX_BODY_BYTES), 9)
+    assert len(bomb) < MAX_BODY_BYTES
+    tracemalloc.start()
+    with pytest.raises(BodyTooLarge):
+        unpack(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * MAX_BODY_BYTES
+
+
 async def test_a_flooding_sender_is_slowed_down_and_their_neighbour_is_not(make_site, make_event):
     async with make_site(api_bucket_events=200, api_bucket_refill_per_s=50) as site:
         await site.course("c1", ann="student", tim="student")
@@ -308,7 +323,7 @@ async def test_everything_is_counted(site, course, make_event):
 async def test_a_slow_upload_does_not_count_as_our_slowness(site, course, make_event, monkeypatch):
     now = time.perf_counter()
     clock = types.SimpleNamespace(perf_counter=lambda: now, time=time.time)
-    monkeypatch.setattr("cell_monitor_api.handlers.ingest_road.time", clock)
+    monkeypatch.setattr("cell_monitor_api.handlers.ingest.time", clock)
     body = json.dumps({"events": [make_event()]}).encode()
 
     async def slow():
@@ -325,8 +340,7 @@ async def test_a_slow_upload_does_not_count_as_our_slowness(site, course, make_e
 
 
 async def test_a_slow_body_ends(site, course, monkeypatch):
-    for module in ("ingest_road", "request_reading"):
-        monkeypatch.setattr(f"cell_monitor_api.handlers.{module}.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("cell_monitor_api.handlers.ingest.BODY_TIMEOUT_S", 0.05)
 
     async def slow():
         yield b'{"events":'

@@ -61,7 +61,7 @@ async def test_signing_in_gives_a_short_token_and_a_cookie_that_scripts_cannot_r
 
 
 async def test_the_cookie_is_secure_over_https(ivy):
-    transport = httpx.ASGITransport(ivy.road)
+    transport = httpx.ASGITransport(ivy.fast_path)
     async with httpx.AsyncClient(transport=transport, base_url="https://api.test") as client:
         answer = await client.post("/api/v1/auth/login", json={"username": "ivy", "password": PASSWORD})
     assert "; Secure" in answer.headers["set-cookie"]
@@ -119,7 +119,7 @@ async def test_one_address_cannot_guess_on_many_accounts(make_site):
         for number in range(4):
             assert (await login(site, f"user{number}", "wrong password")).status_code == 401
         assert fault(await login(site)) == (429, "rate_limited")
-        transport = httpx.ASGITransport(site.road, client=("198.51.100.1", 1))
+        transport = httpx.ASGITransport(site.fast_path, client=("198.51.100.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as elsewhere:
             body = {"username": "ivy", "password": PASSWORD}
             assert (await elsewhere.post("/api/v1/auth/login", json=body)).status_code == 200

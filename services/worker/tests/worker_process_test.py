@@ -276,7 +276,7 @@ async def test_the_course_counters_reach_the_channel_and_are_the_last_word(stage
     assert (newest.students, newest.started) == (5, 5)
 
 
-async def test_the_test_road_is_marked_at_each_stage_and_published(stage: Any, traffic: Traffic) -> None:
+async def test_test_mode_is_marked_at_each_stage_and_published(stage: Any, traffic: Traffic) -> None:
     (record,) = traffic(students=1, events=3, shuffled=False)[:1]
     event = json.loads(record.event)
     test = StreamRecord(record.person_id, "", record.received_at, record.event, test_id="t-1")

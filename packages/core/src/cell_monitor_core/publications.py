@@ -156,7 +156,7 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``state`` is the JSON of the kind's state. ``traceparent`` is there when the event that caused it was sampled.
     ``received_at`` is when the API received the first of the events that caused it, milliseconds since the epoch; it
-    measures the road to the screen and is absent where no event was the cause.
+    measures the delay until the screen shows it and is absent where no event was the cause.
     """
 
     channel: str

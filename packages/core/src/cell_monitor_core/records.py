@@ -42,7 +42,7 @@ class StreamRecord(msgspec.Struct, array_like=True, frozen=True):
         course_id: the course that the server decided on; empty for test events.
         received_at: milliseconds since the epoch, the API's clock.
         event: the event's JSON, UTF-8, as received.
-        test_id: set on the test road only.
+        test_id: set in test mode only.
         traceparent: W3C trace context of a sampled request.
     """
 

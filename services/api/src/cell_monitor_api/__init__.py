@@ -1,1 +1,1 @@
-"""Cell Monitor's HTTP API: ingest, sign-in, queries, test road."""
+"""Cell Monitor's HTTP API: ingest, sign-in, queries, test mode."""

@@ -14,8 +14,9 @@ from fastapi.security import HTTPBearer
 
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
-from cell_monitor_api.handlers.request_reading import bearer_token, last_header, verify
+from cell_monitor_api.handlers.ingest import bearer_token, last_header, verify
 from cell_monitor_api.services.access import CourseAccess
+from cell_monitor_api.services.ingest import Sender
 from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import COURSE_ID_PATTERN
@@ -30,7 +31,7 @@ __all__ = [
     "RosterEditor",
     "SameSite",
     "SiteAdmin",
-    "TestRoadSender",
+    "TestSender",
 ]
 
 # Only for the OpenAPI document; the header is read below.
@@ -91,24 +92,24 @@ def authenticate(context: Context, _shown: Annotated[object, Security(_bearer)] 
 Caller: TypeAlias = Annotated[Claims, Depends(authenticate)]
 
 
-def send_events(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
-    """Return the claims of somebody who may send events."""
+def send_events(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Sender:
+    """Return who sends events, if their token allows it."""
     token = bearer_token(last_header(context.request.headers, "authorization"))
-    return verify(context.process.ingest_verifier, token, Permission.SEND_EVENTS)
+    return Sender(verify(context.process.ingest_verifier, token, Permission.SEND_EVENTS))
 
 
-EventSender: TypeAlias = Annotated[Claims, Depends(send_events)]
+EventSender: TypeAlias = Annotated[Sender, Depends(send_events)]
 
 
-def send_tests(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Claims:
-    """Return the claims of somebody who may use the test road, where it is open."""
+def send_tests(context: Context, _shown: Annotated[object, Security(_bearer)] = None) -> Sender:
+    """Return who sends test events, if their token and the settings allow it."""
     if not context.process.settings.test_mode:
         raise NotFound("there is nothing here")
     token = bearer_token(last_header(context.request.headers, "authorization"))
-    return verify(context.process.ingest_verifier, token, Permission.USE_TEST_MODE)
+    return Sender(verify(context.process.ingest_verifier, token, Permission.USE_TEST_MODE))
 
 
-TestRoadSender: TypeAlias = Annotated[Claims, Depends(send_tests)]
+TestSender: TypeAlias = Annotated[Sender, Depends(send_tests)]
 
 
 async def administer(context: Context, caller: Caller) -> Claims:

@@ -1,4 +1,4 @@
-"""The application: routes, error answers, the fast road in front, the dashboard behind."""
+"""The application: routes, error answers, the fast path of ingest before them, the dashboard behind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.dashboard import DashboardFiles
 from cell_monitor_api.failures import install_failure_handlers
-from cell_monitor_api.handlers import api_keys, auth, client_config, courses, events, students, test_road
+from cell_monitor_api.handlers import api_keys, auth, client_config, courses, events, students, test_mode
 from cell_monitor_api.handlers import help as help_requests
-from cell_monitor_api.handlers.ingest_road import IngestRoad
+from cell_monitor_api.handlers.ingest import IngestFastPath
 from cell_monitor_api.openapi import document
 from cell_monitor_api.readiness import SchemaWatch, add_checks
 from cell_monitor_api.request_metrics import RequestMetrics
@@ -46,7 +46,7 @@ PREFIX: Final = "/api/v1"
 _INGEST_PATHS: Final = (f"{PREFIX}/events", f"{PREFIX}/test/events/")
 _ROUTERS: Final = (
     events.router,
-    test_road.router,
+    test_mode.router,
     auth.router,
     courses.router,
     students.router,
@@ -92,8 +92,8 @@ def create_api(settings: ApiSettings | None) -> FastAPI:
     return app
 
 
-def create_app(settings: ApiSettings | None = None) -> IngestRoad:
-    """Return what the server runs: the fast road of ingest before the FastAPI application (its attribute ``app``).
+def create_app(settings: ApiSettings | None = None) -> IngestFastPath:
+    """Return what the server runs: the fast path of ingest before the FastAPI application (its attribute ``app``).
 
     Raises:
         SettingsError: the environment does not configure the service.
@@ -105,7 +105,7 @@ def create_app(settings: ApiSettings | None = None) -> IngestRoad:
     logging.getLogger("uvicorn.access").propagate = False
     app = create_api(settings)
     # What a proxy says of the client matters to sign-in and to redirects; ingest knows its senders by their tokens.
-    return IngestRoad(app, behind=ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips))  # type: ignore[arg-type]
+    return IngestFastPath(app, behind=ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips))  # type: ignore[arg-type]
 
 
 class QueryBodyLimit(BodyLimit):

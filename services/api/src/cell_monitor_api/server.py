@@ -20,7 +20,7 @@ class ApiWorker(UvicornWorker):  # type: ignore[misc]  # the package is not type
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
-        # Behind the road of ingest, where they matter (main.create_app).
+        # Behind the fast path of ingest, where they matter (main.create_app).
         "proxy_headers": False,
         "server_header": False,
         "timeout_graceful_shutdown": 20,

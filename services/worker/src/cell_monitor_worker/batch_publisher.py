@@ -18,7 +18,7 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, Draft
 from cell_monitor_core.telemetry import tracing
 from cell_monitor_core.telemetry.metrics import PUBLISH_SECONDS
-from cell_monitor_worker.test_road import event_head
+from cell_monitor_worker.test_progress import event_head
 
 __all__ = ["BatchPublisher"]
 

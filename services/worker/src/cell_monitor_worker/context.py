@@ -27,7 +27,7 @@ from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
-from cell_monitor_worker.test_road import TestRoad
+from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["StoredFailures", "WorkerContext"]
 
@@ -98,15 +98,15 @@ class WorkerContext:
             log = RedisEventConsumer(redis, blocking, partitions=settings.partitions)
             publisher = Publisher(RedisBroker(redis, partitions=settings.partitions))
             courses = CoursePublisher(pool, publisher, interval=settings.worker_course_interval_s)
-            road = TestRoad(redis, partitions=settings.partitions)
+            progress = TestProgress(redis, partitions=settings.partitions)
             sinks: list[Sink] = []
             if keys.GROUP_POSTGRES in settings.groups:
                 store = PostgresFactStore(pool, keyring, with_counters=False)
-                sinks.append(FactSink(store, BatchPublisher(publisher), courses, road))
+                sinks.append(FactSink(store, BatchPublisher(publisher), courses, progress))
             if keys.GROUP_TIMESERIES in settings.groups:
                 series = await create_time_series(settings, pool)
                 exits.push_async_callback(series.close)
-                sinks.append(TimeSeriesSink(series, road))
+                sinks.append(TimeSeriesSink(series, progress))
             failures = StoredFailures(pool, keyring)
             consumers = [
                 GroupConsumer(

@@ -22,7 +22,7 @@ class Scope(StrEnum):
     EVENTS_WRITE = "events:write"
     """Send events."""
     TEST_WRITE = "test:write"
-    """Use the test mode: send test events and watch their channels."""
+    """Use test mode: send test events and watch their channels."""
     PEOPLE_ACT_AS = "people:act_as"
     """Get a token of another person, for sending events only: a Jupyter server acts for its student."""
     ROSTER_WRITE = "roster:write"

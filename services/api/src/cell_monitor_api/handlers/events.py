@@ -1,6 +1,6 @@
-"""``POST /api/v1/events`` as FastAPI knows it: the documented route, and the measure of the fast road before it.
+"""The reference path of ``POST /api/v1/events``: the route that OpenAPI documents, and what the fast path is compared with.
 
-With the server as it is started this handler is never reached for that path (``handlers.ingest_road``).
+In the server as it is started the fast path (``handlers.ingest``) answers these requests before they reach this route.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from cell_monitor_api.answers import answers
 from cell_monitor_api.dependencies import Context, EventSender
-from cell_monitor_api.handlers.request_reading import last_header, read_body, split
+from cell_monitor_api.handlers.ingest import last_header, read_events
 from cell_monitor_api.services.ingest import IngestAnswer
-from cell_monitor_core.telemetry.tracing import sample, span
 
 __all__ = ["INGEST_BODY", "ingest_response", "router"]
 
@@ -40,7 +39,7 @@ def ingest_response(answer: IngestAnswer, retry_after: int | None) -> Response:
 )
 async def ingest(request: Request, context: Context, sender: EventSender) -> Response:
     """Take events; `accepted` means durably queued."""
-    events = split(await read_body(request))
-    with span("ingest", sample(last_header(request.headers, "traceparent"))) as recorded:
-        answer, retry_after = await context.process.ingest.take(sender, events, traceparent=recorded.traceparent)
+    answer, retry_after = await context.process.ingest.take(
+        sender, await read_events(request), traceparent=last_header(request.headers, "traceparent")
+    )
     return ingest_response(answer, retry_after)

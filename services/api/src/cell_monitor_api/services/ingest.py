@@ -1,17 +1,15 @@
-"""The rules of ingest: which course an event belongs to, what becomes of it, what its sender is told.
+"""The rules of ingest: who may send how much, which course an event belongs to, what becomes of it, what its sender is told.
 
-This is the plain way through them. ``handlers.ingest_road`` takes the same decisions in fewer steps where a request holds
-nothing but good events of one course; tests hold both to the same answers.
+Both ways to ingest end here: the fast path and the FastAPI route (``handlers``) only read requests and write answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, cast
-from uuid import UUID
+from typing import Final, Literal, cast
 
 import msgspec
 import structlog
@@ -29,18 +27,14 @@ from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, deduplication_key, encode_record
 from cell_monitor_core.storage.ports import EventProducer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.telemetry.tracing import sample, span
 
-__all__ = [
-    "EventResult",
-    "Ingest",
-    "IngestAnswer",
-    "course_of",
-    "log_unavailable",
-]
+__all__ = ["EventResult", "Ingest", "IngestAnswer", "Sender"]
 
 _log = structlog.get_logger(__name__)
 
 _Status = Literal["accepted", "duplicate", "rejected", "retry"]
+_ACCEPTED_OR_DUPLICATE: Final = frozenset({"accepted", "duplicate"})
 
 
 class EventResult(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,26 +56,45 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     notices: list[HelpNotice] | None
 
 
-def course_of(hint: str | None, courses: Mapping[str, str]) -> tuple[str, str | None]:
-    """Decide an event's course: its hint if the sender is a member, without a hint the only membership.
+class Sender:
+    """Who sends, by a verified token: what is the same in all requests that carry it.
 
-    Returns:
-        The course and no reason, or an empty string and the reason for the refusal.
+    Attributes:
+        person_id: of the sender.
+        person: the same, 16 bytes.
+        channels: of the courses that the sender is a member of, by course id.
     """
-    if hint is not None:
-        return (hint, None) if hint in courses else ("", Reason.COURSE_FORBIDDEN)
-    if len(courses) == 1:
-        return next(iter(courses)), None
-    return "", Reason.COURSE_REQUIRED
+
+    __slots__ = ("_only_course", "channels", "person", "person_id")
+
+    def __init__(self, claims: Claims) -> None:
+        self.person_id = claims.person_id
+        self.person = self.person_id.bytes
+        self.channels = {course_id: course_channel(course_id) for course_id in claims.courses}
+        self._only_course = next(iter(self.channels)) if len(self.channels) == 1 else None
+
+    def course_of(self, hint: str | None) -> tuple[str, str | None]:
+        """Decide an event's course: its hint if the sender is a member, without a hint the only membership.
+
+        Returns:
+            The course and no reason, or an empty string and the reason for the refusal.
+        """
+        if hint is not None:
+            return (hint, None) if hint in self.channels else ("", Reason.COURSE_FORBIDDEN)
+        if self._only_course is not None:
+            return self._only_course, None
+        return "", Reason.COURSE_REQUIRED
 
 
-class _Queued(NamedTuple):
-    """An event that goes to the log: its place in the request, its id, the log's key for it, its encoded record."""
+class _Batch:
+    """The events of a request that go to one channel: their positions in the request, ids, keys and encoded records."""
 
-    position: int
-    event_id: str
-    key: bytes
-    record: bytes
+    __slots__ = ("event_ids", "items", "positions")
+
+    def __init__(self) -> None:
+        self.positions: list[int] = []
+        self.event_ids: list[str] = []
+        self.items: list[tuple[bytes, bytes]] = []
 
 
 class Ingest:
@@ -91,7 +104,7 @@ class Ingest:
         producer: writes the durable queue.
         buckets: how much each sender may send.
         notices: what senders are told.
-        progress: record of the test road.
+        progress: record of runs in test mode.
         metrics: counters.
         clock: seconds since the epoch.
     """
@@ -113,13 +126,40 @@ class Ingest:
         self._progress = progress
         self._clock = clock
 
-    def admit(self, person_id: bytes, count: int) -> None:
-        """Take a request's events off its sender's bucket and count them.
+    async def take(
+        self,
+        sender: Sender,
+        events: Sequence[msgspec.Raw],
+        *,
+        test_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> tuple[IngestAnswer, int | None]:
+        """Admit events and queue them.
+
+        Args:
+            sender: whose events they are.
+            events: each as its sender wrote it.
+            test_id: the run in test mode that they belong to.
+            traceparent: W3C trace context of the request.
+
+        Returns:
+            The answer, and the seconds after which events marked ``retry`` may be sent again.
 
         Raises:
-            RateLimited: the bucket does not hold so many.
+            RateLimited: the sender's bucket does not hold so many events.
+            CourseForbidden: every event is for a course that the sender is not a member of.
+            LogUnavailableError: there was something to queue and none of it could be.
         """
-        wait_s = self.buckets.take(person_id, count)
+        self._admit(sender, len(events))
+        start = sample(traceparent)
+        if start is None:
+            return await self._queue(sender, events, test_id, None)
+        with span("ingest", start, attributes={"events": len(events)}) as recorded:
+            return await self._queue(sender, events, test_id, recorded.traceparent)
+
+    def _admit(self, sender: Sender, count: int) -> None:
+        """Take a request's events from its sender's bucket and count them."""
+        wait_s = self.buckets.take(sender.person, count)
         if wait_s:
             self.metrics.limited()
             raise RateLimited(
@@ -127,99 +167,87 @@ class Ingest:
             )
         self.metrics.received(count)
 
-    async def take(
-        self,
-        claims: Claims,
-        events: Sequence[msgspec.Raw],
-        *,
-        test_id: str | None = None,
-        traceparent: str | None = None,
+    async def _queue(
+        self, sender: Sender, events: Sequence[msgspec.Raw], test_id: str | None, traceparent: str | None
     ) -> tuple[IngestAnswer, int | None]:
-        """Admit events and queue them; see there."""
-        self.admit(UUID(claims.sub).bytes, len(events))
-        return await self.queue(claims, events, test_id=test_id, traceparent=traceparent)
-
-    async def queue(
-        self,
-        claims: Claims,
-        events: Sequence[msgspec.Raw],
-        *,
-        test_id: str | None = None,
-        traceparent: str | None = None,
-    ) -> tuple[IngestAnswer, int | None]:
-        """Queue events that were admitted.
-
-        Returns:
-            The answer, and the seconds after which events marked ``retry`` may be sent again.
-
-        Raises:
-            CourseForbidden: every event is for a course that the sender is no member of.
-            LogUnavailableError: there was something to queue and none of it could be.
-        """
-        person_id = UUID(claims.sub)
-        results: list[EventResult | None] = []
-        queued: dict[str, list[_Queued]] = {}
-        wants_notices = not events
+        person = sender.person
         received_at = int(self._clock() * 1000)
-        for index, raw in enumerate(events):
+        results: list[EventResult | None] = []
+        refusals: list[str] = []
+        batches: dict[str, _Batch] = {}
+        wants_notices = not events
+        for position, raw in enumerate(events):
             try:
                 event = decode_event(raw)
             except EventError as error:
                 results.append(EventResult(error.event_id, "rejected", error.reason))
+                refusals.append(error.reason)
                 continue
-            wants_notices = wants_notices or type(event) in EVENTS_WITH_NOTICES
-            course_id, refusal = ("", None) if test_id is not None else course_of(event.course, claims.courses)
+            event_id = event.event_id
+            if type(event) in EVENTS_WITH_NOTICES:
+                wants_notices = True
+            course_id, refusal = sender.course_of(event.course) if test_id is None else ("", None)
             if refusal is not None:
-                results.append(EventResult(event.event_id, "rejected", refusal))
+                results.append(EventResult(event_id, "rejected", refusal))
+                refusals.append(refusal)
                 continue
-            record = StreamRecord(person_id.bytes, course_id, received_at, bytes(raw), test_id, traceparent)
-            channel = course_channel(course_id) if test_id is None else test_channel(test_id)
-            key = deduplication_key(person_id.bytes, event.event_id)
-            item = _Queued(index, event.event_id, key, encode_record(record))
-            queued.setdefault(channel, []).append(item)
+            channel = sender.channels[course_id] if test_id is None else test_channel(test_id)
+            batch = batches.get(channel)
+            if batch is None:
+                batch = batches[channel] = _Batch()
+            record = StreamRecord(person, course_id, received_at, bytes(raw), test_id, traceparent)
+            batch.positions.append(position)
+            batch.event_ids.append(event_id)
+            batch.items.append((deduplication_key(person, event_id), encode_record(record)))
             results.append(None)
-        refusals = [str(result.reason) for result in results if result is not None]
-        self.metrics.rejected(refusals)
-        _refuse_if_all_foreign(refusals, len(events))
-        retry_after = await self._append(queued, results)
-        final = [result for result in results if result is not None]
+        if refusals:
+            self.metrics.rejected(refusals)
+            _refuse_if_all_foreign(refusals, len(events))
+        retry_after = await self._append_all(batches, results)
+        final = cast("list[EventResult]", results)
         if test_id is not None:
             await self._note(test_id, final, received_at)
-        notices = await self.notices.of(person_id) if wants_notices else []
+        notices = await self.notices.of(sender.person_id) if wants_notices else []
         return IngestAnswer(final, notices), retry_after
 
-    async def _append(self, queued: Mapping[str, list[_Queued]], results: list[EventResult | None]) -> int | None:
+    async def _append_all(self, batches: dict[str, _Batch], results: list[EventResult | None]) -> int | None:
         """Queue by channel and fill in the results; return ``Retry-After`` where a channel failed."""
-        started = time.perf_counter()
-        outcomes = await asyncio.gather(
-            *(
-                self.producer.append(channel, [(item.key, item.record) for item in items])
-                for channel, items in queued.items()
-            ),
-            return_exceptions=True,
-        )
-        failures: list[LogUnavailable] = []
-        for items, outcome in zip(queued.values(), outcomes, strict=True):
-            if isinstance(outcome, LogUnavailable):
-                failures.append(outcome)
-                self.metrics.log_unavailable(len(items))
-                for item in items:
-                    results[item.position] = EventResult(item.event_id, "retry", Reason.LOG_UNAVAILABLE)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                self.metrics.appended(outcome, time.perf_counter() - started)
-                for item, status in zip(items, outcome, strict=True):
-                    results[item.position] = EventResult(item.event_id, cast("_Status", status))
+        if len(batches) == 1:
+            [(channel, batch)] = batches.items()
+            outcomes = [await self._append(channel, batch, results)]
+        else:
+            outcomes = await asyncio.gather(
+                *(self._append(channel, batch, results) for channel, batch in batches.items())
+            )
+        failures = [seconds for seconds in outcomes if seconds is not None]
         if not failures:
             return None
-        retry_after = max(failure.retry_after for failure in failures)
-        if len(failures) == len(queued):
-            raise log_unavailable(retry_after)
+        retry_after = max(failures)
+        if len(failures) == len(batches):
+            raise LogUnavailableError(
+                f"the event queue takes nothing at the moment; send all events again in {retry_after} seconds",
+                retry_after=retry_after,
+            )
         return retry_after
 
+    async def _append(self, channel: str, batch: _Batch, results: list[EventResult | None]) -> int | None:
+        """Queue the events of one channel and fill in their results; return ``Retry-After`` where that failed."""
+        started = time.perf_counter()
+        try:
+            statuses = await self.producer.append(channel, batch.items)
+        except LogUnavailable as error:
+            self.metrics.log_unavailable(len(batch.items))
+            for position, event_id in zip(batch.positions, batch.event_ids, strict=True):
+                results[position] = EventResult(event_id, "retry", Reason.LOG_UNAVAILABLE)
+            return error.retry_after
+        self.metrics.appended(statuses, time.perf_counter() - started)
+        for position, event_id, status in zip(batch.positions, batch.event_ids, statuses, strict=True):
+            results[position] = EventResult(event_id, cast("_Status", status))
+        return None
+
     async def _note(self, test_id: str, results: Sequence[EventResult], received_at: int) -> None:
-        event_ids = [result.event_id for result in results if result.status in {"accepted", "duplicate"}]
+        """Record that a test run's events were queued."""
+        event_ids = [result.event_id for result in results if result.status in _ACCEPTED_OR_DUPLICATE]
         if not event_ids:
             return
         try:
@@ -231,18 +259,6 @@ class Ingest:
 
 
 def _refuse_if_all_foreign(refusals: Sequence[str], count: int) -> None:
-    """Refuse a request of which every event is for a course that its sender is no member of.
-
-    Raises:
-        CourseForbidden: it is so.
-    """
-    if count and len(refusals) == count and all(reason == Reason.COURSE_FORBIDDEN for reason in refusals):
+    """Refuse a request if every event is for a course that its sender is not a member of."""
+    if len(refusals) == count and all(reason == Reason.COURSE_FORBIDDEN for reason in refusals):
         raise CourseForbidden("the sender is not a member of the course of any of these events")
-
-
-def log_unavailable(retry_after: int) -> LogUnavailableError:
-    """Return the refusal of a request of which nothing could be queued."""
-    return LogUnavailableError(
-        f"the event queue takes nothing at the moment; send all events again in {retry_after} seconds",
-        retry_after=retry_after,
-    )

@@ -1,4 +1,4 @@
-"""How far each event of a run on the test road got: one hash, written by the API and the worker."""
+"""How far each event of a run in test mode got: one hash, written by the API and the worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cell_monitor_core.storage.ports import StoreUnavailable
 __all__ = ["STAGES", "TestProgress"]
 
 STAGES: Final = ("received", "postgres", "timeseries", "published")
-"""In the order of the road; a field of the hash is ``<event_id>:<stage>``."""
+"""In the order in which events pass them; a field of the hash is ``<event_id>:<stage>``."""
 
 _LIFETIME_S: Final = 3600
 

@@ -14,7 +14,7 @@ from cell_monitor_core.telemetry.metrics import EVENT_PUBLICATION_SECONDS, EVENT
 from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.failures import RecordFailure
-from cell_monitor_worker.test_road import TestRoad
+from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["FactSink"]
 
@@ -24,11 +24,13 @@ class FactSink:
 
     group = keys.GROUP_POSTGRES
 
-    def __init__(self, store: FactStore, publisher: BatchPublisher, courses: CoursePublisher, road: TestRoad) -> None:
+    def __init__(
+        self, store: FactStore, publisher: BatchPublisher, courses: CoursePublisher, progress: TestProgress
+    ) -> None:
         self._store = store
         self._publisher = publisher
         self._courses = courses
-        self._road = road
+        self._progress = progress
         self._stored = EVENTS_STORED.labels(self.group)
         self._stored_before = EVENTS_STORED_BEFORE.labels(self.group)
 
@@ -47,9 +49,9 @@ class FactSink:
         failures = _failures(records, applied.failed)
         failed = {failure.index for failure in failures}
         tests = [record for index, record in enumerate(records) if record.test_id and index not in failed]
-        await self._road.reached("postgres", tests)
+        await self._progress.reached("postgres", tests)
         await asyncio.gather(self._publisher.publish_states(applied, records), self._publisher.publish_tests(tests))
-        await self._road.reached("published", tests)
+        await self._progress.reached("published", tests)
         self._courses.mark(applied.students)
         self._courses.mark(applied.help)
         now = time.time() * 1000

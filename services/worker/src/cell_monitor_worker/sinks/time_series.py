@@ -13,7 +13,7 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
 from cell_monitor_core.telemetry.metrics import EVENTS_STORED
 from cell_monitor_worker.failures import RecordFailure
-from cell_monitor_worker.test_road import TestRoad
+from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["TEST_COURSE", "TimeSeriesSink", "point_of"]
 
@@ -53,9 +53,9 @@ class TimeSeriesSink:
 
     group = keys.GROUP_TIMESERIES
 
-    def __init__(self, series: TimeSeries, road: TestRoad) -> None:
+    def __init__(self, series: TimeSeries, progress: TestProgress) -> None:
         self._series = series
-        self._road = road
+        self._progress = progress
         self._stored = EVENTS_STORED.labels(self.group)
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
@@ -84,7 +84,7 @@ class TimeSeriesSink:
                 ]
         failed = {failure.index for failure in failures}
         self._stored.inc(len(index_of) - len(failed & set(index_of.values())))
-        await self._road.reached(
+        await self._progress.reached(
             "timeseries", [record for index, record in enumerate(records) if record.test_id and index not in failed]
         )
         return failures

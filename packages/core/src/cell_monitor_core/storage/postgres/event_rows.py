@@ -36,7 +36,7 @@ class FactRow:
     message: str | None
     person_id: UUID
     student: StudentKey | None
-    """Whose state derives from it; None on the test road."""
+    """Whose state derives from it; None in test mode."""
 
 
 class _Columns(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""The fast road of ingest and FastAPI's own answer the same requests with the same bytes, and queue the same records."""
+"""The fast path and the reference path of ingest answer the same requests with the same bytes, and queue the same records."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class ScriptedLog:
         return ["duplicate" if event_id[-1] % 3 == 0 else "accepted" for event_id, _ in items]
 
 
-class Roads:
-    """Both roads of one API."""
+class Paths:
+    """Both paths of one API."""
 
     def __init__(self, site: Any) -> None:
         self.site = site
@@ -82,15 +82,15 @@ class Roads:
         return sent[0]["status"], sorted(sent[0]["headers"]), sent[1].get("body", b""), list(self.log.appended)
 
     async def compare(self, headers: list[tuple[bytes, bytes]], chunks: list[bytes], method: str = "POST") -> Any:
-        """Send one request down both roads; they must agree."""
-        fast = await self.ask(self.site.road, headers, chunks, method)
-        plain = await self.ask(self.site.road.app, headers, chunks, method)
-        assert fast == plain
+        """Send one request to both paths; they must agree."""
+        fast = await self.ask(self.site.fast_path, headers, chunks, method)
+        reference = await self.ask(self.site.fast_path.app, headers, chunks, method)
+        assert fast == reference
         return fast
 
 
 @pytest.fixture
-async def roads(make_site) -> AsyncIterator[Roads]:
+async def paths(make_site) -> AsyncIterator[Paths]:
     async with make_site(api_bucket_events=1_000_000, api_bucket_refill_per_s=100_000) as site:
         for course_id in ("c1", "c2", "broken", "full"):
             await site.course(course_id)
@@ -98,7 +98,7 @@ async def roads(make_site) -> AsyncIterator[Roads]:
         for course_id in ("c2", "broken", "full"):
             await site.course(course_id, many="student")
         await site.person("nobody")
-        yield Roads(site)
+        yield Paths(site)
 
 
 def _headers(token: str, body_length: int, **changes: bytes | None) -> list[tuple[bytes, bytes]]:
@@ -157,7 +157,7 @@ _COMMON = {
 
 @given(data=st.data())
 @settings(**_COMMON)
-async def test_both_roads_agree_on_any_batch(roads, make_event, data) -> None:
+async def test_both_paths_agree_on_any_batch(paths, make_event, data) -> None:
     username = data.draw(st.sampled_from(("one", "many", "nobody")))
     events = data.draw(st.lists(_events(make_event), max_size=6))
     body = json.dumps({"events": events}, ensure_ascii=data.draw(st.booleans())).encode()
@@ -168,14 +168,14 @@ async def test_both_roads_agree_on_any_batch(roads, make_event, data) -> None:
     # A share, not a place: new ids make a body of another length each time, and Hypothesis wants the same choices.
     cut = int(data.draw(st.floats(0, 1)) * len(body))
     chunks = ([body], [body[:cut], body[cut:]], [b"", body], [body, b""])[data.draw(st.integers(0, 3))]
-    token = roads.site.token(username, "ingest", scopes=("events:write",))
-    await roads.compare(_headers(token, len(body), **changes), chunks)
+    token = paths.site.token(username, "ingest", scopes=("events:write",))
+    await paths.compare(_headers(token, len(body), **changes), chunks)
 
 
 @given(data=st.data())
 @settings(**_COMMON)
-async def test_both_roads_agree_on_any_request(roads, make_event, data) -> None:
-    token = roads.site.token("one", "ingest", scopes=("events:write",))
+async def test_both_paths_agree_on_any_request(paths, make_event, data) -> None:
+    token = paths.site.token("one", "ingest", scopes=("events:write",))
     body = json.dumps({"events": [make_event()]}).encode()
     body = data.draw(
         st.sampled_from((body, gzip.compress(body), b"", b"{}", b"[]", b"null", b'{"events":[]}', b'{"events":1}'))
@@ -215,11 +215,11 @@ async def test_both_roads_agree_on_any_request(roads, make_event, data) -> None:
     if data.draw(st.booleans()):
         headers.append(data.draw(st.sampled_from(headers or [(b"authorization", bearer)])))
         headers.append((b"content-type", data.draw(st.sampled_from((b"application/json", b"text/html")))))
-    await roads.compare(headers, [body])
+    await paths.compare(headers, [body])
 
 
-async def test_both_roads_agree_on_nasty_requests(roads, make_event) -> None:
-    token = roads.site.token("many", "ingest", scopes=("events:write",))
+async def test_both_paths_agree_on_nasty_requests(paths, make_event) -> None:
+    token = paths.site.token("many", "ingest", scopes=("events:write",))
     event = make_event(course="c1")
     text = json.dumps(event)
     huge = make_event("cell_executed", course="c1", padding="x" * 70_000)
@@ -254,15 +254,15 @@ async def test_both_roads_agree_on_nasty_requests(roads, make_event) -> None:
     ]
     for body in bodies:
         for chunks in ([body], [body[:7], body[7:]]):
-            await roads.compare(_headers(token, len(body)), chunks)
-            await roads.compare(_headers(token, 0, content_length=None, transfer_encoding=b"chunked"), chunks)
+            await paths.compare(_headers(token, len(body)), chunks)
+            await paths.compare(_headers(token, 0, content_length=None, transfer_encoding=b"chunked"), chunks)
         packed = gzip.compress(body, 1)
         for data in (packed, packed[:-5], packed + b"x", packed + packed):
-            await roads.compare(_headers(token, len(data), content_encoding=b"gzip"), [data])
+            await paths.compare(_headers(token, len(data), content_encoding=b"gzip"), [data])
 
 
-async def test_both_roads_agree_on_who_may_send(roads, make_event) -> None:
-    site = roads.site
+async def test_both_paths_agree_on_who_may_send(paths, make_event) -> None:
+    site = paths.site
     body = json.dumps({"events": [make_event(course="c1")]}).encode()
     expired = site.process.signing.issuer
     tokens = [
@@ -277,45 +277,45 @@ async def test_both_roads_agree_on_who_may_send(roads, make_event) -> None:
     expired._clock = lambda: time.time() - 3600
     tokens.append(site.token("many", "ingest", scopes=("events:write",)))
     expired._clock = time.time
-    statuses = [(await roads.compare(_headers(token, len(body)), [body]))[0] for token in tokens if token != "é"]
+    statuses = [(await paths.compare(_headers(token, len(body)), [body]))[0] for token in tokens if token != "é"]
     assert statuses == [403, 401, 403, 403, 401, 401, 401]
-    await roads.compare([(b"authorization", "Bearer é".encode("latin-1"))], [body])
-    await roads.compare([], [body])
+    await paths.compare([(b"authorization", "Bearer é".encode("latin-1"))], [body])
+    await paths.compare([], [body])
 
 
-async def test_both_roads_agree_when_a_sender_floods(make_site, make_event) -> None:
+async def test_both_paths_agree_when_a_sender_floods(make_site, make_event) -> None:
     async with make_site(api_bucket_events=200, api_bucket_refill_per_s=0.001) as site:
         await site.course("c1", one="student")
-        roads = Roads(site)
+        paths = Paths(site)
         token = site.token("one", "ingest", scopes=("events:write",))
         body = json.dumps({"events": [make_event() for _ in range(150)]}).encode()
-        assert (await roads.ask(site.road, _headers(token, len(body)), [body]))[0] == 200
+        assert (await paths.ask(site.fast_path, _headers(token, len(body)), [body]))[0] == 200
         # Nothing is taken from the bucket by a refusal, so both find it as it was.
-        status, headers, answer, _ = await roads.compare(_headers(token, len(body)), [body])
+        status, headers, answer, _ = await paths.compare(_headers(token, len(body)), [body])
         assert status == 429
         assert int(dict(headers)[b"retry-after"]) > 0
         assert json.loads(answer)["detail"][0]["type"] == "rate_limited"
 
 
-async def test_both_roads_agree_that_notices_which_cannot_be_read_are_unknown(roads, make_event) -> None:
-    token = roads.site.token("one", "ingest", scopes=("events:write",))
-    roads.site.process.ingest.notices._paused_until = float("inf")
+async def test_both_paths_agree_that_notices_which_cannot_be_read_are_unknown(paths, make_event) -> None:
+    token = paths.site.token("one", "ingest", scopes=("events:write",))
+    paths.site.process.ingest.notices._paused_until = float("inf")
     for events, notices in (([], None), ([make_event("heartbeat")], None), ([make_event()], [])):
         body = json.dumps({"events": events}).encode()
-        status, _, answer, _ = await roads.compare(_headers(token, len(body)), [body])
+        status, _, answer, _ = await paths.compare(_headers(token, len(body)), [body])
         assert (status, json.loads(answer)["notices"]) == (200, notices)
 
 
-async def test_both_roads_agree_when_something_breaks(roads, make_event) -> None:
+async def test_both_paths_agree_when_something_breaks(paths, make_event) -> None:
     async def broken(_channel: str, _items: Any) -> list[str]:
         raise ZeroDivisionError("secret")
 
-    roads.log.append = broken  # type: ignore[method-assign]
-    token = roads.site.token("one", "ingest", scopes=("events:write",))
+    paths.log.append = broken  # type: ignore[method-assign]
+    token = paths.site.token("one", "ingest", scopes=("events:write",))
     body = json.dumps({"events": [make_event()]}).encode()
-    status, _, answer, _ = await roads.ask(roads.site.road, _headers(token, len(body)), [body])
+    status, _, answer, _ = await paths.ask(paths.site.fast_path, _headers(token, len(body)), [body])
     assert status == 500
     assert b"secret" not in answer
     with pytest.raises(ZeroDivisionError):
         # Starlette answers and then lets the server log what happened.
-        await roads.ask(roads.site.road.app, _headers(token, len(body)), [body])
+        await paths.ask(paths.site.fast_path.app, _headers(token, len(body)), [body])

@@ -1,4 +1,4 @@
-"""Test events travel the same road, apart from everything that counts."""
+"""Test events pass the same pipeline, apart from everything that counts."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ URL = "/api/v1/test/events/run-1"
 
 
 @pytest.fixture
-async def road(make_site):
+async def testing(make_site):
     async with make_site(test_mode=True) as site:
         await site.course("c1", ann="student")
         yield site
 
 
-async def test_test_events_are_marked_and_belong_to_no_course(road, make_event):
+async def test_test_events_are_marked_and_belong_to_no_course(testing, make_event):
     event = make_event(course="elsewhere")
-    answer = await road.client.post(URL, headers=road.sender("ann"), json={"events": [event, {"bad": 1}]})
+    answer = await testing.client.post(URL, headers=testing.sender("ann"), json={"events": [event, {"bad": 1}]})
     assert answer.status_code == 200
     assert [result["status"] for result in answer.json()["results"]] == ["accepted", "rejected"]
-    assert await road.queued("c1") == []
-    partition = partition_of(test_channel("run-1"), road.settings.partitions)
-    [(_, fields)] = await road.process.redis.xrange(keys.events_stream(partition))
+    assert await testing.queued("c1") == []
+    partition = partition_of(test_channel("run-1"), testing.settings.partitions)
+    [(_, fields)] = await testing.process.redis.xrange(keys.events_stream(partition))
     [record] = decode_entry(fields)
     assert (record.test_id, record.course_id, json.loads(record.event)) == ("run-1", "", event)
-    progress = (await road.client.get(URL, headers=road.sender("ann"))).json()
+    progress = (await testing.client.get(URL, headers=testing.sender("ann"))).json()
     [stages] = progress["events"]
     assert progress["test_id"] == "run-1"
     assert stages["event_id"] == event["event_id"]
@@ -39,26 +39,26 @@ async def test_test_events_are_marked_and_belong_to_no_course(road, make_event):
     assert (stages["postgres_at"], stages["timeseries_at"], stages["published_at"]) == (None, None, None)
 
 
-async def test_each_stage_is_told(road, make_event):
+async def test_each_stage_is_shown(testing, make_event):
     event = make_event()
-    await road.client.post(URL, headers=road.sender("ann"), json={"events": [event]})
-    key = keys.test_progress(partition_of(test_channel("run-1"), road.settings.partitions), "run-1")
-    assert 0 < await road.process.redis.ttl(key) <= 3600
-    await road.process.redis.hset(key, f"{event['event_id']}:postgres", "2026-04-01T09:00:00.000Z")
-    await road.process.redis.hset(key, f"{event['event_id']}:future-stage", "x")
-    [stages] = (await road.client.get(URL, headers=road.sender("ann"))).json()["events"]
+    await testing.client.post(URL, headers=testing.sender("ann"), json={"events": [event]})
+    key = keys.test_progress(partition_of(test_channel("run-1"), testing.settings.partitions), "run-1")
+    assert 0 < await testing.process.redis.ttl(key) <= 3600
+    await testing.process.redis.hset(key, f"{event['event_id']}:postgres", "2026-04-01T09:00:00.000Z")
+    await testing.process.redis.hset(key, f"{event['event_id']}:future-stage", "x")
+    [stages] = (await testing.client.get(URL, headers=testing.sender("ann"))).json()["events"]
     assert stages["postgres_at"] == "2026-04-01T09:00:00.000Z"
     assert stages["timeseries_at"] is None
 
 
-async def test_a_run_that_nobody_began_is_empty(road):
-    answer = await road.client.get("/api/v1/test/events/other", headers=road.sender("ann"))
+async def test_a_run_without_events_is_empty(testing):
+    answer = await testing.client.get("/api/v1/test/events/other", headers=testing.sender("ann"))
     assert answer.json() == {"test_id": "other", "events": []}
 
 
 @pytest.mark.parametrize("test_id", ["a b", "é", "x" * 64, "-a"])
-async def test_ids_of_other_forms_are_refused(road, test_id):
-    answer = await road.client.get(f"/api/v1/test/events/{test_id}", headers=road.sender("ann"))
+async def test_ids_of_other_forms_are_refused(testing, test_id):
+    answer = await testing.client.get(f"/api/v1/test/events/{test_id}", headers=testing.sender("ann"))
     assert answer.status_code == 422
 
 
@@ -73,9 +73,9 @@ async def test_a_flood_of_test_events_shows_in_the_metrics(make_site, make_event
         assert limited.value - before == 1
 
 
-async def test_the_scope_is_needed(road, make_event):
-    headers = road.bearer("ann", "ingest", scopes=("events:write",))
+async def test_the_scope_is_needed(testing, make_event):
+    headers = testing.bearer("ann", "ingest", scopes=("events:write",))
     for method in ("POST", "GET"):
-        answer = await road.client.request(method, URL, headers=headers)
+        answer = await testing.client.request(method, URL, headers=headers)
         assert answer.status_code == 403
         assert answer.json()["detail"][0]["type"] == "insufficient_scope"

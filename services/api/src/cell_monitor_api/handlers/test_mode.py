@@ -1,4 +1,4 @@
-"""The test road: the same pipeline for events that never enter a course's figures, and how far each one got."""
+"""Test mode: the same pipeline for events that never enter a course's figures, and how far each one got."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
 from cell_monitor_api.answers import StructResponse, answers
-from cell_monitor_api.dependencies import Context, TestRoadSender
+from cell_monitor_api.dependencies import Context, TestSender
 from cell_monitor_api.exceptions import LogUnavailableError
 from cell_monitor_api.handlers.events import INGEST_BODY, ingest_response
-from cell_monitor_api.handlers.request_reading import last_header, read_body, split
+from cell_monitor_api.handlers.ingest import last_header, read_events
 from cell_monitor_api.services.ingest import IngestAnswer
 from cell_monitor_core.channels import TEST_ID_PATTERN
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.telemetry.tracing import sample, span
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["test road"])
+router = APIRouter(tags=["test mode"])
 
 TestId = Annotated[str, Path(pattern=TEST_ID_PATTERN, max_length=63)]
 
@@ -35,7 +34,7 @@ class TestEvent(msgspec.Struct, frozen=True):
 
 
 class TestRun(msgspec.Struct, frozen=True):
-    """One run on the test road; its record is kept for an hour."""
+    """One run in test mode; its record is kept for an hour."""
 
     test_id: str
     events: list[TestEvent]
@@ -46,18 +45,19 @@ class TestRun(msgspec.Struct, frozen=True):
     responses=answers(IngestAnswer, "One result for each event, in order"),
     openapi_extra=INGEST_BODY,
 )
-async def send_test_events(request: Request, context: Context, sender: TestRoadSender, test_id: TestId) -> Response:
+async def send_test_events(request: Request, context: Context, sender: TestSender, test_id: TestId) -> Response:
     """Take events of a test."""
-    events = split(await read_body(request))
-    with span("ingest", sample(last_header(request.headers, "traceparent"))) as recorded:
-        answer, retry_after = await context.process.ingest.take(
-            sender, events, test_id=test_id, traceparent=recorded.traceparent
-        )
+    answer, retry_after = await context.process.ingest.take(
+        sender,
+        await read_events(request),
+        test_id=test_id,
+        traceparent=last_header(request.headers, "traceparent"),
+    )
     return ingest_response(answer, retry_after)
 
 
 @router.get("/test/events/{test_id}", responses=answers(TestRun, "How far each event got"))
-async def read_test_events(context: Context, _sender: TestRoadSender, test_id: TestId) -> Response:
+async def read_test_events(context: Context, _sender: TestSender, test_id: TestId) -> Response:
     """How far each event of a test got."""
     try:
         stages = await context.process.test_progress.read(test_id)

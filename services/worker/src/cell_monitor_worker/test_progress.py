@@ -14,7 +14,7 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
 from cell_monitor_core.storage.ports import StoreUnavailable
 
-__all__ = ["Stage", "TestRoad", "event_head"]
+__all__ = ["Stage", "TestProgress", "event_head"]
 
 Stage: TypeAlias = Literal["postgres", "timeseries", "published"]
 
@@ -44,8 +44,8 @@ def event_head(record: StreamRecord) -> EventHead:
     return _head.decode(record.event)
 
 
-class TestRoad:
-    """Writes stages of test events; an hour after the last one the record of a run is gone."""
+class TestProgress:
+    """Writes stages of test events; the record of a run expires an hour after the last one."""
 
     __test__ = False
 

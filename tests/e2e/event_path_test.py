@@ -1,4 +1,4 @@
-"""The road of an event as people see it: a cell in a real JupyterLab, the dashboard open beside it."""
+"""The path of an event as people see it: a cell in a real JupyterLab, the dashboard open beside it."""
 
 from __future__ import annotations
 
