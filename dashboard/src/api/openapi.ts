@@ -1017,7 +1017,7 @@ export interface components {
         };
         /** IngestBody */
         IngestBody: {
-            events: (components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"])[];
+            events: ((components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
         };
         /**
          * KernelDied
@@ -1293,6 +1293,20 @@ export interface components {
         NotebookSavedData: {
             /** @default null */
             manual: boolean | null;
+        };
+        /**
+         * OpaqueEvent
+         * @description What all events share, of an event whose type or version is not known here.
+         */
+        OpaqueEvent: {
+            event_id: string;
+            type: string;
+            schema_version: number;
+            occurred_at: string;
+            session_id: string;
+            seq: number;
+            /** @default null */
+            course: string | null;
         };
         /**
          * Output

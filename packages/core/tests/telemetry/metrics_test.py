@@ -106,7 +106,7 @@ PROCESS = """
         async with metrics.MultiprocessFlush(metrics.CATALOGUE, interval=0.01):
             number = int(sys.argv[1])
             metrics.EVENTS_RECEIVED.inc(number)
-            metrics.EVENTS_REJECTED.labels("unknown_type").inc()
+            metrics.EVENTS_REJECTED.labels("invalid_event").inc()
             metrics.INGEST_SECONDS.observe(0.004, 2)
             metrics.EVENT_LOOP_LAG_SECONDS.observe(9)
             await asyncio.sleep(0.05)
@@ -129,7 +129,7 @@ def test_counts_of_processes_are_summed_including_ended_ones(tmp_path):
         )
     found = parse(done.stdout.decode())
     assert found["cell_monitor_events_received_total", ()] == 12
-    assert found["cell_monitor_events_rejected_total", (("reason", "unknown_type"),)] == 3
+    assert found["cell_monitor_events_rejected_total", (("reason", "invalid_event"),)] == 3
     assert found["cell_monitor_events_rejected_total", (("reason", "course_forbidden"),)] == 0
     assert found["cell_monitor_ingest_seconds_count", ()] == 6
     assert found["cell_monitor_ingest_seconds_bucket", (("le", "0.005"),)] == 6

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from cell_monitor_api.answers import documented_types
 from cell_monitor_api.version import VERSION
 from cell_monitor_core.events.limits import MAX_EVENTS
-from cell_monitor_core.events.types import Event
+from cell_monitor_core.events.types import Event, OpaqueEvent
 
 __all__ = ["document"]
 
@@ -54,7 +54,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     # FastAPI's own shape of a validation error is not ours.
     components.pop("HTTPValidationError", None)
     components.pop("ValidationError", None)
-    _, structs = msgspec.json.schema_components([*documented_types(), Event], ref_template=_REF)
+    _, structs = msgspec.json.schema_components([*documented_types(), Event, OpaqueEvent], ref_template=_REF)
     components.update(structs)
     components.update(_ERROR_SCHEMAS)
     components["IngestBody"] = _ingest_body()
@@ -72,10 +72,12 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _ingest_body() -> dict[str, Any]:
     [event], _ = msgspec.json.schema_components([Event], ref_template=_REF)
+    # Types and versions of a newer release are taken too: see docs/adr/0014.
+    item = {"anyOf": [event, {"$ref": _REF.format(name=OpaqueEvent.__name__)}]}
     return {
         "type": "object",
         "title": "IngestBody",
         "required": ["events"],
         "additionalProperties": False,
-        "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": event}},
+        "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": item}},
     }

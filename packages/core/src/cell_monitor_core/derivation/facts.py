@@ -25,7 +25,9 @@ __all__ = [
     "decode_fact",
     "encode_fact",
     "fact_key",
+    "is_opaque",
     "moment",
+    "opaque_type",
     "read_event",
     "rfc3339",
 ]
@@ -36,6 +38,7 @@ Key: TypeAlias = tuple[int, str]
 NO_KEY: Final[Key] = (0, "")
 """Before every fact."""
 
+_VERSION_MARK: Final = "@"
 _CLOCK_TOLERANCE_MS: Final = 24 * 3600 * 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -57,6 +60,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     Attributes:
         at: milliseconds since the epoch.
         id: event id, lower case with hyphens.
+        type: the event's type; of an opaque event its type and version (``opaque_type``).
         session: session id, likewise.
         execution: id of the run.
         request: the help request that a ``help_cancelled`` names.
@@ -112,8 +116,23 @@ def rfc3339(at: int) -> str:
 _TYPE_OF: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(types.Event)}
 
 
+def opaque_type(event: types.OpaqueEvent) -> str:
+    """Return the type of an opaque event's fact, such as ``cell_moved@1``.
+
+    No event has such a type: whatever asks for facts of a type, here or in SQL, passes over the opaque ones.
+    """
+    return f"{event.type}{_VERSION_MARK}{event.schema_version}"
+
+
+def is_opaque(fact: Fact) -> bool:
+    """Return whether a fact is of an event whose type or version its reader did not know."""
+    return _VERSION_MARK in fact.type
+
+
 def read_event(raw: bytes, received_at: int) -> ReadEvent:
     """Return the fact of an event as its sender wrote it.
+
+    Of an event whose type or version is not known here the fact has only what all events share (``is_opaque``).
 
     Args:
         raw: the event's JSON.
@@ -133,6 +152,8 @@ def read_event(raw: bytes, received_at: int) -> ReadEvent:
     except ValueError as error:
         raise FactError("invalid_event", f"occurred_at is no time: {error}") from error
     at = max(1, min(at, received_at + _CLOCK_TOLERANCE_MS))
+    if isinstance(event, types.OpaqueEvent):
+        return ReadEvent(Fact(at, event.event_id, opaque_type(event), event.session_id, event.seq), None)
     notebook = event.notebook
     cell = event.cell
     execution = status = duration_ms = execution_count = error_ref = request = message = None

@@ -1,14 +1,15 @@
 """Reading of ingest requests and events: strict, fast, and never raising anything but its own errors.
 
 The bytes of each event are kept as its sender wrote them, so that fields that this version does not know survive;
-the types only prove that what it does know is right.
+the types only prove that what it does know is right. What becomes of types and versions that it does not know:
+docs/adr/0014.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,9 +17,17 @@ import msgspec
 
 from cell_monitor_core.events.limits import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS
 from cell_monitor_core.events.reasons import REQUEST_STATUS, Reason, RequestReason
-from cell_monitor_core.events.types import EVENT_TYPES, CellExecuted, CellExecutionStarted, Event, HelpCancelled
+from cell_monitor_core.events.traits import EventType
+from cell_monitor_core.events.types import (
+    EVENT_TYPES,
+    CellExecuted,
+    CellExecutionStarted,
+    Event,
+    HelpCancelled,
+    OpaqueEvent,
+)
 
-__all__ = ["EventError", "RequestError", "decode_event", "decode_request"]
+__all__ = ["EventError", "EventReader", "RequestError", "decode_event", "decode_request"]
 
 _MAX_ECHOED_ID: Final = 64
 
@@ -58,7 +67,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Head(msgspec.Struct):
-    """What tells one kind of fault from another, of whatever type each is."""
+    """What decides how an event is read, or which reason its refusal has; the values may be of any JSON type."""
 
     event_id: Any = None
     type: Any = None
@@ -67,7 +76,7 @@ class _Head(msgspec.Struct):
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_request = msgspec.json.Decoder(_Request).decode
-_decode_event = msgspec.json.Decoder(Event).decode
+_decode_opaque = msgspec.json.Decoder(OpaqueEvent).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -105,6 +114,7 @@ _from_iso: Final = datetime.fromisoformat
 _NO_UUID: Final = "a UUID in lower case with hyphens is needed"
 _NO_EVENT_ID: Final = "an event id is a UUID of version 7, lower case with hyphens"
 _NO_TIME: Final = "a time in UTC such as 2026-04-01T09:00:00.123Z is needed"
+_TYPE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def decode_request(body: bytes) -> list[msgspec.Raw]:
@@ -182,41 +192,93 @@ def _top_level_keys(body: bytes) -> list[str]:
     return keys
 
 
-def decode_event(raw: msgspec.Raw | bytes) -> Event:
-    """Read one event.
+class EventReader:
+    """Reads events of the types and versions that one release knows, and keeps the others as opaque events.
 
-    The time inside its id is not judged: a clock that is wrong is no reason to lose what a student did.
+    A type is read in its newest version N and in N-1. A newer version, or a type of another name, comes from a newer
+    release of the extension than this server's: only what all events share is read of it, and the rest is left for the
+    release that knows it. An older version is refused.
 
     Args:
-        raw: its JSON, as ``decode_request`` returns it.
-
-    Raises:
-        EventError: the event cannot be taken.
+        union: the union of the structs of all types, such as ``types.Event``.
+        event_types: the same types by name.
     """
-    if len(raw) > MAX_EVENT_BYTES:
-        raise EventError(
-            Reason.EVENT_TOO_LARGE, f"the event has more than {MAX_EVENT_BYTES} bytes", event_id=_readable_id(raw)
-        )
-    try:
-        event: Event = _decode_event(raw)
-    except _FAULTS as error:
-        raise _explain(raw, error) from None
-    event_id = event.event_id
-    # Both ids at once, then each alone where something is wrong.
-    if (
-        (event_id + event.session_id).encode().translate(_HEX) != _TWO_UUIDS
-        or event_id[14] != "7"
-        or event_id[19] not in "89ab"
-    ):
-        if not _is_event_id(event_id):
-            raise EventError(Reason.INVALID_EVENT_ID, _NO_EVENT_ID, ("event_id",), event_id=event_id)
-        raise _invalid(event, _NO_UUID, "session_id")
-    if not _is_time(event.occurred_at):
-        raise _invalid(event, _NO_TIME, "occurred_at")
-    check = _CHECKS.get(type(event))
-    if check is not None:
-        check(event)
-    return event
+
+    def __init__(self, union: Any, event_types: Mapping[str, EventType]) -> None:
+        self._decode: Callable[[msgspec.Raw | bytes], Event] = msgspec.json.Decoder(union).decode
+        self._types = event_types
+
+    def read(self, raw: msgspec.Raw | bytes) -> Event | OpaqueEvent:
+        """Read one event.
+
+        The time inside its id is not judged: a clock that is wrong is no reason to lose what a student did.
+
+        Args:
+            raw: its JSON, as ``decode_request`` returns it.
+
+        Raises:
+            EventError: the event cannot be taken.
+        """
+        if len(raw) > MAX_EVENT_BYTES:
+            raise EventError(
+                Reason.EVENT_TOO_LARGE, f"the event has more than {MAX_EVENT_BYTES} bytes", event_id=_readable_id(raw)
+            )
+        event: Event | OpaqueEvent
+        try:
+            event = self._decode(raw)
+        except _FAULTS as error:
+            event = self._opaque(raw, error)
+        event_id = event.event_id
+        # Both ids at once, then each alone where something is wrong.
+        if (
+            (event_id + event.session_id).encode().translate(_HEX) != _TWO_UUIDS
+            or event_id[14] != "7"
+            or event_id[19] not in "89ab"
+        ):
+            if not _is_event_id(event_id):
+                raise EventError(Reason.INVALID_EVENT_ID, _NO_EVENT_ID, ("event_id",), event_id=event_id)
+            raise _invalid(event, _NO_UUID, "session_id")
+        if not _is_time(event.occurred_at):
+            raise _invalid(event, _NO_TIME, "occurred_at")
+        check = _CHECKS.get(type(event))
+        if check is not None:
+            check(event)
+        return event
+
+    def _opaque(self, raw: msgspec.Raw | bytes, error: Exception) -> OpaqueEvent:
+        """Read what all events share, of an event that ``error`` kept from being read whole.
+
+        Raises:
+            EventError: it is an event of this release and wrong, too old a version of one, or no event at all.
+        """
+        if isinstance(error, RecursionError):
+            raise EventError(Reason.INVALID_EVENT, "the event is nested too deeply") from None
+        head = _read_head(raw)
+        event_id = _echo(head.event_id)
+        name, version = head.type, head.schema_version
+        known = self._types.get(name) if isinstance(name, str) else None
+        if isinstance(version, int) and not isinstance(version, bool) and version >= 1:
+            if known is not None and version < known.version - 1:
+                raise EventError(
+                    Reason.UNSUPPORTED_SCHEMA_VERSION,
+                    f"of {known.name} the versions {known.version - 1} and {known.version} are read here",
+                    ("schema_version",),
+                    event_id=event_id,
+                )
+            if known is None or version > known.version:
+                try:
+                    opaque: OpaqueEvent = _decode_opaque(raw)
+                except _FAULTS as fault:
+                    raise _explain(head, fault) from None
+                if _TYPE_NAME.fullmatch(opaque.type) is None:
+                    msg = "a type is a lower-case letter and up to 63 more letters, digits or underscores"
+                    raise EventError(Reason.INVALID_EVENT, msg, ("type",), event_id=event_id)
+                return opaque
+        raise _explain(head, error) from None
+
+
+decode_event: Final = EventReader(Event, EVENT_TYPES).read
+"""Read one event of the types and versions of this release; see ``EventReader.read``."""
 
 
 def _is_uuid(text: str) -> bool:
@@ -228,7 +290,7 @@ def _is_event_id(text: str) -> bool:
 
 
 def _is_time(text: str) -> bool:
-    """Tell whether a text is a time of the contract; ``fromisoformat`` alone takes much more."""
+    """Return whether a text is a time of the contract; ``fromisoformat`` alone takes much more."""
     if text.encode().translate(_DIGITS) not in _TIME_SHAPES:
         return False
     try:
@@ -237,7 +299,7 @@ def _is_time(text: str) -> bool:
         return False
 
 
-def _invalid(event: Event, msg: str, *loc: str) -> EventError:
+def _invalid(event: Event | OpaqueEvent, msg: str, *loc: str) -> EventError:
     return EventError(Reason.INVALID_EVENT, msg, loc, event_id=event.event_id)
 
 
@@ -283,28 +345,9 @@ def _echo(event_id: object) -> str | None:
     return event_id if isinstance(event_id, str) and len(event_id) <= _MAX_ECHOED_ID else None
 
 
-def _explain(raw: msgspec.Raw | bytes, error: Exception) -> EventError:
-    """Turn a decoder's fault into the reason that fits best: a newer version may look wrong in any other way too."""
-    if isinstance(error, RecursionError):
-        return EventError(Reason.INVALID_EVENT, "the event is nested too deeply")
-    head = _read_head(raw)
+def _explain(head: _Head, error: Exception) -> EventError:
+    """Return a decoder's fault with the reason that fits best."""
     event_id = _echo(head.event_id)
-    if isinstance(head.type, str) and head.type not in EVENT_TYPES:
-        return EventError(Reason.UNKNOWN_TYPE, "there is no such event type", ("type",), event_id=event_id)
-    event_type = EVENT_TYPES.get(head.type) if isinstance(head.type, str) else None
-    version = head.schema_version
-    if (
-        event_type is not None
-        and isinstance(version, int)
-        and not isinstance(version, bool)
-        and version not in {event_type.version, event_type.version - 1}
-    ):
-        return EventError(
-            Reason.UNSUPPORTED_SCHEMA_VERSION,
-            f"the newest version of {event_type.name} that is read here is {event_type.version}",
-            ("schema_version",),
-            event_id=event_id,
-        )
     if head.event_id is not None and (
         event_id is None or len(event_id) != len(_UUID_SHAPE) or not _is_event_id(event_id)
     ):

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from cell_monitor_core.events.traits import EventType
 
-__all__ = ["EVENT_TYPES", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+__all__ = ["EVENT_TYPES", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
 
 EventId = Annotated[str, Meta(min_length=36, max_length=36)]
 Time = Annotated[str, Meta(min_length=20, max_length=30)]
@@ -586,6 +586,30 @@ class SessionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     cell: Cell | None = None
 
     data: SessionStartedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class OpaqueEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What all events share, of an event whose type or version is not known here."""
+
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
+    event_id: EventId
+
+    type: Annotated[str, Meta(min_length=1, max_length=64)]
+
+    # Version of the type's schema.
+    schema_version: Annotated[int, Meta(ge=1, le=2147483647)]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
 
     # A hint; the server decides by the sender's memberships.
     course: Annotated[str, Meta(max_length=63)] | None = None

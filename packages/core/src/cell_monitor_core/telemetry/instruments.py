@@ -82,7 +82,7 @@ Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 class Family(Generic[Instrument]):
     """One metric with its children, one for each combination of label values.
 
-    Get children once, outside the hot path: ``rejected = EVENTS_REJECTED.labels("unknown_type")``.
+    Get children once, outside the hot path: ``rejected = EVENTS_REJECTED.labels("invalid_event")``.
     """
 
     def __init__(

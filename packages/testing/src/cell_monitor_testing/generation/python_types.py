@@ -13,7 +13,7 @@ __all__ = ["python_types"]
 
 def python_types(catalogue: Catalogue) -> str:
     """Return the module's text."""
-    structs = [*catalogue.structs.values(), *(event.struct for event in catalogue.events)]
+    structs = [*catalogue.structs.values(), *(event.struct for event in catalogue.events), catalogue.opaque]
     names = ["EVENT_TYPES", *sorted([*catalogue.aliases, *(struct.name for struct in structs), "Event"])]
     lines = [
         '"""The events as msgspec structs, and their traits. Made from the schemas by `make generate`. Do not edit."""',

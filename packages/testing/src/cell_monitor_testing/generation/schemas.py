@@ -31,6 +31,7 @@ _CONSTRAINTS = {
 }
 _ANNOTATIONS = {"title", "description", "format", "x-personal-data"}
 _FLAGS: Final = ("x-activity", "x-place", "x-urgent", "x-notices")
+_NOT_READ_OF_OPAQUE: Final = {"notebook", "cell", "data"}
 _STRUCTURE: Final = {"$schema", "$id", "title", "description", "allOf", "required", "properties"}
 
 Schema = dict[str, Any]
@@ -105,6 +106,15 @@ class Catalogue:
         self.events: list[EventModel] = [
             self._event(name.removesuffix(".yaml"), schema) for name, schema in schemas.items() if name != ENVELOPE
         ]
+        self.opaque = self._opaque_event()
+
+    def _opaque_event(self) -> Struct:
+        """Return what is read of an event whose type or version this release does not know."""
+        struct = Struct("OpaqueEvent", "What all events share, of an event whose type or version is not known here.")
+        for name, prop in self.envelope["properties"].items():
+            if name not in _NOT_READ_OF_OPAQUE:
+                struct.fields.append(self._field(name, prop, required=name in self.envelope["required"]))
+        return struct
 
     def _event(self, name: str, schema: Schema) -> EventModel:
         properties = self.envelope["properties"] | schema["properties"]

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from cell_monitor_core import keys
-from cell_monitor_core.derivation import FactError, moment, read_event
+from cell_monitor_core.derivation import FactError, is_opaque, moment, read_event
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
 from cell_monitor_core.telemetry.metrics import EVENTS_STORED
@@ -21,14 +21,19 @@ TEST_COURSE: Final = "_test"
 """Stands for the course of test events; no course can have that id."""
 
 
-def point_of(record: StreamRecord) -> TimeSeriesPoint:
+def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
     """Return the point of an event; the student is the person's id, which says nothing outside our own tables.
+
+    An opaque event has none until a release that knows its type derives it: types are tags, and a sender could make up
+    any number of them.
 
     Raises:
         FactError: it is no valid event.
         ValueError: the person's id is not 16 bytes.
     """
     fact = read_event(record.event, record.received_at).fact
+    if is_opaque(fact):
+        return None
     return TimeSeriesPoint(
         event_id=UUID(fact.id),
         at=moment(fact.at),
@@ -63,6 +68,7 @@ class TimeSeriesSink:
         failures: list[RecordFailure] = []
         points: list[TimeSeriesPoint] = []
         index_of: dict[UUID, int] = {}
+        opaque: set[int] = set()
         for index, record in enumerate(records):
             try:
                 point = point_of(record)
@@ -71,8 +77,10 @@ class TimeSeriesSink:
             except (ValueError, OverflowError) as error:
                 failures.append(RecordFailure(index, "invalid_event", str(error)))
             else:
+                if point is None:
+                    opaque.add(index)
                 # One point an event, also where a batch holds it twice.
-                if point.event_id not in index_of:
+                elif point.event_id not in index_of:
                     index_of[point.event_id] = index
                     points.append(point)
         if points:
@@ -83,8 +91,9 @@ class TimeSeriesSink:
                     RecordFailure(index_of[point.event_id], "data_error", reason) for point, reason in poison.points
                 ]
         failed = {failure.index for failure in failures}
+        unwritten = failed | opaque
         self._stored.inc(len(index_of) - len(failed & set(index_of.values())))
         await self._progress.reached(
-            "timeseries", [record for index, record in enumerate(records) if record.test_id and index not in failed]
+            "timeseries", [record for index, record in enumerate(records) if record.test_id and index not in unwritten]
         )
         return failures

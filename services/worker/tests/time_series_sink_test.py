@@ -1,0 +1,49 @@
+"""Hazard: a sender makes up thousands of event types, and each becomes a tag of the time series."""
+
+import json
+import time
+from uuid import UUID, uuid4
+
+from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.records import StreamRecord
+from cell_monitor_worker.sinks.time_series import TimeSeriesSink
+
+
+class Series:
+    def __init__(self):
+        self.points = []
+
+    async def write(self, points):
+        self.points += points
+
+
+class Stages:
+    def __init__(self):
+        self.events = []
+
+    async def reached(self, _stage, records):
+        self.events += [json.loads(record.event)["type"] for record in records]
+
+
+def record(event_type, version=1, test_id=None):
+    event = {
+        "event_id": new_event_id(),
+        "type": event_type,
+        "schema_version": version,
+        "occurred_at": "2026-04-01T09:00:00.123Z",
+        "session_id": str(uuid4()),
+        "seq": 1,
+        "data": {"queued": 0, "dropped": 0, "visible": True},
+    }
+    return StreamRecord(UUID(int=1).bytes, "c1", int(time.time() * 1000), json.dumps(event).encode(), test_id)
+
+
+async def test_only_known_types_and_versions_become_points():
+    series, stages = Series(), Stages()
+    sink = TimeSeriesSink(series, stages)
+    unknown = [record(f"made_up_{number}") for number in range(200)]
+    batch = [*unknown, record("heartbeat"), record("heartbeat", version=2), record("made_up", test_id="t1")]
+    assert await sink.process([*batch, record("heartbeat", test_id="t1")]) == []
+    assert [point.type for point in series.points] == ["heartbeat", "heartbeat"]
+    # A test sees that its unknown event has not got there.
+    assert stages.events == ["heartbeat"]
