@@ -144,6 +144,45 @@ async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) ->
     assert psutil.Process().username() == "root"
 
 
+@only_root
+async def test_data_is_still_there_after_its_private_folder_was_opened(server_folder: Path) -> None:
+    home = server_folder / "home"
+    home.mkdir(mode=0o700)
+    server = EmbeddedPostgres(home / "data")
+    try:
+        server.start()
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        server.stop()
+        home.chmod(0o755)
+        server.start()
+        assert await _count(server) == 1
+    finally:
+        server.stop()
+        if not server.cluster.is_relative_to(server_folder):
+            shutil.rmtree(server.cluster.parent, ignore_errors=True)
+
+
+@only_root
+async def test_data_below_a_folder_that_was_closed_is_named_not_replaced_by_an_empty_database(
+    server_folder: Path,
+) -> None:
+    home = server_folder / "home of root"
+    home.mkdir(mode=0o755)
+    server = EmbeddedPostgres(home / "data")
+    try:
+        server.start()
+        await _write(server, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        server.stop()
+        home.chmod(0o700)
+        with pytest.raises(EmbeddedServerError, match=rf"can no longer pass through {home}.*chmod o\+x '{home}'"):
+            server.start()
+        home.chmod(0o755)
+        server.start()
+        assert await _count(server) == 1
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def copies(tmp_path: Path, server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The wheel in a folder that PostgreSQL's account cannot enter; the value is where copies of it are kept."""

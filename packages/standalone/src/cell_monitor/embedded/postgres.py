@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from cell_monitor.embedded.postgres_programs import postgres_installation, progr
 from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port, tail
 from cell_monitor.embedded.unprivileged import (
     FALLBACK_HOME,
+    blocking_folder,
     make_owned_directory,
     make_traversable,
     reachable,
@@ -137,16 +139,21 @@ class EmbeddedPostgres:
 
     @property
     def cluster(self) -> Path:
-        """The PostgreSQL data directory itself."""
+        """The PostgreSQL data directory itself.
+
+        It is in our folder where the server's account can reach that, else below ``FALLBACK_HOME``. One that exists is
+        used where it is: folders above ours may have been opened or closed to others since it was made.
+        """
         own = self.directory / "cluster"
-        if reachable(own, self._account):
-            return own
         # A random name kept in our folder: a new data directory never meets an older one's cluster.
         marker = self.directory / "cluster-id"
+        if own.exists() or (reachable(own, self._account) and not marker.exists()):
+            return own
         if not marker.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
             marker.write_text(uuid.uuid4().hex)
-        return FALLBACK_HOME / "clusters" / marker.read_text().strip() / "cluster"
+        elsewhere = FALLBACK_HOME / "clusters" / marker.read_text().strip() / "cluster"
+        return elsewhere if elsewhere.exists() or not reachable(own, self._account) else own
 
     def start(self, *, timeout: float = 60.0) -> None:
         """Make the cluster if there is none, start the server and wait until it answers.
@@ -161,6 +168,11 @@ class EmbeddedPostgres:
     def launch(self) -> None:
         """First half of ``start``: everything but the waiting."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if (blocked_by := blocking_folder(self.cluster, self._account)) is not None:
+            raise EmbeddedServerError(
+                f"PostgreSQL's data is in {self.cluster}. The account that PostgreSQL runs as, `nobody`, can no longer pass "
+                f"through {blocked_by}. Let it: chmod o+x {shlex.quote(str(blocked_by))}"
+            )
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         installation = postgres_installation(self._account)
         self._recover_from_kill()

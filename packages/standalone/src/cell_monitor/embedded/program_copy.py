@@ -11,6 +11,7 @@ import errno
 import fcntl
 import filecmp
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -85,7 +86,7 @@ class ProgramCopy:
         if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
             raise EmbeddedServerError(
                 f"{self.home} holds programs that are run for root, but it belongs to another account or can be changed "
-                f"by others. Look at what is in it, then: chown root {self.home} && chmod 755 {self.home}"
+                f"by others. Look at what is in it, then: chown root {shlex.quote(str(self.home))} && chmod 755 {shlex.quote(str(self.home))}"
             )
         if not status.st_mode & stat.S_IXOTH:
             self.home.chmod(0o755)
