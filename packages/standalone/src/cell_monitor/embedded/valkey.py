@@ -173,10 +173,10 @@ class EmbeddedValkey:
 
     def _write_configuration(self) -> Path:
         lines = dict(_SETTINGS)
-        lines |= {"port": str(self._port), "dir": f'"{self.directory}"', "requirepass": f'"{self.password}"'}
+        lines |= {"port": str(self._port), "dir": _quoted(str(self.directory)), "requirepass": _quoted(self.password)}
         if self._cluster:
             lines |= {
-                "masterauth": f'"{self.password}"',
+                "masterauth": _quoted(self.password),
                 "cluster-enabled": "yes",
                 "cluster-config-file": "nodes.conf",
                 "cluster-node-timeout": "3000",
@@ -191,7 +191,7 @@ class EmbeddedValkey:
         return path
 
     def ready(self) -> bool:
-        """Tell whether it has loaded its data and answers."""
+        """Return whether it has loaded its data and answers."""
         client = self.client()
         try:
             return bool(client.ping())
@@ -217,3 +217,8 @@ class EmbeddedValkey:
             raise EmbeddedServerError(
                 f"A Valkey of an earlier run (pid {pid}) holds {self.directory} and does not stop; end it: kill {pid}"
             ) from error
+
+
+def _quoted(value: str) -> str:
+    """Return a value as the configuration file spells a string that may hold spaces and quotation marks."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
