@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMPS := build/stamps
 # The subjects of the commits after this one have the form that CONTRIBUTING.md describes.
 SUBJECTS_SINCE := 6eff2f107278c2b1ab800f255b5634fee0086bb1
-DATA_DIR ?= var
+DATA_DIR ?= $(or $(CELL_MONITOR_DATA_DIR),var)
 ARGS ?=
 
 EXTENSION := packages/jupyterlab-cell-monitor
@@ -27,6 +27,28 @@ define say
 @printf '\033[1m%s\033[0m\n' "$(1)"
 endef
 
+# First line of every recipe that writes into this folder.
+define require_writable
+@[ -w . ] || { \
+	echo "The folder $(CURDIR) cannot be written to, and make installs and builds in it."; \
+	echo "Make a copy that belongs to you and run make there:"; \
+	echo "  cp -r \"$(CURDIR)\" ~/cell-monitor && chmod -R u+w ~/cell-monitor && cd ~/cell-monitor && make $(MAKECMDGOALS)"; \
+	echo "Or let the owner of the folder run \`make install\` once; then only the data needs a folder of yours:"; \
+	echo "  make up DATA_DIR=\"\$$HOME/cell-monitor-data\""; \
+	exit 1; }
+endef
+
+# A virtual environment holds the path of its folder: in a copied or moved clone it would run the sources of the old one.
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+INSTALLED_IN := $(shell cat $(VENV)/installed-in 2>/dev/null)
+ifneq ($(INSTALLED_IN),$(if $(INSTALLED_IN),$(CURDIR)))
+$(info This folder was copied or moved from $(INSTALLED_IN): what holds that path is installed again.)
+ifneq ($(shell rm -rf $(VENV) $(STAMPS)/python $(STAMPS)/dev $(STAMPS)/extension 2>&1),)
+$(error It cannot be removed from $(CURDIR), which cannot be written to: copy the folder to one that belongs to you)
+endif
+endif
+endif
+
 ##@ Use
 
 .PHONY: help
@@ -36,6 +58,9 @@ help: ## Show this list
 
 .PHONY: up
 up: install ## Start everything on this machine; prints the dashboard's address and a password. Options: ARGS="--port-base 9000"
+	@mkdir -p "$(DATA_DIR)" 2>/dev/null && [ -w "$(DATA_DIR)" ] || { \
+		echo "The data cannot be kept in $(DATA_DIR): that folder cannot be made or written to. Name another:"; \
+		echo "  make up DATA_DIR=\"\$$HOME/cell-monitor-data\""; exit 1; }
 	@exec $(BIN)/cell-monitor up --data-dir "$(DATA_DIR)" $(ARGS)
 
 .PHONY: simulate
@@ -58,6 +83,10 @@ test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" select
 	@cd $(EXTENSION) && ../../$(BIN)/jlpm test
 	$(call say,Python: unit$(,) integration and end-to-end tests)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: test-fresh
+test-fresh: node $(STAMPS)/dev ## Clone the last commit and start it as on a fresh machine (about 4 minutes)
+	@$(BIN)/pytest tests/fresh $(ARGS)
 
 .PHONY: lint
 lint: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/dashboard-modules ## Check style, types, generated files and import contracts
@@ -113,14 +142,17 @@ clean: ## Remove installed and built files; data in var/ is kept
 , := ,
 
 $(BIN)/python:
+	$(require_writable)
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found. Install it, or set its path: make PYTHON=/path/to/python"; exit 1; fi
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" --version). Set another: make PYTHON=/path/to/python"; exit 1; }
 	$(call say,Creating a virtual environment in $(VENV))
 	@"$(PYTHON)" -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's module venv does not work here. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@printf '%s\n' "$(CURDIR)" > $(VENV)/installed-in
 
 $(STAMPS)/python: constraints.txt $(addsuffix /pyproject.toml,$(PYTHON_PACKAGES)) | $(BIN)/python
+	$(require_writable)
 	$(call say,Installing the Python packages)
 	@mkdir -p $(STAMPS)
 	@$(PIP) install -c constraints.txt hatchling editables hatch-jupyter-builder hatch-nodejs-version jupyter-builder jupyterlab
@@ -128,6 +160,7 @@ $(STAMPS)/python: constraints.txt $(addsuffix /pyproject.toml,$(PYTHON_PACKAGES)
 	@touch $@
 
 $(STAMPS)/dev: requirements-dev.txt constraints.txt $(STAMPS)/python
+	$(require_writable)
 	$(call say,Installing the tools for tests and linters)
 	@$(PIP) install -c constraints.txt -r requirements-dev.txt
 	@touch $@
@@ -141,6 +174,7 @@ node:
 		echo "Node.js 20 or newer is needed; this one is $$(node --version) ($$(command -v node))."; exit 1; }
 
 $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/python | node
+	$(require_writable)
 	$(call say,Building the JupyterLab extension)
 	@cd $(EXTENSION) && ../../$(BIN)/jlpm install --immutable > ../../build/extension.log 2>&1 \
 		&& PATH="$(CURDIR)/$(BIN):$$PATH" ../../$(BIN)/jlpm build:prod >> ../../build/extension.log 2>&1 \
@@ -149,12 +183,14 @@ $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/python | node
 	@touch $@
 
 $(STAMPS)/dashboard-modules: dashboard/package-lock.json | node
+	$(require_writable)
 	$(call say,Installing the dashboard's modules)
 	@mkdir -p $(STAMPS)
 	@cd dashboard && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dashboard/dist/index.html: $(DASHBOARD_SOURCES) $(STAMPS)/dashboard-modules
+	$(require_writable)
 	$(call say,Building the dashboard)
 	@cd dashboard && npm run --silent build > ../build/dashboard.log 2>&1 || { tail -n 40 ../build/dashboard.log; exit 1; }
 	@touch $@
