@@ -85,7 +85,7 @@ test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" select
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: test-fresh
-test-fresh: node $(STAMPS)/dev ## Clone the last commit and start it as on a fresh machine (about 4 minutes)
+test-fresh: node $(STAMPS)/dev ## Clone the last commit, install and start it as on a fresh machine (about 4 minutes)
 	@$(BIN)/pytest tests/fresh $(ARGS)
 
 .PHONY: lint

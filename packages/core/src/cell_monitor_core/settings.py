@@ -45,6 +45,7 @@ _KNOWN_ELSEWHERE: Final = frozenset(
         "JWKS_URL",
         "REQUIRE_BROWSER",
         "REQUIRE_INFLUXD",
+        "REQUIRE_ROOT",
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",
         "SPOOL_DIR",

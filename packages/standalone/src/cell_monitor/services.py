@@ -74,6 +74,7 @@ _NOT_FOR_SERVICES: Final = {
     "INFLUXD",
     "REQUIRE_BROWSER",
     "REQUIRE_INFLUXD",
+    "REQUIRE_ROOT",
     "SPOOL_DIR",
 }
 

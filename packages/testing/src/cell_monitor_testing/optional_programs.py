@@ -1,4 +1,4 @@
-"""Tests that need an optional program: skipped without it, or failed on a machine that must run them, such as CI."""
+"""Tests that need an optional program or right: skipped without it, or failed on a machine that must run them, such as CI."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["REQUIRE_BROWSER", "REQUIRE_INFLUXD", "skip_or_fail"]
+__all__ = ["REQUIRE_BROWSER", "REQUIRE_INFLUXD", "REQUIRE_ROOT", "skip_or_fail"]
 
 REQUIRE_BROWSER: Final = "CELL_MONITOR_REQUIRE_BROWSER"
 REQUIRE_INFLUXD: Final = "CELL_MONITOR_REQUIRE_INFLUXD"
+REQUIRE_ROOT: Final = "CELL_MONITOR_REQUIRE_ROOT"
 
 
 def skip_or_fail(missing: str, *, switch: str) -> NoReturn:
