@@ -16,7 +16,7 @@ from cell_monitor_api.context import ProcessContext
 from cell_monitor_core.redis_client import aclose
 from cell_monitor_core.settings import CoreSettings, is_secret
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.context import GatewayContext
+from cell_monitor_gateway.process import GatewayProcess
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.context import WorkerContext
 
@@ -103,8 +103,8 @@ async def open_worker(settings):
 
 
 async def open_gateway(settings):
-    context = GatewayContext.from_settings(settings)
-    await aclose(context.redis)
+    process = GatewayProcess.from_settings(settings)
+    await aclose(process.redis)
 
 
 @pytest.fixture

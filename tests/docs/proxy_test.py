@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cell_monitor_core.web.health import Health, health_router
-from cell_monitor_gateway.main import WEBSOCKET_PATH
+from cell_monitor_gateway.app import WEBSOCKET_PATH
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/operations/network.md").read_text(encoding="utf-8")

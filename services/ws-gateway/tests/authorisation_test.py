@@ -26,7 +26,7 @@ from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.channels import CHANNEL_KINDS, parse_channel
 from cell_monitor_gateway import protocol
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.main import create_app
+from cell_monitor_gateway.process import GatewayProcess
 
 CHANNELS = """
                            course:c1 test:t1
@@ -175,7 +175,7 @@ def _routes_of_the_gateway() -> set[tuple[str, str]]:
     settings = GatewaySettings(redis_url="redis://127.0.0.1:9", jwks_url="http://127.0.0.1:9/jwks.json")
     return {
         (method, route.path)
-        for route in iter_route_contexts(create_app(settings)._api.routes)
+        for route in iter_route_contexts(GatewayProcess.from_settings(settings).app._api.routes)
         for method in (route.methods or {"every method"}) - {"HEAD"}
     }
 

@@ -137,7 +137,7 @@ async def gateway(start_gateway: GatewayFactory, valkey: str) -> Gateway:
 
 @dataclass
 class Client:
-    """One connection; frames that nobody waits for are kept."""
+    """One connection; frames that no caller waits for are kept."""
 
     socket: ClientConnection
     frames: list[dict[str, Any]] = field(default_factory=list)
@@ -182,16 +182,16 @@ class Client:
 
     async def closed(self, timeout: float = 15) -> tuple[int, dict[str, Any] | None]:
         """Read to the end; return the close code and the disconnect frame before it."""
-        farewell = None
+        disconnect = None
         async with asyncio.timeout(timeout):
             while True:
                 try:
                     frame = await self._read(timeout)
                 except ConnectionClosed as end:
                     # 1006 is what a connection that just broke is called.
-                    return end.rcvd.code if end.rcvd is not None else 1006, farewell
+                    return end.rcvd.code if end.rcvd is not None else 1006, disconnect
                 if frame["type"] == "disconnect":
-                    farewell = frame
+                    disconnect = frame
 
 
 Connector = Callable[..., Awaitable[Client]]
@@ -199,7 +199,7 @@ Connector = Callable[..., Awaitable[Client]]
 
 @pytest.fixture
 async def connect_client(authority: Authority) -> AsyncIterator[Connector]:
-    """Open a connection and, unless ``token`` is None, introduce oneself."""
+    """Open a connection and, unless ``token`` is None, send ``connect``."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def open_client(gateway: Gateway, *, token: str | None = "", **options: Any) -> Client:

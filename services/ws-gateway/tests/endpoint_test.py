@@ -9,8 +9,7 @@ from typing import Any
 
 from cell_monitor_core.redis_client import aclose
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.context import GatewayContext
-from cell_monitor_gateway.endpoint import WebSocketEndpoint
+from cell_monitor_gateway.process import GatewayProcess
 
 SCOPE = {"headers": [], "subprotocols": ["cell-monitor.v1"], "extensions": {"websocket.http.response": {}}}
 
@@ -59,19 +58,18 @@ async def test_overlapping_handshakes_do_not_overfill_a_gateway() -> None:
     settings = GatewaySettings(
         redis_url="redis://127.0.0.1:9", jwks_url="http://127.0.0.1:9/jwks.json", gateway_max_connections=3
     )
-    context = GatewayContext.from_settings(settings)
-    endpoint = WebSocketEndpoint(context)
+    gateway = GatewayProcess.from_settings(settings)
     crowd = Crowd(10)
     async with asyncio.TaskGroup() as group:
         for peer in crowd.peers:
-            group.create_task(endpoint({**SCOPE}, peer.receive, peer.send))
+            group.create_task(gateway.endpoint({**SCOPE}, peer.receive, peer.send))
         # All have asked before any is through.
         while not all(peer.sent for peer in crowd.peers):
             await asyncio.sleep(0)
         crowd.accepted.set()
         async with asyncio.timeout(10):
             await crowd.settled.wait()
-        assert len(context.connections) == 3
+        assert len(gateway.sessions) == 3
         crowd.over.set()
     assert Counter(peer.sent[0]["type"] for peer in crowd.peers) == {
         "websocket.accept": 3,
@@ -81,6 +79,6 @@ async def test_overlapping_handshakes_do_not_overfill_a_gateway() -> None:
         if peer.sent[0]["type"] == "websocket.http.response.start":
             assert peer.sent[0]["status"] == 503
             assert json.loads(peer.sent[1]["body"])["detail"][0]["type"] == "connection_limit"
-    # They have left: there is room again.
-    assert not context.connections
-    await aclose(context.redis)
+    # They have left: new connections are accepted again.
+    assert not gateway.sessions
+    await aclose(gateway.redis)

@@ -1,4 +1,4 @@
-"""Hazard: the time from event to screen, which alerts stand on, is not measured."""
+"""Hazard: the time from event to screen, which alerts depend on, is not measured."""
 
 from __future__ import annotations
 

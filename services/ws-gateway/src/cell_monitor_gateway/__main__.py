@@ -15,7 +15,7 @@ from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import set_build_info
 from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
 from cell_monitor_gateway.config import GatewaySettings
-from cell_monitor_gateway.main import create_app
+from cell_monitor_gateway.process import GatewayProcess
 from cell_monitor_gateway.server import GatewayServer, server_config
 from cell_monitor_gateway.version import VERSION
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cell_monitor_gateway",
         description="Cell Monitor's WebSocket gateway. All settings are environment variables CELL_MONITOR_*; "
-        "SIGTERM sends the connections away in batches before the process ends.",
+        "SIGTERM closes the connections in batches before the process ends.",
     )
     parser.parse_args(arguments)
     try:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     configure_logging(settings, "gateway")
     set_build_info("gateway", VERSION)
-    # uvicorn puts these back when it has shut down and raises the signal again: an orderly end exits with 0.
+    # uvicorn restores these when it has shut down and raises the signal again: an orderly shutdown exits with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     return uvloop.run(_serve(settings))
@@ -46,17 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _serve(settings: GatewaySettings) -> int:
     configure_tracing(settings, "gateway")
-    app = create_app(settings)
-    server = GatewayServer(server_config(app, settings), app.context.drain)
-    app.context.on_failure = server.stop
+    process = GatewayProcess.from_settings(settings)
+    server = GatewayServer(server_config(process.app, settings), process.drain)
+    process.on_failure = server.stop
     tune_gc()
     await server.serve()
     await asyncio.to_thread(shutdown_tracing)
-    return 0 if server.started and app.context.failed is None else 1
+    return 0 if server.started and process.failed is None else 1
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Nothing is left to do."""
+    """Do nothing: the server has shut down."""
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ class GatewaySettings(CoreSettings):
         "",
         max_length=4000,
         description="Comma-separated origins whose pages may connect, such as `https://monitor.example.org`; empty "
-        "allows pages of the gateway's own host and port only. Programs, which send no Origin, are not concerned.",
+        "allows pages of the gateway's own host and port only. Programs send no Origin and may always connect.",
     )
     gateway_coalesce_ms: int = Field(
         50, ge=0, le=1000, description="Shortest time between two frames of one channel; the first goes out at once."
@@ -42,10 +42,10 @@ class GatewaySettings(CoreSettings):
         description="Bytes that may wait for one connection; over it 3008.",
     )
     gateway_requests_per_s: float = Field(
-        20.0, gt=0, le=10_000, description="Requests a second that one connection may send for ever; over it 3013."
+        20.0, gt=0, le=10_000, description="Requests a second that one connection may send continuously; over it 3013."
     )
     gateway_request_burst: int = Field(
-        60, ge=5, le=100_000, description="Requests that one connection may send at once."
+        60, ge=5, le=100_000, description="Requests that one connection may send in a burst."
     )
     gateway_recovery_publications: int = Field(
         500, ge=1, le=10_000, description="Publications that a subscription recovers at most; more means a snapshot."
@@ -59,7 +59,7 @@ class GatewaySettings(CoreSettings):
         10.0, gt=0, le=600, description="How often each followed channel's position is compared with Redis."
     )
     gateway_drain_s: float = Field(
-        20.0, ge=0, le=600, description="Time over which a shutdown sends its connections away, in batches."
+        20.0, ge=0, le=600, description="Time over which a shutdown closes its connections, in batches."
     )
 
     @field_validator("allowed_origins")
@@ -78,7 +78,7 @@ class GatewaySettings(CoreSettings):
     @model_validator(mode="after")
     def _check_needed(self) -> Self:
         if self.jwks_url is None or not self.jwks_url.startswith(("http://", "https://")):
-            raise ValueError(f"{ENV_PREFIX}JWKS_URL is needed and begins with http:// or https://")
+            raise ValueError(f"{ENV_PREFIX}JWKS_URL is required and begins with http:// or https://")
         return self
 
     @property

@@ -1,22 +1,19 @@
-"""Drain: send everybody away in batches, each told when to come back, before the sockets close.
+"""Drain: close all connections in batches, each with a time to reconnect, before the server closes the sockets.
 
-uvicorn closes all WebSockets at once, and before the lifespan ends; a thousand browsers would then come back in the same
-instant to the gateways that are left.
+uvicorn closes all WebSockets at once, and before the lifespan ends; a thousand browsers would then reconnect in the
+same instant to the gateways that are left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 import structlog
 
-from cell_monitor_gateway.protocol import CloseCode
-
-if TYPE_CHECKING:
-    from cell_monitor_gateway.connection import Connection
+from cell_monitor_gateway.protocol import CloseCode, Subscriber
 
 __all__ = ["Drain"]
 
@@ -24,19 +21,20 @@ _log = structlog.get_logger(__name__)
 
 _BATCHES_PER_SECOND: Final = 10
 _SMALLEST_BATCH: Final = 25
-_FAREWELL_SECONDS: Final = 2.0
+CLOSE_GRACE_SECONDS: Final = 2.0
+"""How long closed connections may take to end before the drain counts as finished."""
 
 
 class Drain:
-    """The way down, once: not accepting, sending away, empty.
+    """Drain state, in this order and once: accepting, closing connections, finished.
 
     Args:
         connections: the gateway's connections, those that are closing included.
-        seconds: the time over which all are sent away.
-        on_start: called once, when the gateway stops accepting.
+        seconds: time over which all are closed.
+        on_start: called once, when the gateway stops accepting connections.
     """
 
-    def __init__(self, connections: set[Connection], *, seconds: float, on_start: Callable[[], None]) -> None:
+    def __init__(self, connections: Collection[Subscriber], *, seconds: float, on_start: Callable[[], None]) -> None:
         self._connections = connections
         self._seconds = seconds
         self._on_start = on_start
@@ -47,11 +45,6 @@ class Drain:
         """Whether new connections are refused."""
         return self._task is not None
 
-    @property
-    def finished(self) -> bool:
-        """Whether everybody has been sent away."""
-        return self._task is not None and self._task.done()
-
     def start(self) -> None:
         """Begin; a second call changes nothing."""
         if self._task is None:
@@ -60,16 +53,16 @@ class Drain:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="drain")
 
     async def wait(self) -> None:
-        """Begin if need be, and wait until everybody has left."""
+        """Begin if that has not happened, and wait until the drain has finished."""
         self.start()
         assert self._task is not None
         await asyncio.shield(self._task)
 
     async def _run(self) -> None:
-        waiting = [connection for connection in self._connections if not connection.closing]
+        waiting = list(self._connections)
         random.shuffle(waiting)
         batch = max(_SMALLEST_BATCH, round(len(waiting) / max(self._seconds * _BATCHES_PER_SECOND, 1)) + 1)
-        # They come back within about the time that the drain takes, whatever batch they were in.
+        # They reconnect within about the time that the drain takes, whatever batch they were in.
         spread_ms = round(min(max(len(waiting) * 20, 500), 10_000))
         while waiting:
             for connection in waiting[-batch:]:
@@ -78,10 +71,10 @@ class Drain:
             del waiting[-batch:]
             if waiting:
                 await asyncio.sleep(1 / _BATCHES_PER_SECOND)
-        deadline = asyncio.get_running_loop().time() + _FAREWELL_SECONDS
+        deadline = asyncio.get_running_loop().time() + CLOSE_GRACE_SECONDS
         while self._connections and asyncio.get_running_loop().time() < deadline:
             for connection in list(self._connections):
-                # Whoever came in through a handshake that was under way.
+                # Those whose handshake was under way when the drain began.
                 connection.close(CloseCode.SHUTDOWN, reconnect_after_ms=spread_ms)
             await asyncio.sleep(0.05)
         _log.info("drain_finished", connections_left=len(self._connections))

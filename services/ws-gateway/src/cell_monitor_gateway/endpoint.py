@@ -4,75 +4,89 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from cell_monitor_gateway import metrics
-from cell_monitor_gateway.connection import Connection
 from cell_monitor_gateway.protocol import SUBPROTOCOL, Refusal
-from cell_monitor_gateway.writers import Message, Send, frame_writer
-
-if TYPE_CHECKING:
-    from cell_monitor_gateway.context import GatewayContext
+from cell_monitor_gateway.registry import SessionRegistry
+from cell_monitor_gateway.session import Session
+from cell_monitor_gateway.writers import FrameWriter, Message, Send, frame_writer
 
 __all__ = ["WebSocketEndpoint"]
 
 
 class WebSocketEndpoint:
-    """Handshake and reading loop of every connection."""
+    """Handshake and reading loop of every connection.
 
-    def __init__(self, context: GatewayContext) -> None:
-        self._context = context
+    Args:
+        open_session: makes the session of a connection that was accepted.
+        sessions: where it is registered for as long as the connection is open.
+        draining: whether new connections are refused.
+        allowed_origins: see ``GatewaySettings.origins``.
+        max_connections: connections of this process; with them the handshake answers 503.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[FrameWriter], Session],
+        sessions: SessionRegistry,
+        *,
+        draining: Callable[[], bool],
+        allowed_origins: frozenset[str],
+        max_connections: int,
+    ) -> None:
+        self._open_session = open_session
+        self._sessions = sessions
+        self._draining = draining
+        self._allowed_origins = allowed_origins
+        self._max_connections = max_connections
         self._accepting = 0
 
     async def __call__(self, scope: Message, receive: Callable[[], Awaitable[Message]], send: Send) -> None:
         """Serve one WebSocket until it closes."""
-        context = self._context
         await receive()
-        headers = dict(scope["headers"])
-        if context.drain.started:
-            await _refuse(scope, send, Refusal.DRAINING)
-            return
-        if not _origin_allowed(headers, context.settings.origins):
-            await _refuse(scope, send, Refusal.ORIGIN_FORBIDDEN)
-            return
-        if SUBPROTOCOL not in scope.get("subprotocols", ()):
-            await _refuse(scope, send, Refusal.UNSUPPORTED_SUBPROTOCOL)
-            return
-        # Those whose handshake is under way count, or a crowd that comes at once would all get in.
-        if len(context.connections) + self._accepting >= context.settings.gateway_max_connections:
-            await _refuse(scope, send, Refusal.CONNECTION_LIMIT)
+        if (refusal := self._refusal(scope)) is not None:
+            await _refuse(scope, send, refusal)
             return
         self._accepting += 1
         try:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
-            connection = Connection(context, frame_writer(scope, send))
-            context.connections.add(connection)
+            session = self._open_session(frame_writer(scope, send))
+            self._sessions.add(session)
         finally:
             self._accepting -= 1
-        metrics.CONNECTIONS.inc()
-        metrics.OPENED.inc()
         try:
             while True:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     return
-                await connection.receive(message.get("text"))
+                await session.receive(message.get("text"))
         except asyncio.CancelledError:
-            if not connection.aborted:
+            if not session.aborted:
                 raise
         finally:
-            connection.closing = True
-            connection.forget()
-            connection.writer.release()
-            context.connections.discard(connection)
-            metrics.CONNECTIONS.dec()
+            session.end()
+            self._sessions.discard(session)
+
+    def _refusal(self, scope: Message) -> Refusal | None:
+        """Return why a handshake is refused, or None."""
+        if self._draining():
+            return Refusal.DRAINING
+        if not _origin_allowed(dict(scope["headers"]), self._allowed_origins):
+            return Refusal.ORIGIN_FORBIDDEN
+        if SUBPROTOCOL not in scope.get("subprotocols", ()):
+            return Refusal.UNSUPPORTED_SUBPROTOCOL
+        # Handshakes under way count, or many at the same time would all be accepted.
+        if len(self._sessions) + self._accepting >= self._max_connections:
+            return Refusal.CONNECTION_LIMIT
+        return None
 
 
 def _origin_allowed(headers: dict[bytes, bytes], allowed: frozenset[str]) -> bool:
-    """Browsers send the page's origin; programs send none, and cannot ride on a browser's cookies."""
+    """Browsers send the page's origin; programs send none, and no browser lends them its cookies."""
     origin = headers.get(b"origin")
     if origin is None:
         return True

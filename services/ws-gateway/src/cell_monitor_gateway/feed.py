@@ -1,6 +1,6 @@
-"""The feed: live publications from the broker into the rooms, and the watch that none was lost on the way.
+"""The feed: live publications from the broker into the hub, and the checks that none was lost on the way.
 
-Sharded Pub/Sub may lose messages without a word. Three things bring that to light: a hole in the offsets, a subscription
+Sharded Pub/Sub loses messages without an error. Three things reveal that: a gap in the offsets, a subscription to Redis
 that began again, and a comparison of every followed channel's position with Redis every ten seconds.
 """
 
@@ -15,12 +15,16 @@ import structlog
 from cell_monitor_core.publications import Publication
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_gateway import metrics
-from cell_monitor_gateway.rooms import Rooms
+from cell_monitor_gateway.hub import Hub
 
-__all__ = ["Feed", "PublicationSource"]
+__all__ = ["Feed", "FeedNotSubscribed", "PublicationSource"]
 
 _log = structlog.get_logger(__name__)
 _RESTART_SECONDS: Final = 1.0
+
+
+class FeedNotSubscribed(Exception):  # noqa: N818 - its name is what /readyz shows
+    """Live publications do not arrive yet."""
 
 
 class PublicationSource(Protocol):
@@ -34,27 +38,38 @@ class PublicationSource(Protocol):
 
 
 class Feed:
-    """Connects a broker to the rooms."""
+    """Connects a broker to the hub.
 
-    def __init__(self, source: PublicationSource, rooms: Rooms, *, check_interval: float) -> None:
+    Args:
+        source: where live publications come from.
+        hub: where they go.
+        partitions: number of partitions, the same in every process.
+        check_interval_s: seconds within which every channel's position is compared once.
+    """
+
+    def __init__(self, source: PublicationSource, hub: Hub, *, partitions: int, check_interval_s: float) -> None:
         self._source = source
-        self._rooms = rooms
-        self._check_interval = check_interval
+        self._hub = hub
+        self._partitions = range(partitions)
+        self._check_interval_s = check_interval_s
         self._subscribed: set[int] = set()
 
-    @property
-    def subscribed(self) -> bool:
-        """Whether every partition has been subscribed to at least once."""
-        return len(self._subscribed) == self._rooms.partitions
+    async def check_subscribed(self) -> None:
+        """Return if every partition has been subscribed to at least once.
+
+        Raises:
+            FeedNotSubscribed: one has not.
+        """
+        if len(self._subscribed) < len(self._partitions):
+            raise FeedNotSubscribed("not yet subscribed to every partition")
 
     async def listen(self) -> None:
-        """Pass on what is published, for ever."""
-        partitions = range(self._rooms.partitions)
+        """Deliver what is published; ends only by cancellation."""
         while True:
             try:
-                async for publication in self._source.listen(partitions, on_subscribed=self._on_subscribed):
+                async for publication in self._source.listen(self._partitions, on_subscribed=self._on_subscribed):
                     metrics.PUBLICATIONS.inc()
-                    self._rooms.take(publication)
+                    self._hub.deliver(publication)
             except StoreUnavailable:
                 _log.warning("feed_interrupted")
             except Exception:  # noqa: BLE001 - nothing that one publication does may end the feed of all others
@@ -62,19 +77,17 @@ class Feed:
             await asyncio.sleep(_RESTART_SECONDS)
 
     def _on_subscribed(self, partitions: Sequence[int]) -> None:
-        """What was published before a subscription began came to nobody: look at the history."""
+        """What was published before a subscription began arrived nowhere: compare with the history."""
         self._subscribed.update(partitions)
-        for room in self._rooms.all():
-            if room.partition in partitions:
-                room.resync()
+        self._hub.check_positions(partitions)
 
-    async def check(self) -> None:
-        """Compare positions again and again, spread over the interval."""
+    async def check_positions(self) -> None:
+        """Compare every channel's position again and again, spread over the interval; ends only by cancellation."""
         while True:
-            rooms = self._rooms.all()
-            pause = self._check_interval / max(len(rooms), 1)
-            if not rooms:
+            channels = self._hub.channels()
+            pause = self._check_interval_s / max(len(channels), 1)
+            if not channels:
                 await asyncio.sleep(pause)
-            for room in rooms:
-                room.resync()
+            for channel in channels:
+                channel.check_position()
                 await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""Presence of this gateway's connections: gathered here, told to Redis in batches."""
+"""Presence of this gateway's subscribers: collected here, written to Redis in batches."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ from typing import Final
 
 from cell_monitor_core.presence import PRESENCE_SECONDS, Presence
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_gateway.rooms import Rooms
+from cell_monitor_gateway.hub import Hub
 
-__all__ = ["PresenceKeeper"]
+__all__ = ["PresenceReporter"]
 
 _FLUSH_SECONDS: Final = 1.0
 _REFRESH_SECONDS: Final = PRESENCE_SECONDS / 3
 
 
-class PresenceKeeper:
-    """Keeps Redis informed who watches what. Best effort: what is not told expires."""
+class PresenceReporter:
+    """Reports to Redis who follows what; a listener of the hub. Best effort: what is not reported expires.
 
-    def __init__(self, presence: Presence, rooms: Rooms) -> None:
+    Args:
+        presence: what all gateways report to.
+        hub: names those whose entries have to be refreshed.
+    """
+
+    def __init__(self, presence: Presence, hub: Hub) -> None:
         self._presence = presence
-        self._rooms = rooms
+        self._hub = hub
         self._joined: dict[str, set[str]] = {}
         self._left: dict[str, set[str]] = {}
 
-    def joined(self, channel: str, connection: str) -> None:
-        """Note that a connection watches a channel."""
-        self._left.get(channel, set()).discard(connection)
-        self._joined.setdefault(channel, set()).add(connection)
+    def on_join(self, channel: str, subscriber_id: str) -> None:
+        """Note that a subscriber follows a channel."""
+        self._left.get(channel, set()).discard(subscriber_id)
+        self._joined.setdefault(channel, set()).add(subscriber_id)
 
-    def left(self, channel: str, connection: str) -> None:
-        """Note that a connection watches a channel no longer."""
-        self._joined.get(channel, set()).discard(connection)
-        self._left.setdefault(channel, set()).add(connection)
+    def on_leave(self, channel: str, subscriber_id: str) -> None:
+        """Note that a subscriber follows a channel no longer."""
+        self._joined.get(channel, set()).discard(subscriber_id)
+        self._left.setdefault(channel, set()).add(subscriber_id)
 
     async def count(self, channel: str) -> int:
-        """Return how many connections watch a channel, on all gateways.
+        """Return how many connections follow a channel, on all gateways.
 
         Raises:
-            StoreUnavailable: Redis is away.
+            StoreUnavailable: Redis is unavailable.
         """
-        await self._tell(channel)
+        await self._flush_channel(channel)
         return await self._presence.count(channel)
 
-    async def _tell(self, channel: str) -> None:
+    async def _flush_channel(self, channel: str) -> None:
         joined = self._joined.pop(channel, None)
         if joined:
             await self._presence.refresh(channel, list(joined))
@@ -53,16 +58,16 @@ class PresenceKeeper:
             await self._presence.leave(channel, list(left))
 
     async def flush(self) -> None:
-        """Tell Redis what was noted.
+        """Report what was noted since the last time.
 
         Raises:
-            StoreUnavailable: Redis is away.
+            StoreUnavailable: Redis is unavailable.
         """
         for channel in {*self._joined, *self._left}:
-            await self._tell(channel)
+            await self._flush_channel(channel)
 
     async def run(self) -> None:
-        """Flush each second and refresh before anything expires, for ever."""
+        """Flush each second and refresh before anything expires; ends only by cancellation."""
         loop = asyncio.get_running_loop()
         refreshed_at = loop.time()
         while True:
@@ -71,5 +76,5 @@ class PresenceKeeper:
                 await self.flush()
                 if loop.time() - refreshed_at >= _REFRESH_SECONDS:
                     refreshed_at = loop.time()
-                    for room in self._rooms.all():
-                        await self._presence.refresh(room.channel, [member.id for member in room.members()])
+                    for channel, members in self._hub.members().items():
+                        await self._presence.refresh(channel, members)

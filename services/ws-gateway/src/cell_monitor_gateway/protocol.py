@@ -1,7 +1,7 @@
-"""The WebSocket protocol ``cell-monitor.v1``: frames, close codes, and their bytes on the wire. Pure; see contracts.md.
+"""The WebSocket protocol ``cell-monitor.v1``: frames, close codes, and their bytes on the wire. See docs/dev/contracts.md.
 
-Whatever many connections get is encoded once, WebSocket header included: a server's text frame is the same bytes for
-everyone (RFC 6455, section 5: servers do not mask).
+A frame that many connections get is encoded once, WebSocket header included: a server's text frame is the same bytes
+for all of them (RFC 6455, section 5: servers do not mask).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, Protocol, Self, TypeAlias
 
 import msgspec
 
@@ -29,6 +29,7 @@ __all__ = [
     "Refusal",
     "Request",
     "Subscribe",
+    "Subscriber",
     "Unsubscribe",
     "close_frame",
     "connected",
@@ -47,7 +48,7 @@ __all__ = [
 SUBPROTOCOL: Final = "cell-monitor.v1"
 MAX_REQUEST_BYTES: Final = 16 * 1024
 MAX_PUBLICATIONS_FRAME_BYTES: Final = 256 * 1024
-"""Publications beyond this go into a further frame; many clients refuse frames over 1 MiB."""
+"""Publications beyond this go into another frame; many clients refuse frames over 1 MiB."""
 
 _Id: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _ChannelName: TypeAlias = Annotated[str, msgspec.Meta(max_length=80)]
@@ -55,7 +56,7 @@ _Token: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
 
 
 class CloseCode(enum.IntEnum):
-    """Why the gateway ends a connection. 3000 to 3499: come back. 3500 to 3999: do not, something must change first."""
+    """Why the gateway ends a connection. 3000 to 3499: reconnect. 3500 to 3999: do not, something must change first."""
 
     description: str
 
@@ -66,30 +67,33 @@ class CloseCode(enum.IntEnum):
         member.description = description
         return member
 
-    SHUTDOWN = (3001, "This gateway is shutting down. Come back after reconnect_after_ms; nothing is lost.")
-    EXPIRED = (3005, "The token has expired. Fetch a new one and come back.")
-    SLOW = (3008, "The connection took its frames too slowly and too many waited. Come back: recovery fills the gap.")
-    INSUFFICIENT_STATE = (3010, "Publications were lost or their store is away. Come back: recovery fills the gap.")
-    NO_PONG = (3012, "No frame came in time after a ping. Come back.")
-    TOO_MANY_REQUESTS = (3013, "More requests a second than a client needs. Come back, more slowly.")
+    SHUTDOWN = (3001, "This gateway is shutting down. Reconnect after reconnect_after_ms; nothing is lost.")
+    EXPIRED = (3005, "The token has expired. Fetch a new one and reconnect.")
+    SLOW = (3008, "The connection took its frames too slowly and too many waited. Reconnect: recovery fills the gap.")
+    INSUFFICIENT_STATE = (
+        3010,
+        "Publications were lost or their store is unavailable. Reconnect: recovery fills the gap.",
+    )
+    NO_PONG = (3012, "No frame arrived in time after a ping. Reconnect.")
+    TOO_MANY_REQUESTS = (3013, "More requests a second than a client needs. Reconnect and send fewer.")
     INVALID_TOKEN = (3500, "The token is not valid for this gateway. Sign in again.")
     BAD_REQUEST = (3501, "A frame broke the protocol. The client has a fault or speaks another version.")
-    STALE = (3502, "No connect frame came in time after the handshake.")
+    STALE = (3502, "No connect frame arrived in time after the handshake.")
     PERMISSION_DENIED = (3507, "The person may no longer watch a channel that this connection had subscribed to.")
 
     @property
     def reconnect(self) -> bool:
-        """Whether the client should come back by itself."""
+        """Whether the client should reconnect by itself."""
         return self < 3500
 
     @property
     def reason(self) -> str:
-        """The code's name as it stands in the close frame, such as ``no_pong``."""
+        """The code's name as in the close frame, such as ``no_pong``."""
         return self.name.lower()
 
 
 class Refusal(enum.Enum):
-    """Why the gateway answers a handshake with an HTTP error. 503: come back; else something must change first."""
+    """Why the gateway answers a handshake with an HTTP error. 503: retry; else something must change first."""
 
     status: int
     description: str
@@ -104,8 +108,12 @@ class Refusal(enum.Enum):
 
     UNSUPPORTED_SUBPROTOCOL = ("unsupported_subprotocol", 400, f"Ask for the subprotocol {SUBPROTOCOL}.")
     ORIGIN_FORBIDDEN = ("origin_forbidden", 403, "Pages of this origin may not connect.")
-    DRAINING = ("draining", 503, "This gateway is shutting down; come back in a moment.")
-    CONNECTION_LIMIT = ("connection_limit", 503, "This gateway is full; come back in a moment.")
+    DRAINING = ("draining", 503, "This gateway is shutting down; reconnect in a moment.")
+    CONNECTION_LIMIT = (
+        "connection_limit",
+        503,
+        "This gateway has all the connections that it may have; reconnect in a moment.",
+    )
 
 
 class ErrorType(enum.StrEnum):
@@ -119,12 +127,33 @@ class ErrorType(enum.StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class Subscriber(Protocol):
+    """A connection as channels and the drain see it."""
+
+    @property
+    def id(self) -> str:
+        """Name of the connection, unique among all gateways."""
+        ...
+
+    def backlog(self) -> int:
+        """Return the bytes that wait for the peer."""
+        ...
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame, header included, without waiting."""
+        ...
+
+    def close(self, code: CloseCode, *, reconnect_after_ms: int = ...) -> None:
+        """Close, and leave all channels at once; a second call changes nothing."""
+        ...
+
+
 class ProtocolError(ValueError):
-    """A frame that is not of the protocol; the message says what is wrong with it."""
+    """A frame that is not of the protocol; the message says what is wrong."""
 
 
 class Connect(msgspec.Struct, tag_field="type", tag="connect", frozen=True):
-    """The first frame: who is it."""
+    """The first frame: proves who connects."""
 
     id: _Id
     token: _Token
@@ -140,7 +169,7 @@ class Subscribe(msgspec.Struct, tag_field="type", tag="subscribe", frozen=True):
 
 
 class Unsubscribe(msgspec.Struct, tag_field="type", tag="unsubscribe", frozen=True):
-    """Follow a channel no longer."""
+    """Stop following a channel."""
 
     id: _Id
     channel: _ChannelName
@@ -259,7 +288,7 @@ def error(request_id: int, kind: ErrorType, message: str) -> bytes:
 
 
 def disconnect(code: CloseCode, reconnect_after_ms: int | None) -> bytes:
-    """Return the frame that announces a close; None where the client shall not come back."""
+    """Return the frame that announces a close; ``reconnect_after_ms`` is null where the client should not reconnect."""
     reply = {
         "type": "disconnect",
         "code": int(code),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import socket
+from typing import Final
 
 import uvicorn
 
+from cell_monitor_gateway.app import GatewayApp
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.drain import Drain
-from cell_monitor_gateway.main import GatewayApp
 from cell_monitor_gateway.protocol import MAX_REQUEST_BYTES
 from cell_monitor_gateway.writers import websocket_protocol
 
 __all__ = ["GatewayServer", "server_config"]
 
-_GRACE_SECONDS = 5
+SHUTDOWN_SECONDS: Final = 5
+"""How long connections that are left after the drain, and tasks, may take to end."""
 
 
 def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
@@ -27,9 +29,9 @@ def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
         http="httptools",
         ws=websocket_protocol(),
         ws_max_size=MAX_REQUEST_BYTES,
-        # Each connection's own compression would cost 300 KiB, and forbid frames made once for all.
+        # Compression for each connection would cost 300 KiB, and exclude frames that are made once for all.
         ws_per_message_deflate=False,
-        # The protocol's own pings tell more: a frozen page does not answer them.
+        # The protocol's own pings prove more: a frozen page does not answer them.
         ws_ping_interval=None,
         ws_ping_timeout=None,
         # /internal/drain trusts the peer's address, so no header may replace it.
@@ -40,19 +42,19 @@ def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
         log_level="warning",
         lifespan="on",
         backlog=2048,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn, which on SIGTERM first sends everybody away in batches."""
+    """uvicorn, which on SIGTERM first closes all connections in batches."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
         super().__init__(config)
         self._drain = drain
 
     def stop(self) -> None:
-        """Begin the end, as SIGTERM does."""
+        """Begin to shut down, as SIGTERM does."""
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

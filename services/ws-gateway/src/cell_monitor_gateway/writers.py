@@ -1,8 +1,8 @@
-"""How frames leave: prepared bytes straight to the socket's transport, or message by message where that is not open.
+"""How frames are sent: prepared bytes straight to the socket's transport, or as ASGI messages where it is not offered.
 
-uvicorn's ASGI ``send`` builds each frame anew for each socket. For publications, which are the same bytes for everyone,
-the transport itself is handed through the scope's extensions by a small subclass of uvicorn's WebSocket protocol. Should
-uvicorn change its shape, the gateway falls back to ``send``, slower and correct.
+uvicorn's ASGI ``send`` encodes each frame again for each socket. Publications are the same bytes for every subscriber,
+so a small subclass of uvicorn's WebSocket protocol passes the transport itself in the scope's extensions. Where uvicorn
+has another structure the gateway falls back to ``send``, slower and correct.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 class FrameWriter(Protocol):
-    """Where a connection's frames go. Writing never waits: the caller looks at the backlog."""
+    """Where a connection's frames go. Writing never waits: the caller checks the backlog."""
 
     def backlog(self) -> int:
         """Return the bytes that wait for the peer."""
@@ -46,7 +46,7 @@ class FrameWriter(Protocol):
         ...
 
     def release(self) -> None:
-        """Let go of what the writer holds; the connection has ended."""
+        """Free what the writer holds; the connection has ended."""
         ...
 
 
@@ -71,8 +71,8 @@ class TransportWriter:
 
     def close(self, code: CloseCode, reconnect_after_ms: int | None) -> None:
         """Announce the close, then close."""
-        # The close frame goes past uvicorn, which would wait for the backlog of a slow reader before it sends one. Its
-        # own half of the handshake answers the peer's close frame and ends the connection.
+        # Not through uvicorn, which would wait for the backlog of a slow reader before it sends a close frame. It still
+        # answers the peer's close frame and ends the connection.
         self.write(disconnect(code, reconnect_after_ms) + close_frame(code))
         self._closed = True
 
@@ -96,7 +96,7 @@ class QueueWriter:
         self._size = 0
         self._closing: CloseCode | None = None
         self._wake = asyncio.Event()
-        # The reading side, which alone can end the connection when the peer takes nothing more.
+        # The task that reads: only it can end the connection when the peer takes nothing more.
         self._owner = asyncio.current_task()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="websocket-writer")
 
@@ -129,7 +129,7 @@ class QueueWriter:
         self._task.cancel()
 
     async def _run(self) -> None:
-        # A send after the peer is gone raises what the server likes; the reading side ends the connection.
+        # A send after the peer has disconnected raises whatever the server chose; the reading task ends the connection.
         with contextlib.suppress(Exception):
             while True:
                 while self._queue:
@@ -159,20 +159,20 @@ def frame_writer(scope: Message, send: Send) -> FrameWriter:
 
 
 def websocket_protocol() -> Any:
-    """Return uvicorn's ``ws`` setting: its sans-I/O protocol with the transport opened, or its name alone."""
+    """Return uvicorn's ``ws`` setting: its sans-I/O protocol that passes on the transport, or its name alone."""
     try:
         from uvicorn.protocols.websockets.websockets_sansio_impl import (  # noqa: PLC0415 - may not exist
             WebSocketsSansIOProtocol,
         )
     except ImportError:
-        _log.warning("websocket_transport_closed", reason="uvicorn has no sans-I/O protocol of that name")
+        _log.warning("websocket_transport_unavailable", reason="uvicorn has no sans-I/O protocol of that name")
         return "auto"
     if not callable(getattr(WebSocketsSansIOProtocol, "handle_connect", None)):
-        _log.warning("websocket_transport_closed", reason="uvicorn's protocol has another shape")
+        _log.warning("websocket_transport_unavailable", reason="uvicorn's protocol has another structure")
         return "websockets-sansio"
 
-    class OpenTransportProtocol(WebSocketsSansIOProtocol):
-        """Hands its transport to the application."""
+    class TransportProtocol(WebSocketsSansIOProtocol):
+        """Passes its transport to the application."""
 
         def handle_connect(self, event: Any) -> None:
             super().handle_connect(event)
@@ -181,4 +181,4 @@ def websocket_protocol() -> Any:
             if scope is not None and hasattr(transport, "get_write_buffer_size"):
                 scope["extensions"][EXTENSION] = transport
 
-    return OpenTransportProtocol
+    return TransportProtocol

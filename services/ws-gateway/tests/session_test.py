@@ -31,7 +31,7 @@ async def status_of(gateway: Any, **options: Any) -> tuple[int, Any]:
     return caught.value.response.status_code, json.loads(body) if body else None
 
 
-async def test_the_greeting_names_the_ping_interval_and_the_tokens_end(
+async def test_the_connected_reply_names_the_ping_interval_and_the_tokens_expiry(
     gateway: Any, connect_client: Any, authority: Any
 ) -> None:
     client = await connect_client(gateway, token=None)
@@ -71,16 +71,16 @@ async def test_only_one_path_is_a_websocket(gateway: Any) -> None:
     assert caught.value.response.status_code in (403, 404)
 
 
-async def test_a_client_that_says_nothing_is_closed_as_stale(
+async def test_a_client_that_sends_nothing_is_closed_as_stale(
     start_gateway: Any, connect_client: Any, valkey: str
 ) -> None:
     gateway = await start_gateway(valkey, gateway_connect_timeout_s=0.5)
     client = await connect_client(gateway, token=None)
-    code, farewell = await client.closed()
+    code, disconnect = await client.closed()
     assert code == 3502
-    assert farewell is not None
-    assert farewell["reason"] == "stale"
-    assert farewell["reconnect_after_ms"] is None
+    assert disconnect is not None
+    assert disconnect["reason"] == "stale"
+    assert disconnect["reconnect_after_ms"] is None
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,9 @@ async def test_a_frame_over_16_kib_ends_the_connection(gateway: Any, connect_cli
     assert caught.value.rcvd.code in (1009, 3501)
 
 
-async def test_tokens_that_do_not_open_this_door(gateway: Any, connect_client: Any, authority: Any) -> None:
+async def test_tokens_of_other_issuers_audiences_and_forged_ones_are_refused(
+    gateway: Any, connect_client: Any, authority: Any
+) -> None:
     from cell_monitor_core.auth.tokens import TokenIssuer
 
     stranger = TokenIssuer(SigningKeys.generate()).issue(
@@ -144,7 +146,7 @@ async def test_a_key_that_is_newer_than_the_gateway_is_fetched(
     await connect_client(gateway)
 
 
-async def test_a_gateway_without_keys_is_not_ready_and_sends_nobody_away_for_good(
+async def test_a_gateway_without_keys_is_not_ready_and_lets_clients_reconnect(
     start_gateway: Any, connect_client: Any, authority: Any, valkey: str
 ) -> None:
     gateway = await start_gateway(valkey, wait=False, jwks_url="http://127.0.0.1:9/jwks.json")
@@ -161,20 +163,20 @@ async def test_a_gateway_without_keys_is_not_ready_and_sends_nobody_away_for_goo
     assert "jwks: KeysNotFetched" in ready.text
     client = await connect_client(gateway, token=None)
     await client.send(type="connect", id=1, token=authority.token())
-    code, farewell = await client.closed()
+    code, disconnect = await client.closed()
     assert code < 3500
-    assert farewell["reconnect_after_ms"] >= 0
+    assert disconnect["reconnect_after_ms"] >= 0
 
 
-async def test_an_expired_token_closes_with_the_wish_to_come_back(
+async def test_an_expired_token_closes_so_that_the_client_reconnects(
     gateway: Any, connect_client: Any, authority: Any
 ) -> None:
     client = await connect_client(gateway, token=authority.token(lifetime=1))
     assert (await client.request("subscribe", channel="course:c1"))["recovered"]
-    code, farewell = await client.closed()
+    code, disconnect = await client.closed()
     assert code == 3005
-    assert farewell is not None
-    assert farewell["reconnect_after_ms"] >= 0
+    assert disconnect is not None
+    assert disconnect["reconnect_after_ms"] >= 0
     late = await connect_client(gateway, token=None)
     old = authority.token(lifetime=1)
     while time.time() < json_exp(old):
@@ -203,7 +205,7 @@ async def test_a_refreshed_token_outlives_the_first(
     assert len(await client.publications(1)) == 1
 
 
-async def test_a_refresh_cannot_change_the_person_and_a_bad_one_changes_nothing(
+async def test_a_refresh_cannot_change_the_person_and_an_invalid_one_changes_nothing(
     gateway: Any, connect_client: Any, authority: Any
 ) -> None:
     client = await connect_client(gateway)
@@ -214,7 +216,9 @@ async def test_a_refresh_cannot_change_the_person_and_a_bad_one_changes_nothing(
     assert (await client.closed())[0] == 3500
 
 
-async def test_a_role_that_is_gone_ends_the_watching(gateway: Any, connect_client: Any, authority: Any) -> None:
+async def test_a_refreshed_token_without_the_role_closes_the_connection(
+    gateway: Any, connect_client: Any, authority: Any
+) -> None:
     person = str(uuid.uuid4())
     client = await connect_client(gateway, token=authority.token(person=person))
     await client.request("subscribe", channel="course:c1")
@@ -257,7 +261,7 @@ async def test_who_may_watch_what(
             assert reply["error"]["type"] == "permission_denied"
 
 
-async def test_a_denied_channel_says_nothing_of_what_happens_there(
+async def test_a_denied_channel_reveals_nothing_of_what_happens_there(
     gateway: Any, connect_client: Any, publisher: Any
 ) -> None:
     await publisher.publish(3, course="c2")
@@ -319,7 +323,7 @@ async def metric(gateway: Any, name: str) -> float:
     return float(text.split(f"\n{name} ")[1].split()[0])
 
 
-async def test_a_full_gateway_holds_nobody_more_and_asks_them_to_come_back(
+async def test_a_full_gateway_accepts_no_more_and_asks_clients_to_retry(
     start_gateway: Any, connect_client: Any, valkey: str
 ) -> None:
     gateway = await start_gateway(valkey, gateway_max_connections=2)
@@ -328,7 +332,7 @@ async def test_a_full_gateway_holds_nobody_more_and_asks_them_to_come_back(
     with pytest.raises(InvalidStatus) as caught:
         await connect_client(gateway)
     answer = caught.value.response
-    # A failed handshake is what browsers retry; a close code of 3500 and more would keep them away for good.
+    # A failed handshake is what browsers retry; after a close code of 3500 or more they would not reconnect.
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert json.loads(answer.body or b"")["detail"][0]["type"] == "connection_limit"
     assert await metric(gateway, "cell_monitor_gateway_connections") == 2
@@ -357,9 +361,9 @@ async def test_a_peer_that_stops_answering_pings_is_closed(
             await answering.next_frame(30)
 
     task = asyncio.create_task(answer())
-    # It reads, but never says pong.
+    # It reads, but never sends pong.
     with pytest.raises(ConnectionClosed) as caught:
-        await asyncio.wait_for(_read_for_ever(client), 15)
+        await asyncio.wait_for(_read_on(client), 15)
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 3012
     assert not task.done()
@@ -368,7 +372,7 @@ async def test_a_peer_that_stops_answering_pings_is_closed(
     assert (await answering.request("unsubscribe", channel="course:c1"))["type"] == "unsubscribed"
 
 
-async def _read_for_ever(client: Any) -> None:
+async def _read_on(client: Any) -> None:
     while True:
         await client.socket.recv()
 
