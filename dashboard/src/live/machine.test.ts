@@ -107,7 +107,9 @@ describe('joining', () => {
     ['the gateway cannot recover', { recovered: false, offset: 12 }],
     ['a publication is missing inside', { offset: 13, publications: [publication(11), publication(13)] }],
     ['the end is missing', { offset: 12, publications: [publication(11)] }],
-    ['the history has begun anew', { offset: 10, epoch: 'e2' }],
+    ['the history has begun again', { offset: 10, epoch: 'e2' }],
+    ['a publication is of another history', { offset: 11, publications: [publication(11, {}, 'e2')] }],
+    ['the gateway says that it could not recover, although its numbers fit', { offset: 10, recovered: false }],
   ])('fetches the snapshot and subscribes from it when %s', (_, answer) => {
     const rig = new Rig().subscribing()
     rig.frame(rig.subscribed(0, answer))
@@ -151,6 +153,15 @@ describe('while live', () => {
     expect(rig.kinds).toContain('close')
     expect(rig.connection.kind).toBe('reconnecting')
     expect(rig.state.position).toEqual({ epoch: 'e1', offset: 11 })
+  })
+
+  it('shows nothing of another history while live: it comes back from where it was', () => {
+    const rig = new Rig().live()
+    rig.frame({ type: 'publications', channel: 'course:c1', publications: [publication(11, {}, 'e2')] })
+    expect(rig.effect('deliver')).toBeUndefined()
+    expect(rig.kinds).toContain('close')
+    expect(rig.state.position).toEqual(position)
+    expect(rig.connection.kind).toBe('reconnecting')
   })
 
   it('delivers every offset once and in order, however frames overlap, or comes back from the last good one', () => {
