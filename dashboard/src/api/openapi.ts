@@ -722,7 +722,7 @@ export interface components {
          *         Attributes:
          *             students: how many ran it.
          *             students_ok: of them, those whose newest completed run succeeded.
-         *             students_stuck: those with as many failed runs in a row as the course's threshold says.
+         *             students_stuck: those whose failed runs in a row of this cell are a reason for attention (``derivation.attention``).
          *             median_duration_ms: over the runs of the last 30 days whose duration is known, of each student the newest 1,000;
          *                 None if there is none.
          */
@@ -1536,13 +1536,15 @@ export interface components {
         };
         /**
          * Thresholds
-         * @description When a dashboard calls a student stuck, a run long, a student idle or offline.
+         * @description When a student counts as stuck, a run as long, a student as quiet or as left.
+         *
+         *         The defaults and the bounds of every threshold are stated here and nowhere else.
          *
          *         Attributes:
          *             stuck_errors: failed runs of one cell in a row.
          *             long_run_s: seconds that one run takes.
          *             idle_s: seconds without any activity.
-         *             offline_s: seconds without any sign of life, heartbeats included (``StudentState.last_seen_at``).
+         *             offline_s: seconds without any event, heartbeats included (``StudentState.last_seen_at``).
          */
         Thresholds: {
             /** @default 3 */

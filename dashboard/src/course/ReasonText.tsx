@@ -27,7 +27,7 @@ export function ReasonText({ reason, now }: { reason: Reason; now: number }): Re
           ? t('reason.streakMixed', { count, time })
           : t('reason.streakSame', { count, error, time })
       }
-      case 'longRun':
+      case 'long_run':
         return t('reason.longRun', { duration: format.duration(now - since) })
       case 'idle':
         return t('reason.idle', { duration: format.duration(now - since) })

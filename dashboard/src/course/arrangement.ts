@@ -16,7 +16,7 @@ export function matchesFilter(view: StudentView, filter: Filter): boolean {
     case 'help':
       return view.help !== null
     case 'stuck':
-      return view.reasons.some((reason) => reason.kind === 'streak' || reason.kind === 'longRun')
+      return view.reasons.some((reason) => reason.kind === 'streak' || reason.kind === 'long_run')
     case 'running':
       return view.student.status === 'running' && view.condition !== 'offline'
     case 'error':

@@ -1,10 +1,14 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+
 import { describe, expect, it } from 'vitest'
 
-import { before, helpRequest, NOW, state } from '../testing/fixtures'
-import { compareUrgency, defaultThresholds, reasonsFor, thresholdsOf } from './view'
+import type { HelpState, StudentState, Thresholds } from '../api/types'
+import { before, helpRequest, NOW, state, thresholds } from '../testing/fixtures'
+import { compareUrgency, hasLeft, reasonsFor, type Reason } from './view'
 
 const reasons = (changes: Parameters<typeof state>[0], help = null as Parameters<typeof reasonsFor>[1]) =>
-  reasonsFor(state(changes), help, defaultThresholds, NOW)
+  reasonsFor(state(changes), help, thresholds, NOW)
 
 describe('reasons', () => {
   it('finds nothing wrong with a student who works', () => {
@@ -27,7 +31,7 @@ describe('reasons', () => {
 
   it('reports a run from the threshold on', () => {
     expect(reasons({ status: 'running', running_since: before(2.9) })).toEqual([])
-    expect(reasons({ status: 'running', running_since: before(3) })).toMatchObject([{ kind: 'longRun' }])
+    expect(reasons({ status: 'running', running_since: before(3) })).toMatchObject([{ kind: 'long_run' }])
   })
 
   it('does not call somebody quiet whose cell is running', () => {
@@ -59,7 +63,7 @@ describe('reasons', () => {
       running_since: before(10),
     }
     // The minute may have been at its end, and offline_s is another.
-    expect(reasons({ ...crashed, last_seen_at: before(1.9) })).toMatchObject([{ kind: 'streak' }, { kind: 'longRun' }])
+    expect(reasons({ ...crashed, last_seen_at: before(1.9) })).toMatchObject([{ kind: 'streak' }, { kind: 'long_run' }])
     expect(reasons({ ...crashed, last_seen_at: before(2) })).toEqual([])
     expect(reasons({ ...crashed, last_seen_at: null })).toEqual([])
     expect(reasons({ ...crashed, last_seen_at: before(2) }, helpRequest())).toMatchObject([{ kind: 'help' }])
@@ -104,12 +108,39 @@ describe('reasons', () => {
   })
 })
 
-describe('thresholds', () => {
-  it('takes defaults for what a course does not set or sets to nonsense', () => {
-    expect(thresholdsOf(null)).toEqual(defaultThresholds)
-    expect(thresholdsOf({ stuck_errors: 5, idle_s: -1, long_run_s: Number.NaN })).toEqual({
-      ...defaultThresholds,
-      stuck_errors: 5,
-    })
+interface GoldenCase {
+  name: string
+  state?: Partial<StudentState>
+  help?: Partial<HelpState>
+  thresholds?: Partial<Thresholds>
+  now?: string
+  left: boolean
+  reasons: { kind: Reason['kind']; since: string; count?: number; error?: string; by?: string }[]
+}
+
+interface GoldenFile {
+  base: { now: string; thresholds: Thresholds; state: StudentState }
+  request: HelpState
+  cases: GoldenCase[]
+}
+
+/** As the view has it: times in milliseconds, and an error or a person that is not known is null. */
+function expected({ kind, since, count, error, by }: GoldenCase['reasons'][number]): unknown {
+  const reason = { kind, since: Date.parse(since) }
+  if (kind === 'streak') return { ...reason, count, error: error ?? null }
+  return kind === 'claimed' ? { ...reason, by: by ?? null } : reason
+}
+
+describe('the contract, which core is held to as well', () => {
+  const golden = JSON.parse(readFileSync(resolve('../tests/contract/golden/attention.json'), 'utf8')) as GoldenFile
+  const { base } = golden
+
+  it.each(golden.cases)('$name', (item) => {
+    const row = { ...base.state, ...item.state }
+    const help = item.help === undefined ? null : { ...golden.request, ...item.help }
+    const limits = { ...base.thresholds, ...item.thresholds }
+    const now = Date.parse(item.now ?? base.now)
+    expect(hasLeft(row, limits, now)).toBe(item.left)
+    expect(reasonsFor(row, help, limits, now)).toEqual(item.reasons.map(expected))
   })
 })

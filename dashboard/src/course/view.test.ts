@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, execution, helpRequest, NOW, snapshot, student } from '../testing/fixtures'
-import { defaultThresholds, viewStudents } from './view'
+import { before, execution, helpRequest, NOW, snapshot, student, thresholds } from '../testing/fixtures'
+import { viewStudents } from './view'
 import { arrange, countByFilter, type Filter } from './arrangement'
 
 const collator = new Intl.Collator('ja', { numeric: true, sensitivity: 'base' })
 
 function views(...students: Parameters<typeof student>[0][]) {
   const rows = students.map((changes, index) => student({ student_id: `s${index + 1}`, ...changes }))
-  return viewStudents(snapshot({ students: rows }), defaultThresholds, NOW)
+  return viewStudents(snapshot({ students: rows }), thresholds, NOW)
 }
 
 function names(list: ReturnType<typeof views>, by: { search?: string; filter?: Filter; sort?: 'name' | 'errors' }) {
@@ -29,14 +29,14 @@ describe('condition', () => {
     const claimed = helpRequest({ status: 'claimed', claimed_by: 'p1', version: 2 })
     const resolved = helpRequest({ status: 'resolved', version: 3 })
     const condition = (help: ReturnType<typeof helpRequest>[]) =>
-      viewStudents({ students: [row], help }, defaultThresholds, NOW)[0]?.condition
+      viewStudents({ students: [row], help }, thresholds, NOW)[0]?.condition
     expect(condition([claimed])).toBe('helped')
     expect(condition([resolved])).toBe('ok')
   })
 
   it('believes the row about a request that the list does not have yet', () => {
     const row = student({ help: { request_id: 'h9', since: before(1), status: 'open', claimed_by: null } })
-    expect(viewStudents({ students: [row], help: [] }, defaultThresholds, NOW)[0]?.condition).toBe('help')
+    expect(viewStudents({ students: [row], help: [] }, thresholds, NOW)[0]?.condition).toBe('help')
   })
 
   it('falls back to the user name for somebody without a name', () => {

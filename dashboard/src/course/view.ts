@@ -1,32 +1,24 @@
 /**
  * What the page shows of each student: the request, the reasons for attention and one word. A pure function of the
  * snapshot, the course's thresholds and the server's time.
+ *
+ * The reasons are defined in core (`derivation/attention.py`; docs/dev/contracts.md, "Reasons for attention");
+ * `tests/contract/golden/attention.json` holds this file and that one to the same cases.
  */
 
 import type { CourseSnapshot, HelpState, Student, StudentState, Thresholds } from '../api/types'
 import { compareRequests, isActiveRequest } from './requests'
 
-export const defaultThresholds: Thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
-
-export function thresholdsOf(set: Partial<Thresholds> | null | undefined): Thresholds {
-  const thresholds = { ...defaultThresholds }
-  for (const name of Object.keys(thresholds) as (keyof Thresholds)[]) {
-    const value = set?.[name]
-    if (typeof value === 'number' && Number.isFinite(value) && value > 0) thresholds[name] = value
-  }
-  return thresholds
-}
-
 /** Times are milliseconds of the server's clock. */
 export type Reason =
   | { kind: 'help'; since: number }
   | { kind: 'streak'; since: number; count: number; error: string | null }
-  | { kind: 'longRun'; since: number }
+  | { kind: 'long_run'; since: number }
   | { kind: 'idle'; since: number }
   | { kind: 'claimed'; since: number; by: string | null }
 
 /** Most urgent first. Somebody already being helped comes last: the page is for deciding whom to go to next. */
-const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, longRun: 2, idle: 3, claimed: 4 }
+const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, long_run: 2, idle: 3, claimed: 4 }
 
 function at(time: string | null | undefined): number | null {
   if (time == null) return null
@@ -34,17 +26,17 @@ function at(time: string | null | undefined): number | null {
   return Number.isNaN(ms) ? null : ms
 }
 
-/** `last_seen_at` names a minute: the student may have been seen at its very end. */
+/** `last_seen_at` names a minute: the student may have been seen at its end. */
 const seenStepMs = 60_000
 
 /**
- * The student has left, and what was running is nobody's wait: all sessions ended `offline_s` ago, or nobody was seen
- * for so long, whatever sessions are open. A browser that crashed never says that it ended.
+ * All sessions ended and nothing was done for `offline_s`, or the server received nothing for `offline_s`, whatever
+ * sessions are open: a browser that crashed ends none.
  */
 export function hasLeft(state: StudentState, thresholds: Thresholds, now: number): boolean {
   const offlineMs = thresholds.offline_s * 1000
   const active = at(state.last_activity_at)
-  // A row from before the server noted when it saw somebody has the time of their last action only.
+  // A row of a version that did not store it has the last activity instead.
   const seen = at(state.last_seen_at) ?? active
   if (seen !== null && now - seen >= offlineMs + seenStepMs) return true
   return state.sessions_open <= 0 && active !== null && now - active >= offlineMs
@@ -79,7 +71,7 @@ export function reasonsFor(
     }
     const running = state.status === 'running' ? at(state.running_since) : null
     if (running !== null && now - running >= thresholds.long_run_s * 1000) {
-      reasons.push({ kind: 'longRun', since: running })
+      reasons.push({ kind: 'long_run', since: running })
     }
     const last = at(state.last_activity_at)
     if (last !== null && isIdle(state, thresholds, now)) reasons.push({ kind: 'idle', since: last })
@@ -168,7 +160,7 @@ function conditionOf(student: Student, reasons: readonly Reason[], thresholds: T
   if (student.status === 'waiting') return 'waiting'
   if (hasLeft(student, thresholds, now)) return 'offline'
   if (kinds.has('streak')) return 'stuck'
-  if (kinds.has('longRun')) return 'longRun'
+  if (kinds.has('long_run')) return 'longRun'
   if (student.status === 'running') return 'running'
   if (kinds.has('idle')) return 'idle'
   return student.status

@@ -1,9 +1,12 @@
-import type { CourseSnapshot, ExecutionRef, HelpState, Student, StudentState } from '../api/types'
+import type { CourseSnapshot, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
 /** The moment at which every test's class is looked at. */
 export const NOW = Date.parse('2026-04-01T10:40:00Z')
+
+/** The defaults, as the API sends them for a course that sets none. */
+export const thresholds: Thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
 
 export function before(minutes: number): string {
   return new Date(NOW - minutes * 60_000).toISOString()
@@ -74,7 +77,7 @@ export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
 
 export function snapshot(changes: Partial<CourseSnapshot> = {}): CourseSnapshot {
   return {
-    course: { course_id: 'c1', title: 'Programming', thresholds: { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 } },
+    course: { course_id: 'c1', title: 'Programming', thresholds },
     epoch: 'e1',
     offset: 10,
     generated_at: new Date(NOW).toISOString(),

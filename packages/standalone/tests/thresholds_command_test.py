@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cell_monitor.cli import main
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.pool import connect
 
@@ -27,8 +28,8 @@ def run(database: str, secrets: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def stored(database: str) -> courses.Thresholds:
-    async def work() -> courses.Thresholds:
+def stored(database: str) -> Thresholds:
+    async def work() -> Thresholds:
         connection = await connect(database, application_name="test")
         try:
             course = await courses.get(connection, "physics-1")
@@ -44,7 +45,7 @@ def test_given_thresholds_are_set_and_the_others_are_unchanged(run: Any, databas
     assert run("set-thresholds", "physics-1", "--idle", "900").exit_code == 0
     done = run("set-thresholds", "physics-1", "--stuck-errors", "5")
     assert done.exit_code == 0, done.output
-    assert stored(database) == courses.Thresholds(stuck_errors=5, idle_s=900)
+    assert stored(database) == Thresholds(stuck_errors=5, idle_s=900)
     assert "stuck after 5 failed runs" in done.output
     assert "quiet after 900 s" in done.output
 
@@ -52,12 +53,12 @@ def test_given_thresholds_are_set_and_the_others_are_unchanged(run: Any, databas
 def test_defaults_can_be_restored(run: Any, database: str) -> None:
     run("set-thresholds", "physics-1", "--idle", "900", "--long-run", "60")
     assert run("set-thresholds", "physics-1", "--defaults", "--long-run", "90").exit_code == 0
-    assert stored(database) == courses.Thresholds(long_run_s=90)
+    assert stored(database) == Thresholds(long_run_s=90)
 
 
 def test_without_options_nothing_changes(run: Any, database: str) -> None:
     assert "long after 180 s" in run("set-thresholds", "physics-1").output
-    assert stored(database) == courses.Thresholds()
+    assert stored(database) == Thresholds()
 
 
 def test_unknown_course_is_refused_with_the_command_that_creates_it(run: Any) -> None:
@@ -69,4 +70,4 @@ def test_unknown_course_is_refused_with_the_command_that_creates_it(run: Any) ->
 @pytest.mark.parametrize("arguments", [("--offline", "59"), ("--stuck-errors", "0"), ("--idle", "100000")])
 def test_thresholds_out_of_range_are_refused(run: Any, database: str, arguments: tuple[str, str]) -> None:
     assert run("set-thresholds", "physics-1", *arguments).exit_code == 2
-    assert stored(database) == courses.Thresholds()
+    assert stored(database) == Thresholds()

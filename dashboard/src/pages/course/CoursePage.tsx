@@ -18,7 +18,7 @@ import { Icon } from '../../ui/Icon'
 import { Loading, Notice } from '../../ui/Notice'
 import { newestRun } from '../../features/activity/series'
 import { AttentionList } from '../../features/attention/AttentionList'
-import { thresholdsOf, viewStudents } from '../../course/view'
+import { viewStudents } from '../../course/view'
 import { silentSince } from '../../features/attention/silence'
 import { HelpList } from '../../features/help/HelpList'
 import { HelpRequest } from '../../features/help/HelpRequest'
@@ -82,7 +82,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   // On a page that has stopped, durations stop as well: "no activity for 9 min" is not known to be true any more.
   const now = (stale ?? tick) + snapshot.clock_offset_ms
 
-  const thresholds = useMemo(() => thresholdsOf(snapshot.course.thresholds), [snapshot.course.thresholds])
+  const { thresholds } = snapshot.course
   const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
   const counts = useMemo(() => countByFilter(views), [views])
   const silent = useMemo(() => silentSince(views, thresholds, now), [views, thresholds, now])

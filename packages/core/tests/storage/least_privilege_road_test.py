@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import (
     cell_queries,
@@ -121,7 +122,7 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
         2,
         "error",
     )
-    (cell,) = await cell_queries.course_cells(api, "c1", stuck_errors=2)
+    (cell,) = await cell_queries.course_cells(api, "c1", thresholds=Thresholds(stuck_errors=2), now=datetime.now(UTC))
     assert (cell.students, cell.runs, cell.students_ok, cell.students_stuck, cell.median_duration_ms) == (
         1,
         3,

@@ -8,8 +8,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import courses, memberships, people
-from cell_monitor_core.storage.postgres.courses import Course, CourseSummary, Thresholds
+from cell_monitor_core.storage.postgres.courses import Course, CourseSummary
 from cell_monitor_core.storage.postgres.memberships import Member
 from cell_monitor_core.storage.postgres.people import NewPerson, PersonName
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.publications import CourseState, StudentState
 from cell_monitor_core.storage.postgres import cell_queries, courses, memberships, people, student_queries
 from cell_monitor_core.storage.postgres.people import NewPerson
+
+NOW = datetime(2026, 4, 1, 10, 40, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -188,14 +191,17 @@ async def test_a_students_cells_and_a_courses_agree(pool, students, add_run, min
     ]
     assert (mine[1].last_status, mine[1].last_at) == ("error", "1970-01-01T00:00:03.000Z")
 
-    all_cells = {cell.cell.source_id: cell for cell in await cell_queries.course_cells(pool, "c1", stuck_errors=3)}
+    all_cells = {
+        cell.cell.source_id: cell
+        for cell in await cell_queries.course_cells(pool, "c1", thresholds=Thresholds(), now=NOW)
+    }
     assert set(all_cells) == {"cell-0", "cell-1"}
     cell = all_cells["cell-1"]
-    assert (cell.students, cell.runs, cell.errors, cell.students_ok, cell.students_stuck) == (3, 5, 2, 1, 1)
+    assert (cell.students, cell.runs, cell.errors, cell.students_ok) == (3, 5, 2, 1)
     assert cell.median_duration_ms == 20
     assert cell.notebook.path == "week9000.ipynb"
     assert all_cells["cell-0"].median_duration_ms is None
-    assert await cell_queries.course_cells(pool, "c2", stuck_errors=3) == []
+    assert await cell_queries.course_cells(pool, "c2", thresholds=Thresholds(), now=NOW) == []
 
 
 async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the_class(pool, students):
@@ -210,7 +216,10 @@ async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the
     mine = {cell.cell.source_id for cell in await cell_queries.student_cells(pool, "c1", ann)}
     assert len(mine) == 2000
     assert {"made-up-2500", "made-up-501"} <= mine
-    of_all = {cell.cell.source_id: cell for cell in await cell_queries.course_cells(pool, "c1", stuck_errors=3)}
+    of_all = {
+        cell.cell.source_id: cell
+        for cell in await cell_queries.course_cells(pool, "c1", thresholds=Thresholds(), now=NOW)
+    }
     assert len(of_all) == 2000
     assert of_all["task"].students == 2
 
@@ -231,6 +240,9 @@ async def test_medians_are_of_lately_and_of_a_bounded_number_of_runs_a_student(p
     # Ann's older runs, more than Bob's, do not count: her newest thousand are others.
     await pool.execute(insert, ann, "task", timedelta(hours=4), 9999, 1500)
     await pool.execute(insert, ann, "task", timedelta(minutes=1), 10, 1000)
-    cells = {cell.cell.source_id: cell for cell in await cell_queries.course_cells(pool, "c1", stuck_errors=3)}
+    cells = {
+        cell.cell.source_id: cell
+        for cell in await cell_queries.course_cells(pool, "c1", thresholds=Thresholds(), now=NOW)
+    }
     assert cells["task"].median_duration_ms == 10
     assert cells["old"].median_duration_ms is None

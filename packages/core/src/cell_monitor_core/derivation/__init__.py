@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from cell_monitor_core.derivation.attention import (
+    Reason,
+    ReasonKind,
+    Thresholds,
+    has_left,
+    reasons_for,
+    stuck_cell,
+)
+from cell_monitor_core.derivation.attention import bounds as threshold_bounds
 from cell_monitor_core.derivation.cells import RUN_TYPES, CellFold, CellKey, cell_key, fold_cell
 from cell_monitor_core.derivation.facts import (
     Fact,
@@ -30,9 +39,12 @@ __all__ = [
     "HelpActionKind",
     "HelpOutcome",
     "ReadEvent",
+    "Reason",
+    "ReasonKind",
     "SessionFold",
     "StudentFold",
     "StudentRecord",
+    "Thresholds",
     "Touched",
     "cell_key",
     "decode_fact",
@@ -41,10 +53,14 @@ __all__ = [
     "fold_all",
     "fold_cell",
     "group_by_cell",
+    "has_left",
     "help_outcome",
     "is_opaque",
     "moment",
     "read_event",
+    "reasons_for",
     "rfc3339",
+    "stuck_cell",
     "student_state",
+    "threshold_bounds",
 ]

@@ -26,10 +26,11 @@ from cell_monitor_core.publications import (
     StudentStatus,
 )
 
-__all__ = ["CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_state"]
+__all__ = ["SEEN_STEP_MS", "CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_state"]
 
 _BARRIERS_KEPT: Final = 32
-_SEEN_STEP_MS: Final = 60_000
+SEEN_STEP_MS: Final = 60_000
+"""``last_seen_at`` is rounded down to a multiple of this."""
 
 
 class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
@@ -255,6 +256,6 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         sessions_open=fold.sessions_open,
         last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
         # By the minute: a publication for every heartbeat would tell dashboards little and cost them much.
-        last_seen_at=rfc3339(fold.heard - fold.heard % _SEEN_STEP_MS) if fold.heard else None,
+        last_seen_at=rfc3339(fold.heard - fold.heard % SEEN_STEP_MS) if fold.heard else None,
         help=fold.help,
     )

@@ -7,25 +7,28 @@ import msgspec
 
 from cell_monitor.commands.stores import opened, require_course, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, say
+from cell_monitor_core.derivation import Thresholds, threshold_bounds
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["set_thresholds"]
 
-_DAY_S = 86_400
-_SECONDS = click.IntRange(10, _DAY_S)
+
+def _range(threshold: str) -> click.IntRange:
+    return click.IntRange(*threshold_bounds(threshold))
 
 
 @click.command()
 @click.argument("course_id")
-@click.option("--stuck-errors", type=click.IntRange(1, 100), help="Failed runs of one cell in a row: stuck.")
-@click.option("--long-run", "long_run_s", type=_SECONDS, metavar="SECONDS", help="Seconds that one run takes: long.")
-@click.option("--idle", "idle_s", type=_SECONDS, metavar="SECONDS", help="Seconds without any activity: quiet.")
-# Hidden pages send a heartbeat once a minute: a lower value would report every student who switches tabs as gone.
+@click.option("--stuck-errors", type=_range("stuck_errors"), help="Failed runs of one cell in a row: stuck.")
+@click.option(
+    "--long-run", "long_run_s", type=_range("long_run_s"), metavar="SECONDS", help="Seconds that one run takes: long."
+)
+@click.option("--idle", "idle_s", type=_range("idle_s"), metavar="SECONDS", help="Seconds without any activity: quiet.")
 @click.option(
     "--offline",
     "offline_s",
-    type=click.IntRange(60, _DAY_S),
+    type=_range("offline_s"),
     metavar="SECONDS",
     help="Seconds without any event or heartbeat: gone.",
 )
@@ -49,10 +52,10 @@ def set_thresholds(
     named = {"stuck_errors": stuck_errors, "long_run_s": long_run_s, "idle_s": idle_s, "offline_s": offline_s}
     given = {name: value for name, value in named.items() if value is not None}
 
-    async def work(connection: Connection) -> courses.Thresholds:
+    async def work(connection: Connection) -> Thresholds:
         async with connection.transaction():
             course = await require_course(connection, deployment, course_id)
-            wanted = msgspec.structs.replace(courses.Thresholds() if defaults else course.thresholds, **given)
+            wanted = msgspec.structs.replace(Thresholds() if defaults else course.thresholds, **given)
             if wanted != course.thresholds:
                 await courses.set_thresholds(connection, course_id, wanted)
             return wanted

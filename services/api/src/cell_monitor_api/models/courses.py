@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from cell_monitor_api.models.auth import Username
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from cell_monitor_core.channels import COURSE_ID_PATTERN
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.publications import CourseState, HelpState, StudentState
-from cell_monitor_core.storage.postgres.courses import Thresholds
 
 __all__ = [
     "CourseAnswer",

@@ -152,8 +152,10 @@ class Snapshots:
         course = await courses.get(self._pool, course_id)
         if course is None:
             raise NotFound("there is no such course")
-        threshold = course.thresholds.stuck_errors
-        return CourseCells(await cell_queries.course_cells(self._pool, course_id, stuck_errors=threshold))
+        now = datetime.now(UTC)
+        return CourseCells(
+            await cell_queries.course_cells(self._pool, course_id, thresholds=course.thresholds, now=now)
+        )
 
     async def _student(self, course_id: str, student_id: UUID) -> StudentState:
         state = await student_queries.student(self._pool, course_id, student_id)

@@ -5,14 +5,16 @@ Who sends events decides how many cells and runs there are, so every answer has 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 
-from cell_monitor_core.derivation import CellFold, rfc3339
+from cell_monitor_core.derivation import CellFold, Thresholds, rfc3339, stuck_cell
 from cell_monitor_core.publications import CellRef, NotebookRef
+from cell_monitor_core.storage.postgres import student_queries
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["CourseCell", "StudentCell", "course_cells", "student_cells"]
@@ -76,7 +78,7 @@ class CourseCell(msgspec.Struct, frozen=True):
     Attributes:
         students: how many ran it.
         students_ok: of them, those whose newest completed run succeeded.
-        students_stuck: those with as many failed runs in a row as the course's threshold says.
+        students_stuck: those whose failed runs in a row of this cell are a reason for attention (``derivation.attention``).
         median_duration_ms: over the runs of the last 30 days whose duration is known, of each student the newest 1,000;
             None if there is none.
     """
@@ -96,7 +98,6 @@ SELECT notebook_id, cell_id, count(*) AS students,
        sum(coalesce((fold->>'runs')::bigint, 0))::bigint AS runs,
        sum(coalesce((fold->>'errors')::bigint, 0))::bigint AS errors,
        count(*) FILTER (WHERE fold->>'completed' = 'ok') AS students_ok,
-       count(*) FILTER (WHERE (fold->>'streak')::bigint >= $2) AS students_stuck,
        -- As the newest run among all students named them.
        (array_agg(fold->'notebook' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS notebook,
        (array_agg(fold->'cell' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS cell
@@ -104,7 +105,7 @@ FROM cell_states JOIN memberships USING (course_id, person_id)
 WHERE course_id = $1 AND role = 'student'
 GROUP BY notebook_id, cell_id
 -- One student's cells, however many, do not push out those of the class.
-ORDER BY count(*) DESC, notebook_id, cell_id LIMIT $3
+ORDER BY count(*) DESC, notebook_id, cell_id LIMIT $2
 """
 
 _MEDIANS: Final = """
@@ -123,16 +124,21 @@ _notebook = msgspec.json.Decoder(NotebookRef)
 _cell = msgspec.json.Decoder(CellRef)
 
 
-async def course_cells(executor: Executor, course_id: str, *, stuck_errors: int) -> list[CourseCell]:
+async def course_cells(
+    executor: Executor, course_id: str, *, thresholds: Thresholds, now: datetime
+) -> list[CourseCell]:
     """Return the cells that a course's students ran, by notebook and position; the 2,000 that most students ran.
 
     Args:
         executor: pool or connection.
         course_id: the course.
-        stuck_errors: failed runs in a row from which a student counts as stuck (``courses.Thresholds``).
+        thresholds: of the course.
+        now: the server's time: who has left is not stuck.
     """
-    rows = await executor.fetch(_CELLS, course_id, stuck_errors, MAX_CELLS)
+    rows = await executor.fetch(_CELLS, course_id, MAX_CELLS)
     found = await executor.fetch(_MEDIANS, course_id, MEDIAN_WITHIN, MEDIAN_RUNS)
+    states = await student_queries.course_students(executor, course_id)
+    stuck = Counter(stuck_cell(state, thresholds, now) for state in states)
     medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in found}
     cells = [
         CourseCell(
@@ -142,7 +148,7 @@ async def course_cells(executor: Executor, course_id: str, *, stuck_errors: int)
             runs=row["runs"],
             errors=row["errors"],
             students_ok=row["students_ok"],
-            students_stuck=row["students_stuck"],
+            students_stuck=stuck[row["notebook_id"], row["cell_id"]],
             median_duration_ms=medians.get((row["notebook_id"], row["cell_id"])),
         )
         for row in rows

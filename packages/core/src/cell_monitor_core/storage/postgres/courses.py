@@ -9,12 +9,12 @@ from uuid import UUID
 
 import msgspec
 
+from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
     "Course",
     "CourseSummary",
-    "Thresholds",
     "create",
     "get",
     "ids",
@@ -24,22 +24,6 @@ __all__ = [
 ]
 
 ACTIVE_WITHIN: Final = timedelta(minutes=5)
-
-
-class Thresholds(msgspec.Struct, frozen=True):
-    """When a dashboard calls a student stuck, a run long, a student idle or offline.
-
-    Attributes:
-        stuck_errors: failed runs of one cell in a row.
-        long_run_s: seconds that one run takes.
-        idle_s: seconds without any activity.
-        offline_s: seconds without any sign of life, heartbeats included (``StudentState.last_seen_at``).
-    """
-
-    stuck_errors: int = 3
-    long_run_s: int = 180
-    idle_s: int = 480
-    offline_s: int = 60
 
 
 @dataclass(frozen=True, slots=True)
