@@ -119,7 +119,7 @@ generate: node $(STAMPS)/dev $(STAMPS)/dashboard-modules ## Write all generated 
 	@$(BIN)/python -m cell_monitor_testing.generation
 
 .PHONY: bench
-bench: $(STAMPS)/dev install ## Measure; writes docs/performance.md and build/bench.json (about 15 minutes)
+bench: $(STAMPS)/dev install ## Measure; writes docs/performance.md. Compare builds: ARGS="--against COMMIT"; more: ARGS=--help
 	@if [ -z "$${CELL_MONITOR_INFLUXD:-}" ] && [ ! -x build/tools/influxd ] && [ -f ../shared/tools/bin/influxd.xz ]; then \
 		mkdir -p build/tools && xz -dkc ../shared/tools/bin/influxd.xz > build/tools/influxd && chmod +x build/tools/influxd; fi
 	@if [ -x build/tools/influxd ]; then export CELL_MONITOR_INFLUXD="$${CELL_MONITOR_INFLUXD:-$$PWD/build/tools/influxd}"; fi; \

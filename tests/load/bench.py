@@ -1,13 +1,24 @@
 """Measure what docs/performance.md promises, each figure against its baseline in the same run on this machine.
 
 Writes the figures to build/bench.json and, with --write-docs, the table in docs/performance.md. Takes about ten
-minutes on two cores; end other work first, for ratios need a quiet machine.
+minutes on two cores; stop other work first, because ratios need a quiet machine.
+
+With --against COMMIT it compares this checkout with another commit instead: CPU time per event and memory of each
+process of both builds under the same traffic, in alternating rounds. The commit is installed below build/against (a
+minute, once); a comparison takes about six minutes. The figures are written to build/bench-against.json. The exit code
+is 1 if a figure is more than 10 % worse beyond noise: the whole 95 % interval of its ratio is above 1.10.
+
+  make bench                                      the whole benchmark
+  make bench ARGS="worker --quick"                one part, to see that it works
+  make bench ARGS="--against main"                this checkout against main
+  make bench ARGS="--against 6eff2f1 --rounds 15" more rounds: narrower intervals
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import sys
 import time
@@ -16,7 +27,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+import against
 import asyncpg
+import comparison
 import gateway
 import ingest
 import machine
@@ -24,6 +37,7 @@ import report
 import screen
 import stack as stacks
 import worker
+from builds import BuildError
 from progress import Progress
 
 from cell_monitor_core.auth.grants import Grant
@@ -148,15 +162,57 @@ def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
     return results
 
 
+def compare_with(commit: str, *, rounds: int) -> int:
+    """Compare this checkout with a commit, print the table and return the exit code."""
+    began = time.monotonic()
+    try:
+        other, comparisons = against.measure(commit, rounds=rounds)
+    except (BuildError, RuntimeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    notes = {
+        "machine": machine.describe(),
+        "traffic": f"{against.RATE} events/s, {against.COURSES * against.STUDENTS} students in {against.COURSES} courses, "
+        f"{against.DASHBOARDS} dashboards",
+        "rounds": f"{rounds} of each build, {against.SECONDS:.0f} s each, in {(time.monotonic() - began) / 60:.0f} minutes",
+    }
+    sys.stdout.write(comparison.table(comparisons, other=other, notes=notes))
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    figures = [dataclasses.asdict(each) for each in comparisons]
+    (build / "bench-against.json").write_text(json.dumps({"against": other, "figures": figures}, indent=2) + "\n")
+    worse = [each for each in comparisons if each.verdict is comparison.Verdict.WORSE]
+    for each in worse:
+        sys.stderr.write(
+            f"worse than {other}: {each.name}, {each.ratio:.2f} times ({each.low:.2f} to {each.high:.2f})\n"
+        )
+    return 1 if worse else 0
+
+
 def main() -> int:
-    """Run the benchmark; goals that were missed are said on standard error, they are no failure of the run."""
+    """Run the benchmark or the comparison and return the exit code.
+
+    Missed goals of the benchmark are printed on standard error; the exit code is 0 all the same.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "parts", nargs="*", default=list(report.PARTS), help=f"parts to run, of {', '.join(report.PARTS)}; default all"
     )
     parser.add_argument("--quick", action="store_true", help="one short round each: to see that it works, not to quote")
     parser.add_argument("--write-docs", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--against", metavar="COMMIT", help="compare this checkout with a commit; writes no page")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=against.ROUNDS,
+        metavar="N",
+        help=f"rounds of --against, at least {against.MIN_ROUNDS}; default {against.ROUNDS}",
+    )
     arguments = parser.parse_args()
+    if arguments.rounds < against.MIN_ROUNDS:
+        parser.error(f"--rounds {arguments.rounds}: fewer than {against.MIN_ROUNDS} rounds say nothing about noise")
+    if arguments.against:
+        return compare_with(arguments.against, rounds=arguments.rounds)
     unknown = set(arguments.parts) - set(report.PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(report.PARTS)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["cpu_seconds", "describe", "pin", "rss_mib", "tree", "unpin"]
+__all__ = ["cpu_seconds", "cpu_seconds_with_ended", "describe", "pin", "pss_mib", "rss_mib", "tree", "unpin"]
 
 
 def describe() -> str:
@@ -62,3 +62,25 @@ def cpu_seconds(pid: int) -> float:
 def rss_mib(pid: int) -> float:
     """Return the resident set of one process in MiB."""
     return float(psutil.Process(pid).memory_info().rss / 2**20)
+
+
+def cpu_seconds_with_ended(pid: int) -> float:
+    """Return user and system CPU seconds of a process and its descendants, including those that ended meanwhile.
+
+    The time of an ended process is in its parent's once that has waited for it (``proc(5)``, cutime and cstime).
+    """
+    total = 0.0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def pss_mib(pid: int) -> float:
+    """Return the proportional set size of a process and its descendants in MiB: each shared page counts once."""
+    total = 0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return float(total / 2**20)
