@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -23,6 +23,7 @@ from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.derivation.help import help_request_id
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import courses, memberships, people
@@ -104,8 +105,9 @@ async def desk(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pat
         index = BlindIndex(base64.b64decode(secrets.index_key))
         ann, ivy = await people.upsert_many(db, keyring, index, [NewPerson("ann"), NewPerson("ivy")])
         await memberships.upsert_many(db, "c1", {ann: "student", ivy: "instructor"})
-        request_id = new_event_id()
-        await PostgresFactStore(db, keyring).apply([_request(ann.bytes, request_id)])
+        event_id = new_event_id()
+        await PostgresFactStore(db, keyring).apply([_request(ann.bytes, event_id)])
+        request_id = str(help_request_id(ann, UUID(event_id)))
 
         doomed_redis = await stack.enter_async_context(FaultProxy(urlsplit(valkey).port or 6379))
         worker_redis = await stack.enter_async_context(FaultProxy(urlsplit(valkey).port or 6379))

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Read Test Events
-         * @description How far each event of a test got.
+         * @description How far each event got that the caller sent for a test.
          */
         get: operations["read_test_events_api_v1_test_events__test_id__get"];
         put?: never;
@@ -926,7 +926,12 @@ export interface components {
         };
         /**
          * HelpNotice
-         * @description One request for help of the sender; ``by`` is who claimed or resolved it, ``at`` its last change (RFC 3339).
+         * @description One request for help of the sender.
+         *
+         *         Attributes:
+         *             request_id: the event id of the sender's own ``help_requested``, which is all that the sender knows of it.
+         *             by: who claimed or resolved it.
+         *             at: its last change, RFC 3339.
          */
         HelpNotice: {
             /** @default help */
@@ -1327,6 +1332,9 @@ export interface components {
         /**
          * Run
          * @description One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds.
+         *
+         *         Attributes:
+         *             content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
          */
         Run: {
             event_id: string;
@@ -1341,6 +1349,11 @@ export interface components {
             outputs: Record<string, never>[];
             outputs_truncated: boolean;
             error: components["schemas"]["RunError"] | null;
+            /**
+             * @default available
+             * @enum {unknown}
+             */
+            content: "available" | "deleted";
         };
         /**
          * RunError

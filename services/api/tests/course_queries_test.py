@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from cell_monitor_core.channels import course_channel
+from cell_monitor_core.derivation.help import help_request_id
 from cell_monitor_core.storage.ports import Draft, TimeSeriesPoint
 from cell_monitor_core.storage.postgres import student_queries
 from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
@@ -45,7 +46,7 @@ async def busy(site, make_event):
     help_event = make_event("help_requested", session_id=session, seq=3)
     await site.store("ann", "c1", *events, help_event)
     await site.store("ann", "c2", make_event("cell_executed", session_id=str(uuid4())))
-    site.help_id = help_event["event_id"]
+    site.help_id = str(help_request_id(site.ids["ann"], UUID(help_event["event_id"])))
     site.runs = [event["event_id"] for event in events]
     site.headers = site.bearer("ivy")
     return site
@@ -90,8 +91,8 @@ async def test_nothing_published_while_the_snapshot_is_read_is_missed(busy, monk
     await broker.position(channel)
     read = student_queries.course_students
 
-    async def read_then_publish(connection, course_id):
-        states = await read(connection, course_id)
+    async def read_then_publish(*arguments):
+        states = await read(*arguments)
         # Too late for this snapshot: whoever follows from its position must get it.
         await broker.publish(channel, [Draft("student", "late", 1, b'{"student_id":"late"}')])
         return states
@@ -158,7 +159,7 @@ async def test_activity_in_buckets(busy):
                 at=start + timedelta(seconds=70),
                 type="cell_executed",
                 course_id="c1",
-                student="s1",
+                person_id=uuid4(),
                 status="error",
             )
         ]

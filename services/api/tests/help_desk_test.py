@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from cell_monitor_core.channels import course_channel
+from cell_monitor_core.derivation.help import help_request_id
 from cell_monitor_core.storage.ports import Draft, StoreUnavailable
 from cell_monitor_core.telemetry import metrics
 
@@ -25,7 +26,7 @@ async def desk(site, make_event):
     await site.course("c2", ivy="instructor", tim="student")
     event = make_event("help_requested")
     await site.store("ann", "c1", event)
-    site.help_id = event["event_id"]
+    site.help_id = str(help_request_id(site.ids["ann"], UUID(event["event_id"])))
     return site
 
 

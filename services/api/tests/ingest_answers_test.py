@@ -371,13 +371,14 @@ async def test_a_slow_body_ends(site, course, monkeypatch):
 
 async def test_notices_tell_how_help_stands(site, client, course, make_event):
     await site.course("c1", ivy="instructor")
-    request_id = new_event_id()
+    event_id = new_event_id()
     await site.process.pool.execute(
         """
-        INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at, claimed_by, claimed_at)
-        VALUES ($1, 'c1', $2, 'claimed', $3, $4, $5)
+        INSERT INTO help_requests (request_id, event_id, course_id, person_id, status, requested_at, claimed_by, claimed_at)
+        VALUES ($1, $2, 'c1', $3, 'claimed', $4, $5, $6)
         """,
-        request_id,
+        uuid4(),
+        event_id,
         site.ids["ann"],
         datetime.now(UTC) - timedelta(minutes=30),
         site.ids["ivy"],
@@ -386,7 +387,8 @@ async def test_notices_tell_how_help_stands(site, client, course, make_event):
     expected = [
         {
             "kind": "help",
-            "request_id": request_id,
+            # The sender's own id: all by which the browser knows the request.
+            "request_id": event_id,
             "status": "claimed",
             "by": "Ivy Doe",
             "at": "2026-04-01T09:00:00.123Z",

@@ -42,13 +42,26 @@ async def test_test_events_are_marked_and_belong_to_no_course(testing, make_even
 async def test_each_stage_is_shown(testing, make_event):
     event = make_event()
     await testing.client.post(URL, headers=testing.sender("ann"), json={"events": [event]})
-    key = keys.test_progress(partition_of(test_channel("run-1"), testing.settings.partitions), "run-1")
+    partition = partition_of(test_channel("run-1"), testing.settings.partitions)
+    key = keys.test_progress(partition, "run-1", testing.ids["ann"].bytes)
     assert 0 < await testing.process.redis.ttl(key) <= 3600
     await testing.process.redis.hset(key, f"{event['event_id']}:postgres", "2026-04-01T09:00:00.000Z")
     await testing.process.redis.hset(key, f"{event['event_id']}:future-stage", "x")
     [stages] = (await testing.client.get(URL, headers=testing.sender("ann"))).json()["events"]
     assert stages["postgres_at"] == "2026-04-01T09:00:00.000Z"
     assert stages["timeseries_at"] is None
+
+
+async def test_a_run_shows_its_senders_events_and_no_others(testing, make_event):
+    await testing.course("c1", tim="student")
+    event = make_event()
+    for who in ("ann", "tim"):
+        answer = await testing.client.post(URL, headers=testing.sender(who), json={"events": [event]})
+        assert [result["status"] for result in answer.json()["results"]] == ["accepted"]
+        progress = (await testing.client.get(URL, headers=testing.sender(who))).json()
+        assert [stages["event_id"] for stages in progress["events"]] == [event["event_id"]]
+    await testing.client.post(URL, headers=testing.sender("tim"), json={"events": [make_event()]})
+    assert len((await testing.client.get(URL, headers=testing.sender("ann"))).json()["events"]) == 1
 
 
 async def test_a_run_without_events_is_empty(testing):

@@ -11,12 +11,13 @@ import pytest
 
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel
+from cell_monitor_core.derivation.help import HelpAlreadyClaimed, help_request_id
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import states
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+from cell_monitor_core.storage.postgres.help_actions import apply_help_action
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
 
@@ -49,15 +50,15 @@ class Box:
         }
         record = StreamRecord(PERSON.bytes, course_id, int(now.timestamp() * 1000), json.dumps(event).encode())
         assert (await PostgresFactStore(self.stage.db, self.stage.keyring).apply([record])).failed == []
-        await states.apply_help_action(
+        await apply_help_action(
             self.stage.db,
             self.stage.keyring,
             course_id=course_id,
-            request_id=uuid.UUID(event_id),
+            request_id=help_request_id(PERSON, uuid.UUID(event_id)),
             action="claim",
             person_id=STAFF,
         )
-        return event_id
+        return str(help_request_id(PERSON, uuid.UUID(event_id)))
 
     async def waiting(self) -> int:
         return int(await self.stage.db.fetchval("SELECT count(*) FROM help_outbox"))
@@ -122,8 +123,8 @@ async def test_what_cannot_be_shown_is_given_up_and_does_not_end_the_worker(box:
 async def test_an_action_that_was_refused_leaves_nothing_to_tell(box: Box) -> None:
     request_id = await box.claimed()
     assert await box.outbox.publish()
-    with pytest.raises(states.HelpAlreadyClaimed):
-        await states.apply_help_action(
+    with pytest.raises(HelpAlreadyClaimed):
+        await apply_help_action(
             box.stage.db,
             box.stage.keyring,
             course_id="c1",

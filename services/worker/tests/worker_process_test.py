@@ -22,7 +22,7 @@ from cell_monitor_core.channels import course_channel, partition_of, test_channe
 from cell_monitor_core.publications import CourseState, Publication, StudentState
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.influxdb.time_series import InfluxTimeSeries
-from cell_monitor_core.storage.postgres import failed_events
+from cell_monitor_core.storage.postgres import failed_events, student_states
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 from cell_monitor_testing.fault_proxy import FaultProxy
@@ -66,8 +66,8 @@ async def published_students(stage: Any, course: str) -> dict[str, StudentState]
 
 
 async def stored_students(stage: Any, course: str) -> dict[str, StudentState]:
-    rows = await stage.db.fetch("SELECT state::text FROM student_states WHERE course_id = $1", course)
-    states = [msgspec.json.decode(row["state"], type=StudentState) for row in rows]
+    sql = f"SELECT {student_states.SHOWN} FROM student_states s WHERE s.course_id = $1"
+    states = [student_states.shown_state(stage.keyring, row) for row in await stage.db.fetch(sql, course)]
     return {state.student_id: state for state in states}
 
 
@@ -284,7 +284,7 @@ async def test_test_mode_is_marked_at_each_stage_and_published(stage: Any, traff
     worker = stage.worker()
     await worker.start()
     await stage.until_drained()
-    key = keys.test_progress(partition_of(test_channel("t-1"), stage.partitions), "t-1")
+    key = keys.test_progress(partition_of(test_channel("t-1"), stage.partitions), "t-1", record.person_id)
     marks = await stage.redis.hgetall(key)
     assert {name.decode().partition(":")[2] for name in marks} == {"postgres", "timeseries", "published"}
     assert 0 < await stage.redis.ttl(key) <= 3600
@@ -351,12 +351,12 @@ async def test_poison_is_put_aside_and_replayed_once_the_cause_is_mended(stage: 
     assert all("print(answer)" not in failed.detail for failed in waiting)
 
     await stage.db.execute("ALTER TABLE events DROP CONSTRAINT no_exercise_3")
-    report = await replay_failed(stage.db, stage.keyring, stage.log)
+    report = await replay_failed(stage.db, stage.keyring, stage.producer)
     assert (report.replayed, report.unreadable) == (len(unlucky), 2)
     await stage.until_drained()
     assert await stage.stored() == len(records)
     assert (await rebuild(stage.db, stage.keyring, check=True)).differences == []
-    assert (await replay_failed(stage.db, stage.keyring, stage.log)).replayed == 0
+    assert (await replay_failed(stage.db, stage.keyring, stage.producer)).replayed == 0
 
 
 async def test_it_waits_for_stores_that_are_not_there_yet_and_says_so(stage: Any, traffic: Traffic) -> None:

@@ -95,9 +95,9 @@ def presence_zset(partition: int, channel: str) -> str:
     return f"cm:{partition_tag(partition)}:{channel}:presence"
 
 
-def test_progress(partition: int, test_id: str) -> str:
-    """Hash of one run in test mode: ``<event_id>:<stage>`` to the RFC 3339 time at which the stage was reached."""
-    return f"cm:{partition_tag(partition)}:test:{test_id}:progress"
+def test_progress(partition: int, test_id: str, person_id: bytes) -> str:
+    """Hash of one sender's events of a run in test mode: ``<event_id>:<stage>`` to when it was reached (RFC 3339)."""
+    return f"cm:{partition_tag(partition)}:test:{test_id}:{person_id.hex()}:progress"
 
 
 test_progress.__test__ = False  # type: ignore[attr-defined]

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_monitor_core.derivation import (
-    CellKey,
+from cell_monitor_core.derivation.cells import CellKey
+from cell_monitor_core.derivation.facts import (
+    ErrorClass,
     Fact,
     FactError,
-    StudentRecord,
+    OutlineCell,
     decode_fact,
     encode_fact,
     fact_key,
-    fold_all,
-    group_by_cell,
     read_event,
-    student_state,
 )
+from cell_monitor_core.derivation.records import StudentRecord, fold_all, group_by_cell
+from cell_monitor_core.derivation.students import student_state
 from cell_monitor_core.publications import CellRef, ErrorRef, NotebookRef
 from cell_monitor_testing.traffic import class_traffic
 
@@ -66,7 +66,7 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 cell=CellRef(draw(st.sampled_from(("a", "b"))), 0) if kind in WITH_CELL else None,
                 execution=draw(st.sampled_from("pqrstuvw")) if "execut" in kind else None,
                 status=status,
-                error=ErrorRef(draw(st.sampled_from(("NameError", "TypeError")))) if status == "error" else None,
+                error=ErrorClass(draw(st.sampled_from(("NameError", "TypeError")))) if status == "error" else None,
             )
         )
     return made
@@ -92,8 +92,8 @@ class MemoryStore:
         # As if loaded and saved: nothing may hang on what JSON does not carry.
         fold = msgspec.json.decode(msgspec.json.encode(self.record.fold), type=type(self.record.fold))
         self.record = StudentRecord(fold, self.record.cells, self.record.sessions)
-        heard = max((self.received.get(fact.id, 0) for fact in new), default=0)
-        self.record.apply(new, by_cell, histories, heard=heard)
+        received = max((self.received.get(fact.id, 0) for fact in new), default=0)
+        self.record.apply(new, by_cell, histories, last_received_at=received)
 
 
 @settings(max_examples=400, deadline=None)
@@ -101,7 +101,7 @@ class MemoryStore:
 def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) -> None:
     made = data.draw(facts())
     received = {fact.id: data.draw(st.integers(1, 300_000)) for fact in made}
-    expected = fold_all(made, heard=max(received.values()))
+    expected = fold_all(made, last_received_at=max(received.values()))
 
     repeated = made + data.draw(st.lists(st.sampled_from(made), max_size=20))
     shuffled = data.draw(st.permutations(repeated))
@@ -138,7 +138,7 @@ def _run(at: int, cell: str, status: str, *, error: str | None = None, execution
         cell=CellRef(cell, 0),
         execution=execution,
         status=status,  # type: ignore[arg-type]
-        error=ErrorRef(error) if error else None,
+        error=ErrorClass(error) if error else None,
     )
 
 
@@ -215,7 +215,7 @@ def test_many_notebooks_do_not_grow_the_fold_without_bound() -> None:
         Fact(at, f"{at:08x}-0000-7000-8000-000000000000", "kernel_died", "s", at, NotebookRef(f"n{at}", "n.ipynb"))
         for at in range(1, 500)
     ]
-    assert len(fold_all(made).fold.barriers) == 32
+    assert len(fold_all(made).fold.run_end_markers) == 32
 
 
 def _event(**changes: object) -> bytes:
@@ -243,12 +243,21 @@ def _event(**changes: object) -> bytes:
 RECEIVED = 1_775_034_000_500
 
 
-def test_a_fact_holds_no_code_and_only_the_beginning_of_a_message() -> None:
-    fact = read_event(_event(), RECEIVED).fact
-    assert b"1/0" not in encode_fact(fact)
-    assert fact.error is not None
-    assert len(fact.error.value) == 200
+def test_a_fact_holds_nothing_that_only_a_person_reads() -> None:
+    fact, text = read_event(_event(), RECEIVED)
+    encoded = encode_fact(fact)
+    assert b"1/0" not in encoded
+    assert b"vvv" not in encoded
+    assert fact.error == ErrorClass("ZeroDivisionError")
+    assert text == "v" * 200
     assert fact.at == 1_775_034_000_123
+    assert decode_fact(encode_fact(fact)) == fact
+
+
+def test_the_outline_of_an_opened_notebook_is_a_fact() -> None:
+    cell = {"id": "x", "source_id": "a", "index": 0, "type": "markdown", "heading": "Loops"}
+    fact = read_event(_event(type="notebook_opened", cell=None, data={"cells": [cell]}), RECEIVED).fact
+    assert fact.outline == (OutlineCell("x", "a", 0, "markdown", "Loops"),)
     assert decode_fact(encode_fact(fact)) == fact
 
 

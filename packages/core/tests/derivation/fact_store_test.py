@@ -15,13 +15,17 @@ import msgspec
 import pytest
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation import fold_all, read_event, student_state
+from cell_monitor_core.derivation.facts import read_event
+from cell_monitor_core.derivation.help import HelpAlreadyClaimed, HelpClosed, help_request_id
+from cell_monitor_core.derivation.records import fold_all
+from cell_monitor_core.derivation.students import student_state
 from cell_monitor_core.publications import ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import help_requests, pool, states
+from cell_monitor_core.storage.postgres import course_counters, help_requests, pool
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+from cell_monitor_core.storage.postgres.help_actions import HelpNotFound, apply_help_action
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -65,6 +69,11 @@ def event_id_at(at: int) -> str:
     return f"01a20c76-ce4a-7000-8000-{at:012x}"
 
 
+def request_at(at: int, person: uuid.UUID = PERSON) -> uuid.UUID:
+    """The id that the server gives to a student's request."""
+    return help_request_id(person, uuid.UUID(event_id_at(at)))
+
+
 def run(at: int, status: str, *, cell: str = "a", error: str = "NameError", **fields: Any) -> StreamRecord:
     data: dict[str, Any] = {"execution_id": event_id_at(at), "status": status, "code": "x", "outputs": []}
     if status == "error":
@@ -80,14 +89,14 @@ def batches(records: list[StreamRecord], size: int) -> list[list[StreamRecord]]:
 def expected_states(records: list[StreamRecord]) -> dict[str, StudentState]:
     """What one sorted pass over each student's facts gives; help comes from elsewhere."""
     facts: dict[uuid.UUID, dict[str, Any]] = {}
-    heard: dict[uuid.UUID, int] = {}
+    received: dict[uuid.UUID, int] = {}
     for each in records:
         fact = read_event(each.event, each.received_at).fact
         person = uuid.UUID(bytes=each.person_id)
         facts.setdefault(person, {})[fact.id] = fact
-        heard[person] = max(heard.get(person, 0), each.received_at)
+        received[person] = max(received.get(person, 0), each.received_at)
     return {
-        str(person): student_state(str(person), 0, fold_all(found.values(), heard=heard[person]).fold)
+        str(person): student_state(str(person), 0, fold_all(found.values(), last_received_at=received[person]).fold)
         for person, found in facts.items()
     }
 
@@ -223,7 +232,9 @@ async def test_escaped_nul_is_stored_and_the_payload_stays_as_sent(db: Pool, key
     sent = run(1, "error", error="Na\x00me", notebook={"id": "n\x001", "path": "p\x00"})
     applied = await store.apply([sent])
     assert applied.failed == []
-    row = await db.fetchrow("SELECT event_id, error_name, payload_enc FROM events")
+    row = await db.fetchrow(
+        "SELECT event_id, error_name, payload_enc FROM events JOIN event_payloads USING (person_id, event_id)"
+    )
     assert row is not None
     assert row["error_name"] == "Na\ufffdme"
     key = payload_row(PERSON, row["event_id"])
@@ -278,12 +289,16 @@ async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyR
     applied = await store.apply(
         [run(1, "error", person=uuid.UUID(int=1)), run(2, "ok", person=uuid.UUID(int=3)), record("help_requested", 9)]
     )
-    (course,) = applied.courses
+    assert sorted(state.student_id for state in applied.students["c1"]) == sorted(
+        str(person) for person in (PERSON, uuid.UUID(int=1), uuid.UUID(int=3))
+    )
+    async with db.acquire() as connection:
+        (course,) = await course_counters.refresh_courses(connection, ["c1"])
     assert (course.students, course.started, course.runs, course.errors, course.help_open) == (2, 1, 1, 1, 1)
     async with db.acquire() as connection:
-        (later,) = await states.refresh_courses(connection, ["c1", "gone"])
+        (later,) = await course_counters.refresh_courses(connection, ["c1", "gone"])
     assert later == msgspec.structs.replace(course, version=course.version + 1)
-    assert list(await states.recent_courses(db, 60)) == ["c1"]
+    assert list(await course_counters.recent_courses(db, 60)) == ["c1"]
 
 
 class TestHelp:
@@ -345,10 +360,10 @@ class TestHelp:
     async def test_claim_release_resolve_and_what_they_refuse(self, db: Pool, keyring: KeyRing) -> None:
         store = PostgresFactStore(db, keyring)
         (asked,) = (await store.apply([record("help_requested", 1)])).help["c1"]
-        request_id = uuid.UUID(event_id_at(1))
+        request_id = request_at(1)
 
         async def act(action: Any, person: uuid.UUID = STAFF, course: str = "c1"):
-            return await states.apply_help_action(
+            return await apply_help_action(
                 db, keyring, course_id=course, request_id=request_id, action=action, person_id=person
             )
 
@@ -357,10 +372,10 @@ class TestHelp:
         assert student.help is not None
         assert (student.help.status, student.help.claimed_by) == ("claimed", str(STAFF))
         assert await act("claim") == (request, student)
-        with pytest.raises(states.HelpAlreadyClaimed) as caught:
+        with pytest.raises(HelpAlreadyClaimed) as caught:
             await act("claim", uuid.UUID(int=9))
         assert caught.value.by == STAFF
-        with pytest.raises(states.HelpNotFound):
+        with pytest.raises(HelpNotFound):
             await act("claim", course="c2")
         request, student = await act("release")
         assert (request.status, request.claimed_by) == ("open", None)
@@ -369,7 +384,7 @@ class TestHelp:
         assert (request.status, request.resolved_by, student.help) == ("resolved", str(STAFF), None)
         assert await act("resolve") == (request, student)
         for action in ("claim", "release"):
-            with pytest.raises(states.HelpClosed):
+            with pytest.raises(HelpClosed):
                 await act(action)
         # Help was given, whatever the student clicks afterwards.
         await store.apply([record("help_cancelled", 9, data={"request_id": event_id_at(1)})])
@@ -380,11 +395,11 @@ class TestHelp:
         await PostgresFactStore(db, keyring).apply([record("help_requested", 1)])
         answers = await asyncio.gather(
             *(
-                states.apply_help_action(
+                apply_help_action(
                     db,
                     keyring,
                     course_id="c1",
-                    request_id=uuid.UUID(event_id_at(1)),
+                    request_id=request_at(1),
                     action="claim",
                     person_id=uuid.UUID(int=number),
                 )
@@ -402,7 +417,7 @@ class TestHelp:
         flood = [record("help_requested", at) for at in range(2, 102)]
         random.Random(5).shuffle(flood)
         applied = await store.apply(flood)
-        newest = event_id_at(101)
+        newest = str(request_at(101))
         (waiting,) = await help_requests.list_active(db, keyring, "c1")
         assert waiting.request_id == newest
         help_ref = applied.students["c1"][0].help
@@ -421,22 +436,22 @@ class TestHelp:
         store = PostgresFactStore(db, keyring)
         await store.apply([record("help_requested", 1)])
         await store.apply([record("help_requested", 2)])
-        with pytest.raises(states.HelpClosed):
-            await states.apply_help_action(
-                db, keyring, course_id="c1", request_id=uuid.UUID(event_id_at(1)), action="claim", person_id=STAFF
+        with pytest.raises(HelpClosed):
+            await apply_help_action(
+                db, keyring, course_id="c1", request_id=request_at(1), action="claim", person_id=STAFF
             )
         applied = await store.apply([record("help_cancelled", 3, data={"request_id": event_id_at(2)})])
         assert applied.students["c1"][0].help is None
         await store.apply([record("help_requested", 4)])
         await store.apply([record("help_requested", 5)])
-        _, student = await states.apply_help_action(
-            db, keyring, course_id="c1", request_id=uuid.UUID(event_id_at(5)), action="resolve", person_id=STAFF
+        _, student = await apply_help_action(
+            db, keyring, course_id="c1", request_id=request_at(5), action="resolve", person_id=STAFF
         )
         assert student.help is None
         assert await help_requests.list_active(db, keyring, "c1") == []
         # Help was given: a later request leaves what was resolved as it is.
         await store.apply([record("help_requested", 6)])
-        assert await db.fetchval("SELECT status FROM help_requests WHERE request_id = $1", event_id_at(5)) == "resolved"
+        assert await db.fetchval("SELECT status FROM help_requests WHERE request_id = $1", request_at(5)) == "resolved"
         await assert_rebuild_finds_nothing(db, keyring)
 
     async def test_requests_in_any_order_repetition_and_split_leave_the_same_rows(
@@ -456,7 +471,9 @@ class TestHelp:
             sent = made + pick.sample(made, 8)
             shuffle = random.Random(seed)
             shuffle.shuffle(sent)
-            await db.execute("TRUNCATE events, student_states, session_states, help_requests")
+            await db.execute(
+                "TRUNCATE event_keys, events, event_payloads, student_states, session_states, help_requests"
+            )
             store = PostgresFactStore(db, keyring)
             while sent:
                 size = shuffle.randint(1, len(sent))
@@ -480,7 +497,7 @@ class TestHelp:
         applied = await store.apply([record("help_requested", 1, received_at=NOW + 60_000)])
         help_ref = applied.students["c1"][0].help
         assert help_ref is not None
-        assert help_ref.request_id == event_id_at(1)
+        assert help_ref.request_id == str(request_at(1))
         await assert_rebuild_finds_nothing(db, keyring)
 
 
@@ -493,7 +510,7 @@ async def test_rebuild_finds_and_mends_whatever_was_changed(db: Pool, keyring: K
     for damage in (
         "UPDATE student_states SET state = state || '{\"runs\": 1}' WHERE person_id = (SELECT min(person_id::text)::uuid FROM student_states)",
         "UPDATE student_states SET fold = fold || '{\"missing\": 3}'",
-        "UPDATE student_states SET fold = '{\"heard\": \"never\"}', state = '{}'",
+        "UPDATE student_states SET fold = '{\"runs\": \"none\"}', state = '{}'",
         "DELETE FROM cell_states WHERE cell_id = 'exercise-1'",
         "INSERT INTO cell_states SELECT course_id, person_id, 'n', 'stray', fold FROM cell_states LIMIT 1",
         "UPDATE session_states SET fold = '{\"stored\": 1}'",

@@ -18,7 +18,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.ports import AppliedBatch, Draft
-from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.postgres import course_counters, courses
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
@@ -50,12 +50,14 @@ def event(kind: str, seq: int, **data: Any) -> StreamRecord:
     return StreamRecord(PERSON.bytes, "c1", int(now.timestamp() * 1000), json.dumps(body).encode())
 
 
-def drafts(applied: AppliedBatch) -> list[Draft]:
+async def drafts(db: Any, applied: AppliedBatch) -> list[Draft]:
     assert applied.failed == []
+    async with db.acquire() as connection:
+        counters = await course_counters.refresh_courses(connection, ["c1"])
     encode = msgspec.json.encode
     found = [Draft("student", state.student_id, state.version, encode(state)) for state in applied.students["c1"]]
     found += [Draft("help", each.request_id, each.version, encode(each)) for each in applied.help.get("c1", [])]
-    return found + [Draft("course", "c1", state.version, encode(state)) for state in applied.courses]
+    return found + [Draft("course", "c1", state.version, encode(state)) for state in counters]
 
 
 async def test_a_course_made_anew_under_the_same_id_shows_its_first_states(
@@ -63,11 +65,11 @@ async def test_a_course_made_anew_under_the_same_id_shows_its_first_states(
 ) -> None:
     for seq in range(1, 30):
         await broker.publish(
-            CHANNEL, drafts(await PostgresFactStore(db, keyring).apply([event("notebook_saved", seq)]))
+            CHANNEL, await drafts(db, await PostgresFactStore(db, keyring).apply([event("notebook_saved", seq)]))
         )
     await db.execute("DELETE FROM courses WHERE course_id = 'c1'")
     await courses.create(db, "c1", "The same again")
-    first = drafts(await PostgresFactStore(db, keyring).apply([event("notebook_saved", 1)]))
+    first = await drafts(db, await PostgresFactStore(db, keyring).apply([event("notebook_saved", 1)]))
     assert [draft.kind for draft in first] == ["student", "course"]
     assert await broker.publish(CHANNEL, first) == 2
     assert all(draft.version < EXACT / 1000 for draft in first)
@@ -76,13 +78,13 @@ async def test_a_course_made_anew_under_the_same_id_shows_its_first_states(
 async def test_states_thrown_away_and_made_anew_are_shown(db: Any, keyring: KeyRing, broker: RedisBroker) -> None:
     store = PostgresFactStore(db, keyring)
     asked = event("help_requested", 1, message="why?")
-    await broker.publish(CHANNEL, drafts(await store.apply([asked])))
+    await broker.publish(CHANNEL, await drafts(db, await store.apply([asked])))
     for seq in range(2, 9):
-        await broker.publish(CHANNEL, drafts(await store.apply([event("notebook_saved", seq)])))
+        await broker.publish(CHANNEL, await drafts(db, await store.apply([event("notebook_saved", seq)])))
     for table in ("student_states", "help_requests", "course_versions"):
         await db.execute(f"DELETE FROM {table}")
     await rebuild(db, keyring, check=False)
     # The duplicate answers with what the rebuild made, the new fact with the counters.
-    anew = drafts(await store.apply([asked, event("notebook_saved", 9)]))
+    anew = await drafts(db, await store.apply([asked, event("notebook_saved", 9)]))
     assert sorted(draft.kind for draft in anew) == ["course", "help", "student"]
     assert await broker.publish(CHANNEL, anew) == 3

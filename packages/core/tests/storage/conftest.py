@@ -64,7 +64,7 @@ def add_run(pool: asyncpg.Pool, keyring: KeyRing, make_id: Callable[[datetime], 
         kind: str = "cell_executed",
         test_id: str | None = None,
     ) -> UUID:
-        event_id = make_id(at)
+        event_id, stored_at = make_id(at), datetime.now(UTC)
         payload: dict[str, Any] = {
             "notebook": {"id": "n1", "path": "week1.ipynb", "title": "Week 1"},
             "cell": {"id": "x", "source_id": cell, "index": 3, "type": "code"},
@@ -76,22 +76,36 @@ def add_run(pool: asyncpg.Pool, keyring: KeyRing, make_id: Callable[[datetime], 
         }
         if status == "error":
             payload["data"]["error"] = {"name": "NameError", "value": "x", "traceback": "Traceback"}
+        fact = {key: payload[key] for key in ("notebook", "cell")} | {
+            "at": int(at.timestamp() * 1000), "id": str(event_id), "type": kind, "session": str(uuid4()), "seq": 1,
+            "status": status, "duration_ms": duration_ms, "execution_count": 7,
+            "error": {"name": "NameError"} if status == "error" else None,
+        }  # fmt: skip
         await pool.execute(
-            "INSERT INTO events VALUES ($1, $2, $3, $4, $5, 1, $6, $6, 'n1', $7, $8, $9, $10, 7, '{}', $11, $12)",
+            "INSERT INTO events VALUES ($13, $1, $2, $3, $4, $5, 1, $6, $6, 'n1', $7, $8, $9, $10, 7, $11, $12)",
+            person_id,
             event_id,
             kind,
             course_id,
-            person_id,
             uuid4(),
             at,
             cell,
             status,
             "NameError" if status == "error" else None,
             duration_ms,
+            fact,
+            test_id,
+            stored_at,
+        )
+        await pool.execute("INSERT INTO event_keys VALUES ($1, $2, $3)", person_id, event_id, stored_at)
+        await pool.execute(
+            "INSERT INTO event_payloads VALUES ($1, $2, $3, $4)",
+            stored_at,
+            person_id,
+            event_id,
             keyring.encrypt(
                 msgspec.json.encode(payload), context="events.payload", row=person_id.bytes + event_id.bytes
             ),
-            test_id,
         )
         return event_id
 

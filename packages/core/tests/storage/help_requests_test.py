@@ -24,8 +24,8 @@ def request_help(pool, keyring, minutes):
         names = ", ".join(values)
         places = ", ".join(f"${index}" for index in range(5, 5 + len(values)))
         await pool.execute(
-            f"INSERT INTO help_requests (request_id, course_id, person_id, status, {names}) "
-            f"VALUES ($1, $2, $3, $4, {places})",
+            f"INSERT INTO help_requests (event_id, request_id, course_id, person_id, status, {names}) "
+            f"VALUES ($1, $1, $2, $3, $4, {places})",
             request_id,
             course,
             person,
@@ -46,11 +46,12 @@ async def test_a_request_shows_all_that_its_row_holds(pool, keyring, request_hel
         version=4,
         claimed_by=STAFF,
         claimed_at=minutes(1),
+        error_text_enc=keyring.encrypt_text("x", context="help.error_text", row=request_id.bytes),
         message_enc=keyring.encrypt_text("動かない", context="help.message", row=request_id.bytes),
         context={
             "notebook": {"id": "n", "path": "p.ipynb"},
             "cell": {"source_id": "s", "index": 2},
-            "error": {"name": "NameError", "value": "x"},
+            "error": {"name": "NameError"},
         },
     )
     assert await help_requests.get(pool, keyring, "c1", request_id) == HelpState(
@@ -101,7 +102,7 @@ async def test_a_student_is_told_of_open_requests_and_of_what_changed_lately(poo
     cancelled = await request_help(4, "cancelled", cancelled_at=lately)
     await request_help(5, person=BOB)
     notices = await help_requests.notices_of_person(pool, ANN)
-    assert [(notice.request_id, notice.status, notice.by) for notice in notices] == [
+    assert [(notice.event_id, notice.status, notice.by) for notice in notices] == [
         (cancelled, "cancelled", None),
         (resolved, "resolved", BOB),
         (claimed, "claimed", STAFF),
@@ -114,7 +115,7 @@ async def test_actions_are_kept_in_the_order_in_which_they_were_taken(pool, requ
     request_id = await request_help(0)
     async with pool.acquire() as connection, connection.transaction():
         for action in ("claim", "release", "claim", "resolve"):
-            await help_requests.act(connection, request_id, "c1", action, STAFF)
+            await help_requests.insert_action(connection, request_id, "c1", action, STAFF)
     rows = await pool.fetch(
         "SELECT action FROM help_actions WHERE request_id = $1 ORDER BY acted_at, action_id", request_id
     )
@@ -123,14 +124,14 @@ async def test_actions_are_kept_in_the_order_in_which_they_were_taken(pool, requ
 
 async def test_the_list_of_active_requests_uses_its_index(pool, keyring, request_help):
     await pool.execute(
-        "INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at) "
-        "SELECT gen_random_uuid(), 'c' || n % 20, $1, CASE WHEN n % 50 = 0 THEN 'open' ELSE 'resolved' END, now() "
+        "INSERT INTO help_requests (request_id, event_id, course_id, person_id, status, requested_at) "
+        "SELECT gen_random_uuid(), gen_random_uuid(), 'c' || n % 20, $1, CASE WHEN n % 50 = 0 THEN 'open' ELSE 'resolved' END, now() "
         "FROM generate_series(1, 5000) n",
         ANN,
     )
     await pool.execute("ANALYZE help_requests")
     plan = await pool.fetch(
-        f"EXPLAIN SELECT {help_requests.COLUMNS} FROM help_requests WHERE course_id = 'c1' "
-        "AND status IN ('open', 'claimed') AND requested_at IS NOT NULL ORDER BY requested_at, request_id"
+        f"EXPLAIN SELECT {help_requests.COLUMNS} FROM help_requests r WHERE r.course_id = 'c1' "
+        "AND r.status IN ('open', 'claimed') AND r.requested_at IS NOT NULL ORDER BY r.requested_at, r.request_id"
     )
     assert "help_requests_open" in "\n".join(row[0] for row in plan)

@@ -26,7 +26,7 @@ START = datetime(2026, 4, 1, 9, tzinfo=UTC)
 @pytest.fixture
 def points(make_id: Callable[[datetime], UUID]) -> list[TimeSeriesPoint]:
     return [
-        TimeSeriesPoint(make_id(at), at, "cell_executed", "c1", f"s{index}", "n", "c", "ok", "", 5)
+        TimeSeriesPoint(UUID(int=index), make_id(at), at, "cell_executed", "c1", "n", "c", "ok", "", 5)
         for index in range(20)
         for at in [START + timedelta(seconds=index)]
     ]

@@ -1,10 +1,10 @@
-"""Monthly partitions: rows land in their month, none is lost or doubled while partitions are made."""
+"""Partitions by the time of storing: no sender chooses one, none is made on demand, and a missing one loses nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -15,89 +15,77 @@ from cell_monitor_core.storage.postgres.pool import connect
 NOW = datetime.now(UTC)
 
 
-def _month(offset: int) -> datetime:
+def _month(offset: int) -> str:
     index = NOW.year * 12 + NOW.month - 1 + offset
-    return datetime(index // 12, index % 12 + 1, 15, tzinfo=UTC)
+    return f"events_{index // 12:04d}_{index % 12 + 1:02d}"
 
 
-def _name(moment: datetime) -> str:
-    return f"events_{moment:%Y_%m}"
+def _week(offset: int) -> str:
+    monday = NOW - timedelta(days=NOW.weekday()) + timedelta(weeks=offset)
+    return f"event_payloads_{monday:%Y_%m_%d}"
 
 
-async def _add(pool: asyncpg.Pool, event_id: UUID) -> None:
-    await pool.execute(
-        "INSERT INTO events (event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, fact, "
-        "payload_enc) VALUES ($1, 'heartbeat', 'c1', $2, $2, 1, now(), now(), '{}', '')",
-        event_id,
+async def _partitions(pool: asyncpg.Pool, table: str) -> set[str]:
+    rows = await pool.fetch("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass", table)
+    return {row[0] for row in rows}
+
+
+async def _add(pool: asyncpg.Pool, stored_at: datetime) -> str:
+    """Store a fact at a moment; return the partition that it lies in."""
+    return await pool.fetchval(
+        "INSERT INTO events (stored_at, event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, "
+        "fact) VALUES ($1, $2, 'heartbeat', 'c1', $2, $2, 1, now(), now(), '{}') RETURNING tableoid::regclass::text",
+        stored_at,
         uuid4(),
     )
 
 
-async def _places(pool: asyncpg.Pool) -> dict[UUID, str]:
-    rows = await pool.fetch("SELECT event_id, tableoid::regclass::text AS place FROM events")
-    return {row["event_id"]: row["place"] for row in rows}
+async def test_migrate_makes_what_the_clock_can_reach_in_the_coming_weeks_and_no_default(pool):
+    assert await _partitions(pool, "events") == {_month(offset) for offset in range(4)}
+    assert await _partitions(pool, "event_payloads") == {_week(offset) for offset in range(9)}
+    assert await ensure_event_partitions(pool) == []
 
 
-async def test_migrate_makes_the_months_around_today(pool, make_id):
-    ids = {offset: make_id(_month(offset)) for offset in range(-2, 4)}
-    for event_id in ids.values():
-        await _add(pool, event_id)
-    places = await _places(pool)
-    assert places == {
-        event_id: _name(_month(offset)) if -1 <= offset <= 2 else "events_default" for offset, event_id in ids.items()
-    }
+async def test_a_month_begins_and_ends_at_its_exact_microsecond_in_utc(pool):
+    first = datetime.strptime(_month(1), "events_%Y_%m").replace(tzinfo=UTC)
+    assert await _add(pool, first) == _month(1)
+    assert await _add(pool, first - timedelta(microseconds=1)) == _month(0)
 
 
-async def test_a_month_begins_and_ends_at_its_exact_millisecond_in_utc(pool):
-    first = int(_month(1).replace(day=1).timestamp() * 1000)
-    last, first_id = UUID(int=(first << 80) - 1), UUID(int=first << 80)
-    await _add(pool, last)
-    await _add(pool, first_id)
-    assert await _places(pool) == {last: _name(_month(0)), first_id: _name(_month(1))}
-
-
-async def test_rows_in_the_default_partition_are_moved_into_their_month(pool, make_id):
-    inside = [make_id(_month(4)) for _ in range(5)]
-    outside = make_id(_month(7))
-    for event_id in (*inside, outside):
-        await _add(pool, event_id)
-    made = await ensure_event_partitions(pool, today=_month(3).date())
-    assert made == [_name(_month(offset)) for offset in (3, 4, 5)]
-    assert await _places(pool) == {**dict.fromkeys(inside, _name(_month(4))), outside: "events_default"}
-    for event_id in inside:
-        with pytest.raises(asyncpg.UniqueViolationError):
-            await _add(pool, event_id)
-    assert await ensure_event_partitions(pool, today=_month(3).date()) == []
-
-
-async def test_makers_at_the_same_time_and_writers_meanwhile_lose_nothing(pool, make_id):
-    ids = [make_id(_month(5)) for _ in range(300)]
-    writers = [_add(pool, event_id) for event_id in ids]
-    makers = [ensure_event_partitions(pool, today=_month(4).date()) for _ in range(3)]
-    results = await asyncio.gather(*writers[:150], *makers, *writers[150:])
-    made = [name for result in results if result for name in result]
-    assert sorted(made) == sorted({_name(_month(offset)) for offset in (3, 4, 5, 6)})
-    assert await _places(pool) == dict.fromkeys(ids, _name(_month(5)))
+async def test_makers_at_the_same_time_make_each_once_and_writers_are_not_held_up(pool):
+    for name in (_month(2), _week(3)):
+        await pool.execute(f"DROP TABLE {name}")
+    async with pool.acquire() as writer, writer.transaction():
+        # A writer's transaction that goes on while partitions are made.
+        await _add(writer, NOW)
+        made = await asyncio.wait_for(asyncio.gather(*(ensure_event_partitions(pool) for _ in range(4))), 20)
+    assert sorted(name for names in made for name in names) == sorted([_month(2), _week(3)])
 
 
 async def test_partitions_have_the_indexes_of_the_table(pool):
-    of_table = await pool.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = 'events'")
-    of_month = await pool.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = $1", _name(NOW))
-    invalid = await pool.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
-    assert (of_month, invalid) == (of_table, 0)
+    for table, part in (("events", _month(0)), ("event_payloads", _week(0))):
+        of_table = await pool.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = $1", table)
+        of_part = await pool.fetchval("SELECT count(*) FROM pg_indexes WHERE tablename = $1", part)
+        assert of_part == of_table
+    assert await pool.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
 
 
-async def test_the_worker_may_make_partitions_but_not_a_thousand_and_owns_none(database):
+async def test_the_worker_may_make_these_partitions_and_no_other_table(database):
     connection = await connect(database, application_name="test")
+    await connection.execute(f"DROP TABLE {_month(3)}")
     await connection.execute("SET ROLE cell_monitor_worker")
-    assert await ensure_event_partitions(connection, today=_month(3).date()) != []
-    with pytest.raises(asyncpg.InvalidParameterValueError):
-        await ensure_event_partitions(connection, today=_month(40).date())
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await connection.execute(f"DROP TABLE {_name(NOW)}")
     # A temporary table of the same name must not stand in for the real one.
-    await connection.execute("CREATE TEMP TABLE events_default (event_id uuid)")
-    assert await ensure_event_partitions(connection, today=_month(6).date()) != []
+    await connection.execute("CREATE TEMP TABLE events (stored_at timestamptz)")
+    assert await ensure_event_partitions(connection) == [_month(3)]
+    for call in (
+        "attach_partition('events', 'mine', '2000-01-01', '2001-01-01')",
+        "event_month_partition('2000-01-01')",
+        "payload_week_partition('2000-01-01')",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(f"SELECT {call}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(f"DROP TABLE {_month(0)}")
     await connection.execute("SET ROLE cell_monitor_api")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await ensure_event_partitions(connection)

@@ -135,8 +135,8 @@ async def test_the_list_of_courses_counts_students_help_and_activity(pool, keyri
         )
     for status, requested in (("open", True), ("claimed", True), ("resolved", True), ("open", False)):
         await pool.execute(
-            "INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at) "
-            "VALUES ($1, 'c1', $2, $3, CASE WHEN $4 THEN now() END)",
+            "INSERT INTO help_requests (event_id, request_id, course_id, person_id, status, requested_at) "
+            "VALUES ($1, $1, 'c1', $2, $3, CASE WHEN $4 THEN now() END)",
             uuid4(),
             bob,
             status,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from cell_monitor_core.storage.postgres import accounts, api_keys, failed_events, help_requests, people, student_queries
+from cell_monitor_core.storage.postgres import accounts, api_keys, course_counters, failed_events, help_requests, people
 from cell_monitor_core.storage.postgres.migrations import check_schema, migrate
 from cell_monitor_core.storage.postgres.pool import connect
 from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
@@ -39,7 +39,7 @@ async def worker(database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-FACTS = ["events", "events_default", "help_actions"]
+FACTS = ["events", "event_keys", "event_payloads", "help_actions"]
 
 
 @pytest.mark.parametrize("table", FACTS)
@@ -85,8 +85,8 @@ async def test_each_can_do_its_work(api, worker, keyring, index, minutes):
     key, _ = await api_keys.create(api, name="k", scopes=[], expires_at=minutes(0) + timedelta(days=9999))
     assert await api_keys.revoke(api, key.key_id)
     await api.execute("INSERT INTO courses (course_id, title) VALUES ('c1', 'C')")
-    await help_requests.act(api, uuid4(), "c1", "claim", person)
-    await student_queries.course_counters(api, "c1")
+    await help_requests.insert_action(api, uuid4(), "c1", "claim", person)
+    await course_counters.read_counters(api, ["c1"])
     record = failed_events.FailedRecord("postgres", 0, "1-0", 0, "r", "d", b"x")
     assert await failed_events.insert(worker, keyring, [record]) == 1
     await worker.execute("INSERT INTO student_states (course_id, person_id) VALUES ('c1', $1)", person)

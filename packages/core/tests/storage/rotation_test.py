@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
-from cell_monitor_core.storage.postgres import failed_events, people, student_queries
+from cell_monitor_core.storage.postgres import courses, derivation_keys, failed_events, people, student_queries
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.people import NewPerson
 from cell_monitor_core.storage.postgres.rotation import COLUMNS, RotationProgress, rotate
@@ -50,22 +50,37 @@ async def filled(pool, keyring, index, add_run, minutes):
         request_id = uuid4()
         message = keyring.encrypt_text(f"help {number}", context="help.message", row=request_id.bytes)
         await pool.execute(
-            "INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at, message_enc) "
-            "VALUES ($1, 'c1', $2, 'open', now(), $3)",
+            "INSERT INTO help_requests "
+            "(request_id, event_id, course_id, person_id, status, requested_at, message_enc, error_text_enc) "
+            "VALUES ($1, $1, 'c1', $2, 'open', now(), $3, $4)",
             request_id,
             ids[0],
             message if number else None,
+            keyring.encrypt_text("x", context="help.error_text", row=request_id.bytes) if number > 2 else None,
         )
+    for course in ("c1", "c2"):
+        await courses.create(pool, course, course)
+        text = keyring.encrypt_text(
+            f"text of {course}", context="student_states.error_text", row=ids[0].bytes + course.encode()
+        )
+        await pool.execute(
+            "INSERT INTO student_states (course_id, person_id, error_text_enc) VALUES ($1, $2, $3)",
+            course,
+            ids[0],
+            text,
+        )
+    await derivation_keys.error_signature_key(pool, keyring)
     records = [FailedRecord("postgres", 0, f"{n}-0", 0, "r", "d", b"%d" % n) for n in range(3)]
     await failed_events.insert(pool, keyring, records)
     return ids
 
 
-TOTAL = 7 + 7 + 3 + 9 + 4 + 3
+TOTAL = 7 + 7 + 3 + 9 + 4 + 2 + 2 + 1 + 3
 
 
 async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, rings, filled):
     both, new = rings
+    signature_key = await derivation_keys.error_signature_key(pool, both)
     seen: list[RotationProgress] = []
     result = await rotate(pool, both, batch=2, on_progress=seen.append)
     assert (result.rewritten, result.unreadable, result.remaining) == (TOTAL, [], 0)
@@ -75,6 +90,8 @@ async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, ri
     page = await student_queries.student_runs(pool, new, "c1", filled[0])
     assert sorted(run.cell.source_id for run in page.runs) == [f"c{number}" for number in range(9)]
     assert [record for _, record in await failed_events.records_to_replay(pool, new)] == [b"0", b"1", b"2"]
+    # Equal errors stay equal.
+    assert await derivation_keys.error_signature_key(pool, new) == signature_key
     assert (await rotate(pool, both)).rewritten == 0
 
 
@@ -187,7 +204,7 @@ async def test_every_encrypted_column_of_the_schema_is_rotated(pool):
     rows = await pool.fetch(
         "SELECT table_name, column_name FROM information_schema.columns c JOIN information_schema.tables t "
         "USING (table_schema, table_name) WHERE table_schema = 'public' AND column_name LIKE '%\\_enc' "
-        "AND t.table_type = 'BASE TABLE' AND table_name NOT LIKE 'events\\_%'"
+        "AND t.table_type = 'BASE TABLE' AND table_name NOT LIKE 'event\\_payloads\\_%'"
     )
     assert {tuple(row) for row in rows} == {(column.table, column.column) for column in COLUMNS}
 
@@ -209,7 +226,7 @@ async def test_the_command_rotates_and_never_prints_a_key(database, pool, rings,
     done = run(CELL_MONITOR_DATABASE_URL=database, CELL_MONITOR_ENCRYPTION_KEYS=both)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{TOTAL} values" in done.stdout
-    assert "events.payload_enc: 9 of 9" in done.stdout
+    assert "event_payloads.payload_enc: 9 of 9" in done.stdout
     assert await _stale(pool, rings[1]) == 0
     wrong = run(CELL_MONITOR_DATABASE_URL=database, CELL_MONITOR_ENCRYPTION_KEYS='{"active": "k2"}')
     assert wrong.returncode == 2

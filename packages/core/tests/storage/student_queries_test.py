@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.publications import CourseState, StudentState
-from cell_monitor_core.storage.postgres import cell_queries, courses, memberships, people, student_queries
+from cell_monitor_core.storage.postgres import (
+    cell_queries,
+    course_counters,
+    courses,
+    memberships,
+    people,
+    student_queries,
+)
 from cell_monitor_core.storage.postgres.people import NewPerson
 
 NOW = datetime(2026, 4, 1, 10, 40, tzinfo=UTC)
@@ -47,23 +54,23 @@ def set_state(pool: asyncpg.Pool) -> Callable[..., Awaitable[StudentState]]:
     return save
 
 
-async def test_every_enrolled_student_has_a_row_seen_or_not_and_nobody_else(pool, students, set_state):
+async def test_every_enrolled_student_has_a_row_seen_or_not_and_nobody_else(pool, keyring, students, set_state):
     ann, bob, cat, dan = students
     seen = await set_state(ann, runs=4)
     await set_state(dan)
     await set_state(uuid4())
     await pool.execute("INSERT INTO student_states (course_id, person_id) VALUES ('c1', $1)", cat)
-    rows = {UUID(row.student_id): row for row in await student_queries.course_students(pool, "c1")}
+    rows = {UUID(row.student_id): row for row in await student_queries.course_students(pool, keyring, "c1")}
     waiting = StudentState(student_id=str(bob), version=0, status="waiting")
     assert rows == {ann: seen, bob: waiting, cat: msgspec.structs.replace(waiting, student_id=str(cat))}
-    assert await student_queries.student(pool, "c1", ann) == seen
-    assert await student_queries.student(pool, "c1", bob) == waiting
-    assert await student_queries.student(pool, "c1", dan) is None
-    assert await student_queries.student(pool, "c2", ann) is None
-    assert await student_queries.course_students(pool, "c2") == []
+    assert await student_queries.student(pool, keyring, "c1", ann) == seen
+    assert await student_queries.student(pool, keyring, "c1", bob) == waiting
+    assert await student_queries.student(pool, keyring, "c1", dan) is None
+    assert await student_queries.student(pool, keyring, "c2", ann) is None
+    assert await student_queries.course_students(pool, keyring, "c2") == []
 
 
-async def test_counters_are_the_sums_of_the_rows_shown_beside_them(pool, students, set_state):
+async def test_counters_are_the_sums_of_the_rows_shown_beside_them(pool, keyring, students, set_state):
     ann, bob, _, dan = students
     await set_state(ann, runs=4, errors=2)
     await set_state(bob, runs=3, errors=1, status="waiting")
@@ -71,16 +78,16 @@ async def test_counters_are_the_sums_of_the_rows_shown_beside_them(pool, student
     await set_state(ann, "c2", runs=50)
     await pool.execute("INSERT INTO course_versions VALUES ('c1', 9)")
     await pool.execute(
-        "INSERT INTO help_requests (request_id, course_id, person_id, status, requested_at) "
-        "VALUES ($1, 'c1', $2, 'claimed', now())",
+        "INSERT INTO help_requests (event_id, request_id, course_id, person_id, status, requested_at) "
+        "VALUES ($1, $1, 'c1', $2, 'claimed', now())",
         uuid4(),
         ann,
     )
-    counters = await student_queries.course_counters(pool, "c1")
+    (counters,) = await course_counters.read_counters(pool, ["c1"])
     assert counters == CourseState("c1", 9, students=3, started=1, runs=7, errors=3, help_open=1)
-    rows = await student_queries.course_students(pool, "c1")
+    rows = await student_queries.course_students(pool, keyring, "c1")
     assert (counters.students, counters.runs) == (len(rows), sum(row.runs for row in rows))
-    assert await student_queries.course_counters(pool, "none") == CourseState("none", 0, 0, 0, 0, 0, 0)
+    assert await course_counters.read_counters(pool, ["none"]) == [CourseState("none", 0, 0, 0, 0, 0, 0)]
 
 
 async def test_runs_are_paged_newest_first_without_gaps_also_within_one_moment(
@@ -129,6 +136,7 @@ async def test_a_run_shows_code_outputs_and_error_as_they_were_sent(pool, keyrin
         "outputs": [{"type": "stream", "name": "stdout", "text": "cell-1", "size": 6, "later": True}],
         "outputs_truncated": False,
         "error": {"name": "NameError", "value": "x", "traceback": "Traceback", "truncated": None},
+        "content": "available",
     }
 
 
@@ -141,10 +149,10 @@ def test_no_text_whatever_passes_for_a_cursor_by_crashing(text: str):
     assert student_queries._decode_cursor(student_queries._encode_cursor(at, event_id)) == (at, event_id)
 
 
-async def test_a_page_of_runs_is_read_from_an_index_in_its_order(pool, students):
+async def test_a_page_of_runs_is_read_from_an_index_in_its_order(pool, keyring, students):
     await pool.execute(
-        "INSERT INTO events SELECT uuid_v7_floor(now() - n * interval '1 s'), 'cell_executed', 'c1', $1, $1, n, "
-        "now() - n * interval '1 s', now(), 'n', 'c', 'ok', NULL, 1, 1, '{}', '' FROM generate_series(1, 5000) n",
+        "INSERT INTO events SELECT now(), $1, gen_random_uuid(), 'cell_executed', 'c1', $1, n, "
+        "now() - n * interval '1 s', now(), 'n', 'c', 'ok', NULL, 1, 1, '{}' FROM generate_series(1, 5000) n",
         students[0],
     )
     await pool.execute("ANALYZE events")
@@ -156,7 +164,7 @@ async def test_a_page_of_runs_is_read_from_an_index_in_its_order(pool, students)
     assert "->  Sort" not in text
 
 
-async def test_a_students_cells_and_a_courses_agree(pool, students, add_run, minutes):
+async def test_a_students_cells_and_a_courses_agree(pool, keyring, students, add_run, minutes):
     ann, bob, cat, dan = students
     folds = {
         (ann, "cell-1"): {
@@ -204,7 +212,7 @@ async def test_a_students_cells_and_a_courses_agree(pool, students, add_run, min
     assert await cell_queries.course_cells(pool, "c2", thresholds=Thresholds(), now=NOW) == []
 
 
-async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the_class(pool, students):
+async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the_class(pool, keyring, students):
     ann, bob, cat, _ = students
     await pool.execute(
         "INSERT INTO cell_states SELECT 'c1', $1, 'n', 'made-up-' || n, jsonb_build_object('last_at', n, 'runs', 1) "
@@ -224,15 +232,15 @@ async def test_one_students_made_up_cells_neither_grow_the_page_nor_push_out_the
     assert of_all["task"].students == 2
 
 
-async def test_medians_are_of_lately_and_of_a_bounded_number_of_runs_a_student(pool, students):
+async def test_medians_are_of_lately_and_of_a_bounded_number_of_runs_a_student(pool, keyring, students):
     ann, bob = students[:2]
     for person in (ann, bob):
         await pool.execute(
             "INSERT INTO cell_states VALUES ('c1', $1, 'n', 'task', '{}'), ('c1', $1, 'n', 'old', '{}')", person
         )
     insert = (
-        "INSERT INTO events SELECT uuid_v7_floor(now() - n * interval '1 s' - $3::interval), 'cell_executed', 'c1', "
-        "$1, $1, n, now() - n * interval '1 s' - $3::interval, now(), 'n', $2, 'ok', NULL, $4, 1, '{}', '' "
+        "INSERT INTO events SELECT now(), $1, gen_random_uuid(), 'cell_executed', 'c1', "
+        "$1, n, now() - n * interval '1 s' - $3::interval, now(), 'n', $2, 'ok', NULL, $4, 1, '{}' "
         "FROM generate_series(1, $5::int) n"
     )
     await pool.execute(insert, ann, "old", timedelta(days=40), 5, 10)

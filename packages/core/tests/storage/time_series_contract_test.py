@@ -18,6 +18,7 @@ from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
 
 START = datetime(2026, 4, 1, 9, tzinfo=UTC)
+S1, S2, S3 = (UUID(int=number) for number in (1, 2, 3))
 
 
 @pytest.fixture(params=["postgresql", pytest.param("influxdb", marks=pytest.mark.influxdb)])
@@ -37,20 +38,27 @@ async def series(request: pytest.FixtureRequest) -> AsyncIterator[TimeSeries]:
 def point(make_id: Callable[[datetime], UUID]) -> Callable[..., TimeSeriesPoint]:
     def make(seconds: float = 0, **changes: Any) -> TimeSeriesPoint:
         at = START + timedelta(seconds=seconds)
-        run = TimeSeriesPoint(make_id(at), at, "cell_executed", "c1", "s1", "n1", "cell-1", "ok", "", 12)
+        run = TimeSeriesPoint(S1, make_id(at), at, "cell_executed", "c1", "n1", "cell-1", "ok", "", 12)
         return replace(run, **changes)
 
     return make
 
 
 async def test_every_event_is_counted_once_however_often_and_in_whatever_order_it_is_written(series, point):
-    points = [point(index % 60, student=f"s{index % 7}") for index in range(500)]
+    points = [point(index % 60, person_id=UUID(int=index % 7)) for index in range(500)]
     await series.write(points)
     random.Random(1).shuffle(points)
     await series.write(points[:300])
     await asyncio.gather(*(series.write(points[begin::3]) for begin in range(3)))
     assert await series.count("c1") == 500
     assert await series.count("other") == 0
+
+
+async def test_two_peoples_events_of_one_id_are_two(series, point):
+    mine = point(5)
+    await series.write([mine, replace(mine, person_id=S2)])
+    await series.write([replace(mine, person_id=S2)])
+    assert await series.count("c1") == 2
 
 
 async def test_events_of_the_same_millisecond_do_not_overwrite_each_other(series, point):
@@ -62,11 +70,11 @@ async def test_buckets_tell_events_runs_errors_and_students_apart(series, point)
     await series.write(
         [
             point(0),
-            point(59.999, student="s2", status="error", error_name="NameError"),
+            point(59.999, person_id=S2, status="error", error_name="NameError"),
             point(60, type="heartbeat", status="", cell_id="", duration_ms=None),
             point(60, type="heartbeat", status="", cell_id="", duration_ms=None),
             point(61, status="aborted"),
-            point(180, student="s3"),
+            point(180, person_id=S3),
             point(10, course_id="c2"),
             point(-0.001),
             point(200),
@@ -117,7 +125,7 @@ async def test_what_students_name_things_cannot_break_a_write_or_a_query(series,
     ]
     await series.write(
         [
-            point(index, notebook_id=name, cell_id=name, student=name, status="error", error_name=name)
+            point(index, notebook_id=name, cell_id=name, person_id=UUID(int=index), status="error", error_name=name)
             for index, name in enumerate(names)
         ]
     )
@@ -130,7 +138,7 @@ async def test_what_students_name_things_cannot_break_a_write_or_a_query(series,
 async def test_one_point_that_the_store_refuses_does_not_hold_back_the_others(series, point):
     points = [point(index) for index in range(40)]
     # A lone surrogate is no text in any encoding: neither store can take it.
-    bad = [replace(points[7], student="\ud800"), replace(points[31], student="\udfff")]
+    bad = [replace(points[7], notebook_id="\ud800"), replace(points[31], notebook_id="\udfff")]
     points[7], points[31] = bad
     with pytest.raises(PoisonPoints) as caught:
         await series.write(points)

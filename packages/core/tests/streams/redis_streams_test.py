@@ -374,6 +374,6 @@ def test_every_key_of_a_partition_lies_in_one_slot() -> None:
             keys.history_stream(partition, "course:x"),
             keys.publication_versions(partition, "course:x"),
             keys.presence_zset(partition, "course:x"),
-            keys.test_progress(partition, "x"),
+            keys.test_progress(partition, "x", b"p" * 16),
         ]
         assert len({key_slot(name.encode()) for name in names}) == 1

@@ -66,7 +66,14 @@ class BatchPublisher:
         for record in records:
             if record.test_id is not None:
                 head = event_head(record)
-                draft = Draft("test", head.event_id, 1, _encode(head), record.traceparent, record.received_at)
+                draft = Draft(
+                    "test",
+                    f"{record.person_id.hex()}:{head.event_id}",
+                    1,
+                    _encode(head),
+                    record.traceparent,
+                    record.received_at,
+                )
                 runs.setdefault(record.test_id, []).append(draft)
         for test_id, drafts in runs.items():
             await self._publisher.publish(test_channel(test_id), drafts)

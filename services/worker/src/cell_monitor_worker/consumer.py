@@ -271,6 +271,7 @@ class GroupConsumer:
             failure.reason,
             failure.detail,
             encode_record(record),
+            _person_id(record),
             _event_id(record),
             record.course_id or None,
         )
@@ -326,3 +327,7 @@ def _event_id(record: StreamRecord) -> UUID | None:
         return UUID(_head.decode(record.event).event_id or "")
     except (msgspec.DecodeError, ValueError):
         return None
+
+
+def _person_id(record: StreamRecord) -> UUID | None:
+    return UUID(bytes=record.person_id) if len(record.person_id) == 16 else None

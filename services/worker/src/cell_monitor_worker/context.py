@@ -101,7 +101,7 @@ class WorkerContext:
             progress = TestProgress(redis, partitions=settings.partitions)
             sinks: list[Sink] = []
             if keys.GROUP_POSTGRES in settings.groups:
-                store = PostgresFactStore(pool, keyring, with_counters=False)
+                store = PostgresFactStore(pool, keyring)
                 sinks.append(FactSink(store, BatchPublisher(publisher), courses, progress))
             if keys.GROUP_TIMESERIES in settings.groups:
                 series = await create_time_series(settings, pool)

@@ -17,7 +17,7 @@ import structlog
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.publishing import Publisher, draft_of
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import states
+from cell_monitor_core.storage.postgres import course_counters
 from cell_monitor_core.storage.postgres.pool import store_errors
 
 __all__ = ["CoursePublisher"]
@@ -82,7 +82,7 @@ class CoursePublisher:
         with store_errors():
             async with self._pool.acquire() as connection:
                 now = await connection.fetchval("SELECT now()")
-                courses = await states.refresh_courses(connection, course_ids)
+                courses = await course_counters.refresh_courses(connection, course_ids)
         for course in courses:
             await self._publisher.publish(course_channel(course.course_id), [draft_of(course)])
             self._published_at[course.course_id] = now
@@ -96,7 +96,7 @@ class CoursePublisher:
         while True:
             try:
                 with store_errors():
-                    changed = await states.recent_courses(self._pool, look_back)
+                    changed = await course_counters.recent_courses(self._pool, look_back)
             except StoreUnavailable:
                 await asyncio.sleep(_SCAN_INTERVAL_S / 10)
                 continue

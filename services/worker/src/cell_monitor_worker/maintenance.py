@@ -60,7 +60,7 @@ async def measure_backlog(log: EventConsumer, partitions: int, groups: Sequence[
 
 
 async def make_partitions(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
-    """Make the coming months' partitions; without them rows wait in the default one, so this may fail for days."""
+    """Make the partitions of the coming weeks; this may fail for weeks before one is missing."""
     try:
         with store_errors():
             made = await ensure_event_partitions(pool)

@@ -62,12 +62,13 @@ class TestProgress:
         if not records:
             return
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
-        runs: dict[str, list[str]] = {}
+        runs: dict[tuple[str, bytes], list[str]] = {}
         for record in records:
             if record.test_id is not None:
-                runs.setdefault(record.test_id, []).append(f"{event_head(record).event_id}:{stage}")
-        for test_id, fields in runs.items():
-            key = keys.test_progress(partition_of(test_channel(test_id), self._partitions), test_id)
+                fields = runs.setdefault((record.test_id, record.person_id), [])
+                fields.append(f"{event_head(record).event_id}:{stage}")
+        for (test_id, person_id), fields in runs.items():
+            key = keys.test_progress(partition_of(test_channel(test_id), self._partitions), test_id, person_id)
             try:
                 await run_script(self._redis, _MARK, [key], [_LIFETIME_S, now, *fields])
             except REDIS_ERRORS as error:

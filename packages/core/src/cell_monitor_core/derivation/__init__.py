@@ -1,4 +1,8 @@
-"""Derived state as a function of stored facts (docs/adr/0003): pure, no input or output."""
+"""Derived state as a function of stored facts (docs/adr/0003): pure, no input or output.
+
+``facts`` reads an event, ``reduce`` is the step from what is stored and new to what has to be saved; ``students``,
+``cells``, ``sessions`` and ``help`` hold the rules.
+"""
 
 from __future__ import annotations
 

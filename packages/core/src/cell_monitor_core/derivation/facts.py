@@ -1,4 +1,4 @@
-"""A fact: what the reducer needs of an event, without code, outputs or messages.
+"""A fact: what derivation reads of an event, without code, outputs and messages, which only a person reads.
 
 The canonical order of facts is (time, event id). An event's time is its sender's clock, but never more than a day after
 the API received it: a wrong clock must not put a student's newest run into next year for good.
@@ -12,20 +12,24 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
+from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.events import types
 from cell_monitor_core.events.codec import EventError, decode_event
-from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, ErrorRef, NotebookRef
+from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, NotebookRef
 
 __all__ = [
     "NO_KEY",
+    "ErrorClass",
     "Fact",
     "FactError",
     "Key",
+    "OutlineCell",
     "ReadEvent",
     "decode_fact",
     "encode_fact",
     "fact_key",
     "is_opaque",
+    "milliseconds",
     "moment",
     "opaque_type",
     "read_event",
@@ -54,8 +58,30 @@ class FactError(ValueError):
         self.reason = reason
 
 
+class ErrorClass(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What is kept of an error beside its text.
+
+    Attributes:
+        name: its class.
+        signature: ``errors.ErrorSigner.sign``; None in facts stored before there were signatures.
+    """
+
+    name: str
+    signature: str | None = None
+
+
+class OutlineCell(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One cell of a notebook when it was opened."""
+
+    id: str
+    source_id: str
+    index: int
+    type: str
+    heading: str | None = None
+
+
 class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What the reducer needs of an event.
+    """What derivation reads of an event.
 
     Attributes:
         at: milliseconds since the epoch.
@@ -63,7 +89,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         type: the event's type; of an opaque event its type and version (``opaque_type``).
         session: session id, likewise.
         execution: id of the run.
-        request: the help request that a ``help_cancelled`` names.
+        request: the event id of the ``help_requested`` that a ``help_cancelled`` names.
+        outline: the cells of a ``notebook_opened``.
     """
 
     at: int
@@ -77,15 +104,19 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     status: Literal["ok", "error", "aborted"] | None = None
     duration_ms: int | None = None
     execution_count: int | None = None
-    error: ErrorRef | None = None
+    error: ErrorClass | None = None
     request: str | None = None
+    outline: tuple[OutlineCell, ...] | None = None
 
 
 class ReadEvent(NamedTuple):
-    """A fact and, of a help request, its message, which is kept apart and encrypted."""
+    """A fact and the text that a page shows beside what derives from it, stored apart and encrypted.
+
+    ``text`` is a help request's message or the first 200 characters of an error's.
+    """
 
     fact: Fact
-    message: str | None
+    text: str | None
 
 
 _fact_decoder = msgspec.json.Decoder(Fact)
@@ -106,6 +137,11 @@ def fact_key(fact: Fact) -> Key:
 def moment(at: int) -> datetime:
     """Return milliseconds since the epoch as an aware datetime, without rounding."""
     return _EPOCH + timedelta(milliseconds=at)
+
+
+def milliseconds(at: datetime) -> int:
+    """Return an aware datetime as milliseconds since the epoch, cut, not rounded."""
+    return (at - _EPOCH) // _MILLISECOND
 
 
 def rfc3339(at: int) -> str:
@@ -129,7 +165,7 @@ def is_opaque(fact: Fact) -> bool:
     return _VERSION_MARK in fact.type
 
 
-def read_event(raw: bytes, received_at: int) -> ReadEvent:
+def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) -> ReadEvent:
     """Return the fact of an event as its sender wrote it.
 
     Of an event whose type or version is not known here the fact has only what all events share (``is_opaque``).
@@ -137,6 +173,7 @@ def read_event(raw: bytes, received_at: int) -> ReadEvent:
     Args:
         raw: the event's JSON.
         received_at: milliseconds since the epoch, the API's clock.
+        signer: signs errors; without it they have no signature.
 
     Raises:
         FactError: it is no valid event.
@@ -145,18 +182,18 @@ def read_event(raw: bytes, received_at: int) -> ReadEvent:
         raw = _NUL.sub(rb"\1\\ufffd", raw)
     try:
         event = decode_event(raw)
-    except EventError as error:
-        raise FactError(error.reason, str(error)) from error
+    except EventError as refusal:
+        raise FactError(refusal.reason, str(refusal)) from refusal
     try:
-        at = (datetime.fromisoformat(event.occurred_at) - _EPOCH) // _MILLISECOND
-    except ValueError as error:
-        raise FactError("invalid_event", f"occurred_at is no time: {error}") from error
+        at = milliseconds(datetime.fromisoformat(event.occurred_at))
+    except ValueError as fault:
+        raise FactError("invalid_event", f"occurred_at is no time: {fault}") from fault
     at = max(1, min(at, received_at + _CLOCK_TOLERANCE_MS))
     if isinstance(event, types.OpaqueEvent):
         return ReadEvent(Fact(at, event.event_id, opaque_type(event), event.session_id, event.seq), None)
     notebook = event.notebook
     cell = event.cell
-    execution = status = duration_ms = execution_count = error_ref = request = message = None
+    execution = status = duration_ms = execution_count = error = request = text = outline = None
     if isinstance(event, types.CellExecuted):
         data = event.data
         execution = data.execution_id
@@ -164,13 +201,19 @@ def read_event(raw: bytes, received_at: int) -> ReadEvent:
         duration_ms = data.duration_ms
         execution_count = data.execution_count
         if data.error is not None and status == "error":
-            error_ref = ErrorRef(data.error.name, data.error.value[:MAX_ERROR_VALUE])
+            name, value = data.error.name, data.error.value
+            error = ErrorClass(name, None if signer is None else signer.sign(name, value))
+            text = value[:MAX_ERROR_VALUE]
     elif isinstance(event, types.CellExecutionStarted):
         execution = event.data.execution_id
     elif isinstance(event, types.HelpRequested):
-        message = event.data.message
+        text = event.data.message
     elif isinstance(event, types.HelpCancelled):
         request = event.data.request_id
+    elif isinstance(event, types.NotebookOpened):
+        outline = tuple(
+            OutlineCell(cell.id, cell.source_id, cell.index, cell.type, cell.heading) for cell in event.data.cells
+        )
     fact = Fact(
         at,
         event.event_id,
@@ -183,7 +226,8 @@ def read_event(raw: bytes, received_at: int) -> ReadEvent:
         status,
         duration_ms,
         execution_count,
-        error_ref,
+        error,
         request,
+        outline,
     )
-    return ReadEvent(fact, message)
+    return ReadEvent(fact, text or None)

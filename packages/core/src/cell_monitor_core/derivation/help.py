@@ -1,23 +1,90 @@
-"""What became of a help request: a function of the request, its cancellation and what staff did about it."""
+"""Requests for help: what a student's request is and became, as a function of events and of what staff did.
+
+A student has at most one active request in a course: the one that the API received last. The requests before it that are
+not resolved count as cancelled, also after it is closed. The order is that of the API's clock, since a student's clock that
+was ahead once would put every later request behind an old one.
+
+A cancellation names a request by the event id that its sender gave it, and reaches only that sender's requests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from operator import attrgetter
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-from cell_monitor_core.publications import HelpStatus
+import msgspec
 
-__all__ = ["HelpAction", "HelpActionKind", "HelpOutcome", "help_outcome"]
+from cell_monitor_core.derivation.facts import ErrorClass, Fact, fact_key, moment
+from cell_monitor_core.publications import CellRef, HelpStatus, NotebookRef
+
+__all__ = [
+    "ACTIVE_STATUSES",
+    "HelpAction",
+    "HelpActionKind",
+    "HelpAlreadyClaimed",
+    "HelpClosed",
+    "HelpContext",
+    "HelpFact",
+    "HelpOutcome",
+    "HelpRequest",
+    "HelpTurn",
+    "affected_requests",
+    "check_action",
+    "concerns_help",
+    "derive_request",
+    "help_outcome",
+    "help_request_id",
+    "newest_active",
+    "turns_of_student",
+]
 
 HelpActionKind: TypeAlias = Literal["claim", "release", "resolve"]
+
+ACTIVE_STATUSES: Final[frozenset[HelpStatus]] = frozenset(("open", "claimed"))
+"""A student waits, or is being helped."""
+
+_HELP_TYPES: Final = frozenset(("help_requested", "help_cancelled"))
+
+
+class HelpAlreadyClaimed(Exception):  # noqa: N818 - named for what it says
+    """Another member of the staff has claimed the request; ``by`` is the person's id."""
+
+    def __init__(self, by: UUID) -> None:
+        super().__init__(f"claimed by {by}")
+        self.by = by
+
+
+class HelpClosed(Exception):  # noqa: N818 - named for what it says
+    """The request is resolved or cancelled."""
+
+
+def help_request_id(person_id: UUID, event_id: UUID) -> UUID:
+    """Return the id of a request: a UUID of version 8 (RFC 9562, 5.8) of SHA-256 over the sender's id and the event's.
+
+    The SQL function of the same name gives the same id.
+    """
+    digest = bytearray(hashlib.sha256(person_id.bytes + event_id.bytes).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
+
+
+@dataclass(frozen=True, slots=True)
+class HelpFact:
+    """A stored ``help_requested`` or ``help_cancelled``, and when the API received it (milliseconds since the epoch)."""
+
+    fact: Fact
+    received_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class HelpAction:
-    """What one of the staff did, and when by the database's clock."""
+    """What a member of the staff did, and when by the database's clock."""
 
     action: HelpActionKind
     person_id: UUID
@@ -26,7 +93,7 @@ class HelpAction:
 
 @dataclass(frozen=True, slots=True)
 class HelpOutcome:
-    """Where a request stands."""
+    """What became of a request."""
 
     status: HelpStatus
     claimed_by: UUID | None = None
@@ -36,12 +103,131 @@ class HelpOutcome:
 
     @property
     def active(self) -> bool:
-        """Whether somebody still waits."""
-        return self.status in {"open", "claimed"}
+        """Whether the student still waits or is being helped."""
+        return self.status in ACTIVE_STATUSES
+
+
+class HelpContext(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the student was and what had happened there.
+
+    Attributes:
+        error: of the newest run that succeeded or failed before the request.
+        run: that run's event id.
+    """
+
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+    error: ErrorClass | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HelpTurn:
+    """A request among its student's others.
+
+    Attributes:
+        fact: its event.
+        cancelled_at: when the student took it back or made the next one, milliseconds since the epoch.
+        supersedes: event id of the request before it.
+    """
+
+    fact: Fact
+    cancelled_at: int | None
+    supersedes: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HelpRequest:
+    """A request as it is stored, apart from its texts and its version."""
+
+    request_id: UUID
+    course_id: str
+    person_id: UUID
+    event_id: str
+    requested_at: datetime
+    cancelled_at: datetime | None
+    outcome: HelpOutcome
+    context: HelpContext
+
+
+def concerns_help(facts: Iterable[Fact], asked: tuple[int, str]) -> bool:
+    """Return whether facts can change a request of a student whose newest request has the key ``asked``."""
+    return any(
+        fact.type in _HELP_TYPES or (fact.type == "cell_executed" and (fact.at, fact.id) < asked) for fact in facts
+    )
+
+
+def turns_of_student(stored: Iterable[HelpFact]) -> dict[str, HelpTurn]:
+    """Return a student's requests in a course by event id, in the order in which the API received them."""
+    cancellations: dict[str, int] = {}
+    requests: list[HelpFact] = []
+    for each in stored:
+        fact = each.fact
+        if fact.type == "help_requested":
+            requests.append(each)
+        elif fact.request is not None:
+            cancellations[fact.request] = min(fact.at, cancellations.get(fact.request, fact.at))
+    requests.sort(key=lambda each: (each.received_at, each.fact.at, each.fact.id))
+    turns: dict[str, HelpTurn] = {}
+    for number, each in enumerate(requests):
+        fact = each.fact
+        ends = [requests[number + 1].fact.at] if number + 1 < len(requests) else []
+        if fact.id in cancellations:
+            ends.append(cancellations[fact.id])
+        before = requests[number - 1].fact.id if number else None
+        turns[fact.id] = HelpTurn(fact, min(ends, default=None), before)
+    return turns
+
+
+def affected_requests(turns: Mapping[str, HelpTurn], facts: Iterable[Fact]) -> set[str]:
+    """Return the event ids of the requests that facts make, cancel, supersede, or put another run before."""
+    affected: set[str] = set()
+    runs: list[tuple[int, str]] = []
+    for fact in facts:
+        if fact.type == "help_requested":
+            affected.add(fact.id)
+            if fact.id in turns and (before := turns[fact.id].supersedes) is not None:
+                affected.add(before)
+        elif fact.request is not None and fact.request in turns:
+            affected.add(fact.request)
+        elif fact.type == "cell_executed":
+            runs.append(fact_key(fact))
+    if runs:
+        earliest = min(runs)
+        affected.update(event_id for event_id, turn in turns.items() if fact_key(turn.fact) > earliest)
+    return affected
+
+
+def derive_request(
+    course_id: str, person_id: UUID, turn: HelpTurn, run: Fact | None, actions: Iterable[HelpAction]
+) -> HelpRequest:
+    """Return a request as it should be stored.
+
+    Args:
+        course_id: its course.
+        person_id: its sender.
+        turn: the request among its student's others.
+        run: the student's newest run before it that succeeded or failed.
+        actions: what staff did about it, in order.
+    """
+    fact = turn.fact
+    cancelled_at = None if turn.cancelled_at is None else moment(turn.cancelled_at)
+    return HelpRequest(
+        request_id=help_request_id(person_id, UUID(fact.id)),
+        course_id=course_id,
+        person_id=person_id,
+        event_id=fact.id,
+        requested_at=moment(fact.at),
+        cancelled_at=cancelled_at,
+        outcome=help_outcome(cancelled_at, actions),
+        context=HelpContext(
+            fact.notebook, fact.cell, None if run is None else run.error, None if run is None else run.id
+        ),
+    )
 
 
 def help_outcome(cancelled_at: datetime | None, actions: Iterable[HelpAction]) -> HelpOutcome:
-    """Play the actions, in their order, on an open request.
+    """Apply the actions, in their order, to an open request.
 
     Actions are checked when they are taken; one that no longer fits (a claim of a claimed request) changes nothing.
     A resolution stands even if the student's cancellation, made before or after it, arrives later: help was given.
@@ -58,3 +244,29 @@ def help_outcome(cancelled_at: datetime | None, actions: Iterable[HelpAction]) -
     if cancelled_at is not None:
         return HelpOutcome("cancelled", claimed_by, claimed_at)
     return HelpOutcome("claimed" if claimed_by is not None else "open", claimed_by, claimed_at)
+
+
+def check_action(outcome: HelpOutcome, action: HelpActionKind, person_id: UUID) -> bool:
+    """Return whether an action changes anything; one that is done already does not, since its answer may have been lost.
+
+    Raises:
+        HelpAlreadyClaimed: another person has claimed the request.
+        HelpClosed: it is resolved or cancelled.
+    """
+    if outcome.status == "resolved" and action == "resolve" and outcome.resolved_by == person_id:
+        return False
+    if not outcome.active:
+        raise HelpClosed
+    if action == "claim" and outcome.claimed_by is not None:
+        if outcome.claimed_by != person_id:
+            raise HelpAlreadyClaimed(outcome.claimed_by)
+        return False
+    return not (action == "release" and outcome.claimed_by is None)
+
+
+_asked_at: Final = attrgetter("requested_at", "event_id")
+
+
+def newest_active(requests: Sequence[HelpRequest]) -> HelpRequest | None:
+    """Return the newest request, by its time, that is open or claimed."""
+    return max((request for request in requests if request.outcome.active), key=_asked_at, default=None)

@@ -48,7 +48,7 @@ class StudentRecord:
         by_cell: Mapping[CellKey, Sequence[Fact]],
         histories: Mapping[CellKey, Sequence[Fact]],
         *,
-        heard: int = 0,
+        last_received_at: int = 0,
     ) -> Touched:
         """Fold facts that were not folded before.
 
@@ -56,10 +56,10 @@ class StudentRecord:
             facts: the new facts, in any order.
             by_cell: the runs among them (``group_by_cell``).
             histories: all stored runs, the new ones included, of each of the ``late_cells``, in the canonical order.
-            heard: when the API received the newest of the facts, milliseconds since the epoch.
+            last_received_at: when the API received the newest of the facts, milliseconds since the epoch.
         """
         fold = self.fold
-        fold.heard = max(fold.heard, heard)
+        fold.last_received_at = max(fold.last_received_at, last_received_at)
         touched = Touched({}, {})
         before: dict[str, tuple[int, bool]] = {}
         for fact in facts:
@@ -101,14 +101,14 @@ def group_by_cell(facts: Iterable[Fact]) -> dict[CellKey, list[Fact]]:
     return groups
 
 
-def fold_all(facts: Iterable[Fact], *, heard: int = 0) -> StudentRecord:
+def fold_all(facts: Iterable[Fact], *, last_received_at: int = 0) -> StudentRecord:
     """Fold all facts of one student and course from nothing: what every other way must agree with.
 
     Args:
         facts: in any order, each once.
-        heard: when the API received the newest of them, milliseconds since the epoch.
+        last_received_at: when the API received the newest of them, milliseconds since the epoch.
     """
     ordered = sorted(facts, key=fact_key)
     record = StudentRecord()
-    record.apply(ordered, group_by_cell(ordered), {}, heard=heard)
+    record.apply(ordered, group_by_cell(ordered), {}, last_received_at=last_received_at)
     return record

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from cell_monitor_core.derivation.cells import CellFold, CellKey
-from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key, rfc3339
+from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, rfc3339
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.events.registry import ACTIVITY_TYPES, PLACE_TYPES, RUN_END_SCOPES
 from cell_monitor_core.publications import (
@@ -26,9 +26,18 @@ from cell_monitor_core.publications import (
     StudentStatus,
 )
 
-__all__ = ["SEEN_STEP_MS", "CellAt", "NotebookAt", "RunAt", "StartAt", "StudentFold", "student_state"]
+__all__ = [
+    "SEEN_STEP_MS",
+    "CellAt",
+    "NotebookAt",
+    "RunAt",
+    "StartAt",
+    "StudentFold",
+    "student_state",
+    "with_error_text",
+]
 
-_BARRIERS_KEPT: Final = 32
+_RUN_END_MARKERS_KEPT: Final = 32
 SEEN_STEP_MS: Final = 60_000
 """``last_seen_at`` is rounded down to a multiple of this."""
 
@@ -67,23 +76,23 @@ class RunAt(msgspec.Struct, frozen=True, array_like=True):
     status: Literal["ok", "error", "aborted"]
     duration_ms: int | None = None
     execution_count: int | None = None
-    error: ErrorRef | None = None
+    error: ErrorClass | None = None
 
 
 class StudentFold(msgspec.Struct, omit_defaults=True):
     """One student in one course.
 
     Attributes:
-        heard: when the API received the newest fact of any type, milliseconds since the epoch.
+        last_received_at: when the API received the newest fact of any type, milliseconds since the epoch.
         active: key of the newest fact whose type counts as activity: heartbeats come by themselves.
         notebook: where the student was last.
         cell: which cell that was, of whichever notebook.
         started: the newest start of a run.
-        barriers: the newest ends of what runs cells, by ``n:<notebook>`` (kernel gone, page loaded anew) and
-            ``s:<session>`` (session ended); no run that began before one of its own goes on. Those older than the
-            newest start tell nothing and are left out, and so are all but the newest 32.
+        run_end_markers: the newest ends of what runs cells, by ``n:<notebook>`` (kernel gone, page loaded again) and
+            ``s:<session>`` (session ended); a run that began before one of its own has ended. Those older than the
+            newest start have no meaning and are left out, and so are all but the newest 32.
         completed: the newest run that succeeded or failed.
-        given_up: the newest run that was aborted.
+        last_aborted: the newest run that was aborted.
         streak: of the cell of ``completed``, as its fold has it; likewise ``streak_error``, ``streak_since``.
         runs: ended runs of all cells; likewise ``errors``, ``aborted``.
         cells_ok: cells whose newest completed run succeeded.
@@ -93,14 +102,14 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         help: the newest help request that is open or claimed.
     """
 
-    heard: int = 0
+    last_received_at: int = 0
     active: Key = NO_KEY
     notebook: NotebookAt | None = None
     cell: CellAt | None = None
     started: StartAt | None = None
-    barriers: dict[str, Key] = {}
+    run_end_markers: dict[str, Key] = {}
     completed: RunAt | None = None
-    given_up: RunAt | None = None
+    last_aborted: RunAt | None = None
     streak: int = 0
     streak_error: str | None = None
     streak_since: int | None = None
@@ -129,9 +138,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.asked = max(self.asked, key)
         scope = RUN_END_SCOPES.get(kind)
         if scope == "session":
-            self._barrier(f"s:{fact.session}", key)
+            self._run_end_marker(f"s:{fact.session}", key)
         elif scope == "notebook" and fact.notebook is not None:
-            self._barrier(f"n:{fact.notebook.id}", key)
+            self._run_end_marker(f"n:{fact.notebook.id}", key)
 
     def _place(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None:
@@ -145,25 +154,25 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
             return
         self.started = StartAt(key, fact.notebook.id, fact.cell.source_id, fact.session)
-        if self.barriers:
-            self.barriers = {scope: at for scope, at in self.barriers.items() if at > key}
+        if self.run_end_markers:
+            self.run_end_markers = {scope: at for scope, at in self.run_end_markers.items() if at > key}
 
-    def _barrier(self, scope: str, key: Key) -> None:
+    def _run_end_marker(self, scope: str, key: Key) -> None:
         if self.started is not None and key < self.started.key:
             return
-        if key > self.barriers.get(scope, NO_KEY):
+        if key > self.run_end_markers.get(scope, NO_KEY):
             # A new dict, for the default is shared.
-            barriers = {**self.barriers, scope: key}
-            if len(barriers) > _BARRIERS_KEPT:
-                newest = heapq.nlargest(_BARRIERS_KEPT, barriers.items(), key=lambda item: item[1])
-                barriers = dict(newest)
-            self.barriers = barriers
+            run_end_markers = {**self.run_end_markers, scope: key}
+            if len(run_end_markers) > _RUN_END_MARKERS_KEPT:
+                newest = heapq.nlargest(_RUN_END_MARKERS_KEPT, run_end_markers.items(), key=lambda item: item[1])
+                run_end_markers = dict(newest)
+            self.run_end_markers = run_end_markers
 
     def _run(self, fact: Fact, key: Key) -> None:
         self.runs += 1
         if fact.notebook is None or fact.cell is None or fact.status is None:
             return
-        newest = self.given_up if fact.status == "aborted" else self.completed
+        newest = self.last_aborted if fact.status == "aborted" else self.completed
         if fact.status == "aborted":
             self.aborted += 1
         elif fact.status == "error":
@@ -172,7 +181,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             return
         run = RunAt(key, fact.notebook.id, fact.cell, fact.status, fact.duration_ms, fact.execution_count, fact.error)
         if fact.status == "aborted":
-            self.given_up = run
+            self.last_aborted = run
         else:
             self.completed = run
 
@@ -195,13 +204,13 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     @property
     def running(self) -> StartAt | None:
-        """The run that goes on, as far as anybody can tell."""
+        """The run that goes on, as far as the facts say."""
         start = self.started
         if start is None or start.ended:
             return None
-        if start.key < self.barriers.get(f"n:{start.notebook_id}", NO_KEY):
+        if start.key < self.run_end_markers.get(f"n:{start.notebook_id}", NO_KEY):
             return None
-        if start.key < self.barriers.get(f"s:{start.session}", NO_KEY):
+        if start.key < self.run_end_markers.get(f"s:{start.session}", NO_KEY):
             return None
         return start
 
@@ -215,18 +224,18 @@ def _execution(run: RunAt) -> ExecutionRef:
         cell=run.cell,
         duration_ms=run.duration_ms,
         execution_count=run.execution_count,
-        error=run.error,
+        error=None if run.error is None else ErrorRef(run.error.name),
     )
 
 
 def student_state(student_id: str, version: int, fold: StudentFold) -> StudentState:
-    """Return what is shown of a student.
+    """Return what is shown of a student, but for the text of the error, which is no part of the facts.
 
     An aborted run never hides the run that succeeded or failed before it: after "run all", the first cell's error is
     the news, not the ten cells that were aborted because of it.
     """
     running = fold.running
-    run = fold.completed or fold.given_up
+    run = fold.completed or fold.last_aborted
     status: StudentStatus
     if running is not None:
         status = "running"
@@ -234,6 +243,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         status = "error" if fold.completed.status == "error" else "ok"
     else:
         status = "working" if fold.active > NO_KEY else "waiting"
+    received = fold.last_received_at
     notebook = fold.notebook
     cell = fold.cell
     in_notebook = notebook is not None and cell is not None and cell.notebook_id == notebook.ref.id
@@ -256,6 +266,15 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         sessions_open=fold.sessions_open,
         last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
         # By the minute: a publication for every heartbeat would tell dashboards little and cost them much.
-        last_seen_at=rfc3339(fold.heard - fold.heard % SEEN_STEP_MS) if fold.heard else None,
+        last_seen_at=rfc3339(received - received % SEEN_STEP_MS) if received else None,
         help=fold.help,
     )
+
+
+def with_error_text(state: StudentState, text: str | None) -> StudentState:
+    """Return a state with the text of the error of its newest run."""
+    run = state.last_execution
+    if not text or run is None or run.error is None:
+        return state
+    error = ErrorRef(run.error.name, text)
+    return msgspec.structs.replace(state, last_execution=msgspec.structs.replace(run, error=error))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
-from cell_monitor_core.publications import CourseState, HelpState, Publication, PublicationKind, Snapshot, StudentState
+from cell_monitor_core.publications import HelpState, Publication, PublicationKind, Snapshot, StudentState
 from cell_monitor_core.records import StreamRecord
 
 __all__ = [
@@ -166,7 +166,6 @@ class AppliedBatch:
     duplicates: int
     students: dict[str, list[StudentState]]
     help: dict[str, list[HelpState]]
-    courses: list[CourseState]
     failed: list[tuple[StreamRecord, str]]
 
 
@@ -184,13 +183,13 @@ class FactStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TimeSeriesPoint:
-    """One event as the time series needs it; ``at`` is its time, ``event_id`` makes the point deterministic."""
+    """One event as the time series needs it, known by ``person_id`` and ``event_id``; ``at`` is its time."""
 
+    person_id: UUID
     event_id: UUID
     at: datetime
     type: str
     course_id: str
-    student: str
     notebook_id: str = ""
     cell_id: str = ""
     status: str = ""

@@ -22,7 +22,7 @@ from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import courses, states
+from cell_monitor_core.storage.postgres import course_counters, courses
 from cell_monitor_core.storage.postgres import rebuild as storage_rebuild
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.rebuild import RebuildReport
@@ -100,7 +100,7 @@ async def _begin_anew(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment
     try:
         broker = RedisBroker(redis, partitions=settings.partitions)
         async with pool.acquire() as connection:
-            counters = await states.refresh_courses(connection, course_ids)
+            counters = await course_counters.refresh_courses(connection, course_ids)
         for state in counters:
             channel = course_channel(state.course_id)
             await broker.forget(channel)

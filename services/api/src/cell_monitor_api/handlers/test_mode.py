@@ -57,10 +57,10 @@ async def send_test_events(request: Request, context: Context, sender: TestSende
 
 
 @router.get("/test/events/{test_id}", responses=answers(TestRun, "How far each event got"))
-async def read_test_events(context: Context, _sender: TestSender, test_id: TestId) -> Response:
-    """How far each event of a test got."""
+async def read_test_events(context: Context, sender: TestSender, test_id: TestId) -> Response:
+    """How far each event got that the caller sent for a test."""
     try:
-        stages = await context.process.test_progress.read(test_id)
+        stages = await context.process.test_progress.read(test_id, sender.person)
     except StoreUnavailable:
         raise LogUnavailableError("Redis does not answer; try again", retry_after=5) from None
     return StructResponse(

@@ -12,9 +12,10 @@ from cell_monitor_api.models.students import HelpAnswer
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation import help as help_rules
 from cell_monitor_core.publishing import draft_of
 from cell_monitor_core.storage.ports import Draft, StoreUnavailable
-from cell_monitor_core.storage.postgres import people, states
+from cell_monitor_core.storage.postgres import course_counters, help_actions, people
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.telemetry.metrics import HELP_ACTIONS
 
@@ -46,7 +47,7 @@ class HelpDesk:
             HelpClosed: it is resolved or cancelled.
         """
         try:
-            help_state, student_state = await states.apply_help_action(
+            help_state, student_state = await help_actions.apply_help_action(
                 self._pool,
                 self._keyring,
                 course_id=course_id,
@@ -54,14 +55,14 @@ class HelpDesk:
                 action=action,
                 person_id=person_id,
             )
-        except states.HelpNotFound:
+        except help_actions.HelpNotFound:
             raise NotFound("there is no such request for help in this course") from None
-        except states.HelpAlreadyClaimed as error:
+        except help_rules.HelpAlreadyClaimed as error:
             names = await people.names_of(self._pool, self._keyring, [error.by])
             name = names.get(error.by)
             who = "somebody else" if name is None else name.display_name or name.username
             raise HelpAlreadyClaimed(f"{who} is on it already") from None
-        except states.HelpClosed:
+        except help_rules.HelpClosed:
             raise HelpClosed("this request is resolved or was cancelled") from None
         HELP_ACTIONS.labels(action).inc()
         drafts = [draft_of(help_state), draft_of(student_state)]
@@ -76,7 +77,7 @@ class HelpDesk:
         try:
             with store_errors():
                 async with self._pool.acquire() as connection:
-                    courses = await states.refresh_courses(connection, [course_id])
+                    courses = await course_counters.refresh_courses(connection, [course_id])
         except StoreUnavailable as error:
             _log.warning("course_counters_unavailable", course_id=course_id, reason=str(error))
             return []

@@ -206,7 +206,7 @@ class Ingest:
         retry_after = await self._append_all(batches, results)
         final = cast("list[EventResult]", results)
         if test_id is not None:
-            await self._note(test_id, final, received_at)
+            await self._note(test_id, person, final, received_at)
         notices = await self.notices.of(sender.person_id) if wants_notices else []
         return IngestAnswer(final, notices), retry_after
 
@@ -245,14 +245,14 @@ class Ingest:
             results[position] = EventResult(event_id, cast("_Status", status))
         return None
 
-    async def _note(self, test_id: str, results: Sequence[EventResult], received_at: int) -> None:
+    async def _note(self, test_id: str, person_id: bytes, results: Sequence[EventResult], received_at: int) -> None:
         """Record that a test run's events were queued."""
         event_ids = [result.event_id for result in results if result.status in _ACCEPTED_OR_DUPLICATE]
         if not event_ids:
             return
         try:
             at = to_text(datetime.fromtimestamp(received_at / 1000, UTC))
-            await self._progress.received(test_id, [event_id for event_id in event_ids if event_id], at)
+            await self._progress.received(test_id, person_id, [event_id for event_id in event_ids if event_id], at)
         except StoreUnavailable as error:
             # The events are queued; only their record lacks its first stage.
             _log.warning("test_progress_unavailable", reason=str(error))

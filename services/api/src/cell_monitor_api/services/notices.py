@@ -29,7 +29,13 @@ _MAX_READING: Final = 64
 
 
 class HelpNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for help of the sender; ``by`` is who claimed or resolved it, ``at`` its last change (RFC 3339)."""
+    """One request for help of the sender.
+
+    Attributes:
+        request_id: the event id of the sender's own ``help_requested``, which is all that the sender knows of it.
+        by: who claimed or resolved it.
+        at: its last change, RFC 3339.
+    """
 
     kind: str = "help"
     request_id: str
@@ -100,7 +106,7 @@ class Notices:
         names = await self._names_of({notice.by for notice in found if notice.by is not None})
         return [
             HelpNotice(
-                request_id=str(notice.request_id),
+                request_id=str(notice.event_id),
                 status=notice.status,
                 by=None if notice.by is None else names.get(notice.by),
                 at=to_text(notice.at),

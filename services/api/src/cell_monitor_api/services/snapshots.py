@@ -25,6 +25,7 @@ from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.storage.ports import Broker
 from cell_monitor_core.storage.postgres import (
     cell_queries,
+    course_counters,
     courses,
     help_requests,
     memberships,
@@ -79,10 +80,10 @@ class Snapshots:
             course = await courses.get(connection, course_id)
             if course is None:
                 raise NotFound("there is no such course")
-            states = await student_queries.course_students(connection, course_id)
+            states = await student_queries.course_students(connection, self._keyring, course_id)
             roster = await memberships.roster(connection, course_id)
             help_states = await help_requests.list_active(connection, self._keyring, course_id)
-            counters = await student_queries.course_counters(connection, course_id)
+            (counters,) = await course_counters.read_counters(connection, [course_id])
             names = await people.names_of(connection, self._keyring, [member.person_id for member in roster])
         return CourseSnapshot(
             course=SnapshotCourse(course.course_id, course.title, course.thresholds),
@@ -102,7 +103,7 @@ class Snapshots:
 
     async def students(self, course_id: str) -> list[Student]:
         """Return every enrolled student's row with their name."""
-        states = await student_queries.course_students(self._pool, course_id)
+        states = await student_queries.course_students(self._pool, self._keyring, course_id)
         names = await self._names(state.student_id for state in states)
         return [_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states]
 
@@ -158,7 +159,7 @@ class Snapshots:
         )
 
     async def _student(self, course_id: str, student_id: UUID) -> StudentState:
-        state = await student_queries.student(self._pool, course_id, student_id)
+        state = await student_queries.student(self._pool, self._keyring, course_id, student_id)
         if state is None:
             raise NotFound("there is no such student in this course")
         return state

@@ -1,4 +1,4 @@
-"""How far each event of a run in test mode got: one hash, written by the API and the worker."""
+"""How far each event of a run in test mode got: one hash for each sender, written by the API and the worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIFETIME_S: Final = 3600
 
 
 class TestProgress:
-    """Read and begin the record of one run."""
+    """Read and begin the record of one sender's events in a run."""
 
     __test__ = False
 
@@ -27,16 +27,17 @@ class TestProgress:
         self._redis = redis
         self._partitions = partitions
 
-    def _key(self, test_id: str) -> str:
-        return keys.test_progress(channels.partition_of(channels.test_channel(test_id), self._partitions), test_id)
+    def _key(self, test_id: str, person_id: bytes) -> str:
+        partition = channels.partition_of(channels.test_channel(test_id), self._partitions)
+        return keys.test_progress(partition, test_id, person_id)
 
-    async def received(self, test_id: str, event_ids: Sequence[str], at: str) -> None:
+    async def received(self, test_id: str, person_id: bytes, event_ids: Sequence[str], at: str) -> None:
         """Note that events were queued at ``at`` (RFC 3339), unless an earlier time is noted already.
 
         Raises:
             StoreUnavailable: Redis is away or full.
         """
-        key = self._key(test_id)
+        key = self._key(test_id, person_id)
         try:
             pipeline = self._redis.pipeline(transaction=False)
             for event_id in event_ids:
@@ -46,14 +47,14 @@ class TestProgress:
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
 
-    async def read(self, test_id: str) -> Mapping[str, Mapping[str, str]]:
+    async def read(self, test_id: str, person_id: bytes) -> Mapping[str, Mapping[str, str]]:
         """Return event id → stage → time, oldest event first.
 
         Raises:
             StoreUnavailable: Redis is away.
         """
         try:
-            fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id))
+            fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id, person_id))
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
         events: dict[str, dict[str, str]] = {}

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from cell_monitor_core import keys
-from cell_monitor_core.derivation import FactError, is_opaque, moment, read_event
+from cell_monitor_core.derivation.facts import FactError, is_opaque, moment, read_event
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
 from cell_monitor_core.telemetry.metrics import EVENTS_STORED
@@ -22,7 +22,7 @@ TEST_COURSE: Final = "_test"
 
 
 def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
-    """Return the point of an event; the student is the person's id, which says nothing outside our own tables.
+    """Return the point of an event.
 
     An opaque event has none until a release that knows its type derives it: types are tags, and a sender could make up
     any number of them.
@@ -35,11 +35,11 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
     if is_opaque(fact):
         return None
     return TimeSeriesPoint(
+        person_id=_person(record.person_id),
         event_id=UUID(fact.id),
         at=moment(fact.at),
         type=fact.type,
         course_id=record.course_id if record.test_id is None else TEST_COURSE,
-        student=_student(record.person_id),
         notebook_id="" if fact.notebook is None else fact.notebook.id,
         cell_id="" if fact.cell is None else fact.cell.source_id,
         status=fact.status or "",
@@ -49,8 +49,8 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
 
 
 @lru_cache(maxsize=10_000)
-def _student(person_id: bytes) -> str:
-    return str(UUID(bytes=person_id))
+def _person(person_id: bytes) -> UUID:
+    return UUID(bytes=person_id)
 
 
 class TimeSeriesSink:
@@ -67,7 +67,7 @@ class TimeSeriesSink:
         """Write the points of records; see ``Sink.process``."""
         failures: list[RecordFailure] = []
         points: list[TimeSeriesPoint] = []
-        index_of: dict[UUID, int] = {}
+        index_of: dict[tuple[UUID, UUID], int] = {}
         opaque: set[int] = set()
         for index, record in enumerate(records):
             try:
@@ -80,15 +80,16 @@ class TimeSeriesSink:
                 if point is None:
                     opaque.add(index)
                 # One point an event, also where a batch holds it twice.
-                elif point.event_id not in index_of:
-                    index_of[point.event_id] = index
+                elif (key := (point.person_id, point.event_id)) not in index_of:
+                    index_of[key] = index
                     points.append(point)
         if points:
             try:
                 await self._series.write(points)
             except PoisonPoints as poison:
                 failures += [
-                    RecordFailure(index_of[point.event_id], "data_error", reason) for point, reason in poison.points
+                    RecordFailure(index_of[point.person_id, point.event_id], "data_error", reason)
+                    for point, reason in poison.points
                 ]
         failed = {failure.index for failure in failures}
         unwritten = failed | opaque

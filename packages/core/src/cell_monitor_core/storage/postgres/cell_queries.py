@@ -12,7 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from cell_monitor_core.derivation import CellFold, Thresholds, rfc3339, stuck_cell
+from cell_monitor_core.derivation import Thresholds, stuck_cell
+from cell_monitor_core.derivation.cells import CellFold
+from cell_monitor_core.derivation.facts import rfc3339
 from cell_monitor_core.publications import CellRef, NotebookRef
 from cell_monitor_core.storage.postgres import student_queries
 from cell_monitor_core.storage.postgres.pool import Executor
@@ -137,7 +139,7 @@ async def course_cells(
     """
     rows = await executor.fetch(_CELLS, course_id, MAX_CELLS)
     found = await executor.fetch(_MEDIANS, course_id, MEDIAN_WITHIN, MEDIAN_RUNS)
-    states = await student_queries.course_students(executor, course_id)
+    states = await student_queries.course_students(executor, None, course_id)
     stuck = Counter(stuck_cell(state, thresholds, now) for state in states)
     medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in found}
     cells = [

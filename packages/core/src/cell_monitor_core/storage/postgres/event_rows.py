@@ -1,23 +1,31 @@
-"""Rows of ``events``: facts beside their encrypted payloads."""
+"""Rows of ``event_keys``, ``events`` and ``event_payloads``: which events are new, their facts, and what was sent.
+
+The three are written by one statement. ``event_keys`` says what is new, across all partitions; the fact and the payload of
+a new event go to the partitions of the moment at which it is stored, by PostgreSQL's clock: no sender and no other clock
+chooses a partition.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation import Fact
+from cell_monitor_core.derivation.facts import Fact
+from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres.pool import Connection
-from cell_monitor_core.storage.postgres.states import StudentKey
+from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
-__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row"]
+__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row", "payloads_of"]
 
 PAYLOAD: Final = "events.payload"
-"""What a payload's ciphertext is bound to."""
+"""What a payload's ciphertext is bound to, with ``payload_row``."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -29,14 +37,23 @@ def payload_row(person_id: UUID, event_id: UUID) -> bytes:
 
 @dataclass(slots=True)
 class FactRow:
-    """A record that could be read, on its way into ``events``."""
+    """A record that could be read, on its way into the tables.
+
+    Attributes:
+        text: what a page shows beside the fact's state; see ``derivation.facts.ReadEvent``.
+        student: whose state derives from it; None for test events.
+    """
 
     record: StreamRecord
     fact: Fact
-    message: str | None
+    text: str | None
     person_id: UUID
     student: StudentKey | None
-    """Whose state derives from it; None in test mode."""
+
+    @property
+    def key(self) -> tuple[bytes, str]:
+        """By which the event is known, and the order in which rows are inserted."""
+        return (self.record.person_id, self.fact.id)
 
 
 class _Columns(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -60,30 +77,51 @@ class _Columns(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     test_id: str | None = None
 
 
-# One JSON text costs the driver and the server less than an array for each column.
+# One JSON text costs the driver and the server less than an array for each column. now() is the transaction's beginning,
+# the same in all three tables.
 _INSERT: Final = """
-INSERT INTO events
-    (event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
-     error_name, duration_ms, execution_count, fact, test_id, payload_enc)
-SELECT event_id, type, course_id, person_id, session_id, seq,
-       timestamptz 'epoch' + occurred_at * interval '1 millisecond',
-       timestamptz 'epoch' + received_at * interval '1 millisecond',
-       notebook_id, cell_id, status, error_name, duration_ms, execution_count, fact, test_id, payload_enc
-FROM ROWS FROM (
-    json_to_recordset($1::text::json) AS (
-        event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, occurred_at bigint,
-        received_at bigint, notebook_id text, cell_id text, status text, error_name text, duration_ms bigint,
-        execution_count integer, fact jsonb, test_id text),
-    unnest($2::bytea[])
-) AS u(event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id, status,
-       error_name, duration_ms, execution_count, fact, test_id, payload_enc)
-ON CONFLICT DO NOTHING
-RETURNING event_id::text
+WITH given AS MATERIALIZED (
+    SELECT * FROM ROWS FROM (
+        json_to_recordset($1::text::json) AS (
+            event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, occurred_at bigint,
+            received_at bigint, notebook_id text, cell_id text, status text, error_name text, duration_ms bigint,
+            execution_count integer, fact jsonb, test_id text),
+        unnest($2::bytea[])
+    ) WITH ORDINALITY AS u(event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id,
+        cell_id, status, error_name, duration_ms, execution_count, fact, test_id, payload_enc, place)
+), fresh AS (
+    INSERT INTO event_keys (person_id, event_id, stored_at) SELECT person_id, event_id, now() FROM given
+    ON CONFLICT DO NOTHING
+    RETURNING person_id, event_id
+), facts AS (
+    INSERT INTO events
+        (stored_at, person_id, event_id, type, course_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id,
+         status, error_name, duration_ms, execution_count, fact, test_id)
+    SELECT now(), person_id, event_id, type, course_id, session_id, seq,
+           timestamptz 'epoch' + occurred_at * interval '1 millisecond',
+           timestamptz 'epoch' + received_at * interval '1 millisecond',
+           notebook_id, cell_id, status, error_name, duration_ms, execution_count, fact, test_id
+    FROM given JOIN fresh USING (person_id, event_id)
+), payloads AS (
+    INSERT INTO event_payloads (stored_at, person_id, event_id, payload_enc)
+    SELECT now(), person_id, event_id, payload_enc FROM given JOIN fresh USING (person_id, event_id)
+)
+SELECT place FROM given JOIN fresh USING (person_id, event_id)
 """
 
 
-async def insert_facts(connection: Connection, keyring: KeyRing, rows: list[FactRow]) -> set[str]:
-    """Insert facts, sorted by id lest two workers wait for each other; return the ids of the new ones."""
+async def insert_facts(connection: Connection, keyring: KeyRing, rows: Sequence[FactRow]) -> list[FactRow]:
+    """Insert what is not stored yet; return the rows that were new.
+
+    Args:
+        connection: in a transaction.
+        keyring: encrypts the payloads.
+        rows: in the order of their keys, so that two workers with the same events never wait for each other in a circle.
+
+    Raises:
+        StoreUnavailable: the partition of this month or week is missing. The worker makes them weeks ahead: this says
+            that it could not, or that PostgreSQL's clock jumped. Nothing is stored until they are made.
+    """
     encrypt = keyring.encrypt
     columns = []
     payloads = []
@@ -109,6 +147,33 @@ async def insert_facts(connection: Connection, keyring: KeyRing, rows: list[Fact
                 record.test_id,
             )
         )
-        payloads.append(encrypt(record.event, context=PAYLOAD, row=payload_row(row.person_id, UUID(fact.id))))
-    inserted = await connection.fetch(_INSERT, _encode(columns).decode(), payloads)
-    return {event_id for (event_id,) in inserted}
+        place = record.person_id + bytes.fromhex(fact.id.replace("-", ""))
+        payloads.append(encrypt(record.event, context=PAYLOAD, row=place))
+    try:
+        inserted = await connection.fetch(_INSERT, _encode(columns).decode(), payloads)
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name is None and "no partition of relation" in str(error):
+            raise StoreUnavailable(f"PostgreSQL: {error}; run the migrations to make it") from error
+        raise
+    return [rows[place - 1] for (place,) in inserted]
+
+
+async def payloads_of(
+    executor: Executor, keyring: KeyRing, keys: Iterable[tuple[UUID, UUID]]
+) -> dict[tuple[UUID, UUID], bytes]:
+    """Return the payloads of events, as sent, by (person, event); those that were deleted are left out.
+
+    Raises:
+        DecryptionError: see ``KeyRing.decrypt``.
+    """
+    wanted = list(keys)
+    rows = await executor.fetch(
+        "SELECT p.person_id, p.event_id, p.payload_enc FROM unnest($1::uuid[], $2::uuid[]) AS u(person_id, event_id) "
+        "JOIN event_keys USING (person_id, event_id) JOIN event_payloads p USING (person_id, event_id, stored_at)",
+        [person for person, _ in wanted],
+        [event for _, event in wanted],
+    )
+    return {
+        (person, event): keyring.decrypt(payload, context=PAYLOAD, row=payload_row(person, event))
+        for person, event, payload in rows
+    }

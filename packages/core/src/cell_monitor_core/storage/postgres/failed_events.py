@@ -1,4 +1,4 @@
-"""What could not be processed: kept encrypted with its reason, to be replayed once the reason is mended."""
+"""Events that could not be processed: kept encrypted with the reason, to be replayed once the cause is repaired."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ WHOLE_ENTRY: Final = -1
 """``record_index`` of an entry that could not even be taken apart."""
 
 _COLUMNS: Final = (
-    "failed_id, consumer_group, partition, entry_id, record_index, event_id, course_id, reason, detail, "
+    "failed_id, consumer_group, partition, entry_id, record_index, person_id, event_id, course_id, reason, detail, "
     "failed_at, replayed_at"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """One record to put aside.
+    """One record to store.
 
     Attributes:
         record: the encoded ``StreamRecord`` or, with ``record_index`` -1, the whole entry's payload.
         reason: a code of ``events.reasons`` or of the worker.
         detail: for people; cut to 2,000 characters. Never a part of the payload.
+        person_id: the sender; None where the entry could not be taken apart.
     """
 
     consumer_group: str
@@ -50,19 +51,21 @@ class FailedRecord:
     reason: str
     detail: str
     record: bytes
+    person_id: UUID | None = None
     event_id: UUID | None = None
     course_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedEvent:
-    """A record that was put aside, without its payload."""
+    """A stored failed record, without its payload."""
 
     failed_id: int
     consumer_group: str
     partition: int
     entry_id: str
     record_index: int
+    person_id: UUID | None
     event_id: UUID | None
     course_id: str | None
     reason: str
@@ -76,7 +79,7 @@ def _failed_event(row: Any) -> FailedEvent:
 
 
 async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedRecord]) -> int:
-    """Put records aside; return how many were not aside already. Doing it again changes nothing.
+    """Store records; return how many were not stored already. Doing it again changes nothing.
 
     A record that failed, was replayed and failed again in a new entry is a new row.
     """
@@ -85,9 +88,10 @@ async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedR
     rows = await executor.fetch(
         """
         INSERT INTO failed_events
-            (consumer_group, partition, entry_id, record_index, event_id, course_id, reason, detail, record_enc)
-        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::uuid[], $6::text[], $7::text[],
-                             $8::text[], $9::bytea[])
+            (consumer_group, partition, entry_id, record_index, person_id, event_id, course_id, reason, detail,
+             record_enc)
+        SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::uuid[], $6::uuid[], $7::text[],
+                             $8::text[], $9::text[], $10::bytea[])
         ON CONFLICT (consumer_group, partition, entry_id, record_index) DO NOTHING
         RETURNING 1
         """,
@@ -95,6 +99,7 @@ async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedR
         [record.partition for record in records],
         [record.entry_id for record in records],
         [record.record_index for record in records],
+        [record.person_id for record in records],
         [record.event_id for record in records],
         [_text(record.course_id) for record in records],
         [_text(record.reason) for record in records],
@@ -127,7 +132,7 @@ def _text(text: str | None) -> str | None:
 async def list_page(
     executor: Executor, *, before: int | None = None, limit: int = 50, waiting_only: bool = False
 ) -> list[FailedEvent]:
-    """Return records put aside, newest first; ``before`` is the last ``failed_id`` of the page before."""
+    """Return failed records, newest first; ``before`` is the last ``failed_id`` of the page before."""
     rows = await executor.fetch(
         f"SELECT {_COLUMNS} FROM failed_events "  # noqa: S608
         "WHERE ($1::bigint IS NULL OR failed_id < $1) AND (NOT $2 OR replayed_at IS NULL) "

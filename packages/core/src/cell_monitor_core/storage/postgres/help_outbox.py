@@ -1,27 +1,26 @@
-"""Actions of staff that open dashboards may not have been told yet; see docs/adr/0010.
+"""Actions of staff of which open dashboards may not have been notified yet; see docs/adr/0010.
 
-``help_requests.act`` writes an entry with each action, in its transaction. Whoever publishes the states deletes it.
+``help_requests.insert_action`` writes an entry with each action, in its transaction. Whoever publishes the states deletes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.derivation.help_reduction import help_state
 from cell_monitor_core.publications import HelpState, StudentState
-from cell_monitor_core.storage.postgres import help_requests
+from cell_monitor_core.storage.postgres import help_requests, student_states
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["UntoldActions", "delete", "read"]
 
 _log = structlog.get_logger(__name__)
-_student_state: Final = msgspec.json.Decoder(StudentState)
 
 
 @dataclass(slots=True)
@@ -50,27 +49,34 @@ async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[Unto
         courses.setdefault(course_id, UntoldActions(course_id)).action_ids.append(action_id)
     rows = await executor.fetch(
         f"""
-        SELECT {help_requests.COLUMNS},
-               (SELECT s.state::text FROM student_states s
-                WHERE s.course_id = r.course_id AND s.person_id = r.person_id) AS student_state
-        FROM help_requests r WHERE request_id = ANY($1::uuid[]) AND requested_at IS NOT NULL
+        SELECT {help_requests.COLUMNS} FROM help_requests r
+        WHERE r.request_id = ANY($1::uuid[]) AND r.requested_at IS NOT NULL
         """,  # noqa: S608
         list({entry["request_id"] for entry in entries}),
     )
-    students: dict[tuple[str, UUID], StudentState] = {}
+    students: set[tuple[str, UUID]] = set()
     for row in rows:
         course = courses.get(row["course_id"])
         if course is None:
             continue
         try:
-            course.help.append(help_requests.help_state(keyring, row))
-            if row["student_state"] not in (None, "{}"):
-                students[row["course_id"], row["person_id"]] = _student_state.decode(row["student_state"])
+            course.help.append(help_state(help_requests.stored_request(keyring, row)))
         except (DecryptionError, msgspec.DecodeError) as error:
-            # A snapshot cannot show it either: to try again for ever would tell nobody.
+            # A snapshot cannot show it either; trying again would not help.
             _log.error("help_state_unreadable", request_id=str(row["request_id"]), reason=str(error))
-    for (course_id, _), state in students.items():
-        courses[course_id].students.append(state)
+        else:
+            students.add((row["course_id"], row["person_id"]))
+    shown = await executor.fetch(
+        f"SELECT {student_states.SHOWN} FROM student_states s "  # noqa: S608
+        "JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) USING (course_id, person_id)",
+        [course_id for course_id, _ in students],
+        [person_id for _, person_id in students],
+    )
+    for row in shown:
+        try:
+            courses[row["course_id"]].students.append(student_states.shown_state(keyring, row))
+        except msgspec.DecodeError as error:
+            _log.error("student_state_unreadable", student_id=str(row["person_id"]), reason=str(error))
     return list(courses.values())
 
 

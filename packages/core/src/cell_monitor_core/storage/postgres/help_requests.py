@@ -1,83 +1,287 @@
-"""Requests for help as staff and their senders see them, and what staff did about them.
+"""Requests for help in PostgreSQL: loading what they derive from, saving them, reading them, and what staff did.
 
-A request's status is derived from events and actions by ``states``; here it is only read.
+What a request is and becomes is decided in ``derivation.help``; here it is only read and written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.publications import CellRef, ErrorRef, HelpState, HelpStatus, NotebookRef
-from cell_monitor_core.storage.postgres.pool import Executor
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.derivation.facts import decode_fact, moment
+from cell_monitor_core.derivation.help import (
+    HelpAction,
+    HelpActionKind,
+    HelpContext,
+    HelpFact,
+    HelpOutcome,
+    HelpRequest,
+    help_request_id,
+)
+from cell_monitor_core.derivation.help_reduction import HelpInput, RequestText, StoredRequest, help_state
+from cell_monitor_core.derivation.reduce import StudentKey
+from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpState, HelpStatus
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
     "COLUMNS",
-    "HelpAction",
+    "ERROR_TEXT",
+    "MESSAGE",
     "HelpNotice",
-    "act",
     "get",
-    "help_state",
+    "insert_action",
     "list_active",
     "list_closed",
     "list_of_student",
+    "load_facts",
+    "load_requests",
     "notices_of_person",
+    "save_requests",
+    "stored_request",
 ]
 
 MESSAGE: Final = "help.message"
+ERROR_TEXT: Final = "help.error_text"
+"""What a request's ciphertexts are bound to, with the request's id."""
+
 CLOSED_LIMIT: Final = 500
 ACTIVE_LIMIT: Final = 1000
 
-HelpActionKind = Literal["claim", "release", "resolve"]
-
 COLUMNS: Final = (
-    "request_id, course_id, person_id, version, status, requested_at, cancelled_at, claimed_by, claimed_at, "
-    "resolved_by, resolved_at, context::text AS context, message_enc"
+    "r.request_id, r.course_id, r.person_id, r.event_id, r.version, r.status, r.requested_at, r.cancelled_at, "
+    "r.claimed_by, r.claimed_at, r.resolved_by, r.resolved_at, r.context::text AS context, r.message_enc, "
+    "r.error_text_enc"
 )
-"""What ``help_state`` reads of ``help_requests``."""
+"""What ``stored_request`` reads of ``help_requests r``."""
+
+_context = msgspec.json.Decoder(HelpContext)
+_encode: Final = msgspec.json.Encoder().encode
 
 
-class _Context(msgspec.Struct, frozen=True):
-    notebook: NotebookRef | None = None
-    cell: CellRef | None = None
-    error: ErrorRef | None = None
+def stored_request(keyring: KeyRing, row: Any) -> StoredRequest:
+    """Return the request of a row that was selected with ``COLUMNS``.
+
+    Raises:
+        DecryptionError: see ``KeyRing.decrypt``.
+        msgspec.DecodeError: the row is of another version of this software.
+    """
+    request = HelpRequest(
+        request_id=row["request_id"],
+        course_id=row["course_id"],
+        person_id=row["person_id"],
+        event_id=str(row["event_id"]),
+        requested_at=row["requested_at"],
+        cancelled_at=row["cancelled_at"],
+        outcome=HelpOutcome(
+            row["status"], row["claimed_by"], row["claimed_at"], row["resolved_by"], row["resolved_at"]
+        ),
+        context=_context.decode(row["context"]),
+    )
+    key = request.request_id.bytes
+    message, error = row["message_enc"], row["error_text_enc"]
+    text = RequestText(
+        None if message is None else keyring.decrypt_text(message, context=MESSAGE, row=key),
+        None if error is None else keyring.decrypt_text(error, context=ERROR_TEXT, row=key),
+    )
+    return StoredRequest(row["version"], request, text)
 
 
-_context = msgspec.json.Decoder(_Context)
+async def load_facts(connection: Connection, students: Sequence[StudentKey]) -> dict[StudentKey, HelpInput]:
+    """Return the help events of students; what else ``HelpInput`` holds is to be loaded by ``load_requests``."""
+    found = {student: HelpInput() for student in students}
+    rows = await connection.fetch(
+        """
+        SELECT e.course_id, e.person_id, e.fact::text, (extract(epoch FROM e.received_at) * 1000)::bigint
+        FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) JOIN events e USING (course_id, person_id)
+        WHERE e.type IN ('help_requested', 'help_cancelled') AND e.test_id IS NULL
+        """,
+        [course for course, _ in students],
+        [person for _, person in students],
+    )
+    for course_id, person_id, fact, received_at in rows:
+        found[course_id, person_id].facts.append(HelpFact(decode_fact(fact), received_at))
+    return found
 
 
-def help_state(keyring: KeyRing, row: Any) -> HelpState:
-    """Return what is shown of a row that was selected with ``COLUMNS``."""
-    context = _context.decode(row["context"])
-    message = row["message_enc"]
-    closed_at = {"resolved": row["resolved_at"], "cancelled": row["cancelled_at"]}.get(row["status"])
-    return HelpState(
-        request_id=str(row["request_id"]),
-        version=row["version"],
-        student_id=str(row["person_id"]),
-        status=row["status"],
-        requested_at=to_text(row["requested_at"]),
-        notebook=context.notebook,
-        cell=context.cell,
-        message=None
-        if message is None
-        else keyring.decrypt_text(message, context=MESSAGE, row=row["request_id"].bytes),
-        error=context.error,
-        claimed_by=_id(row["claimed_by"]),
-        claimed_at=to_text(row["claimed_at"]),
-        closed_at=to_text(closed_at),
-        resolved_by=_id(row["resolved_by"]),
+# The error is that of the newest run before the request, aborted ones left out.
+_RUNS: Final = """
+SELECT u.course_id, u.person_id, u.event_id::text, x.event_id AS run_id, x.fact::text AS run, p.payload_enc
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::timestamptz[]) AS u(course_id, person_id, event_id, requested_at)
+CROSS JOIN LATERAL (
+    SELECT e.event_id, e.stored_at, e.fact, e.error_name FROM events e
+    WHERE e.person_id = u.person_id AND e.course_id = u.course_id AND e.type = 'cell_executed'
+      AND e.status IN ('ok', 'error') AND e.test_id IS NULL AND (e.occurred_at, e.event_id) < (u.requested_at, u.event_id)
+    ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
+) x
+LEFT JOIN event_payloads p ON x.error_name IS NOT NULL AND p.person_id = u.person_id AND p.event_id = x.event_id
+    AND p.stored_at = x.stored_at
+"""
+
+_ACTIONS: Final = """
+SELECT u.course_id, u.person_id, u.event_id::text, a.action, a.person_id AS acted_by, a.acted_at
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[]) AS u(course_id, person_id, event_id, request_id)
+     JOIN help_actions a ON a.request_id = u.request_id
+ORDER BY a.acted_at, a.action_id
+"""
+
+_STORED: Final = f"""
+SELECT {COLUMNS} FROM help_requests r JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id)
+     USING (course_id, person_id)
+WHERE r.status IN ('open', 'claimed') OR r.request_id = ANY($3::uuid[])
+"""  # noqa: S608
+
+
+class _Error(msgspec.Struct):
+    value: str = ""
+
+
+class _Data(msgspec.Struct):
+    error: _Error | None = None
+
+
+class _Run(msgspec.Struct):
+    data: _Data
+
+
+_run = msgspec.json.Decoder(_Run)
+
+
+async def load_requests(
+    connection: Connection,
+    keyring: KeyRing,
+    inputs: Mapping[StudentKey, HelpInput],
+    wanted: Mapping[StudentKey, Iterable[str]],
+) -> None:
+    """Complete inputs of ``load_facts`` with what is stored of requests and with what they derive from.
+
+    Args:
+        connection: in a transaction that holds the students' locks.
+        keyring: reads texts.
+        inputs: by student; changed in place.
+        wanted: event ids of the requests that are to be derived, by student.
+    """
+    requested_at = {
+        (student, each.fact.id): each.fact.at
+        for student, given in inputs.items()
+        for each in given.facts
+        if each.fact.type == "help_requested"
+    }
+    keys = [
+        (student, event_id)
+        for student, event_ids in wanted.items()
+        for event_id in event_ids
+        if (student, event_id) in requested_at
+    ]
+    courses = [student[0] for student, _ in keys]
+    people = [student[1] for student, _ in keys]
+    events = [UUID(event_id) for _, event_id in keys]
+    request_ids = [help_request_id(person, event) for person, event in zip(people, events, strict=True)]
+    if keys:
+        times = [moment(requested_at[key]) for key in keys]
+        for course, person, event_id, run_id, run, payload in await connection.fetch(
+            _RUNS, courses, people, events, times
+        ):
+            text = None
+            if payload is not None:
+                plain = keyring.decrypt(payload, context=PAYLOAD, row=payload_row(person, run_id))
+                error = _run.decode(plain).data.error
+                text = None if error is None else error.value[:MAX_ERROR_VALUE]
+            inputs[course, person].runs[event_id] = (decode_fact(run), text)
+        actions: dict[tuple[StudentKey, str], list[HelpAction]] = {}
+        for course, person, event_id, action, acted_by, acted_at in await connection.fetch(
+            _ACTIONS, courses, people, events, request_ids
+        ):
+            actions.setdefault(((course, person), event_id), []).append(HelpAction(action, acted_by, acted_at))
+        for (student, event_id), found in actions.items():
+            inputs[student].actions[event_id] = found
+    rows = await connection.fetch(
+        _STORED, [course for course, _ in inputs], [person for _, person in inputs], request_ids
+    )
+    for row in rows:
+        stored = stored_request(keyring, row)
+        inputs[row["course_id"], row["person_id"]].stored[stored.request.event_id] = stored
+
+
+async def save_requests(connection: Connection, keyring: KeyRing, requests: Sequence[StoredRequest]) -> None:
+    """Write requests, new ones or not, with the versions that they have."""
+    ordered = sorted(requests, key=lambda stored: stored.request.request_id)
+    given = [stored.request for stored in ordered]
+    outcomes = [request.outcome for request in given]
+    notebooks = [request.context.notebook for request in given]
+    cells = [request.context.cell for request in given]
+    await connection.execute(
+        """
+        INSERT INTO help_requests AS h
+            (request_id, course_id, person_id, event_id, version, status, requested_at, cancelled_at, claimed_by,
+             claimed_at, resolved_by, resolved_at, notebook_id, cell_id, context, message_enc, error_text_enc)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[],
+                             $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::uuid[], $12::timestamptz[],
+                             $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::bytea[])
+        ON CONFLICT (request_id) DO UPDATE SET
+            version = excluded.version, status = excluded.status, requested_at = excluded.requested_at,
+            cancelled_at = excluded.cancelled_at, claimed_by = excluded.claimed_by, claimed_at = excluded.claimed_at,
+            resolved_by = excluded.resolved_by, resolved_at = excluded.resolved_at, notebook_id = excluded.notebook_id,
+            cell_id = excluded.cell_id, context = excluded.context, error_text_enc = excluded.error_text_enc
+        """,
+        [request.request_id for request in given],
+        [request.course_id for request in given],
+        [request.person_id for request in given],
+        [request.event_id for request in given],
+        [stored.version for stored in ordered],
+        [outcome.status for outcome in outcomes],
+        [request.requested_at for request in given],
+        [request.cancelled_at for request in given],
+        [outcome.claimed_by for outcome in outcomes],
+        [outcome.claimed_at for outcome in outcomes],
+        [outcome.resolved_by for outcome in outcomes],
+        [outcome.resolved_at for outcome in outcomes],
+        [None if notebook is None else notebook.id for notebook in notebooks],
+        [None if cell is None else cell.source_id for cell in cells],
+        [_encode(request.context) for request in given],
+        [_sealed(keyring, stored.text.message, MESSAGE, stored.request.request_id) for stored in ordered],
+        [_sealed(keyring, stored.text.error, ERROR_TEXT, stored.request.request_id) for stored in ordered],
     )
 
 
-def _id(person_id: UUID | None) -> str | None:
-    return None if person_id is None else str(person_id)
+def _sealed(keyring: KeyRing, text: str | None, context: str, request_id: UUID) -> bytes | None:
+    return keyring.encrypt_text(text, context=context, row=request_id.bytes) if text else None
+
+
+async def insert_action(
+    executor: Executor, request_id: UUID, course_id: str, action: HelpActionKind, person_id: UUID
+) -> None:
+    """Store what a member of the staff did about a request: a fact, from which the request's state derives.
+
+    With it goes an entry of ``help_outbox``, so that dashboards are told even if this process dies right after.
+    The caller holds the student's lock: ``clock_timestamp`` then puts actions in the order in which they were
+    allowed, which ``now()``, the transaction's beginning, would not.
+    """
+    await executor.execute(
+        """
+        WITH acted AS (
+            INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at)
+            VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp())
+            RETURNING action_id, request_id, course_id
+        )
+        INSERT INTO help_outbox (action_id, request_id, course_id) SELECT action_id, request_id, course_id FROM acted
+        """,
+        request_id,
+        course_id,
+        action,
+        person_id,
+    )
+
+
+async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: object) -> list[HelpState]:
+    sql = f"SELECT {COLUMNS} FROM help_requests r WHERE r.requested_at IS NOT NULL AND {where}"  # noqa: S608
+    return [help_state(stored_request(keyring, row)) for row in await executor.fetch(sql, *arguments)]
 
 
 async def list_active(
@@ -85,63 +289,48 @@ async def list_active(
 ) -> list[HelpState]:
     """Return a course's requests that are open or claimed, the one that waits longest first.
 
-    A student has one at most (``help_states``); ``limit`` is for what nobody has thought of.
+    A student has one at most (``derivation.help``), so ``limit`` is reached by no class.
     """
-    rows = await executor.fetch(
-        f"SELECT {COLUMNS} FROM help_requests "  # noqa: S608
-        "WHERE course_id = $1 AND status IN ('open', 'claimed') AND requested_at IS NOT NULL "
-        "ORDER BY requested_at, request_id LIMIT $2",
-        course_id,
-        limit,
-    )
-    return [help_state(keyring, row) for row in rows]
+    where = "r.course_id = $1 AND r.status IN ('open', 'claimed') ORDER BY r.requested_at, r.request_id LIMIT $2"
+    return await _list(executor, keyring, where, course_id, limit)
 
 
 async def list_closed(
     executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = CLOSED_LIMIT
 ) -> list[HelpState]:
     """Return a course's requests that were resolved or cancelled, the newest request first."""
-    rows = await executor.fetch(
-        f"SELECT {COLUMNS} FROM help_requests "  # noqa: S608
-        "WHERE course_id = $1 AND status IN ('resolved', 'cancelled') AND requested_at IS NOT NULL "
-        "ORDER BY requested_at DESC, request_id DESC LIMIT $2",
-        course_id,
-        limit,
+    where = (
+        "r.course_id = $1 AND r.status IN ('resolved', 'cancelled') "
+        "ORDER BY r.requested_at DESC, r.request_id DESC LIMIT $2"
     )
-    return [help_state(keyring, row) for row in rows]
+    return await _list(executor, keyring, where, course_id, limit)
 
 
 async def list_of_student(
     executor: Executor, keyring: KeyRing, course_id: str, person_id: UUID, *, limit: int = CLOSED_LIMIT
 ) -> list[HelpState]:
     """Return one student's requests in a course, newest first, whatever their status."""
-    rows = await executor.fetch(
-        f"SELECT {COLUMNS} FROM help_requests "  # noqa: S608
-        "WHERE course_id = $1 AND person_id = $2 AND requested_at IS NOT NULL "
-        "ORDER BY requested_at DESC, request_id DESC LIMIT $3",
-        course_id,
-        person_id,
-        limit,
-    )
-    return [help_state(keyring, row) for row in rows]
+    where = "r.course_id = $1 AND r.person_id = $2 ORDER BY r.requested_at DESC, r.request_id DESC LIMIT $3"
+    return await _list(executor, keyring, where, course_id, person_id, limit)
 
 
 async def get(executor: Executor, keyring: KeyRing, course_id: str, request_id: UUID) -> HelpState | None:
     """Return one request of a course; None if it is not there or another course's."""
-    row = await executor.fetchrow(
-        f"SELECT {COLUMNS} FROM help_requests "  # noqa: S608
-        "WHERE request_id = $1 AND course_id = $2 AND requested_at IS NOT NULL",
-        request_id,
-        course_id,
-    )
-    return None if row is None else help_state(keyring, row)
+    found = await _list(executor, keyring, "r.request_id = $1 AND r.course_id = $2", request_id, course_id)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True, slots=True)
 class HelpNotice:
-    """What a student is told of a request: ``by`` is who claimed or resolved it, ``at`` when it last changed."""
+    """What a student is told of a request.
 
-    request_id: UUID
+    Attributes:
+        event_id: of the student's own event: the only id by which the sender knows the request.
+        by: who claimed or resolved it.
+        at: when it last changed.
+    """
+
+    event_id: UUID
     course_id: str
     status: HelpStatus
     by: UUID | None
@@ -154,59 +343,17 @@ async def notices_of_person(
     """Return somebody's requests, in all courses, that are open or claimed or changed lately; newest first."""
     rows = await executor.fetch(
         """
-        SELECT request_id, course_id, status,
+        SELECT event_id, course_id, status,
                CASE status WHEN 'claimed' THEN claimed_by WHEN 'resolved' THEN resolved_by END AS by,
                CASE status WHEN 'claimed' THEN claimed_at WHEN 'resolved' THEN resolved_at
                            WHEN 'cancelled' THEN cancelled_at ELSE requested_at END AS at
         FROM help_requests
         WHERE person_id = $1 AND requested_at IS NOT NULL
           AND (status IN ('open', 'claimed') OR greatest(resolved_at, cancelled_at) > now() - $2::interval)
-        ORDER BY requested_at DESC, request_id DESC LIMIT $3
+        ORDER BY requested_at DESC, event_id DESC LIMIT $3
         """,
         person_id,
         changed_within,
         limit,
     )
-    return [HelpNotice(row["request_id"], row["course_id"], row["status"], row["by"], row["at"]) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class HelpAction:
-    """A stored action of staff; ``acted_at`` is PostgreSQL's clock."""
-
-    action_id: UUID
-    request_id: UUID
-    course_id: str
-    action: HelpActionKind
-    person_id: UUID
-    acted_at: datetime
-
-
-async def act(
-    executor: Executor, request_id: UUID, course_id: str, action: HelpActionKind, person_id: UUID
-) -> HelpAction:
-    """Store what somebody of the staff did about a request: a fact, from which ``states`` derives the rest.
-
-    With it goes an entry of ``help_outbox``, so that dashboards are told even if this process dies right after.
-    The caller holds the request's lock: ``clock_timestamp`` then puts actions in the order in which they were
-    allowed, which ``now()``, the transaction's beginning, would not.
-    """
-    row = await executor.fetchrow(
-        """
-        WITH acted AS (
-            INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at)
-            VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp())
-            RETURNING action_id, request_id, course_id, action, person_id, acted_at
-        ), untold AS (
-            INSERT INTO help_outbox (action_id, request_id, course_id)
-            SELECT action_id, request_id, course_id FROM acted
-        )
-        SELECT action_id, request_id, course_id, action, person_id, acted_at FROM acted
-        """,
-        request_id,
-        course_id,
-        action,
-        person_id,
-    )
-    assert row is not None
-    return HelpAction(**row)
+    return [HelpNotice(row["event_id"], row["course_id"], row["status"], row["by"], row["at"]) for row in rows]

@@ -1,64 +1,102 @@
-"""Monthly partitions of ``events``.
+"""Partitions of facts (months) and of payloads (weeks), both by the time at which PostgreSQL stored the event.
 
-An event's id is its partition key and begins with its time, so "no duplicates" stays one unique index while old months
-can be dropped as whole tables (docs/adr/0004). A row whose month has no partition yet lies in ``events_default`` until
-the month's partition is made, which moves it.
+``ensure_event_partitions`` makes those that PostgreSQL's clock can reach in the coming weeks. It takes no argument and locks
+out nobody but other makers of partitions: nothing that a client sends decides about tables or locks (docs/adr/0004).
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
-__all__ = ["MONTHS_AHEAD", "MONTHS_BACK", "ensure_event_partitions"]
+__all__ = ["delete_payloads", "ensure_event_partitions"]
 
-MONTHS_BACK: Final = 1
-MONTHS_AHEAD: Final = 2
-ATTEMPTS: Final = 4
+_ATTEMPTS: Final = 4
 
 
-def _month(origin: date, offset: int) -> date:
-    index = origin.year * 12 + origin.month - 1 + offset
-    return date(index // 12, index % 12 + 1, 1)
+async def ensure_event_partitions(executor: Executor) -> list[str]:
+    """Make the partitions of the present and the next three months, and of the present and the next eight weeks.
 
-
-async def ensure_event_partitions(executor: Executor, *, today: date | None = None) -> list[str]:
-    """Make the partitions of the previous, the current and the next two months that are not there yet.
-
-    Safe to repeat and to run twice at once. Rows already in the default partition are moved.
+    Safe to repeat and to run twice at once.
 
     Args:
-        executor: a pool or connection of the owner, or of a role that may call ``ensure_event_partition``.
-        today: the day to count from, UTC; today by default.
+        executor: a pool or connection of the owner, or of a role that may call ``ensure_event_partitions``.
 
     Returns:
         Names of the partitions made.
 
     Raises:
-        asyncpg.LockNotAvailableError: some long transaction holds the default partition; try again later.
+        asyncpg.LockNotAvailableError: something holds a table's lock for long; try again later.
     """
-    day = today or datetime.now(UTC).date()
-    made = []
-    for offset in range(-MONTHS_BACK, MONTHS_AHEAD + 1):
-        name = await _ensure(executor, _month(day, offset))
-        if name is not None:
-            made.append(name)
-    return made
-
-
-async def _ensure(executor: Executor, month: date) -> str | None:
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            name: str | None = await executor.fetchval("SELECT ensure_event_partition($1)", month)
+            return [name for (name,) in await executor.fetch("SELECT ensure_event_partitions()")]
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-            if attempt == ATTEMPTS:
+            if attempt == _ATTEMPTS:
                 raise
             await asyncio.sleep(attempt / 2)
-        else:
-            return name
     raise AssertionError  # pragma: no cover - the loop returns or raises
+
+
+_OVER: Final = """
+SELECT c.oid::regclass::text AS name
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'event_payloads'::regclass
+  AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), $r$TO \\('([^']+)'\\)$r$))[1]::timestamptz <= $1
+ORDER BY 1
+"""
+
+
+# An opaque fact's type holds the mark that no event type has (derivation.facts.opaque_type).
+_CARRY_OVER: Final = """
+WITH waiting AS (
+    SELECT e.person_id, e.event_id FROM events e WHERE e.stored_at < $1 AND position('@' IN e.type) > 0
+), facts AS (
+    UPDATE events e SET stored_at = now() FROM waiting w WHERE e.person_id = w.person_id AND e.event_id = w.event_id
+), payloads AS (
+    UPDATE event_payloads p SET stored_at = now() FROM waiting w
+    WHERE p.person_id = w.person_id AND p.event_id = w.event_id
+)
+UPDATE event_keys k SET stored_at = now() FROM waiting w WHERE k.person_id = w.person_id AND k.event_id = w.event_id
+"""
+
+
+async def delete_payloads(connection: Connection, before: datetime) -> list[str]:
+    """Delete what only people read (code, outputs, tracebacks, messages) of the weeks that ended before a moment.
+
+    Facts, counters and everything that derives from them stay as they are: ``rebuild`` finds no difference. Whole tables
+    are dropped, each detached first without keeping readers or writers out. With them go the texts that pages show: those of
+    runs and requests whose time is before the end of the last of these weeks. Opaque events (docs/adr/0014), which a later
+    release will derive, are carried over into the present week with their payloads.
+
+    Args:
+        connection: of the schema's owner, outside of a transaction.
+        before: weeks that end after it are kept whole.
+
+    Returns:
+        Names of the tables dropped.
+    """
+    cutoff = await connection.fetchval("SELECT date_trunc('week', $1::timestamptz, 'UTC')", before)
+    names = [row["name"] for row in await connection.fetch(_OVER, cutoff)]
+    async with connection.transaction():
+        await connection.execute(_CARRY_OVER, cutoff)
+    for name in names:
+        await connection.execute(f"ALTER TABLE event_payloads DETACH PARTITION {name} CONCURRENTLY")
+        await connection.execute(f"DROP TABLE {name}")
+    await connection.execute(
+        "UPDATE help_requests SET message_enc = NULL, error_text_enc = NULL "
+        "WHERE requested_at < $1 AND (message_enc IS NOT NULL OR error_text_enc IS NOT NULL)",
+        cutoff,
+    )
+    await connection.execute(
+        # RFC 3339 in UTC with milliseconds orders as text.
+        "UPDATE student_states SET error_text_enc = NULL WHERE error_text_enc IS NOT NULL "
+        """AND state->'last_execution'->>'at' < to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""",
+        cutoff,
+    )
+    return names

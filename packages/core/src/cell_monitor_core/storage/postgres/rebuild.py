@@ -1,4 +1,4 @@
-"""Derived state computed anew from the stored facts, and compared with what is stored.
+"""Derived state computed again from the stored facts, and compared with what is stored.
 
 Works beside running workers: one student at a time, under the student's lock.
 """
@@ -14,22 +14,18 @@ import asyncpg
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation import (
-    CellFold,
-    CellKey,
-    SessionFold,
-    StudentFold,
-    StudentRecord,
-    decode_fact,
-    fold_all,
-    student_state,
-)
-from cell_monitor_core.publications import HelpRef, StudentState
-from cell_monitor_core.storage.postgres import help_states, states
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
-from cell_monitor_core.storage.postgres.help_states import DerivedRequest
+from cell_monitor_core.derivation.cells import CellFold, CellKey
+from cell_monitor_core.derivation.facts import decode_fact
+from cell_monitor_core.derivation.help import turns_of_student
+from cell_monitor_core.derivation.help_reduction import HelpInput, active_help, reduce_help
+from cell_monitor_core.derivation.records import StudentRecord, fold_all
+from cell_monitor_core.derivation.reduce import Student, StudentKey
+from cell_monitor_core.derivation.sessions import SessionFold
+from cell_monitor_core.derivation.students import StudentFold, student_state
+from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpRef, StudentState
+from cell_monitor_core.storage.postgres import event_rows, help_requests, student_states
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
-from cell_monitor_core.storage.postgres.states import LockedStudent, StudentKey
+from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
 __all__ = ["RebuildReport", "rebuild"]
 
@@ -47,7 +43,7 @@ class RebuildReport:
         difference_count: stored values that the facts contradict.
         differences: the first 100 of them, in words, without names of people.
         repaired: values written; 0 after a mere check.
-        changed: (course id, person id) of the students written, whose dashboards should fetch anew.
+        changed: (course id, person id) of the students written, whose dashboards should fetch a snapshot.
     """
 
     courses: int = 0
@@ -83,7 +79,7 @@ async def rebuild(
         on_progress: called with (students done, students in all).
 
     Raises:
-        StoreUnavailable: PostgreSQL is away; students done so far stay mended.
+        StoreUnavailable: PostgreSQL is away; students done so far stay repaired.
     """
     report = RebuildReport()
     with store_errors():
@@ -136,10 +132,10 @@ class _Student:
 
     async def run(self) -> None:
         if not self._check:
-            await states.ensure_students(self._pool, [self._key])
+            await student_states.ensure_students(self._pool, [self._key])
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(
-                "SELECT version, fold::text, state::text FROM student_states "
+                "SELECT version, fold::text, state::text, error_text_enc FROM student_states "
                 "WHERE course_id = $1 AND person_id = $2 FOR UPDATE",
                 *self._key,
             )
@@ -149,64 +145,61 @@ class _Student:
                 *self._key,
             )
             self._report.events += len(events)
-            record = fold_all([decode_fact(fact) for fact, _ in events], heard=max((at for _, at in events), default=0))
+            received = max((at for _, at in events), default=0)
+            record = fold_all([decode_fact(fact) for fact, _ in events], last_received_at=received)
             record.fold.help = await self._help(connection)
             cells = await self._cells(connection, record)
             sessions = await self._sessions(connection, record)
             student = self._student(row, record.fold)
-            if self._check or not self._found:
+            if self._check:
+                return
+            if not self._found:
+                await self._fill_error_text(connection, row, student)
                 return
             self._report.repaired += self._found
             self._report.changed.append(self._key)
+            student.error_text = await self._error_text(connection, student.state)
             await self._write(connection, cells, sessions, student)
 
     async def _help(self, connection: Connection) -> HelpRef | None:
-        rows = await connection.fetch(
-            """
-            SELECT event_id FROM events
-            WHERE course_id = $1 AND person_id = $2 AND type = 'help_requested' AND test_id IS NULL
-            """,
-            *self._key,
-        )
-        planned = await help_states.plan_requests(connection, [row["event_id"] for row in rows])
-        differing = [request for request in planned if request.differs]
-        for request in differing:
+        inputs = await help_requests.load_facts(connection, [self._key])
+        given = inputs[self._key]
+        wanted = set(turns_of_student(given.facts))
+        await help_requests.load_requests(connection, self._keyring, inputs, {self._key: wanted})
+        given.messages = await self._messages(connection, wanted - given.stored.keys())
+        first_version = await connection.fetchval(f"SELECT {FIRST_VERSION}")
+        changed = reduce_help(self._key, given, wanted, first_version)
+        for stored in changed.values():
+            request = stored.request
             self._note(f"help request {request.request_id} is {request.outcome.status} by its facts")
-        stray = await connection.fetch(
-            "SELECT request_id FROM help_requests "
-            "WHERE course_id = $1 AND person_id = $2 AND NOT request_id = ANY($3::uuid[])",
-            *self._key,
-            [request.request_id for request in planned],
-        )
-        for (request_id,) in stray:
-            self._note(f"help request {request_id} has no event")
+        stray = await self._stray(connection, given, wanted)
         if not self._check:
-            if differing:
-                await help_states.save_requests(
-                    connection, self._keyring, differing, await self._messages(connection, differing)
-                )
-            await connection.execute(
-                "DELETE FROM help_requests WHERE request_id = ANY($1::uuid[])", [row["request_id"] for row in stray]
-            )
-        active = [request for request in planned if request.outcome.active]
-        if not active:
-            return None
-        newest = max(active, key=lambda request: (request.fact.at, request.fact.id))
-        return help_states.help_ref(newest)
+            await help_requests.save_requests(connection, self._keyring, list(changed.values()))
+            await connection.execute("DELETE FROM help_requests WHERE request_id = ANY($1::uuid[])", stray)
+        return active_help(given, changed)
 
-    async def _messages(self, connection: Connection, requests: list[DerivedRequest]) -> dict[UUID, str]:
-        """Read the messages of requests from their payloads: one whose row is gone has it nowhere else."""
+    async def _stray(self, connection: Connection, given: HelpInput, wanted: set[str]) -> list[UUID]:
+        """Note requests that no event made, and leave them out of what is known."""
         rows = await connection.fetch(
-            "SELECT event_id, payload_enc FROM events WHERE event_id = ANY($1::uuid[])",
-            [request.request_id for request in requests],
+            "SELECT request_id, event_id::text FROM help_requests "
+            "WHERE course_id = $1 AND person_id = $2 AND NOT event_id::text = ANY($3::text[])",
+            *self._key,
+            list(wanted),
         )
-        messages = {}
-        for event_id, payload in rows:
-            plain = self._keyring.decrypt(payload, context=PAYLOAD, row=payload_row(self._key[1], event_id))
-            event = msgspec.json.decode(plain, type=_HelpEvent)
-            if event.data.message:
-                messages[event_id] = event.data.message
-        return messages
+        for request_id, event_id in rows:
+            self._note(f"help request {request_id} has no event")
+            given.stored.pop(event_id, None)
+        return [request_id for request_id, _ in rows]
+
+    async def _messages(self, connection: Connection, event_ids: set[str]) -> dict[str, str]:
+        """Read the messages of requests from their payloads: one whose row is gone has it nowhere else."""
+        events = await self._payloads(connection, [UUID(event_id) for event_id in event_ids])
+        return {event_id: event.data.message for event_id, event in events.items() if event.data.message}
+
+    async def _payloads(self, connection: Connection, event_ids: list[UUID]) -> dict[str, _Event]:
+        keys = [(self._key[1], event_id) for event_id in event_ids]
+        found = await event_rows.payloads_of(connection, self._keyring, keys)
+        return {str(event_id): msgspec.json.decode(payload, type=_Event) for (_, event_id), payload in found.items()}
 
     async def _cells(self, connection: Connection, record: StudentRecord) -> dict[CellKey, CellFold | None]:
         """Return the cells to be written; None for one that no fact knows."""
@@ -238,7 +231,7 @@ class _Student:
                 wrong[session] = expected
         return wrong
 
-    def _student(self, row: Any, fold: StudentFold) -> LockedStudent:
+    def _student(self, row: Any, fold: StudentFold) -> Student:
         """Compare the student's own row; return it as it should be, with its next version."""
         version = 0 if row is None else row["version"]
         stored_fold = None if row is None else _decoded(row["fold"], StudentFold)
@@ -251,19 +244,37 @@ class _Student:
                 self._note("the fold")
             if stored_state != expected and not (stored_state is None and row["state"] == "{}" and version == 0):
                 self._note(f"what is shown{_fields(stored_state, expected)}")
-        return LockedStudent(version + 1, fold, msgspec.structs.replace(expected, version=version + 1))
+        return Student(version + 1, fold, msgspec.structs.replace(expected, version=version + 1))
+
+    async def _fill_error_text(self, connection: Connection, row: Any, student: Student) -> None:
+        """Store the text of a shown error that is not stored yet, as after a migration; it is no derived state."""
+        if row["error_text_enc"] is not None:
+            return
+        student.error_text = await self._error_text(connection, student.state)
+        if student.error_text is not None:
+            self._report.repaired += 1
+            await student_states.save_students(connection, self._keyring, {self._key: student})
+
+    async def _error_text(self, connection: Connection, state: StudentState) -> str | None:
+        """Return the text of the shown error as far as its payload is there."""
+        run = state.last_execution
+        if run is None or run.error is None:
+            return None
+        for event in (await self._payloads(connection, [UUID(run.event_id)])).values():
+            return None if event.data.error is None else event.data.error.value[:MAX_ERROR_VALUE]
+        return None
 
     async def _write(
         self,
         connection: Connection,
         cells: dict[CellKey, CellFold | None],
         sessions: dict[str, SessionFold | None],
-        student: LockedStudent,
+        student: Student,
     ) -> None:
-        await states.save_cells(
+        await student_states.save_cells(
             connection, {(self._key, cell): fold for cell, fold in cells.items() if fold is not None}
         )
-        await states.save_sessions(
+        await student_states.save_sessions(
             connection, {(self._key, session): fold for session, fold in sessions.items() if fold is not None}
         )
         gone_cells = [cell for cell, fold in cells.items() if fold is None]
@@ -279,15 +290,22 @@ class _Student:
             *self._key,
             [session for session, fold in sessions.items() if fold is None],
         )
-        await states.save_students(connection, {self._key: student})
+        await student_states.save_students(connection, self._keyring, {self._key: student})
 
 
-class _HelpData(msgspec.Struct):
+class _Error(msgspec.Struct):
+    value: str = ""
+
+
+class _Data(msgspec.Struct):
     message: str | None = None
+    error: _Error | None = None
 
 
-class _HelpEvent(msgspec.Struct):
-    data: _HelpData
+class _Event(msgspec.Struct):
+    """The texts of an event."""
+
+    data: _Data
 
 
 def _decoded(text: str, type_: type[Any]) -> Any:

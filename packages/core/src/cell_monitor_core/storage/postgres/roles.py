@@ -34,6 +34,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "api_keys": _ALL,
         # Facts: the API reads them, and adds what staff did about a request for help. It changes and deletes none.
         "events": _READ,
+        "event_keys": _READ,
+        "event_payloads": _READ,
         "executions": _READ,
         "help_actions": _ADD,
         # What the worker is to publish should the API die first.
@@ -51,8 +53,11 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "schema_version": _READ,
         "courses": _READ,
         "memberships": _READ,
+        "event_keys": _ADD,
         "events": _ADD,
+        "event_payloads": _ADD,
         "executions": _READ,
+        "derivation_keys": _ADD,
         "help_actions": _READ,
         "help_outbox": "SELECT, DELETE",
         # All rights on states: rebuild throws them away and makes them anew from the facts.
@@ -67,7 +72,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
     },
 }
 
-_EXECUTE: Final = {WORKER_ROLE: "ensure_event_partition(date)"}
+_EXECUTE: Final = {WORKER_ROLE: "ensure_event_partitions()"}
 
 _CREATE = """
 DO $$ BEGIN

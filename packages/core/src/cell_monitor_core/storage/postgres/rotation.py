@@ -26,7 +26,14 @@ from uuid import UUID
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import event_rows, failed_events, help_requests, people
+from cell_monitor_core.storage.postgres import (
+    derivation_keys,
+    event_rows,
+    failed_events,
+    help_requests,
+    people,
+    student_states,
+)
 from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
 
 __all__ = ["COLUMNS", "EncryptedColumn", "RotationProgress", "RotationResult", "rotate"]
@@ -41,7 +48,7 @@ class EncryptedColumn:
 
     Attributes:
         table: the table.
-        key: its primary key, by which the rows are gone through; ``key_type`` is the key's type.
+        key: the columns, each with its type, that name a row; the rows are gone through in their order.
         column: the column.
         context: what ``KeyRing`` calls the column.
         bound_to: the columns that ``row`` takes.
@@ -49,35 +56,58 @@ class EncryptedColumn:
     """
 
     table: str
-    key: str
-    key_type: str
+    key: tuple[tuple[str, str], ...]
     column: str
     context: str
     bound_to: tuple[str, ...]
     row: Callable[..., bytes]
+
+    @property
+    def names(self) -> str:
+        """The key's columns, for SQL."""
+        return ", ".join(name for name, _ in self.key)
 
 
 def _uuid_row(key: UUID) -> bytes:
     return key.bytes
 
 
-_PERSON: Final = ("person_id",)
-_PLACE: Final = ("consumer_group", "partition", "entry_id", "record_index")
+def _of_person(column: str, context: str) -> EncryptedColumn:
+    return EncryptedColumn("people", (("person_id", "uuid"),), column, context, ("person_id",), _uuid_row)
+
+
+def _of_request(column: str, context: str) -> EncryptedColumn:
+    return EncryptedColumn("help_requests", (("request_id", "uuid"),), column, context, ("request_id",), _uuid_row)
+
 
 COLUMNS: Final = (
-    EncryptedColumn("people", "person_id", "uuid", "username_enc", people.USERNAME, _PERSON, _uuid_row),
-    EncryptedColumn("people", "person_id", "uuid", "display_name_enc", people.DISPLAY_NAME, _PERSON, _uuid_row),
-    EncryptedColumn("people", "person_id", "uuid", "email_enc", people.EMAIL, _PERSON, _uuid_row),
+    _of_person("username_enc", people.USERNAME),
+    _of_person("display_name_enc", people.DISPLAY_NAME),
+    _of_person("email_enc", people.EMAIL),
+    _of_request("message_enc", help_requests.MESSAGE),
+    _of_request("error_text_enc", help_requests.ERROR_TEXT),
     EncryptedColumn(
-        "help_requests", "request_id", "uuid", "message_enc", help_requests.MESSAGE, ("request_id",), _uuid_row
+        "student_states",
+        (("course_id", "text"), ("person_id", "uuid")),
+        "error_text_enc",
+        student_states.ERROR_TEXT,
+        ("course_id", "person_id"),
+        student_states.student_row,
     ),
     EncryptedColumn(
-        "failed_events", "failed_id", "bigint", "record_enc", failed_events.RECORD, _PLACE, failed_events.record_row
+        "failed_events",
+        (("failed_id", "bigint"),),
+        "record_enc",
+        failed_events.RECORD,
+        ("consumer_group", "partition", "entry_id", "record_index"),
+        failed_events.record_row,
     ),
     EncryptedColumn(
-        "events",
-        "event_id",
-        "uuid",
+        "derivation_keys", (("name", "text"),), "key_enc", derivation_keys.KEY, ("name",), derivation_keys.key_row
+    ),
+    EncryptedColumn(
+        "event_payloads",
+        (("person_id", "uuid"), ("event_id", "uuid")),
         "payload_enc",
         event_rows.PAYLOAD,
         ("person_id", "event_id"),
@@ -156,49 +186,55 @@ async def _rotate_column(
     on_progress: Callable[[RotationProgress], None] | None,
     unreadable: list[str],
 ) -> int:
-    table, key, name = column.table, column.key, column.column
+    table, name = column.table, column.column
     header = keyring.active_header
     total = await _count_stale(executor, keyring, column)
+    places = ", ".join(f"${number}::{kind}" for number, (_, kind) in enumerate(column.key, 3))
     # Going on behind the last key, so that a value that cannot be read is met once and not for ever.
-    bound_to = ", ".join(column.bound_to)
     sql = (
-        f"SELECT {key} AS key, {name} AS value, {bound_to} FROM {table} "  # noqa: S608
-        f"WHERE {_stale(keyring, column)} AND ($2::{column.key_type} IS NULL OR {key} > $2) ORDER BY {key} LIMIT $3"
+        f"SELECT {', '.join({*column.bound_to, *(key for key, _ in column.key)})}, {name} AS value FROM {table} "  # noqa: S608
+        f"WHERE {_stale(keyring, column)} {{after}} ORDER BY {column.names} LIMIT $2"
     )
-    last: Any = None
+    last: tuple[Any, ...] = ()
     done = 0
     while True:
+        after = f"AND ({column.names}) > ({places})" if last else ""
         with store_errors():
-            rows = await executor.fetch(sql, header, last, batch)
+            rows = await executor.fetch(sql.format(after=after), header, batch, *last)
         if not rows:
             return done
-        last = rows[-1]["key"]
+        last = tuple(rows[-1][key] for key, _ in column.key)
         values = []
         for row in rows:
-            place = column.row(*(row[name] for name in column.bound_to))
+            key = tuple(row[key] for key, _ in column.key)
+            place = column.row(*(row[part] for part in column.bound_to))
             try:
                 plain = keyring.decrypt(row["value"], context=column.context, row=place)
             except DecryptionError as error:
-                unreadable.append(f"{table} {row['key']}: {error}")
+                unreadable.append(f"{table} {' '.join(map(str, key))}: {error}")
             else:
-                values.append((row["key"], row["value"], keyring.encrypt(plain, context=column.context, row=place)))
+                values.append((key, row["value"], keyring.encrypt(plain, context=column.context, row=place)))
         done += await _replace(executor, column, values)
         if on_progress is not None:
             on_progress(RotationProgress(table, name, done, max(done, total)))
 
 
-async def _replace(executor: Executor, column: EncryptedColumn, values: list[tuple[Any, bytes, bytes]]) -> int:
+async def _replace(
+    executor: Executor, column: EncryptedColumn, values: list[tuple[tuple[Any, ...], bytes, bytes]]
+) -> int:
     """Write values where the old one still stands; one statement, and so one transaction."""
     if not values:
         return 0
+    places = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(column.key, 3))
+    same_row = " AND ".join(f"t.{name} = u.{name}" for name, _ in column.key)
     with store_errors():
         rows = await executor.fetch(
             f"UPDATE {column.table} t SET {column.column} = u.new "  # noqa: S608
-            f"FROM unnest($1::{column.key_type}[], $2::bytea[], $3::bytea[]) AS u (key, old, new) "
-            f"WHERE t.{column.key} = u.key AND t.{column.column} = u.old RETURNING 1",
-            [key for key, _, _ in values],
+            f"FROM unnest($1::bytea[], $2::bytea[], {places}) AS u (old, new, {column.names}) "
+            f"WHERE {same_row} AND t.{column.column} = u.old RETURNING 1",
             [old for _, old, _ in values],
             [new for _, _, new in values],
+            *([key[number] for key, _, _ in values] for number in range(len(column.key))),
         )
     return len(rows)
 

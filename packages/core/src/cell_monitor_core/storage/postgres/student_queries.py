@@ -1,6 +1,6 @@
-"""What a course page shows: its students' rows, its counters, one student's cells and runs, its cells.
+"""What a course page shows of its students: their rows, and one student's runs.
 
-Only what the worker derived is read here; nothing is derived anew.
+Only what the worker derived is read here; nothing is derived again.
 """
 
 from __future__ import annotations
@@ -9,71 +9,52 @@ import base64
 import binascii
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.publications import CellRef, CourseState, NotebookRef, StudentState
+from cell_monitor_core.derivation.facts import decode_fact
+from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
+from cell_monitor_core.storage.postgres import student_states
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.timestamps import to_text
 
-__all__ = ["Run", "RunError", "RunPage", "course_counters", "course_students", "student", "student_runs"]
+__all__ = ["Run", "RunError", "RunPage", "course_students", "student", "student_runs"]
 
 MAX_RUNS: Final = 200
 
-_state = msgspec.json.Decoder(StudentState)
-
-
-def _student(row: Any) -> StudentState:
-    text = row["state"]
-    if text is None or text == "{}":
-        return StudentState(student_id=str(row["person_id"]), version=0, status="waiting")
-    return _state.decode(text)
-
-
-_STUDENTS = """
-SELECT m.person_id, s.state::text AS state
+_STUDENTS: Final = f"""
+SELECT m.person_id AS member_id, {student_states.SHOWN}
 FROM memberships m LEFT JOIN student_states s USING (course_id, person_id)
 WHERE m.course_id = $1 AND m.role = 'student'
-"""
+"""  # noqa: S608
 
 
-async def course_students(executor: Executor, course_id: str) -> list[StudentState]:
-    """Return the row of every enrolled student, those of whom nothing was seen included, in the order of their ids."""
-    return [_student(row) for row in await executor.fetch(f"{_STUDENTS} ORDER BY m.person_id", course_id)]
+def _student(keyring: KeyRing | None, row: Any) -> StudentState:
+    if row["state"] is None:
+        return StudentState(student_id=str(row["member_id"]), version=0, status="waiting")
+    return student_states.shown_state(keyring, row)
 
 
-async def student(executor: Executor, course_id: str, person_id: UUID) -> StudentState | None:
+async def course_students(executor: Executor, keyring: KeyRing | None, course_id: str) -> list[StudentState]:
+    """Return the row of every enrolled student, those of whom nothing was seen included, in the order of their ids.
+
+    Args:
+        executor: pool or connection.
+        keyring: to read errors' texts; without it the states have none.
+        course_id: the course.
+    """
+    rows = await executor.fetch(f"{_STUDENTS} ORDER BY m.person_id", course_id)
+    return [_student(keyring, row) for row in rows]
+
+
+async def student(executor: Executor, keyring: KeyRing, course_id: str, person_id: UUID) -> StudentState | None:
     """Return one enrolled student's row, None if the person is no student of the course."""
     row = await executor.fetchrow(f"{_STUDENTS} AND m.person_id = $2", course_id, person_id)
-    return None if row is None else _student(row)
-
-
-async def course_counters(executor: Executor, course_id: str) -> CourseState:
-    """Return a course's counters: sums over its enrolled students, from one snapshot of the database.
-
-    ``started`` counts students of whom anything was seen; ``help_open`` requests open or claimed.
-    """
-    row = await executor.fetchrow(
-        """
-        SELECT coalesce((SELECT version FROM course_versions WHERE course_id = $1), 0) AS version,
-               count(*) AS students,
-               count(*) FILTER (WHERE coalesce(s.state->>'status', 'waiting') <> 'waiting') AS started,
-               coalesce(sum((s.state->>'runs')::bigint), 0)::bigint AS runs,
-               coalesce(sum((s.state->>'errors')::bigint), 0)::bigint AS errors,
-               (SELECT count(*) FROM help_requests h
-                 WHERE h.course_id = $1 AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
-               ) AS help_open
-        FROM memberships m LEFT JOIN student_states s USING (course_id, person_id)
-        WHERE m.course_id = $1 AND m.role = 'student'
-        """,
-        course_id,
-    )
-    assert row is not None
-    return CourseState(course_id=course_id, **row)
+    return None if row is None else _student(keyring, row)
 
 
 class RunError(msgspec.Struct, frozen=True):
@@ -94,10 +75,8 @@ class _Data(msgspec.Struct, frozen=True):
 
 
 class _Payload(msgspec.Struct, frozen=True):
-    """The parts of a ``cell_executed`` event that a run shows; all else is passed over."""
+    """The parts of a ``cell_executed`` event that only a person reads; the rest is in the fact."""
 
-    notebook: NotebookRef
-    cell: CellRef
     data: _Data
 
 
@@ -105,7 +84,11 @@ _payload = msgspec.json.Decoder(_Payload)
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds."""
+    """One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds.
+
+    Attributes:
+        content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
+    """
 
     event_id: str
     at: str
@@ -119,6 +102,7 @@ class Run(msgspec.Struct, frozen=True):
     outputs: list[dict[str, Any]]
     outputs_truncated: bool
     error: RunError | None
+    content: Literal["available", "deleted"] = "available"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +133,12 @@ def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
 
 
 RUNS_SQL: Final = """
-SELECT event_id, occurred_at, status, duration_ms, execution_count, payload_enc
-FROM executions
-WHERE course_id = $1 AND person_id = $2 AND (occurred_at, event_id) < ($3, $4)
-ORDER BY occurred_at DESC, event_id DESC LIMIT $5
+SELECT e.event_id, e.occurred_at, e.status, e.fact::text AS fact, p.payload_enc
+FROM events e LEFT JOIN event_payloads p
+     ON p.person_id = e.person_id AND p.event_id = e.event_id AND p.stored_at = e.stored_at
+WHERE e.type = 'cell_executed' AND e.test_id IS NULL
+  AND e.course_id = $1 AND e.person_id = $2 AND (e.occurred_at, e.event_id) < ($3, $4)
+ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT $5
 """
 _NEWEST: Final = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=2**128 - 1))
 
@@ -182,20 +168,24 @@ async def student_runs(
 
 
 def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
-    key = payload_row(person_id, row["event_id"])
-    payload = _payload.decode(keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=key))
-    data = payload.data
+    fact = decode_fact(row["fact"])
+    if row["payload_enc"] is None:
+        data = _Data(error=None if fact.error is None else RunError(fact.error.name))
+    else:
+        key = payload_row(person_id, row["event_id"])
+        data = _payload.decode(keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=key)).data
     return Run(
         event_id=str(row["event_id"]),
         at=to_text(row["occurred_at"]),
-        notebook=payload.notebook,
-        cell=payload.cell,
+        notebook=fact.notebook or NotebookRef("", ""),
+        cell=fact.cell or CellRef("", 0),
         status=row["status"],
-        duration_ms=row["duration_ms"],
-        execution_count=row["execution_count"],
+        duration_ms=fact.duration_ms,
+        execution_count=fact.execution_count,
         code=data.code,
         code_truncated=bool(data.code_truncated),
         outputs=data.outputs,
         outputs_truncated=bool(data.outputs_truncated),
         error=data.error,
+        content="deleted" if row["payload_enc"] is None else "available",
     )

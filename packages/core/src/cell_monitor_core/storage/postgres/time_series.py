@@ -14,10 +14,10 @@ __all__ = ["PostgresTimeSeries"]
 
 _WRITE = """
 INSERT INTO time_series
-    (event_id, at, course_id, student, type, notebook_id, cell_id, status, error_name, duration_ms)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+    (person_id, event_id, at, course_id, type, notebook_id, cell_id, status, error_name, duration_ms)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::bigint[])
-ON CONFLICT (event_id) DO NOTHING
+ON CONFLICT (person_id, event_id) DO NOTHING
 """
 
 _ACTIVITY = """
@@ -25,7 +25,7 @@ SELECT bucket AS at,
        count(event_id) AS events,
        count(event_id) FILTER (WHERE type = 'cell_executed') AS executions,
        count(event_id) FILTER (WHERE type = 'cell_executed' AND status = 'error') AS errors,
-       count(DISTINCT student) AS students
+       count(DISTINCT person_id) AS students
 FROM generate_series($2::timestamptz, $3::timestamptz - interval '1 microsecond', $4::interval) AS bucket
 LEFT JOIN time_series
     ON course_id = $1 AND at >= $2 AND at < $3 AND date_bin($4::interval, at, $2::timestamptz) = bucket
@@ -50,7 +50,7 @@ class PostgresTimeSeries:
             PoisonPoints: PostgreSQL refuses some; all others are written.
         """
         # In the order of the key, so that two writers of the same points never wait for each other in a circle.
-        ordered = sorted(points, key=lambda point: point.event_id)
+        ordered = sorted(points, key=lambda point: (point.person_id, point.event_id))
         with store_errors():
             await write_around(ordered, self._write)
 
@@ -58,10 +58,10 @@ class PostgresTimeSeries:
         try:
             await self._pool.execute(
                 _WRITE,
+                [point.person_id for point in points],
                 [point.event_id for point in points],
                 [point.at for point in points],
                 [point.course_id for point in points],
-                [point.student for point in points],
                 [point.type for point in points],
                 [point.notebook_id for point in points],
                 [point.cell_id for point in points],

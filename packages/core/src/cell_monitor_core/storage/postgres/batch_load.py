@@ -1,0 +1,89 @@
+"""Loading: inserts the new facts of a batch and reads, under its students' locks, all that ``derivation.reduce`` needs.
+
+A batch costs a constant number of statements, however many students it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation.cells import CellKey
+from cell_monitor_core.derivation.help import affected_requests, concerns_help, turns_of_student
+from cell_monitor_core.derivation.records import StudentRecord, group_by_cell
+from cell_monitor_core.derivation.reduce import Loaded, NewFact, Student, StudentInput, StudentKey
+from cell_monitor_core.storage.postgres import help_requests, student_states
+from cell_monitor_core.storage.postgres.event_rows import FactRow, insert_facts
+from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
+
+__all__ = ["load"]
+
+
+async def load(
+    connection: Connection, keyring: KeyRing, rows: Sequence[FactRow], students: dict[StudentKey, Student]
+) -> tuple[Loaded, int]:
+    """Insert the facts of a batch and load what derives from them; return that and how many facts were new.
+
+    Args:
+        connection: in a transaction.
+        keyring: encrypts payloads, reads texts.
+        rows: of ``students``, or of none.
+        students: locked.
+    """
+    new_rows = await insert_facts(connection, keyring, sorted(rows, key=lambda row: row.key))
+    loaded = Loaded(0, {student: StudentInput(row) for student, row in students.items()})
+    for row in rows:
+        if row.student is not None:
+            loaded.students[row.student].facts.append(row.fact)
+    for row in new_rows:
+        if row.student is not None:
+            loaded.students[row.student].new.append(NewFact(row.fact, row.record.received_at, row.text))
+    await _load_folds(connection, {key: given for key, given in loaded.students.items() if given.new})
+    asking = {
+        key: given for key, given in loaded.students.items() if concerns_help(given.facts, given.student.fold.asked)
+    }
+    if asking:
+        loaded.first_version = await connection.fetchval(f"SELECT {FIRST_VERSION}")
+        await _load_help(connection, keyring, asking)
+    return loaded, len(new_rows)
+
+
+async def _load_folds(connection: Connection, students: dict[StudentKey, StudentInput]) -> None:
+    """Load the folds of the cells and sessions that new facts name, and the histories of cells to be folded again."""
+    if not students:
+        return
+    runs = {key: group_by_cell(new.fact for new in given.new) for key, given in students.items()}
+    cells = [(key, cell) for key, groups in runs.items() for cell in groups]
+    if cells:
+        for (key, cell), cell_fold in zip(cells, await student_states.load_cells(connection, cells), strict=True):
+            if cell_fold is not None:
+                students[key].cells[cell] = cell_fold
+    sessions = [
+        (key, session) for key, given in students.items() for session in {new.fact.session for new in given.new}
+    ]
+    folds = await student_states.load_sessions(connection, sessions)
+    for (key, session), session_fold in zip(sessions, folds, strict=True):
+        if session_fold is not None:
+            students[key].sessions[session] = session_fold
+    late: list[tuple[StudentKey, CellKey]] = [
+        (key, cell)
+        for key, given in students.items()
+        for cell in StudentRecord(cells=given.cells).late_cells(runs[key])
+    ]
+    if late:
+        histories = await student_states.load_histories(connection, late)
+        for (key, cell), facts in zip(late, histories, strict=True):
+            students[key].histories[cell] = facts
+
+
+async def _load_help(connection: Connection, keyring: KeyRing, students: dict[StudentKey, StudentInput]) -> None:
+    inputs = await help_requests.load_facts(connection, list(students))
+    wanted = {}
+    for key, given in students.items():
+        given.help = inputs[key]
+        given.help.messages = {
+            new.fact.id: new.text for new in given.new if new.text and new.fact.type == "help_requested"
+        }
+        wanted[key] = affected_requests(turns_of_student(given.help.facts), given.facts)
+    await help_requests.load_requests(connection, keyring, inputs, wanted)

@@ -1,0 +1,75 @@
+"""What a member of the staff does about a request for help, and all that derives from it, in one transaction."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.derivation.help import HelpActionKind, check_action
+from cell_monitor_core.derivation.help_reduction import active_help, help_state, reduce_help
+from cell_monitor_core.publications import HelpState, StudentState
+from cell_monitor_core.storage.postgres import help_requests, student_states
+from cell_monitor_core.storage.postgres.pool import store_errors
+
+__all__ = ["HelpNotFound", "apply_help_action"]
+
+
+class HelpNotFound(Exception):  # noqa: N818 - named for what it says
+    """There is no such request in this course."""
+
+
+async def apply_help_action(
+    pool: asyncpg.Pool[asyncpg.Record],
+    keyring: KeyRing,
+    *,
+    course_id: str,
+    request_id: UUID,
+    action: HelpActionKind,
+    person_id: UUID,
+) -> tuple[HelpState, StudentState]:
+    """Store an action and what derives from it.
+
+    Claiming what one has claimed, releasing what nobody has claimed and resolving what one has resolved changes
+    nothing and succeeds: a lost answer may be asked for again. ``course_counters.refresh_courses`` gives the counters
+    to publish.
+
+    Returns:
+        The request's and its student's absolute states, to be published.
+
+    Raises:
+        HelpNotFound: no such request in this course.
+        HelpAlreadyClaimed: another person has claimed it.
+        HelpClosed: it is resolved or cancelled.
+        StoreUnavailable: nothing was kept.
+    """
+    with store_errors():
+        async with pool.acquire() as connection, connection.transaction():
+            found = await connection.fetchrow(
+                "SELECT person_id, event_id::text FROM help_requests "
+                "WHERE request_id = $1 AND course_id = $2 AND requested_at IS NOT NULL",
+                request_id,
+                course_id,
+            )
+            if found is None:
+                raise HelpNotFound
+            key, event_id = (course_id, found["person_id"]), found["event_id"]
+            students = await student_states.lock_students(connection, keyring, [key])
+            if key not in students:
+                raise HelpNotFound
+            student = students[key]
+            inputs = await help_requests.load_facts(connection, [key])
+            await help_requests.load_requests(connection, keyring, inputs, {key: [event_id]})
+            request = inputs[key].stored[event_id]
+            if check_action(request.request.outcome, action, person_id):
+                await help_requests.insert_action(connection, request_id, course_id, action, person_id)
+                # Read again rather than guessed: the action's time is the database's.
+                await help_requests.load_requests(connection, keyring, inputs, {key: [event_id]})
+                changed = reduce_help(key, inputs[key], {event_id}, request.version)
+                await help_requests.save_requests(connection, keyring, list(changed.values()))
+                student.fold.help = active_help(inputs[key], changed)
+                student.advance(str(key[1]), {})
+                await student_states.save_students(connection, keyring, {key: student})
+                request = changed.get(event_id, request)
+            return help_state(request), student.published

@@ -1,0 +1,2 @@
+-- Identities of people follow in this place.
+SELECT;

@@ -1,0 +1,254 @@
+"""Students' derived state in PostgreSQL: rows of students, cells and sessions, locked, loaded and saved.
+
+The row of ``student_states`` is the lock: whoever changes anything that derives from a student's facts holds it. Locks
+are taken in the order (course, person), then the rows of ``course_versions``: two workers cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.derivation.cells import CellFold, CellKey
+from cell_monitor_core.derivation.facts import Fact, decode_fact
+from cell_monitor_core.derivation.reduce import Student, StudentKey
+from cell_monitor_core.derivation.sessions import SessionFold
+from cell_monitor_core.derivation.students import StudentFold, with_error_text
+from cell_monitor_core.publications import StudentState
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
+from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
+
+__all__ = [
+    "ERROR_TEXT",
+    "SHOWN",
+    "ensure_students",
+    "load_cells",
+    "load_histories",
+    "load_sessions",
+    "lock_students",
+    "save_cells",
+    "save_sessions",
+    "save_students",
+    "shown_state",
+    "student_row",
+]
+
+ERROR_TEXT: Final = "student_states.error_text"
+"""What the ciphertext of a shown error's text is bound to, with ``student_row``."""
+
+SHOWN: Final = "s.course_id, s.person_id, s.version, s.state::text AS state, s.error_text_enc"
+"""What ``shown_state`` reads of ``student_states s``."""
+
+_log = structlog.get_logger(__name__)
+
+_student_fold = msgspec.json.Decoder(StudentFold)
+_student_state = msgspec.json.Decoder(StudentState)
+_cell_fold = msgspec.json.Decoder(CellFold)
+_session_fold = msgspec.json.Decoder(SessionFold)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def student_row(course_id: str, person_id: UUID) -> bytes:
+    """Return the key that a student's ciphertext is bound to."""
+    return person_id.bytes + course_id.encode()
+
+
+def shown_state(keyring: KeyRing | None, row: Any) -> StudentState:
+    """Return what is shown of a row that was selected with ``SHOWN``, without a key ring without the error's text.
+
+    Raises:
+        msgspec.DecodeError: it is of another version of this software; ``rebuild`` mends it.
+    """
+    state = _state_of(row)
+    return state if keyring is None else with_error_text(state, _error_text(keyring, row))
+
+
+def _state_of(row: Any) -> StudentState:
+    state = row["state"]
+    if state == "{}":
+        return StudentState(str(row["person_id"]), row["version"], "waiting")
+    return _student_state.decode(state)
+
+
+def _error_text(keyring: KeyRing, row: Any) -> str | None:
+    blob = row["error_text_enc"]
+    if blob is None:
+        return None
+    course_id, person_id = row["course_id"], row["person_id"]
+    try:
+        return keyring.decrypt_text(blob, context=ERROR_TEXT, row=student_row(course_id, person_id))
+    except DecryptionError as error:
+        # The class of the error is shown all the same, and no event waits for a key.
+        _log.warning("error_text_unreadable", course_id=course_id, student_id=str(person_id), reason=str(error))
+        return None
+
+
+async def ensure_students(executor: Executor, students: Sequence[StudentKey]) -> None:
+    """Make the rows of students that have none; students of unknown courses get none.
+
+    To be committed before the rows are locked: an insert in the middle of the locks would break their order.
+    """
+    await executor.execute(
+        f"""
+        INSERT INTO student_states (course_id, person_id, version, state)
+        SELECT c.course_id, u.person_id, {FIRST_VERSION},
+               jsonb_build_object('student_id', u.person_id, 'version', {FIRST_VERSION}, 'status', 'waiting')
+        FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) JOIN courses c USING (course_id)
+        ORDER BY 1, 2
+        ON CONFLICT DO NOTHING
+        """,  # noqa: S608
+        [course for course, _ in students],
+        [person for _, person in students],
+    )
+
+
+async def lock_students(
+    connection: Connection, keyring: KeyRing, students: Sequence[StudentKey]
+) -> dict[StudentKey, Student]:
+    """Lock the rows of students until the transaction ends; those without a row are left out.
+
+    Raises:
+        msgspec.DecodeError: a stored state is of another version of this software; ``rebuild`` mends it.
+    """
+    rows = await connection.fetch(
+        f"""
+        SELECT {SHOWN}, s.fold::text
+        FROM student_states s JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id)
+             USING (course_id, person_id)
+        ORDER BY s.course_id, s.person_id
+        FOR UPDATE OF s
+        """,  # noqa: S608
+        [course for course, _ in students],
+        [person for _, person in students],
+    )
+    return {
+        (row["course_id"], row["person_id"]): Student(
+            row["version"], _student_fold.decode(row["fold"]), _state_of(row), _error_text(keyring, row)
+        )
+        for row in rows
+    }
+
+
+async def load_cells(connection: Connection, cells: Sequence[tuple[StudentKey, CellKey]]) -> list[CellFold | None]:
+    """Return the stored folds of cells, in the order asked for."""
+    rows = await connection.fetch(
+        """
+        SELECT k.i, c.fold::text
+        FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
+             AS k(course_id, person_id, notebook_id, cell_id, i)
+             JOIN cell_states c USING (course_id, person_id, notebook_id, cell_id)
+        """,
+        *_cell_columns(cells),
+    )
+    found: list[CellFold | None] = [None] * len(cells)
+    for index, fold in rows:
+        found[index - 1] = _cell_fold.decode(fold)
+    return found
+
+
+def _cell_columns(cells: Iterable[tuple[StudentKey, CellKey]]) -> tuple[list[str], list[UUID], list[str], list[str]]:
+    courses, people, notebooks, ids = [], [], [], []
+    for (course, person), (notebook, cell) in cells:
+        courses.append(course)
+        people.append(person)
+        notebooks.append(notebook)
+        ids.append(cell)
+    return courses, people, notebooks, ids
+
+
+async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKey, CellKey]]) -> list[list[Fact]]:
+    """Return all stored runs of cells, each in the canonical order, in the order asked for."""
+    rows = await connection.fetch(
+        """
+        SELECT k.i, e.fact::text
+        FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
+             AS k(course_id, person_id, notebook_id, cell_id, i)
+             JOIN events e USING (course_id, person_id, notebook_id, cell_id)
+        WHERE e.type IN ('cell_execution_started', 'cell_executed') AND e.test_id IS NULL
+        ORDER BY k.i, e.occurred_at, e.event_id
+        """,
+        *_cell_columns(cells),
+    )
+    histories: list[list[Fact]] = [[] for _ in cells]
+    for index, fact in rows:
+        histories[index - 1].append(decode_fact(fact))
+    return histories
+
+
+async def save_cells(connection: Connection, cells: Mapping[tuple[StudentKey, CellKey], CellFold]) -> None:
+    """Write folds of cells, new ones or not."""
+    ordered = sorted(cells.items())
+    await connection.execute(
+        """
+        INSERT INTO cell_states (course_id, person_id, notebook_id, cell_id, fold)
+        SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[])
+        ON CONFLICT (course_id, person_id, notebook_id, cell_id) DO UPDATE SET fold = excluded.fold
+        """,
+        *_cell_columns([key for key, _ in ordered]),
+        [_encode(fold) for _, fold in ordered],
+    )
+
+
+async def load_sessions(connection: Connection, sessions: Sequence[tuple[StudentKey, str]]) -> list[SessionFold | None]:
+    """Return the stored folds of sessions, in the order asked for."""
+    rows = await connection.fetch(
+        """
+        SELECT k.i, s.fold::text
+        FROM unnest($1::text[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS k(course_id, person_id, session_id, i)
+             JOIN session_states s USING (course_id, person_id, session_id)
+        """,
+        [student[0] for student, _ in sessions],
+        [student[1] for student, _ in sessions],
+        [session for _, session in sessions],
+    )
+    found: list[SessionFold | None] = [None] * len(sessions)
+    for index, fold in rows:
+        found[index - 1] = _session_fold.decode(fold)
+    return found
+
+
+async def save_sessions(connection: Connection, sessions: Mapping[tuple[StudentKey, str], SessionFold]) -> None:
+    """Write folds of sessions, new ones or not."""
+    ordered = sorted(sessions.items())
+    await connection.execute(
+        """
+        INSERT INTO session_states (course_id, person_id, session_id, fold)
+        SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::jsonb[])
+        ON CONFLICT (course_id, person_id, session_id) DO UPDATE SET fold = excluded.fold
+        """,
+        [student[0] for (student, _), _ in ordered],
+        [student[1] for (student, _), _ in ordered],
+        [session for (_, session), _ in ordered],
+        [_encode(fold) for _, fold in ordered],
+    )
+
+
+async def save_students(connection: Connection, keyring: KeyRing, students: Mapping[StudentKey, Student]) -> None:
+    """Write locked rows."""
+    ordered = sorted(students.items())
+    await connection.execute(
+        """
+        UPDATE student_states s
+        SET version = u.version, fold = u.fold, state = u.state, error_text_enc = u.error_text_enc, updated_at = now()
+        FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::jsonb[], $5::jsonb[], $6::bytea[])
+             AS u(course_id, person_id, version, fold, state, error_text_enc)
+        WHERE s.course_id = u.course_id AND s.person_id = u.person_id
+        """,
+        [course for (course, _), _ in ordered],
+        [person for (_, person), _ in ordered],
+        [student.version for _, student in ordered],
+        [_encode(student.fold) for _, student in ordered],
+        [_encode(student.state) for _, student in ordered],
+        [_sealed(keyring, key, student) for key, student in ordered],
+    )
+
+
+def _sealed(keyring: KeyRing, key: StudentKey, student: Student) -> bytes | None:
+    if not student.error_text:
+        return None
+    return keyring.encrypt_text(student.error_text, context=ERROR_TEXT, row=student_row(*key))
