@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-__all__ = ["ENV_PREFIX", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
+__all__ = ["ENV_PREFIX", "OTHER_PROGRAMS", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
 
 ENV_PREFIX: Final = "CELL_MONITOR_"
 
@@ -29,26 +29,35 @@ RENAMED: Final[dict[str, str]] = {
 }
 """New name by old name, without the prefix. Every service refuses an old name, whichever service reads the setting."""
 
-_SERVICES: Final = ("API", "WORKER", "GATEWAY")
-# Variables of other parts that share the environment. They do not have the prefix of a service.
-_KNOWN_ELSEWHERE: Final = frozenset(
+OTHER_PROGRAMS: Final = frozenset(
     {
-        "ALLOWED_ORIGINS",
+        # The JupyterLab extension
         "API_KEY",
         "API_KEY_FILE",
         "API_URL",
         "COURSE",
-        "DASHBOARD_DIR",
+        "SPOOL_DIR",
+        # The command cell-monitor
         "DATA_DIR",
-        "GATEWAY_URL",
+        # The tests
         "INFLUXD",
-        "JWKS_URL",
         "REQUIRE_BROWSER",
         "REQUIRE_INFLUXD",
         "REQUIRE_ROOT",
+    }
+)
+"""Variables, without the prefix, that share the environment with the services' settings and are read by no service."""
+
+_SERVICES: Final = ("API", "WORKER", "GATEWAY")
+# Settings of single services whose names do not begin with the service.
+_OF_ONE_SERVICE: Final = frozenset(
+    {
+        "ALLOWED_ORIGINS",
+        "DASHBOARD_DIR",
+        "GATEWAY_URL",
+        "JWKS_URL",
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",
-        "SPOOL_DIR",
         "TEST_MODE",
     }
 )
@@ -186,6 +195,7 @@ class CoreSettings(BaseSettings):
         """Return one message for each ``CELL_MONITOR_*`` variable that no service reads, renamed ones included."""
         known = {name.upper() for name in cls.model_fields}
         known |= {f"{name.upper()}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
+        elsewhere = _OF_ONE_SERVICE | OTHER_PROGRAMS
         others = tuple(f"{service}_" for service in _SERVICES if service != cls.service.upper())
         messages = []
         for variable in sorted(environ):
@@ -196,7 +206,7 @@ class CoreSettings(BaseSettings):
                 suffix = "_FILE" if name.endswith("_FILE") else ""
                 messages.append(f"{variable} was renamed: set {ENV_PREFIX}{new_name}{suffix} instead")
                 continue
-            if name in known or name in _KNOWN_ELSEWHERE or name.startswith(others) or _SERVICE_LINK.search(name):
+            if name in known or name in elsewhere or name.startswith(others) or _SERVICE_LINK.search(name):
                 continue
             close = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {ENV_PREFIX}{close[0]}?" if close else ""

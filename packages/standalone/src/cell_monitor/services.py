@@ -17,6 +17,7 @@ from cell_monitor.invocation import command_line
 from cell_monitor.listening import LOOPBACK, Listening
 from cell_monitor.ports import Ports
 from cell_monitor.supervisor import HttpService
+from cell_monitor_core.settings import ENV_PREFIX, OTHER_PROGRAMS
 
 __all__ = [
     "MissingPartError",
@@ -30,7 +31,6 @@ __all__ = [
     "worker_service",
 ]
 
-_PREFIX: Final = "CELL_MONITOR_"
 # Settings that `up` sets itself, and the option that changes each.
 _BY_OPTION: Final = {
     "API_HOST": "--host",
@@ -63,21 +63,6 @@ _INHERITED: Final = (
     "https_proxy",
     "no_proxy",
 )
-# Variables of this command, of the tests or of the JupyterLab extension, which the services do not read.
-_NOT_FOR_SERVICES: Final = {
-    "API_KEY",
-    "API_KEY_FILE",
-    "API_URL",
-    "COURSE",
-    "DASHBOARD_DIR",
-    "DATA_DIR",
-    "INFLUXD",
-    "REQUIRE_BROWSER",
-    "REQUIRE_INFLUXD",
-    "REQUIRE_ROOT",
-    "SPOOL_DIR",
-}
-
 # No dialog and no request to jupyter.org: a classroom may have no internet connection.
 _LAB_SETTINGS: Final = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
@@ -190,8 +175,8 @@ def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) 
         "JUPYTERLAB_SETTINGS_DIR": str(data.jupyter / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
         "IPYTHONDIR": str(data.jupyter / "ipython"),
-        f"{_PREFIX}API_URL": f"http://{listening.local}:{ports.api}",
-        f"{_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
+        f"{ENV_PREFIX}API_URL": f"http://{listening.local}:{ports.api}",
+        f"{ENV_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
     }
     arguments = [
         "--no-browser",
@@ -214,11 +199,13 @@ def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) 
 
 def ignored_settings() -> dict[str, str]:
     """Return the variables of the caller that have no effect here, each with the option to use instead."""
-    return {f"{_PREFIX}{name}": option for name, option in _BY_OPTION.items() if os.environ.get(f"{_PREFIX}{name}")}
+    return {
+        f"{ENV_PREFIX}{name}": option for name, option in _BY_OPTION.items() if os.environ.get(f"{ENV_PREFIX}{name}")
+    }
 
 
 def _service(data: DataDirectory, name: str, module: str, settings: Mapping[str, str], address: str) -> HttpService:
-    own = {f"{_PREFIX}{key}": value for key, value in settings.items()}
+    own = {f"{ENV_PREFIX}{key}": value for key, value in settings.items()}
     process = ChildProcess(
         name,
         [sys.executable, "-m", module],
@@ -242,11 +229,12 @@ def _tuning(settings: Mapping[str, str]) -> dict[str, str]:
 
     A service refuses an unknown variable, so a misspelled one is reported at start.
     """
-    decided = _NOT_FOR_SERVICES | set(settings)
+    # DASHBOARD_DIR is the option --dashboard-dir, which `up` hands to the API only.
+    decided = OTHER_PROGRAMS | {"DASHBOARD_DIR"} | set(settings)
     # FOO and FOO_FILE are the same setting.
     decided |= {f"{name}_FILE" for name in settings} | {name.removesuffix("_FILE") for name in settings}
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX) not in decided
+        if name.startswith(ENV_PREFIX) and name.removeprefix(ENV_PREFIX) not in decided
     }
