@@ -7,6 +7,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,12 +75,17 @@ def _api(running: stacks.Stack, database_url: str, *, instruments: bool, port: i
         gateway_url="ws://127.0.0.1:1/ws",
         api_bucket_events=1_000_000,
         api_bucket_refill_per_s=100_000,
-        api_count_ingest=str(instruments).lower(),
         **({"otlp_endpoint": running.trace_sink} if instruments else {}),
     )
+    if instruments:
+        arguments = ["cell_monitor_api"]
+    else:
+        # What ``cell_monitor_api`` becomes, with other settings of gunicorn.
+        env["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(dir=running.directory)
+        arguments = ["gunicorn", "--config", "python:baselines.uncounted_api"]
     return running.spawn(
         f"api-{port}",
-        [sys.executable, "-m", "cell_monitor_api"],
+        [sys.executable, "-m", *arguments],
         env=env,
         core=stacks.SERVED,
         ready=f"http://127.0.0.1:{port}/readyz",

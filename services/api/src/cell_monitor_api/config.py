@@ -53,9 +53,6 @@ class ApiSettings(CoreSettings):
     signing_keys: SecretStr | None = Field(
         None, description="Private JWK set that signs access tokens. Changes of the file are noticed."
     )
-    api_count_ingest: bool = Field(
-        True, description="Counts ingest's requests and events; `false` only to measure what counting costs."
-    )
     test_mode: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
 
     @property

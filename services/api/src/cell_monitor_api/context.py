@@ -15,7 +15,7 @@ from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
-from cell_monitor_api.services.ingest_metrics import IngestMetrics, SilentIngestMetrics
+from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.roster import Roster
@@ -133,7 +133,7 @@ class ProcessContext:
                     ),
                     notices=notices,
                     progress=progress,
-                    metrics=IngestMetrics() if settings.api_count_ingest else SilentIngestMetrics(),
+                    metrics=IngestMetrics(),
                 ),
                 roster=Roster(pool, keyring, index, hasher),
                 sign_in=SignIn(

@@ -9,7 +9,7 @@ from cell_monitor_core.storage.ports import AppendOutcome
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_core.telemetry.instruments import Counter
 
-__all__ = ["IngestMetrics", "SilentIngestMetrics"]
+__all__ = ["IngestMetrics"]
 
 
 class IngestMetrics:
@@ -62,36 +62,10 @@ class IngestMetrics:
         metrics.STREAM_APPEND_SECONDS.observe(seconds)
 
     def rejected(self, reasons: Sequence[str]) -> None:
-        """Count events that were refused for good."""
+        """Count events that were rejected."""
         for reason in reasons:
             self._rejected[reason].value += 1
 
     def log_unavailable(self, count: int) -> None:
         """Count events that are to be sent again."""
         self._retry.value += count
-
-
-class SilentIngestMetrics(IngestMetrics):
-    """Counts nothing: the other half of a comparison that tells what counting costs."""
-
-    __slots__ = ()
-
-    def request(self, status: int, seconds: float) -> None:
-        """Count nothing."""
-
-    def limited(self) -> None:
-        """Count nothing."""
-
-    @staticmethod
-    def received(count: int) -> None:
-        """Count nothing."""
-
-    @staticmethod
-    def appended(statuses: Sequence[str], seconds: float) -> None:
-        """Count nothing."""
-
-    def rejected(self, reasons: Sequence[str]) -> None:
-        """Count nothing."""
-
-    def log_unavailable(self, count: int) -> None:
-        """Count nothing."""
