@@ -8,7 +8,7 @@ from typing import Final
 from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["PRESENCE_SECONDS", "Presence"]
 
@@ -63,4 +63,4 @@ class Presence:
         try:
             return int(await run_script(self._client, script, [key], list(arguments)))
         except REDIS_ERRORS as error:
-            raise StoreUnavailable(f"presence is not available: {type(error).__name__}") from error
+            raise RedisUnavailable(f"presence is not available: {type(error).__name__}") from error

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from starlette.responses import Response
 
 from cell_monitor_api.exceptions import BrokerUnavailable, DatabaseUnavailable
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import PostgresUnavailable, RedisUnavailable
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.web.errors import ClientRequestError, error_response
 
@@ -29,28 +29,28 @@ def _answer(error: ClientRequestError | None) -> Response:
     return response
 
 
-async def _store_unavailable(request: Request, error: Exception) -> Response:
-    _log.warning("store_unavailable", path=_template(request), reason=str(error))
-    if "PostgreSQL" in str(error):
-        return _answer(DatabaseUnavailable("the database does not answer; try again", retry_after=_RETRY_S))
+async def _postgres_unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("postgresql_unavailable", path=_template(request), reason=str(error))
+    return _answer(DatabaseUnavailable("the database does not answer; try again", retry_after=_RETRY_S))
+
+
+async def _redis_unavailable(request: Request, error: Exception) -> Response:
+    # The message of redis-py's own errors may hold an address.
+    reason = str(error) if isinstance(error, RedisUnavailable) else type(error).__name__
+    _log.warning("redis_unavailable", path=_template(request), reason=reason)
     return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 
 
 async def _store_error(request: Request, error: Exception) -> Response:
-    """Sort what asyncpg or the network raised: the server's fault is 503, ours is 500."""
+    """Answer what asyncpg or the network raised: 503 if the server is the cause, 500 if we are."""
     try:
         with store_errors():
             raise error
-    except StoreUnavailable as unavailable:
-        return await _store_unavailable(request, unavailable)
+    except PostgresUnavailable as unavailable:
+        return await _postgres_unavailable(request, unavailable)
     except Exception:  # noqa: BLE001 - logged, and answered as what it is
         _log.exception("request_failed", path=_template(request), method=request.method)
         return _answer(None)
-
-
-async def _redis_error(request: Request, error: Exception) -> Response:
-    _log.warning("redis_unavailable", path=_template(request), reason=type(error).__name__)
-    return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 
 
 def _template(request: Request) -> str | None:
@@ -60,7 +60,8 @@ def _template(request: Request) -> str | None:
 
 def install_failure_handlers(app: FastAPI) -> None:
     """Make an application answer the stores' failures with 503."""
-    app.add_exception_handler(StoreUnavailable, _store_unavailable)
+    app.add_exception_handler(PostgresUnavailable, _postgres_unavailable)
     for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         app.add_exception_handler(kind, _store_error)
-    app.add_exception_handler(RedisError, _redis_error)
+    app.add_exception_handler(RedisUnavailable, _redis_unavailable)
+    app.add_exception_handler(RedisError, _redis_unavailable)

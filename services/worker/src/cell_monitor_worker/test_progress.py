@@ -12,7 +12,7 @@ from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of, test_channel
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["Stage", "TestProgress", "event_head"]
 
@@ -57,7 +57,7 @@ class TestProgress:
         """Note that test events reached a stage now.
 
         Raises:
-            StoreUnavailable: Redis is away; nothing that was done is undone.
+            RedisUnavailable: Redis is away; nothing that was done is undone.
         """
         if not records:
             return
@@ -72,4 +72,4 @@ class TestProgress:
             try:
                 await run_script(self._redis, _MARK, [key], [_LIFETIME_S, now, *fields])
             except REDIS_ERRORS as error:
-                raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+                raise RedisUnavailable(f"Redis: {type(error).__name__}") from error

@@ -15,7 +15,7 @@ from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.publications import Publication, Snapshot
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_command, run_script
-from cell_monitor_core.storage.ports import Draft, Recovery, StoreUnavailable
+from cell_monitor_core.storage.ports import Draft, Recovery, RedisUnavailable
 
 __all__ = ["RedisBroker"]
 
@@ -93,14 +93,14 @@ class RedisBroker:
         ones and would be suppressed.
 
         Raises:
-            StoreUnavailable: Redis did not answer.
+            RedisUnavailable: Redis did not answer.
         """
         partition = partition_of(channel, self.partitions)
         names = [*self._position_keys(channel), keys.publication_versions(partition, channel)]
         try:
             await run_command(self._client, names[0], "DEL", *names)
         except REDIS_ERRORS as error:
-            raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
 
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
@@ -122,9 +122,9 @@ class RedisBroker:
             except RedisConnectionError as error:
                 # Usually a pooled connection to a server that has been restarted.
                 if last:
-                    raise StoreUnavailable(f"Redis is unavailable: {type(error).__name__}") from error
+                    raise RedisUnavailable(f"Redis is unavailable: {type(error).__name__}") from error
             except REDIS_ERRORS as error:
-                raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+                raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
         raise AssertionError
 
     def _position_keys(self, channel: str) -> list[str]:

@@ -26,7 +26,9 @@ __all__ = [
     "LogEntry",
     "LogUnavailable",
     "PoisonPoints",
+    "PostgresUnavailable",
     "Recovery",
+    "RedisUnavailable",
     "StoreUnavailable",
     "TimeSeries",
     "TimeSeriesPoint",
@@ -44,6 +46,14 @@ class LogUnavailable(Exception):  # noqa: N818 - says what happened to the store
 
 class StoreUnavailable(Exception):  # noqa: N818 - says what happened to the store
     """A store is away or overloaded; the work must be tried again, nothing of it was kept."""
+
+
+class PostgresUnavailable(StoreUnavailable):
+    """PostgreSQL is unavailable or overloaded."""
+
+
+class RedisUnavailable(StoreUnavailable):
+    """Redis is unavailable, full or read-only."""
 
 
 class AppendOutcome:

@@ -7,7 +7,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from cell_monitor_core import keys
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["SignInAttempts"]
 
@@ -33,12 +33,12 @@ class SignInAttempts:
             Attempts in the window, this one included, and the whole seconds until the window ends.
 
         Raises:
-            StoreUnavailable: Redis is away or full.
+            RedisUnavailable: Redis is away or full.
         """
         try:
             count, left_ms = await self._redis.eval(_ADD, 1, keys.sign_in_attempts(kind, digest), window_s * 1000)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
         return int(count), max(1, -(-int(left_ms) // 1000))
 
     async def forget(self, kind: str, digest: str) -> None:

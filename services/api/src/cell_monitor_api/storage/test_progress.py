@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from cell_monitor_core import channels, keys
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["STAGES", "TestProgress"]
 
@@ -35,7 +35,7 @@ class TestProgress:
         """Note that events were queued at ``at`` (RFC 3339), unless an earlier time is noted already.
 
         Raises:
-            StoreUnavailable: Redis is away or full.
+            RedisUnavailable: Redis is away or full.
         """
         key = self._key(test_id, person_id)
         try:
@@ -45,18 +45,18 @@ class TestProgress:
             pipeline.expire(key, _LIFETIME_S)
             await pipeline.execute()
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
 
     async def read(self, test_id: str, person_id: bytes) -> Mapping[str, Mapping[str, str]]:
         """Return event id → stage → time, oldest event first.
 
         Raises:
-            StoreUnavailable: Redis is away.
+            RedisUnavailable: Redis is away.
         """
         try:
             fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id, person_id))
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
         events: dict[str, dict[str, str]] = {}
         for name, at in fields.items():
             event_id, _, stage = name.decode().rpartition(":")

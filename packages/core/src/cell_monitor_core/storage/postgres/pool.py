@@ -12,7 +12,7 @@ import msgspec
 from asyncpg import exceptions as pg
 from pydantic import SecretStr
 
-from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.ports import PostgresUnavailable, StoreUnavailable
 
 __all__ = ["Connection", "Executor", "close_pool", "connect", "create_pool", "is_row_fault", "store_errors"]
 
@@ -97,7 +97,7 @@ async def create_pool(
         connect_timeout: seconds for one connection to be made.
 
     Raises:
-        StoreUnavailable: the server is away, or refuses these credentials.
+        PostgresUnavailable: the server is away, or refuses these credentials.
         ValueError: the DSN cannot be read.
     """
     with store_errors():
@@ -136,7 +136,7 @@ async def connect(
     """Open one connection set up as those of ``create_pool``; a ``statement_timeout`` of 0 sets no bound.
 
     Raises:
-        StoreUnavailable: the server is away, or refuses these credentials.
+        PostgresUnavailable: the server is away, or refuses these credentials.
     """
     with store_errors():
         connection = await asyncpg.connect(
@@ -185,7 +185,7 @@ def is_row_fault(error: BaseException) -> bool:
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn errors that are the server's, the network's or the deployment's into ``StoreUnavailable``.
+    """Turn errors that are the server's, the network's or the deployment's into ``PostgresUnavailable``.
 
     Errors that the values caused (``is_row_fault``) and plain mistakes in a query pass unchanged.
     """
@@ -196,6 +196,6 @@ def store_errors() -> Iterator[None]:
     except pg.ClientConfigurationError as error:
         raise ValueError(f"the PostgreSQL DSN cannot be read: {error}") from error
     except asyncpg.InterfaceError as error:  # "connection is closed", "pool is closing"
-        raise StoreUnavailable(f"PostgreSQL: {error}") from error
+        raise PostgresUnavailable(f"PostgreSQL: {error}") from error
     except _UNAVAILABLE as error:
-        raise StoreUnavailable(f"PostgreSQL: {type(error).__name__}: {error}"[:500]) from error
+        raise PostgresUnavailable(f"PostgreSQL: {type(error).__name__}: {error}"[:500]) from error
