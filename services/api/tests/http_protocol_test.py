@@ -1,16 +1,17 @@
-"""An answer leaves in one write, whole and in order, and a connection lives exactly as long as keep-alive says."""
+"""Heads are bounded in bytes and time, an answer is one write, and a connection lives exactly as long as keep-alive says."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
-from cell_monitor_api.http_protocol import ApiProtocol, CorkedTransport, KeepAliveLoop
+from cell_monitor_api.http_protocol import MAX_HEAD_BYTES, ApiProtocol, CorkedTransport, KeepAliveLoop
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
@@ -175,3 +176,172 @@ async def test_requests_sent_at_once_are_answered_in_order_and_silence_ends_the_
         b"/%d%s" % (number, b"HTTP/1.1 200 OK" if number < 19 else b"") for number in range(20)
     ]
     writer.close()
+
+
+GET = b"GET /ok HTTP/1.1\r\nhost: x\r\n"
+
+
+async def answer_to(address: tuple[str, int], *parts: bytes) -> tuple[int, str]:
+    """Send parts, each once the last one has left; return status and body, or error code, of the only answer."""
+    reader, writer = await asyncio.open_connection(*address)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        # Else the kernel would join them.
+        await asyncio.sleep(0.01)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    body = (await asyncio.wait_for(reader.readexactly(length), 10)).decode()
+    status = int(head.split()[1])
+    if status != 200:
+        # Refused connections end.
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        [detail] = json.loads(body)["detail"]
+        body = detail["type"]
+    writer.close()
+    return status, body
+
+
+def _header(size: int) -> bytes:
+    return b"x-filler: " + b"a" * (size - 12) + b"\r\n"
+
+
+async def test_a_head_within_the_bound_is_served(address: tuple[str, int]) -> None:
+    room = MAX_HEAD_BYTES - len(GET) - 2
+    assert await answer_to(address, GET + _header(room) + b"\r\n") == (200, "/ok")
+    assert await answer_to(address, GET, *[_header(room // 4)] * 4, b"\r\n") == (200, "/ok")
+
+
+TOO_MUCH = _header(MAX_HEAD_BYTES)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [GET + TOO_MUCH + b"\r\n"],
+        [GET + b"x: y\r\n" * (MAX_HEAD_BYTES // 5)],
+        [GET, *[_header(3000)] * 11],
+        [GET + b"x-endless: ", *[b"a" * 5000] * 7],
+        [b"GET /", *[b"a" * 5000] * 7],
+        # The bytes behind the head do not hide what is before them.
+        [b"POST /ok HTTP/1.1\r\nhost: x\r\n" + TOO_MUCH + b"content-length: 1000\r\n\r\n" + b"b" * 1000],
+    ],
+    ids=["one write", "many headers", "in parts", "one endless header", "endless target", "body behind it"],
+)
+async def test_a_head_over_the_bound_is_refused(address: tuple[str, int], parts: list[bytes]) -> None:
+    assert await answer_to(address, *parts) == (431, "head_too_large")
+
+
+async def test_a_later_head_on_a_connection_is_bounded_too(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    for _ in range(3):
+        writer.write(GET + b"\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"/ok"), 10)).startswith(b"HTTP/1.1 200")
+    writer.write(GET + TOO_MUCH)
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 431")
+    writer.close()
+
+
+async def test_a_body_is_no_part_of_the_head(address: tuple[str, int]) -> None:
+    size = 10 * MAX_HEAD_BYTES
+    head = b"POST /ok HTTP/1.1\r\nhost: x\r\n"
+    whole = head + b"content-length: %d\r\n\r\n" % size + b"b" * size
+    assert await answer_to(address, whole) == (200, "/ok")
+    assert await answer_to(address, *[whole[start : start + 50_000] for start in range(0, len(whole), 50_000)]) == (
+        200,
+        "/ok",
+    )
+    chunks = b"".join(b"%x\r\n%b\r\n" % (100, b"b" * 100) for _ in range(size // 100))
+    assert await answer_to(address, head + b"transfer-encoding: chunked\r\n\r\n" + chunks, b"0\r\n\r\n") == (200, "/ok")
+
+
+async def test_endless_trailers_end_the_connection(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /ok HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n")
+    ended = asyncio.create_task(reader.read())
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while not ended.done() and sent < 100 * MAX_HEAD_BYTES:
+            writer.write(_header(5000))
+            await writer.drain()
+            sent += 5000
+            await asyncio.sleep(0.001)
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(ended, 10)
+    assert sent < 100 * MAX_HEAD_BYTES
+    writer.close()
+
+
+@pytest.mark.parametrize("served_before", [0, 1])
+async def test_a_head_that_comes_drop_by_drop_ends(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, served_before: int
+) -> None:
+    monkeypatch.setattr("cell_monitor_api.http_protocol.HEAD_TIMEOUT_S", 0.3)
+    reader, writer = await asyncio.open_connection(*address)
+    for _ in range(served_before):
+        writer.write(GET + b"\r\n")
+        await asyncio.wait_for(reader.readuntil(b"/ok"), 10)
+    answer = asyncio.create_task(reader.read())
+    writer.write(GET)
+    async with asyncio.timeout(10):
+        while not answer.done():
+            writer.write(b"x: y\r\n")
+            await asyncio.sleep(0.02)
+    head, _, body = (await answer).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert json.loads(body)["detail"][0]["type"] == "request_timeout"
+    writer.close()
+
+
+async def test_a_connection_without_a_request_is_closed_and_told_nothing(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cell_monitor_api.http_protocol.HEAD_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection(*address)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_neither_a_slow_body_nor_a_pause_between_requests_is_a_slow_head(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cell_monitor_api.http_protocol.HEAD_TIMEOUT_S", 0.2)
+    reader, writer = await asyncio.open_connection(*address)
+    for _ in range(2):
+        writer.write(b"POST /ok HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n")
+        await asyncio.sleep(0.3)
+        writer.write(b"b")
+        await asyncio.sleep(0.3)
+        writer.write(b"b")
+        assert (await asyncio.wait_for(reader.readuntil(b"/ok"), 10)).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.3)
+    writer.close()
+
+
+async def test_what_is_not_http_is_refused_in_the_form_of_all_errors(address: tuple[str, int]) -> None:
+    assert await answer_to(address, b"\x16\x03\x01 no request\r\n\r\n") == (400, "invalid_request")
+
+
+async def test_a_refusal_never_mixes_with_an_answer_that_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second head that is refused while the first request is being served must not be read as its answer."""
+    release = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await release.wait()
+        await _app(scope, receive, send)
+
+    config = uvicorn.Config(slow, port=0, http=ApiProtocol, lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(GET + b"\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.01)
+    writer.write(GET + TOO_MUCH)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    release.set()
+    writer.close()
+    server.should_exit = True
+    await task

@@ -14,12 +14,15 @@ __all__ = [
     "CourseExists",
     "CourseForbidden",
     "DatabaseUnavailable",
+    "HeadTooLarge",
+    "HeadTooSlow",
     "HelpAlreadyClaimed",
     "HelpClosed",
     "InsufficientScope",
     "InvalidBody",
     "InvalidCredentials",
     "InvalidParameter",
+    "InvalidRequest",
     "LengthRequired",
     "LogUnavailableError",
     "NotAuthenticated",
@@ -49,7 +52,7 @@ class BodyTooLarge(ClientRequestError):
 
 
 class BodyTooSlow(ClientRequestError):
-    """The body does not come to its end in time."""
+    """The body is not complete in time."""
 
     error = "request_timeout"
     status_code = 408
@@ -81,6 +84,20 @@ class DatabaseUnavailable(ClientRequestError):
 
     error = "database_unavailable"
     status_code = 503
+
+
+class HeadTooLarge(ClientRequestError):
+    """The request line and headers together are over the limit."""
+
+    error = "head_too_large"
+    status_code = 431
+
+
+class HeadTooSlow(ClientRequestError):
+    """The request line and headers are not complete in time."""
+
+    error = "request_timeout"
+    status_code = 408
 
 
 class HelpAlreadyClaimed(ClientRequestError):
@@ -123,6 +140,13 @@ class InvalidParameter(ClientRequestError):
 
     error = "invalid_parameter"
     status_code = 422
+
+
+class InvalidRequest(ClientRequestError):
+    """What was sent is not HTTP/1.1."""
+
+    error = "invalid_request"
+    status_code = 400
 
 
 class LengthRequired(ClientRequestError):
