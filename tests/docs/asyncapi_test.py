@@ -1,4 +1,4 @@
-"""Hazard: the published AsyncAPI document says one thing, the gateway and the stream another."""
+"""Hazard: the AsyncAPI document differs from the gateway and the event stream."""
 
 import json
 from pathlib import Path
@@ -25,18 +25,18 @@ def golden(name):
 
 
 def message_named(name, side):
-    """Find the message of a frame's type; presence is both a request and its reply."""
+    """Return the message of a frame's type; presence is a request and a reply."""
     found = [message["title"] for message in DOCUMENT["components"]["messages"].values() if message["name"] == name]
     return found[0 if side == "client" else -1]
 
 
-def test_document_is_what_the_code_says():
+def test_document_equals_the_generated_one():
     committed = (REPOSITORY / "docs/dev/asyncapi.yaml").read_text(encoding="utf-8")
     assert committed == asyncapi.render(), "run make generate"
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
-def test_golden_frames_are_of_the_documents_schemas(side):
+def test_golden_frames_match_the_documents_schemas(side):
     frames = golden("websocket_frames.json")[side]
     for frame in frames:
         validator(message_named(frame["type"], side)).validate(frame)
@@ -49,7 +49,7 @@ def test_golden_frames_are_of_the_documents_schemas(side):
     assert documented == {frame["type"] for frame in everything["client"] + everything["server"]}
 
 
-def test_golden_publications_are_of_the_documents_schema():
+def test_golden_publications_match_the_documents_schema():
     for publication in golden("publications.json"):
         validator("Publication").validate(publication)
     broken = golden("publications.json")[0]
@@ -68,7 +68,7 @@ def references(value):
             yield from references(inner)
 
 
-def test_every_reference_leads_somewhere():
+def test_every_reference_can_be_resolved():
     found = set(references(DOCUMENT))
     assert len(found) > 20
     for reference in found:

@@ -1,4 +1,4 @@
-"""Hazard: a student says one word for what staff see under another, so that neither finds what the other means."""
+"""Hazard: students and staff see different terms for the same thing."""
 
 import json
 import re
@@ -26,13 +26,13 @@ def catalogue(path):
 
 
 DASHBOARD = catalogue("dashboard/src/i18n/ja.json")
-# The one place where roles are meant as such.
+# The only place that names the roles.
 ROLES = set(DASHBOARD.pop("role").values())
 CATALOGUES = {"dashboard": texts(DASHBOARD), "jupyterlab": texts(catalogue(LAB))}
 PAGES = sorted((REPOSITORY / "docs/user").glob("*.ja.md"))
 
 
-def test_there_is_a_glossary():
+def test_the_glossary_has_terms():
     assert len(ROWS) >= 6
     assert len(PAGES) >= 2
     assert "教員" in ROLES
@@ -40,22 +40,22 @@ def test_there_is_a_glossary():
 
 @pytest.mark.parametrize("name", CATALOGUES)
 @pytest.mark.parametrize(("word", "others"), ROWS, ids=[word for word, _ in ROWS])
-def test_both_catalogues_have_one_word_for_one_thing(name, word, others):
+def test_both_catalogues_use_the_terms_of_the_glossary(name, word, others):
     for other in others.split(", "):
-        assert [text for text in CATALOGUES[name] if other in text] == [], f"say {word}"
+        assert [text for text in CATALOGUES[name] if other in text] == [], f"use {word}"
 
 
-# Students are not told when a request is closed: the button is as before.
+# Students see no message when a request is closed: the button returns to its initial text.
 @pytest.mark.parametrize("word", [word for word, _ in ROWS if word != "解決済み"])
-def test_students_and_staff_read_the_same_word(word):
+def test_both_catalogues_contain_each_term(word):
     for name, found in CATALOGUES.items():
-        # Without the verb's ending, which sentences change.
+        # Without the ending of the verb, which is inflected in sentences.
         assert any(word.removesuffix("る") in text for text in found), name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.parametrize(("word", "others"), ROWS, ids=[word for word, _ in ROWS])
-def test_pages_say_what_the_screens_say(page, word, others):
+def test_pages_use_the_terms_of_the_glossary(page, word, others):
     lines = page.read_text(encoding="utf-8").splitlines()
     for other in set(others.split(", ")) - ROLES:
-        assert [line for line in lines if other in line] == [], f"say {word}"
+        assert [line for line in lines if other in line] == [], f"use {word}"

@@ -1,4 +1,4 @@
-"""Hazard: a recipe of ours that serves metrics, probes or the drain to the whole Internet."""
+"""Hazard: a documented proxy configuration exposes metrics, probes or the drain to the Internet."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ RECIPES = [("nginx", nginx_refuses), ("caddy", caddy_refuses)]
 
 
 @pytest.mark.parametrize(("language", "refuses"), RECIPES)
-def test_what_answers_whoever_asks_is_refused_from_outside_and_nothing_else_is(language, refuses):
+def test_internal_paths_are_refused_and_no_others(language, refuses):
     assert {"/metrics", "/readyz", "/livez"} <= set(INSIDE)
     configuration = recipe(language)
     assert [path for path in INSIDE if not refuses(configuration, path)] == []
     assert [path for path in OUTSIDE if refuses(configuration, path)] == []
 
 
-def test_nothing_but_the_websocket_reaches_the_gateway_which_trusts_its_own_machine():
+def test_only_the_websocket_reaches_the_gateway():
     places = re.findall(r"location (.*?) \{[^}]*proxy_pass http://127.0.0.1:8901;", recipe("nginx"))
     assert places == [f"= {WEBSOCKET_PATH}"]
     assert re.findall(r"reverse_proxy (.*?)127.0.0.1:8901", recipe("caddy")) == [f"{WEBSOCKET_PATH} "]
 
 
-def test_the_dashboards_own_server_answers_none_of_the_services_paths_with_a_page():
+def test_the_dashboards_nginx_answers_no_path_of_the_services_with_a_page():
     configuration = (REPOSITORY / "dashboard/nginx/default.conf.template").read_text(encoding="utf-8")
-    # Its own liveness is all that it has.
+    # nginx answers /livez for itself.
     paths = [path for path in INSIDE if path != "/livez"]
     assert [path for path in [*paths, WEBSOCKET_PATH] if not nginx_refuses(configuration, path)] == []

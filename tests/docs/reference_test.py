@@ -1,4 +1,4 @@
-"""Hazards: a setting, metric, scope, code or reason that operators cannot look up; a metric that nothing counts."""
+"""Hazards: an undocumented setting, metric, scope, code or reason; a metric that is never incremented."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def sources(*folders):
 
 
 SOURCES = {service: sources("packages/core/src", folder) for service, folder in FOLDERS.items()}
-# Read from the sources, so that a variable which is read anywhere in the extension counts.
+# Read from the sources, so that every variable that the extension reads is found.
 OF_THE_EXTENSION = sorted(
     {
         variable
@@ -37,17 +37,17 @@ OF_THE_EXTENSION = sorted(
 )
 
 
-def test_tables_are_what_the_code_says():
+def test_tables_equal_the_generated_ones():
     assert reference.update(PAGE) == PAGE, "run make generate"
 
 
 @pytest.mark.parametrize("settings", [CoreSettings, *SERVICES])
-def test_every_setting_can_be_looked_up(settings):
+def test_every_setting_is_documented(settings):
     for name in settings.model_fields:
         assert f"| `CELL_MONITOR_{name.upper()}`" in PAGE
 
 
-def test_every_option_and_variable_of_the_extension_can_be_looked_up():
+def test_every_option_and_variable_of_the_extension_is_documented():
     [table] = re.findall(r"<!-- begin settings-jupyter -->\n(.*?)<!-- end", PAGE, re.DOTALL)
     for name in CellMonitorApp.class_own_traits(config=True):
         assert f"| `CellMonitorApp.{name}` |" in table
@@ -56,7 +56,7 @@ def test_every_option_and_variable_of_the_extension_can_be_looked_up():
         assert f"`{variable}`" in table
 
 
-def test_every_metric_and_close_code_can_be_looked_up():
+def test_every_metric_and_close_code_is_documented():
     assert len(metrics.CATALOGUE.families) > 30
     for name in metrics.CATALOGUE.families:
         assert f"| `{name}` |" in PAGE
@@ -64,7 +64,7 @@ def test_every_metric_and_close_code_can_be_looked_up():
         assert f"| {int(code)} | `{code.reason}` |" in PAGE
 
 
-def test_every_setting_of_the_dashboard_image_can_be_looked_up():
+def test_every_setting_of_the_dashboard_image_is_documented():
     dockerfile = (REPOSITORY / "dashboard/Dockerfile").read_text(encoding="utf-8")
     variables = set(re.findall(r"\b(CELL_MONITOR_[A-Z_]*[A-Z])=", dockerfile))
     assert variables
@@ -72,7 +72,7 @@ def test_every_setting_of_the_dashboard_image_can_be_looked_up():
 
 
 def test_every_refusal_of_a_handshake_is_counted_under_its_name():
-    # A reason that the metric does not know would end the handshake with an error of ours.
+    # A reason without a child of the metric would fail the handshake with an internal error.
     assert {item.value for item in Refusal} == set(metrics.GATEWAY_REFUSED.label_values["reason"])
 
 
@@ -103,8 +103,8 @@ def test_every_metric_has_a_name_in_code():
     ("name", "service"),
     [(name, service) for name, family in sorted(constants().items()) for service in family.services or FOLDERS],
 )
-def test_every_metric_is_counted_by_every_service_that_shows_it(name, service):
-    # A metric that stays at zero whatever happens is worse than none: an alert on it never fires.
+def test_every_metric_is_incremented_by_every_service_that_exposes_it(name, service):
+    # An alert on a metric that is never incremented would never fire.
     assert counted(name, SOURCES[service])
 
 
@@ -118,7 +118,7 @@ def test_every_metric_is_counted_by_every_service_that_shows_it(name, service):
         "Y.inc()",
     ],
 )
-def test_a_metric_that_is_only_imported_bound_or_read_is_found_out(source):
+def test_a_metric_that_is_only_imported_bound_or_read_is_detected(source):
     assert not counted("X", [source])
 
 
@@ -134,15 +134,15 @@ def test_a_metric_that_is_only_imported_bound_or_read_is_found_out(source):
         "def x(status):\n    y = z[status] = X.labels(status)\n    return y\nx(1).value += 1",
     ],
 )
-def test_a_metric_that_is_counted_under_any_name_is_not_blamed(source):
+def test_a_metric_that_is_incremented_under_any_name_passes(source):
     assert counted("X", [source])
 
 
-def test_a_metric_that_another_module_renamed_is_not_blamed():
+def test_a_metric_that_another_module_renamed_passes():
     assert counted("X", ["metrics.ROUNDS.inc()", "ROUNDS = telemetry.X"])
     assert not counted("X", ["self.rounds.inc()", "rounds = telemetry.X"])
 
 
-def test_a_page_without_a_place_for_a_table_is_refused():
+def test_a_page_without_a_section_for_a_table_is_refused():
     with pytest.raises(ValueError, match="scopes"):
         reference.update(PAGE.replace("<!-- begin scopes -->", ""))

@@ -1,4 +1,4 @@
-"""Barriers that a program can find, on the real pages in both languages and themes (axe-core, WCAG 2.2 A and AA)."""
+"""Hazard: a page has a barrier that axe-core finds (WCAG 2.2 A and AA), in either language or theme."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def axe(request: pytest.FixtureRequest) -> str:
 
 
 def barriers(page: Page, axe: str) -> list[dict[str, Any]]:
-    """Return what axe finds: the rule and where."""
+    """Return the violations that axe finds, each with its rule and element."""
     page.evaluate(axe)
     found = page.evaluate(f"axe.run(document, {{runOnly: {json.dumps(_TAGS)}}})")
     return [{"rule": rule["id"], "where": [node["target"] for node in rule["nodes"]]} for rule in found["violations"]]

@@ -1,4 +1,4 @@
-"""The whole product as ``make up`` starts it, a real Chromium, and a person at each end."""
+"""The whole product as ``make up`` starts it, with pages in a real Chromium for a student and an instructor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def up() -> Iterator[StandaloneUp]:
             running.stop()
 
 
-# Not for the session: beside it no async test can run.
+# Not session-scoped: no async test can run while it is active.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_chromium() as running:
@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open pages, each of a person of its own; a page's own errors fail the test."""
+    """Open pages, each in its own browser context; an error in a page fails the test."""
     contexts: list[Any] = []
     errors: list[str] = []
 
@@ -75,7 +75,7 @@ def instructor(up: StandaloneUp, open_page: Callable[..., Page]) -> Callable[...
 
 @pytest.fixture
 def api(up: StandaloneUp) -> Iterator[httpx.Client]:
-    """The API as the instructor may use it."""
+    """A client of the API with the instructor's token."""
     with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
         answer = client.post(
             "/api/v1/auth/login", json={"username": up.addresses["user"], "password": up.addresses["password"]}
@@ -87,7 +87,7 @@ def api(up: StandaloneUp) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def screenshot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
-    """Keep a picture in ``build/screenshots`` for people to look at."""
+    """Save a screenshot in ``build/screenshots`` for review."""
     folder = Path(request.config.rootpath) / "build" / "screenshots"
 
     def taken(page: Page, name: str) -> None:

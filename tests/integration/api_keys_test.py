@@ -1,4 +1,4 @@
-"""Hazard: an API key gets a token that opens less, or more, than its scopes promise. The API exchanges, the gateway judges."""
+"""Hazard: the token of an API key allows less or more than the key's scopes, in the API or in the gateway."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Watcher:
         return await self.frame(lambda frame: frame.get("id") == self._id)
 
     async def frame(self, wanted: Any) -> dict[str, Any]:
-        """Return the next frame that is wanted."""
+        """Return the next frame of a type."""
         async with asyncio.timeout(30):
             while True:
                 frame: dict[str, Any] = json.loads(await self._socket.recv())
@@ -59,7 +59,7 @@ class Watcher:
 
 @dataclass
 class Stack:
-    """API, worker and gateway; ann is a student, ivy an instructor of c1, c2 has nobody."""
+    """API, worker and gateway. ann is a student and ivy an instructor of c1; c2 has no members."""
 
     db: Any
     api: httpx.AsyncClient
@@ -68,7 +68,7 @@ class Stack:
     exits: AsyncExitStack
 
     async def key(self, *scopes: str, person: str | None = None) -> str:
-        """Make an API key."""
+        """Create an API key."""
         _, text = await api_keys.create(
             self.db,
             name="test",
@@ -79,7 +79,7 @@ class Stack:
         return text
 
     async def token(self, key: str, audience: str) -> str:
-        """Trade a key for a token, as its owner does."""
+        """Exchange a key for a token."""
         answer = await self.api.post(
             "/api/v1/auth/token", json={"audience": audience}, headers={"authorization": f"ApiKey {key}"}
         )
@@ -87,7 +87,7 @@ class Stack:
         return str(answer.json()["access_token"])
 
     async def watch(self, key: str) -> Watcher:
-        """Connect to the gateway with a key's token."""
+        """Connect to the gateway with the token of a key."""
         socket = await self.exits.enter_async_context(
             connect(self.gateway, subprotocols=[Subprotocol("cell-monitor.v1")], proxy=None)
         )
@@ -97,7 +97,7 @@ class Stack:
         return watcher
 
     async def send(self, key: str, path: str) -> str:
-        """Send an event with a key's token; return its id."""
+        """Send an event with the token of a key; return the event's id."""
         event = {
             "event_id": new_event_id(),
             "type": "session_started",
@@ -154,19 +154,19 @@ async def stack(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pa
         yield Stack(db, client, url, dict(zip(names, ids, strict=True)), exits)
 
 
-async def test_whoever_runs_tests_sees_them_arrive_and_no_course(stack: Stack) -> None:
+async def test_a_key_for_tests_can_watch_tests_and_no_course(stack: Stack) -> None:
     for key in (await stack.key("test:write"), await stack.key("test:write", person="ivy")):
         watcher = await stack.watch(key)
         assert (await watcher.request("subscribe", channel="test:run-1"))["type"] == "subscribed"
         event_id = await stack.send(key, "/api/v1/test/events/run-1")
         publication = await watcher.publication()
         assert (publication["kind"], publication["state"]["event_id"]) == ("test", event_id)
-        # ivy may see c1 when she signs in herself: her key was not made for that.
+        # ivy may read c1 when she signs in, but her key has no scope for it.
         for kind in ("subscribe", "presence"):
             assert (await watcher.request(kind, channel="course:c1"))["error"]["type"] == "permission_denied"
 
 
-async def test_a_service_that_reads_courses_watches_every_course_live_and_no_test(stack: Stack) -> None:
+async def test_a_service_with_courses_read_can_watch_every_course_and_no_test(stack: Stack) -> None:
     watcher = await stack.watch(await stack.key("courses:read"))
     for course_id in ("c1", "c2"):
         assert (await watcher.request("subscribe", channel=f"course:{course_id}"))["type"] == "subscribed"
@@ -176,7 +176,7 @@ async def test_a_service_that_reads_courses_watches_every_course_live_and_no_tes
     assert (await watcher.request("subscribe", channel="test:run-1"))["error"]["type"] == "permission_denied"
 
 
-async def test_a_persons_reading_key_watches_that_persons_courses_only(stack: Stack) -> None:
+async def test_a_persons_key_with_courses_read_can_watch_that_persons_courses_only(stack: Stack) -> None:
     ivy = await stack.watch(await stack.key("courses:read", person="ivy"))
     ann = await stack.watch(await stack.key("courses:read", person="ann"))
     assert (await ivy.request("subscribe", channel="course:c1"))["type"] == "subscribed"

@@ -1,4 +1,4 @@
-"""The embedded servers survive what happens on a laptop: kill -9, a second start, a port that is taken."""
+"""Hazards of the embedded servers: kill -9, a second start, a port in use, a private folder."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_postgres_keeps_committed_rows_through_kill_and_restart(server_fol
 
 
 @pytest.mark.resilience
-async def test_postgres_left_running_by_a_killed_owner_is_stopped_and_started_anew(server_folder: Path) -> None:
+async def test_postgres_left_running_by_a_killed_owner_is_restarted(server_folder: Path) -> None:
     first = EmbeddedPostgres(server_folder)
     first.start()
     left_behind = first.process.pid
@@ -90,7 +90,7 @@ async def test_pid_file_that_names_an_unrelated_process_does_not_keep_postgres_f
     assert psutil.pid_exists(os.getpid())
 
 
-def test_initdb_that_was_cut_off_is_done_again(server_folder: Path) -> None:
+def test_interrupted_initdb_is_repeated(server_folder: Path) -> None:
     (server_folder / "cluster.partial").mkdir()
     (server_folder / "cluster.partial" / "PG_VERSION").write_text("18")
     server = EmbeddedPostgres(server_folder)
@@ -111,7 +111,7 @@ async def test_postgres_refuses_a_wrong_password(server_folder: Path) -> None:
         server.stop()
 
 
-def test_postgres_with_lost_secrets_says_so(server_folder: Path) -> None:
+def test_postgres_with_lost_secrets_is_refused_with_a_message(server_folder: Path) -> None:
     server = EmbeddedPostgres(server_folder, password="first")
     server.start()
     server.stop()
@@ -252,7 +252,7 @@ async def test_a_running_server_survives_the_replacement_of_its_copy(copies: Pat
 
 
 @only_root
-def test_root_without_a_place_for_the_copy_is_told_what_is_in_the_way(copies: Path, server_folder: Path) -> None:
+def test_root_without_a_place_for_the_copy_gets_a_message_with_the_reason(copies: Path, server_folder: Path) -> None:
     copies.write_text("not a folder")
     with pytest.raises(EmbeddedServerError) as refused:
         EmbeddedPostgres(server_folder).start()
@@ -292,7 +292,7 @@ def test_valkey_keeps_acknowledged_writes_through_kill_and_restart(tmp_path: Pat
 
 
 @pytest.mark.resilience
-def test_valkey_left_running_by_a_killed_owner_is_stopped_and_started_anew(tmp_path: Path) -> None:
+def test_valkey_left_running_by_a_killed_owner_is_restarted(tmp_path: Path) -> None:
     first = EmbeddedValkey(tmp_path)
     first.start()
     with first.client() as client:
@@ -308,13 +308,13 @@ def test_valkey_left_running_by_a_killed_owner_is_stopped_and_started_anew(tmp_p
         first.stop()
 
 
-def test_valkey_that_dies_of_a_bad_setting_shows_its_log(tmp_path: Path) -> None:
+def test_log_of_valkey_is_shown_when_it_exits_because_of_a_setting(tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path, settings={"no-such-setting": "1"})
     with pytest.raises(EmbeddedServerError, match=r"(?s)Valkey ended with exit code 1.*no-such-setting"):
         server.start()
 
 
-def test_stop_of_a_server_that_never_ran_is_no_error(tmp_path: Path) -> None:
+def test_stopping_a_server_that_never_ran_succeeds(tmp_path: Path) -> None:
     EmbeddedValkey(tmp_path).stop()
     EmbeddedPostgres(tmp_path).stop()
 

@@ -1,4 +1,4 @@
-"""One trace from the request that carries a click to the frame that shows it, over three processes and Redis."""
+"""Hazard: a trace ends at one of the hops from the request of an event to the frame that shows it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLICK = "00f067aa0ba902b7"
 
 @dataclass
 class Collector:
-    """What an OTLP/HTTP collector was sent."""
+    """Spans received by an OTLP/HTTP collector."""
 
     url: str = ""
     spans: list[tuple[str, Span]] = field(default_factory=list)
@@ -75,7 +75,7 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-async def test_a_click_can_be_followed_to_the_screen(
+async def test_a_sampled_request_is_traced_to_the_frame(
     database: str, valkey: str, secrets: SampleSecrets, collector: Collector, tmp_path: Path
 ) -> None:
     ports = {name: free_port() for name in ("api", "worker", "gateway")}
@@ -91,7 +91,7 @@ async def test_a_click_can_be_followed_to_the_screen(
 
     def service(name: str, **settings: str) -> ServiceProcess:
         values = {"REDIS_URL": valkey, f"{name.upper()}_PORT": str(ports[name]), "OTLP_ENDPOINT": collector.url}
-        values["TRACE_SAMPLE_RATIO"] = "0"  # only what the click decided
+        values["TRACE_SAMPLE_RATIO"] = "0"  # only the request with a sampled traceparent
         if name != "gateway":
             values |= {"DATABASE_URL": database, "INDEX_KEY": secrets.index_key}
             values["ENCRYPTION_KEYS"] = secrets.encryption_keys
@@ -143,7 +143,7 @@ async def test_a_click_can_be_followed_to_the_screen(
                     shown = [p for p in frame.get("publications", []) if p["kind"] == "student"]
                     if shown:
                         break
-        # The services have ended, and on their way out they exported what they had.
+        # The services have exited and exported their spans before.
     deadline = time.monotonic() + 10
     while not (collector.named("ingest") and collector.named("frame") and collector.named("process_batch")):
         assert time.monotonic() < deadline, [span.name for _, span in collector.spans]
@@ -153,13 +153,13 @@ async def test_a_click_can_be_followed_to_the_screen(
     assert ingest.parent_span_id.hex() == CLICK
     [batch] = collector.named("process_batch")
     assert [link.trace_id.hex() for link in batch.links] == [TRACE_ID]
-    assert batch.trace_id.hex() != TRACE_ID, "a batch links to its events, it is nobody's child"
+    assert batch.trace_id.hex() != TRACE_ID, "a batch links to its events and has no parent"
     [publish] = collector.named("publish")
     assert publish.trace_id.hex() == TRACE_ID
     [on_screen] = collector.named("frame")
     assert on_screen.trace_id.hex() == TRACE_ID
     assert on_screen.parent_span_id == publish.span_id
-    assert TRACE_ID in shown[0]["traceparent"], "the dashboard's end of the trace"
+    assert TRACE_ID in shown[0]["traceparent"], "the span of the frame for the dashboard"
     assert {service for service, _ in collector.spans} == {
         "cell-monitor-api",
         "cell-monitor-worker",

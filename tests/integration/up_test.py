@@ -1,4 +1,4 @@
-"""``cell-monitor up`` as a user meets it: one line with all addresses, and nothing left behind."""
+"""Hazards of ``cell-monitor up``: an address that does not work, a leaked secret, a process left running, lost data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it ended between the two questions
+    except psutil.NoSuchProcess:  # it ended between the two calls
         return False
 
 
@@ -69,7 +69,7 @@ def client(up: StandaloneUp) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_the_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
+def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
     assert list(addresses) == ["dashboard", "api", "gateway", "jupyterlab", "user", "password"]
     with httpx.Client(timeout=20, trust_env=False) as client:
@@ -93,7 +93,7 @@ def test_the_printed_password_signs_in_to_the_sample_course(client: httpx.Client
     ]
 
 
-def test_the_dashboard_is_told_where_the_gateway_is(up: StandaloneUp) -> None:
+def test_the_dashboard_gets_the_url_of_the_gateway(up: StandaloneUp) -> None:
     config = httpx.get(up.addresses["api"] + "/api/v1/config", trust_env=False).json()
     assert config["gateway_url"] == up.addresses["gateway"]
 
@@ -159,8 +159,8 @@ def test_simulated_class_is_accepted_stored_and_shown(up: StandaloneUp, client: 
     assert "0 differences" in check
 
 
-def test_a_rebuild_makes_dashboards_that_stayed_open_fetch_the_truth(up: StandaloneUp, client: httpx.Client) -> None:
-    # After a restored backup the versions have gone back: what Redis still knows would call the truth old.
+def test_a_rebuild_makes_open_dashboards_fetch_a_snapshot(up: StandaloneUp, client: httpx.Client) -> None:
+    # After a restored backup the versions are lower: Redis would suppress the restored states.
     before = client.get("/api/v1/courses/intro-python/state").json()
     done = run_cell_monitor("rebuild", "--data-dir", str(up.data_dir))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -169,7 +169,7 @@ def test_a_rebuild_makes_dashboards_that_stayed_open_fetch_the_truth(up: Standal
     assert after["counters"]["runs"] == before["counters"]["runs"]
 
 
-def test_status_says_that_all_is_well(up: StandaloneUp) -> None:
+def test_status_reports_that_all_parts_are_ready(up: StandaloneUp) -> None:
     done = run_cell_monitor("status", "--json", "--data-dir", str(up.data_dir))
     answer = json.loads(done.stdout)
     assert done.returncode == 0, answer
@@ -177,7 +177,7 @@ def test_status_says_that_all_is_well(up: StandaloneUp) -> None:
     assert set(answer["parts"]) == {"api", "worker", "gateway", "jupyterlab"}
 
 
-def test_admin_works_beside_the_running_services(up: StandaloneUp, client: httpx.Client, tmp_path: Path) -> None:
+def test_admin_works_while_the_services_run(up: StandaloneUp, client: httpx.Client, tmp_path: Path) -> None:
     where = ("--data-dir", str(up.data_dir))
     assert run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where).returncode == 0
     again = run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where)
@@ -191,7 +191,7 @@ def test_admin_works_beside_the_running_services(up: StandaloneUp, client: httpx
     assert answer.status_code == 200
     mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
     assert [course["course_id"] for course in mine.json()["courses"]] == ["physics-1"]
-    # The client keeps the cookie, as a stolen laptop's browser does.
+    # The client keeps the cookie, as the browser of a stolen laptop would.
     assert client.post("/api/v1/auth/refresh").status_code == 200
     password.write_text("another horse battery\n")
     assert run_cell_monitor("admin", "set-password", "sato", "--password-file", str(password), *where).returncode == 0
@@ -241,7 +241,7 @@ def test_api_key_is_printed_once_and_gives_tokens_of_its_person_and_scopes_only(
     assert "There is nobody called 'nobody'" in unknown.stderr
 
 
-def test_new_signing_key_ends_no_session(up: StandaloneUp, client: httpx.Client) -> None:
+def test_new_signing_key_keeps_sessions(up: StandaloneUp, client: httpx.Client) -> None:
     def kids() -> list[str]:
         return [key["kid"] for key in client.get("/api/v1/auth/jwks.json").json()["keys"]]
 
@@ -252,7 +252,7 @@ def test_new_signing_key_ends_no_session(up: StandaloneUp, client: httpx.Client)
     assert client.get("/api/v1/me").status_code == 200
 
 
-def test_load_is_sent_at_the_wanted_rate_and_nothing_of_it_is_lost(up: StandaloneUp) -> None:
+def test_load_is_sent_at_the_given_rate_without_loss(up: StandaloneUp) -> None:
     where = ("--data-dir", str(up.data_dir))
     done = run_cell_monitor(
         "simulate", "--students", "10", "--rate", "100", "--minutes", "0.1", "--prefix", "load", *where
@@ -261,27 +261,27 @@ def test_load_is_sent_at_the_wanted_rate_and_nothing_of_it_is_lost(up: Standalon
     sent, accepted = (
         int(found.replace(",", "")) for found in re.findall(r"│ (?:sent|accepted) +│ +([\d,]+) │", done.stdout)
     )
-    # At most 100 a second for 6 seconds; fewer on a machine that was busy otherwise.
+    # At most 100 per second for 6 seconds; fewer on a busy machine.
     assert 50 < sent <= 600
     assert accepted == sent
 
 
-def test_nothing_has_failed_and_replaying_nothing_is_no_error(up: StandaloneUp) -> None:
+def test_no_event_has_failed_and_replaying_none_succeeds(up: StandaloneUp) -> None:
     where = ("--data-dir", str(up.data_dir))
     assert "0 failed events wait" in run_cell_monitor("admin", "failed-events", *where).stdout
     replayed = run_cell_monitor("admin", "replay-failed-events", *where)
     assert (replayed.returncode, "0 events queued again" in replayed.stderr) == (0, True)
 
 
-def test_second_instance_on_the_same_data_is_refused_with_the_way_out(up: StandaloneUp) -> None:
+def test_second_instance_on_the_same_data_is_refused_with_advice(up: StandaloneUp) -> None:
     done = run_cell_monitor("up", "--data-dir", str(up.data_dir), "--port-base", "0")
     assert done.returncode == 1
-    assert f"already runs on the data directory {up.data_dir} (process {up.process.pid})" in done.stderr
+    assert f"already running on the data directory {up.data_dir} (process {up.process.pid})" in done.stderr
     assert "--data-dir" in done.stderr
     assert httpx.get(up.addresses["api"] + "/readyz", trust_env=False).status_code == 200
 
 
-def test_busy_port_is_named_before_anything_is_started(up: StandaloneUp, folder: Path) -> None:
+def test_port_in_use_is_reported_before_anything_is_started(up: StandaloneUp, folder: Path) -> None:
     port = urlsplit(up.addresses["api"]).port
     done = run_cell_monitor("up", "--data-dir", str(folder / "other"), "--port-base", "0", "--api-port", str(port))
     assert done.returncode == 1
@@ -292,18 +292,21 @@ def test_busy_port_is_named_before_anything_is_started(up: StandaloneUp, folder:
 
 @pytest.mark.resilience
 @pytest.mark.parametrize("word", ["cell_monitor_worker", "gunicorn", "cell_monitor_gateway", "valkey-server"])
-def test_a_part_that_is_killed_is_started_again_and_said(up: StandaloneUp, word: str) -> None:
+def test_a_killed_part_is_restarted_and_reported(up: StandaloneUp, word: str) -> None:
     child = up.child(word)
     child.kill()
-    _until(lambda: up.output.count("ended unexpectedly with signal SIGKILL") > 0 and not _alive([child]), "told")
+    _until(
+        lambda: up.output.count("ended unexpectedly with signal SIGKILL") > 0 and not _alive([child]),
+        "the restart is reported",
+    )
     _until(
         lambda: run_cell_monitor("status", "--data-dir", str(up.data_dir)).returncode == 0,
-        f"all well after {word} was killed",
+        f"all parts are ready after {word} was killed",
     )
 
 
 @pytest.mark.resilience
-def test_ctrl_c_leaves_no_process_and_the_next_start_finds_everything(folder: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(folder: Path) -> None:
     up = StandaloneUp(folder / "kept")
     try:
         up.start()
@@ -316,7 +319,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_finds_everything(folder: Pa
         assert up.wait() == 0
         assert _alive(everything) == []
         assert "Traceback" not in up.output
-        # Stopped, it can be administrated all the same.
+        # The admin commands also work while it is stopped.
         assert run_cell_monitor("rebuild", "--check", *where).returncode == 0
         assert run_cell_monitor("admin", "rotate-keys", *where).returncode == 0
         up.start()
@@ -332,7 +335,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_finds_everything(folder: Pa
 
 @pytest.mark.resilience
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
-def test_however_up_ends_its_children_end_and_it_can_start_again(folder: Path, signum: int) -> None:
+def test_children_end_with_up_and_it_can_start_again(folder: Path, signum: int) -> None:
     up = StandaloneUp(folder / f"ended-{signum}", "--without-jupyterlab")
     try:
         up.start()
@@ -347,7 +350,7 @@ def test_however_up_ends_its_children_end_and_it_can_start_again(folder: Path, s
 
 
 def test_failing_service_ends_the_start_with_its_log_and_no_process(folder: Path) -> None:
-    # The API refuses this at its start.
+    # The API refuses this value at start.
     (folder / "no-dashboard").mkdir(exist_ok=True)
     (folder / "no-dashboard" / "index.html").mkdir(exist_ok=True)
     done = run_cell_monitor(
@@ -361,7 +364,7 @@ def test_failing_service_ends_the_start_with_its_log_and_no_process(folder: Path
     assert left == []
 
 
-def test_commands_without_an_installation_say_how_to_get_one(tmp_path: Path) -> None:
+def test_commands_without_an_installation_contain_advice(tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path / "none"))
     for arguments in (("simulate", *where), ("rebuild", "--check", *where), ("status", *where)):
         done = run_cell_monitor(*arguments)

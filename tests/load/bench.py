@@ -1,4 +1,4 @@
-"""Measure what docs/performance.md promises, each figure against its baseline in the same run on this machine.
+"""Measure the figures of docs/performance.md, each with its baseline in the same run on the same machine.
 
 Writes the figures to build/bench.json and, with --write-docs, the table in docs/performance.md. Takes about ten
 minutes on two cores; stop other work first, because ratios need a quiet machine.
@@ -48,11 +48,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACE = UUID("6f1d9b1e-0d6c-4f6a-9d2c-6a3f0f6f7a11")
 COURSES = 20
 STUDENTS = 25
-"""Of each course: 500 in all."""
+"""Students per course; 500 in total."""
 
 
 def people() -> list[tuple[str, UUID]]:
-    """Return (course, person) of every student, neighbours in different courses as in a university's traffic."""
+    """Return (course, person) of every student; consecutive ones are in different courses, as in real traffic."""
     return [
         (f"course-{course:02d}", uuid5(SPACE, f"{course}/{number}"))
         for number in range(STUDENTS)
@@ -61,7 +61,7 @@ def people() -> list[tuple[str, UUID]]:
 
 
 async def seed(database_url: str) -> None:
-    """Create the courses and people; their names are not needed."""
+    """Create the courses and people, without names."""
     connection = await asyncpg.connect(database_url)
     try:
         courses = [*sorted({course for course, _ in people()}), "bench"]
@@ -81,7 +81,7 @@ async def seed(database_url: str) -> None:
 
 
 class Parts:
-    """The benchmark's parts, in the order in which they run; each returns its figures."""
+    """The parts of the benchmark in the order of execution; each returns its figures."""
 
     def __init__(self, running: stacks.Stack, progress: Progress, *, quick: bool) -> None:
         self._running = running
@@ -114,7 +114,7 @@ class Parts:
         return worker.measure(self._running, self._url, people(), self._progress, rounds=1 if self._quick else 3)
 
     def gateway(self) -> dict[str, Any]:
-        """The gateway against a loop of ``send_text``; an API serves the keys that its tokens are checked with."""
+        """The gateway against a loop of ``send_text``. An API publishes the keys that verify the tokens."""
         api, url = ingest.serve_keys(self._running, self._url)
         try:
             return gateway.measure(
@@ -124,7 +124,7 @@ class Parts:
             self._running.stop(api)
 
     def screen(self) -> dict[str, Any]:
-        """From POST to frame."""
+        """The time from POST to frame."""
         return screen.measure(
             self._running,
             self._url,
@@ -137,7 +137,7 @@ class Parts:
 
 
 def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
-    """Start the stores, run the named parts, return their figures by part."""
+    """Start the stores, run the given parts and return their figures."""
     progress = Progress(steps=68 if len(names) == len(report.PARTS) else 20 * len(names))
     results: dict[str, Any] = {}
     with stacks.stack() as running:
@@ -149,7 +149,7 @@ def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
         asyncio.run(seed(running.postgres.dsn))
         parts = Parts(running, progress, quick=quick)
         for name in names:
-            # Not before it is used: its background work would be some other part's noise.
+            # Started only when needed, because its background work would disturb other parts.
             if name in {"worker", "screen"} and running.influx is None:
                 try:
                     running.start_influx(stacks.LOADED)

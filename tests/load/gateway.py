@@ -1,4 +1,4 @@
-"""Gateway: deliveries to 1,000 sockets within 25 ms, against ``send_text`` in a loop; memory a socket."""
+"""Gateway: deliveries to 1,000 sockets within 25 ms, compared with ``send_text`` in a loop; memory per socket."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ __all__ = ["Audience", "measure"]
 
 SOCKETS = 1_000
 FRAME = 400
-"""Bytes of a frame's JSON, as the baseline sends it; ours adds its envelope."""
+"""Bytes of a frame's JSON in the baseline; the gateway adds its envelope."""
 RATES = (20, 40, 60, 80, 100, 120, 140, 160)
-"""Publications a second; each goes to every socket."""
+"""Publications per second; each is sent to all sockets."""
 GOAL_MS = 25.0
 PARTITIONS = 8
 COURSE = "bench"
 
 
 class Audience:
-    """The load generator's process: sockets that are open once ``ready`` returns."""
+    """The process of the load generator; all sockets are open when ``ready`` returns."""
 
     def __init__(self, running: stacks.Stack, spec: dict[str, Any]) -> None:
         path = running.directory / "ws-load.json"
@@ -51,23 +51,23 @@ class Audience:
         line = self._output.readline()
         if line != b"ready\n":
             self._process.wait()
-            raise RuntimeError(f"the audience did not get its sockets: {line!r}")
+            raise RuntimeError(f"the load generator could not open its sockets: {line!r}")
 
     def result(self) -> dict[str, Any]:
-        """Wait for the end and return what arrived."""
+        """Wait for the end and return the result."""
         line = self._output.readline()
         self._process.wait(30)
         return dict(json.loads(line))
 
 
 def _padded(number: int) -> bytes:
-    """Return a state of the frame's size that carries the time of its publication."""
+    """Return a state of the frame's size with the time of its publication."""
     head = f'{{"number":{number},"at":{time.monotonic_ns()},"pad":"'
     return (head + "x" * (FRAME - len(head) - 2) + '"}').encode()
 
 
 async def _publish(send: Callable[[int, bytes], Awaitable[Any]], rate: float, seconds: float) -> int:
-    """Publish open-loop at a fixed rate; return how many went out."""
+    """Publish at a fixed rate (open loop); return the number of publications."""
     began = time.perf_counter()
     number = 0
     while (due := began + number / rate) < began + seconds:
@@ -82,7 +82,7 @@ async def _publish(send: Callable[[int, bytes], Awaitable[Any]], rate: float, se
 async def _ours(url: str, rate: float, seconds: float) -> int:
     client = connect(url, name="bench")
     broker = RedisBroker(client, partitions=PARTITIONS)
-    version = int(time.time() * 1000) * 1000  # above all earlier ones, below 2^53 as the broker asks
+    version = int(time.time() * 1000) * 1000  # above all earlier versions and below 2^53, as the broker requires
 
     async def send(number: int, state: bytes) -> None:
         draft = Draft(kind="student", key="bench", version=version + number, state=state)
@@ -104,7 +104,7 @@ async def _theirs(url: str, rate: float, seconds: float) -> int:
 
 
 class Ramp:
-    """Raises the rate of one target until its deliveries come late or not at all."""
+    """Raises the rate of one target until its deliveries are late or missing."""
 
     def __init__(self, name: str, spec: dict[str, Any], publish: Callable[[str, float, float], Awaitable[int]]) -> None:
         self.name = name
@@ -114,7 +114,7 @@ class Ramp:
         self.steps: list[dict[str, Any]] = []
 
     def climb(self, running: stacks.Stack, progress: Progress, seconds: float) -> None:
-        """Try the rates in turn; stop after the first two that fail."""
+        """Test the rates in ascending order; stop after two that fail."""
         failures = 0
         for rate in RATES:
             progress.step(f"gateway, {self.name}: {rate * SOCKETS // 1000}k deliveries/s")
@@ -137,7 +137,7 @@ class Ramp:
 def measure(
     running: stacks.Stack, issue: Callable[[], str], jwks_url: str, progress: Progress, *, seconds: float
 ) -> dict[str, Any]:
-    """Return the best rates of both within the latency goal, their ratio, and the gateway's memory."""
+    """Return the highest rate of each target within the latency goal, their ratio, and the gateway's memory."""
     ports = free_port(), free_port()
     gateway = running.spawn(
         "gateway",
@@ -179,7 +179,7 @@ def measure(
         ramp.climb(running, progress, seconds)
     for child in (gateway, loop):
         running.stop(child)
-    baseline = theirs.best["deliveries_s"] or RATES[0] * SOCKETS  # not even the first step: its rate is the bound
+    baseline = theirs.best["deliveries_s"] or RATES[0] * SOCKETS  # the first step fails too: its rate is the bound
     return {
         "targets": [{"name": ramp.name, **ramp.best, "steps": ramp.steps} for ramp in (theirs, ours)],
         "gateway_vs_send_loop": ours.best["deliveries_s"] / baseline,

@@ -1,7 +1,7 @@
-"""A closed-loop HTTP load generator that costs little: one thread, epoll, prebuilt requests.
+"""A closed-loop HTTP load generator with low cost: one thread, epoll, prebuilt requests.
 
-Each connection sends its next request when the answer to the last one is whole. An answer is whole when it ends with
-the target's known last bytes, which spares parsing; the status line of each one is checked.
+Each connection sends its next request when the answer to the previous one is complete. An answer is complete when it
+ends with the known last bytes of the target's answers, which needs no parser; each status line is checked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SESSION = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def event_ids(start: int) -> Iterator[str]:
-    """Yield distinct UUIDv7 (RFC 9562) of the present time; ``start`` keeps generators apart."""
+    """Yield distinct UUIDv7 (RFC 9562) with the current time; ``start`` makes generators distinct."""
     milliseconds = int(time.time() * 1000)
     prefix = f"{milliseconds:012x}"
     for number in itertools.count(start):
@@ -33,7 +33,7 @@ def event_ids(start: int) -> Iterator[str]:
 
 
 def one_event(event_id: str, seq: int, *, course: str, at: str) -> dict[str, Any]:
-    """Return a ``cell_executed`` event of about 900 bytes, as a student's failing run makes it."""
+    """Return a ``cell_executed`` event of about 900 bytes, as of a student's failed run."""
     return {
         "event_id": event_id,
         "type": "cell_executed",
@@ -72,7 +72,7 @@ class _Connection:
 
 
 def _templates(spec: dict[str, Any]) -> list[tuple[list[bytes], int]]:
-    """Return, for each token, the request cut at the places where event ids go, and how many ids it needs."""
+    """Return, for each token, the request split at the positions of event ids, and the number of ids."""
     cut = []
     placeholder = "00000000-0000-7000-8000-"
     for index, token in enumerate(spec["tokens"]):
@@ -98,7 +98,7 @@ def _templates(spec: dict[str, Any]) -> list[tuple[list[bytes], int]]:
 
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
-    """Drive one target for ``spec['seconds']`` and return counts, rate, latencies in ms and this process's CPU."""
+    """Load one target for ``spec['seconds']``; return counts, rate, latencies in ms and CPU time of this process."""
     os.sched_setaffinity(0, {spec["core"]})
     templates = itertools.cycle(_templates(spec))
     ids = event_ids(spec.get("start", os.getpid()))
@@ -122,7 +122,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         connection.answer = b""
         connection.sent_at = time.perf_counter()
         sent = connection.socket.send(data)
-        while sent < len(data):  # a request larger than the socket's buffer: wait for room, it is soon there
+        while sent < len(data):  # the request is larger than the socket's buffer: wait until it can be written
             select.select([], [connection.socket], [])
             sent += connection.socket.send(data[sent:])
 

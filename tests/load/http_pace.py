@@ -1,7 +1,6 @@
-"""An open-loop load of failing runs at a fixed rate of events, each carrying the time of its sending.
+"""An open-loop load generator: failed runs at a fixed rate of events, each with the time at which it was sent.
 
-The rate does not slow down when answers do, so that waiting in the server is measured, not hidden (coordinated
-omission).
+The rate does not depend on the answers, so that waiting in the server is measured (no coordinated omission).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["main", "run"]
 
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
-    """Send ``spec['rate']`` events a second, ``spec['batch']`` a request, of the students in turn; return the counts."""
+    """Send ``spec['rate']`` events per second, ``spec['batch']`` per request, of each student in turn; return counts."""
     students = spec["students"]
     ids = event_ids(os.getpid())
     free: list[socket.socket] = []

@@ -1,4 +1,4 @@
-"""Ingest: our API against an empty raw-ASGI app and against the textbook, in alternated rounds on one core."""
+"""Ingest: the API compared with an empty raw ASGI app and with the textbook app, in alternating rounds on one core."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _load(running: stacks.Stack, spec: dict[str, Any]) -> dict[str, Any]:
     )
     result = dict(json.loads(completed.stdout))
     if result["errors"]:
-        raise RuntimeError(f"{result['errors']} requests were refused, the first so: {result['first_error']}")
+        raise RuntimeError(f"{result['errors']} requests were refused, first answer: {result['first_error']}")
     return result
 
 
 class Target:
-    """A running server and how to load it."""
+    """A running server and the specification of its load."""
 
     def __init__(self, name: str, child: ChildProcess, spec: dict[str, Any]) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Target:
         self.p99: list[float] = []
 
     def round(self, running: stacks.Stack, seconds: float) -> None:
-        """Load the target once and note its rate, its CPU a request in µs and its p99 in ms."""
+        """Load the target once and record its rate, its CPU per request in µs and its p99 in ms."""
         client = running.valkey.client()
         client.flushall()
         client.close()
@@ -93,7 +93,7 @@ def _api(running: stacks.Stack, database_url: str, *, instruments: bool, port: i
 
 
 def serve_keys(running: stacks.Stack, database_url: str) -> tuple[ChildProcess, str]:
-    """Start an API for its JWKS; return it and the URL."""
+    """Start an API that publishes a JWKS; return it and the URL."""
     port = free_port()
     child = _api(running, database_url, instruments=False, port=port)
     return child, f"http://127.0.0.1:{port}/api/v1/auth/jwks.json"
@@ -102,7 +102,7 @@ def serve_keys(running: stacks.Stack, database_url: str) -> tuple[ChildProcess, 
 def measure(
     running: stacks.Stack, database_url: str, tokens: list[str], progress: Progress, *, rounds: int, seconds: float
 ) -> dict[str, Any]:
-    """Return the ingest figures: rates, ratios, CPU an event, memory."""
+    """Return the figures of ingest: rates, ratios, CPU per event, memory."""
     at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     common = {"connections": CONNECTIONS, "tokens": tokens, "course": "bench", "at": at, "path": "/api/v1/events"}
     ports = [free_port() for _ in range(4)]
@@ -126,7 +126,7 @@ def measure(
     for target in targets:
         port = target.spec["port"]
         stacks.wait_for(lambda port=port: _listens(port), timeout=30, what=f"{target.name} to listen")
-        target.round(running, 1.0)  # warm up: caches, connections, the JIT of the eye
+        target.round(running, 1.0)  # warm-up: caches and connections
         target.rates.clear()
         target.cpu_us.clear()
         target.p99.clear()

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and what a process cost: processors, memory, CPU time."""
+"""Description of the machine, and resources used by a process: CPU time and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cpu_seconds", "cpu_seconds_with_ended", "describe", "pin", "pss_mib"
 
 
 def describe() -> str:
-    """Return one line on the machine."""
+    """Return a description of the machine in one line."""
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -27,7 +27,7 @@ def describe() -> str:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """Return a process and its descendants."""
+    """Return a process and all of its descendants."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
 
@@ -38,20 +38,20 @@ def pin(pid: int, core: int) -> None:
 
 
 def unpin(pid: int) -> None:
-    """Let a process, its threads and its descendants run on every core."""
+    """Allow a process, its threads and its descendants to run on every core."""
     _bind(pid, set(range(os.cpu_count() or 1)))
 
 
 def _bind(pid: int, cores: set[int]) -> None:
     for process in tree(pid):
-        # A backend of PostgreSQL may end between being listed and being bound.
+        # A backend of PostgreSQL may exit between the two calls.
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             for thread in process.threads():
                 os.sched_setaffinity(thread.id, cores)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system CPU seconds of a process and its living descendants, without waited-for ones."""
+    """Return user and system CPU seconds of a process and its running descendants, without ended children."""
     total = 0.0
     for process in tree(pid):
         times = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Progress of a benchmark run on the terminal: what runs now, and how long it has taken."""
+"""Progress of a benchmark on the terminal: the current step and the time since the start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """One line a step, with the minutes since the start and the share that is done."""
+    """Prints one line per step, with the time since the start and the completed share."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -17,7 +17,7 @@ class Progress:
         self._started = time.monotonic()
 
     def step(self, what: str) -> None:
-        """Say what begins now."""
+        """Print the step that starts now."""
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         share = min(99, self._done * 100 // self._steps)
         sys.stderr.write(f"[{minutes:2d}:{seconds:02d}] {share:3d} %  {what}\n")

@@ -1,4 +1,4 @@
-"""The benchmark's table: what was measured, against what, and the goal."""
+"""The tables of the benchmark: each figure with its baseline and its goal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS: Final = ("ingest", "worker", "gateway", "screen")
 
 
 class Goal(NamedTuple):
-    """One figure: which part measures it, what it says, and the bound that it should keep."""
+    """One figure: the part that measures it, its description, and its bound."""
 
     key: str
     part: str
@@ -49,7 +49,7 @@ _END: Final = "<!-- measured: end -->"
 
 
 def figures(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the figures of the parts that ran, by key."""
+    """Return the figures of the executed parts by key."""
     return {goal.key: results[goal.part][goal.key] for goal in GOALS if goal.part in results}
 
 
@@ -58,7 +58,7 @@ def _kept(goal: Goal, value: float | None) -> bool:
 
 
 def missed(measured: Mapping[str, Any]) -> list[str]:
-    """Return a line for each goal that was not reached."""
+    """Return one line for each goal that was missed."""
     return [
         f"{goal.says}: {_text(measured[goal.key])} {goal.unit}, goal {'≥' if goal.at_least else '≤'} {goal.bound:g}"
         for goal in GOALS
@@ -73,7 +73,7 @@ def _text(value: float | None) -> str:
 
 
 def table(results: Mapping[str, Mapping[str, Any]], machine: str, *, seconds: float) -> str:
-    """Return the Markdown of a run: the goals, then what each part's targets did."""
+    """Return a run as Markdown: the goals, then the results of each part's targets."""
     measured = figures(results)
     lines = [f"{machine}. One run of {seconds / 60:.0f} minutes; medians of the rounds, ratios within a round.", ""]
     lines += ["| what | measured | goal | |", "|---|---:|---:|---|"]
@@ -119,11 +119,11 @@ def write(path: Path, text: str) -> None:
     """Replace the measured part of a page.
 
     Raises:
-        ValueError: the page lacks its marks.
+        ValueError: the page does not contain the marks.
     """
     page = path.read_text()
     if _BEGIN not in page or _END not in page:
-        raise ValueError(f"{path} lacks the marks {_BEGIN} and {_END}")
+        raise ValueError(f"{path} does not contain the marks {_BEGIN} and {_END}")
     before, rest = page.split(_BEGIN, 1)
     after = rest.split(_END, 1)[1]
     path.write_text(f"{before}{_BEGIN}\n{text}{_END}{after}")

@@ -1,4 +1,4 @@
-"""Event to screen: the whole stack on the machine's cores, 200 dashboards, from POST to the frame that shows it."""
+"""Event to frame: the whole stack on all cores with 200 dashboards, from POST to the frame that shows the event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOW_MS = 50
 DASHBOARDS = 200
 RATE = 2_000
 BATCH = 4
-"""Events a request: a class of 500 whose extensions send every second or two."""
+"""Events per request, as in a class of 500 whose extensions send every one to two seconds."""
 MARK = "sent at "
 
 
@@ -37,7 +37,7 @@ def measure(
     *,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return p50 and p99 of the way from POST to frame in ms, how much p99 exceeds the window, and CPU shares."""
+    """Return p50 and p99 from POST to frame in ms, p99 without the window, and CPU shares."""
     client = running.valkey.client()
     client.flushall()
     client.close()
@@ -134,7 +134,7 @@ def measure(
         seen = audience.result()
         sent = dict(json.loads(completed.stdout))
         if sent["refused"]:
-            raise RuntimeError(f"{sent['refused']} events were refused, the first so: {sent['first_refusal']}")
+            raise RuntimeError(f"{sent['refused']} events were refused, first answer: {sent['first_refusal']}")
         if not seen["samples"]:
             raise RuntimeError("no frame reached the dashboards")
         results = {"p50_ms": seen["p50_ms"], "p99_ms": seen["p99_ms"], "deliveries": seen["deliveries"], "cpu": cpu}

@@ -1,4 +1,4 @@
-"""The servers and services that a benchmark measures, each bound to a core and ended at the end."""
+"""The servers and services of a benchmark, each bound to a core and stopped at the end."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Influx", "Stack", "stack"]
 
 HERE = Path(__file__).parent
 SERVED = 0
-"""The core of whatever is measured."""
+"""The core of the process that is measured."""
 LOADED = 1
-"""The core of load generators, and of the stores unless they are measured too."""
+"""The core of the load generators, and of stores that are not measured."""
 
 
 class Influx:
-    """A real InfluxDB 2, if there is an ``influxd`` on this machine."""
+    """A real InfluxDB 2, if this machine has ``influxd``."""
 
     def __init__(self, directory: Path) -> None:
         program = os.environ.get("CELL_MONITOR_INFLUXD") or shutil.which("influxd")
@@ -103,7 +103,7 @@ class Stack:
         self.trace_sink = ""
 
     def start_trace_sink(self, core: int) -> None:
-        """Start a server that takes spans and forgets them, so that sampled requests cost what they cost in truth."""
+        """Start a server that receives and discards spans, so that sampled requests have their real cost."""
         port = free_port()
         self.trace_sink = f"http://127.0.0.1:{port}"
         self.uvicorn("baselines.empty_asgi:app", port=port, core=core)
@@ -114,7 +114,7 @@ class Stack:
         machine.pin(self._pid(self.valkey.process), core)
 
     def start_postgres(self, core: int) -> None:
-        """Start PostgreSQL; its later backends inherit the core."""
+        """Start PostgreSQL; its backends inherit the core."""
         self.postgres.start()
         machine.pin(self._pid(self.postgres.process), core)
 
@@ -122,7 +122,7 @@ class Stack:
         """Start InfluxDB.
 
         Raises:
-            FileNotFoundError: no influxd here.
+            FileNotFoundError: this machine has no influxd.
         """
         self.influx = Influx(self.directory / "influx")
         self._children.append(self.influx.process)
@@ -130,7 +130,7 @@ class Stack:
         return self.influx
 
     def influx_settings(self) -> dict[str, str]:
-        """Return the services' settings for InfluxDB; none where it does not run: the series then go to PostgreSQL."""
+        """Return the services' settings for InfluxDB; empty if it does not run, so that PostgreSQL stores the series."""
         if self.influx is None:
             return {}
         return {
@@ -141,7 +141,7 @@ class Stack:
         }
 
     def unpin(self) -> None:
-        """Let the stores run on all cores: for measurements of the whole stack."""
+        """Allow the stores to run on all cores, for measurements of the whole stack."""
         for process in (self.valkey.process, self.postgres.process, *([self.influx.process] if self.influx else [])):
             machine.unpin(self._pid(process))
 
@@ -152,7 +152,7 @@ class Stack:
         return process.pid
 
     def environment(self, *, database_url: str | None = None, **settings: object) -> dict[str, str]:
-        """Return the environment of a service: no setting of the caller's own leaks in."""
+        """Return the environment of a service, without settings of the caller."""
         env = {key: value for key, value in os.environ.items() if not key.startswith(("CELL_MONITOR_", "OTEL_"))}
         env |= {
             "CELL_MONITOR_REDIS_URL": self.valkey.url,
@@ -168,7 +168,7 @@ class Stack:
 
     @property
     def signing_keys_file(self) -> Path:
-        """File of the private keys, for the API."""
+        """File with the private keys of the API."""
         return self._keys_file
 
     def spawn(
@@ -192,7 +192,7 @@ class Stack:
         return child
 
     def uvicorn(self, app: str, *, port: int, core: int) -> ChildProcess:
-        """Serve a baseline app with uvicorn's fast loop and parser."""
+        """Serve a baseline app with uvicorn, uvloop and httptools."""
         return self.spawn(
             app.split(":", maxsplit=1)[0].rsplit(".", 1)[-1],
             [
@@ -218,12 +218,12 @@ class Stack:
         )
 
     def stop(self, child: ChildProcess) -> None:
-        """End a program."""
+        """Stop a program."""
         child.stop()
         self._children.remove(child)
 
     def close(self) -> None:
-        """End everything."""
+        """Stop all programs."""
         for child in reversed(self._children):
             child.stop(5)
         for server in (self.postgres, self.valkey):
@@ -232,7 +232,7 @@ class Stack:
 
 @contextmanager
 def stack() -> Iterator[Stack]:
-    """Yield an empty stack in a folder of its own; end and remove everything afterwards."""
+    """Yield an empty stack in a new folder; stop all programs and delete the folder afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="cell-monitor-bench-"))
     directory.chmod(0o755)
     running = Stack(directory)
@@ -247,7 +247,7 @@ def wait_for(condition: Any, *, timeout: float, what: str, interval: float = 0.0
     """Poll a condition.
 
     Raises:
-        TimeoutError: it did not hold in time; says what was waited for.
+        TimeoutError: it was not true in time; the message contains ``what``.
     """
     deadline = time.monotonic() + timeout
     while not condition():

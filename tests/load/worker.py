@@ -1,4 +1,4 @@
-"""Worker: stream to facts, derived state, publications and time series, against a naive worker on the same backlog."""
+"""Worker: from stream to facts, states, publications and series, compared with a naive worker on the same backlog."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ PARTITIONS = 8
 OURS_EVENTS = 20_000
 NAIVE_EVENTS = 3_000
 REQUEST = 10
-"""Events a request, as a class's extensions send them; entries of the stream are packed accordingly."""
+"""Events per request, as the extensions of a class send them; it determines the size of the stream's entries."""
 
 
 async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, *, start: int) -> None:
-    """Append ``events`` events of the people's courses, ``REQUEST`` at a time, in the order of their times."""
+    """Append ``events`` events of the people, ``REQUEST`` per call, in order of time."""
     client = connect(redis_url, name="bench")
     producer = RedisEventProducer(client, partitions=PARTITIONS, max_backlog_entries=10_000_000)
     await RedisEventConsumer(client, client, partitions=PARTITIONS).ensure_groups()
@@ -64,13 +64,13 @@ async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, 
 
 
 class _Drain:
-    """Watches both groups of all partitions until nothing is left."""
+    """Polls both groups of all partitions until the backlog is empty."""
 
     def __init__(self, running: stacks.Stack) -> None:
         self._client = running.valkey.client()
 
     def read(self) -> tuple[bool, bool]:
-        """Return whether any entry was read, and whether all are acknowledged by both groups."""
+        """Return whether an entry was read, and whether both groups have acknowledged all entries."""
         started, done = False, True
         for partition in range(PARTITIONS):
             stream = keys.events_stream(partition)
@@ -92,7 +92,7 @@ class _Drain:
 
 
 def _drain(running: stacks.Stack, child: ChildProcess, events: int, *, timeout: float) -> dict[str, float]:
-    """Time the draining of the backlog, and take the CPU of the worker and of PostgreSQL over it."""
+    """Measure the time until the backlog is empty, and the CPU of the worker and of PostgreSQL."""
     pid, postgres = child.pid or 0, running.postgres.process.pid or 0
     watch = _Drain(running)
     stacks.wait_for(lambda: watch.read()[0], timeout=60, what=f"{child.name} to read its first entry", interval=0.005)
@@ -118,7 +118,7 @@ def measure(
     *,
     rounds: int,
 ) -> dict[str, Any]:
-    """Return rates, their ratio, CPU an event of worker and PostgreSQL, and the worker's memory."""
+    """Return the rates, their ratio, CPU per event of worker and PostgreSQL, and the worker's memory."""
     influxdb = running.influx_settings()
     ours: list[dict[str, float]] = []
     naive: list[dict[str, float]] = []
@@ -139,7 +139,7 @@ def measure(
         _flush(running)
         asyncio.run(fill(running.valkey.url, people, NAIVE_EVENTS, start=2 * number + 2))
         client = running.valkey.client()
-        for partition in range(PARTITIONS):  # the naive worker makes its own groups
+        for partition in range(PARTITIONS):  # the naive worker creates its own groups
             for group in keys.REQUIRED_GROUPS:
                 client.xgroup_destroy(keys.events_stream(partition), group)
         client.close()

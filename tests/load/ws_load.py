@@ -1,8 +1,8 @@
-"""A WebSocket audience that costs little: many sockets, a sample of them timed.
+"""A WebSocket load generator with low cost: many sockets, of which a sample is timed.
 
-Every publication carries CLOCK_MONOTONIC in ns of its making, by default as ``"at":<ns>``, which is one clock for all
-processes of a machine. The sampled sockets, spread evenly over the order of connection, are read as soon as bytes arrive; the others
-are emptied a few at a time in between and their frames counted, so that the audience does not need a core of its own.
+Every publication contains CLOCK_MONOTONIC in ns at its creation, by default as ``"at":<ns>``; all processes of a machine
+share this clock. The sampled sockets, evenly distributed over the order of connection, are read as soon as bytes arrive.
+The others are emptied a few at a time in between and their frames are counted, so that no additional core is needed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["MARK", "main", "run"]
 
 MARK = '"at":'
 _AT_A_TIME = 10
-"""Sockets of the others that are emptied between two looks at the sampled ones: some 50 µs."""
+"""Number of other sockets that are emptied between two polls of the sampled ones, which takes about 50 µs."""
 
 
 def _masked(text: str) -> bytes:
-    """Return a client's text frame (RFC 6455 §5.2), masked with zeros, which is a legal mask."""
+    """Return a client's text frame (RFC 6455, 5.2), masked with zeros, which is a valid mask."""
     payload = text.encode()
     if len(payload) < 126:
         head = struct.pack("!BB", 0x81, 0x80 | len(payload))
@@ -69,7 +69,7 @@ def _open(spec: dict[str, Any], hellos: list[dict[str, str]]) -> socket.socket:
 
 
 def run(spec: dict[str, Any]) -> dict[str, Any]:
-    """Hold ``spec['sockets']`` connections for ``spec['seconds']`` after printing ``ready``; return what arrived."""
+    """Print ``ready``, keep ``spec['sockets']`` connections open for ``spec['seconds']``, and return the result."""
     os.sched_setaffinity(0, {spec["core"]})
     mark = spec.get("mark", MARK).encode()
     pattern = re.compile(re.escape(mark) + rb"(\d+)")
@@ -112,7 +112,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
                 break
         return b"".join(pieces)
 
-    # No pause of ours may look like the server's.
+    # A pause of this process must not be measured as latency of the server.
     gc.disable()
     turn = itertools.cycle(others) if others else None
     stop = time.monotonic() + spec["seconds"]
@@ -120,7 +120,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         for descriptor, _event in poller.poll(0.001):
             data = tails.pop(descriptor, b"") + drain(sampled[descriptor])
             now = time.monotonic_ns()
-            end = data.rfind(b"}")  # a time stamp cut in two waits for its second half
+            end = data.rfind(b"}")  # an incomplete time stamp waits for the rest of its bytes
             tails[descriptor] = data[end + 1 :]
             for match in pattern.finditer(data, 0, end + 1):
                 latencies.append(now - int(match[1]))
@@ -145,7 +145,7 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read a specification file, hold the sockets, print ``ready`` and then the result as JSON."""
+    """Read a specification file, open the sockets, print ``ready`` and then the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("specification", type=Path, help="JSON file: port, path, sockets, seconds, hellos, …")
     spec = json.loads(parser.parse_args().specification.read_text())

@@ -1,4 +1,4 @@
-"""The whole system as real processes on real stores, shared by the tests of this folder; each has courses of its own."""
+"""The whole system as real processes on real stores. The tests of this folder share it; each uses its own courses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RECLAIM_IDLE_S = 1
 
 
 async def until(done: Callable[[], Awaitable[Any]], what: str, *, timeout: float = 90.0) -> Any:
-    """Wait until a condition holds and return its value; ``what`` may have a ``{value}``."""
+    """Wait until a condition is true and return its value; ``what`` describes it in the error."""
     deadline = time.monotonic() + timeout
     while True:
         value = await done()
@@ -70,7 +70,7 @@ class Classroom:
 
 @dataclass
 class System:
-    """Stores, services and what a test needs to look behind them."""
+    """Stores, services, and the access that tests need to them."""
 
     folder: Path
     secrets: SampleSecrets
@@ -85,7 +85,7 @@ class System:
     _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def describe(self) -> None:
-        """Describe the services; nothing starts yet."""
+        """Configure the services; they are not started."""
         self.api = self.service(
             "api",
             DATABASE_URL=self.dsn_as("api_login"),
@@ -101,7 +101,7 @@ class System:
         ]
 
     def worker(self, number: int, **changes: str) -> ServiceProcess:
-        """A worker, not started yet."""
+        """Return a worker that is not started."""
         return self.service(
             f"worker-{number}",
             DATABASE_URL=self.dsn_as("worker_login"),
@@ -112,7 +112,7 @@ class System:
         )
 
     def service(self, name: str, *, environment: dict[str, str] | None = None, **settings: str) -> ServiceProcess:
-        """A service of the given name (``api``, ``gateway-0`` and so on), not started yet."""
+        """Return a service that is not started; ``name`` is ``api``, ``worker-0``, ``gateway-0`` and so on."""
         kind = name.partition("-")[0]
         port = free_port()
         values = {"REDIS_URL": self.cluster.url, f"{kind.upper()}_PORT": str(port)}
@@ -126,7 +126,7 @@ class System:
         )
 
     def dsn_as(self, role: str) -> str:
-        """The database as a service signs in to it."""
+        """Return the database's DSN for a service's role."""
         parts = urlsplit(self.postgres.dsn)
         return f"postgresql://{role}:{DATABASE_PASSWORD}@127.0.0.1:{parts.port}{parts.path}"
 
@@ -140,21 +140,21 @@ class System:
 
     @property
     def services(self) -> list[ServiceProcess]:
-        """All of them."""
+        """All services."""
         return [self.api, *self.workers, *self.gateways]
 
     @property
     def gateway_urls(self) -> list[str]:
-        """Addresses of the gateways' WebSockets."""
+        """WebSocket URLs of the gateways."""
         return [gateway.url.replace("http:", "ws:") + "/ws" for gateway in self.gateways]
 
     @property
     def keyring(self) -> KeyRing:
-        """Opens encrypted columns."""
+        """The key ring for encrypted columns."""
         return KeyRing.from_json(self.secrets.encryption_keys)
 
     async def heal(self) -> None:
-        """Start whatever an earlier test left down; every service has answered since."""
+        """Start all parts that an earlier test stopped, and wait until every service is ready."""
         if not self.postgres.process.running:
             await self.start_postgres()
         for number, node in enumerate(self.cluster.nodes):
@@ -170,7 +170,7 @@ class System:
         for service in self.services:
             await service.wait_ready(timeout=60)
 
-    # Servers start in the main thread (see ``ChildProcess``), but wait in another: clients of the test go on meanwhile.
+    # Servers must start in the main thread (see ``ChildProcess``). The wait runs in another thread, so that clients go on.
 
     async def start_postgres(self) -> None:
         self.postgres.launch()
@@ -186,7 +186,7 @@ class System:
         await asyncio.to_thread(self.influxdb.wait_ready)
 
     async def kill_and_start(self, *services: ServiceProcess) -> None:
-        """``kill -9`` of whole services, then start them again."""
+        """Kill services with ``kill -9``, then start them again."""
         for service in services:
             service.kill()
         for service in services:
@@ -195,7 +195,7 @@ class System:
             await service.wait_ready(timeout=60)
 
     async def kill_one_api_process(self) -> None:
-        """``kill -9`` of one of the API's worker processes; gunicorn makes another."""
+        """Kill one of the API's worker processes with ``kill -9``; gunicorn starts another."""
         assert self.api.pid is not None
         arbiter = psutil.Process(self.api.pid)
         before = {child.pid for child in arbiter.children()}
@@ -219,7 +219,7 @@ class System:
 
     @asynccontextmanager
     async def log(self) -> AsyncIterator[RedisEventConsumer]:
-        """What a worker reads; without blocking reads."""
+        """A consumer of the event streams without blocking reads."""
         client = connect(self.cluster.url, name="test")
         try:
             yield RedisEventConsumer(client, client)
@@ -234,7 +234,7 @@ class System:
             yield client
 
     async def classroom(self, *, students: int, prefix: str = "traffic") -> Classroom:
-        """Make a course of its own with students ``traffic-000`` and on, and an instructor."""
+        """Create a course with an instructor and students named ``traffic-000`` and so on."""
         course_id = f"course-{uuid.uuid4().hex[:12]}"
         index = BlindIndex(base64.b64decode(self.secrets.index_key))
         names = [f"{prefix}-{number:03d}" for number in range(students)]
@@ -249,7 +249,7 @@ class System:
         return Classroom(course_id, names, instructor)
 
     async def new_key(self, *scopes: str, username: str | None = None) -> str:
-        """Make an API key and return its text."""
+        """Create an API key and return its text."""
         index = BlindIndex(base64.b64decode(self.secrets.index_key))
         async with self.database() as pool:
             person = None if username is None else await people.find(pool, self.keyring, index, username)
@@ -263,7 +263,7 @@ class System:
         return text
 
     async def token(self, username: str) -> str:
-        """Return an access token of somebody with a password, as their browser holds it."""
+        """Return an access token of a person with a password; cached as in a browser."""
         token, good_until = self._tokens.get(username, ("", 0.0))
         if time.monotonic() > good_until:
             async with self.client() as client:
@@ -274,11 +274,11 @@ class System:
         return token
 
     def sender(self, client: httpx.AsyncClient, username: str) -> EventSender:
-        """Somebody's way to the ingest."""
+        """Return a sender of a person's events."""
         return EventSender(client, username=username, api_key=self.api_key)
 
     async def person_id(self, username: str) -> str:
-        """Return somebody's id."""
+        """Return a person's id."""
         index = BlindIndex(base64.b64decode(self.secrets.index_key))
         async with self.database() as pool:
             person = await people.find(pool, self.keyring, index, username)
@@ -287,20 +287,20 @@ class System:
 
     @asynccontextmanager
     async def dashboards(
-        self, room: Classroom, *, number: int, gateways: Sequence[int] = (0,)
+        self, classroom: Classroom, *, number: int, gateways: Sequence[int] = (0,)
     ) -> AsyncIterator[list[LiveClient]]:
-        """Several dashboards of a course, all live; each begins at the first gateway and tries the next each time."""
+        """Several live dashboards of a course. Each connects to the first gateway, and to the next one at each reconnect."""
         urls = [self.gateway_urls[gateway] for gateway in gateways]
-        # One sign-in for all of them, as for the tabs of one browser.
-        await self.token(room.instructor)
+        # One sign-in for all, as for the tabs of a browser.
+        await self.token(classroom.instructor)
         async with AsyncExitStack() as stack:
             clients = [
                 await stack.enter_async_context(
                     LiveClient(
                         api=self.api.url,
                         gateway=urls,
-                        course_id=room.course_id,
-                        token=lambda: self.token(room.instructor),
+                        course_id=classroom.course_id,
+                        token=lambda: self.token(classroom.instructor),
                     )
                 )
                 for _ in range(number)
@@ -319,12 +319,12 @@ class System:
         await until(live, "every dashboard is live")
 
     def node_of(self, course_id: str) -> int:
-        """Which node of the cluster holds a course's events and publications."""
+        """Return the number of the cluster's node with a course's events and publications."""
         slot = key_slot(keys.events_stream(partition_of(course_channel(course_id), 8)).encode())
         return min(slot // (16_384 // len(self.cluster.nodes)), len(self.cluster.nodes) - 1)
 
-    async def in_hand(self, worker: ServiceProcess) -> int:
-        """Entries that a running worker was given and has not finished."""
+    async def pending_entries(self, worker: ServiceProcess) -> int:
+        """Return the number of entries that were delivered to a worker and are not acknowledged."""
         name = f"{socket.gethostname()}-{worker.pid}".encode()
         client = connect(self.cluster.url, name="test")
         try:
@@ -339,12 +339,12 @@ class System:
             await aclose(client)
 
     async def stored(self, course_id: str) -> int:
-        """Events of a course in PostgreSQL."""
+        """Return the number of a course's events in PostgreSQL."""
         async with connection(self.postgres.dsn) as postgres:
             return int(await postgres.fetchval("SELECT count(*) FROM events WHERE course_id = $1", course_id))
 
     async def series_count(self, course_id: str) -> int:
-        """Events of a course in InfluxDB."""
+        """Return the number of a course's events in InfluxDB."""
         box = self.influxdb
         series = InfluxTimeSeries(box.url, box.token, box.org, box.bucket)
         try:
@@ -353,7 +353,7 @@ class System:
             await series.close()
 
     async def until_drained(self, *groups: str) -> None:
-        """Wait until groups have finished every entry."""
+        """Wait until the groups have acknowledged every entry."""
         async with self.log() as log:
 
             async def done() -> bool:
@@ -363,10 +363,10 @@ class System:
                             return False
                 return True
 
-            await until(done, "every entry is finished\n" + "\n".join(each.log[-1500:] for each in self.workers))
+            await until(done, "every entry is acknowledged\n" + "\n".join(each.log[-1500:] for each in self.workers))
 
     async def assert_stored_exactly(self, course_id: str, sent: set[str]) -> None:
-        """Sent = stored in both stores, nothing put aside, and the states are what the facts say."""
+        """Check that both stores have exactly the sent events, none failed, and the states equal those of a rebuild."""
         await self.until_drained()
         async with self.database() as pool:
             rows = await pool.fetch("SELECT event_id FROM events WHERE course_id = $1", course_id)
@@ -380,8 +380,8 @@ class System:
         assert report.events == len(sent)
         assert await self.series_count(course_id) == len(sent)
 
-    async def assert_screens_are_true(self, clients: Sequence[LiveClient]) -> None:
-        """Dashboards that stayed open come to show what one opened now shows, and keep showing it."""
+    async def assert_screens_are_current(self, clients: Sequence[LiveClient]) -> None:
+        """Check that open dashboards show the same as a new snapshot."""
         await self.all_live(clients)
         for client in clients:
 
@@ -391,7 +391,7 @@ class System:
                 return not self.last_differences
 
             try:
-                await until(same, "the screen shows the truth")
+                await until(same, "the screen equals a new snapshot")
             except AssertionError as error:
                 raise AssertionError(f"{error}\n" + "\n".join(self.last_differences[:20])) from None
 
@@ -408,7 +408,7 @@ async def _prepare(system: System) -> None:
 @contextmanager
 def _stores(influxdb: InfluxServer) -> Iterator[System]:
     with temporary_directory("resilience") as folder:
-        # Not the shared test servers: this one keeps what it commits through kill -9.
+        # Not the shared server of the tests: this one keeps committed data after kill -9.
         postgres = EmbeddedPostgres(folder / "postgres")
         cluster = ValkeyCluster(folder / "cluster")
         try:

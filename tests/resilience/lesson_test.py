@@ -1,4 +1,8 @@
-"""A lesson under kills: sent = stored exactly, states are what the facts say, open dashboards show the truth."""
+"""Hazard: killed processes lose or duplicate events, or leave a wrong state or a stale dashboard.
+
+A class sends events while processes are killed. At the end each event is stored exactly once, the states equal those
+derived from the facts, and open dashboards show them.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +28,30 @@ Fault = Callable[[], Awaitable[None]]
 
 @dataclass
 class Lesson:
-    """Students who send, a few of them in any order and some batches five times, as far as a gate lets them.
+    """Students who send events, some in random order and some batches five times, up to a limit.
 
-    The gate keeps what is broken in the middle: senders stop at the next fault's place until this fault is through.
+    The limit makes faults happen in the middle: senders stop before the next fault until the current one has ended.
     """
 
     senders: list[tuple[EventSender, list[list[Event]]]]
     rng: random.Random
     allowed: int = 0
-    begun: int = 0
+    started: int = 0
     opened: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @classmethod
     def of(
-        cls, system: Any, client: httpx.AsyncClient, rooms: Sequence[Any], sizes: Sequence[int], seed: int
+        cls, system: Any, client: httpx.AsyncClient, classrooms: Sequence[Any], sizes: Sequence[int], seed: int
     ) -> Lesson:
-        """Make each student's events of all their courses into batches."""
+        """Create a lesson with batches of each student's events of all courses."""
         rng = random.Random(seed)
         events: dict[str, list[Event]] = {}
-        for number, (room, size) in enumerate(zip(rooms, sizes, strict=True)):
+        for number, (classroom, size) in enumerate(zip(classrooms, sizes, strict=True)):
             for student in class_traffic(
-                students=len(room.students), events=size, course=room.course_id, seed=rng.getrandbits(32) + number
+                students=len(classroom.students),
+                events=size,
+                course=classroom.course_id,
+                seed=rng.getrandbits(32) + number,
             ):
                 events.setdefault(student.username, []).extend(student.events)
         senders = []
@@ -64,7 +71,7 @@ class Lesson:
         return cls(senders, rng)
 
     def sent(self, course_id: str) -> set[str]:
-        """Ids of all events of a course."""
+        """Return the ids of all events of a course."""
         return {
             event["event_id"]
             for _, batches in self.senders
@@ -75,33 +82,33 @@ class Lesson:
 
     @property
     def queued(self) -> int:
-        """Events that were answered as queued so far."""
+        """Number of events that were queued so far."""
         return sum(len(sender.queued) for sender, _ in self.senders)
 
     @property
     def total(self) -> int:
-        """Events of all students."""
+        """Number of events of all students."""
         return sum(len(batch) for _, batches in self.senders for batch in batches)
 
     @property
     def over(self) -> bool:
-        """Whether everything is queued."""
+        """Whether all events are queued."""
         return self.queued >= self.total
 
     async def open(self, share: float) -> None:
-        """Let a share of all events pass."""
+        """Allow a share of all events to be sent."""
         async with self.opened:
             self.allowed = int(share * self.total)
             self.opened.notify_all()
 
-    async def trickle(self) -> None:
-        """Let a few more pass than the gate was to."""
+    async def allow_more(self) -> None:
+        """Raise the limit by a few events."""
         async with self.opened:
             self.allowed += 20
             self.opened.notify_all()
 
     async def send_all(self) -> None:
-        """Send everything."""
+        """Send all events."""
         async with asyncio.TaskGroup() as group:
             for sender, batches in self.senders:
                 group.create_task(self._send(sender, batches))
@@ -109,14 +116,14 @@ class Lesson:
     async def _send(self, sender: EventSender, batches: list[list[Event]]) -> None:
         for batch in batches:
             async with self.opened:
-                await self.opened.wait_for(lambda: self.begun < self.allowed)
-                self.begun += len(batch)
+                await self.opened.wait_for(lambda: self.started < self.allowed)
+                self.started += len(batch)
             times = 5 if self.rng.random() < 0.08 else 1
-            # At the same moment, as tabs and retries do.
+            # At the same time, as several tabs and retries do.
             await asyncio.gather(*(sender.send(batch) for _ in range(times)))
 
-    async def under(self, faults: Sequence[tuple[float, Fault]], until: Any) -> None:
-        """Send everything while faults strike, each at its share of the events."""
+    async def send_during(self, faults: Sequence[tuple[float, Fault]], until: Any) -> None:
+        """Send all events and cause each fault when its share of the events is queued."""
         sending = asyncio.create_task(self.send_all())
         places = [share for share, _ in faults]
         try:
@@ -138,7 +145,7 @@ class Lesson:
             await asyncio.gather(sending, return_exceptions=True)
 
     def assert_answers_are_documented(self) -> None:
-        """Whatever was broken, senders got an answer that the contract names, or none."""
+        """Check that senders got only answers of the contract, or none."""
         answers: set[int | str] = set()
         for sender, _ in self.senders:
             answers |= set(sender.answers)
@@ -146,15 +153,15 @@ class Lesson:
 
 
 class Faults:
-    """What is done to the system; each ends with all of it running again."""
+    """Faults of the system. After each, all parts are running again."""
 
-    def __init__(self, system: Any, until: Any, rooms: Sequence[Any], lesson: Lesson) -> None:
+    def __init__(self, system: Any, until: Any, classrooms: Sequence[Any], lesson: Lesson) -> None:
         self.system = system
         self.until = until
-        self.rooms = rooms
+        self.classrooms = classrooms
         self.lesson = lesson
-        self.struck = 0
-        """How often a worker died with work in hand, or workers missed a store; at the end of a lesson it may be too late."""
+        self.effective = 0
+        """Number of faults that interrupted work: a worker was killed while it had entries, or workers missed a store."""
 
     async def api(self) -> None:
         await self.system.kill_and_start(self.system.api)
@@ -169,31 +176,31 @@ class Faults:
         await self._kill_workers(self.system.workers)
 
     async def _kill_workers(self, workers: Sequence[Any]) -> None:
-        """``kill -9`` of workers, the first of them with work in hand: stopped, wherever it is, until it was given some."""
+        """Kill workers with ``kill -9``, the first one while it has unfinished entries."""
         victim = workers[0]
         victim.signal(signal.SIGSTOP)
 
         async def busy() -> bool:
-            # What is queued now goes to whoever waits for it: to a stopped worker too, unless it was just elsewhere.
-            await self.lesson.trickle()
-            if await self.system.in_hand(victim):
-                self.struck += 1
+            # Redis delivers new entries to a waiting worker even if it is stopped, unless it was not reading.
+            await self.lesson.allow_more()
+            if await self.system.pending_entries(victim):
+                self.effective += 1
                 return True
             victim.signal(signal.SIGCONT)
             await asyncio.sleep(0.01)
             victim.signal(signal.SIGSTOP)
             return self.lesson.over
 
-        await self.until(busy, "the worker has something in hand")
+        await self.until(busy, "the worker has unfinished entries")
         victim.kill()
         await self.system.kill_and_start(*workers)
 
     async def gateway(self) -> None:
         await self.system.kill_and_start(self.system.gateways[0])
 
-    async def valkey_node(self, room: int = 0) -> None:
-        """Restart the master that holds a course: it comes back with what its append-only file holds."""
-        number = self.system.node_of(self.rooms[room].course_id)
+    async def valkey_node(self, classroom: int = 0) -> None:
+        """Restart the master of a course; it loads its append-only file."""
+        number = self.system.node_of(self.classrooms[classroom].course_id)
         await asyncio.to_thread(self.system.cluster.nodes[number].stop)
         await self.system.start_valkey(number)
 
@@ -207,12 +214,12 @@ class Faults:
         await self._missed("postgres")
         await self.system.start_postgres()
 
-    async def influxdb_leaves(self) -> None:
+    async def stop_influxdb(self) -> None:
         self.system.influxdb.process.kill()
         await self._missed("influxdb")
 
-    async def influxdb_returns(self) -> None:
-        """Everything else went on meanwhile: what was queued is in PostgreSQL, not in InfluxDB."""
+    async def start_influxdb(self) -> None:
+        """Check that PostgreSQL got the events without InfluxDB, then start InfluxDB again."""
         await self.system.until_drained("postgres")
         if not self.lesson.over:
             async with self.system.log() as log:
@@ -220,20 +227,20 @@ class Faults:
         await self.system.start_influxdb()
 
     async def influxdb(self) -> None:
-        await self.influxdb_leaves()
-        await self.influxdb_returns()
+        await self.stop_influxdb()
+        await self.start_influxdb()
 
     async def _missed(self, group: str) -> None:
-        """Wait until the workers have tried in vain, several times."""
+        """Wait until several attempts of the workers have failed."""
 
         async def misses() -> float:
             counts = [await metric(each, "cell_monitor_store_unavailable_total", group) for each in self.system.workers]
             return sum(counts)
 
         async def missed() -> bool:
-            await self.lesson.trickle()
+            await self.lesson.allow_more()
             if await misses() >= before + 4:
-                self.struck += 1
+                self.effective += 1
                 return True
             return self.lesson.over
 
@@ -248,14 +255,14 @@ async def metric(service: Any, name: str, group: str) -> float:
     return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
 
 
-async def help_desk(system: Any, room: Any, client: httpx.AsyncClient) -> None:
-    """An instructor who takes and resolves requests all the time, and clicks again when an answer does not come."""
+async def help_desk(system: Any, classroom: Any, client: httpx.AsyncClient) -> None:
+    """Take and resolve help requests continuously as an instructor, and repeat a click without an answer."""
     rng = random.Random(7)
     while True:
         await asyncio.sleep(0.2)
         try:
-            headers = {"Authorization": f"Bearer {await system.token(room.instructor)}"}
-            address = f"/api/v1/courses/{room.course_id}/help"
+            headers = {"Authorization": f"Bearer {await system.token(classroom.instructor)}"}
+            address = f"/api/v1/courses/{classroom.course_id}/help"
             active = (await client.get(address, headers=headers)).raise_for_status().json()["help"]
             for request in rng.sample(active, min(3, len(active))):
                 action = "claim" if request["status"] == "open" else rng.choice(("resolve", "release"))
@@ -276,31 +283,31 @@ async def help_desk(system: Any, room: Any, client: httpx.AsyncClient) -> None:
 async def run_lesson(
     system: Any,
     until: Any,
-    rooms: Sequence[Any],
+    classrooms: Sequence[Any],
     sizes: Sequence[int],
     schedule: Callable[[Faults], Any],
     *,
     screens: int,
 ) -> Faults:
-    """Give a lesson while faults strike, then compare what was sent with what every store holds."""
+    """Run a lesson with faults, then compare the stores, the states and the dashboards."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(system.client())
-        open_screens = await stack.enter_async_context(system.dashboards(rooms[0], number=screens))
-        other_screen = await stack.enter_async_context(system.dashboards(rooms[-1], number=1, gateways=(1, 0)))
-        lesson = Lesson.of(system, client, rooms, sizes, seed=len(rooms) * 1000 + screens)
-        faults = Faults(system, until, rooms, lesson)
-        desk = asyncio.create_task(help_desk(system, rooms[0], client))
+        open_screens = await stack.enter_async_context(system.dashboards(classrooms[0], number=screens))
+        other_screen = await stack.enter_async_context(system.dashboards(classrooms[-1], number=1, gateways=(1, 0)))
+        lesson = Lesson.of(system, client, classrooms, sizes, seed=len(classrooms) * 1000 + screens)
+        faults = Faults(system, until, classrooms, lesson)
+        desk = asyncio.create_task(help_desk(system, classrooms[0], client))
         try:
-            await lesson.under(schedule(faults), until)
+            await lesson.send_during(schedule(faults), until)
             if desk.done():
                 desk.result()
         finally:
             desk.cancel()
             await asyncio.gather(desk, return_exceptions=True)
         lesson.assert_answers_are_documented()
-        for room in rooms:
-            await system.assert_stored_exactly(room.course_id, lesson.sent(room.course_id))
-        await system.assert_screens_are_true([*open_screens, *other_screen])
+        for classroom in classrooms:
+            await system.assert_stored_exactly(classroom.course_id, lesson.sent(classroom.course_id))
+        await system.assert_screens_are_current([*open_screens, *other_screen])
         assert all(client.publications > 0 for client in open_screens)
     return faults
 
@@ -319,42 +326,42 @@ async def run_lesson(
         "influxdb",
     ],
 )
-async def test_one_fault_in_the_middle(system: Any, until: Any, fault: str) -> None:
-    """The whole lesson's faults one by one: a failure here names its cause."""
-    room = await system.classroom(students=6)
+async def test_one_fault_at_a_time(system: Any, until: Any, fault: str) -> None:
+    """Each fault alone, so that a failure names its cause."""
+    classroom = await system.classroom(students=6)
 
     def schedule(faults: Faults) -> list[tuple[float, Fault]]:
-        # Near the end, too: nothing comes later that would mend what it breaks.
+        # Near the end as well: no later event can correct the state.
         return [(share, getattr(faults, fault)) for share in (0.1, 0.5, 0.97)]
 
-    faults = await run_lesson(system, until, [room], [1200], schedule, screens=1)
+    faults = await run_lesson(system, until, [classroom], [1200], schedule, screens=1)
     if fault in {"worker", "both_workers", "postgres", "postgres_killed", "influxdb"}:
-        assert faults.struck >= 1
+        assert faults.effective >= 1
 
 
-async def test_20000_events_while_everything_is_killed_or_away(system: Any, until: Any) -> None:
-    rooms = [await system.classroom(students=30), await system.classroom(students=8)]
+async def test_20000_events_while_every_part_is_killed_or_unavailable(system: Any, until: Any) -> None:
+    classrooms = [await system.classroom(students=30), await system.classroom(students=8)]
 
     def schedule(faults: Faults) -> list[tuple[float, Fault]]:
         return [
             (0.04, faults.worker),
-            (0.10, faults.influxdb_leaves),
+            (0.10, faults.stop_influxdb),
             (0.16, faults.api),
             (0.24, faults.gateway),
             (0.32, faults.valkey_node),
             (0.42, faults.both_workers),
             (0.50, faults.postgres_killed),
-            (0.58, faults.influxdb_returns),
+            (0.58, faults.start_influxdb),
             (0.64, faults.one_process_of_the_api),
             (0.70, faults.worker),
             (0.76, lambda: faults.valkey_node(1)),
             (0.84, faults.postgres),
             (0.90, faults.gateway),
             (0.95, faults.api),
-            # At the very end nothing comes later that would mend what these break.
+            # At the end, no later event can correct the state.
             (0.98, faults.valkey_node),
             (0.99, faults.both_workers),
         ]
 
-    faults = await run_lesson(system, until, rooms, [20_000, 2_000], schedule, screens=4)
-    assert faults.struck >= 5
+    faults = await run_lesson(system, until, classrooms, [20_000, 2_000], schedule, screens=4)
+    assert faults.effective >= 5

@@ -1,6 +1,6 @@
-"""Baseline: a naive worker that does the same work the obvious way.
+"""Baseline: a naive worker that does the same work in the simplest way.
 
-It reads the same stream entries through two consumer groups, decodes with ``json``, writes each event and each
+It reads the same stream entries with two consumer groups, decodes with ``json``, writes each event and each
 student's row with its own statements, publishes each row, builds ``Point`` objects and acknowledges entry by entry.
 """
 
@@ -98,7 +98,7 @@ def point(record: records.StreamRecord) -> Point:
 
 
 async def consume(group: str, handle: Any, redis: Redis, partitions: int) -> None:
-    """Read entries of all partitions and acknowledge each one after its records were handled."""
+    """Read entries of all partitions and acknowledge each one after its records were processed."""
     streams = {keys.events_stream(partition): ">" for partition in range(partitions)}
     for stream in streams:
         await redis.xgroup_create(stream, group, id="0", mkstream=True)

@@ -1,7 +1,7 @@
-"""Baseline: the textbook way, as a good tutorial would have it.
+"""Baseline: an API as a good tutorial would write it.
 
 A FastAPI route with a Pydantic model, ``await redis.xadd`` and OpenTelemetry's FastAPI instrumentor. It has no
-authentication, no per-event answers and no metrics, all of which ours has.
+authentication, no per-event answers and no metrics, unlike the API.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Accepted(BaseModel):
 
 
 class _Nowhere(SpanExporter):
-    """Exporting costs are left out: they would only make this baseline slower."""
+    """The cost of the export is not included: it would only make this baseline slower."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS

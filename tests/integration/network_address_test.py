@@ -1,6 +1,7 @@
-"""``cell-monitor up --host``: the printed addresses work from another seat, the stores' do not.
+"""Hazards of ``cell-monitor up --host``: a printed address that other machines cannot reach, a store that they can.
 
-A second address of the loopback interface stands for the machine's address in the room, so nothing leaves the machine.
+A second address of the loopback interface is used as the machine's address in the network, so no packet leaves the
+machine.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
 pytestmark = pytest.mark.timeout(400)
 
-ROOM = "127.0.0.2"
+NETWORK_ADDRESS = "127.0.0.2"
 
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[StandaloneUp]:
-    with temporary_directory("classroom") as folder:
-        running = StandaloneUp(folder / "data", "--host", ROOM)
+    with temporary_directory("network") as folder:
+        running = StandaloneUp(folder / "data", "--host", NETWORK_ADDRESS)
         try:
             running.start()
         except AssertionError as error:
             if "is not an address of this machine" in str(error):
-                pytest.skip(f"this system has no second loopback address {ROOM}")
+                pytest.skip(f"this system has no second loopback address {NETWORK_ADDRESS}")
             raise
         try:
             yield running
@@ -48,7 +49,7 @@ def up() -> Iterator[StandaloneUp]:
 
 
 def _subscribe(up: StandaloneUp, *, origin: str) -> list[str]:
-    """Sign in and follow the sample course as a page of an origin does; return the types of the gateway's answers."""
+    """Sign in and subscribe to the sample course as a page of ``origin``; return the types of the gateway's answers."""
     api = up.addresses["api"]
     login = {"username": up.addresses["user"], "password": up.addresses["password"]}
     answer = httpx.post(f"{api}/api/v1/auth/login", json=login, trust_env=False, timeout=20)
@@ -70,32 +71,32 @@ def _subscribe(up: StandaloneUp, *, origin: str) -> list[str]:
     return asyncio.run(main())
 
 
-def test_every_printed_address_names_the_room_and_answers_there(up: StandaloneUp) -> None:
+def test_every_printed_address_has_the_network_address_and_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
     for part in ("dashboard", "api", "gateway", "jupyterlab"):
-        assert urlsplit(addresses[part]).hostname == ROOM
+        assert urlsplit(addresses[part]).hostname == NETWORK_ADDRESS
     with httpx.Client(timeout=20, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.status_code == 200
         socket = urlsplit(addresses["gateway"])
-        # Or the browser would not let the page open its WebSocket.
+        # Otherwise the browser would not allow the page's WebSocket.
         assert f"connect-src 'self' {socket.scheme}://{socket.netloc};" in page.headers["content-security-policy"]
         assert client.get(addresses["api"] + "/readyz").status_code == 200
         lab = client.get(addresses["jupyterlab"], follow_redirects=True)
         assert "jupyterlab-cell-monitor" in lab.text
-    # Without its token it gives nothing away.
+    # It refuses requests without its token.
     lab_files = f"http://{urlsplit(addresses['jupyterlab']).netloc}/api/contents"
     assert httpx.get(lab_files, trust_env=False).status_code == 403
 
 
-def test_a_page_opened_in_the_room_goes_live_and_a_foreign_page_does_not(up: StandaloneUp) -> None:
+def test_a_page_of_the_network_address_goes_live_and_a_foreign_page_does_not(up: StandaloneUp) -> None:
     assert _subscribe(up, origin=up.addresses["dashboard"]) == ["connected", "subscribed"]
     with pytest.raises(InvalidStatus) as refused:
         _subscribe(up, origin="http://127.0.0.3:8900")
     assert refused.value.response.status_code == 403
 
 
-def test_jupyterlab_there_reaches_the_api_and_so_does_a_simulated_class(up: StandaloneUp) -> None:
+def test_jupyterlab_and_a_simulated_class_reach_the_api_on_the_network_address(up: StandaloneUp) -> None:
     lab = urlsplit(up.addresses["jupyterlab"])
     answer = httpx.post(
         f"http://{lab.netloc}/cell-monitor",
@@ -111,7 +112,7 @@ def test_jupyterlab_there_reaches_the_api_and_so_does_a_simulated_class(up: Stan
     assert run_cell_monitor("status", *where).returncode == 0
 
 
-def test_stores_and_worker_stay_on_this_machine(up: StandaloneUp) -> None:
+def test_stores_and_worker_listen_on_this_machine_only(up: StandaloneUp) -> None:
     listening = {
         (process.name(), connection.laddr.ip)
         for process in up.descendants()
@@ -120,7 +121,7 @@ def test_stores_and_worker_stay_on_this_machine(up: StandaloneUp) -> None:
     }
     inside = {address for name, address in listening if name.startswith(("postgres", "valkey"))}
     assert inside == {"127.0.0.1"}
-    assert {address for _, address in listening} == {"127.0.0.1", ROOM}
+    assert {address for _, address in listening} == {"127.0.0.1", NETWORK_ADDRESS}
     own = [
         connection.laddr.ip
         for connection in up.child("cell_monitor_worker").net_connections(kind="inet")
@@ -129,8 +130,8 @@ def test_stores_and_worker_stay_on_this_machine(up: StandaloneUp) -> None:
     assert own == ["127.0.0.1"]
 
 
-def test_printed_commands_work_where_they_are_printed(up: StandaloneUp) -> None:
-    # As `make` runs it: by its path, which is on nobody's PATH.
+def test_printed_commands_work_in_the_same_terminal(up: StandaloneUp) -> None:
+    # As `make` runs it: by its path, without an entry in PATH.
     program = Path(sys.executable).with_name("cell-monitor")
     terminal = {"HOME": str(up.data_dir.parent), "PATH": os.defpath, "COLUMNS": "300"}
 
@@ -141,19 +142,19 @@ def test_printed_commands_work_where_they_are_printed(up: StandaloneUp) -> None:
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    said = run([str(program), "admin", "create-course", "room-1", "Room 1", "--data-dir", str(up.data_dir)])
-    unknown = [str(program), "simulate", "--course", "room-2", "--data-dir", str(up.data_dir)]
+    output = run([str(program), "admin", "create-course", "physics-1", "Physics 1", "--data-dir", str(up.data_dir)])
+    unknown = [str(program), "simulate", "--course", "physics-2", "--data-dir", str(up.data_dir)]
     refused = subprocess.run(unknown, env=terminal, capture_output=True, text=True, check=False, timeout=60)
-    [printed] = re.findall(r"Make it: (.*)", refused.stderr)
-    assert "Course room-2 made" in run(shlex.split(printed))
-    [printed] = re.findall(r"Next: (.*)", said)
-    said = run(shlex.split(printed.replace("USERNAME", "sato")))
-    assert "sato is instructor of room-1" in said
-    [printed] = re.findall(r"they need a password: (.*)", said)
+    [printed] = re.findall(r"Create it: (.*)", refused.stderr)
+    assert "Course physics-2 made" in run(shlex.split(printed))
+    [printed] = re.findall(r"Next: (.*)", output)
+    output = run(shlex.split(printed.replace("USERNAME", "sato")))
+    assert "sato is instructor of physics-1" in output
+    [printed] = re.findall(r"they need a password: (.*)", output)
     assert "Password of sato set" in run(shlex.split(printed), "correct horse battery\n" * 2)
 
 
-def test_address_that_is_not_this_machines_is_refused_before_anything_starts(up: StandaloneUp) -> None:
+def test_address_of_another_machine_is_refused_before_anything_starts(up: StandaloneUp) -> None:
     other = up.data_dir.with_name("other")
     done = run_cell_monitor("up", "--data-dir", str(other), "--host", "198.51.100.7")
     assert done.returncode == 1
