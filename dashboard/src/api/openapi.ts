@@ -555,6 +555,32 @@ export interface components {
             heading: string | null;
         };
         /**
+         * CellAdded
+         * @description Cells were added; those of one second are one event, and cell is the first of them.
+         */
+        CellAdded: {
+            /** @enum {unknown} */
+            type: "cell_added";
+            event_id: string;
+            /** @enum {unknown} */
+            schema_version: 1;
+            occurred_at: string;
+            session_id: string;
+            seq: number;
+            notebook: components["schemas"]["Notebook"];
+            cell: components["schemas"]["Cell"];
+            data: components["schemas"]["CellAddedData"];
+            /** @default null */
+            course: string | null;
+        };
+        /**
+         * CellAddedData
+         * @description The ``data`` of CellAdded.
+         */
+        CellAddedData: {
+            count: number;
+        };
+        /**
          * CellEdited
          * @description A cell's text changed; several changes within a few seconds are one event.
          */
@@ -661,6 +687,32 @@ export interface components {
             type: string;
             /** @default null */
             heading: string | null;
+        };
+        /**
+         * CellRemoved
+         * @description Cells were removed; those of one second are one event, and cell is the first of them, where it was.
+         */
+        CellRemoved: {
+            /** @enum {unknown} */
+            type: "cell_removed";
+            event_id: string;
+            /** @enum {unknown} */
+            schema_version: 1;
+            occurred_at: string;
+            session_id: string;
+            seq: number;
+            notebook: components["schemas"]["Notebook"];
+            cell: components["schemas"]["Cell"];
+            data: components["schemas"]["CellRemovedData"];
+            /** @default null */
+            course: string | null;
+        };
+        /**
+         * CellRemovedData
+         * @description The ``data`` of CellRemoved.
+         */
+        CellRemovedData: {
+            count: number;
         };
         /**
          * CellSelected
@@ -1022,7 +1074,7 @@ export interface components {
         };
         /** IngestBody */
         IngestBody: {
-            events: ((components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
+            events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
         };
         /**
          * KernelDied

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EditWatch, SelectionWatch } from '../src/capture/edits';
+import { CELL_LIST_PERIOD_MS, CellListWatch, EditWatch, SelectionWatch } from '../src/capture/edits';
 import { courseHintOf, hashOf, locationOf, notebookIdOf, StoredRenames } from '../src/capture/identity';
 import { KernelWatch } from '../src/capture/kernel';
 import type { ICellView } from '../src/capture/outline';
 import { headingAbove, headingOf, outlineOf, referenceOf, sourceIdOf } from '../src/capture/outline';
+import { FaultGuard } from '../src/runtime/guard';
 import { StillClock } from './clock';
 
 const cell = (id: string, type: ICellView['type'] = 'code', source = '', metadata = {}): ICellView => ({
@@ -140,4 +141,109 @@ test('a restart is one event and says who did it; a death is another', () => {
   assert.deepEqual(go('busy', 'restarting', 'autorestarting', 'starting', 'idle'), ['gone', 'auto']);
   assert.deepEqual(go('restarting', 'busy', 'idle'), ['gone', 'user']);
   assert.deepEqual(go('dead', 'dead'), ['gone', 'died', 'gone']);
+});
+
+/** A notebook whose cells change under the watch, and what was reported of it. */
+function watchedNotebook(...ids: string[]) {
+  const clock = new StillClock();
+  const guard = new FaultGuard();
+  const reports: [string, string, number, number][] = [];
+  let cells = ids.map(id => cell(id));
+  const source = {
+    get length() {
+      return cells.length;
+    },
+    get: (index: number) => cells[index] as ICellView,
+    outline: () => outlineOf(list(...cells), true)
+  };
+  const watch = new CellListWatch(source, clock, guard, (type, first, count) =>
+    reports.push([type, first.id, first.index, count])
+  );
+  watch.begin();
+  const set = (...now: string[]) => {
+    cells = now.map(id => cell(id));
+    watch.changed();
+  };
+  const later = () => clock.advance(CELL_LIST_PERIOD_MS);
+  return { clock, guard, reports, watch, set, later };
+}
+
+test('a cell that was added or removed is reported once, where it is or was', () => {
+  const { reports, set, later } = watchedNotebook('a', 'b', 'c');
+  later();
+  assert.deepEqual(reports, []);
+  set('a', 'b', 'new', 'c');
+  later();
+  set('a', 'new', 'c');
+  later();
+  later();
+  assert.deepEqual(reports, [
+    ['cell_added', 'new', 2, 1],
+    ['cell_removed', 'b', 1, 1]
+  ]);
+});
+
+test('a paste of 500 cells and an undo of it are one event each', () => {
+  const { clock, reports, set, later } = watchedNotebook('a', 'b');
+  const pasted = Array.from({ length: 500 }, (_, n) => `p${n}`);
+  pasted.forEach((_, n) => set('a', ...pasted.slice(0, n + 1), 'b'));
+  assert.equal(clock.waiting, 1);
+  later();
+  set('a', 'b');
+  later();
+  assert.deepEqual(reports, [
+    ['cell_added', 'p0', 1, 500],
+    ['cell_removed', 'p0', 1, 500]
+  ]);
+});
+
+test('a cell beyond the outline is found, and adding one above it removes none', () => {
+  const many = Array.from({ length: 600 }, (_, n) => `c${n}`);
+  const { reports, set, later } = watchedNotebook(...many);
+  set('top', ...many);
+  later();
+  set('top', ...many.slice(0, -1));
+  later();
+  assert.deepEqual(reports, [
+    ['cell_added', 'top', 0, 1],
+    ['cell_removed', 'c599', 600, 1]
+  ]);
+});
+
+test('moving a cell, or removing and putting it back within the second, is no event', () => {
+  const { reports, set, later } = watchedNotebook('a', 'b', 'c');
+  set('b', 'a', 'c');
+  later();
+  set('b', 'c');
+  set('b', 'a', 'c');
+  later();
+  assert.deepEqual(reports, []);
+});
+
+test('a file that is loaded again under other ids adds and removes nothing', () => {
+  const { reports, set, later } = watchedNotebook('a', 'b');
+  set('x', 'y');
+  later();
+  set('x', 'y', 'z');
+  later();
+  assert.deepEqual(reports, [['cell_added', 'z', 2, 1]]);
+});
+
+test('what changed while recording was paused is not reported', () => {
+  const { reports, watch, set, later } = watchedNotebook('a', 'b');
+  set('a', 'b', 'c');
+  watch.dispose();
+  later();
+  set('a', 'b', 'c', 'd');
+  watch.begin();
+  later();
+  assert.deepEqual(reports, []);
+});
+
+test('a notebook that is closed before the comparison makes no event and no fault', () => {
+  const { guard, reports, set, later } = watchedNotebook('a', 'b');
+  set();
+  later();
+  assert.deepEqual(reports, []);
+  assert.equal(guard.count, 0);
 });

@@ -1,7 +1,13 @@
+import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
+import type { FaultGuard } from '../runtime/guard';
+import type { ICellList } from './outline';
 
 /** At most one `cell_edited` per cell in this time. */
 export const EDIT_PERIOD_MS = 2000;
+
+/** At most one `cell_added` and one `cell_removed` per notebook in this time. */
+export const CELL_LIST_PERIOD_MS = 1000;
 
 /** A cell counts as selected once the student stays on it this long. */
 export const SELECT_DELAY_MS = 1000;
@@ -75,4 +81,75 @@ export class SelectionWatch {
 
   private _cancel: (() => void) | null = null;
   private _reported: string | null = null;
+}
+
+/** What is read of a notebook's cells to find out which are new and which are gone. */
+export interface IOutlinedCells extends ICellList {
+  outline(): Cell[];
+}
+
+/**
+ * Reports cells that were added or removed: those of one second together, by the first of them and their number, so
+ * that a paste of 500 cells is one report. JupyterLab does not tell which cells were removed, so the list is compared
+ * with what it was; cells that were moved, or removed and put back meanwhile, are in both and not reported.
+ */
+export class CellListWatch {
+  constructor(
+    private readonly _cells: IOutlinedCells,
+    private readonly _clock: IClock,
+    private readonly _guard: FaultGuard,
+    private readonly _report: (type: 'cell_added' | 'cell_removed', first: Cell, count: number) => void
+  ) {}
+
+  /** Starts from the cells as they are now: those that a notebook is loaded with are not reported. */
+  begin(): void {
+    this.dispose();
+    this._known = this._listed();
+  }
+
+  /** The list of cells changed. */
+  changed(): void {
+    this._cancel ??= this._clock.after(
+      CELL_LIST_PERIOD_MS,
+      this._guard.wrap(() => this._compare())
+    );
+  }
+
+  /** Stops without a report. */
+  dispose(): void {
+    this._cancel?.();
+    this._cancel = null;
+  }
+
+  private _compare(): void {
+    this._cancel = null;
+    const before = this._known;
+    const now = (this._known = this._listed());
+    const removed = [...before.values()].filter(cell => !now.has(cell.id));
+    if (removed.length === before.size) {
+      // No cell is left of those before: the file was loaded again. Before nbformat 4.5 each load makes other ids.
+      return;
+    }
+    const added = [...now.values()].filter(cell => !before.has(cell.id));
+    if (removed[0]) {
+      this._report('cell_removed', removed[0], removed.length);
+    }
+    if (added[0]) {
+      this._report('cell_added', added[0], added.length);
+    }
+  }
+
+  /** All cells by their id, in the order of the notebook; beyond the outline's limit without what is costly to find. */
+  private _listed(): Map<string, Cell> {
+    const outline = this._cells.outline();
+    const listed = new Map(outline.map(cell => [cell.id, cell]));
+    for (let index = outline.length; index < this._cells.length; index++) {
+      const { id, type } = this._cells.get(index);
+      listed.set(id, { id, source_id: id, index, type });
+    }
+    return listed;
+  }
+
+  private _known: ReadonlyMap<string, Cell> = new Map();
+  private _cancel: (() => void) | null = null;
 }

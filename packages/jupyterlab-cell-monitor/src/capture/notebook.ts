@@ -10,7 +10,7 @@ import type { EventQueue } from '../queue/queue';
 import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import { NotebookCells, readUnseenRun } from './cells';
-import { EditWatch, SelectionWatch } from './edits';
+import { CellListWatch, EditWatch, SelectionWatch } from './edits';
 import type { IRenameMemory } from './identity';
 import { courseHintOf, locationOf, notebookIdOf } from './identity';
 import { KernelWatch } from './kernel';
@@ -45,12 +45,15 @@ export class NotebookCapture {
     private readonly _context: ICaptureContext,
     defaultCourse: string | null
   ) {
-    const { clock, queue } = _context;
+    const { clock, guard, queue } = _context;
     this._defaultCourse = defaultCourse;
     this._session = new NotebookSession(this._origin, clock, queue);
     this._helpSession = new NotebookSession(this._origin, clock, queue);
     this._edits = new EditWatch(clock, (cellId, pasted) => this._edited(cellId, pasted));
     this._selection = new SelectionWatch(clock, cellId => this._selected(cellId));
+    this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count) =>
+      this._session.emit(type, { count }, first)
+    );
     this._runs = new RunTracker(this._cells, this._session, clock);
     this._kernel = new KernelWatch(
       {
@@ -108,6 +111,7 @@ export class NotebookCapture {
     this._session.begin();
     this._session.emit('session_started', { client: this._client() });
     this._session.emit('notebook_opened', { cells: this._cells.outline() });
+    this._cellList.begin();
   }
 
   /** Ends the session, if one is under way. What still runs ends as aborted, since its end will not be seen. */
@@ -119,12 +123,14 @@ export class NotebookCapture {
       }
       this._session.emit('session_ended', { reason });
       this._session.end();
+      this._cellList.dispose();
     }
   }
 
   dispose(): void {
     this._edits.dispose();
     this._selection.dispose();
+    this._cellList.dispose();
     this._kernel.dispose();
     this._listenTo(null);
     this.panel.content?.node?.removeEventListener('paste', this._onPaste, { capture: true });
@@ -269,6 +275,9 @@ export class NotebookCapture {
           cell.sharedModel.changed.connect(this._onCellChanged, this);
         }
       }
+      if (this.recording) {
+        this._cellList.changed();
+      }
     });
   }
 
@@ -304,6 +313,7 @@ export class NotebookCapture {
   private readonly _helpSession: NotebookSession;
   private readonly _edits: EditWatch;
   private readonly _selection: SelectionWatch;
+  private readonly _cellList: CellListWatch;
   private readonly _runs: RunTracker;
   private readonly _kernel: KernelWatch;
   private _courseHint: string | null = null;

@@ -26,6 +26,11 @@ export type Cell = {
   heading?: string | null;
 };
 
+export type CellAddedData = {
+  /** How many cells were added. */
+  count: Count;
+};
+
 export type CellEditedData = {
   /** Characters in the cell afterwards. */
   length: Count;
@@ -71,6 +76,11 @@ export type CellExecutedData = {
 export type CellExecutionStartedData = {
   /** This run; the same in cell_executed. */
   execution_id: Uuid;
+};
+
+export type CellRemovedData = {
+  /** How many cells were removed. */
+  count: Count;
 };
 
 export type CellSelectedData = Record<string, never>;
@@ -124,6 +134,26 @@ export type Client = {
 export type SessionStartedData = {
   /** The software that captures. */
   client: Client;
+};
+
+/** Cells were added; those of one second are one event, and cell is the first of them. */
+export type CellAdded = {
+  type: 'cell_added';
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
+  event_id: EventId;
+  /** Version of the type's schema. */
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellAddedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
 };
 
 /** A cell's text changed; several changes within a few seconds are one event. */
@@ -182,6 +212,26 @@ export type CellExecutionStarted = {
   notebook: Notebook;
   cell: Cell;
   data: CellExecutionStartedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
+/** Cells were removed; those of one second are one event, and cell is the first of them, where it was. */
+export type CellRemoved = {
+  type: 'cell_removed';
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
+  event_id: EventId;
+  /** Version of the type's schema. */
+  schema_version: 1;
+  /** When it happened, by the sender's clock. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell: Cell;
+  data: CellRemovedData;
   /** A hint; the server decides by the sender's memberships. */
   course?: string | null;
 };
@@ -408,9 +458,11 @@ export type SessionStarted = {
 
 /** Any event; `type` is the discriminator. */
 export type Event =
+  | CellAdded
   | CellEdited
   | CellExecuted
   | CellExecutionStarted
+  | CellRemoved
   | CellSelected
   | Heartbeat
   | HelpCancelled
@@ -436,9 +488,11 @@ export interface IEventTraits {
 }
 
 export const TRAITS: Readonly<Record<EventType, IEventTraits>> = {
+  cell_added: { version: 1, urgent: false, notices: false },
   cell_edited: { version: 1, urgent: false, notices: false },
   cell_executed: { version: 1, urgent: false, notices: false },
   cell_execution_started: { version: 1, urgent: false, notices: false },
+  cell_removed: { version: 1, urgent: false, notices: false },
   cell_selected: { version: 1, urgent: false, notices: false },
   heartbeat: { version: 1, urgent: false, notices: true },
   help_cancelled: { version: 1, urgent: true, notices: true },

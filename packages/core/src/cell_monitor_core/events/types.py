@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from cell_monitor_core.events.traits import EventType
 
-__all__ = ["EVENT_TYPES", "Cell", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+__all__ = ["EVENT_TYPES", "Cell", "CellAdded", "CellAddedData", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellRemoved", "CellRemovedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
 
 EventId = Annotated[str, Meta(min_length=36, max_length=36)]
 Time = Annotated[str, Meta(min_length=20, max_length=30)]
@@ -43,6 +43,13 @@ class Cell(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     # The heading above the cell.
     heading: Annotated[str, Meta(max_length=256)] | None = None
+
+
+class CellAddedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellAdded."""
+
+    # How many cells were added.
+    count: Count
 
 
 class CellEditedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -116,6 +123,13 @@ class CellExecutionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=
 
     # This run; the same in cell_executed.
     execution_id: Uuid
+
+
+class CellRemovedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of CellRemoved."""
+
+    # How many cells were removed.
+    count: Count
 
 
 class CellSelectedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -199,6 +213,34 @@ class SessionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, 
     client: Client
 
 
+class CellAdded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_added"):
+    """Cells were added; those of one second are one event, and cell is the first of them."""
+
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
+    event_id: EventId
+
+    # Version of the type's schema.
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellAddedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
 class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_edited"):
     """A cell's text changed; several changes within a few seconds are one event."""
 
@@ -278,6 +320,34 @@ class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True
     cell: Cell
 
     data: CellExecutionStartedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
+class CellRemoved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_removed"):
+    """Cells were removed; those of one second are one event, and cell is the first of them, where it was."""
+
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
+    event_id: EventId
+
+    # Version of the type's schema.
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell
+
+    data: CellRemovedData
 
     # A hint; the server decides by the sender's memberships.
     course: Annotated[str, Meta(max_length=63)] | None = None
@@ -616,9 +686,11 @@ class OpaqueEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
 
 Event = (
-    CellEdited
+    CellAdded
+    | CellEdited
     | CellExecuted
     | CellExecutionStarted
+    | CellRemoved
     | CellSelected
     | Heartbeat
     | HelpCancelled
@@ -633,6 +705,17 @@ Event = (
 )
 
 EVENT_TYPES: Final[dict[str, EventType]] = {
+    "cell_added": EventType(
+        "cell_added",
+        CellAdded,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
     "cell_edited": EventType(
         "cell_edited",
         CellEdited,
@@ -658,6 +741,17 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
     "cell_execution_started": EventType(
         "cell_execution_started",
         CellExecutionStarted,
+        version=1,
+        activity=True,
+        place=True,
+        urgent=False,
+        notices=False,
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "cell_removed": EventType(
+        "cell_removed",
+        CellRemoved,
         version=1,
         activity=True,
         place=True,
