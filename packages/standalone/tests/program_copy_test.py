@@ -133,7 +133,7 @@ def test_a_copy_that_is_not_exactly_ours_is_replaced(copy: ProgramCopy, damage: 
     _assert_whole(copy)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another account")
+@pytest.mark.usefixtures("root")
 @pytest.mark.parametrize("path", [Path(), PROGRAM, LIBRARY.parent])
 def test_a_copy_of_another_account_is_not_run(copy: ProgramCopy, path: Path) -> None:
     copy.ensure()
@@ -142,7 +142,7 @@ def test_a_copy_of_another_account_is_not_run(copy: ProgramCopy, path: Path) -> 
     _assert_whole(copy)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another account")
+@pytest.mark.usefixtures("root")
 def test_a_home_of_another_account_is_refused(copy: ProgramCopy) -> None:
     copy.home.mkdir()
     os.chown(copy.home, 65534, -1)

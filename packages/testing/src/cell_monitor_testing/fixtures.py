@@ -16,6 +16,7 @@ fixture             scope   value
 ``influxdb_server`` session running ``InfluxServer``
 ``influxdb``        test    ``InfluxServer`` with a bucket of the test's own
 ``secrets``         session ``SampleSecrets``
+``root``            test    none; skips a test that needs root
 ``server_folder``   test    a folder that servers of an unprivileged user can reach
 =================== ======= ============================================================================
 
@@ -25,6 +26,7 @@ A test that kills a session server must start it again, or better use its own se
 from __future__ import annotations
 
 import dataclasses
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +37,7 @@ from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor_testing.cluster import ValkeyCluster
 from cell_monitor_testing.keys import SampleSecrets
-from cell_monitor_testing.optional_programs import REQUIRE_INFLUXD, skip_or_fail
+from cell_monitor_testing.optional_programs import REQUIRE_INFLUXD, REQUIRE_ROOT, skip_or_fail
 from cell_monitor_testing.servers import (
     InfluxServer,
     TestDatabases,
@@ -53,6 +55,7 @@ __all__ = [
     "influxdb",
     "influxdb_server",
     "postgres_server",
+    "root",
     "secrets",
     "server_folder",
     "valkey",
@@ -159,6 +162,13 @@ def influxdb(influxdb_server: InfluxServer) -> InfluxServer:
 def secrets() -> SampleSecrets:
     """Sample keys."""
     return SampleSecrets.generate()
+
+
+@pytest.fixture
+def root() -> None:
+    """Nothing; skips the test unless it runs as root, or fails it if ``CELL_MONITOR_REQUIRE_ROOT=1``."""
+    if os.geteuid() != 0:
+        skip_or_fail("no right to act as another account: this test needs root", switch=REQUIRE_ROOT)
 
 
 @pytest.fixture
