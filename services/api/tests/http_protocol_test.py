@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -142,17 +143,25 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.fixture
-async def address() -> Any:
-    config = uvicorn.Config(_app, port=0, http=ApiProtocol, lifespan="off", log_level="critical", timeout_keep_alive=1)
+@contextlib.asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[tuple[str, int]]:
+    config = uvicorn.Config(app, port=0, http=ApiProtocol, lifespan="off", log_level="critical", timeout_keep_alive=1)
     server = uvicorn.Server(config)
-    with contextlib.ExitStack() as stack:
-        stack.callback(setattr, server, "should_exit", True)
-        task = asyncio.create_task(server._serve())
+    task = asyncio.create_task(server._serve())
+    try:
         while not server.started:
             await asyncio.sleep(0.01)
         yield server.servers[0].sockets[0].getsockname()
-    await task
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await task
+
+
+@pytest.fixture
+async def address() -> Any:
+    async with serving(_app) as address:
+        yield address
 
 
 async def test_a_real_server_answers_every_kind_of_request_on_one_connection(address: tuple[str, int]) -> None:
@@ -330,18 +339,12 @@ async def test_a_refusal_never_mixes_with_an_answer_that_is_due(monkeypatch: pyt
         await release.wait()
         await _app(scope, receive, send)
 
-    config = uvicorn.Config(slow, port=0, http=ApiProtocol, lifespan="off", log_level="critical")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    while not server.started:
+    async with serving(slow) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET + b"\r\n")
+        await writer.drain()
         await asyncio.sleep(0.01)
-    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
-    writer.write(GET + b"\r\n")
-    await writer.drain()
-    await asyncio.sleep(0.01)
-    writer.write(GET + TOO_MUCH)
-    assert await asyncio.wait_for(reader.read(), 10) == b""
-    release.set()
-    writer.close()
-    server.should_exit = True
-    await task
+        writer.write(GET + TOO_MUCH)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        release.set()
+        writer.close()
