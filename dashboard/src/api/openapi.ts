@@ -1066,7 +1066,7 @@ export interface components {
          * @description One result for each event, in order, and what the student should see.
          *
          *         ``notices`` is null where they were asked for and cannot be read now: show what was shown before. It is empty where
-         *         nobody asked for them, and where there are none.
+         *         they were not asked for, and where there are none.
          */
         IngestAnswer: {
             results: components["schemas"]["EventResult"][];

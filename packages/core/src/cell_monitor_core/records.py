@@ -1,8 +1,8 @@
-"""The stream entry: how queued events lie in Redis between the API and the worker.
+"""The stream entry: the form of queued events in Redis, between the API and the worker.
 
 One entry carries up to 64 records (256 KiB) of one partition in the field ``b``, as MessagePack; the field ``v`` is the format's
-version. A record keeps the event exactly as its sender wrote it, unknown fields and all, beside what the API proved
-or decided: who, which course, when received.
+version. A record keeps the event exactly as its sender wrote it, unknown fields included, together with what the API
+proved or decided: who, which course, when received.
 """
 
 from __future__ import annotations

@@ -43,11 +43,11 @@ _HEALTH_CHECK_SECONDS: Final = 30
 _MAX_CONNECTIONS: Final = 200
 
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
-"""Whatever redis-py raises when Redis is away, refuses or answers too late."""
+"""All that redis-py raises when Redis is unavailable, refuses or answers too late."""
 
 
 class _ClosedUnderneath:
-    """Turns what a connection raises when somebody else closes it in the middle of a command into an error of Redis'.
+    """Turns what a connection raises when another task closes it in the middle of a command into a ``ConnectionError``.
 
     redis-py's Cluster client closes the connections of a node that left while other tasks work on them, which then find
     no stream any more: ``AttributeError``, or ``RuntimeError`` from uvloop.

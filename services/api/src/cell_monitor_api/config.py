@@ -35,7 +35,7 @@ class ApiSettings(CoreSettings):
     )
     api_token_lifetime_s: int = Field(600, ge=5, le=600, description="Life of an access token, at most 10 minutes.")
     api_sign_in_days: float = Field(
-        14.0, gt=0, le=90, description="Days after which somebody who stayed signed in must sign in again."
+        14.0, gt=0, le=90, description="Days after which a person who stayed signed in must sign in again."
     )
     api_sign_in_window_s: int = Field(300, ge=1, le=86_400, description="Window of the limits on sign-in attempts.")
     api_sign_in_per_account: int = Field(10, ge=1, le=10_000, description="Sign-in attempts on one account a window.")

@@ -45,7 +45,7 @@ class ApiKeyInvalid(ClientRequestError):
 
 
 class BodyTooLarge(ClientRequestError):
-    """The body, or what it unpacks to, is over the limit."""
+    """The body, or what it decompresses to, is over the limit."""
 
     error = "body_too_large"
     status_code = 413
@@ -59,7 +59,7 @@ class BodyTooSlow(ClientRequestError):
 
 
 class BrokerUnavailable(ClientRequestError):
-    """Redis is away; nothing was changed."""
+    """Redis is unavailable; nothing was changed."""
 
     error = "broker_unavailable"
     status_code = 503
@@ -80,7 +80,7 @@ class CourseForbidden(ClientRequestError):
 
 
 class DatabaseUnavailable(ClientRequestError):
-    """PostgreSQL is away or overloaded; nothing was changed."""
+    """PostgreSQL is unavailable or overloaded; nothing was changed."""
 
     error = "database_unavailable"
     status_code = 503
@@ -101,7 +101,7 @@ class HeadTooSlow(ClientRequestError):
 
 
 class HelpAlreadyClaimed(ClientRequestError):
-    """Somebody else has taken this help request."""
+    """Another person has claimed this help request."""
 
     error = "help_already_claimed"
     status_code = 409
@@ -199,7 +199,7 @@ class SignInLimited(ClientRequestError):
 
 
 class TimeSeriesUnavailable(ClientRequestError):
-    """The time-series store is away; everything else works."""
+    """The time-series store is unavailable; everything else works."""
 
     error = "timeseries_unavailable"
     status_code = 503

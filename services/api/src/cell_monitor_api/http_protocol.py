@@ -23,7 +23,7 @@ __all__ = ["HEAD_TIMEOUT_S", "MAX_HEAD_BYTES", "ApiProtocol", "CorkedTransport",
 _log = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES: Final = 32 * 1024
-"""Request line and headers of one request; also what may follow a body (trailers), beside as many bytes as the body."""
+"""Request line and headers of one request; for trailers as many bytes as the body are allowed in addition."""
 HEAD_TIMEOUT_S: Final = 10.0
 """Seconds from the opening of a connection, or from the first part of a later head, to the end of the head."""
 

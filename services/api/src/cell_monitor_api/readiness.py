@@ -1,6 +1,6 @@
 """What ``/readyz`` depends on: Redis answers, and PostgreSQL has this program's schema.
 
-PostgreSQL is asked for its schema until it has answered once. Later it may be away without taking the API out of service,
+PostgreSQL is asked for its schema until it has answered once. Later it may be unavailable without taking the API out of service,
 because ingest goes on without it; the query routes then answer 503 by themselves.
 """
 
@@ -41,7 +41,7 @@ class SchemaWatch:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Check the schema; where PostgreSQL does not answer for a while go on asking beside the work.
+        """Check the schema; if PostgreSQL does not answer for a while, go on asking in the background.
 
         Raises:
             SchemaMismatch: PostgreSQL has another schema than this program, which must not run.

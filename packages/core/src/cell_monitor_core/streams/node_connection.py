@@ -97,7 +97,7 @@ class Pipeline(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        # redis-py's own protocol still has to be told of the end: closing the connection waits for it.
+        # redis-py's own protocol must still be notified of the end: closing the connection waits for it.
         self._redis_py = cast("asyncio.Protocol", transport.get_protocol())
         self._reader = hiredis.Reader(replyError=_error, notEnoughData=_INCOMPLETE)
         self._in_flight: deque[_Request] = deque()
@@ -245,7 +245,7 @@ class NodeConnection:
         async with asyncio.timeout(_REQUEST_SECONDS):
             replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
-            # A Cluster's pipeline returns even this beside the other replies.
+            # A Cluster's pipeline returns even these errors among the replies.
             if isinstance(reply, REDIS_ERRORS) and not isinstance(reply, ResponseError):
                 raise reply
         return replies

@@ -120,7 +120,7 @@ if not group then
   oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
   oldest = oldest and oldest[1]
 else
-  -- lag is nil where Redis cannot tell; the length is then the upper bound
+  -- lag is nil where Redis does not know it; the length is then the upper bound
   local lag = group['lag'] or redis.call('XLEN', KEYS[1])
   count = group['pending'] + lag
   if group['pending'] > 0 then

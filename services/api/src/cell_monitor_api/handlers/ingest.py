@@ -160,7 +160,7 @@ def too_slow() -> BodyTooSlow:
     return BodyTooSlow(f"the body was not complete within {BODY_TIMEOUT_S} seconds", headers={"connection": "close"})
 
 
-def unpack(packed: bytes) -> bytes:
+def decompress(compressed: bytes) -> bytes:
     """Decompress gzip, at most as far as the limit of a body.
 
     Raises:
@@ -169,7 +169,7 @@ def unpack(packed: bytes) -> bytes:
     """
     stream = zlib.decompressobj(wbits=31)
     try:
-        body = stream.decompress(packed, MAX_BODY_BYTES + 1)
+        body = stream.decompress(compressed, MAX_BODY_BYTES + 1)
     except zlib.error:
         raise InvalidBody("the body is not gzip, as Content-Encoding says") from None
     if len(body) > MAX_BODY_BYTES:
@@ -203,7 +203,7 @@ async def read_events(request: Request) -> list[msgspec.Raw]:
         return None if value is None else value.encode("latin-1")
 
     check_media_type(raw("content-type"))
-    packed = check_encoding(raw("content-encoding"))
+    compressed = check_encoding(raw("content-encoding"))
     check_length(raw("content-length"), raw("transfer-encoding"))
     body = bytearray()
     size = 0
@@ -219,11 +219,11 @@ async def read_events(request: Request) -> list[msgspec.Raw]:
         raise too_slow() from None
     if size > MAX_BODY_BYTES:
         raise too_large()
-    return split(unpack(bytes(body)) if packed else bytes(body))
+    return split(decompress(bytes(body)) if compressed else bytes(body))
 
 
 class _Disconnected(Exception):  # noqa: N818 - not an error
-    """The client has disconnected; nobody waits for an answer."""
+    """The client has disconnected and reads no answer."""
 
 
 class _Known:
@@ -268,13 +268,13 @@ class IngestFastPath:
             asked = dict(scope["headers"])
             sender = self._sender(process.ingest_verifier, asked.get(b"authorization"))
             check_media_type(asked.get(b"content-type"))
-            packed = check_encoding(asked.get(b"content-encoding"))
+            compressed = check_encoding(asked.get(b"content-encoding"))
             check_length(asked.get(b"content-length"), asked.get(b"transfer-encoding"))
             message = await receive()
             content = await _whole(message, receive) if message.get("more_body") else _checked(message)
             # From here on it is our time; before, it was the sender's network's.
             started = time.perf_counter()
-            events = split(unpack(content) if packed else content)
+            events = split(decompress(content) if compressed else content)
             parent = asked.get(b"traceparent")
             answer, retry_after = await process.ingest.take(
                 sender, events, traceparent=None if parent is None else parent.decode("latin-1")

@@ -1,4 +1,4 @@
-"""The rules of ingest: who may send how much, which course an event belongs to, what becomes of it, what its sender is told.
+"""The rules of ingest: who may send how much, which course an event belongs to, what becomes of it.
 
 Both ways to ingest end here: the fast path and the FastAPI route (``handlers``) only read requests and write answers.
 """
@@ -49,7 +49,7 @@ class IngestAnswer(msgspec.Struct, frozen=True):
     """One result for each event, in order, and what the student should see.
 
     ``notices`` is null where they were asked for and cannot be read now: show what was shown before. It is empty where
-    nobody asked for them, and where there are none.
+    they were not asked for, and where there are none.
     """
 
     results: list[EventResult]
@@ -103,7 +103,7 @@ class Ingest:
     Args:
         producer: writes the durable queue.
         buckets: how much each sender may send.
-        notices: what senders are told.
+        notices: what senders are shown about their requests for help.
         progress: record of runs in test mode.
         metrics: counters.
         clock: seconds since the epoch.

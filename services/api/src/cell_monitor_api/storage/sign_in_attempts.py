@@ -33,7 +33,7 @@ class SignInAttempts:
             Attempts in the window, this one included, and the whole seconds until the window ends.
 
         Raises:
-            RedisUnavailable: Redis is away or full.
+            RedisUnavailable: Redis is unavailable or full.
         """
         try:
             count, left_ms = await self._redis.eval(_ADD, 1, keys.sign_in_attempts(kind, digest), window_s * 1000)
@@ -42,7 +42,7 @@ class SignInAttempts:
         return int(count), max(1, -(-int(left_ms) // 1000))
 
     async def forget(self, kind: str, digest: str) -> None:
-        """Forget the attempts after a success; a Redis that is away is no reason to fail it."""
+        """Forget the attempts after a success; a failure of Redis does not fail the sign-in."""
         try:
             await self._redis.delete(keys.sign_in_attempts(kind, digest))
         except (RedisError, OSError):

@@ -35,7 +35,7 @@ class TestProgress:
         """Note that events were queued at ``at`` (RFC 3339), unless an earlier time is noted already.
 
         Raises:
-            RedisUnavailable: Redis is away or full.
+            RedisUnavailable: Redis is unavailable or full.
         """
         key = self._key(test_id, person_id)
         try:
@@ -51,7 +51,7 @@ class TestProgress:
         """Return event id → stage → time, oldest event first.
 
         Raises:
-            RedisUnavailable: Redis is away.
+            RedisUnavailable: Redis is unavailable.
         """
         try:
             fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id, person_id))
