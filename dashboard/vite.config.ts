@@ -1,7 +1,7 @@
 import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vitest/config'
 
-/** Where `npm run dev` finds the API; the stand-in server of dev/ listens here too. */
+/** The API's address for `npm run dev`; the fake server of dev/ has the same default. */
 const api = process.env['CELL_MONITOR_DEV_API'] ?? 'http://127.0.0.1:8900'
 
 export default defineConfig({
@@ -24,6 +24,7 @@ export default defineConfig({
     setupFiles: ['src/testing/setup.ts'],
     include: ['src/**/*.test.{ts,tsx}'],
     restoreMocks: true,
+    testTimeout: 30_000,
     maxWorkers: 2,
     css: false,
   },

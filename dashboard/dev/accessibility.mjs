@@ -1,7 +1,7 @@
 /**
- * axe over every page, in both themes and languages, on a desk, on a phone and at 200 % zoom, against the stand-in server and the built page
- * with its Content-Security-Policy: `npm run build && npm run test:a11y`. Ends with 1 if anything is found, if a page
- * writes an error, if the policy blocks anything, or if a page is wider than its window.
+ * Runs axe on every page, in both themes and languages, on a desktop, on a phone and at 200 % zoom, with the fake server
+ * and the built page with its Content-Security-Policy: `npm run build && npm run test:a11y`. Exits with 1 for any finding,
+ * for an error on the console, for a violation of the policy, or if a page is wider than its window.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -23,7 +23,7 @@ const languages = [
   { locale: 'ja-JP', name: 'ja' },
 ]
 const themes = ['light', 'dark']
-/** Narrow windows change the layout and not the colours: one theme each will do. */
+/** Narrow windows change the layout and not the colours: one theme each is enough. */
 const windows = [
   { name: 'desktop', viewport: { width: 1280, height: 900 }, themes },
   { name: 'phone', viewport: { width: 360, height: 740 }, themes: ['light'] },
@@ -36,7 +36,7 @@ let checked = 0
 const server = await startServer({ port: 0, students: 60 })
 server.faults.frozen = true
 
-/** Every page and every state that looks different. Each leaves the browser signed in, on any page. */
+/** Every page and every state with a layout of its own. Each step leaves the browser signed in, on any page. */
 const pages = [
   ['courses', async (page) => page.goto(`${server.address}/courses`).then(() => page.locator('.course-list').waitFor())],
   ['course', openCourse],
@@ -154,7 +154,7 @@ await withBrowser(async (browser) => {
         let current = 'sign-in'
         page.on('pageerror', (error) => problems.push(`${where(current)}: ${error}`))
         page.on('console', (message) => {
-          // Answers that say no, and the socket that is dropped, are part of what is checked.
+          // Error answers and the closed socket are part of the check.
           if (message.type() === 'error' && !/Failed to load resource|WebSocket connection/u.test(message.text())) {
             problems.push(`${where(current)}: ${message.text()}`)
           }

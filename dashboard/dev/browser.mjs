@@ -1,4 +1,4 @@
-/** A Chromium for the checks in this folder, or a clear word that there is none. */
+/** Finds a Chromium for the checks in this folder, or reports that there is none. */
 
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core'
 
 const executable = process.env.CHROMIUM ?? '/usr/bin/chromium'
 
-/** Ends the process with status 0 and one line if there is nothing to run, as the checks are extra. */
+/** Exits with status 0 and one line if there is no browser, as the checks are optional. */
 export function requireBrowser(what) {
   if (existsSync(executable)) return
   process.stdout.write(`${what}: skipped, no Chromium at ${executable} (set CHROMIUM to its path)\n`)

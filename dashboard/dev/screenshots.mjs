@@ -1,4 +1,4 @@
-/** Pictures of every page against the stand-in server, in both languages and themes: `npm run screenshots [folder]`. */
+/** Screenshots of every page with the fake server, in both languages and themes: `npm run screenshots [folder]`. */
 
 import { mkdir } from 'node:fs/promises'
 

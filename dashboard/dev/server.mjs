@@ -1,7 +1,7 @@
 /**
- * A stand-in for API and gateway, for working on the dashboard without the stack. It speaks the REST and WebSocket
- * contract of docs/dev/contracts.md over a simulated class, serves `dist/` with the policy it is shipped with, and lets
- * faults be switched on at `POST /dev/<fault>`. See README.md here. Never part of the build.
+ * A fake API and gateway, for working on the dashboard without the stack. It implements the REST and WebSocket contract
+ * of docs/dev/contracts.md with a simulated class, serves `dist/` with its production policy, and switches faults on at
+ * `POST /dev/<fault>`. See README.md here. Never part of the build.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -21,7 +21,7 @@ const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
   "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-/** Who may sign in: the password is `password` for all of them. */
+/** The accounts; the password of each is `password`. */
 const people = {
   teacher: { id: '00000000-0000-7000-8000-000000000001', name: '青木 真理', role: 'instructor' },
   assistant: { id: '00000000-0000-7000-8000-000000000002', name: 'Tom Becker', role: 'assistant' },

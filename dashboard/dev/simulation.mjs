@@ -1,6 +1,6 @@
 /**
- * A class that is not there: students who read, run cells, fail, get stuck and ask for help. It keeps states, runs and
- * help requests as the contract has them and tells a listener of every change, as the worker does through the broker.
+ * A simulated class: students who read, run cells, fail, get stuck and ask for help. It keeps states, runs and help
+ * requests in the form of the contract and calls a listener with every change, as the worker publishes them.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -41,7 +41,7 @@ const questions = [
   null,
 ]
 
-/** Small and repeatable, so that two runs with one seed show one class (mulberry32). */
+/** A seeded random generator, so that two runs with one seed show the same class (mulberry32). */
 function generator(seed) {
   let state = seed >>> 0
   return () => {
@@ -96,11 +96,11 @@ export class Simulation {
     return [...this.help.values()].filter((request) => request.status === 'open' || request.status === 'claimed')
   }
 
-  /** Let `count` students do something now. */
+  /** Make `count` students act once. */
   step(count = 1) {
     const ids = [...this.students.keys()]
     for (let index = 0; index < count; index += 1) this.#act(ids[Math.floor(this.random() * ids.length)])
-    // Pages that are open send heartbeats, which show by the minute.
+    // Open pages send heartbeats, which change `last_seen_at` once a minute.
     for (const [id, row] of this.students) {
       if (row.sessions_open > 0 && row.last_seen_at !== minuteOf(Date.now())) this.#change(id, {})
     }
@@ -131,7 +131,7 @@ export class Simulation {
     return request
   }
 
-  /** Claim, release or resolve; gives the request, or the type of the conflict. */
+  /** Claim, release or resolve; returns the request, or the type of the conflict. */
   actOnHelp(requestId, action, personId) {
     const request = this.help.get(requestId)
     if (request === undefined) return 'not_found'
@@ -231,7 +231,7 @@ export class Simulation {
     this.runs.set(id, [])
   }
 
-  /** Give the class an hour of past, and some of everything now. */
+  /** Fill the class with an hour of history and at least one student in each condition. */
   #settle() {
     const now = Date.now()
     const ids = [...this.students.keys()]

@@ -1,25 +1,25 @@
 import type { ErrorBody } from './types'
 
-/** The server answered, and the answer was no. `type` is the stable code of the fault. */
+/** The server answered with an error; `type` is its stable code. */
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   constructor(
     readonly status: number,
     readonly type: string,
     message: string,
-    /** Seconds the server asked to wait, if it did. */
+    /** Seconds of the answer's Retry-After header, if it had one. */
     readonly retryAfterS: number | null = null,
   ) {
     super(message)
   }
 }
 
-/** No answer came: no network, no server, or none in time. */
+/** No answer: no network, no server, or a timeout. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
 }
 
-/** Who holds the access token; `renew` gives a fresh one or null when the sign-in has ended. */
+/** Gives the access token; `renew` returns a new one, or null when the sign-in has ended. */
 export interface TokenSource {
   token(): string | null
   renew(rejected: string): Promise<string | null>
@@ -45,7 +45,7 @@ function errorFrom(response: Response, body: unknown): ApiError {
   )
 }
 
-/** Send one request without a token. Throws ApiError or UnreachableError; an abort by the caller stays an abort. */
+/** Send one request. Throws ApiError or UnreachableError; the caller's own abort is passed on. */
 export async function send(path: string, options: RequestOptions = {}, token: string | null = null): Promise<unknown> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS)
   const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout
@@ -70,7 +70,7 @@ export async function send(path: string, options: RequestOptions = {}, token: st
     try {
       body = JSON.parse(text)
     } catch (cause) {
-      // A proxy's error page, or the page itself served in place of the API.
+      // A proxy's error page, or the dashboard's own page instead of the API.
       if (response.ok) throw new UnreachableError('the answer is not from the API', { cause })
     }
   }
@@ -78,7 +78,7 @@ export async function send(path: string, options: RequestOptions = {}, token: st
   return body
 }
 
-/** The API as a signed-in person sees it: a token that ran out is renewed once and the request repeated. */
+/** Requests of a signed-in person: an expired token is renewed and the request repeated once. */
 export class ApiClient {
   readonly #tokens: TokenSource
 

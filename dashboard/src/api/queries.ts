@@ -3,10 +3,10 @@ import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 import { ApiError, send, type ApiClient } from './client'
 import type { Activity, CourseSummary, DashboardConfig, HelpState, Me, RunPage, StudentDetail } from './types'
 
-/** One part of a path, as an address may have it. */
+/** Encode one segment of a path. */
 export const segment = encodeURIComponent
 
-/** No answer of the API gets better by asking again at once, save those that say the server itself has trouble. */
+/** Whether to repeat a failed request: only when the server failed or did not answer, and at most twice. */
 export function worthRetrying(failures: number, error: Error): boolean {
   if (failures >= 2) return false
   return error instanceof ApiError ? error.status >= 500 : true
@@ -57,7 +57,7 @@ export const runsQuery = (api: ApiClient, courseId: string, studentId: string) =
     getNextPageParam: (page) => page.next_before ?? null,
   })
 
-/** Activity as cached: with the span that it covers, and when it was asked for by this browser's clock. */
+/** Activity as cached: with the span that it covers, and when it was requested by this browser's clock. */
 export interface AskedActivity extends Activity {
   minutes: number
   asked_at: number
@@ -66,8 +66,8 @@ export interface AskedActivity extends Activity {
 export interface ActivitySpan {
   minutes: number
   bucketS: number
-  /** Milliseconds between two fetches that nothing else has caused. */
-  beatMs: number
+  /** Milliseconds between two fetches without another cause. */
+  refetchMs: number
   /** Add to `Date.now()` to get the server's time, as far as it is known; milliseconds. */
   clockOffsetMs: () => number
 }
@@ -75,13 +75,13 @@ export interface ActivitySpan {
 export const activityQuery = (
   api: ApiClient,
   courseId: string,
-  { minutes, bucketS, beatMs, clockOffsetMs }: ActivitySpan,
+  { minutes, bucketS, refetchMs, clockOffsetMs }: ActivitySpan,
 ) =>
   queryOptions({
     queryKey: [...courseKey(courseId), 'activity', minutes],
     queryFn: async ({ signal }): Promise<AskedActivity> => {
       const askedAt = Date.now()
-      // The events stand by the server's time; a clock that is slow here would cut off the newest.
+      // Events have the server's time; with a slow clock of the browser the newest would be missing.
       const now = askedAt + clockOffsetMs()
       const every = bucketS * 1000
       const stop = Math.ceil(now / every) * every
@@ -93,9 +93,9 @@ export const activityQuery = (
       const path = `courses/${segment(courseId)}/activity?${search.toString()}`
       return { ...(await api.request<Activity>(path, { signal })), minutes, asked_at: askedAt }
     },
-    // Another span is always fetched when it is chosen: what the cache has of it may lack the newest runs.
+    // A span is always fetched when it is chosen: the cached one may lack the newest runs.
     staleTime: 0,
-    refetchInterval: beatMs,
+    refetchInterval: refetchMs,
   })
 
 export type HelpAction = 'claim' | 'release' | 'resolve'

@@ -5,7 +5,7 @@ import { ApiClient } from './client'
 import { worthRetrying } from './queries'
 import { Session } from './session'
 
-/** What the page holds while it is open. */
+/** The objects that all pages share. */
 export interface Services {
   session: Session
   api: ApiClient

@@ -22,21 +22,21 @@ const token = (expires = 600): Answer => ({
 const refreshes = () => api.calls.filter((call) => call === 'POST auth/refresh').length
 
 describe('session', () => {
-  it('signs in silently when the cookie still holds', async () => {
+  it('signs in without a password while the cookie is valid', async () => {
     const session = new Session()
     await session.start()
     expect(session.state()).toEqual({ status: 'signed-in' })
     expect(session.token()).toBe('token')
   })
 
-  it('asks for a password when it does not, and calls nothing expired', async () => {
+  it('shows the sign-in form without a message about expiry when there is no valid cookie', async () => {
     api.signedIn = false
     const session = new Session()
     await session.start()
     expect(session.state()).toEqual({ status: 'signed-out', reason: 'none' })
   })
 
-  it('renews before the token expires, and tells those who hold one', async () => {
+  it('renews before the token expires, and passes the new token to its listeners', async () => {
     api.on('POST auth/refresh', () => token(600))
     const session = new Session()
     const tokens: string[] = []
@@ -47,7 +47,7 @@ describe('session', () => {
     expect(session.remainingMs()).toBeGreaterThan(500_000)
   })
 
-  it('says that the sign-in has ended when it cannot be renewed any more', async () => {
+  it('reports that the sign-in has expired when it cannot be renewed', async () => {
     const session = new Session()
     await session.start()
     api.signedIn = false
@@ -56,7 +56,7 @@ describe('session', () => {
     expect(session.token()).toBeNull()
   })
 
-  it('does not sign anybody out because the server is away, and tries again', async () => {
+  it('stays signed in while the server is unreachable, and retries', async () => {
     const session = new Session()
     await session.start()
     api.on('POST auth/refresh', () => ({ status: 503, body: fault('unavailable') }))
@@ -67,7 +67,7 @@ describe('session', () => {
     expect(refreshes()).toBe(before + 2)
   })
 
-  it('says that the server does not answer rather than that one is signed out', async () => {
+  it('reports an unreachable server, not a signed-out person', async () => {
     api.on('POST auth/refresh', () => Promise.reject(new TypeError('network')))
     const session = new Session()
     await session.start()
@@ -77,7 +77,7 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-in' })
   })
 
-  it('renews once for many who ask at the same time', async () => {
+  it('renews once for many concurrent requests', async () => {
     const session = new Session()
     await session.start()
     const before = refreshes()
@@ -85,7 +85,7 @@ describe('session', () => {
     expect(refreshes()).toBe(before + 1)
   })
 
-  it('stays signed out when a renewal that was on its way comes back', async () => {
+  it('stays signed out when a renewal that was in progress succeeds', async () => {
     const session = new Session()
     await session.start()
     let answer: (value: Answer) => void = () => undefined
@@ -98,7 +98,7 @@ describe('session', () => {
     expect(session.token()).toBeNull()
   })
 
-  it('asks nothing on a first visit: no refused request before anybody has signed in', async () => {
+  it('sends no refresh on a first visit, before any sign-in', async () => {
     localStorage.clear()
     api.signedIn = false
     const session = new Session()
@@ -107,7 +107,7 @@ describe('session', () => {
     expect(api.calls).toEqual([])
   })
 
-  it('comes back by itself in a new tab after a sign-in, and not after signing out', async () => {
+  it('is signed in in a new tab after a sign-in, and not after signing out', async () => {
     localStorage.clear()
     const session = new Session()
     await session.start()
@@ -123,21 +123,21 @@ describe('session', () => {
     expect(refreshes()).toBe(before)
   })
 
-  it('asks once, not on every visit, after the sign-in has run out', async () => {
+  it('sends one refresh, not one a visit, after the sign-in has expired', async () => {
     api.signedIn = false
     await new Session().start()
     await new Session().start()
     expect(refreshes()).toBe(1)
   })
 
-  it('asks again after an answer that was no refusal', async () => {
+  it('sends another refresh after an answer other than 401', async () => {
     api.on('POST auth/refresh', () => ({ status: 503, body: fault('unavailable') }))
     await new Session().start()
     await new Session().start()
     expect(refreshes()).toBe(2)
   })
 
-  it('asks the server where the browser keeps no notes', async () => {
+  it('sends a refresh where the browser forbids local storage', async () => {
     vi.spyOn(Storage.prototype, 'getItem').mockImplementation(() => {
       throw new DOMException('storage is forbidden', 'SecurityError')
     })
@@ -146,7 +146,7 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-in' })
   })
 
-  it('does not lose a sign-in of one tab to the refusal that another one gets at the same time', async () => {
+  it('keeps the sign-in of one tab when another gets a 401 at the same time', async () => {
     let refuse: (value: Answer) => void = () => undefined
     api.on('POST auth/refresh', () => new Promise<Answer>((resolve) => (refuse = resolve)))
     const slow = new Session()
@@ -160,7 +160,7 @@ describe('session', () => {
     expect(reloaded.state()).toEqual({ status: 'signed-in' })
   })
 
-  it('forgets the token on signing out even if the server is away', async () => {
+  it('discards the token on signing out even if the server is unreachable', async () => {
     const session = new Session()
     await session.start()
     api.on('POST auth/logout', () => Promise.reject(new TypeError('network')))
@@ -176,7 +176,7 @@ describe('requests', () => {
     return new ApiClient(session)
   }
 
-  it('renew a token that ran out and go through, once', async () => {
+  it('renew an expired token and are repeated once', async () => {
     const requests = await client()
     api.on('POST auth/refresh', () => token())
     let first = true
@@ -192,7 +192,7 @@ describe('requests', () => {
     expect(api.calls.filter((call) => call === 'GET me').length).toBe(before + 2)
   })
 
-  it('name the fault, and tell an answer from no answer', async () => {
+  it('name the error, and distinguish an error answer from no answer', async () => {
     const requests = await client()
     api.on('GET me', () => ({ status: 429, body: fault('rate_limited', 'slow down'), headers: { 'Retry-After': '7' } }))
     await expect(requests.request('me')).rejects.toMatchObject({
@@ -205,7 +205,7 @@ describe('requests', () => {
     await expect(requests.request('me')).rejects.toThrow(UnreachableError)
   })
 
-  it('take a page in place of the API for no answer', async () => {
+  it('treat an HTML page instead of the API as no answer', async () => {
     vi.stubGlobal('fetch', () => Promise.resolve(new Response('<!doctype html>', { status: 200 })))
     const requests = new ApiClient({ token: () => 't', renew: () => Promise.resolve(null) })
     await expect(requests.request('me')).rejects.toThrow(UnreachableError)

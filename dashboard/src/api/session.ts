@@ -4,14 +4,14 @@ import type { TokenAnswer } from './types'
 
 export type SessionState =
   | { status: 'starting' }
-  /** The server could not be asked whether the sign-in still holds. */
+  /** The server did not answer whether the sign-in is still valid. */
   | { status: 'unreachable' }
   | { status: 'signed-out'; reason: 'none' | 'expired' | 'signed-out' }
   | { status: 'signed-in' }
 
 type Listener = () => void
 
-/** Renew when this share of a token's life is over, and no later than a minute before its end. */
+/** Renew after this share of a token's lifetime, and at least one minute before it expires. */
 const RENEW_SHARE = 0.75
 const RENEW_MARGIN_MS = 60_000
 const RETRY_MS = 5_000
@@ -19,8 +19,8 @@ const LOCK = 'cell-monitor-refresh'
 const CHANNEL = 'cell-monitor-session'
 
 /**
- * The sign-in of this browser tab. The access token lives in memory only; what survives a reload is the HttpOnly cookie
- * that `auth/refresh` reads. Tabs renew one after the other and sign out together.
+ * The sign-in of this browser tab. The access token is kept in memory only; after a reload the HttpOnly cookie remains,
+ * which `auth/refresh` reads. Tabs renew one after the other and sign out together.
  */
 export class Session implements TokenSource {
   #state: SessionState = { status: 'starting' }
@@ -28,7 +28,7 @@ export class Session implements TokenSource {
   #expiresAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #renewing: Promise<string | null> | null = null
-  /** Grows with every sign-in and sign-out, so that an answer that was on its way cannot undo either. */
+  /** Incremented by every sign-in and sign-out, so that an answer to an earlier request cannot undo either. */
   #generation = 0
   readonly #listeners = new Set<Listener>()
   readonly #tokenListeners = new Set<(token: string) => void>()
@@ -46,7 +46,7 @@ export class Session implements TokenSource {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Hear of every new token; returns how to stop. */
+  /** Call `listener` with every new token; returns a function that stops that. */
   readonly onToken = (listener: (token: string) => void): (() => void) => {
     this.#tokenListeners.add(listener)
     return () => this.#tokenListeners.delete(listener)
@@ -58,13 +58,13 @@ export class Session implements TokenSource {
     return this.#token
   }
 
-  /** Milliseconds that the token in hand is still good for. */
+  /** Milliseconds until the current token expires. */
   remainingMs(now = Date.now()): number {
     return this.#token === null ? 0 : this.#expiresAt - now
   }
 
   /**
-   * Ask the cookie who is here, unless nobody has signed in with this browser. Called once when the page loads, and
+   * Renew the sign-in from the cookie, unless no person has signed in with this browser. Called when the page loads, and
    * again from the "unreachable" page.
    */
   async start(): Promise<void> {
@@ -90,7 +90,7 @@ export class Session implements TokenSource {
     try {
       await send('auth/logout', { method: 'POST' })
     } catch {
-      // The token is gone from this page either way; the cookie ends by itself.
+      // The token is removed from this page in any case; the cookie expires.
     }
   }
 
@@ -99,12 +99,12 @@ export class Session implements TokenSource {
     return this.#renew()
   }
 
-  /** A token that holds for at least `forMs`; null when the sign-in has ended or the server does not answer. */
+  /** Return a token that is valid for at least `forMs`; null when the sign-in has ended or the server does not answer. */
   async fresh(forMs: number): Promise<string | null> {
     return this.remainingMs() >= forMs ? this.#token : this.#renew()
   }
 
-  /** Timers sleep in hidden tabs and closed laptops: look again when the page is back. */
+  /** Timers are suspended in hidden tabs and closed laptops: check again when the page becomes visible. */
   readonly wake = (): void => {
     if (this.#state.status === 'unreachable' || (this.#token !== null && this.remainingMs() < RENEW_MARGIN_MS)) {
       void this.#renew()
@@ -119,7 +119,7 @@ export class Session implements TokenSource {
   }
 
   async #locked(work: () => Promise<string | null>): Promise<string | null> {
-    // The refresh cookie may change with each use: two tabs asking at once would sign one of them out.
+    // The refresh cookie may change with each use: two tabs that renew at once would sign one of them out.
     const locks = (globalThis.navigator as Partial<Navigator>).locks
     return locks === undefined ? work() : locks.request(LOCK, work)
   }

@@ -1,12 +1,12 @@
 /**
- * A note in this browser that a sign-in cookie may exist. The cookie itself is HttpOnly and cannot be seen from here;
- * without the note nobody is asked, so that a first visit does not begin with a refused request. It is no secret and
- * opens nothing: the server alone decides.
+ * A mark in local storage that a sign-in cookie may exist. The cookie itself is HttpOnly and not readable from scripts;
+ * without the mark no refresh is requested, so that a first visit does not begin with a 401. It is not a secret and
+ * grants nothing: only the server decides.
  */
 
 const STORAGE_KEY = 'cell-monitor.sign-in'
 
-/** The note as it stands; null if there is none; undefined if the browser keeps none, so that nothing is known. */
+/** Return the mark; null if there is none; undefined if the browser forbids local storage. */
 export function readMark(): string | null | undefined {
   try {
     return localStorage.getItem(STORAGE_KEY)
@@ -23,7 +23,7 @@ export function setMark(): void {
   }
 }
 
-/** Take away the note, but not one that a sign-in in another tab has meanwhile put in its place. */
+/** Remove the mark unless a sign-in in another tab has replaced it meanwhile. */
 export function removeMark(read: string | null | undefined): void {
   try {
     if (localStorage.getItem(STORAGE_KEY) === read) localStorage.removeItem(STORAGE_KEY)

@@ -22,7 +22,7 @@ export type HelpState = Schemas['HelpState']
 export type HelpStatus = HelpState['status']
 export type RunStatus = ExecutionRef['status']
 export type CourseState = Schemas['CourseState']
-/** When the page calls somebody stuck, busy for long, quiet or gone. */
+/** When a student counts as stuck, a run as long, a student as quiet or as left. */
 export type Thresholds = Schemas['Thresholds']
 export type TokenAnswer = Schemas['TokenAnswer']
 export type CellProgress = Schemas['StudentCell']

@@ -17,7 +17,7 @@ describe('sign-in', () => {
     api.signedIn = false
   })
 
-  it('goes on to the page that was asked for', async () => {
+  it('shows the page of the address after signing in', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1')
     await screen.findByRole('heading', { name: 'Sign in' })
@@ -26,7 +26,7 @@ describe('sign-in', () => {
     expect(await screen.findByRole('heading', { level: 1, name: 'Programming' })).toBeVisible()
   })
 
-  it('says what is wrong, and where', async () => {
+  it('explains what is wrong and marks the field', async () => {
     const user = userEvent.setup()
     renderApp('/')
     const submit = await screen.findByRole('button', { name: 'Sign in' })
@@ -48,7 +48,7 @@ describe('sign-in', () => {
     expect(await screen.findByText('Too many attempts. Wait 2 min and try again.')).toBeVisible()
   })
 
-  it('speaks Japanese', async () => {
+  it('is translated into Japanese', async () => {
     const user = userEvent.setup()
     renderApp('/', 'ja')
     await user.click(await screen.findByRole('button', { name: 'サインイン' }))
@@ -57,7 +57,7 @@ describe('sign-in', () => {
 })
 
 describe('pages', () => {
-  it('list the courses with who asks for help', async () => {
+  it('list the courses with their open help requests', async () => {
     renderApp('/')
     const link = await screen.findByRole('link', { name: 'Programming' })
     expect(link).toHaveAttribute('href', '/courses/c1')
@@ -65,18 +65,18 @@ describe('pages', () => {
     expect(screen.getByText('Instructor')).toBeVisible()
   })
 
-  it('say so when there is none', async () => {
+  it('explain that there are no courses', async () => {
     api.on('GET courses', () => ({ body: { courses: [] } }))
     renderApp('/courses')
     expect(await screen.findByText(/not on the staff of any course/u)).toBeVisible()
   })
 
-  it('tell an address that leads nowhere from one that does', async () => {
+  it('report an unknown address', async () => {
     renderApp('/nowhere')
     expect(await screen.findByRole('heading', { name: 'Page not found' })).toBeVisible()
   })
 
-  it('come back at the same place when a sign-in that has ended is renewed', async () => {
+  it('show the same page again after an expired sign-in is renewed', async () => {
     const user = userEvent.setup()
     const { services } = renderApp('/courses')
     await screen.findByRole('link', { name: 'Programming' })
@@ -89,7 +89,7 @@ describe('pages', () => {
     expect(await screen.findByRole('link', { name: 'Programming' })).toBeVisible()
   })
 
-  it('leave nothing of one person for the next', async () => {
+  it('show the next person nothing of the one before', async () => {
     const user = userEvent.setup()
     const { services } = renderApp('/courses')
     await screen.findByRole('link', { name: 'Programming' })
@@ -99,7 +99,7 @@ describe('pages', () => {
     expect(services.client.getQueryData(['me'])).toBeUndefined()
   })
 
-  it('say that the server is away rather than ask for a password', async () => {
+  it('report that the server is unreachable instead of showing the sign-in form', async () => {
     api.on('POST auth/refresh', () => Promise.reject(new TypeError('network')))
     renderApp('/')
     expect(await screen.findByRole('heading', { name: 'The server does not answer' })).toBeVisible()
@@ -107,7 +107,7 @@ describe('pages', () => {
 })
 
 describe('preferences', () => {
-  it('switch language and theme, and are kept', async () => {
+  it('set language and theme, and are stored', async () => {
     const user = userEvent.setup()
     renderApp('/courses')
     await screen.findByRole('link', { name: 'Programming' })
@@ -121,7 +121,7 @@ describe('preferences', () => {
     expect(localStorage.getItem('cell-monitor.theme')).toBe('dark')
   })
 
-  it('have a way past the header', async () => {
+  it('have a link that skips the header', async () => {
     renderApp('/courses')
     await screen.findByRole('link', { name: 'Programming' })
     expect(screen.getByRole('link', { name: 'Skip to content' })).toHaveAttribute('href', '#main')

@@ -37,7 +37,7 @@ export function App({ services, router, i18n }: AppProps): ReactElement {
   )
 }
 
-/** Pages are for those who are signed in; everybody else sees the sign-in form at the same address. */
+/** Shows the page to a person who is signed in, and the sign-in form at the same address otherwise. */
 function Gate({ children }: { children: ReactNode }): ReactElement {
   const { session, client } = useServices()
   const state = useSyncExternalStore(session.subscribe, session.state)
@@ -54,7 +54,7 @@ function Gate({ children }: { children: ReactNode }): ReactElement {
   }, [session])
 
   useEffect(() => {
-    // The next person at this browser must not see what this one saw.
+    // The next person at this browser must not see data of this one.
     if (state.status === 'signed-out') client.removeQueries({ predicate: (query) => query.queryKey[0] !== 'config' })
   }, [client, state.status])
 

@@ -13,7 +13,7 @@ import { chooseTheme, useTheme } from '../ui/theme'
 
 interface LayoutProps {
   signedIn: boolean
-  /** Changes with the page, so that the focus follows a person from page to page. */
+  /** Changes with the page; the focus then moves to the new page's content. */
   pageKey: string
   children: ReactNode
 }
@@ -31,7 +31,7 @@ export function Layout({ signedIn, pageKey, children }: LayoutProps): ReactEleme
   useEffect(() => {
     if (shown.current === pageKey) return
     shown.current = pageKey
-    // A page that put the focus on one of its fields keeps it there.
+    // A page that has focused one of its own fields is left unchanged.
     if (main.current?.contains(document.activeElement) === false) main.current.focus({ preventScroll: true })
   }, [pageKey])
 

@@ -7,7 +7,7 @@ import { filters, sorts, type Filter, type Sort } from '../course/arrangement'
 import { ErrorBoundary } from '../ui/ErrorBoundary'
 import { ErrorPage } from '../ui/ErrorPage'
 
-/** What of the course page is in its address: it can be reloaded, bookmarked and gone back from. */
+/** The part of the course page's state that is in its address, for reload, bookmarks and the back button. */
 export interface CourseSearch {
   q?: string | undefined
   show?: Filter | undefined

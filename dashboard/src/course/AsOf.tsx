@@ -3,11 +3,11 @@ import { useTranslation } from 'react-i18next'
 
 import { useFormat } from '../i18n/format'
 
-/** Since when what is shown is old, for every part of the page that has a heading. */
+/** Since when the page may be outdated, milliseconds; null while it is live. */
 export const StaleContext = createContext<number | null>(null)
 
 interface AsOfProps {
-  /** For what is fetched beside the live connection: when it was last fetched, and whether it is older than it should be. */
+  /** For data fetched apart from the live connection: when it was last fetched, and whether it is outdated. */
   fetchedAt?: number | undefined
   outdated?: boolean
 }

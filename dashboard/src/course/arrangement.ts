@@ -8,7 +8,7 @@ export type Filter = (typeof filters)[number]
 export const sorts = ['name', 'attention', 'activity', 'errors'] as const
 export type Sort = (typeof sorts)[number]
 
-/** The figures at the top count by the same tests, so that a figure and its list cannot disagree. */
+/** The figures at the top use the same conditions, so that a figure and its list agree. */
 export function matchesFilter(view: StudentView, filter: Filter): boolean {
   switch (filter) {
     case 'all':
@@ -46,7 +46,7 @@ export function countByFilter(views: readonly StudentView[]): Record<Filter, num
 }
 
 function fold(text: string): string {
-  // NFKC joins the full-width and half-width forms that Japanese input mixes.
+  // NFKC maps full-width and half-width forms, which Japanese input mixes, to the same characters.
   return text.normalize('NFKC').toLowerCase()
 }
 

@@ -11,11 +11,11 @@ const reasons = (changes: Parameters<typeof state>[0], help = null as Parameters
   reasonsFor(state(changes), help, thresholds, NOW)
 
 describe('reasons', () => {
-  it('finds nothing wrong with a student who works', () => {
+  it('are none for a student at work', () => {
     expect(reasons({})).toEqual([])
   })
 
-  it('counts failures up to the threshold and not below it', () => {
+  it('include failed runs from the threshold on', () => {
     const streak = { error_streak: 2, streak_error: 'NameError', streak_since: before(8) }
     expect(reasons(streak)).toEqual([])
     expect(reasons({ ...streak, error_streak: 3 })).toEqual([
@@ -23,24 +23,24 @@ describe('reasons', () => {
     ])
   })
 
-  it('names no error when the failures were of several kinds', () => {
+  it('name no error when the failed runs had several', () => {
     expect(reasons({ error_streak: 4, streak_error: null, streak_since: before(2) })).toMatchObject([
       { kind: 'streak', error: null },
     ])
   })
 
-  it('reports a run from the threshold on', () => {
+  it('include a long run from the threshold on', () => {
     expect(reasons({ status: 'running', running_since: before(2.9) })).toEqual([])
     expect(reasons({ status: 'running', running_since: before(3) })).toMatchObject([{ kind: 'long_run' }])
   })
 
-  it('does not call somebody quiet whose cell is running', () => {
+  it('do not include quiet while a cell is running', () => {
     const quiet = { last_activity_at: before(20), last_seen_at: before(1) }
     expect(reasons(quiet)).toMatchObject([{ kind: 'idle', since: NOW - 20 * 60_000 }])
     expect(reasons({ ...quiet, status: 'running', running_since: before(1) })).toEqual([])
   })
 
-  it('leaves those alone who have left, unless they asked for help', () => {
+  it('of a student who has left are a help request only', () => {
     const left = {
       sessions_open: 0,
       last_activity_at: before(30),
@@ -53,7 +53,7 @@ describe('reasons', () => {
     expect(reasons(left, helpRequest())).toMatchObject([{ kind: 'help' }])
   })
 
-  it('forgets somebody whose browser crashed: the session stays open, but nothing was heard', () => {
+  it('are none after a browser crashed: the session is open, but nothing is received', () => {
     const crashed = {
       sessions_open: 1,
       last_activity_at: before(9),
@@ -62,25 +62,25 @@ describe('reasons', () => {
       status: 'running' as const,
       running_since: before(10),
     }
-    // The minute may have been at its end, and offline_s is another.
+    // The student may have been seen at the end of the minute, and offline_s is another minute.
     expect(reasons({ ...crashed, last_seen_at: before(1.9) })).toMatchObject([{ kind: 'streak' }, { kind: 'long_run' }])
     expect(reasons({ ...crashed, last_seen_at: before(2) })).toEqual([])
     expect(reasons({ ...crashed, last_seen_at: null })).toEqual([])
     expect(reasons({ ...crashed, last_seen_at: before(2) }, helpRequest())).toMatchObject([{ kind: 'help' }])
   })
 
-  it('keeps somebody whose clock is wrong, for the server says when it saw them', () => {
+  it('do not depend on the clock of the student: the server has the time of the last event', () => {
     const slow = { error_streak: 3, streak_since: before(90), last_activity_at: before(60), last_seen_at: before(0.5) }
     expect(reasons(slow)).toMatchObject([{ kind: 'streak' }, { kind: 'idle' }])
     expect(reasons({ ...slow, last_activity_at: before(-60), last_seen_at: before(5) })).toEqual([])
   })
 
-  it('waits offline_s before it says that somebody has left', () => {
+  it('are kept until offline_s has passed', () => {
     const reloading = { sessions_open: 0, last_activity_at: before(0.5), last_seen_at: before(0.5), error_streak: 3, streak_since: before(5) }
     expect(reasons(reloading)).toMatchObject([{ kind: 'streak' }])
   })
 
-  it('survives times that are missing or nonsense', () => {
+  it('are computed without times that are missing or invalid', () => {
     expect(reasons({ status: 'running', running_since: null })).toEqual([])
     expect(reasons({ last_activity_at: 'yesterday' })).toEqual([])
     expect(reasons({ error_streak: 3, streak_since: 'nonsense', last_execution: null })).toMatchObject([
@@ -88,7 +88,7 @@ describe('reasons', () => {
     ])
   })
 
-  it('puts requests first, longest wait first, and those being helped last', () => {
+  it('order students by request, then by waiting time, those being helped last', () => {
     const list = [
       { name: 'helped', reasons: reasons({}, helpRequest({ status: 'claimed', claimed_by: 'p2', claimed_at: before(9) })) },
       { name: 'quiet', reasons: reasons({ last_activity_at: before(20), last_seen_at: before(1) }) },
@@ -131,7 +131,7 @@ function expected({ kind, since, count, error, by }: GoldenCase['reasons'][numbe
   return kind === 'claimed' ? { ...reason, by: by ?? null } : reason
 }
 
-describe('the contract, which core is held to as well', () => {
+describe('the golden cases, which core is tested with as well', () => {
   const golden = JSON.parse(readFileSync(resolve('../tests/contract/golden/attention.json'), 'utf8')) as GoldenFile
   const { base } = golden
 

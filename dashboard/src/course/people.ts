@@ -3,10 +3,10 @@ import { useTranslation } from 'react-i18next'
 
 import type { Role, StaffMember } from '../api/types'
 
-/** The staff of the course on screen, and which of them is looking. */
+/** The staff of the course on screen, and the person who is signed in. */
 export interface People {
   staff: ReadonlyMap<string, StaffMember>
-  /** Person id of whoever is signed in; empty until known. */
+  /** Person id of the signed-in person; empty until known. */
   me: string
   role: Role
 }

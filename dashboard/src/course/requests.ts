@@ -1,4 +1,4 @@
-/** The order and the end of help requests. Pure. */
+/** Which help requests are active, and their order. Pure. */
 
 import type { HelpState } from '../api/types'
 
@@ -6,7 +6,7 @@ export function isActiveRequest(request: HelpState): boolean {
   return request.status === 'open' || request.status === 'claimed'
 }
 
-/** First come, first served; the id settles requests of the same millisecond. */
+/** By the time of the request; the id decides between requests of the same millisecond. */
 export function compareRequests(a: HelpState, b: HelpState): number {
   return Date.parse(a.requested_at) - Date.parse(b.requested_at) || (a.request_id < b.request_id ? -1 : 1)
 }

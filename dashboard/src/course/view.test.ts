@@ -16,7 +16,7 @@ function names(list: ReturnType<typeof views>, by: { search?: string; filter?: F
 }
 
 describe('condition', () => {
-  it('says the most pressing thing', () => {
+  it('is the most urgent one', () => {
     expect(views({ status: 'error', error_streak: 3, streak_since: before(4) })[0]?.condition).toBe('stuck')
     expect(views({ status: 'error', error_streak: 1 })[0]?.condition).toBe('error')
     expect(views({ status: 'waiting', last_activity_at: null, sessions_open: 0 })[0]?.condition).toBe('waiting')
@@ -24,7 +24,7 @@ describe('condition', () => {
     expect(views({ last_activity_at: before(5), last_seen_at: before(5) })[0]?.condition).toBe('offline')
   })
 
-  it('believes the list of requests rather than the row, because an answer of the API reaches it first', () => {
+  it('follows the list of requests rather than the row, because an answer of the API changes the list first', () => {
     const row = student({ help: { request_id: 'h1', since: before(3), status: 'open', claimed_by: null } })
     const claimed = helpRequest({ status: 'claimed', claimed_by: 'p1', version: 2 })
     const resolved = helpRequest({ status: 'resolved', version: 3 })
@@ -34,12 +34,12 @@ describe('condition', () => {
     expect(condition([resolved])).toBe('ok')
   })
 
-  it('believes the row about a request that the list does not have yet', () => {
+  it('follows the row for a request that the list does not have yet', () => {
     const row = student({ help: { request_id: 'h9', since: before(1), status: 'open', claimed_by: null } })
     expect(viewStudents({ students: [row], help: [] }, thresholds, NOW)[0]?.condition).toBe('help')
   })
 
-  it('falls back to the user name for somebody without a name', () => {
+  it('falls back to the user name', () => {
     expect(views({ display_name: ' ', username: 'u7' })[0]?.name).toBe('u7')
   })
 })
@@ -59,7 +59,7 @@ describe('list', () => {
     expect(names(list, { search: 'aiko nameerror' })).toEqual([])
   })
 
-  it('counts by the very tests it filters with', () => {
+  it('counts by the conditions that it filters by', () => {
     const list = views(
       { display_name: 'A', status: 'running', running_since: before(10) },
       { display_name: 'B', error_streak: 3, status: 'error', streak_since: before(2) },
@@ -73,7 +73,7 @@ describe('list', () => {
     }
   })
 
-  it('sorts numbers in names as numbers, and errors downwards', () => {
+  it('sorts numbers in names as numbers, and errors in descending order', () => {
     const list = views(
       { display_name: 'Student 10', errors: 1 },
       { display_name: 'Student 9', errors: 5 },

@@ -17,7 +17,7 @@ export type Reason =
   | { kind: 'idle'; since: number }
   | { kind: 'claimed'; since: number; by: string | null }
 
-/** Most urgent first. Somebody already being helped comes last: the page is for deciding whom to go to next. */
+/** Most urgent first. Claimed requests come last: a member of the staff is there already. */
 const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, long_run: 2, idle: 3, claimed: 4 }
 
 function at(time: string | null | undefined): number | null {
@@ -82,7 +82,7 @@ export function reasonsFor(
   return reasons
 }
 
-/** A claim puts its student behind the others, whatever else is the matter with them. */
+/** A claim ranks its student behind the others, whatever the other reasons. */
 function rank(reasons: readonly Reason[]): number {
   if (reasons.some((reason) => reason.kind === 'claimed')) return urgency.claimed
   return Math.min(Number.MAX_SAFE_INTEGER, ...reasons.map((reason) => urgency[reason.kind]))
@@ -97,7 +97,7 @@ export function compareUrgency(a: readonly Reason[], b: readonly Reason[]): numb
   return first === undefined || second === undefined ? 0 : first.since - second.since
 }
 
-/** One word for a student, most pressing first. */
+/** One word for a student, most urgent first. */
 export type Condition =
   | 'help'
   | 'helped'
@@ -118,7 +118,7 @@ export interface StudentView {
   help: HelpState | null
   reasons: Reason[]
   condition: Condition
-  /** Seen within `idle_s` and not gone. */
+  /** Active within `idle_s` and not left. */
   active: boolean
 }
 
@@ -127,8 +127,8 @@ export function nameOf(student: Pick<Student, 'display_name' | 'username'>): str
 }
 
 /**
- * The request a student waits with. The list of requests is the truth; a row may name one that the list has not
- * brought yet, because the two travel as separate publications.
+ * The student's active request. The list of requests takes precedence; a row may name one that the list does not have
+ * yet, because the two are separate publications.
  */
 function requestOf(student: Student, byId: ReadonlyMap<string, HelpState>, byStudent: ReadonlyMap<string, HelpState>) {
   const listed = byStudent.get(student.student_id)

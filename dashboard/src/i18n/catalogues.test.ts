@@ -23,7 +23,7 @@ const isPlural = (key: string) => plural.test(key)
 const bases = (catalogue: Catalogue) => [...new Set([...catalogue.keys()].map(baseOf))].sort()
 const placeholders = (text: string) => [...text.matchAll(/\{\{(\w+)\}\}/gu)].map((match) => match[1]!)
 
-/** Every TypeScript source of the page, tests left out. */
+/** All TypeScript sources except tests. */
 function sources(folder = 'src'): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => /\.tsx?$/u.test(name) && !/\.test\.|testing/u.test(name))
@@ -35,7 +35,7 @@ describe('catalogues', () => {
     expect(bases(catalogues.ja)).toEqual(bases(catalogues.en))
   })
 
-  it.each(languages)('have every plural form that %s needs, and none that it does not know', (language) => {
+  it.each(languages)('have every plural form that %s needs, and no other', (language) => {
     const catalogue = catalogues[language]
     const needed = new Intl.PluralRules(language).resolvedOptions().pluralCategories
     const counted = [...new Set([...catalogue.keys()].filter(isPlural).map(baseOf))]
@@ -50,7 +50,7 @@ describe('catalogues', () => {
     const values = (catalogue: Catalogue, base: string) =>
       new Set([...catalogue].filter(([key]) => baseOf(key) === base).flatMap(([, text]) => placeholders(text)))
     for (const base of bases(catalogues.en)) {
-      // A single person may be named instead of counted.
+      // The singular may name a person instead of the count.
       const sets = languages.map((language) => [...values(catalogues[language], base)].filter((name) => name !== 'count'))
       expect({ base, values: sets[0]!.sort() }).toEqual({ base, values: sets[1]!.sort() })
     }
@@ -62,7 +62,7 @@ describe('catalogues', () => {
     expect(same.sort()).toEqual(['app.name', 'course.titleWithHelp', 'students.none', 'time.pair'])
   })
 
-  it('hold nothing that no page shows', () => {
+  it('have no text that is not used', () => {
     const code = sources().join('\n')
     const used = new Set([...code.matchAll(/\bt\(\s*'([\w.]+)'/gu)].map((match) => match[1]!))
     const patterns = [...code.matchAll(/\bt\(\s*`([\w.]*)\$\{/gu)].map((match) => match[1]!)

@@ -7,7 +7,7 @@ const format = (language: Language, zone = 'Asia/Tokyo') => new Format(language,
 const now = Date.parse('2026-04-01T10:40:00Z')
 
 describe('format', () => {
-  it('gives times in the zone, with the date when it is another day there', () => {
+  it('formats times in the zone, with the date when it is another day there', () => {
     expect(format('en').time('2026-04-01T09:32:00Z', now)).toBe('18:32')
     expect(format('en').time('2026-03-31T14:59:00Z', now)).toMatch(/Mar 31.*23:59/u)
     // 15:10 UTC of the day before is the same day in Tokyo.
@@ -32,7 +32,7 @@ describe('format', () => {
     expect(format(language).duration(ms)).toBe(text)
   })
 
-  it('does not run backwards when a clock is ahead', () => {
+  it('shows no negative duration when a clock is ahead', () => {
     expect(format('en').ago(now + 5_000, now)).toBe('just now')
     expect(format('ja').ago('2026-04-01T10:37:00Z', now)).toBe('3 分前')
   })

@@ -51,7 +51,7 @@ export class Format {
     return Number.isNaN(date.getTime()) ? '' : this.#seconds.format(date)
   }
 
-  /** "5 min", "1 hr 20 min"; whole minutes, because seconds that tick make a page restless. */
+  /** "5 min", "1 hr 20 min"; whole minutes, because changing seconds would be a distraction. */
   duration(ms: number): string {
     if (ms < MINUTE_MS) return this.#t('time.underMinute')
     if (ms < HOUR_MS) return this.#unit(Math.floor(ms / MINUTE_MS), 'minute')
@@ -71,7 +71,7 @@ export class Format {
     return this.duration(ms)
   }
 
-  /** A span of seconds as a person would set it: "8 sec", "3 min". */
+  /** A threshold in seconds: "8 sec", "3 min". */
   span(seconds: number): string {
     return seconds < 60 ? this.#unit(Math.ceil(seconds), 'second') : this.duration(seconds * 1000)
   }
@@ -110,7 +110,7 @@ export class Format {
     return notebook.title ?? notebook.path.split('/').at(-1) ?? notebook.path
   }
 
-  /** Heading if there is one, else the position, counted from one as people do. */
+  /** The heading if there is one, else the position, counted from one. */
   cell(cell: CellRef | null | undefined): string {
     if (cell == null) return ''
     return cell.heading ?? this.#t('cell.index', { number: cell.index + 1 })

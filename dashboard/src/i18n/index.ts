@@ -7,7 +7,7 @@ import ja from './ja.json'
 export const languages = ['ja', 'en'] as const
 export type Language = (typeof languages)[number]
 
-/** What each language calls itself; never translated. */
+/** Each language's name in that language; never translated. */
 export const languageNames: Readonly<Record<Language, string>> = { ja: '日本語', en: 'English' }
 
 export const resources = { en: { translation: en }, ja: { translation: ja } } as const
@@ -18,7 +18,7 @@ export function isLanguage(value: unknown): value is Language {
   return value === 'ja' || value === 'en'
 }
 
-/** The language chosen before, else the first of the browser's languages that we have, else English. */
+/** The language chosen before, else the first supported one of the browser's languages, else English. */
 export function preferredLanguage(stored: string | null, browser: readonly string[]): Language {
   if (isLanguage(stored)) return stored
   for (const tag of browser) {
@@ -32,7 +32,7 @@ function readStored(): string | null {
   try {
     return localStorage.getItem(STORAGE_KEY)
   } catch {
-    // Storage may be forbidden; the choice then lasts as long as the page.
+    // Storage may be forbidden; the choice is then kept until the page is closed.
     return null
   }
 }

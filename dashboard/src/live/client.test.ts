@@ -67,7 +67,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('shows a dropped line at once and comes back from where it was', async () => {
+  it('shows a lost connection at once and resumes from its position', async () => {
     const { client } = page()
     client.start(start)
     await settle()
@@ -100,7 +100,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('notices a line that went silent without closing', async () => {
+  it('detects a connection that is open but receives nothing', async () => {
     const { client } = page()
     client.start(start)
     await settle()
@@ -114,7 +114,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('stays live as long as pings come, and answers each', async () => {
+  it('stays live while pings arrive, and answers each', async () => {
     const { client } = page()
     client.start(start)
     await settle()
@@ -129,7 +129,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('goes on receiving in a hidden tab, without animation frames, and is up to date when shown', async () => {
+  it('receives in a hidden tab, without animation frames, and is up to date when shown', async () => {
     const { client, written } = page()
     client.start(start)
     await settle()
@@ -143,7 +143,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('ignores what a socket says that it has given up', async () => {
+  it('ignores frames and closes of a socket that it has abandoned', async () => {
     const { client, written } = page()
     client.start(start)
     await settle()
@@ -163,7 +163,7 @@ describe('live client', () => {
     client.stop()
   })
 
-  it('tries again later when there is no token to be had', async () => {
+  it('retries later when there is no token', async () => {
     const { client, ports } = page({ token: null })
     client.start(start)
     await settle()

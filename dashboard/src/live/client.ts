@@ -3,7 +3,7 @@ import { connectionOf, initialState, step, type Connection, type LiveEffect, typ
 import { patchSnapshot, PublicationBuffer, type LiveSnapshot } from './patch'
 import { readFrame, SUBPROTOCOL, type Position } from './protocol'
 
-/** What the client needs of the page. */
+/** The client's dependencies. */
 export interface LivePorts {
   session: Pick<Session, 'fresh'>
   /** Full address of the gateway's WebSocket. */
@@ -16,11 +16,11 @@ export interface LivePorts {
   writeSnapshot: (snapshot: LiveSnapshot) => void
 }
 
-/** A token must hold at least this long to be worth opening a socket with. */
+/** Minimum remaining lifetime of the token that a socket is opened with. */
 const TOKEN_MIN_MS = 30_000
-/** No more than one snapshot in this time because of students that the cached one does not have. */
+/** Maximum delay of the snapshot that is fetched because of students missing in the cached one. */
 const REFETCH_PAUSE_MS = 3_000
-/** Hidden tabs draw no frames; they still count help requests in their title. */
+/** Hidden tabs get no animation frames; they still count help requests in their title. */
 const HIDDEN_FLUSH_MS = 1_000
 
 /**
@@ -33,7 +33,7 @@ export class LiveClient {
   #state
   #connection: Connection
   #socket: WebSocket | null = null
-  /** Grows with every `open` and `close`, so that answers for an earlier socket are not taken for this one's. */
+  /** Incremented by every `open` and `close`, so that callbacks of an earlier socket are ignored. */
   #attempt = 0
   readonly #timers = new Map<TimerName, ReturnType<typeof setTimeout>>()
   readonly #buffer = new PublicationBuffer()
@@ -74,7 +74,7 @@ export class LiveClient {
     this.#input({ type: 'stop' })
   }
 
-  /** The session has a new token: tell the gateway before the old one expires. */
+  /** The session has a new token: send it to the gateway before the old one expires. */
   readonly token = (token: string): void => this.#input({ type: 'token', token })
 
   readonly retry = (): void => this.#input({ type: 'retry' })
@@ -208,11 +208,11 @@ export class LiveClient {
     if (unknownStudent) this.#refetchSoon()
   }
 
-  /** A random part of the pause, so that the dashboards of a course do not all ask at once. */
+  /** After a random part of the pause, so that the dashboards of a course do not all fetch at once. */
   #refetchSoon(): void {
     this.#refetchTimer ??= setTimeout(() => {
       this.#refetchTimer = undefined
-      // After a failure the next publication for that student asks again.
+      // After a failure the next publication of that student causes another fetch.
       this.#ports.fetchSnapshot().catch(() => undefined)
     }, Math.random() * REFETCH_PAUSE_MS)
   }

@@ -64,13 +64,13 @@ describe('frames of the gateway', () => {
   it.each(frames.server.filter((frame) => !unused.includes(String(frame['type']))))(
     'reads every field of $type',
     (frame) => {
-      // Of `refreshed` the page needs no more than that it came.
+      // Of `refreshed` the page reads the id only.
       const expected = frame['type'] === 'refreshed' ? { type: 'refreshed', id: frame['id'] } : frame
       expect(read(frame)).toEqual(expected)
     },
   )
 
-  it('takes the replies to what this page never asks for as signs of life', () => {
+  it('accepts the replies to requests that this page does not send', () => {
     for (const type of unused) {
       expect(frames.server.filter((frame) => frame['type'] === type).map(read)).toEqual([{ type: 'other' }])
     }

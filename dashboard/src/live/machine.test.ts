@@ -7,7 +7,7 @@ import type { ServerFrame } from './protocol'
 
 const position = { epoch: 'e1', offset: 10 }
 
-/** A machine with a clock of its own and a record of what it asked for. */
+/** A machine with its own clock and the effects of its last step. */
 class Rig {
   state: LiveState = initialState('course:c1')
   now = 1_000_000
@@ -81,7 +81,7 @@ class Rig {
 }
 
 describe('joining', () => {
-  it('sends the token first, then subscribes from where the snapshot stands', () => {
+  it('sends the token first, then subscribes from the position of the snapshot', () => {
     const rig = new Rig().joining()
     expect(rig.effect('send')?.frame).toEqual({ type: 'connect', id: 1, token: 't1' })
     rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
@@ -95,7 +95,7 @@ describe('joining', () => {
     expect(rig.connection.kind).toBe('connecting')
   })
 
-  it('is live only when everything missed has arrived', () => {
+  it('is live only when every missed publication has arrived', () => {
     const rig = new Rig().subscribing()
     rig.frame(rig.subscribed(12, { publications: [publication(11), publication(12)] }))
     expect(rig.connection.kind).toBe('live')
@@ -107,9 +107,9 @@ describe('joining', () => {
     ['the gateway cannot recover', { recovered: false, offset: 12 }],
     ['a publication is missing inside', { offset: 13, publications: [publication(11), publication(13)] }],
     ['the end is missing', { offset: 12, publications: [publication(11)] }],
-    ['the history has begun again', { offset: 10, epoch: 'e2' }],
-    ['a publication is of another history', { offset: 11, publications: [publication(11, {}, 'e2')] }],
-    ['the gateway says that it could not recover, although its numbers fit', { offset: 10, recovered: false }],
+    ['the epoch is another', { offset: 10, epoch: 'e2' }],
+    ['a publication is of another epoch', { offset: 11, publications: [publication(11, {}, 'e2')] }],
+    ['the gateway could not recover, although its offsets match', { offset: 10, recovered: false }],
   ])('fetches the snapshot and subscribes from it when %s', (_, answer) => {
     const rig = new Rig().subscribing()
     rig.frame(rig.subscribed(0, answer))
@@ -120,7 +120,7 @@ describe('joining', () => {
     expect(rig.effect('send')?.frame).toMatchObject({ type: 'subscribe', epoch: 'e2', offset: 20 })
   })
 
-  it('does not flood the API when snapshots are always too old', () => {
+  it('fetches less and less often when snapshots are always too old', () => {
     const rig = new Rig().subscribing()
     for (let round = 0; round < 2; round += 1) {
       rig.frame(rig.subscribed(99, { recovered: false }))
@@ -134,7 +134,7 @@ describe('joining', () => {
     expect(rig.kinds).toContain('fetch-snapshot')
   })
 
-  it('gives up on a gateway that does not answer', () => {
+  it('reconnects when a gateway does not answer', () => {
     for (const rig of [new Rig().input({ type: 'start', position }), new Rig().joining(), new Rig().subscribing()]) {
       rig.input({ type: 'timer', timer: 'reply' })
       expect(rig.kinds).toContain('close')
@@ -145,7 +145,7 @@ describe('joining', () => {
 })
 
 describe('while live', () => {
-  it('never shows a publication twice and never skips one', () => {
+  it('never delivers a publication twice and never skips one', () => {
     const rig = new Rig().live().publications(10, 11)
     expect(rig.effect('deliver')?.publications.map((item) => item.offset)).toEqual([11])
     rig.publications(13)
@@ -155,7 +155,7 @@ describe('while live', () => {
     expect(rig.state.position).toEqual({ epoch: 'e1', offset: 11 })
   })
 
-  it('shows nothing of another history while live: it comes back from where it was', () => {
+  it('delivers nothing of another epoch while live and reconnects from its position', () => {
     const rig = new Rig().live()
     rig.frame({ type: 'publications', channel: 'course:c1', publications: [publication(11, {}, 'e2')] })
     expect(rig.effect('deliver')).toBeUndefined()
@@ -164,7 +164,7 @@ describe('while live', () => {
     expect(rig.connection.kind).toBe('reconnecting')
   })
 
-  it('delivers every offset once and in order, however frames overlap, or comes back from the last good one', () => {
+  it('delivers every offset once and in order for any overlap of frames, or reconnects from the last one', () => {
     fc.assert(
       fc.property(fc.array(fc.array(fc.integer({ min: 8, max: 20 }), { maxLength: 4 }), { maxLength: 12 }), (frames) => {
         const rig = new Rig().live()
@@ -183,7 +183,7 @@ describe('while live', () => {
     expect(new Rig().live().frame({ type: 'ping' }).effect('send')?.frame).toEqual({ type: 'pong' })
   })
 
-  it('says so when a heartbeat is missed, and takes it back when one comes', () => {
+  it('is silent when a ping is late, and live again when one arrives', () => {
     const rig = new Rig().live()
     const verified = rig.now
     rig.after(28_000).input({ type: 'timer', timer: 'watch' })
@@ -203,26 +203,26 @@ describe('while live', () => {
     expect(rig.connection).toMatchObject({ kind: 'reconnecting', since: verified })
   })
 
-  it('looks at the clock when the tab or the machine wakes up', () => {
+  it('checks the time when the tab is shown again or the machine resumes', () => {
     const rig = new Rig().live()
     rig.after(3_600_000).input({ type: 'wake' })
     expect(rig.connection.kind).toBe('reconnecting')
   })
 
-  it('passes a new token on before the old one expires', () => {
+  it('sends a new token before the old one expires', () => {
     const rig = new Rig().live().input({ type: 'token', token: 't2' })
     expect(rig.effect('send')?.frame).toMatchObject({ type: 'refresh', token: 't2' })
     expect(rig.connection.kind).toBe('live')
   })
 
-  it('does not lose a token that comes while joining', () => {
+  it('sends a token that arrives while joining', () => {
     const rig = new Rig().joining().input({ type: 'token', token: 't2' })
     rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
     const sent = rig.effects.flatMap((effect) => (effect.type === 'send' ? [effect.frame.type] : []))
     expect(sent).toEqual(['subscribe', 'refresh'])
   })
 
-  it('does not take a failed refresh for a failed subscription', () => {
+  it('does not treat a failed refresh as a failed subscription', () => {
     const rig = new Rig().live().input({ type: 'token', token: 't2' })
     rig.frame({ type: 'error', id: 3, error: { type: 'invalid_token', msg: '' } })
     expect(rig.connection.kind).toBe('live')
@@ -230,7 +230,7 @@ describe('while live', () => {
 })
 
 describe('losing the connection', () => {
-  it('keeps the time up to which the page was complete', () => {
+  it('keeps the time until which the page was complete', () => {
     const rig = new Rig().live()
     rig.after(5_000).frame({ type: 'ping' })
     const verified = rig.now
@@ -239,15 +239,15 @@ describe('losing the connection', () => {
     expect(rig.connection).toEqual({ kind: 'reconnecting', since: verified, refusal: null })
   })
 
-  it('comes back when the gateway says so, at the time it says', () => {
+  it('reconnects after the delay that the gateway announced', () => {
     const rig = new Rig().live()
     rig.frame({ type: 'disconnect', code: 3001, reason: 'shutdown', reconnect_after_ms: 850 })
     rig.input({ type: 'closed', code: 3001 })
     expect(rig.timer('retry')).toBe(850 + 125)
   })
 
-  it('keeps coming back, more slowly each time, while gateways are full', () => {
-    // A refused handshake (503) is all that a browser tells of it: the socket closes with 1006 and was never open.
+  it('reconnects with growing delays while gateways are full', () => {
+    // A browser does not report a refused handshake (503): the socket closes with 1006 and was never open.
     const rig = new Rig().live().input({ type: 'closed', code: 1006 })
     const waits = [1, 2, 3, 4].map(() => {
       rig.input({ type: 'timer', timer: 'retry' })
@@ -262,7 +262,7 @@ describe('losing the connection', () => {
     expect(rig.effect('send')?.frame).toMatchObject({ type: 'connect' })
   })
 
-  it('stays away when the gateway says so, until a person asks', () => {
+  it('does not reconnect after a final close code until a person retries', () => {
     const rig = new Rig().live().input({ type: 'closed', code: 3507 })
     expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3507' })
     for (const input of [{ type: 'online' }, { type: 'wake' }, { type: 'timer', timer: 'retry' }] as const) {
@@ -271,37 +271,37 @@ describe('losing the connection', () => {
     expect(rig.input({ type: 'retry' }).kinds).toContain('open')
   })
 
-  it('believes the announcement when a proxy swallows the close code', () => {
+  it('uses the announced code when a proxy removes the close code', () => {
     const rig = new Rig().live()
     rig.frame({ type: 'disconnect', code: 3507, reason: 'permission_denied', reconnect_after_ms: null })
     rig.input({ type: 'closed', code: 1005 })
     expect(rig.connection.kind).toBe('refused')
   })
 
-  it('stops at a channel it may not watch', () => {
+  it('stops at a channel that it may not subscribe to', () => {
     const rig = new Rig().subscribing()
     rig.frame({ type: 'error', id: 2, error: { type: 'permission_denied', msg: '' } })
     expect(rig.connection).toMatchObject({ kind: 'refused', refusal: '3507' })
   })
 
-  it('says at once that the network is gone, and tries again at once when it is back', () => {
+  it('is offline at once without network, and reconnects at once when it returns', () => {
     const rig = new Rig().live().input({ type: 'offline' })
     expect(rig.connection.kind).toBe('offline')
     expect(rig.input({ type: 'online' }).kinds).toContain('open')
   })
 
-  it('still reaches a server on this machine while the browser is offline', () => {
+  it('still connects to a server on this machine while the browser is offline', () => {
     const rig = new Rig().live().input({ type: 'offline' }).input({ type: 'timer', timer: 'retry' })
     expect(rig.kinds).toContain('open')
   })
 
-  it('drops a connection that breaks the protocol', () => {
+  it('closes a connection that violates the protocol', () => {
     const rig = new Rig().live().frame(null)
     expect(rig.kinds).toContain('close')
     expect(rig.connection.kind).toBe('reconnecting')
   })
 
-  it('spreads the tries and bounds the waits', () => {
+  it('spreads the attempts and bounds the delays', () => {
     fc.assert(
       fc.property(fc.nat(1000), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
         const ms = backoffMs(attempt, random)
@@ -313,7 +313,7 @@ describe('losing the connection', () => {
   })
 })
 
-it('never claims to be live unless it is subscribed, whatever happens in whatever order', () => {
+it('is live only while it is subscribed, for any inputs in any order', () => {
   const frame = fc.constantFrom<ServerFrame | null>(
     null,
     { type: 'ping' },
@@ -356,7 +356,7 @@ it('never claims to be live unless it is subscribed, whatever happens in whateve
           expect(open).toBe(true)
           expect(rig.state.phase).toBe('live')
         }
-        // It never gets stuck: something is awaited, timed, or a person has to act.
+        // It never deadlocks: a reply is awaited, a timer runs, or a person has to act.
         if (rig.state.phase === 'waiting') expect(open).toBe(false)
       }
     }),

@@ -1,12 +1,12 @@
 /**
- * The WebSocket client as a pure state machine: what it knows, what happened, what to do. No timer, socket or clock in
- * here; `client.ts` carries the effects out.
+ * The WebSocket client as a pure state machine: (state, input) → (state, effects). It has no timer, socket or clock;
+ * `client.ts` carries the effects out.
  */
 
-import { closeCodes, comesBack, type ClientFrame, type Position, type Publication, type ServerFrame } from './protocol'
+import { closeCodes, reconnectsAfter, type ClientFrame, type Position, type Publication, type ServerFrame } from './protocol'
 
 export type Phase =
-  /** Not started, or stopped for good. */
+  /** Not started, or stopped. */
   | 'idle'
   /** Getting a token and opening the socket. */
   | 'opening'
@@ -15,11 +15,11 @@ export type Phase =
   /** `subscribe` is sent. */
   | 'subscribing'
   | 'live'
-  /** The history no longer holds what we missed: a new snapshot is on its way. */
+  /** The history lacks missed publications: a new snapshot is being fetched. */
   | 'resyncing'
-  /** The next try is due when the retry timer fires. */
+  /** The next attempt starts when the retry timer fires. */
   | 'waiting'
-  /** The gateway does not want us back. */
+  /** The gateway closed with a code after which clients do not reconnect. */
   | 'refused'
 
 export interface LiveState {
@@ -28,9 +28,9 @@ export interface LiveState {
   position: Position | null
   /** It has been live at least once since it was started. */
   everLive: boolean
-  /** The browser says there is no network. Tries go on all the same: a server on this very machine needs none. */
+  /** The browser reports no network. Attempts continue: a server on the same machine needs none. */
   offline: boolean
-  /** Tries since it was last live. */
+  /** Attempts since it was last live. */
   attempt: number
   /** Snapshots in a row that were too old when they arrived. */
   resyncs: number
@@ -38,17 +38,17 @@ export interface LiveState {
   awaiting: number | null
   nextId: number
   pingMs: number
-  /** When the newest frame came on this socket, or the socket was asked for. */
+  /** When the newest frame arrived on this socket, or else when it was opened. */
   lastFrameAt: number
-  /** Until when the page is known to have shown everything; null before the first snapshot. */
+  /** The last time at which the page was known to be complete; null before the first snapshot. */
   verifiedAt: number | null
-  /** The gateway has missed a heartbeat, but the socket is still open. */
+  /** A ping is overdue, but the socket is still open. */
   late: boolean
   /** From the `disconnect` frame that announces a close. */
   announced: { code: number; afterMs: number | null } | null
   /** Why the gateway refused: a close code, or the type of an error reply. */
   refusal: string | null
-  /** A token that came while joining and must follow as a `refresh`. */
+  /** A token that arrived while joining, to be sent as a `refresh`. */
   heldToken: string | null
 }
 
@@ -63,9 +63,9 @@ export type LiveInput =
   | { type: 'snapshot-failed' }
   | { type: 'online' }
   | { type: 'offline' }
-  /** The tab is shown again, or the machine woke up. */
+  /** The tab is shown again, or the machine resumed. */
   | { type: 'wake' }
-  /** A person asked to try again. */
+  /** A person pressed "connect again". */
   | { type: 'retry' }
   | { type: 'stop' }
 
@@ -80,7 +80,7 @@ export type LiveEffect =
   | { type: 'fetch-snapshot' }
   | { type: 'deliver'; publications: Publication[] }
 
-export interface Surroundings {
+export interface Environment {
   now: number
   /** In [0, 1). */
   random: number
@@ -91,7 +91,7 @@ export type Step = readonly [LiveState, readonly LiveEffect[]]
 const REPLY_MS = 10_000
 const SNAPSHOT_MS = 25_000
 const DEAD_MS = 40_000
-/** A heartbeat may be this much later than promised before the page says so. */
+/** How much later than its interval a ping may arrive before the page shows it. */
 const GRACE_MS = 3_000
 const BACKOFF_BASE_MS = 500
 const BACKOFF_CAP_MS = 30_000
@@ -124,7 +124,7 @@ const clearAll: LiveEffect[] = [
   { type: 'clear', timer: 'retry' },
 ]
 
-/** Full jitter: anything between almost nothing and the doubled ceiling, so that a class of browsers comes back spread. */
+/** Full jitter: a random delay up to a ceiling that doubles, so that many browsers do not reconnect at once. */
 export function backoffMs(attempt: number, random: number): number {
   const ceiling = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** Math.min(attempt, 10))
   return Math.max(MIN_DELAY_MS, Math.round(random * ceiling))
@@ -150,12 +150,12 @@ function open(state: LiveState, now: number): Step {
     heldToken: null,
     lastFrameAt: now,
   }
-  // A connect that hangs in the network would otherwise hang for minutes.
+  // Without a timer a connection attempt could take minutes to fail.
   return [next, [...clearAll, { type: 'timer', timer: 'reply', ms: REPLY_MS }, { type: 'open' }]]
 }
 
-/** Drop the socket, if any, and come back after a while. */
-function comeBack(state: LiveState, random: number, hintMs: number | null = null): Step {
+/** Close the socket, if any, and reconnect later. */
+function reconnectLater(state: LiveState, random: number, hintMs: number | null = null): Step {
   const ms = hintMs === null ? backoffMs(state.attempt, random) : hintMs + Math.round(random * 250)
   const next: LiveState = {
     ...state,
@@ -193,7 +193,7 @@ function subscribe(state: LiveState): Step {
   )
 }
 
-/** Publications follow one another without a gap, or something is missing. Null says it is. */
+/** Return the position after publications that follow without a gap, and the new ones; null where one is missing. */
 function follow(position: Position, publications: readonly Publication[]): [Position, Publication[]] | null {
   let { offset } = position
   const fresh: Publication[] = []
@@ -206,43 +206,43 @@ function follow(position: Position, publications: readonly Publication[]): [Posi
   return [{ epoch: position.epoch, offset }, fresh]
 }
 
-function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: Surroundings): Step {
-  if (frame === null) return comeBack(state, random)
+function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: Environment): Step {
+  if (frame === null) return reconnectLater(state, random)
   const wasLate = state.late
-  const heard: LiveState = {
+  const received: LiveState = {
     ...state,
     lastFrameAt: now,
     late: false,
     verifiedAt: state.phase === 'live' ? now : state.verifiedAt,
   }
-  const rearmed: LiveEffect[] = wasLate ? [{ type: 'timer', timer: 'watch', ms: heard.pingMs + GRACE_MS }] : []
+  const rearmed: LiveEffect[] = wasLate ? [{ type: 'timer', timer: 'watch', ms: received.pingMs + GRACE_MS }] : []
   switch (frame.type) {
     case 'ping':
-      return [heard, [...rearmed, { type: 'send', frame: { type: 'pong' } }]]
+      return [received, [...rearmed, { type: 'send', frame: { type: 'pong' } }]]
     case 'connected': {
-      if (heard.phase !== 'joining' || frame.id !== heard.awaiting) return [heard, rearmed]
-      const [next, effects] = subscribe({ ...heard, pingMs: frame.ping_interval_s * 1000, heldToken: null })
+      if (received.phase !== 'joining' || frame.id !== received.awaiting) return [received, rearmed]
+      const [next, effects] = subscribe({ ...received, pingMs: frame.ping_interval_s * 1000, heldToken: null })
       const watch: LiveEffect = { type: 'timer', timer: 'watch', ms: next.pingMs + GRACE_MS }
-      if (heard.heldToken === null) return [next, [watch, ...effects]]
-      const token = heard.heldToken
+      if (received.heldToken === null) return [next, [watch, ...effects]]
+      const token = received.heldToken
       const id = next.nextId
       return [{ ...next, nextId: id + 1 }, [watch, ...effects, { type: 'send', frame: { type: 'refresh', id, token } }]]
     }
     case 'subscribed': {
-      if (heard.phase !== 'subscribing' || frame.id !== heard.awaiting) return [heard, rearmed]
-      const { position } = heard
+      if (received.phase !== 'subscribing' || frame.id !== received.awaiting) return [received, rearmed]
+      const { position } = received
       const followed = frame.recovered && position !== null ? follow(position, frame.publications) : null
       const complete =
         followed !== null && followed[0].epoch === frame.epoch && followed[0].offset === frame.offset ? followed : null
       if (complete === null) {
-        const resyncing: LiveState = { ...heard, phase: 'resyncing', awaiting: null, resyncs: heard.resyncs + 1 }
+        const resyncing: LiveState = { ...received, phase: 'resyncing', awaiting: null, resyncs: received.resyncs + 1 }
         if (resyncing.resyncs <= 2) return [resyncing, [...rearmed, ...fetchSnapshot]]
-        // Snapshots that are always too old would turn into a flood of requests: wait longer each time.
+        // If snapshots are always too old, fetch them with growing delays.
         const ms = backoffMs(resyncing.resyncs, random)
         return [resyncing, [...rearmed, { type: 'clear', timer: 'reply' }, { type: 'timer', timer: 'retry', ms }]]
       }
       const live: LiveState = {
-        ...heard,
+        ...received,
         phase: 'live',
         awaiting: null,
         position: complete[0],
@@ -256,41 +256,41 @@ function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: S
       return [live, [...rearmed, { type: 'clear', timer: 'reply' }, ...deliver]]
     }
     case 'publications': {
-      if (heard.phase !== 'live' || frame.channel !== heard.channel || heard.position === null) return [heard, rearmed]
-      const followed = follow(heard.position, frame.publications)
-      // The position stays where it was: coming back, the gateway fills the gap or says that it cannot.
-      if (followed === null) return comeBack({ ...heard, verifiedAt: state.verifiedAt }, random, 0)
+      if (received.phase !== 'live' || frame.channel !== received.channel || received.position === null) return [received, rearmed]
+      const followed = follow(received.position, frame.publications)
+      // The position is unchanged: after reconnecting the gateway fills the gap or reports that it cannot.
+      if (followed === null) return reconnectLater({ ...received, verifiedAt: state.verifiedAt }, random, 0)
       const [position, publications] = followed
-      if (publications.length === 0) return [heard, rearmed]
-      return [{ ...heard, position }, [...rearmed, { type: 'deliver', publications }]]
+      if (publications.length === 0) return [received, rearmed]
+      return [{ ...received, position }, [...rearmed, { type: 'deliver', publications }]]
     }
     case 'disconnect':
-      return [{ ...heard, announced: { code: frame.code, afterMs: frame.reconnect_after_ms } }, rearmed]
+      return [{ ...received, announced: { code: frame.code, afterMs: frame.reconnect_after_ms } }, rearmed]
     case 'error': {
-      // The reply to a refresh: the token in use runs on until it expires, then the gateway closes with 3005.
-      if (frame.id === null || frame.id !== heard.awaiting) return [heard, rearmed]
-      if (frame.error.type === 'permission_denied') return refuse(heard, String(closeCodes.permissionDenied))
-      return comeBack(heard, random)
+      // The reply to a refresh: the current token is valid until it expires, then the gateway closes with 3005.
+      if (frame.id === null || frame.id !== received.awaiting) return [received, rearmed]
+      if (frame.error.type === 'permission_denied') return refuse(received, String(closeCodes.permissionDenied))
+      return reconnectLater(received, random)
     }
     case 'refreshed':
     case 'other':
-      return [heard, rearmed]
+      return [received, rearmed]
   }
 }
 
-function onTimer(state: LiveState, timer: TimerName, { now, random }: Surroundings): Step {
+function onTimer(state: LiveState, timer: TimerName, { now, random }: Environment): Step {
   switch (timer) {
     case 'retry':
       if (state.phase === 'resyncing') return [state, fetchSnapshot]
       return state.phase === 'waiting' ? open(state, now) : [state, []]
     case 'reply':
       return ['opening', 'joining', 'subscribing', 'resyncing'].includes(state.phase)
-        ? comeBack(state, random)
+        ? reconnectLater(state, random)
         : [state, []]
     case 'watch': {
       if (!isJoined(state)) return [state, []]
       const silentMs = now - state.lastFrameAt
-      if (silentMs >= deadMs(state)) return comeBack(state, random, 0)
+      if (silentMs >= deadMs(state)) return reconnectLater(state, random, 0)
       const lateMs = state.pingMs + GRACE_MS
       if (silentMs >= lateMs) {
         return [{ ...state, late: true }, [{ type: 'timer', timer: 'watch', ms: deadMs(state) - silentMs }]]
@@ -304,8 +304,8 @@ function isJoined(state: LiveState): boolean {
   return state.phase === 'subscribing' || state.phase === 'live' || state.phase === 'resyncing'
 }
 
-export function step(state: LiveState, input: LiveInput, around: Surroundings): Step {
-  const { now, random } = around
+export function step(state: LiveState, input: LiveInput, environment: Environment): Step {
+  const { now, random } = environment
   if (input.type === 'stop') return [{ ...state, phase: 'idle', awaiting: null }, [...clearAll, { type: 'close' }]]
   if (state.phase === 'idle') {
     return input.type === 'start' ? open({ ...state, position: input.position, verifiedAt: now }, now) : [state, []]
@@ -317,15 +317,15 @@ export function step(state: LiveState, input: LiveInput, around: Surroundings): 
       if (state.phase !== 'opening') return [state, []]
       return request(state, 'joining', (id) => ({ type: 'connect', id, token: input.token }))
     case 'frame':
-      return state.phase === 'joining' || isJoined(state) ? onFrame(state, input.frame, around) : [state, []]
+      return state.phase === 'joining' || isJoined(state) ? onFrame(state, input.frame, environment) : [state, []]
     case 'closed': {
       if (state.phase === 'waiting' || state.phase === 'refused') return [state, []]
       const { announced } = state
       const code = input.code >= 3000 && input.code <= 3999 ? input.code : (announced?.code ?? input.code)
-      return comesBack(code) ? comeBack(state, random, announced?.afterMs ?? null) : refuse(state, String(code))
+      return reconnectsAfter(code) ? reconnectLater(state, random, announced?.afterMs ?? null) : refuse(state, String(code))
     }
     case 'timer':
-      return onTimer(state, input.timer, around)
+      return onTimer(state, input.timer, environment)
     case 'token': {
       if (state.phase === 'joining') return [{ ...state, heldToken: input.token }, []]
       if (!isJoined(state)) return [state, []]
@@ -336,30 +336,30 @@ export function step(state: LiveState, input: LiveInput, around: Surroundings): 
       ]
     }
     case 'snapshot':
-      // While live the position runs ahead of any snapshot, and versions sort out what both bring.
+      // While live the position is ahead of any snapshot, and versions decide between the two.
       if (state.phase === 'resyncing') return subscribe({ ...state, position: input.position, verifiedAt: now })
       if (state.phase === 'waiting' || state.phase === 'opening' || state.phase === 'joining') {
         return [{ ...state, position: input.position, verifiedAt: now }, []]
       }
       return [state, []]
     case 'snapshot-failed':
-      return state.phase === 'resyncing' ? comeBack(state, random) : [state, []]
+      return state.phase === 'resyncing' ? reconnectLater(state, random) : [state, []]
     case 'offline':
-      // A cut line is noticed here long before the heartbeat misses it.
-      return state.phase === 'refused' ? [state, []] : comeBack({ ...state, offline: true }, random)
+      // The browser reports this long before a ping is overdue.
+      return state.phase === 'refused' ? [state, []] : reconnectLater({ ...state, offline: true }, random)
     case 'online':
       if (state.phase === 'waiting') return open({ ...state, offline: false, attempt: 0 }, now)
       return [{ ...state, offline: false }, []]
     case 'wake':
       if (state.phase === 'waiting') return open(state, now)
-      // The watch timer may have slept with the tab.
-      return isJoined(state) ? onTimer(state, 'watch', around) : [state, []]
+      // The watch timer may have been suspended with the tab.
+      return isJoined(state) ? onTimer(state, 'watch', environment) : [state, []]
     case 'retry':
       return state.phase === 'refused' || state.phase === 'waiting' ? open({ ...state, attempt: 0 }, now) : [state, []]
   }
 }
 
-/** What the page says about its own data. */
+/** What the page shows about its own data. */
 export type Connection =
   | { kind: 'connecting' }
   | { kind: 'live' }

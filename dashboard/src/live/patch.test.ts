@@ -10,7 +10,7 @@ const base = liveSnapshot({
   students: ids.map((id) => student({ student_id: id, version: 5, display_name: `Name of ${id}` })),
 })
 
-/** Publications of three students and two requests; a version stands for its state (runs = version). */
+/** Publications of three students and two requests; a version determines its state (runs = version). */
 const publications = fc.array(
   fc.oneof(
     fc
@@ -35,7 +35,7 @@ function newest(list: readonly Publication[], id: string): number {
 }
 
 describe('patching', () => {
-  it('ends in the newest state whatever the order, the repetition and the batches', () => {
+  it('ends in the newest state for any order, repetition and batches', () => {
     fc.assert(
       fc.property(publications, fc.infiniteStream(fc.integer({ min: 1, max: 7 })), fc.gen(), (list, sizes, gen) => {
         const repeated = [...list, ...list.filter(() => gen(fc.boolean))]
@@ -64,13 +64,13 @@ describe('patching', () => {
     )
   })
 
-  it('does not open a closed request again when an older state comes late', () => {
+  it('does not reopen a closed request when an older state arrives late', () => {
     const closed = patchSnapshot(base, [helpPublication(12, { version: 3, status: 'resolved' })]).snapshot
     const late = patchSnapshot(closed, [helpPublication(11, { version: 2, status: 'open' })]).snapshot
     expect(late.help.map((request) => request.status)).toEqual(['resolved'])
   })
 
-  it('keeps rows that did not change the same objects, so that they are not drawn again', () => {
+  it('keeps the objects of unchanged rows, so that they are not rendered again', () => {
     const patched = patchSnapshot(base, [publication(11, { student_id: 's2', version: 9 })]).snapshot
     expect(patched.students[0]).toBe(base.students[0])
     expect(patched.students[1]).not.toBe(base.students[1])
@@ -79,12 +79,12 @@ describe('patching', () => {
     )
   })
 
-  it('asks for a new snapshot about somebody it does not know', () => {
+  it('reports a student that the snapshot does not have', () => {
     expect(patchSnapshot(base, [publication(11, { student_id: 's9', version: 1 })]).unknownStudent).toBe(true)
     expect(patchSnapshot(base, [publication(11, { student_id: 's1', version: 6 })]).unknownStudent).toBe(false)
   })
 
-  it('takes an answer of the API like a publication', () => {
+  it('applies an answer of the API like a publication', () => {
     const claimed = patchHelp({ ...base, help: [helpRequest()] }, helpRequest({ version: 2, status: 'claimed' }))
     expect(claimed.help.map((request) => request.status)).toEqual(['claimed'])
     expect(patchHelp(claimed, helpRequest()).help.map((request) => request.status)).toEqual(['claimed'])
@@ -94,14 +94,14 @@ describe('patching', () => {
 describe('a fresh snapshot', () => {
   const at = Date.parse('2026-04-01T10:40:00Z')
 
-  it('does not put back what publications have moved on meanwhile', () => {
+  it('does not revert what publications have changed meanwhile', () => {
     const held = patchSnapshot(base, [publication(14, { student_id: 's1', version: 8, runs: 8 })]).snapshot
     const merged = mergeSnapshot(held, snapshot({ students: base.students, offset: 12 }), at)
     expect(merged.students[0]).toMatchObject({ version: 8, runs: 8, display_name: 'Name of s1' })
     expect(merged.offset).toBe(12)
   })
 
-  it('drops a request that was closed while the page was away', () => {
+  it('removes a request that was closed while the page was disconnected', () => {
     const held = patchSnapshot(base, [helpPublication(11)]).snapshot
     expect(mergeSnapshot(held, snapshot({ offset: 40, help: [] }), at).help).toEqual([])
   })
@@ -112,22 +112,22 @@ describe('a fresh snapshot', () => {
     expect(merged.help.map((request) => request.request_id)).toEqual(['h1'])
   })
 
-  it('does not open again what was closed after the snapshot was taken', () => {
+  it('does not reopen a request that was closed after the snapshot was taken', () => {
     const held = patchSnapshot(base, [helpPublication(41, { version: 2, status: 'resolved' })]).snapshot
     const merged = mergeSnapshot(held, snapshot({ offset: 40, help: [helpRequest()] }), at)
     expect(merged.help.map((request) => request.status)).toEqual(['resolved'])
   })
 
-  it('stands as it is when the history has begun anew', () => {
+  it('is taken unchanged when the epoch is another', () => {
     const held = patchSnapshot(base, [publication(14, { student_id: 's1', version: 99 })]).snapshot
     expect(mergeSnapshot(held, snapshot({ epoch: 'e2', students: base.students }), at).students[0]?.version).toBe(5)
   })
 
-  it('drops those who are no longer enrolled', () => {
+  it('removes students who are no longer enrolled', () => {
     expect(mergeSnapshot(base, snapshot({ students: base.students.slice(1) }), at).students).toHaveLength(2)
   })
 
-  it('learns how far this clock is from the server’s', () => {
+  it('measures the difference of this clock from the server’s', () => {
     expect(mergeSnapshot(undefined, snapshot(), at - 90_000).clock_offset_ms).toBe(90_000)
     expect(mergeSnapshot(undefined, snapshot({ generated_at: '' }), at).clock_offset_ms).toBe(0)
   })

@@ -1,6 +1,6 @@
 /**
- * What a publication does to the cached snapshot. Pure, and the same whatever order or however often publications
- * arrive: of two states of one thing the one with the higher version stands.
+ * Apply publications to the cached snapshot. Pure, and with the same result for any order and repetition of
+ * publications: of two states of one thing the one with the higher version is kept.
  */
 
 import type { CourseSnapshot, HelpState, Student, StudentState } from '../api/types'
@@ -8,21 +8,21 @@ import type { Publication } from './protocol'
 
 type StatePublication = Exclude<Publication, { kind: 'other' }>
 
-/** The snapshot as cached, with how far this browser's clock is behind the server's. */
+/** The snapshot as cached, with the difference of this browser's clock from the server's. */
 export interface LiveSnapshot extends CourseSnapshot {
   /** Add to `Date.now()` to get the server's time; milliseconds. */
   clock_offset_ms: number
-  /** Offset of the publication that last brought each help request; those of the snapshot itself are not listed. */
+  /** Offset of the newest publication of each help request; requests known from the snapshot only are not listed. */
   help_offsets: Readonly<Record<string, number>>
 }
 
 export interface Patched {
   snapshot: LiveSnapshot
-  /** A state came for a student that the snapshot does not know: somebody joined, fetch it again. */
+  /** There was a state of a student that the snapshot does not have: a student joined, fetch it again. */
   unknownStudent: boolean
 }
 
-/** Which thing a publication is about, so that newer ones can take the place of older ones while they wait. */
+/** Key of the thing that a publication describes: a newer one replaces an older one in the buffer. */
 export function publicationKey(publication: Publication): string | null {
   switch (publication.kind) {
     case 'student':
@@ -36,7 +36,7 @@ export function publicationKey(publication: Publication): string | null {
   }
 }
 
-/** Publications that wait for the next frame, at most one for each thing. */
+/** Publications for the next animation frame, at most one for each thing. */
 export class PublicationBuffer {
   readonly #waiting = new Map<string, StatePublication>()
 
@@ -59,7 +59,7 @@ export class PublicationBuffer {
   }
 }
 
-/** Publications carry no names; they stay as the snapshot has them. */
+/** Publications have no names; those of the snapshot are kept. */
 function withName(state: StudentState, { username, display_name }: Student): Student {
   return { ...state, username, display_name }
 }
@@ -72,7 +72,7 @@ function upsertHelp(help: readonly HelpState[], changed: ReadonlyMap<string, Hel
     return newer !== undefined && newer.version > request.version ? newer : request
   })
   for (const request of changed.values()) {
-    // Closed ones are kept as well: an older state that arrives late must find something newer than itself.
+    // Closed ones are kept as well, so that an older state that arrives late is recognised as older.
     if (!known.has(request.request_id)) next.push(request)
   }
   return next
@@ -124,14 +124,14 @@ export function patchSnapshot(snapshot: LiveSnapshot, publications: readonly Pub
   return { snapshot: next, unknownStudent: unseen.size > 0 }
 }
 
-/** Take one changed help request, as an answer of the API has it, into the snapshot. */
+/** Apply one changed help request from an answer of the API to the snapshot. */
 export function patchHelp(snapshot: LiveSnapshot, request: HelpState): LiveSnapshot {
   return { ...snapshot, help: upsertHelp(snapshot.help, new Map([[request.request_id, request]])) }
 }
 
 /**
- * A freshly fetched snapshot takes the place of the held one, except for what publications have meanwhile brought in a
- * newer version. With another epoch the publications' history has begun anew, and the fresh one stands as it is.
+ * Replace the cached snapshot by a fetched one, except for states that publications have meanwhile brought in a
+ * newer version. With another epoch the history of publications is another, and the fetched one is taken unchanged.
  */
 export function mergeSnapshot(
   held: LiveSnapshot | undefined,
@@ -154,7 +154,7 @@ export function mergeSnapshot(
   const listed = new Set(fresh.help.map((request) => request.request_id))
   const kept = held.help.filter(({ request_id: id, status }) => {
     if (listed.has(id) || status === 'resolved' || status === 'cancelled') return true
-    // A snapshot lists what is open. What it lacks was closed before it, unless it was opened after it.
+    // A snapshot lists active requests: one that it lacks was closed before it or opened after it.
     return (held.help_offsets[id] ?? held.offset) > fresh.offset
   })
   merged.help = upsertHelp(fresh.help, new Map(kept.map((request) => [request.request_id, request])))

@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { closeCodes, comesBack, readFrame, socketUrl } from './protocol'
+import { closeCodes, reconnectsAfter, readFrame, socketUrl } from './protocol'
 
 const page = 'https://lab.example.edu/courses/c1'
 
 describe('frames', () => {
-  it('never throws, whatever arrives', () => {
+  it('never throws on any input', () => {
     fc.assert(
       fc.property(fc.oneof(fc.anything(), fc.string(), fc.jsonValue().map((value) => JSON.stringify(value))), (data) => {
         readFrame(data)
@@ -14,7 +14,7 @@ describe('frames', () => {
     )
   })
 
-  it('refuses a list of publications with one that it cannot read: it would hide a gap', () => {
+  it('rejects a list with one unreadable publication, which would hide a gap', () => {
     const good = { channel: 'course:c1', epoch: 'e', offset: 1, kind: 'student', state: { student_id: 's', version: 1 } }
     const frame = (publications: unknown) => JSON.stringify({ type: 'publications', channel: 'course:c1', publications })
     expect(readFrame(frame([good]))).not.toBeNull()
@@ -23,26 +23,26 @@ describe('frames', () => {
     }
   })
 
-  it('keeps the number of a kind that it does not know', () => {
+  it('keeps the offset of an unknown kind', () => {
     const publications = [{ channel: 'course:c1', epoch: 'e', offset: 7, kind: 'lesson', state: {} }]
     expect(readFrame(JSON.stringify({ type: 'publications', channel: 'course:c1', publications }))).toMatchObject({
       publications: [{ kind: 'other', offset: 7 }],
     })
   })
 
-  it('takes a frame of a type it does not know for a sign of life', () => {
+  it('accepts a frame of an unknown type', () => {
     expect(readFrame('{"type":"weather"}')).toEqual({ type: 'other' })
   })
 })
 
 describe('close codes', () => {
-  it('comes back after those of the lower half and after a broken line only', () => {
-    const back = Object.entries(closeCodes).filter(([, code]) => comesBack(code))
+  it('reconnect after those below 3500 and after a network failure only', () => {
+    const back = Object.entries(closeCodes).filter(([, code]) => reconnectsAfter(code))
     expect(back.map(([name]) => name).sort()).toEqual(
       ['shutdown', 'expired', 'slow', 'insufficientState', 'noPong', 'tooManyRequests'].sort(),
     )
-    expect([1000, 1001, 1006, 1011].every(comesBack)).toBe(true)
-    expect([3500, 3999].some(comesBack)).toBe(false)
+    expect([1000, 1001, 1006, 1011].every(reconnectsAfter)).toBe(true)
+    expect([3500, 3999].some(reconnectsAfter)).toBe(false)
   })
 })
 

@@ -1,6 +1,6 @@
 /**
- * The WebSocket protocol `cell-monitor.v1`: frames, close codes, and a reader that believes nothing.
- * What it cannot read it drops; what it does not know but can number (a new kind of publication) it keeps the number of.
+ * The WebSocket protocol `cell-monitor.v1`: frames, close codes, and a reader that validates every field it uses.
+ * Of a kind of publication that it does not know it keeps the offset.
  */
 
 import type { CourseState, HelpState, StudentState } from '../api/types'
@@ -46,7 +46,7 @@ export type ClientFrame =
   | { type: 'refresh'; id: number; token: string }
   | { type: 'pong' }
 
-/** Close codes by name; 3000–3499 ask the client to come back, 3500–3999 not to. */
+/** Close codes by name; a client reconnects after 3000–3499 and not after 3500–3999. */
 export const closeCodes = {
   shutdown: 3001,
   expired: 3005,
@@ -60,8 +60,8 @@ export const closeCodes = {
   permissionDenied: 3507,
 } as const
 
-/** Whether the gateway wants the client back after closing with `code`. A line that just broke (1006 …) always does. */
-export function comesBack(code: number): boolean {
+/** Whether to reconnect after a close with `code`; after a network failure (1006 …) always. */
+export function reconnectsAfter(code: number): boolean {
   return code < 3500 || code > 3999
 }
 
@@ -88,11 +88,11 @@ function readPublication(value: unknown): Publication | null {
   const numbered = { channel, epoch, offset }
   if (kind !== 'student' && kind !== 'help' && kind !== 'course') return { ...numbered, kind: 'other' }
   if (!isFields(state) || !isText(state[keyOfKind[kind]]) || !isCount(state['version'])) return null
-  // The fields beyond key and version are the gateway's word; the page shows them as text only.
+  // The fields beyond key and version are not validated; the page shows them as text only.
   return { ...numbered, kind, state: state as never }
 }
 
-/** All of them or none: a list with a hole in it is not a list of what happened. */
+/** Read all of them or none: with one left out the list would have an unnoticed gap. */
 function readPublications(value: unknown): Publication[] | null {
   if (!Array.isArray(value)) return null
   const publications: Publication[] = []
@@ -104,7 +104,7 @@ function readPublications(value: unknown): Publication[] | null {
   return publications
 }
 
-/** Read one frame. Null means it breaks the protocol: the connection cannot be trusted any more. */
+/** Read one frame; null if it violates the protocol, after which the connection is to be closed. */
 export function readFrame(text: unknown): ServerFrame | null {
   if (!isText(text)) return null
   let frame: unknown
@@ -167,8 +167,8 @@ export function readFrame(text: unknown): ServerFrame | null {
 }
 
 /**
- * Where to open the WebSocket, from what `GET config` says. A bare address gets the gateway's path; a relative one is
- * taken from the page's own address, which is how a reverse proxy in front of both is configured.
+ * Return the WebSocket's address from the `gateway_url` of `GET config`. A bare origin gets the gateway's path; a relative
+ * one is resolved against the page's own address, for a reverse proxy in front of both.
  */
 export function socketUrl(gatewayUrl: string, page: string): string {
   const url = new URL(gatewayUrl === '' ? '/ws' : gatewayUrl, page)

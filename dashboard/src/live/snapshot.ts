@@ -8,8 +8,8 @@ import { mergeSnapshot, type LiveSnapshot } from './patch'
 export const stateKey = (courseId: string) => [...courseKey(courseId), 'state'] as const
 
 /**
- * The snapshot of a course, which publications then patch. An answer that was overtaken by publications on its way
- * must not put anything back to an older version, hence the merge with what the cache holds when it arrives.
+ * The snapshot of a course, which publications then patch. An answer that is older than publications received meanwhile
+ * must not revert anything to an older version, so it is merged with the cached one.
  */
 export const courseStateQuery = (api: ApiClient, client: QueryClient, courseId: string) =>
   queryOptions({
@@ -19,7 +19,7 @@ export const courseStateQuery = (api: ApiClient, client: QueryClient, courseId: 
       return mergeSnapshot(client.getQueryData<LiveSnapshot>(stateKey(courseId)), fresh, Date.now())
     },
     staleTime: Infinity,
-    // Kept out of the cache once nobody looks: it would be old when somebody looks again.
+    // Removed from the cache when the page is left: it would be outdated on the next visit.
     gcTime: 0,
     structuralSharing: false,
   })

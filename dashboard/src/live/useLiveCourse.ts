@@ -12,13 +12,13 @@ import { socketUrl } from './protocol'
 export interface LiveCourse {
   query: UseQueryResult<LiveSnapshot>
   connection: Connection
-  /** Connect again after the gateway has refused. */
+  /** Connect again after the gateway refused the connection. */
   retry: () => void
 }
 
 const connecting: Connection = { kind: 'connecting' }
 
-/** The snapshot of a course, kept up to date by the gateway's publications as long as the component is shown. */
+/** The snapshot of a course, patched by the gateway's publications while the component is mounted. */
 export function useLiveCourse(courseId: string): LiveCourse {
   const { session, api } = useServices()
   const cache = useQueryClient()

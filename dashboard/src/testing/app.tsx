@@ -18,7 +18,7 @@ export interface Answer {
 
 type Route = (body: unknown, url: URL) => Answer | Promise<Answer>
 
-/** The API, played by the test: `GET me` and so on to an answer. */
+/** A fake API: maps `GET me` and so on to an answer. */
 export class FakeApi {
   readonly calls: string[] = []
   readonly routes = new Map<string, Route>()
@@ -26,7 +26,7 @@ export class FakeApi {
   snapshot: CourseSnapshot = snapshot()
 
   constructor() {
-    // As in a browser that somebody has signed in with before.
+    // As in a browser with an earlier sign-in.
     setMark()
     const token = { access_token: 'token', token_type: 'bearer', expires_in: 600 }
     this.on('POST auth/refresh', () =>

@@ -2,7 +2,7 @@ import type { CourseSnapshot, ExecutionRef, HelpState, Student, StudentState, Th
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
-/** The moment at which every test's class is looked at. */
+/** The server's time in every test. */
 export const NOW = Date.parse('2026-04-01T10:40:00Z')
 
 /** The defaults, as the API sends them for a course that sets none. */
@@ -41,7 +41,7 @@ export function student(changes: Partial<Student> = {}): Student {
   return { ...state(changes), username: 'u1', display_name: 'Aiko Tanaka', ...changes }
 }
 
-/** A run that succeeded, unless the changes say otherwise. */
+/** A successful run, with changes. */
 export function execution(changes: Partial<ExecutionRef> = {}): ExecutionRef {
   return {
     event_id: 'e1',

@@ -1,13 +1,13 @@
 import '@testing-library/jest-dom/vitest'
 
-import { cleanup } from '@testing-library/react'
+import { cleanup, configure } from '@testing-library/react'
 import { createElement } from 'react'
 import { afterEach, vi } from 'vitest'
 
-/** What the browser has and jsdom has not. */
+/** Not implemented by jsdom. */
 class NoResizeObserver implements ResizeObserver {
   observe(): void {
-    // Nothing is laid out here, so nothing is ever resized.
+    // jsdom has no layout, so nothing is resized.
   }
   unobserve(): void {
     // See observe.
@@ -17,8 +17,11 @@ class NoResizeObserver implements ResizeObserver {
   }
 }
 
+// A machine under load takes longer than the default of one second; a test ends as soon as its condition holds.
+configure({ asyncUtilTimeout: 10_000 })
+
 vi.stubGlobal('ResizeObserver', NoResizeObserver)
-/** Nothing has a height here; the virtual list needs rows that have one. */
+/** jsdom has no layout; the virtual list needs rows with a height. */
 Object.defineProperty(HTMLElement.prototype, 'offsetHeight', { configurable: true, get: () => 40 })
 window.scrollTo = () => undefined
 window.matchMedia = (query) =>
@@ -31,7 +34,7 @@ window.matchMedia = (query) =>
     dispatchEvent: () => false,
   }) as unknown as MediaQueryList
 
-// jsdom has no canvas to draw on; what stands in words and in the table beside it is what the tests read.
+// jsdom has no canvas; the tests read the summary and the table beside it.
 vi.mock('react-chartjs-2', () => ({
   Line: ({ 'aria-label': label }: { 'aria-label': string }) => createElement('canvas', { role: 'img', 'aria-label': label }),
 }))

@@ -2,7 +2,7 @@ import { vi } from 'vitest'
 
 import type { ClientFrame } from '../live/protocol'
 
-/** A gateway's end of a WebSocket, played by the test. */
+/** A fake WebSocket; the test acts as the gateway. */
 export class FakeSocket {
   static readonly opened: FakeSocket[] = []
   static readonly CONNECTING = 0
@@ -37,7 +37,7 @@ export class FakeSocket {
     this.readyState = FakeSocket.CLOSED
   }
 
-  /** The network let it through. */
+  /** Open the connection. */
   accept(): void {
     this.readyState = FakeSocket.OPEN
     this.onopen?.()
@@ -47,13 +47,13 @@ export class FakeSocket {
     this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) })
   }
 
-  /** The line breaks, or the gateway closes with a code. */
+  /** Close the connection: a network failure (1006), or the gateway's own code. */
   drop(code = 1006): void {
     this.readyState = FakeSocket.CLOSED
     this.onclose?.({ code })
   }
 
-  /** Everything up to live, answering as a gateway that has nothing to recover. */
+  /** Answer everything up to live, as a gateway with nothing to recover. */
   goLive(epoch = 'e1', offset = 10, publications: unknown[] = []): void {
     this.accept()
     const connect = this.sent.at(-1)

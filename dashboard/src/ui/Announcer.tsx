@@ -1,13 +1,13 @@
 import { createContext, use, useEffect, useMemo, useRef, useState, type ReactElement, type ReactNode } from 'react'
 
-/** Announcements wait this long for others to join them, so that a busy minute is one sentence and not twenty. */
+/** Announcements within this time are read out together, so that a busy minute is one sentence and not twenty. */
 const THROTTLE_MS = 3_000
 
 type Announce = (topic: string, text: string) => void
 
 const AnnouncerContext = createContext<Announce>(() => undefined)
 
-/** Say something to screen readers, politely. A later text on the same topic takes the place of one still waiting. */
+/** Announce a text to screen readers (`polite`). A later text on the same topic replaces one not yet announced. */
 export function useAnnounce(): Announce {
   return use(AnnouncerContext)
 }

@@ -2,7 +2,7 @@ import type { ButtonHTMLAttributes, ReactElement, ReactNode } from 'react'
 
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   variant?: 'primary' | 'plain' | 'quiet'
-  /** While an action is on its way: the button stays focusable and says what it does, but does nothing. */
+  /** While an action is in progress: the button keeps the focus and a label of the action, and ignores clicks. */
   pending?: boolean
   children: ReactNode
 }
@@ -23,7 +23,7 @@ export function Button({
       className={['button', `button--${variant}`, className].filter(Boolean).join(' ')}
       aria-disabled={pending || undefined}
       onClick={(event) => {
-        // A disabled button would lose the focus; an inert one keeps it.
+        // A disabled button would lose the focus; `aria-disabled` keeps it.
         if (pending) event.preventDefault()
         else onClick?.(event)
       }}

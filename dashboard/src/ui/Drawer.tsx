@@ -12,7 +12,7 @@ interface DrawerProps {
 
 /**
  * A modal dialog at the side of the page. The browser's own `<dialog>` keeps the focus inside, makes the rest inert,
- * closes on Esc and gives the focus back to what opened it.
+ * closes on Esc and returns the focus to the element that opened it.
  */
 export function Drawer({ title, onClose, children }: DrawerProps): ReactElement {
   const { t } = useTranslation()

@@ -5,7 +5,7 @@ interface ErrorBoundaryProps {
   children: ReactNode
 }
 
-/** A fault in one page must not leave a white screen that looks like a quiet class. */
+/** Shows a message instead of an empty page after an exception: an empty page looks like a class without activity. */
 export class ErrorBoundary extends Component<ErrorBoundaryProps, { failed: boolean }> {
   override state = { failed: false }
 

@@ -6,7 +6,7 @@ import { ApiError } from '../api/client'
 import { Button } from './Button'
 import { Notice } from './Notice'
 
-/** What went wrong, in words a person can act on. */
+/** Return what failed and what to do about it, in the page's language. */
 export function explain(error: unknown, t: TFunction): string {
   if (!(error instanceof ApiError)) return t('errors.unreachable')
   if (error.type === 'timeseries_unavailable') return t('activity.unavailable')

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'react'
 /** Often enough for durations in whole minutes. */
 const TICK_MS = 5_000
 
-/** `Date.now()`, renewed while the component is shown, and at once when the tab is. */
+/** `Date.now()`, updated while the component is shown, and when the tab becomes visible. */
 export function useNow(): number {
   const [now, setNow] = useState(() => Date.now())
   useEffect(() => {

@@ -1,6 +1,6 @@
 import { useLayoutEffect, type RefObject } from 'react'
 
-/** When `element` leaves the page with the focus in it, `fallback` takes the focus instead of the page's top. */
+/** When `element` is removed while it contains the focus, move the focus to `fallback` instead of the document. */
 export function useFocusWhenGone(
   element: RefObject<HTMLElement | null>,
   fallback: RefObject<HTMLElement | null> | undefined,
@@ -8,7 +8,7 @@ export function useFocusWhenGone(
   useLayoutEffect(() => {
     const node = element.current
     return () => {
-      // Runs before the node is taken out, so the focus is still where it was.
+      // Runs before the node is removed, so the focus has not moved yet.
       if (node?.contains(document.activeElement) === true) fallback?.current?.focus()
     }
   }, [element, fallback])

@@ -25,7 +25,7 @@ function current(): Theme {
 }
 
 function apply(): void {
-  // Without a choice the style sheet follows the system by itself.
+  // Without a choice the style sheet follows the system.
   if (chosen === null) delete document.documentElement.dataset['theme']
   else document.documentElement.dataset['theme'] = chosen
 }
@@ -41,7 +41,7 @@ export function chooseTheme(theme: Theme): void {
   try {
     localStorage.setItem(STORAGE_KEY, theme)
   } catch {
-    // The choice then lasts as long as the page.
+    // Without storage the choice is kept until the page is closed.
   }
   for (const listener of listeners) listener()
 }

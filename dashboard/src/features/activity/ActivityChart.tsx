@@ -28,21 +28,21 @@ import { useFocusWhenGone } from '../../ui/focus'
 import { Loading } from '../../ui/Notice'
 import { AsOf } from '../../course/AsOf'
 import { useColors } from './colors'
-import { BEAT_MS } from './pace'
+import { REFETCH_INTERVAL_MS } from './pace'
 import { bucketSeconds, ranges, summarize, type RangeMinutes } from './series'
 import { useRefetchPace } from './useRefetchPace'
 
 Chart.register(CategoryScale, LinearScale, LineElement, PointElement, Filler, Legend, Tooltip)
 
-/** The beat, and some time for the answer. */
-const OVERDUE_MS = BEAT_MS + 15_000
+/** The interval, and some time for the answer. */
+const OVERDUE_MS = REFETCH_INTERVAL_MS + 15_000
 const LATELY_MS = 60_000
 
 interface ActivityChartProps {
   courseId: string
-  /** Runs as the live counters have them. */
+  /** Runs by the live counters. */
   runs: number
-  /** When somebody last ran a cell, as the live rows have it; null before the first run. Server's time, milliseconds. */
+  /** When a student last ran a cell, by the live rows; null before the first run. Server's time, milliseconds. */
   newestRunAt: number | null
   /** The server's time now, milliseconds. */
   now: number
@@ -58,7 +58,7 @@ export default function ActivityChart({ courseId, runs, newestRunAt, now }: Acti
     ...activityQuery(api, courseId, {
       minutes: Number(range),
       bucketS: bucketSeconds[range],
-      beatMs: BEAT_MS,
+      refetchMs: REFETCH_INTERVAL_MS,
       clockOffsetMs: () => cache.getQueryData<LiveSnapshot>(stateKey(courseId))?.clock_offset_ms ?? 0,
     }),
     placeholderData: keepPreviousData,
@@ -115,7 +115,7 @@ interface FailedProps {
   heading: RefObject<HTMLElement | null>
 }
 
-/** Goes away by itself, also while its button has the focus. */
+/** It may be removed while its button has the focus. */
 function Failed({ error, onRetry, heading }: FailedProps): ReactElement {
   const notice = useRef<HTMLDivElement>(null)
   useFocusWhenGone(notice, heading)
@@ -135,12 +135,12 @@ function Summary({ activity: { buckets, minutes }, newestRunAt }: SummaryProps):
   const { t } = useTranslation()
   const format = useFormat()
   const { runs, errors, rate, peak } = summarize(buckets)
-  // Of the span that is drawn, which is not the chosen one while that is on its way.
+  // Of the span that is drawn, which differs from the chosen one while that is being fetched.
   const duration = format.duration(minutes * 60_000)
   const runsText = (count: number): string => t('activity.summaryRuns', { count, value: format.number(count) })
   if (peak === null) {
     const first = buckets[0]
-    // The page must not say that nobody ran anything beside rows that say who did.
+    // The summary must not contradict the live rows, which may show newer runs.
     const behind = newestRunAt !== null && first !== undefined && newestRunAt >= Date.parse(first.at)
     return <>{behind ? t('activity.behind') : t('activity.quiet', { duration })}</>
   }
@@ -175,7 +175,7 @@ function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
           tension: 0.25,
         },
         {
-          // Dashed and filled darker: told from the runs without its colour.
+          // Dashed and filled darker: distinguishable from the runs without colour.
           label: t('activity.errors'),
           data: buckets.map((bucket) => bucket.errors),
           borderColor: colors.errors,
@@ -194,7 +194,7 @@ function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
 
   const options = useMemo<ChartOptions<'line'>>(
     () => ({
-      // A chart that moves by itself every half minute is a distraction in class.
+      // An animation every half minute would be a distraction in class.
       animation: false,
       responsive: true,
       maintainAspectRatio: false,

@@ -20,7 +20,7 @@ const variables: Readonly<Record<keyof ChartColors, string>> = {
   line: '--border',
 }
 
-/** A canvas knows no custom properties: have the browser resolve them, light or dark, on an element. */
+/** Return the theme's colours for a canvas, which cannot use custom properties: an element resolves them. */
 function resolve(theme: Theme): ChartColors {
   const probe = document.createElement('span')
   probe.style.colorScheme = theme

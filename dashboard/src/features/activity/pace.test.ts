@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { BEAT_MS, RefetchPace } from './pace'
+import { REFETCH_INTERVAL_MS, RefetchPace } from './pace'
 
 let asked: number[]
 let pace: RefetchPace
-/** Milliseconds that the server takes; null while it does not answer. */
+/** Milliseconds until the server answers; null while it does not. */
 let answerMs: number | null
 
 beforeEach(() => {
@@ -24,7 +24,7 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-/** Changes that come so often, for so long. */
+/** Make changes at this interval for this time. */
 async function busy(ms: number, everyMs = 100) {
   for (let spent = 0; spent < ms; spent += everyMs) {
     pace.changed()
@@ -35,12 +35,12 @@ async function busy(ms: number, everyMs = 100) {
 const since = (start: number) => asked.map((at) => at - start)
 
 describe('pace of refetches', () => {
-  it('asks for nothing while nothing changes', async () => {
+  it('fetches nothing while nothing changes', async () => {
     await vi.advanceTimersByTimeAsync(600_000)
     expect(asked).toEqual([])
   })
 
-  it('asks soon after one change, and once more in case that was too early, and then no more', async () => {
+  it('fetches soon after a change, once more in case that was too early, and then stops', async () => {
     const start = Date.now()
     pace.changed()
     await vi.advanceTimersByTimeAsync(600_000)
@@ -52,7 +52,7 @@ describe('pace of refetches', () => {
     expect(second).toBeLessThan(10_000)
   })
 
-  it('is not put off by changes that never stop, and asks at most every five seconds', async () => {
+  it('fetches at most every five seconds during continuous changes, and is not postponed by them', async () => {
     const start = Date.now()
     await busy(120_000)
     expect(since(start)[0]).toBeLessThanOrEqual(2_500)
@@ -61,7 +61,7 @@ describe('pace of refetches', () => {
     expect(Math.max(...gaps)).toBeLessThan(8_000)
   })
 
-  it('always asks once more after the last change, late enough for it to be written', async () => {
+  it('always fetches once more after the last change, late enough for it to be written', async () => {
     await busy(60_000)
     const last = Date.now()
     await vi.advanceTimersByTimeAsync(20_000)
@@ -71,7 +71,7 @@ describe('pace of refetches', () => {
     expect(asked).toHaveLength(settled)
   })
 
-  it('spreads the dashboards of a class that all hear of a change at once', async () => {
+  it('spreads the fetches of dashboards that receive a change at once', async () => {
     const times: number[] = []
     for (let index = 0; index < 200; index += 1) {
       const one = new RefetchPace(() => times.push(Date.now()))
@@ -84,26 +84,26 @@ describe('pace of refetches', () => {
     expect(Math.max(...perTenth.values())).toBeLessThan(60)
   })
 
-  it('gives a slow server more time', async () => {
+  it('fetches less often from a slow server', async () => {
     answerMs = 1_500
     await busy(120_000)
     const gaps = asked.slice(1).map((at, index) => at - asked[index]!)
     expect(Math.min(...gaps)).toBeGreaterThanOrEqual(15_000)
-    expect(Math.max(...gaps)).toBeLessThanOrEqual(BEAT_MS + 1_000)
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(REFETCH_INTERVAL_MS + 1_000)
   })
 
-  it('asks a server in trouble no more than the beat does, and is itself again afterwards', async () => {
+  it('leaves a failing server to the interval, and returns to normal afterwards', async () => {
     answerMs = null
     await busy(120_000)
-    expect(asked.length).toBeLessThanOrEqual(1 + 120_000 / BEAT_MS)
+    expect(asked.length).toBeLessThanOrEqual(1 + 120_000 / REFETCH_INTERVAL_MS)
     answerMs = 50
-    await busy(BEAT_MS + 10_000)
+    await busy(REFETCH_INTERVAL_MS + 10_000)
     const before = asked.length
     await busy(30_000)
     expect(asked.length - before).toBeGreaterThanOrEqual(4)
   })
 
-  it('counts what the beat has fetched: no second request right after it', async () => {
+  it('counts the fetches of the interval: no second request right after one', async () => {
     pace.answered(Date.now())
     pace.changed()
     await vi.advanceTimersByTimeAsync(4_900)
@@ -112,7 +112,7 @@ describe('pace of refetches', () => {
     expect(asked).toHaveLength(1)
   })
 
-  it('asks for nothing on a page that nobody sees, and catches up when it is shown', async () => {
+  it('fetches nothing on a hidden page, and catches up when it becomes visible', async () => {
     const visibility = vi.spyOn(document, 'visibilityState', 'get').mockReturnValue('hidden')
     await busy(60_000)
     await vi.advanceTimersByTimeAsync(10_000)

@@ -1,25 +1,25 @@
-/** Milliseconds between two fetches of a class in which nothing happens, and after a failed one. */
-export const BEAT_MS = 30_000
+/** Milliseconds between two fetches while nothing changes, and after a failed one. */
+export const REFETCH_INTERVAL_MS = 30_000
 
-/** A change is asked for after this and a random part of the next: the series is written a moment after the row. */
+/** Delay of a fetch after a change, plus a random part of the next: the series are written shortly after the row. */
 const LEAD_MS = 1_000
-/** All dashboards of a course hear of a change in the same moment and must not all ask in the same moment. */
+/** All dashboards of a course receive a change at once; their fetches are spread over this time. */
 const LEAD_SPREAD_MS = 1_500
-/** An answer that was asked for sooner after a change than this may not have it yet: ask once more. */
+/** An answer requested sooner than this after a change may not contain it: fetch once more. */
 const SETTLE_MS = 6_000
 const PAUSE_MS = 5_000
 const PAUSE_SPREAD = 0.25
-/** A server that takes long is asked less often: the pause is at least so many times what the last answer took. */
+/** The pause is at least so many times the duration of the last request, to reduce the load on a slow server. */
 const PAUSE_PER_ANSWER = 10
 
 /**
- * Says when to fetch a series again because of what the live connection told: soon after the first change, then no
- * more than once in a pause, and once more after the last change. Fetches that have other causes (the beat, a click)
- * count as well, hence `answered` and `failed` for all of them.
+ * Decides when to fetch the series again after changes on the live connection: soon after the first change, then no
+ * more than once in a pause, and once more after the last change. Fetches with other causes (the interval, a click)
+ * count as well: `answered` and `failed` are called for all of them.
  */
 export class RefetchPace {
   readonly #refetch: () => void
-  /** Newest change that no answer is sure to hold; null when there is none. */
+  /** Newest change that may be missing from the newest answer; null when there is none. */
   #changedAt: number | null = null
   #askedAt = Number.NEGATIVE_INFINITY
   #pauseMs = PAUSE_MS
@@ -34,26 +34,26 @@ export class RefetchPace {
     if (this.#timer === undefined) this.#plan()
   }
 
-  /** The answer to what was asked at `askedAt` is here. */
+  /** The request sent at `askedAt` was answered. */
   readonly answered = (askedAt: number): void => {
     const tookMs = Date.now() - askedAt
     const pauseMs = Math.max(PAUSE_MS, tookMs * PAUSE_PER_ANSWER) * (1 + Math.random() * PAUSE_SPREAD)
-    this.#pauseMs = Math.min(pauseMs, BEAT_MS)
+    this.#pauseMs = Math.min(pauseMs, REFETCH_INTERVAL_MS)
     this.#askedAt = Math.max(this.#askedAt, askedAt)
     if (this.#changedAt !== null && askedAt >= this.#changedAt + SETTLE_MS) this.#changedAt = null
     this.stop()
     this.#plan()
   }
 
-  /** No answer. The beat asks again, so that a server in trouble is asked no more than in a class at rest. */
+  /** A fetch failed. Only the interval fetches again, so that a failing server gets no more requests than usual. */
   readonly failed = (): void => {
     this.stop()
     this.#changedAt = null
     this.#askedAt = Date.now()
-    this.#pauseMs = BEAT_MS
+    this.#pauseMs = REFETCH_INTERVAL_MS
   }
 
-  /** A hidden page asks for nothing; look again when it is shown. */
+  /** A hidden page fetches nothing; check again when it becomes visible. */
   readonly wake = (): void => {
     if (this.#timer === undefined) this.#plan()
   }

@@ -1,4 +1,4 @@
-/** Figures of the activity chart, its table and its sentence. Pure. */
+/** Figures of the activity chart, its table and its summary. Pure. */
 
 import type { ActivityBucket, Student } from '../../api/types'
 

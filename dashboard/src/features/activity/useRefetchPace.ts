@@ -3,18 +3,18 @@ import { useEffect, useRef } from 'react'
 import { RefetchPace } from './pace'
 
 interface Paced {
-  /** Anything that differs after a change on the live page. */
+  /** Differs after every change on the live page. */
   revision: number
-  /** The page begins with changes that the first answer may be too early for. */
+  /** There were changes just before the first answer, which may lack them. */
   changedLately: boolean
-  /** When the newest answer was asked for; undefined before the first. */
+  /** When the newest answer was requested; undefined before the first. */
   askedAt: number | undefined
   /** When a fetch last failed; 0 if none did. */
   failedAt: number
   refetch: () => void
 }
 
-/** Fetch again soon after what is shown live has changed. */
+/** Fetch again soon after a live change. */
 export function useRefetchPace({ revision, changedLately, askedAt, failedAt, refetch }: Paced): void {
   const newest = useRef(refetch)
   useEffect(() => {

@@ -15,21 +15,21 @@ const gone = (minutes: number, sessions = 1) => ({
   sessions_open: sessions,
 })
 
-describe('a class that falls silent at once', () => {
-  it('is told from students who leave', () => {
+describe('a class of which nothing is received any more', () => {
+  it('is distinguished from students who leave', () => {
     expect(since(gone(5), gone(6), gone(4), gone(90))).toBe(Date.parse(before(4)))
   })
 
-  it('is not suspected while anybody is heard', () => {
+  it('is not reported while events of any student are received', () => {
     expect(since(gone(5), gone(6), gone(4), gone(0))).toBeNull()
   })
 
-  it('is not suspected of students who said goodbye, nor of one or two', () => {
+  it('is not reported for students who ended their sessions, nor for one or two', () => {
     expect(since(gone(5, 0), gone(6, 0), gone(4, 0), gone(7, 0))).toBeNull()
     expect(since(gone(5), gone(6))).toBeNull()
   })
 
-  it('is over after a while, and nobody is warned of last week', () => {
+  it('is not reported once the class is over', () => {
     expect(since(gone(31), gone(40), gone(10_000))).toBeNull()
   })
 })

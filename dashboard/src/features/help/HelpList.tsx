@@ -17,7 +17,7 @@ interface HelpListProps {
   onOpen: (studentId: string) => void
 }
 
-/** First come, first served. A claimed one keeps its place, so that nothing moves under the pointer. */
+/** Ordered by the time of the request. A claimed one keeps its place, so that nothing moves under the pointer. */
 export function HelpList({ courseId, requests, nameOf, now, onOpen }: HelpListProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()

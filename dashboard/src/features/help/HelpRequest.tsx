@@ -30,11 +30,11 @@ interface HelpRequestProps {
   /** The server's time, milliseconds. */
   now: number
   onOpen?: () => void
-  /** Takes the focus if the request goes away while the focus is in it. */
+  /** Gets the focus if the request is removed while it contains the focus. */
   focusWhenGone?: RefObject<HTMLElement | null>
 }
 
-/** One request with what can be done about it. */
+/** One request with the actions that the viewer may take. */
 export function HelpRequest({ courseId, request, name, now, onOpen, focusWhenGone }: HelpRequestProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
@@ -98,7 +98,7 @@ export function HelpRequest({ courseId, request, name, now, onOpen, focusWhenGon
         <div className="help__actions">
           {offered.map((name_, index) => (
             <Button
-              // By place: the focus stays when one action gives way to the next.
+              // Keyed by position: the focus stays when one action replaces another.
               key={index}
               variant={index === 0 ? 'primary' : 'plain'}
               pending={pending !== null}

@@ -7,12 +7,12 @@ import type { HelpState } from '../../api/types'
 import { useServices } from '../../api/services'
 import { patchHelp, type LiveSnapshot } from '../../live/patch'
 
-/** As long as a double click lasts: its second half must not press the button that takes the first one's place. */
+/** The duration of a double click: its second click must not hit the button that replaces the first one. */
 const MIN_PENDING_MS = 500
 
 /**
- * Claim, hand back or resolve one request. Nothing changes on screen before the server has said so: two people who
- * both believe that they are on it leave a student with neither.
+ * Claim, hand back or resolve one request. Nothing changes on screen before the server confirms it: otherwise two
+ * people could each rely on the other, and the student would get no help.
  */
 export function useHelpAction(courseId: string, requestId: string): UseMutationResult<HelpState, Error, HelpAction> {
   const { api } = useServices()
@@ -28,7 +28,7 @@ export function useHelpAction(courseId: string, requestId: string): UseMutationR
       cache.setQueryData<LiveSnapshot>(stateKey(courseId), (held) => held && patchHelp(held, request))
     },
     onError: (error) => {
-      // Somebody was faster: show what is true now, also while the live connection is away.
+      // Another person was faster: fetch the current state, also while the live connection is down.
       if (error instanceof ApiError && error.status === 409) {
         void cache
           .query({ ...courseStateQuery(api, cache, courseId), staleTime: 0 })

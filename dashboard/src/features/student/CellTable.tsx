@@ -10,7 +10,7 @@ export function CellTable({ cells, now }: { cells: readonly CellProgress[]; now:
   const format = useFormat()
   if (cells.length === 0) return <Empty>{t('student.noCells')}</Empty>
   return (
-    // Wide content scrolls sideways by itself; it is focusable so that the keyboard can do it.
+    // Wide content scrolls horizontally; it is focusable so that the keyboard can scroll it.
     // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex
     <div className="scroll-x" role="group" aria-label={t('student.cells')} tabIndex={0}>
       <table className="table">

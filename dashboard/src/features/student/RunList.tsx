@@ -19,7 +19,7 @@ interface RunListProps {
   onMore: () => void
 }
 
-/** Newest first; the newest is open. */
+/** Newest first; the newest is expanded. */
 export function RunList({ runs, now, more, loadingMore, error, onMore }: RunListProps): ReactElement {
   const { t } = useTranslation()
   if (runs.length === 0) return <Empty>{t('student.noRuns')}</Empty>
@@ -78,7 +78,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
           <>
             <h3>{t('student.output')}</h3>
             {run.outputs.map((output, index) => (
-              // An output has no id, and the outputs of a stored run never change their order.
+              // Outputs have no id, and those of a stored run never change their order.
               <Output key={index} output={output} />
             ))}
             {run.outputs_truncated && <p className="hint">{t('student.truncatedPlain')}</p>}

@@ -18,7 +18,7 @@ import { StudentSummary } from './StudentSummary'
 const tabs = ['summary', 'cells', 'runs'] as const
 type Tab = (typeof tabs)[number]
 
-/** Runs and cells are fetched again at most this often while their student goes on working. */
+/** Minimum time between two fetches of runs and cells while the student works. */
 const REFRESH_MS = 2_000
 
 interface StudentDrawerProps {
@@ -26,13 +26,13 @@ interface StudentDrawerProps {
   /** The live row; undefined when the student is not (or no longer) in the course. */
   view: StudentView | undefined
   studentId: string
-  /** The student's open help request with what can be done about it, if there is one. */
+  /** The student's active help request with its actions, if there is one. */
   request: ReactNode
   now: number
   onClose: () => void
 }
 
-/** Everything about one student. The row is live; cells and runs follow when the row says that something ran. */
+/** Everything about one student. The row is live; cells and runs are fetched again when the row's version changes. */
 export function StudentDrawer({ courseId, view, studentId, request, now, onClose }: StudentDrawerProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()

@@ -13,10 +13,10 @@ const escapes = new RegExp(
 )
 // eslint-disable-next-line no-control-regex -- control characters are what this takes out
 const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/gu
-/** Characters that reorder the text around them: code could be made to read differently from what it is. */
+/** Bidirectional controls reorder the text around them: code could be made to look different from what it does. */
 const bidi = /[\u202a-\u202e\u2066-\u2069]/gu
 
-/** A line that was drawn over with carriage returns (a progress bar) keeps what was drawn last. */
+/** Return the last state of a line that carriage returns overwrote (a progress bar). */
 function settle(line: string): string {
   const drawn = line.replace(/\r+$/u, '')
   return drawn.slice(drawn.lastIndexOf('\r') + 1)

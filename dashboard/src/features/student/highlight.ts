@@ -1,4 +1,4 @@
-/** Enough of Python's lexical structure to colour code by; what it does not know stays plain text. */
+/** The part of Python's lexical structure that highlighting needs; everything else is plain text. */
 
 export type TokenKind = 'plain' | 'comment' | 'string' | 'number' | 'keyword' | 'magic'
 

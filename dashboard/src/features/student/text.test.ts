@@ -5,22 +5,22 @@ import { plainText } from './ansi'
 import { highlight } from './highlight'
 
 describe('terminal text', () => {
-  it('loses its colours, links and titles, and nothing else', () => {
+  it('is shown without colours, links and titles, and otherwise unchanged', () => {
     expect(plainText('\u001b[0;31mNameError\u001b[0m: \u001b]8;;http://x\u0007link\u001b]8;;\u0007 ok')).toBe(
       'NameError: link ok',
     )
     expect(plainText('\u001b]0;title\u001b\\text')).toBe('text')
   })
 
-  it('keeps what a progress bar drew last', () => {
+  it('shows the last state of a progress bar', () => {
     expect(plainText('10%\r 50%\r100%\ndone\r\n')).toBe('100%\ndone\n')
   })
 
-  it('shows characters that reorder the text', () => {
+  it('marks characters that reorder the text', () => {
     expect(plainText('if x: \u202e# harmless')).toBe('if x: \ufffd# harmless')
   })
 
-  it('never lets a control character through, whatever a student prints', () => {
+  it('contains no control character for any output', () => {
     const piece = fc.oneof(
       fc.string({ unit: 'binary' }),
       fc.constantFrom('\u001b', '\u001b[', '\u001b]', '\u009b', '\u0007', '\r', '\n', '\t', '31m', '\u001bP'),
@@ -35,7 +35,7 @@ describe('terminal text', () => {
 })
 
 describe('highlighting', () => {
-  it('loses not one character of any text', () => {
+  it('preserves every character of any text', () => {
     const piece = fc.oneof(fc.string(), fc.constantFrom('"', "'''", '#', '\n', '\\', 'for ', '0x', '%time', 'f"{x}"'))
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 40 }), (pieces) => {
@@ -45,7 +45,7 @@ describe('highlighting', () => {
     )
   })
 
-  it('knows keywords, strings, numbers and comments apart', () => {
+  it('distinguishes keywords, strings, numbers and comments', () => {
     expect(highlight('for x in "a # b":  # note\n  return 3.5').filter((token) => token.kind !== 'plain')).toEqual([
       { kind: 'keyword', text: 'for' },
       { kind: 'keyword', text: 'in' },

@@ -25,12 +25,12 @@ const sortedColumn: Partial<Record<Sort, (typeof columns)[number]>> = {
   errors: 'error',
 }
 
-/** Before a row has been measured; root font sizes. */
+/** Height of a row before it is measured, in root font sizes. */
 const ROW_REM = 2.5
-/** Rows above which the heading of the page sticks. */
+/** Height of the sticky page heading. */
 const STICKY_PX = 120
 const PAGE_ROWS = 10
-/** A class of this size is drawn whole: the browser's own search and printing then find everybody. */
+/** Up to this size all rows are drawn, so that the browser's own search and printing include them. */
 const ALL_DRAWN = 80
 
 interface StudentGridProps {
@@ -42,14 +42,14 @@ interface StudentGridProps {
 }
 
 /**
- * The rows that are in sight, and the one with the focus wherever it is. One row is in the tab order; the arrow keys,
+ * The visible rows, and the focused one wherever it is. One row is in the tab order; the arrow keys,
  * Home, End and the page keys move between rows.
  */
 export function StudentGrid({ views, sort, now, describedBy, onOpen }: StudentGridProps): ReactElement {
   const { t } = useTranslation()
   const body = useRef<HTMLDivElement>(null)
   const [top, setTop] = useState(0)
-  /** The student, not the row: when the order changes the focus stays with the person. */
+  /** The student, not the row: when the order changes the focus stays on the same student. */
   const [activeId, setActiveId] = useState<string | null>(null)
   const focusWanted = useRef(false)
   const found = views.findIndex((view) => view.id === activeId)
@@ -60,7 +60,7 @@ export function StudentGrid({ views, sort, now, describedBy, onOpen }: StudentGr
       if (body.current !== null) setTop(Math.round(body.current.getBoundingClientRect().top + window.scrollY))
     }
     measure()
-    // What stands above the list grows and shrinks with the class.
+    // The height of the parts above the list changes with the class.
     const observer = new ResizeObserver(measure)
     observer.observe(document.body)
     return () => observer.disconnect()
@@ -136,7 +136,7 @@ export function StudentGrid({ views, sort, now, describedBy, onOpen }: StudentGr
           </div>
         ))}
       </div>
-      {/* Rows are focused through the button in each; the group only hears the keys that bubble. */}
+      {/* Rows are focused through the button in each; the group only handles the keys that bubble. */}
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions */}
       <div
         ref={body}

@@ -13,7 +13,7 @@ import type { StudentView } from '../../course/view'
 
 const ADDRESS_MS = 300
 
-/** What the list shows, as kept in the page's address. */
+/** Search, filter and order of the list, as the page's address has them. */
 export interface ListView {
   search: string
   filter: Filter
@@ -33,8 +33,8 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
   const { t } = useTranslation()
   const format = useFormat()
   const ids = { search: useId(), sort: useId(), keys: useId(), filter: useId() }
-  // Typed text lives here and goes to the address after a pause: an input that waits for the address loses characters
-  // and breaks the composition of Japanese ones.
+  // Typed text is local state and written to the address after a pause: an input bound to the address loses characters
+  // and breaks the composition of Japanese text.
   const [text, setText] = useState(view.search)
   const search = useDeferredValue(text)
   useEffect(() => {
@@ -47,7 +47,7 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
     [views, search, view.filter, view.sort, format.collator],
   )
 
-  // The number is read out when a person has narrowed the list, not each time the class changes it.
+  // The number is announced when a person narrows the list, not each time the class changes it.
   const announce = useAnnounce()
   const count = t('students.count', { shown: format.number(shown.length), count: views.length })
   const latest = useRef(count)

@@ -17,7 +17,7 @@ const icons: Readonly<Record<Connection['kind'], IconName>> = {
   refused: 'offline',
 }
 
-/** Since when the page may lack something; null while it lacks nothing. */
+/** Since when the page may be outdated; null while it is complete. */
 export function staleSince(connection: Connection): number | null {
   return connection.kind === 'live' || connection.kind === 'connecting' ? null : connection.since
 }

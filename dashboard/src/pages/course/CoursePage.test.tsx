@@ -35,7 +35,7 @@ async function live(path = '/courses/c1', language: 'en' | 'ja' = 'en') {
 
 async function publish(...publications: unknown[]) {
   act(() => FakeSocket.newest().frame({ type: 'publications', channel: 'course:c1', publications }))
-  // Drawn with the next frame; the cache tells its readers in a task of its own.
+  // Rendered with the next frame; the cache notifies its observers in a separate task.
   await act(() => new Promise((resolve) => requestAnimationFrame(resolve)))
   await act(() => new Promise((resolve) => setTimeout(resolve)))
 }
@@ -74,7 +74,7 @@ describe('live course page', () => {
     expect(attention).toHaveTextContent(/Ben Adams.*Same NameError 4 times since/u)
   })
 
-  it('turns the row red, lists the request and says so when a student asks for help', async () => {
+  it('marks the row, lists the request and announces it when a student asks for help', async () => {
     await live()
     const ref = { request_id: 'h1', since: minutesAgo(0), status: 'open' as const, claimed_by: null }
     await publish(
@@ -88,7 +88,7 @@ describe('live course page', () => {
     await waitFor(() => expect(screen.getByTestId('announcer')).toHaveTextContent('Aiko Tanaka asks for help.'))
   })
 
-  it('marks everything as old at once when the line drops, and takes it back when it is live again', async () => {
+  it('marks everything as outdated when the connection is lost, and removes the mark when it is live again', async () => {
     await live()
     expect(connection()).toHaveTextContent('Live')
     act(() => FakeSocket.newest().drop())
@@ -103,7 +103,7 @@ describe('live course page', () => {
     expect(screen.queryByText(/As of/u)).toBeNull()
   })
 
-  it('explains a refusal and connects again only when asked to', async () => {
+  it('explains a refusal and reconnects only when the button is pressed', async () => {
     const user = userEvent.setup()
     await live()
     act(() => FakeSocket.newest().drop(3507))
@@ -112,14 +112,14 @@ describe('live course page', () => {
     await waitFor(() => expect(FakeSocket.opened).toHaveLength(2))
   })
 
-  it('fetches the snapshot again when somebody unknown turns up', async () => {
+  it('fetches the snapshot again for a student that it does not have', async () => {
     await live()
     api.snapshot = { ...api.snapshot, students: classOf('Aiko Tanaka', 'Ben Adams', 'Chen Li', 'Dora New') }
     await publish(change(11, { student_id: 's4' }))
     expect(await screen.findByRole('row', { name: /Dora New/u }, { timeout: 4_000 })).toBeInTheDocument()
   })
 
-  it('is all there in Japanese', async () => {
+  it('is translated into Japanese', async () => {
     api.snapshot = { ...api.snapshot, help: [helpRequest({ ...fresh, requested_at: minutesAgo(4) })] }
     await live('/courses/c1', 'ja')
     expect(connection()).toHaveTextContent('ライブ')
@@ -132,7 +132,7 @@ describe('live course page', () => {
     expect(document.documentElement.lang).toBe('ja')
   })
 
-  it('does not let a monitor that hears nothing pass for a class that has left', async () => {
+  it('warns when nothing is received of a whole class at once', async () => {
     const gone = { last_activity_at: minutesAgo(6), last_seen_at: minutesAgo(6) }
     const ids = ['s1', 's2', 's3']
     api.snapshot = { ...api.snapshot, students: ids.map((id) => student({ ...gone, student_id: id })) }
@@ -143,7 +143,7 @@ describe('live course page', () => {
     expect(screen.queryByText(/Nobody in this class has been heard of/u)).toBeNull()
   })
 
-  it('draws by the server’s clock when this one is wrong', async () => {
+  it('uses the server’s clock when this one is wrong', async () => {
     const skewed = (minutes: number) => new Date(Date.now() + 3_600_000 - minutes * 60_000).toISOString()
     api.snapshot = {
       ...api.snapshot,
@@ -156,7 +156,7 @@ describe('live course page', () => {
 })
 
 describe('list of students', () => {
-  it('is walked with the keyboard, one row in the tab order, and opens with Enter', async () => {
+  it('is navigated by keyboard with one row in the tab order, and opens with Enter', async () => {
     api.on('GET courses/c1/students/s3', () => ({ body: { student: api.snapshot.students[2], cells: [], help: [] } }))
     api.on('GET courses/c1/students/s3/runs', () => ({ body: { runs: [], next_before: null } }))
     const user = userEvent.setup()
@@ -176,7 +176,7 @@ describe('list of students', () => {
     expect(within(row('Chen Li')).getByRole('button')).toHaveFocus()
   })
 
-  it('keeps the focus on the person when the order changes under it', async () => {
+  it('keeps the focus on the same student when the order changes', async () => {
     const user = userEvent.setup()
     await live('/courses/c1?sort=errors')
     const button = within(row('Chen Li')).getByRole('button')
@@ -188,7 +188,7 @@ describe('list of students', () => {
     expect(within(row('Aiko Tanaka')).getByRole('button')).toHaveFocus()
   })
 
-  it('searches, filters and sorts, and says how many are left', async () => {
+  it('searches, filters and sorts, and shows how many match', async () => {
     const user = userEvent.setup()
     await live()
     await user.type(screen.getByRole('searchbox', { name: 'Search' }), 'ben')
@@ -203,7 +203,7 @@ describe('list of students', () => {
     await waitFor(() => expect(rowNames()[0]).toBe('Ben Adams'))
   })
 
-  it('draws only what is in sight of a large class', async () => {
+  it('renders only the visible rows of a large class', async () => {
     api.snapshot = {
       ...api.snapshot,
       students: classOf(...Array.from({ length: 500 }, (_, index) => `Student ${String(index + 1).padStart(3, '0')}`)),
@@ -226,14 +226,14 @@ describe('help requests', () => {
     }
   })
 
-  it('stand in the order in which they came', async () => {
+  it('are in the order of their times', async () => {
     await live()
     const items = within(screen.getByRole('list', { name: /longest waiting first/u })).getAllByRole('article')
     expect(items.map((item) => item.getAttribute('aria-label'))).toEqual(['Aiko Tanaka', 'Ben Adams'])
     expect(items[0]).toHaveTextContent('Waiting for 9 min')
   })
 
-  it('are claimed when the server says so and not before', async () => {
+  it('are shown as claimed once the server confirms it and not before', async () => {
     let answer: () => void = () => undefined
     api.on('POST courses/c1/help/h1/claim', async () => {
       await new Promise<void>((resolve) => (answer = resolve))
@@ -255,7 +255,7 @@ describe('help requests', () => {
     expect(row('Aiko Tanaka')).toHaveTextContent('Being helped')
   })
 
-  it('explain that somebody was faster, and show who', async () => {
+  it('report that another person was faster, and show who', async () => {
     api.on('POST courses/c1/help/h1/claim', () => {
       const claimed = helpRequest({ version: 2, status: 'claimed', claimed_by: 'p2', claimed_at: minutesAgo(1) })
       api.snapshot = { ...api.snapshot, help: [claimed] }
@@ -270,7 +270,7 @@ describe('help requests', () => {
     expect(within(article).queryByRole('button', { name: /Hand back/u })).toBeNull()
   })
 
-  it('say that nothing has changed when an action does not go through', async () => {
+  it('report that nothing has changed when an action fails', async () => {
     api.on('POST courses/c1/help/h1/resolve', () => Promise.reject(new TypeError('network')))
     const user = userEvent.setup()
     await live()
@@ -280,7 +280,7 @@ describe('help requests', () => {
     expect(within(article).getByRole('button', { name: /I'm on it/u })).toBeVisible()
   })
 
-  it('give the focus to the list when the one in use goes away', async () => {
+  it('move the focus to the list when the focused one is removed', async () => {
     await live()
     const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
     act(() => within(article).getByRole('button', { name: /I'm on it/u }).focus())
@@ -289,7 +289,7 @@ describe('help requests', () => {
     expect(screen.getByRole('heading', { name: 'Help requests' })).toHaveFocus()
   })
 
-  it('offer nothing to an observer', async () => {
+  it('offer no actions to an observer', async () => {
     api.on('GET me', () => ({
       body: {
         person_id: 'p3',
@@ -374,20 +374,20 @@ describe('student drawer', () => {
     expect(await within(dialog).findByRole('row', { name: /Exercise 2.*Error 7 3 2/u })).toBeInTheDocument()
   })
 
-  it('says so when the student is not in the course', async () => {
+  it('reports a student who is not in the course', async () => {
     await live('/courses/c1?student=s99')
     expect(await screen.findByText('This student is not in the course.')).toBeInTheDocument()
   })
 })
 
 describe('activity', () => {
-  it('has a sentence and a table beside the picture', async () => {
+  it('has a summary and a table beside the chart', async () => {
     await live()
     expect(await screen.findByText(/In the last 1 hr: 8 runs, 2 failed \(25%\)/u)).toBeVisible()
     expect(screen.getByRole('row', { name: /10:02:00|19:02:00|\d\d:02:00 2 0 1/u })).toBeInTheDocument()
   })
 
-  it('says that only the time series are away', async () => {
+  it('reports that only the time series are unavailable', async () => {
     api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
     await live()
     expect(await screen.findByText(/time series store does not answer/u)).toBeVisible()
@@ -415,8 +415,8 @@ describe('activity', () => {
   const asks = () => api.calls.filter((call) => call === 'GET courses/c1/activity').length
   const realTimeout = globalThis.setTimeout
   /**
-   * Let time pass in small steps until something is so; the beat would bring it about after 30 s without any change.
-   * Answers are read in the real loop: without a turn of it they would seem to take as long as the steps.
+   * Advance the time in small steps until a condition holds; the interval alone would make it hold after 30 s.
+   * Answers are read in the real event loop: without a turn of it they would seem to take as long as the steps.
    */
   async function passUntil(isSo: () => boolean) {
     for (let ms = 0; ms < 25_000 && !isSo(); ms += 100) {
@@ -432,7 +432,7 @@ describe('activity', () => {
     vi.useRealTimers()
   })
 
-  it('never says that nobody ran anything beside figures that say who did, and soon shows it', async () => {
+  it('never contradicts the live figures, and soon shows the newest runs', async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true })
     let runs = 0
     api.on('GET courses/c1/activity', () => drawn(runs))
@@ -446,13 +446,13 @@ describe('activity', () => {
     await passUntil(() => screen.queryByText(/In the last 1 hr: 1 run,/u) !== null)
   })
 
-  it('asks again when the series were written only after it had asked', async () => {
+  it('fetches again when the series were written only after the first fetch', async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true })
     let runs = 0
     api.on('GET courses/c1/activity', () => drawn(runs))
     await live('/courses/c1', 'ja')
     expect(await screen.findByText('直近 1 時間は実行がありません。')).toBeVisible()
-    // Past the pause after the first answer: what is asked long after a change needs no asking again.
+    // After the pause of the first answer: a fetch long after a change needs no repetition.
     await act(() => vi.advanceTimersByTimeAsync(7_000))
     const before = asks()
     await publish(firstRun(11), counters(12, 1))
@@ -462,7 +462,7 @@ describe('activity', () => {
     await passUntil(() => screen.queryByText(/直近 1 時間：実行 1 回/u) !== null)
   })
 
-  it('says since when it is old when it cannot be fetched any more, in both languages', async () => {
+  it('shows since when it is outdated when it cannot be fetched, in both languages', async () => {
     const user = userEvent.setup()
     const { services } = await live()
     await screen.findByText(/In the last 1 hr: 8 runs/u)
@@ -470,7 +470,7 @@ describe('activity', () => {
     const at = Date.now() - 20 * 60_000
     const key = ['course', 'c1', 'activity', 60]
     const clock = (ms: number) => new Intl.DateTimeFormat('en', { timeStyle: 'short', hourCycle: 'h23' }).format(ms)
-    // What was fetched twenty minutes ago, as after a laptop's sleep: no fetch has failed yet.
+    // Fetched twenty minutes ago, as after a laptop was suspended: no fetch has failed yet.
     act(() => {
       services.client.setQueryData<object>(key, (held) => ({ ...held, asked_at: at }))
     })
@@ -478,14 +478,14 @@ describe('activity', () => {
     api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
     await act(() => services.client.refetchQueries({ queryKey: key }))
     expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`)
-    // Nor may a live connection that breaks later make the old chart look newer than it is.
+    // A live connection that is lost later must not make the chart look newer than it is.
     act(() => FakeSocket.newest().drop())
     expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`)
     await user.click(screen.getByRole('button', { name: '日本語' }))
     expect(activityRegion()).toHaveTextContent(`${clock(at)} 時点`)
   })
 
-  it('gives the focus to its heading when the button to try again goes away', async () => {
+  it('moves the focus to its heading when the retry button is removed', async () => {
     const user = userEvent.setup()
     api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))
     await live()
@@ -498,7 +498,7 @@ describe('activity', () => {
     expect(screen.getByRole('heading', { name: 'Activity' })).toHaveFocus()
   })
 
-  it('does not pass the figures of one span off as those of another that is on its way', async () => {
+  it('does not show the figures of one span as those of another while that is being fetched', async () => {
     const user = userEvent.setup()
     await live()
     await screen.findByText(/In the last 1 hr: 8 runs/u)
@@ -510,7 +510,7 @@ describe('activity', () => {
     expect(await screen.findByText(/In the last 3 hr: 40 runs/u)).toBeVisible()
   })
 
-  it('asks for the newest runs by the server’s clock when this one is slow', async () => {
+  it('requests the newest runs by the server’s clock when this one is slow', async () => {
     const ahead = 3_600_000
     const stops: number[] = []
     api.snapshot = { ...api.snapshot, generated_at: new Date(Date.now() + ahead).toISOString() }
@@ -524,19 +524,19 @@ describe('activity', () => {
   })
 })
 
-describe('what is not there', () => {
-  it('a course of others is not found', async () => {
+describe('errors', () => {
+  it('a course of other people is not found', async () => {
     renderApp('/courses/other')
     expect(await screen.findByRole('heading', { name: 'Course not found' })).toBeVisible()
   })
 
-  it('a role that may not see it is told so', async () => {
+  it('a role without access gets an explanation', async () => {
     api.on('GET courses/c1/state', () => ({ status: 403, body: fault('forbidden') }))
     renderApp('/courses/c1')
     expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
   })
 
-  it('a server without an answer can be asked again', async () => {
+  it('a server without an answer can be retried', async () => {
     const user = userEvent.setup()
     api.on('GET courses/c1/state', () => Promise.reject(new TypeError('network')))
     renderApp('/courses/c1')

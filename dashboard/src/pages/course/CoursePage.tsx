@@ -32,14 +32,14 @@ import { Counters } from './Counters'
 import { PeopleContext, type People } from '../../course/people'
 import { useLiveCourse, type LiveCourse } from '../../live/useLiveCourse'
 
-// Chart.js is the largest part of the page and the last that anybody looks at.
+// Chart.js is the largest part of the bundle and at the bottom of the page.
 const ActivityChart = lazy(() => import('../../features/activity/ActivityChart'))
 
 const route = getRouteApi('/courses/$courseId')
 
 export function CoursePage(): ReactElement {
   const { courseId } = route.useParams()
-  // Another course is another page: nothing of the one before may be seen in it.
+  // A new component for another course, so that no state of the one before is shown.
   return <Course key={courseId} courseId={courseId} />
 }
 
@@ -79,7 +79,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const { connection } = live
   const stale = staleSince(connection)
   const tick = useNow()
-  // On a page that has stopped, durations stop as well: "no activity for 9 min" is not known to be true any more.
+  // Durations stop with the live connection: whether "no activity for 9 min" still holds is not known.
   const now = (stale ?? tick) + snapshot.clock_offset_ms
 
   const { thresholds } = snapshot.course
@@ -177,7 +177,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
             view={chosen}
             request={
               chosen?.help != null &&
-              // A request known from the row alone has no version yet, and nothing can be done about it.
+              // A request known from the row only has no version yet, and no action can be taken on it.
               chosen.help.version > 0 && (
                 <HelpRequest courseId={courseId} request={chosen.help} name={chosen.name} now={now} />
               )
@@ -193,7 +193,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
 
 const ANNOUNCED_TOGETHER_MS = 3_000
 
-/** Read out what somebody who does not see the page must not miss: new requests, and whether the page is live. */
+/** Announce new requests, and whether the page is live, to screen readers. */
 function useAnnouncements(
   requests: readonly HelpState[],
   names: ReadonlyMap<string, string>,
@@ -213,7 +213,7 @@ function useAnnouncements(
         (request) => request.status === 'open' && known.current?.has(request.request_id) === false,
       )
       if (added.length > 0) {
-        // Those that come while an announcement waits stand in one sentence with it.
+        // Requests that arrive before an announcement is made are announced with it.
         const now = Date.now()
         fresh.current = [
           ...fresh.current.filter((held) => now - held.at < ANNOUNCED_TOGETHER_MS),

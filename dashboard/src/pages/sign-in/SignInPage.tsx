@@ -8,7 +8,7 @@ import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Notice } from '../../ui/Notice'
 
-/** Shown in place of any page while nobody is signed in, so that the address stays and the page comes back. */
+/** Shown instead of any page until a person signs in; the address does not change, so the page is shown afterwards. */
 export function SignInPage({ reason }: { reason: 'none' | 'expired' | 'signed-out' }): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
