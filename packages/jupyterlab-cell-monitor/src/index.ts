@@ -23,7 +23,7 @@ function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSett
   };
 }
 
-/** Records what happens in notebooks, and pauses when told to. */
+/** Records what happens in notebooks; can be paused. */
 const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
   id: PluginIDs.monitor,
   description: 'Tells the cell monitor which cells are run and how they end.',
@@ -62,8 +62,8 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
     registry?.transform(PluginIDs.monitor, {
       fetch: plugin => ({ ...plugin, schema: translatedSchema(plugin.schema, trans) })
     });
-    // JupyterLab's start does not wait for this. Until the settings say so nothing is recorded; when they
-    // cannot be loaded, the defaults are in force.
+    // JupyterLab's start does not wait for this. Nothing is recorded until the settings are loaded; when they
+    // cannot be loaded, the defaults apply.
     void (registry?.load(PluginIDs.monitor) ?? Promise.resolve(null))
       .catch(() => null)
       .then(loaded => {
@@ -75,7 +75,7 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
   }
 };
 
-/** Lets the student ask for help, and shows who is on it. */
+/** The help request: its button, dialog and notifications. */
 const helpPlugin: JupyterFrontEndPlugin<void> = {
   id: PluginIDs.help,
   description: 'Adds the "Ask for help" command and notebook toolbar button.',
@@ -116,7 +116,7 @@ const helpPlugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-/** Says in the status bar what the monitor is doing. Notebook 7 has no status bar and does without. */
+/** Shows the monitor's state in the status bar, which Notebook 7 does not have. */
 const statusPlugin: JupyterFrontEndPlugin<void> = {
   id: PluginIDs.status,
   description: 'Shows in the status bar what the cell monitor is doing.',

@@ -22,14 +22,14 @@ import { VERSION } from './version';
 /** How long the browser may take to open its store before events are kept in memory only. */
 const OPEN_TIMEOUT_MS = 5000;
 
-/** What the student or the site may set. */
+/** The settings of the student or the site. */
 export interface IMonitorSettings {
   paused: boolean;
   course: string;
   traceAll: boolean;
 }
 
-/** Joins capture, queue and transport to one monitor for this page. */
+/** Composes capture, queue, transport and help to the monitor of this page. */
 export class CellMonitor implements ICellMonitor {
   constructor(app: JupyterFrontEnd, tracker: INotebookTracker) {
     const guard = new FaultGuard();
@@ -94,13 +94,13 @@ export class CellMonitor implements ICellMonitor {
     this._guard = guard;
   }
 
-  /** Begins to record, as the settings say. */
+  /** Starts recording, unless the settings pause it. */
   start(settings: IMonitorSettings): void {
     this.configure(settings);
     this._recorder.start();
     this._queue.start();
     this._tracker.currentChanged.connect(() => this._changed.emit());
-    // Brings back a help request that was open before a reload, and finds out whether there is a monitor at all.
+    // Restores a help request that was open before a reload, and detects whether there is a monitor.
     this._guard.watch(this._queue.poll());
   }
 
@@ -161,7 +161,7 @@ export class CellMonitor implements ICellMonitor {
     this._help.cancel();
   }
 
-  /** Save commands name no notebook: they mean the current one. */
+  /** Save commands do not name a notebook: they apply to the current one. */
   savedByHand(): void {
     this._recorder.current?.savedByHand();
   }

@@ -1,16 +1,16 @@
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
 
-/** What the monitor is doing, as a student would say it. */
+/** The monitor's state as it is shown to the student. */
 export type MonitorState = 'recording' | 'saved' | 'paused' | 'off';
 
-/** `sending`: not with the monitor yet. `open`: seen by nobody. `claimed`: somebody is on it. */
+/** `sending`: not accepted yet. `open`: not claimed yet. `claimed`: a member of the staff is helping. */
 export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed';
 
 export interface IHelpState {
   readonly phase: HelpPhase;
   readonly requestId: string | null;
-  /** Who is on it, once it is claimed. */
+  /** The name of the person who claimed it, or null. */
   readonly by: string | null;
 }
 
@@ -20,7 +20,7 @@ export interface ICellMonitor {
   readonly help: IHelpState;
   /** Events that wait in this browser. */
   readonly queued: number;
-  /** Events that were given up because the queue was full. */
+  /** Events that were dropped because the queue was full. */
   readonly dropped: number;
   /** The latest recorded events as JSON, newest first. */
   readonly recent: readonly string[];
@@ -28,13 +28,13 @@ export interface ICellMonitor {
   readonly changed: ISignal<ICellMonitor, void>;
   /** Emitted when a help request changed, with its state before. */
   readonly helpChanged: ISignal<ICellMonitor, { state: IHelpState; before: IHelpState }>;
-  /** Emitted when the monitor refused the help request. */
+  /** Emitted when the monitor rejected the help request. */
   readonly helpRefused: ISignal<ICellMonitor, void>;
-  /** Whether a notebook is open from which help can be asked for. */
+  /** Whether a notebook is open and the monitor is on. */
   readonly canAskForHelp: boolean;
-  /** Asks for help on the current cell; false when that is not possible now. */
+  /** Requests help with the current cell; false when that is not possible now. */
   askForHelp(message: string): boolean;
-  /** Takes the open request back. */
+  /** Cancels the open request. */
   cancelHelp(): void;
 }
 

@@ -1,6 +1,6 @@
 import type { IClock } from '../src/runtime/clock';
 
-/** A clock that stands still until it is told to go on. */
+/** A clock that only the test advances. */
 export class StillClock implements IClock {
   time = Date.UTC(2026, 3, 1, 9);
 
@@ -18,12 +18,12 @@ export class StillClock implements IClock {
     return () => this._timers.delete(timer);
   }
 
-  /** How many timers wait. */
+  /** The number of pending timers. */
   get waiting(): number {
     return this._timers.size;
   }
 
-  /** Goes on by `ms`, carrying out what falls due in its order. */
+  /** Advances by `ms` and runs due timers in their order. */
   advance(ms: number): void {
     const until = this.time + ms;
     for (;;) {
@@ -39,7 +39,7 @@ export class StillClock implements IClock {
     this.time = until;
   }
 
-  /** The same, and lets promises settle in between. */
+  /** The same in steps, settling promises in between. */
   async pass(ms: number, step = 100): Promise<void> {
     for (let passed = 0; passed < ms; passed += step) {
       this.advance(Math.min(step, ms - passed));
@@ -51,7 +51,7 @@ export class StillClock implements IClock {
   private readonly _timers = new Set<{ at: number; order: number; callback: () => void }>();
 }
 
-/** Lets everything that is ready happen. */
+/** Runs pending promises and immediates. */
 export async function settle(): Promise<void> {
   for (let turn = 0; turn < 6; turn++) {
     await new Promise(resolve => setImmediate(resolve));

@@ -33,7 +33,7 @@ beforeEach(() => {
 
 const notice = (status: string, id = 'r1', by: string | null = null) => ({ kind: 'help', request_id: id, status, by });
 
-test('a request goes from sending to somebody who is on it, and polls only meanwhile', () => {
+test('a request goes from sending to claimed and resolved, and polls only meanwhile', () => {
   assert.equal(model.request('  why?  '), true);
   assert.deepEqual(asked, ['why?']);
   assert.equal(model.request('again'), false, 'one at a time');
@@ -47,24 +47,24 @@ test('a request goes from sending to somebody who is on it, and polls only meanw
   polls = 0;
   clock.advance(60_000);
   assert.equal(polls, 0);
-  // The list keeps it for ten minutes; it does not come back to life.
+  // The monitor lists it for ten more minutes; it is not reopened.
   model.notices([notice('resolved')], true);
   assert.equal(model.state.phase, 'none');
 });
 
-test('a released request waits again', () => {
+test('a released request is open again', () => {
   model.request('');
   model.notices([notice('claimed', 'r1', 'A')], true);
   model.notices([notice('open')], true);
   assert.deepEqual(model.state, { phase: 'open', requestId: 'r1', by: null });
 });
 
-test('a request made before a reload comes back, the newest one', () => {
+test('the newest request made before a reload is restored', () => {
   model.notices([notice('resolved', 'r8'), notice('open', 'r5'), notice('claimed', 'r7', 'B')], true);
   assert.deepEqual(model.state, { phase: 'claimed', requestId: 'r7', by: 'B' });
 });
 
-test('a request that was taken back stays so although the monitor has not heard yet', () => {
+test('a cancelled request stays cancelled although the monitor still lists it', () => {
   model.request('');
   model.notices([notice('open')], true);
   model.cancel();
@@ -74,15 +74,15 @@ test('a request that was taken back stays so although the monitor has not heard 
   assert.equal(model.request('another'), true);
 });
 
-test('a request waits as long as the monitor is away', () => {
+test('a request is kept while the monitor is unavailable', () => {
   model.request('');
   clock.advance(3_600_000);
   model.notices([], false);
-  model.notices([], true); // a look at the notices overtook the request itself
+  model.notices([], true); // these notices are older than the request
   assert.equal(model.state.phase, 'sending');
 });
 
-test('a request that the monitor no longer lists is over, after a while', () => {
+test('a request that the monitor no longer lists ends after a while', () => {
   model.request('');
   model.notices([notice('open')], true);
   clock.advance(30_000);
@@ -93,7 +93,7 @@ test('a request that the monitor no longer lists is over, after a while', () => 
   assert.equal(model.state.phase, 'none');
 });
 
-test('a refused request is told and can be made again', () => {
+test('a rejected request is reported and can be repeated', () => {
   model.request('');
   assert.equal(model.rejected(['x']), false);
   assert.equal(model.rejected(['x', 'r1']), true);

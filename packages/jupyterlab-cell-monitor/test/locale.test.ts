@@ -38,11 +38,11 @@ test('every sentence that a student may read exists in Japanese, and no other', 
 });
 
 test('the catalogue names its language as JupyterLab looks it up', () => {
-  // With an underscore the file is loaded, and none of it is ever shown.
+  // With an underscore the file is loaded, and none of it is shown.
   assert.equal((catalogue[''] as unknown as Record<string, string>)['language'], 'ja-JP');
 });
 
-test('a translation keeps the places of its numbers and names', () => {
+test('a translation has the placeholders of its original', () => {
   for (const [english, forms] of Object.entries(catalogue)) {
     if (english) {
       const places = (text: string): string[] => [...text.matchAll(/%\d/g)].map(match => match[0]).sort();
@@ -53,7 +53,7 @@ test('a translation keeps the places of its numbers and names', () => {
   }
 });
 
-test('translating the settings changes what is read and nothing else, also a second time', () => {
+test('translating the settings changes titles and descriptions only, also a second time', () => {
   const trans = { __: (text: string) => catalogue[text]?.[0] ?? text };
   const before = JSON.stringify(schema);
   const translated = translatedSchema(schema, trans);

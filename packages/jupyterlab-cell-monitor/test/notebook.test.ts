@@ -35,14 +35,14 @@ test('a cell is under the nearest heading above it', () => {
   assert.equal(headingOf('#hashtag'), null);
 });
 
-test('an exercise has the same source id for everybody', () => {
+test('an exercise has the same source id for every student', () => {
   assert.equal(sourceIdOf(cell('x', 'code', '', { nbgrader: { grade_id: 'ex-1' } }), 3, true), 'ex-1');
   assert.equal(sourceIdOf(cell('abc'), 3, true), 'abc');
-  // Before nbformat 4.5 each load invents other ids.
+  // Before nbformat 4.5 each load generates new ids.
   assert.equal(sourceIdOf(cell('random'), 3, false), 'position-3');
 });
 
-test('a long notebook is told by its first 500 cells', () => {
+test('the outline of a long notebook has its first 500 cells', () => {
   const cells = list(...Array.from({ length: 700 }, (_, n) => cell(`c${n}`)));
   assert.equal(outlineOf(cells, true).length, 500);
 });
@@ -56,11 +56,11 @@ test('a notebook keeps its id when it is renamed, also after a reload', () => {
   assert.equal(notebookIdOf({}, 'mine.ipynb', reloaded), id);
   reloaded.moved('week1.ipynb', id);
   assert.equal(notebookIdOf({}, 'week1.ipynb', reloaded), id);
-  // What the instructor wrote into the notebook goes before all of it.
+  // An id in the notebook's metadata takes precedence.
   assert.equal(notebookIdOf({ cell_monitor: { notebook_id: 'hw-1' } }, 'mine.ipynb', reloaded), 'hw-1');
 });
 
-test('storage that is broken, full or forbidden costs a memory, nothing more', () => {
+test('renames are kept for the page when the storage is broken, full or forbidden', () => {
   const broken = new StoredRenames({ getItem: () => '{"not": a list', setItem: () => assert.fail('full') }, 'k');
   assert.equal(broken.idAt('x'), null);
   broken.moved('x', 'id');
@@ -68,7 +68,7 @@ test('storage that is broken, full or forbidden costs a memory, nothing more', (
   new StoredRenames(null, 'k').moved('x', 'id');
 });
 
-test('every student of the same folder has the same notebook id, and others have another', () => {
+test('every student with the same path has the same notebook id, and other paths have another', () => {
   assert.equal(notebookIdOf({}, 'a/b.ipynb', noRenames), notebookIdOf({}, 'a/b.ipynb', noRenames));
   assert.equal(new Set(Array.from({ length: 20_000 }, (_, n) => hashOf(`notebook-${n}.ipynb`))).size, 20_000);
   assert.match(hashOf(''), /^[0-9a-f]{16}$/);
@@ -81,7 +81,7 @@ test('the course and the title come from the notebook', () => {
   assert.deepEqual(locationOf('a/週1.ipynb'), { path: 'a/週1.ipynb', title: '週1' });
 });
 
-test('a keystroke costs no report: two seconds of typing are one', () => {
+test('two seconds of typing are one report', () => {
   const clock = new StillClock();
   const reports: [string, number][] = [];
   const watch = new EditWatch(clock, (id, pasted) => reports.push([id, pasted]));
@@ -103,7 +103,7 @@ test('a keystroke costs no report: two seconds of typing are one', () => {
   assert.equal(clock.waiting, 0);
 });
 
-test('arrowing through cells selects the one where the student stays', () => {
+test('moving through cells selects only the last one', () => {
   const clock = new StillClock();
   const reports: string[] = [];
   const watch = new SelectionWatch(clock, id => reports.push(id));
@@ -118,7 +118,7 @@ test('arrowing through cells selects the one where the student stays', () => {
   assert.deepEqual(reports, ['c']);
 });
 
-test('a restart is one event and says who did it; a death is another', () => {
+test('a restart is one event with its cause; a death is another', () => {
   const clock = new StillClock();
   const seen: string[] = [];
   const watch = new KernelWatch(

@@ -5,7 +5,7 @@ import { OutputCollector } from '../src/capture/outputs';
 
 const stream = (name: string, text: string) => ({ type: 'stream', content: { name, text } });
 
-test('prints of one stream are one output, in order with what comes between', () => {
+test('texts of one stream are one output, in order with other outputs', () => {
   const collector = new OutputCollector();
   collector.add(stream('stdout', 'a'));
   collector.add(stream('stdout', 'b'));
@@ -21,7 +21,7 @@ test('prints of one stream are one output, in order with what comes between', ()
   });
 });
 
-test('a cell that prints without end is told by its start, its true size, and that it was cut', () => {
+test('unlimited output is recorded as its start, its full size and the mark that it was cut', () => {
   const collector = new OutputCollector();
   for (let n = 0; n < 1000; n++) {
     collector.add(stream('stdout', 'x'.repeat(1000)));
@@ -32,7 +32,7 @@ test('a cell that prints without end is told by its start, its true size, and th
   assert.equal(output?.truncated, true);
 });
 
-test('a loop of prints and warnings does not use up the places', () => {
+test('alternating stdout and stderr do not fill the list of outputs', () => {
   const collector = new OutputCollector();
   for (let n = 0; n < 100; n++) {
     collector.add(stream(n % 2 ? 'stdout' : 'stderr', `${n}\n`));
@@ -43,7 +43,7 @@ test('a loop of prints and warnings does not use up the places', () => {
   assert.match(outputs.map(output => output.text).join(''), /99\n/);
 });
 
-test('the twenty-first display is missed, and that is said', () => {
+test('the twenty-first display is left out, and marked', () => {
   const collector = new OutputCollector();
   for (let n = 0; n < 25; n++) {
     collector.add({ type: 'display_data', content: { data: { 'text/plain': `${n}` } } });
@@ -53,7 +53,7 @@ test('the twenty-first display is missed, and that is said', () => {
   assert.equal(truncated, true);
 });
 
-test('what the cell cleared is not reported', () => {
+test('cleared output is not reported', () => {
   const collector = new OutputCollector();
   collector.add(stream('stdout', 'old'));
   collector.add({ type: 'clear_output', content: { wait: true } });
@@ -67,7 +67,7 @@ test('what the cell cleared is not reported', () => {
   assert.deepEqual(collector.records().outputs, []);
 });
 
-test('whatever a kernel sends as output, the records keep their caps', () => {
+test('records keep their limits for any kernel output', () => {
   fc.assert(
     fc.property(
       fc.array(

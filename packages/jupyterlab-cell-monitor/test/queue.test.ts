@@ -19,7 +19,7 @@ interface IRequest {
   keepalive: boolean;
 }
 
-/** Plays the monitor: stores what it accepts, and answers as it is told. */
+/** A fake monitor: stores what it accepts, and answers as the test sets it. */
 class FakeMonitor implements ITransport {
   constructor(private readonly _clock: StillClock) {}
 
@@ -74,7 +74,7 @@ function setUp(options: Partial<ConstructorParameters<typeof EventQueue>[0]> = {
   return { clock, monitor, queue, guard, store };
 }
 
-test('events go out together after two seconds, at once when there are 200, and in their order', async () => {
+test('events are sent together after two seconds, at once when there are 200, and in their order', async () => {
   const { clock, monitor, queue } = setUp();
   const first = [event(), event(), event()];
   first.forEach(item => queue.push(item));
@@ -93,7 +93,7 @@ test('events go out together after two seconds, at once when there are 200, and 
   assert.deepEqual(monitor.stored, [...first, ...many].map(item => item.id));
 });
 
-test('a call for help does not wait for its batch', async () => {
+test('a help request does not wait for its batch', async () => {
   const { clock, monitor, queue } = setUp();
   queue.push(event('help_requested'));
   await clock.pass(500);
@@ -109,7 +109,7 @@ test('large events are batched by size', async () => {
   assert.ok(monitor.requests.every(request => request.bytes <= BATCH_BYTES + 300));
 });
 
-test('while the monitor is away the pauses grow, and nothing is lost or sent twice', async () => {
+test('while the monitor is unavailable the pauses grow, and nothing is lost or stored twice', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable();
   const events = Array.from({ length: 5 }, () => event());
@@ -126,7 +126,7 @@ test('while the monitor is away the pauses grow, and nothing is lost or sent twi
   assert.equal(queue.connection, 'ok');
 });
 
-test('Retry-After holds for new, for urgent events and for looks at the notices', async () => {
+test('Retry-After applies to new events, to urgent events and to requests for notices', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable(30_000);
   queue.push(event());
@@ -141,7 +141,7 @@ test('Retry-After holds for new, for urgent events and for looks at the notices'
   assert.equal(monitor.stored.length, 2);
 });
 
-test('events to be sent again are sent again, alone and after a pause', async () => {
+test('events answered with retry are sent again, alone and after a pause', async () => {
   const { clock, monitor, queue } = setUp();
   const events = [event(), event(), event()];
   monitor.answer = ids => ({
@@ -159,18 +159,18 @@ test('events to be sent again are sent again, alone and after a pause', async ()
   assert.equal(queue.queued, 0);
 });
 
-test('an event that spoils its batch costs itself alone, and is told', async () => {
+test('an event because of which a batch is refused is rejected alone, and reported', async () => {
   const { clock, monitor, queue } = setUp();
   const events = Array.from({ length: 30 }, () => event());
   const poison = events[11]?.id as string;
-  const told: string[] = [];
-  queue.onRejected = ids => told.push(...ids);
+  const reported: string[] = [];
+  queue.onRejected = ids => reported.push(...ids);
   monitor.answer = ids => (ids.includes(poison) ? { kind: 'refused', reason: 'invalid_body' } : null);
   events.forEach(item => queue.push(item));
   await clock.pass(4000);
   assert.equal(monitor.stored.length, 29);
   assert.equal(queue.rejected, 1);
-  assert.deepEqual(told, [poison]);
+  assert.deepEqual(reported, [poison]);
   assert.equal(queue.queued, 0);
 });
 
@@ -186,7 +186,7 @@ test('a full queue drops the oldest and counts them', async () => {
   assert.equal(queue.dropped, 15);
 });
 
-test('a queue full by size drops too', async () => {
+test('a queue that is full by size drops the oldest too', async () => {
   const { clock, monitor, queue } = setUp({ maxBytes: 100_000 });
   monitor.answer = () => unavailable(3_000_000);
   for (let n = 0; n < 30; n++) {
@@ -197,7 +197,7 @@ test('a queue full by size drops too', async () => {
   assert.equal(queue.queued + queue.dropped, 30);
 });
 
-test('a monitor that is switched off is asked every ten minutes, and nothing is hoarded', async () => {
+test('a monitor that is switched off is polled every ten minutes, and nothing is stored', async () => {
   const { clock, monitor, queue, store } = setUp();
   monitor.answer = ids => ({ ...off, results: ids.map(() => ({ status: 'rejected' as const })) });
   queue.push(event());
@@ -212,7 +212,7 @@ test('a monitor that is switched off is asked every ten minutes, and nothing is 
   assert.equal(queue.connection, 'ok');
 });
 
-test('a server without our half keeps JupyterLab quiet', async () => {
+test('a server without our server half gets no further requests', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => ({ kind: 'missing' });
   queue.push(event());
@@ -221,14 +221,14 @@ test('a server without our half keeps JupyterLab quiet', async () => {
   assert.equal(monitor.requests.length, 1);
 });
 
-test('a page that is left sends its newest events once more, within what a browser lets outlive it', async () => {
+test('a page that is left sends its newest events once more, within the limit of keepalive requests', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable();
   const events = Array.from({ length: 40 }, () => event('x', 5000));
   events.forEach(item => queue.push(item));
   await clock.pass(300);
   queue.flushOnHide();
-  queue.flushOnHide(); // visibilitychange and pagehide come both
+  queue.flushOnHide(); // both visibilitychange and pagehide are fired
   await settle();
   const leaving = monitor.requests.filter(request => request.keepalive);
   assert.equal(leaving.length, 1);
@@ -239,7 +239,7 @@ test('a page that is left sends its newest events once more, within what a brows
   assert.equal(new Set(monitor.stored).size, 40);
 });
 
-test('events outlive the page: the next one sends them', async () => {
+test('events of a closed page are sent by the next one', async () => {
   const name = `page-${serial++}`;
   const first = setUp({ store: await IndexedDbStore.open(name) });
   first.monitor.answer = () => unavailable();
@@ -254,7 +254,7 @@ test('events outlive the page: the next one sends them', async () => {
   assert.deepEqual(second.monitor.stored, events.map(item => item.id));
 });
 
-/** Writes records as the version before did: without the type beside the event. */
+/** Writes records as the version before did, without the type. */
 async function writeUntyped(name: string, events: readonly IEncodedEvent[]): Promise<void> {
   await IndexedDbStore.open(name);
   const database = await new Promise<IDBDatabase>((resolve, reject) => {
@@ -268,7 +268,7 @@ async function writeUntyped(name: string, events: readonly IEncodedEvent[]): Pro
   database.close();
 }
 
-test('events that an older version of the extension stored are sent, and known by their type', async () => {
+test('events stored by an older version are sent, and have their type', async () => {
   const name = `untyped-${serial++}`;
   const events = [event('cell_executed'), event('heartbeat'), { ...event(), json: '{"event_id":"not closed"' }];
   const readable = events.slice(0, 2);
@@ -294,14 +294,14 @@ test('events that an older version of the extension stored are sent, and known b
   assert.deepEqual(complete, [true]);
 });
 
-test('the student can look at the latest twenty events, newest first', () => {
+test('the latest twenty events are kept for the status dialog, newest first', () => {
   const { queue } = setUp();
   const events = Array.from({ length: 25 }, () => event());
   events.forEach(item => queue.push(item));
   assert.deepEqual(queue.latest, events.slice(-20).reverse().map(item => item.json));
 });
 
-test('a browser that forbids its store costs the events of a closed page, not those of an open one', async () => {
+test('without a usable store the events of an open page are sent', async () => {
   const broken: IEventStore = {
     append: () => Promise.reject(new Error('QuotaExceededError')),
     oldest: () => Promise.reject(new Error('broken')),
@@ -315,7 +315,7 @@ test('a browser that forbids its store costs the events of a closed page, not th
   assert.ok(guard.count > 0);
 });
 
-test('a browser whose store never opens costs no event of an open page, and no waiting', async () => {
+test('with a store that never opens the events of an open page are sent', async () => {
   const noted: unknown[] = [];
   const opening = new OpeningStore(new Promise(() => undefined), 30, error => noted.push(error));
   const { clock, monitor, queue } = setUp({ store: opening });
@@ -328,7 +328,7 @@ test('a browser whose store never opens costs no event of an open page, and no w
   assert.equal(noted.length, 1);
 });
 
-test('when another tab is sending, this one waits and does not send the same', async () => {
+test('while another tab is sending, this one waits and does not send the same', async () => {
   let busy = true;
   const { clock, monitor, queue } = setUp({
     sendLock: async action => {
@@ -346,10 +346,10 @@ test('when another tab is sending, this one waits and does not send the same', a
   assert.equal(monitor.stored.length, 1);
 });
 
-test('only the monitor itself, and only when asked, says which requests are open', async () => {
+test('the list of notices is complete only from the monitor itself and only on request', async () => {
   const { clock, monitor, queue } = setUp();
-  const heard: [readonly INotice[], boolean][] = [];
-  queue.onNotices = (notices, complete) => heard.push([notices, complete]);
+  const received: [readonly INotice[], boolean][] = [];
+  queue.onNotices = (notices, complete) => received.push([notices, complete]);
   await queue.poll();
   queue.push(event('cell_edited'));
   await clock.pass(2500);
@@ -362,28 +362,28 @@ test('only the monitor itself, and only when asked, says which requests are open
   });
   await queue.poll();
   assert.deepEqual(
-    heard.map(([, complete]) => complete),
+    received.map(([, complete]) => complete),
     [true, false, true, false]
   );
   assert.equal(queue.connection, 'spooled');
 });
 
-test('while the monitor cannot read the notices, nobody is told that no request is open', async () => {
+test('unknown notices are not reported as a complete list', async () => {
   const { clock, monitor, queue } = setUp();
-  const heard: [readonly INotice[], boolean][] = [];
-  queue.onNotices = (notices, complete) => heard.push([notices, complete]);
+  const received: [readonly INotice[], boolean][] = [];
+  queue.onNotices = (notices, complete) => received.push([notices, complete]);
   monitor.answer = ids => ({ kind: 'answer', results: ids.map(() => ({ status: 'accepted' })), notices: null });
   await queue.poll();
   queue.push(event('heartbeat'));
   await clock.pass(2500);
-  assert.deepEqual(heard, [
+  assert.deepEqual(received, [
     [[], false],
     [[], false]
   ]);
   assert.equal(queue.connection, 'ok');
 });
 
-test('a heartbeat that waits is known, so that a second one is not made', async () => {
+test('a queued heartbeat is known, so that no second one is made', async () => {
   const { clock, monitor, queue } = setUp();
   queue.push(event('heartbeat'));
   assert.equal(queue.holds('heartbeat'), true);
@@ -396,7 +396,7 @@ for (const [name, open] of [
   ['IndexedDB', () => IndexedDbStore.open(`twin-${serial++}`)],
   ['memory', () => Promise.resolve(new MemoryStore())]
 ] as const) {
-  test(`the ${name} store gives back what it got, oldest first, within the bounds`, async () => {
+  test(`the ${name} store returns what was added, oldest first, within the bounds`, async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.nat(2000), { maxLength: 25 }),
@@ -430,7 +430,7 @@ for (const [name, open] of [
   });
 }
 
-test('whatever the monitor answers, each event ends stored, refused or dropped, exactly once', async () => {
+test('each event is stored, rejected or dropped exactly once, for any answers of the monitor', async () => {
   const answers = fc.constantFrom('ok', 'unavailable', 'asked', 'retry', 'garbage', 'refused');
   await fc.assert(
     fc.asyncProperty(fc.array(answers, { maxLength: 12 }), fc.integer({ min: 1, max: 60 }), async (plan, count) => {

@@ -75,7 +75,7 @@ const idle = (run: string): void => receive('iopub', 'status', { execution_state
 const reply = (run: string, content: Record<string, unknown>, metadata = {}): void =>
   receive('shell', 'execute_reply', content, run, metadata);
 
-test('a run is told with the times of the kernel, not of the browser', () => {
+test('a run has the times of the kernel, not of the browser', () => {
   const run = request('cell-1', 'compute()');
   clock.advance(5000); // it waited for another cell
   input(run, 7);
@@ -83,7 +83,7 @@ test('a run is told with the times of the kernel, not of the browser', () => {
   clock.advance(1234);
   receive('iopub', 'stream', { name: 'stdout', text: 'done' }, run);
   reply(run, { status: 'ok', execution_count: 7 }, { started: startedAt });
-  clock.advance(700); // the answer came late
+  clock.advance(700); // the reply arrived late
   assert.equal(finished.length, 0, 'outputs may still come');
   idle(run);
   assert.equal(finished.length, 1);
@@ -116,7 +116,7 @@ test('the same cell run twice before the first run ended is two runs', () => {
   assert.notEqual(finished[0]?.data.execution_id, finished[1]?.data.execution_id);
 });
 
-test('an error brings its traceback, without colours', () => {
+test('an error has its traceback, without colours', () => {
   const run = request('cell-1');
   input(run);
   const error = { ename: 'NameError', evalue: "name 'x'", traceback: ['\u001b[31mTraceback\u001b[0m', 'line 1'] };
@@ -127,7 +127,7 @@ test('an error brings its traceback, without colours', () => {
   assert.deepEqual(finished[0]?.data.error, { name: 'NameError', value: "name 'x'", traceback: 'Traceback\nline 1' });
 });
 
-test('a deep recursion is told by both ends of its traceback', () => {
+test('the traceback of a deep recursion keeps both ends', () => {
   const run = request('cell-1');
   input(run);
   reply(run, {
@@ -163,7 +163,7 @@ test('code is cut at its limit and marked, and code within the limit is neither'
   );
 });
 
-test('cells that a mistake kept from running are aborted and have no duration', () => {
+test('cells skipped after an error are aborted and have no duration', () => {
   const run = request('cell-1');
   reply(run, { status: 'aborted' });
   idle(run);
@@ -172,7 +172,7 @@ test('cells that a mistake kept from running are aborted and have no duration', 
   assert.deepEqual(started, []);
 });
 
-test('an interrupted cell is aborted, not a mistake', () => {
+test('an interrupted cell is aborted, not failed', () => {
   const run = request('cell-1');
   input(run);
   reply(run, { status: 'error', ename: 'KeyboardInterrupt', evalue: '', traceback: [] });
@@ -180,7 +180,7 @@ test('an interrupted cell is aborted, not a mistake', () => {
   assert.equal(finished[0]?.data.status, 'aborted');
 });
 
-test('a restart ends everything that waits, once', () => {
+test('a restart ends every open run once', () => {
   const runs = [request('cell-1'), request('cell-2'), request('cell-3')];
   input(runs[0] as string);
   clock.advance(300);
@@ -198,7 +198,7 @@ test('a restart ends everything that waits, once', () => {
   assert.equal(tracker.open, 0);
 });
 
-test('a reply whose idle status got lost still ends the run', () => {
+test('a reply ends the run although the idle status is lost', () => {
   const run = request('cell-1');
   input(run);
   reply(run, { status: 'ok' });
@@ -206,7 +206,7 @@ test('a reply whose idle status got lost still ends the run', () => {
   assert.equal(finished.length, 1);
 });
 
-test('a run whose reply got lost does not stay open for ever', () => {
+test('a run whose reply is lost ends after a while', () => {
   const run = request('cell-1');
   input(run);
   tracker.kernelIdle();
@@ -219,7 +219,7 @@ test('a run whose reply got lost does not stay open for ever', () => {
   assert.equal(finished[0]?.data.status, 'aborted');
 });
 
-test('a request that is announced again, as one that waited for its connection is, stays one run', () => {
+test('a request that is announced twice, as after a reconnection, is one run', () => {
   const sent = message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: 'cell-1' });
   tracker.message(sent, 'send');
   input(sent.header.msg_id);
@@ -231,7 +231,7 @@ test('a request that is announced again, as one that waited for its connection i
   assert.equal(finished[0]?.data.outputs[0]?.text, 'x');
 });
 
-test('requests that are no cell of this notebook are not runs', () => {
+test('requests that are not of a cell of this notebook are not runs', () => {
   tracker.message(message('shell', 'execute_request', { code: 'x' }), 'send');
   request('elsewhere');
   tracker.message(message('shell', 'execute_request', { silent: true }, undefined, { cellId: 'cell-1' }), 'send');
@@ -249,7 +249,7 @@ test('a run that the kernel showed is not reported again by the notebook', () =>
   assert.equal(finished.length, 1);
 });
 
-test('a run that only the notebook knows of is reported from the cell', () => {
+test('a run that only JupyterLab reports is read from the cell', () => {
   tracker.scheduled('cell-1');
   clock.advance(400);
   tracker.executed('cell-1', () => ({
@@ -266,13 +266,13 @@ test('a run that only the notebook knows of is reported from the cell', () => {
   assert.equal(data?.duration_ms, 400);
   assert.equal(data?.outputs[0]?.text, 'ab');
   assert.deepEqual(started, [data?.execution_id]);
-  // A blank cell is executed too, as JupyterLab sees it.
+  // JupyterLab reports a blank cell as executed too.
   tracker.scheduled('cell-2');
   tracker.executed('cell-2', () => null);
   assert.equal(finished.length, 1);
 });
 
-test('each request ends in exactly one run, whatever order the messages come in', () => {
+test('each request ends in exactly one run, for any order of messages', () => {
   const step = fc.constantFrom('request', 'announce', 'input', 'stream', 'error', 'ok', 'fail', 'abort', 'idle', 'gone', 'wait');
   fc.assert(
     fc.property(fc.array(fc.tuple(step, fc.nat(3)), { maxLength: 60 }), steps => {

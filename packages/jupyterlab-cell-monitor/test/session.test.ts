@@ -15,12 +15,12 @@ const notebook = { id: 'n', path: 'n.ipynb' };
 const cell = { id: 'c', source_id: 'c', index: 0, type: 'code' as const };
 const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
-test('the version told is the one installed', () => {
+test('the version is the installed one', () => {
   const manifest = JSON.parse(readFileSync(join(__dirname, '../../../package.json'), 'utf8')) as { version: string };
   assert.equal(VERSION, manifest.version);
 });
 
-test('events of a session count up, and carry what the contract asks for', () => {
+test('events of a session are numbered and have the fields of the contract', () => {
   const taken: IEncodedEvent[] = [];
   const session = new NotebookSession({ notebook, course: 'c1' }, new StillClock(), { push: event => taken.push(event) });
   session.begin();
@@ -66,7 +66,7 @@ test('a session that has ended sends nothing, and the next one counts from 1 aga
   assert.notEqual(events[0]?.session_id, events[1]?.session_id);
 });
 
-test('an event is never too large for the server, however large its parts', () => {
+test('an event is never too large for the server, for any size of its parts', () => {
   const text = fc.oneof(
     fc.constant('"\\\n'.repeat(2700)),
     fc.constant('統計'.repeat(1300)),
@@ -125,7 +125,7 @@ test('one request in a hundred is sampled, and a traceparent is well formed', ()
   assert.notEqual(newTraceparent(true), newTraceparent(true));
 });
 
-test('a mistake of ours is swallowed and counted', async () => {
+test('an exception is caught and counted', async () => {
   const guard = new FaultGuard();
   guard.wrap(() => {
     throw new TypeError('ours');

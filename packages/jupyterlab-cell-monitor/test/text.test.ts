@@ -13,7 +13,7 @@ import {
 const anyText = fc.string({ unit: 'binary' });
 const wellFormed = (text: string): boolean => !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text);
 
-test('a cap never splits a character and never cuts more than it must', () => {
+test('a cap never splits a character and never cuts more than necessary', () => {
   fc.assert(
     fc.property(anyText, fc.nat(40), (text, max) => {
       const capped = capBytes(text, max);
@@ -33,7 +33,7 @@ test('bytes are counted as the server counts them', () => {
   fc.assert(fc.property(anyText, text => assert.equal(utf8Length(text), Buffer.byteLength(text))));
 });
 
-test('what a kernel prints can be stored: no lone surrogates, no NUL, the rest untouched', () => {
+test('storable text has no lone surrogates and no NUL, and is otherwise unchanged', () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 0, max: 0xffff })), units => {
       const text = storableText(String.fromCharCode(...units));
@@ -51,12 +51,12 @@ test('a title is cut at whole characters', () => {
   assert.equal(capChars('ab😀', 4), 'ab😀');
 });
 
-test('colours and links are taken out of a traceback, the words stay', () => {
+test('colours and links are removed from a traceback, its text is kept', () => {
   assert.equal(withoutEscapes('\u001b[0;31mZeroDivisionError\u001b[0m: x'), 'ZeroDivisionError: x');
   assert.equal(withoutEscapes('\u001b]8;;http://x\u0007link\u001b]8;;\u0007'), 'link');
 });
 
-test('a progress bar is told by what it shows in the end', () => {
+test('a progress bar is recorded as it looks at the end', () => {
   assert.equal(settledLines('start\n 10%\r 50%\r100%\nend'), 'start\n100%\nend');
   assert.equal(settledLines('dos\r\nlines\r\n'), 'dos\nlines\n');
   assert.equal(settledLines('50%\r'), '50%');

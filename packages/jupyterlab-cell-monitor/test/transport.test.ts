@@ -5,7 +5,7 @@ import { HttpTransport, readAnswer, retryAfterMs } from '../src/transport/transp
 
 const body = (results: unknown[], notices: unknown[] = []): string => JSON.stringify({ results, notices });
 
-test('an answer is believed only when it has a result for each event', () => {
+test('an answer is accepted only when it has a result for each event', () => {
   const one = { event_id: 'a', status: 'accepted' };
   assert.equal(readAnswer(200, body([one]), 0, 1).kind, 'answer');
   assert.equal(readAnswer(200, body([]), 0, 1).kind, 'unavailable');
@@ -14,30 +14,30 @@ test('an answer is believed only when it has a result for each event', () => {
   assert.equal(readAnswer(200, body([], [7, null, { kind: 'x' }]), 0, 0).kind, 'answer');
 });
 
-test('notices that the monitor cannot read now are not taken for none', () => {
-  const told = (notices: unknown): unknown => {
+test('unknown notices are not an empty list of notices', () => {
+  const read = (notices: unknown): unknown => {
     const answer = readAnswer(200, JSON.stringify({ results: [], notices }), 0, 0);
     return answer.kind === 'answer' ? answer.notices : answer;
   };
-  assert.deepEqual(told([]), []);
-  assert.equal(told(null), null);
-  assert.equal(told(undefined), null);
-  assert.equal(told('soon'), null);
+  assert.deepEqual(read([]), []);
+  assert.equal(read(null), null);
+  assert.equal(read(undefined), null);
+  assert.equal(read('soon'), null);
 });
 
-test('each status means one thing', () => {
+test('each status has one meaning', () => {
   const detail = (type: string): string => JSON.stringify({ detail: [{ type, msg: '' }] });
   assert.deepEqual(readAnswer(404, '', 0, 1), { kind: 'missing' });
   assert.deepEqual(readAnswer(403, detail('course_forbidden'), 0, 1), { kind: 'denied', reason: 'course_forbidden' });
   assert.equal(readAnswer(400, detail('invalid_body'), 0, 1).kind, 'refused');
   assert.equal(readAnswer(413, '', 0, 1).kind, 'refused');
   assert.deepEqual(readAnswer(503, '', 2000, 1), { kind: 'unavailable', retryAfterMs: 2000, reason: 'HTTP 503' });
-  // A sign-in that ran out is no reason to ask every second.
+  // After an expired sign-in there is no request every second.
   const signedOut = readAnswer(403, '{"message": "Forbidden"}', 0, 1);
   assert.ok(signedOut.kind === 'unavailable' && signedOut.retryAfterMs >= 15_000);
 });
 
-test('whatever a server says, it is read without an exception', () => {
+test('any answer is read without an exception', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 100, max: 599 }),
@@ -65,7 +65,7 @@ test('a batch is posted as it is, may outlive the page, and carries a trace cont
   assert.match(headers.get('traceparent') ?? '', /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
 });
 
-test('a request that fails, and an answer that breaks off, are results and no exceptions', async () => {
+test('a failed request and a broken answer are results, not exceptions', async () => {
   const broken = new Response(new ReadableStream({ start: stream => stream.error(new TypeError('reset')) }));
   const slow = new Response('busy', { status: 503, headers: { 'Retry-After': '7' } });
   const answers = [Promise.reject(new TypeError('failed to fetch')), Promise.resolve(broken), Promise.resolve(slow)];

@@ -14,7 +14,7 @@ export interface ICellSource {
   readonly nbformatMinor: number;
 }
 
-/** The cells of an open notebook. Nothing is copied before it is asked for. */
+/** The cells of an open notebook, read on access and not copied. */
 export class NotebookCells implements ICellList {
   /** @param source - the notebook's model, or null once it is closed */
   constructor(private readonly _source: () => ICellSource | null) {}
@@ -48,7 +48,7 @@ export class NotebookCells implements ICellList {
     return outlineOf(this, this._hasStableIds());
   }
 
-  /** Before nbformat 4.5 each load of the file makes other ids. */
+  /** Before nbformat 4.5 each load of the file generates new ids. */
   private _hasStableIds(): boolean {
     const source = this._source();
     return !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);

@@ -9,12 +9,12 @@ export const EDIT_PERIOD_MS = 2000;
 /** At most one `cell_added` and one `cell_removed` per notebook in this time. */
 export const CELL_LIST_PERIOD_MS = 1000;
 
-/** A cell counts as selected once the student stays on it this long. */
+/** A cell counts as selected after this time. */
 export const SELECT_DELAY_MS = 1000;
 
 /**
  * Turns keystrokes into at most one report per cell every two seconds.
- * A keystroke costs one map look-up; the cell is read when its time is up.
+ * A keystroke costs one map look-up; the cell is read when its timer fires.
  */
 export class EditWatch {
   constructor(
@@ -38,7 +38,7 @@ export class EditWatch {
     this.changed(cellId);
   }
 
-  /** Forgets what waits, without a report. */
+  /** Cancels pending reports. */
   dispose(): void {
     this._waiting.forEach(cancel => cancel());
     this._waiting.clear();
@@ -56,7 +56,7 @@ export class EditWatch {
   private readonly _pasted = new Map<string, number>();
 }
 
-/** Reports a cell as selected when the student stays on it, and never twice in a row. */
+/** Reports a cell as selected once it was active for a while, and never twice in a row. */
 export class SelectionWatch {
   constructor(
     private readonly _clock: IClock,

@@ -2,11 +2,11 @@ import { COURSE_CHARS, ID_CHARS } from '../events/limits';
 import { capChars, storableText } from '../events/text';
 import { LIMITS } from '../events/types';
 
-/** Where renames are remembered between page loads. */
+/** Keeps renames of notebooks between page loads. */
 export interface IRenameMemory {
-  /** The id a notebook at this path already has, or null. */
+  /** The id that the notebook at this path was given before, or null. */
   idAt(path: string): string | null;
-  /** Notes that the notebook with this id is now at `path`. */
+  /** Stores that the notebook with this id is now at `path`. */
   moved(path: string, id: string): void;
 }
 
@@ -67,7 +67,7 @@ export function hashOf(text: string): string {
 
 const REMEMBERED_RENAMES = 200;
 
-/** Renames kept in the browser's storage; without storage they last as long as the page. */
+/** Renames in the browser's local storage; without it they are kept until the page is closed. */
 export class StoredRenames implements IRenameMemory {
   constructor(
     private readonly _storage: Pick<Storage, 'getItem' | 'setItem'> | null,
@@ -103,7 +103,7 @@ export class StoredRenames implements IRenameMemory {
     try {
       this._storage?.setItem(this._key, JSON.stringify([...this._ids]));
     } catch {
-      // A full or forbidden storage only costs the memory of this rename after a reload.
+      // The storage is full or forbidden: this rename is lost on the next reload.
     }
   }
 

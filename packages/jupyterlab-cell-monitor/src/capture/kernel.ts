@@ -1,8 +1,8 @@
 import type { IClock } from '../runtime/clock';
 
-/** What a change of the kernel's state means for the notebook. */
+/** Called when the kernel's status changes. */
 export interface IKernelHost {
-  /** What runs will never be answered. */
+  /** Open runs will not be answered. */
   gone(): void;
   restarted(reason: 'user' | 'auto'): void;
   died(): void;
@@ -10,10 +10,10 @@ export interface IKernelHost {
   idle(): void;
 }
 
-/** A kernel that the server restarted says `restarting` first and `autorestarting` right after it. */
+/** A kernel that the server restarted reports `restarting` first and `autorestarting` right after it. */
 const SETTLE_MS = 100;
 
-/** Reads restarts and deaths from the kernel's status, one event each. */
+/** Detects restarts and deaths from the kernel's status, one event each. */
 export class KernelWatch {
   constructor(
     private readonly _host: IKernelHost,

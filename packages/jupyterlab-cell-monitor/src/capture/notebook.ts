@@ -31,7 +31,7 @@ export interface ICaptureContext {
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
 
-/** How close a save command must be to a save to count as the student's own. */
+/** Maximum time between a save command and a save that is the student's own. */
 const MANUAL_SAVE_MS = 1500;
 
 /**
@@ -191,7 +191,7 @@ export class NotebookCapture {
 
   private _client(): Client {
     const { kernelPreference: preference, session } = this.panel.sessionContext;
-    // A new session has no kernel yet; the notebook says which one it will be.
+    // A new session has no kernel yet; the notebook names it.
     const kernelspec = named(this._metadata()['kernelspec']);
     const language = named(this._metadata()['language_info'])?.['name'] ?? kernelspec?.['language'] ?? preference.language;
     const kernel = session?.kernel?.name ?? preference.name ?? kernelspec?.['name'];

@@ -24,7 +24,7 @@ const FENCE = /^ {0,3}(?:```|~~~)/;
 export function headingOf(source: string): string | null {
   let found: string | null = null;
   let fenced = false;
-  // A markdown cell is short; a pasted book is not worth reading to its end on every run.
+  // Bounded, because this runs at every execution and a cell may hold a pasted book.
   for (const line of source.slice(0, 20_000).split('\n')) {
     if (FENCE.test(line)) {
       fenced = !fenced;
@@ -56,7 +56,7 @@ export function headingAbove(cells: ICellList, index: number): string | undefine
  * The id that the same exercise has for every student: nbgrader's `grade_id`, else the cell's own id,
  * which a copy of the assignment keeps, else its position.
  *
- * @param hasStableIds - false for notebooks older than nbformat 4.5, where each load invents new cell ids
+ * @param hasStableIds - false for notebooks older than nbformat 4.5, where each load generates new cell ids
  */
 export function sourceIdOf(cell: ICellView, index: number, hasStableIds: boolean): string {
   const nbgrader = cell.metadata['nbgrader'];

@@ -5,7 +5,7 @@ import { LIMITS } from '../events/types';
 
 /** The parts of an IOPub message, or of a stored nbformat output, that outputs are made of. */
 export interface IOutputMessage {
-  /** `stream`, `execute_result`, `display_data`, `clear_output`; anything else is no output. */
+  /** `stream`, `execute_result`, `display_data`, `clear_output`; other types are ignored. */
   type: string;
   content: Readonly<Record<string, unknown>>;
 }
@@ -20,7 +20,7 @@ interface IGathered {
 }
 
 /**
- * Gathers the outputs of one run within fixed memory, whatever the cell prints.
+ * Gathers the outputs of one run in bounded memory.
  * Streams are merged, displays are kept as their plain text, their other forms only as a size.
  */
 export class OutputCollector {
@@ -69,7 +69,7 @@ export class OutputCollector {
     const last = this._gathered[this._gathered.length - 1];
     let target = last?.type === 'stream' && last.name === name ? last : undefined;
     if (!target && this._gathered.length >= LIMITS.outputs) {
-      // A loop that writes to stdout and stderr in turn must not use up all places.
+      // A loop that writes to stdout and stderr in turn must not fill the list.
       target = this._gathered.find(output => output.type === 'stream' && output.name === name);
     }
     if (target) {
@@ -130,7 +130,7 @@ export class OutputCollector {
   private _clearsOnNext = false;
 }
 
-/** Characters of a MIME value; a large JSON value is measured in part, since exactness is not worth a pause. */
+/** Characters of a MIME value; a large JSON value is measured in part, to bound the time. */
 function sizeOf(value: unknown, budget = { nodes: 2000 }): number {
   if (typeof value === 'string') {
     return value.length;

@@ -3,11 +3,11 @@ import type { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/note
 import { NotebookActions } from '@jupyterlab/notebook';
 import type { ICaptureContext } from './notebook';
 import { NotebookCapture } from './notebook';
-import { HEARTBEAT_MS, Pulse } from './pulse';
+import { HEARTBEAT_MS, HeartbeatSchedule } from './heartbeat';
 
 /**
- * Watches all notebooks of this page while it is switched on. Switching it off ends their sessions;
- * switching it on again begins new ones, so that numbering never hides a gap.
+ * Records all notebooks of this page while it is switched on. Switching it off ends their sessions;
+ * switching it on again begins new ones, so that the numbering has no hidden gap.
  */
 export class Recorder {
   constructor(
@@ -15,7 +15,7 @@ export class Recorder {
     private readonly _context: ICaptureContext
   ) {}
 
-  /** Begins to watch; records only once switched on. */
+  /** Connects to JupyterLab; records only once switched on. */
   start(): void {
     const guard = this._context.guard;
     NotebookActions.executionScheduled.connect(this._onScheduled, this);
@@ -33,7 +33,7 @@ export class Recorder {
         this._context.queue.flushOnHide();
       })
     );
-    // A page that comes back from the browser's cache goes on as a new session.
+    // A page restored from the browser's back/forward cache begins a new session.
     window.addEventListener(
       'pageshow',
       guard.wrap((event: PageTransitionEvent) => {
@@ -101,9 +101,9 @@ export class Recorder {
     const visible = document.visibilityState === 'visible';
     const now = Date.now();
     const { queue } = this._context;
-    // One that still waits to be sent says the same.
-    if (this._pulse.due(visible, now) && !queue.holds('heartbeat')) {
-      this._pulse.beat(now);
+    // A heartbeat that is still queued has the same information.
+    if (this._schedule.due(visible, now) && !queue.holds('heartbeat')) {
+      this._schedule.sent(now);
       capture.heartbeat({ queued: queue.queued, dropped: queue.dropped, visible });
     }
   }
@@ -124,5 +124,5 @@ export class Recorder {
   private readonly _notebooks = new Map<Notebook, NotebookCapture>();
   private _on = false;
   private _defaultCourse: string | null = null;
-  private readonly _pulse = new Pulse();
+  private readonly _schedule = new HeartbeatSchedule();
 }

@@ -63,15 +63,15 @@ interface IIntent {
 /** How long the last outputs may come after the reply. */
 const IDLE_GRACE_MS = 2000;
 
-/** How long a kernel may be idle before runs it never answered are given up. */
+/** How long a kernel may be idle before runs that it did not answer end as aborted. */
 const LOST_REPLY_MS = 10_000;
 
 /**
  * Follows every run of one notebook from the request to its end, by the kernel's own messages: each request is
  * one run, however quickly it follows the last, and its times are the kernel's.
  *
- * A run ends when its reply and its idle status have both come, when the kernel goes away, or when the kernel has
- * been idle for a while without ever replying. Interrupted, skipped and lost runs end as `aborted`.
+ * A run ends when its reply and its idle status have both arrived, when the kernel is lost, or when the kernel has
+ * been idle for a while without a reply. Interrupted, skipped and lost runs end as `aborted`.
  */
 export class RunTracker {
   constructor(
@@ -89,13 +89,13 @@ export class RunTracker {
   scheduled(cellId: string): void {
     const intents = this._intents.get(cellId) ?? [];
     intents.push({ tick: this._clock.monotonic(), seenByKernel: false });
-    // A cancelled run leaves its intent behind; only the latest few can still be answered.
+    // The intent of a cancelled run remains; only the latest few can still be answered.
     this._intents.set(cellId, intents.slice(-20));
   }
 
   /**
-   * JupyterLab says that a cell was executed. It says so for blank and for markdown cells too; `read` gives
-   * null for those, and is called only when the kernel's messages did not show the run.
+   * JupyterLab reports a cell as executed, including blank and markdown cells. `read` returns
+   * null for those; it is called only when the kernel's messages did not show the run.
    */
   executed(cellId: string, read: () => IUnseenRun | null): void {
     const intents = this._intents.get(cellId);
@@ -147,7 +147,7 @@ export class RunTracker {
     }
   }
 
-  /** The kernel was restarted, died or was exchanged: nothing that runs will be answered. */
+  /** The kernel was restarted, replaced or died: open runs will not be answered. */
   kernelGone(): void {
     this._cancelLost();
     this._intents.clear();
@@ -156,7 +156,7 @@ export class RunTracker {
     }
   }
 
-  /** The kernel says that it has nothing to do. */
+  /** The kernel reports idle. */
   kernelIdle(): void {
     if (this._runs.size > 0 && !this._cancelLostTimer) {
       this._cancelLostTimer = this._clock.after(LOST_REPLY_MS, () => {
@@ -166,7 +166,7 @@ export class RunTracker {
     }
   }
 
-  /** The kernel is at work. */
+  /** The kernel reports busy. */
   kernelBusy(): void {
     this._cancelLost();
   }
@@ -269,7 +269,7 @@ export class RunTracker {
       execution_id: run.executionId,
       ...(run.executionCount !== null ? { execution_count: run.executionCount } : {}),
       status: reply.status,
-      // A cell that was skipped has no duration; zero would pull the medians down.
+      // A cell that was skipped has no duration; zero would distort the medians.
       ...(ran ? { duration_ms: this._duration(run, startedAt, reply.endedAt) } : {}),
       ...(ran && startedAt ? timeField(startedAt) : {}),
       code: code.text,
@@ -313,7 +313,7 @@ export class RunTracker {
   private _cancelLostTimer: (() => void) | null = null;
 }
 
-/** An interrupt is not a mistake of the student's: it ends a run as aborted. */
+/** An interrupt is not an error in the code: the run ends as aborted. */
 function endOf(error: ExecutionError | null): 'error' | 'aborted' {
   return error?.name === 'KeyboardInterrupt' ? 'aborted' : 'error';
 }
@@ -332,7 +332,7 @@ function errorOf(parts: { name: unknown; value: unknown; traceback: unknown }): 
   };
 }
 
-/** A deep recursion's traceback is told by both its ends, so its middle is what goes. */
+/** Cuts the middle of a traceback: of a deep recursion both ends are needed. */
 function capTraceback(text: string): { text: string; truncated: boolean } {
   const whole = capBytes(text, LIMITS.traceback);
   if (!whole.truncated) {
@@ -340,7 +340,7 @@ function capTraceback(text: string): { text: string; truncated: boolean } {
   }
   const half = LIMITS.traceback / 2 - 8;
   const head = capBytes(text, half).text;
-  // Bytes cannot be counted from the end without reading; characters that may be three bytes each fit always.
+  // The tail in characters may have up to three times as many bytes: shorten it until it fits.
   let tail = text.slice(-half);
   while (capBytes(tail, half).truncated) {
     tail = tail.slice(Math.ceil(tail.length / 4));

@@ -8,10 +8,10 @@ import { LIMITS } from './types';
 export const ID_CHARS = LIMITS.cellId;
 export const COURSE_CHARS = 63;
 
-/** One event as JSON: under the server's 64 KiB, with room for what a proxy may add. */
+/** One event as JSON, in bytes: below the server's 64 KiB, as a proxy may add to it. */
 export const EVENT_BYTES = 60 * 1024;
 
-/** Raw characters of one output kept while a cell runs, before control codes are taken out. */
+/** Raw characters of one output kept while a cell runs, before control codes are removed. */
 export const RAW_OUTPUT_CHARS = 4 * LIMITS.outputText;
 
 /** Runs of one notebook that may be waiting for their kernel at once. */

@@ -27,7 +27,7 @@ export function utf8Length(text: string): number {
 
 /** The longest start of `text` that is at most `maxBytes` UTF-8 bytes, never half of a character. */
 export function capBytes(text: string, maxBytes: number): ICappedText {
-  // No unit needs more than three bytes, so most texts are let through unread.
+  // No unit needs more than three bytes, so most texts need not be scanned.
   if (text.length * 3 <= maxBytes) {
     return { text, truncated: false };
   }
@@ -82,7 +82,7 @@ export function withoutEscapes(text: string): string {
   return text.indexOf('\u001b') < 0 ? text : text.replace(ESCAPES, '');
 }
 
-/** What a terminal would still show of lines that a progress bar rewrites with carriage returns. */
+/** `text` as a terminal shows it at the end, without what carriage returns overwrote (progress bars). */
 export function settledLines(text: string): string {
   if (text.indexOf('\r') < 0) {
     return text;

@@ -15,12 +15,12 @@ export const helpIcon = new LabIcon({
     'a1.5 1.5 0 0 0-3 0v4h-1V4.5a1.5 1.5 0 0 0-3 0V11h-.5V3.5A1.5 1.5 0 0 0 12 2z"/></svg>'
 });
 
-/** The notebook toolbar's button: asks for help, and says how the request stands. */
+/** The notebook toolbar's button: requests help, and shows the state of the request. */
 export function createHelpButton(monitor: ICellMonitor, trans: TranslationBundle, ask: () => void): ReactWidget {
   const widget = ReactWidget.create(
     <UseSignal signal={monitor.changed}>
       {() =>
-        // Where there is no monitor, a button that cannot be pressed would only be in the way.
+        // Without a monitor there is no button.
         monitor.state === 'off' ? null : (
           <>
             <ToolbarButtonComponent
@@ -30,7 +30,7 @@ export function createHelpButton(monitor: ICellMonitor, trans: TranslationBundle
               tooltip={helpSentence(monitor, trans)}
               onClick={ask}
             />
-            {/* A label that changes is not read out; this is. */}
+            {/* Screen readers do not announce a changed label, but this region. */}
             <span className="jp-CellMonitor-announcement" role="status" aria-live="polite">
               {monitor.help.phase === 'none' ? '' : helpSentence(monitor, trans)}
             </span>

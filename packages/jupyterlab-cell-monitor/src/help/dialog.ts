@@ -31,7 +31,7 @@ class MessageBody extends Widget implements Dialog.IBodyWidget<string> {
   private readonly _area = document.createElement('textarea');
 }
 
-/** Asks for an optional message and then for help; or shows the open request and lets it be taken back. */
+/** Requests help with an optional message; or shows the open request, which can be cancelled. */
 export async function helpDialog(monitor: ICellMonitor, trans: TranslationBundle): Promise<void> {
   if (monitor.help.phase !== 'none') {
     const result = await showDialog({

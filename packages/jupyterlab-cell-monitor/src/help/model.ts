@@ -2,15 +2,15 @@ import type { IClock } from '../runtime/clock';
 import type { IHelpState } from '../tokens';
 import type { INotice } from '../transport/transport';
 
-/** How often the notices are asked for while a request is open. */
+/** Interval of requests for the notices while a help request is open. */
 export const POLL_PERIOD_MS = 3000;
 
-/** A request that the monitor's notices leave out for this long is no longer open. */
+/** A request that was not in the monitor's notices for this long is no longer open. */
 const FORGOTTEN_MS = 60_000;
 
 const NONE: IHelpState = { phase: 'none', requestId: null, by: null };
 
-/** What the model does to the rest. */
+/** The model's dependencies. */
 export interface IHelpHost {
   /** Emits `help_requested`; the id of that event, or null when no notebook is open. */
   request(message: string): string | null;
@@ -20,8 +20,8 @@ export interface IHelpHost {
 }
 
 /**
- * The student's help request, as far as it is known here. The monitor's notices are the truth; a request made
- * before a reload comes back from them.
+ * The student's help request, as far as it is known here. The monitor's notices take precedence; a request made
+ * before a reload is restored from them.
  */
 export class HelpModel {
   constructor(
@@ -36,7 +36,7 @@ export class HelpModel {
     return this._state;
   }
 
-  /** Asks for help. False when it is asked for already or no notebook is open. */
+  /** Requests help. False when a request is open already or no notebook is open. */
   request(message: string): boolean {
     if (this._state.phase !== 'none') {
       return false;
@@ -50,7 +50,7 @@ export class HelpModel {
     return true;
   }
 
-  /** Takes the request back. */
+  /** Cancels the request. */
   cancel(): void {
     const requestId = this._state.requestId;
     if (requestId !== null) {
@@ -61,7 +61,7 @@ export class HelpModel {
   }
 
   /**
-   * What an answer told.
+   * Applies the notices of an answer.
    *
    * @param complete - the monitor itself gave its list; otherwise a request's absence means nothing
    */
@@ -77,7 +77,7 @@ export class HelpModel {
       return;
     }
     if (this._state.requestId === null) {
-      // Ids sort by time: the newest open one is what the student waits for.
+      // Ids sort by time: the newest open one is the student's.
       const open = help
         .filter(notice => notice.status === 'open' || notice.status === 'claimed')
         .filter(notice => !this._over.has(notice.request_id as string))
@@ -91,7 +91,7 @@ export class HelpModel {
     }
   }
 
-  /** The monitor refused these events for good. Returns whether the open request is among them. */
+  /** The monitor rejected these events. Returns whether the open request is among them. */
   rejected(ids: readonly string[]): boolean {
     const requestId = this._state.requestId;
     if (requestId === null || !ids.includes(requestId)) {

@@ -1,19 +1,19 @@
 const BASE_MS = 1000;
 const CAP_MS = 60_000;
 
-/** Full-jitter backoff: the pauses of thousands of browsers spread out instead of falling on the same second. */
+/** Full-jitter backoff: random pauses, so that many browsers do not retry at the same time. */
 export class Backoff {
   constructor(private readonly _random: () => number = Math.random) {}
 
-  /** How many tries in a row have failed. */
+  /** The number of attempts that failed in a row. */
   get failures(): number {
     return this._failures;
   }
 
   /**
-   * The pause before the next try, in milliseconds.
+   * The pause before the next attempt, in milliseconds.
    *
-   * @param atLeast - what the server asked for in Retry-After; the jitter is added to it
+   * @param atLeast - the server's Retry-After; the jitter is added to it
    */
   next(atLeast = 0): number {
     const ceiling = Math.min(CAP_MS, BASE_MS * 2 ** Math.min(this._failures, 10));

@@ -16,7 +16,7 @@ export type Connection = 'ok' | 'spooled' | 'unavailable' | 'off';
 
 /**
  * Runs `action` while no other tab of this Jupyter server is sending; resolves to false when one is.
- * Two tabs that send the same events do no harm, it is only waste.
+ * Two tabs that send the same events do no harm; it only costs requests.
  */
 export type SendLock = (action: () => Promise<void>) => Promise<boolean>;
 
@@ -25,7 +25,7 @@ export const BATCH_BYTES = 900 * 1024;
 export const BATCH_DELAY_MS = 2000;
 const PERSIST_DELAY_MS = 200;
 const BODY_OVERHEAD = '{"events":[]}'.length;
-/** How often a Jupyter server without our server half, or one that is switched off, is asked again. */
+/** Interval of requests to a Jupyter server without our server half, or with it switched off. */
 export const OFF_PERIOD_MS = 10 * 60_000;
 
 export interface IQueueOptions extends IBoundedStoreOptions {
@@ -35,7 +35,7 @@ export interface IQueueOptions extends IBoundedStoreOptions {
   sendLock?: SendLock;
 }
 
-/** How many of the latest events the student can look at. */
+/** How many of the latest events are kept for the status dialog. */
 const LATEST_EVENTS = 20;
 
 /**
@@ -85,12 +85,12 @@ export class EventQueue implements IEventSink {
     return this._latest;
   }
 
-  /** Whether an event of this type waits in this tab; a second heartbeat would say nothing new. */
+  /** Whether an event of this type waits in this tab; a second heartbeat would add no information. */
   holds(type: string): boolean {
     return this._recent.holds(type, this._clock.now());
   }
 
-  /** Looks for what an earlier page left behind and sends it. */
+  /** Sends the events that an earlier page stored. */
   start(): void {
     this._guard.watch(this._measure().then(() => (this.queued > 0 ? this._schedule(BATCH_DELAY_MS) : undefined)));
   }
@@ -114,7 +114,7 @@ export class EventQueue implements IEventSink {
     }
   }
 
-  /** Asks for the notices with an empty batch. */
+  /** Requests the notices with an empty batch. */
   async poll(): Promise<void> {
     if (this._disposed || this._clock.now() < this._retryAt) {
       return;
@@ -284,7 +284,7 @@ export class EventQueue implements IEventSink {
     this._cancelDrain?.();
     this._notBefore = this._clock.now() + OFF_PERIOD_MS;
     this._drainAt = this._notBefore;
-    // Ask again later with an empty batch: the monitor may have been installed meanwhile.
+    // Check again later with an empty batch: the monitor may have been installed meanwhile.
     this._cancelDrain = this._clock.after(OFF_PERIOD_MS, () => {
       this._cancelDrain = null;
       this._notBefore = 0;
@@ -314,7 +314,7 @@ export class EventQueue implements IEventSink {
     const pause = this._backoff.next(atLeast);
     this._notBefore = now + pause;
     this._retryAt = now + atLeast;
-    // A batch timer that is due earlier would only find the pause.
+    // A batch timer that is due earlier must not send during the pause.
     this._cancelDrain?.();
     this._cancelDrain = null;
     this._schedule(pause);

@@ -8,7 +8,7 @@ export interface IStoreSize {
 
 /** Keeps events until the server has answered for them. */
 export interface IEventStore {
-  /** Adds events; one that is there already stays as it is. */
+  /** Adds events; one that is stored already is unchanged. */
   append(events: readonly IEncodedEvent[]): Promise<void>;
   /** The oldest events: at most `count`, and at most `bytes` together unless the first alone is larger. */
   oldest(count: number, bytes: number): Promise<IEncodedEvent[]>;
@@ -27,7 +27,7 @@ const TABLE = 'events';
  */
 export class IndexedDbStore implements IEventStore {
   private constructor(private readonly _database: IDBDatabase) {
-    // Another tab that upgrades or deletes the database must not wait for us.
+    // Do not block another tab that upgrades or deletes the database.
     this._database.onversionchange = () => this._database.close();
   }
 
@@ -163,7 +163,7 @@ export class MemoryStore implements IEventStore {
 
 /**
  * A store that is still being opened. JupyterLab's start must not wait for the browser's disk; events that come
- * meanwhile wait here. When it cannot be opened, or not in time, a store in memory replaces it.
+ * meanwhile wait for it. When it cannot be opened, or not in time, a store in memory replaces it.
  */
 export class OpeningStore implements IEventStore {
   /** @param noteFailure - called with the reason when the store in memory is used instead */
@@ -249,7 +249,7 @@ export class BoundedStore {
     this._size.bytes = Math.max(0, this._size.bytes - bytesOf(events));
   }
 
-  /** Counts what is really there. */
+  /** Counts the stored events, including those of other tabs. */
   async measure(): Promise<void> {
     this._size = await this._store.size();
   }
@@ -286,10 +286,10 @@ function bytesOf(events: readonly IEncodedEvent[]): number {
   return events.reduce((sum, event) => sum + event.bytes, 0);
 }
 
-/** What a browser lets outlive a page in all is 64 KiB; headers and framing need a little of it. */
+/** Browsers limit keepalive requests to 64 KiB in total; headers and framing need a part of it. */
 export const KEEPALIVE_BYTES = 60 * 1024;
 
-/** After this time another tab may have sent an event without this one's knowing. */
+/** After this time another tab may have sent an event unknown to this one. */
 const CERTAIN_MS = 60_000;
 
 interface IRecentEvent {
@@ -333,14 +333,14 @@ export class RecentEvents {
     return [...this._events.values()].some(recent => recent.event.type === type && recent.at > now - CERTAIN_MS);
   }
 
-  /** Takes those that no last request is carrying yet; they count as carried until `release`. */
+  /** Returns those that are not in a last request yet, and marks them as being in one until `release`. */
   takeForLastRequest(): IEncodedEvent[] {
     const taken = [...this._events.values()].filter(recent => !recent.inLastRequest);
     taken.forEach(recent => (recent.inLastRequest = true));
     return taken.map(recent => recent.event);
   }
 
-  /** The last request that carried these has ended, with or without an answer. */
+  /** The last request with these events has ended, with or without an answer. */
   release(events: readonly IEncodedEvent[]): void {
     for (const event of events) {
       const recent = this._events.get(event.id);

@@ -1,10 +1,10 @@
-/** Time as the capture core sees it, so that tests can hold it still. */
+/** The time and timers, replaceable in tests. */
 export interface IClock {
   /** Milliseconds since 1970. */
   now(): number;
-  /** Milliseconds of a clock that never jumps. */
+  /** Milliseconds of a monotonic clock. */
   monotonic(): number;
-  /** Calls `callback` after `ms`; the returned function calls it off. */
+  /** Calls `callback` after `ms`; the returned function cancels it. */
   after(ms: number, callback: () => void): () => void;
 }
 

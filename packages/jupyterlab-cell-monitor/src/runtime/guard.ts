@@ -1,19 +1,19 @@
 /**
- * Keeps our mistakes away from the student: what is wrapped never throws.
- * The count travels nowhere but the status dialog; a fault is no reason to disturb a lesson.
+ * Keeps exceptions of this extension from reaching JupyterLab: what is wrapped never throws.
+ * They are counted, and not shown to the student, who cannot do anything about them.
  */
 export class FaultGuard {
-  /** How many exceptions of ours were swallowed. */
+  /** The number of exceptions caught. */
   get count(): number {
     return this._count;
   }
 
-  /** The last swallowed exception's text, for the status dialog. */
+  /** The text of the last exception, or null. */
   get last(): string | null {
     return this._last;
   }
 
-  /** Calls `action`; a throw is counted and answered with undefined. */
+  /** Calls `action` and returns its result; undefined if it throws, which is counted. */
   run<T>(action: () => T): T | undefined {
     try {
       return action();
@@ -23,14 +23,14 @@ export class FaultGuard {
     }
   }
 
-  /** A function that does what `action` does and never throws. */
+  /** Returns a function that calls `action` and never throws. */
   wrap<A extends unknown[]>(action: (...args: A) => void): (...args: A) => void {
     return (...args: A) => {
       this.run(() => action(...args));
     };
   }
 
-  /** Lets `promise` end as it will; a rejection is counted. */
+  /** Counts a rejection of `promise`. */
   watch(promise: Promise<unknown>): void {
     promise.catch(error => this.note(error));
   }

@@ -6,7 +6,7 @@ type Property = ISettingRegistry.IProperty;
 /**
  * A settings schema with its titles and descriptions in the page's language.
  *
- * Jupyter's server looks for them in the language packs alone, never in an extension's own catalogue.
+ * Jupyter Server translates them from language packs only, not from an extension's own catalogue.
  */
 export function translatedSchema(
   schema: ISettingRegistry.ISchema,

@@ -4,7 +4,7 @@ import { Widget } from '@lumino/widgets';
 import type { ICellMonitor } from '../tokens';
 import { statusSentence } from './wording';
 
-/** What the monitor is doing, what waits, and what it recorded last, word for word. */
+/** The monitor's state, the size of the queue, and the latest events as JSON. */
 class StatusBody extends Widget {
   constructor(monitor: ICellMonitor, trans: TranslationBundle) {
     super();

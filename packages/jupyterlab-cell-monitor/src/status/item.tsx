@@ -4,7 +4,7 @@ import * as React from 'react';
 import type { ICellMonitor } from '../tokens';
 import { statusLabel, statusSentence } from './wording';
 
-/** The status bar's item: says what the monitor is doing, and shows more when pressed. */
+/** The status bar's item: shows the monitor's state and opens the status dialog. */
 export function createStatusItem(monitor: ICellMonitor, trans: TranslationBundle, show: () => void): ReactWidget {
   const widget = ReactWidget.create(
     <UseSignal signal={monitor.changed}>

@@ -4,7 +4,7 @@ export const SAMPLE_RATIO = 0.01;
 /**
  * A new W3C `traceparent`.
  *
- * @param always - mark it as sampled whatever chance says
+ * @param always - mark it as sampled in any case
  */
 export function newTraceparent(always: boolean, random: () => number = Math.random): string {
   const bytes = crypto.getRandomValues(new Uint8Array(24));

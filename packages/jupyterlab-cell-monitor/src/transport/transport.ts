@@ -36,7 +36,7 @@ export interface ITransport {
   send(body: string, sent: number, keepalive: boolean): Promise<SendResult>;
 }
 
-/** Makes one request to the server half; rejects where no answer came. */
+/** Makes one request to the server half; rejects when there is no answer. */
 export type MakeRequest = (init: RequestInit) => Promise<Response>;
 
 const TIMEOUT_MS = 15_000;
@@ -117,7 +117,7 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
   if ([400, 411, 413, 415, 422].includes(status)) {
     return { kind: 'refused', reason };
   }
-  // A lost sign-in (401, 403) comes back when the student signs in again, but not within seconds.
+  // After an expired sign-in (401, 403) the student has to sign in again, which takes longer than seconds.
   const floor = status === 401 || status === 403 ? 15_000 : 0;
   return { kind: 'unavailable', retryAfterMs: Math.max(retryAfter, floor), reason };
 }
@@ -131,7 +131,7 @@ function parse(body: string): Record<string, unknown> | null {
   }
 }
 
-/** The `type` of the first `detail`, which says what is wrong. */
+/** The `type` of the first `detail`: the stable code of the error. */
 function errorType(body: string): string | null {
   const detail = parse(body)?.['detail'];
   const first: unknown = Array.isArray(detail) ? detail[0] : null;
