@@ -1,4 +1,4 @@
-"""Hazard: the worker's port, which needs no token, comes to serve more than probes and metrics."""
+"""Hazard: the worker's port, which needs no token, serves more than probes and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_worker_serves_these_routes_and_no_others() -> None:
     assert found == ROUTES
 
 
-async def test_they_answer_without_a_token_and_nothing_else_answers(stage: Any) -> None:
+async def test_these_routes_answer_without_a_token_and_no_others(stage: Any) -> None:
     async with stage.worker() as worker, httpx.AsyncClient(base_url=worker.url, trust_env=False) as client:
         for method, path in ROUTES:
             assert (await client.request(method, path)).status_code == 200, path

@@ -1,4 +1,4 @@
-"""A stage for real worker processes: PostgreSQL, Valkey, a course, and what is queued on it."""
+"""Real worker processes with PostgreSQL, Valkey, courses and queued events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COURSES = ("c1", "c2", "c3")
 
 @dataclass
 class Stage:
-    """Everything around the workers."""
+    """The stores, the event log and the worker processes of a test."""
 
     dsn: str
     redis_url: str
@@ -50,7 +50,7 @@ class Stage:
     workers: list[ServiceProcess] = field(default_factory=list)
 
     def settings(self, **changes: Any) -> WorkerSettings:
-        """Settings of a worker inside the test."""
+        """Return the settings of a worker in this process."""
         return WorkerSettings(
             redis_url=SecretStr(self.redis_url),
             partitions=self.partitions,
@@ -60,7 +60,7 @@ class Stage:
         )
 
     def worker(self, **changes: str) -> ServiceProcess:
-        """A worker process, not started yet."""
+        """Return a worker process that is not started."""
         port = free_port()
         env = {
             "REDIS_URL": self.redis_url,
@@ -83,7 +83,7 @@ class Stage:
         return process
 
     async def queue(self, records: list[StreamRecord], *, each: int = 40, repeated: bool = False) -> None:
-        """Append records; ``repeated`` past the log's own look for duplicates, as a retry minutes later would."""
+        """Append records; ``repeated`` bypasses the log's deduplication, as a retry after minutes does."""
         for start in range(0, len(records), each):
             by_course: dict[str, list[tuple[bytes, bytes]]] = {}
             for record in records[start : start + each]:
@@ -93,15 +93,15 @@ class Stage:
                 await self.producer.append(course_channel(course), items)
 
     async def stored(self) -> int:
-        """Events in PostgreSQL."""
+        """Return the number of events in PostgreSQL."""
         return int(await self.db.fetchval("SELECT count(*) FROM events"))
 
     async def in_series(self) -> int:
-        """Points of the time series."""
+        """Return the number of points of the time series."""
         return int(await self.db.fetchval("SELECT count(*) FROM time_series"))
 
     async def waiting(self, *groups: str) -> int:
-        """Entries that groups have not finished."""
+        """Return the number of entries that groups have not acknowledged."""
         counts = [
             (await self.log.lag(partition, group))[0]
             for partition in range(self.partitions)
@@ -119,7 +119,7 @@ class Stage:
             await asyncio.sleep(0.05)
 
     async def until_drained(self, *groups: str, timeout: float = 90.0) -> None:
-        """Wait until groups have finished everything."""
+        """Wait until groups have acknowledged all entries."""
 
         async def done() -> bool:
             return await self.waiting(*groups) == 0
@@ -157,7 +157,7 @@ async def stage(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pa
 
 @pytest.fixture(params=["valkey", "valkey_cluster"])
 def any_redis(request: pytest.FixtureRequest) -> str:
-    """A single server, then a Cluster of three masters."""
+    """Stages on a single server and on a Cluster of three masters."""
     return str(request.getfixturevalue(request.param))
 
 
@@ -169,7 +169,7 @@ async def any_stage(database: str, any_redis: str, secrets: SampleSecrets, tmp_p
 
 @pytest.fixture
 def traffic() -> Callable[..., list[StreamRecord]]:
-    """Records of classes in several courses, shuffled as a network would."""
+    """Shuffled records of classes in several courses."""
 
     def make(*, students: int, events: int, seed: int = 1, shuffled: bool = True) -> list[StreamRecord]:
         start = datetime.now(UTC) - timedelta(hours=2)

@@ -1,4 +1,4 @@
-"""The outbox of help actions: what dashboards were not told is published, and nothing blocks it."""
+"""Hazard: a committed help action is never published, or an entry of the outbox blocks the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERSON, STAFF = uuid.UUID(int=7), uuid.UUID(int=8)
 
 
 class Box:
-    """An outbox, its broker, and what was published on real Valkey."""
+    """An outbox, its broker, and the publications on a real Valkey."""
 
     def __init__(self, stage: Any) -> None:
         self.stage = stage
@@ -35,7 +35,7 @@ class Box:
         self.outbox = HelpOutbox(stage.db, stage.keyring, publisher, self.courses)
 
     async def claimed(self, course_id: str = "c1") -> str:
-        """Make a request and claim it, as an API that dies before it publishes."""
+        """Create and claim a request, as an API that crashes before the publication."""
         event_id = new_event_id()
         now = datetime.now(UTC)
         event = {
@@ -74,7 +74,7 @@ def box(stage: Any) -> Box:
     return Box(stage)
 
 
-async def test_an_action_that_nobody_published_is_published_once_with_row_and_counters(box: Box) -> None:
+async def test_an_unpublished_action_is_published_once_with_row_and_counters(box: Box) -> None:
     request_id = await box.claimed()
     assert await box.waiting() == 1
     assert await box.outbox.publish()
@@ -89,20 +89,20 @@ async def test_an_action_that_nobody_published_is_published_once_with_row_and_co
     assert len(await box.published()) == 3
 
 
-async def test_an_action_waits_while_redis_is_away_and_holds_no_other_course_up(
+async def test_an_action_waits_while_redis_is_unavailable_and_blocks_no_other_course(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await box.claimed("c1")
     await box.claimed("c2")
     publish = RedisBroker.publish
 
-    async def one_node_away(self: RedisBroker, channel: str, drafts: Any) -> int:
+    async def one_node_unavailable(self: RedisBroker, channel: str, drafts: Any) -> int:
         if channel == course_channel("c1"):
             raise StoreUnavailable("test")
         return await publish(self, channel, drafts)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RedisBroker, "publish", one_node_away)
+        patch.setattr(RedisBroker, "publish", one_node_unavailable)
         assert not await box.outbox.publish()
     assert await box.waiting() == 1
     assert len(await box.published("c2")) == 2
@@ -111,7 +111,7 @@ async def test_an_action_waits_while_redis_is_away_and_holds_no_other_course_up(
     assert len(await box.published("c1")) == 2
 
 
-async def test_what_cannot_be_shown_is_given_up_and_does_not_end_the_worker(box: Box) -> None:
+async def test_an_unreadable_request_is_dropped_and_does_not_stop_the_worker(box: Box) -> None:
     damaged, gone, whole = [await box.claimed() for _ in range(3)]
     await box.stage.db.execute("UPDATE help_requests SET message_enc = 'x' WHERE request_id = $1", uuid.UUID(damaged))
     await box.stage.db.execute("DELETE FROM help_requests WHERE request_id = $1", uuid.UUID(gone))
@@ -120,7 +120,7 @@ async def test_what_cannot_be_shown_is_given_up_and_does_not_end_the_worker(box:
     assert await box.waiting() == 0
 
 
-async def test_an_action_that_was_refused_leaves_nothing_to_tell(box: Box) -> None:
+async def test_a_refused_action_adds_no_entry(box: Box) -> None:
     request_id = await box.claimed()
     assert await box.outbox.publish()
     with pytest.raises(HelpAlreadyClaimed):

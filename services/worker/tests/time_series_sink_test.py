@@ -1,4 +1,4 @@
-"""Hazard: a sender makes up thousands of event types, and each becomes a tag of the time series."""
+"""Hazard: a sender invents thousands of event types, and each becomes a tag of the time series."""
 
 import json
 import time
@@ -45,5 +45,5 @@ async def test_only_known_types_and_versions_become_points():
     batch = [*unknown, record("heartbeat"), record("heartbeat", version=2), record("made_up", test_id="t1")]
     assert await sink.process([*batch, record("heartbeat", test_id="t1")]) == []
     assert [point.type for point in series.points] == ["heartbeat", "heartbeat"]
-    # A test sees that its unknown event has not got there.
+    # A test shows that its unknown event has not reached this stage.
     assert stages.events == ["heartbeat"]

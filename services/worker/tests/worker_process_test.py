@@ -1,4 +1,4 @@
-"""Real worker processes on real stores: whatever is killed or away, sent = stored exactly."""
+"""Hazard: a killed worker or an unavailable store loses or duplicates events. Real processes on real stores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def get(worker: Any, path: str) -> httpx.Response:
 
 
 async def assert_exact(stage: Any, records: list[StreamRecord]) -> None:
-    """Sent = stored in both stores, and the states are what the facts say."""
+    """Check that both stores have exactly the sent events, and that the states equal those of a rebuild."""
     assert await stage.stored() == len(records)
     assert await stage.in_series() == len(records)
     assert await stage.db.fetchval("SELECT count(*) FROM failed_events") == 0
@@ -49,12 +49,12 @@ async def assert_exact(stage: Any, records: list[StreamRecord]) -> None:
 
 
 async def published_students(stage: Any, course: str) -> dict[str, StudentState]:
-    """The newest published row of each student."""
+    """Return the newest published row of each student."""
     broker = RedisBroker(stage.redis, partitions=stage.partitions)
     position = await broker.position(course_channel(course))
     recovery = await broker.recover(course_channel(course), position.epoch, 0, limit=10_000)
     if not recovery.recovered:
-        # Trimmed at the far end: what is there is what counts.
+        # Old publications are trimmed; the newest ones are compared.
         oldest = max(0, position.offset - 900)
         recovery = await broker.recover(course_channel(course), position.epoch, oldest, limit=10_000)
     return {
@@ -71,7 +71,7 @@ async def stored_students(stage: Any, course: str) -> dict[str, StudentState]:
     return {state.student_id: state for state in states}
 
 
-async def test_five_times_shuffled_through_one_worker_is_exact_and_published(stage: Any, traffic: Traffic) -> None:
+async def test_shuffled_events_sent_five_times_are_stored_exactly_and_published(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=4, events=900)
     worker = stage.worker()
     await worker.start()
@@ -101,7 +101,7 @@ async def test_five_times_shuffled_through_one_worker_is_exact_and_published(sta
 
 
 @pytest.mark.resilience
-async def test_killed_in_the_middle_again_and_again_another_worker_finishes(any_stage: Any, traffic: Traffic) -> None:
+async def test_another_worker_finishes_after_repeated_kills(any_stage: Any, traffic: Traffic) -> None:
     stage = any_stage
     records = traffic(students=6, events=4500)
     survivor = stage.worker()
@@ -123,10 +123,10 @@ async def test_killed_in_the_middle_again_and_again_another_worker_finishes(any_
 
 
 @pytest.mark.resilience
-async def test_a_death_between_commit_and_publication_still_publishes(stage: Any, traffic: Traffic) -> None:
+async def test_a_crash_between_commit_and_publication_still_publishes(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=2, events=90)
     await stage.queue(records)
-    # A worker that stored everything and died before it could publish or acknowledge anything.
+    # A worker that stored all events and crashed before it published or acknowledged them.
     for partition in range(stage.partitions):
         entries = await stage.log.read(partition, "postgres", "dead", count=100, block=timedelta(0))
         for entry in entries:
@@ -143,7 +143,7 @@ async def test_a_death_between_commit_and_publication_still_publishes(stage: Any
 
 
 @pytest.mark.resilience
-async def test_postgresql_away_in_the_middle_loses_and_fails_nothing(stage: Any, traffic: Traffic) -> None:
+async def test_an_outage_of_postgresql_loses_and_fails_no_event(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=4, events=1500)
     target = URL(stage.dsn)
     async with FaultProxy(target.port or 5432) as proxy:
@@ -161,7 +161,7 @@ async def test_postgresql_away_in_the_middle_loses_and_fails_nothing(stage: Any,
         async def unready() -> bool:
             return (await get(worker, "/readyz")).status_code == 503
 
-        await stage.until(unready, "the worker says that it cannot work")
+        await stage.until(unready, "the worker is not ready")
         await proxy.heal()
         await stage.until_drained()
         await assert_exact(stage, records)
@@ -169,7 +169,7 @@ async def test_postgresql_away_in_the_middle_loses_and_fails_nothing(stage: Any,
 
 
 @pytest.mark.resilience
-async def test_redis_away_in_the_middle_loses_nothing(stage: Any, traffic: Traffic) -> None:
+async def test_an_outage_of_redis_loses_no_event(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=4, events=1200)
     await stage.queue(records)
     target = URL(stage.redis_url)
@@ -186,7 +186,7 @@ async def test_redis_away_in_the_middle_loses_nothing(stage: Any, traffic: Traff
 
 
 @pytest.mark.resilience
-async def test_a_time_series_store_that_is_away_delays_only_its_own_group(stage: Any, traffic: Traffic) -> None:
+async def test_an_outage_of_the_time_series_store_delays_only_its_own_group(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=4, events=600)
     worker = stage.worker(INFLUXDB_URL="http://127.0.0.1:9", INFLUXDB_TOKEN="t", INFLUXDB_ORG="o", INFLUXDB_BUCKET="b")
     await worker.start()
@@ -195,7 +195,7 @@ async def test_a_time_series_store_that_is_away_delays_only_its_own_group(stage:
     assert await stage.stored() == len(records)
     assert await stage.waiting("influxdb") > 0
     assert (await get(worker, "/readyz")).status_code == 200
-    # Nothing was trimmed that the other group still needs: with its store back it gets all of it.
+    # Entries that the other group needs were not trimmed: it stores all of them when its store is available again.
     assert await worker.stop() == 0
     other = stage.worker()
     await other.start()
@@ -231,7 +231,7 @@ async def test_sigterm_finishes_the_batch_and_exits_with_zero(stage: Any, traffi
     await worker.start()
     worker.signal(signal.SIGTERM)
     assert await worker.stop(timeout=20) == 0
-    # What it took it finished: nothing is pending, all that is left was never handed out.
+    # The worker finished all entries that it had read: none is pending, the rest was never delivered.
     for partition in range(stage.partitions):
         pending = await stage.redis.xpending(keys.events_stream(partition), "postgres")
         assert pending["pending"] == 0
@@ -241,7 +241,7 @@ async def test_sigterm_finishes_the_batch_and_exits_with_zero(stage: Any, traffi
     await assert_exact(stage, records)
 
 
-async def test_the_course_counters_reach_the_channel_and_are_the_last_word(stage: Any, traffic: Traffic) -> None:
+async def test_the_last_published_counters_of_a_course_are_its_current_ones(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=5, events=600)
     for record in {record.person_id: record for record in records}.values():
         await stage.db.execute(
@@ -267,11 +267,11 @@ async def test_the_course_counters_reach_the_channel_and_are_the_last_word(stage
             if publication.kind == "course"
         ]
 
-    async def told() -> bool:
+    async def published() -> bool:
         found = await counters()
         return bool(found) and found[-1].runs == runs
 
-    await stage.until(told, "the last counters are published")
+    await stage.until(published, "the last counters are published")
     newest = (await counters())[-1]
     assert (newest.students, newest.started) == (5, 5)
 
@@ -297,7 +297,9 @@ async def test_test_mode_is_marked_at_each_stage_and_published(stage: Any, traff
     assert await stage.db.fetchval("SELECT count(*) FROM student_states") == 0
 
 
-async def test_a_stream_of_poison_stops_the_worker_before_it_fills_the_bin(stage: Any, traffic: Traffic) -> None:
+async def test_a_stream_of_invalid_events_halts_the_worker_before_it_fills_failed_events(
+    stage: Any, traffic: Traffic
+) -> None:
     good = traffic(students=4, events=300)
     bad = [
         StreamRecord(record.person_id, record.course_id, record.received_at, b'{"broken": true}')
@@ -320,7 +322,7 @@ async def test_a_stream_of_poison_stops_the_worker_before_it_fills_the_bin(stage
             return False
         return answer.status_code == 503 and "GroupHaltedError" in answer.text
 
-    await stage.until(halted, "the worker says that it halted")
+    await stage.until(halted, "the worker reports that it has halted")
 
     async def ended() -> bool:
         return not worker.running
@@ -329,12 +331,12 @@ async def test_a_stream_of_poison_stops_the_worker_before_it_fills_the_bin(stage
     assert await worker.stop() == 3
     assert "group_halted" in worker.log
     assert "replay" in worker.log
-    # At most what came before a share could be told, in each group.
+    # At most the events before the limit applies, in each group.
     assert await stage.db.fetchval("SELECT count(*) FROM failed_events") < 2 * 2 * 100
     assert await stage.waiting() > 0
 
 
-async def test_poison_is_put_aside_and_replayed_once_the_cause_is_mended(stage: Any, traffic: Traffic) -> None:
+async def test_failed_events_are_dead_lettered_and_replayed_after_the_correction(stage: Any, traffic: Traffic) -> None:
     records = traffic(students=3, events=600)
     await stage.db.execute("ALTER TABLE events ADD CONSTRAINT no_exercise_3 CHECK (cell_id <> 'exercise-3')")
     unlucky = [record for record in records if b'"exercise-3"' in record.event]
@@ -359,7 +361,7 @@ async def test_poison_is_put_aside_and_replayed_once_the_cause_is_mended(stage: 
     assert (await replay_failed(stage.db, stage.keyring, stage.producer)).replayed == 0
 
 
-async def test_it_waits_for_stores_that_are_not_there_yet_and_says_so(stage: Any, traffic: Traffic) -> None:
+async def test_the_worker_waits_for_unavailable_stores_and_is_not_ready(stage: Any, traffic: Traffic) -> None:
     target = URL(stage.dsn)
     async with FaultProxy(target.port or 5432) as proxy:
         await proxy.cut()
@@ -373,13 +375,13 @@ async def test_it_waits_for_stores_that_are_not_there_yet_and_says_so(stage: Any
                 return False
             return (alive.status_code, ready.status_code) == (200, 503)
 
-        await stage.until(answers, "it is alive and not ready")
+        await stage.until(answers, "it is live and not ready")
         await proxy.heal()
         await worker.wait_ready()
         assert await worker.stop() == 0
 
 
-async def test_another_schema_version_is_refused_by_name(stage: Any) -> None:
+async def test_another_schema_version_is_refused_with_its_number(stage: Any) -> None:
     await stage.db.execute("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)")
     worker = stage.worker()
     worker.launch()

@@ -26,6 +26,10 @@ ENV_PREFIX: Final = "CELL_MONITOR_"
 RENAMED: Final[dict[str, str]] = {
     "COALESCE_MS": "GATEWAY_COALESCE_MS",
     "TEST_ROAD": "TEST_MODE",
+    "WORKER_ALONE_AFTER_DELIVERIES": "WORKER_ISOLATE_AFTER_DELIVERIES",
+    "WORKER_ASIDE_AFTER_DELIVERIES": "WORKER_DEAD_LETTER_AFTER_DELIVERIES",
+    "WORKER_LANES": "WORKER_CONCURRENCY",
+    "WORKER_SERIES_GATHER_S": "WORKER_SERIES_LINGER_S",
 }
 """New name by old name, without the prefix. Every service refuses an old name, whichever service reads the setting."""
 

@@ -53,6 +53,10 @@ def test_own_prefix_is_strict(monkeypatch):
     [
         ("COALESCE_MS", "GATEWAY_COALESCE_MS"),
         ("TEST_ROAD", "TEST_MODE"),
+        ("WORKER_ALONE_AFTER_DELIVERIES", "WORKER_ISOLATE_AFTER_DELIVERIES"),
+        ("WORKER_ASIDE_AFTER_DELIVERIES", "WORKER_DEAD_LETTER_AFTER_DELIVERIES"),
+        ("WORKER_LANES", "WORKER_CONCURRENCY"),
+        ("WORKER_SERIES_GATHER_S", "WORKER_SERIES_LINGER_S"),
     ],
 )
 def test_an_old_name_is_refused_by_every_service_with_the_new_one(monkeypatch, settings, old, new):

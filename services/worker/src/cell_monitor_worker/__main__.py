@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit status."""
+    """Run the command of the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m cell_monitor_worker",
         description="Cell Monitor's worker: stores queued events, derives states, publishes them. All settings are "
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("run", help="work until SIGTERM (the default)")
     again = commands.add_parser("replay", help="queue the events of failed_events again")
     again.add_argument("--group", choices=keys.REQUIRED_GROUPS, help="only what failed in this group")
-    again.add_argument("--limit", type=int, help="at most so many")
+    again.add_argument("--limit", type=int, help="maximum number of records")
     options = parser.parse_args(arguments)
     try:
         require_fast_path()

@@ -1,4 +1,4 @@
-"""Group commit: what all partitions bring at one time goes to the store together."""
+"""Group commit: jobs of all partitions are combined into batches for the store."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _TRIES_WHILE_STOPPING: Final = 3
 
 
 class Sink(Protocol):
-    """What a group does with records."""
+    """Processes the records of one consumer group."""
 
     group: str
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
-        """Store records and all that follows from it; doing so again must change nothing.
+        """Store records and their consequences. It must be idempotent.
 
         Returns:
-            Those that cannot be taken, ever; all others are done.
+            The records that can never be processed; all others have been.
 
         Raises:
-            StoreUnavailable: all must be tried again.
+            StoreUnavailable: all records must be processed again.
         """
         ...
 
@@ -47,23 +47,23 @@ class Sink(Protocol):
 class _Job:
     records: Sequence[StreamRecord]
     done: asyncio.Future[list[RecordFailure]]
-    alone: bool
+    isolate: bool
 
 
 class BatchQueue:
-    """Jobs of several partitions, processed in a few lanes, each lane taking as many as make a batch.
+    """Jobs of several partitions, combined into batches that a few tasks process concurrently.
 
     Args:
-        sink: does the work.
-        lanes: batches under way at once.
-        batch_events: records of a batch, as far as so many wait; one job is never cut.
-        gather_s: seconds that the first job waits for company, where a write costs more than waiting.
+        sink: processes the batches.
+        concurrency: number of batches that are processed at the same time.
+        batch_events: maximum number of records in a batch; a job is never split.
+        linger_s: seconds that the first job waits for further jobs, for stores where a write costs more than the delay.
     """
 
-    def __init__(self, sink: Sink, *, lanes: int, batch_events: int, gather_s: float = 0.0) -> None:
+    def __init__(self, sink: Sink, *, concurrency: int, batch_events: int, linger_s: float = 0.0) -> None:
         self._sink = sink
-        self._gather_s = gather_s
-        self._lanes = lanes
+        self._linger_s = linger_s
+        self._concurrency = concurrency
         self._batch_events = batch_events
         self._jobs: deque[_Job] = deque()
         self._waiting = asyncio.Event()
@@ -74,47 +74,47 @@ class BatchQueue:
         self._batch_size = BATCH_EVENTS.labels(sink.group)
         self._unavailable = STORE_UNAVAILABLE.labels(sink.group)
 
-    async def submit(self, records: Sequence[StreamRecord], *, alone: bool = False) -> list[RecordFailure]:
-        """Have records processed; return what failed among them.
+    async def submit(self, records: Sequence[StreamRecord], *, isolate: bool = False) -> list[RecordFailure]:
+        """Process records and return those that failed.
 
         Args:
-            records: of one read.
-            alone: not together with others.
+            records: the records of one read.
+            isolate: process them in a batch of their own.
 
         Raises:
-            StoppingError: the process is on its way out, and the store is away or the lanes are closed.
+            StoppingError: the process is stopping and the store is unavailable, or the queue is closed.
         """
         if self._closed:
-            raise StoppingError("the lanes are closed")
-        job = _Job(records, asyncio.get_running_loop().create_future(), alone)
+            raise StoppingError("the batch queue is closed")
+        job = _Job(records, asyncio.get_running_loop().create_future(), isolate)
         self._jobs.append(job)
         self._waiting.set()
         return await job.done
 
     def stop(self) -> None:
-        """Finish what is queued if the store takes it, and wait no longer for one that is away."""
+        """Finish the queued jobs if the store is available, but do not wait for an unavailable one."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Process jobs until cancelled."""
         try:
-            async with asyncio.TaskGroup() as lanes:
-                for number in range(self._lanes):
-                    lanes.create_task(self._lane(), name=f"{self._sink.group}-lane-{number}")
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(self._concurrency):
+                    tasks.create_task(self._process_jobs(), name=f"{self._sink.group}-batches-{number}")
         finally:
             self._closed = True
             while self._jobs:
                 job = self._jobs.popleft()
                 if not job.done.done():
-                    job.done.set_exception(StoppingError("the lanes are closed"))
+                    job.done.set_exception(StoppingError("the batch queue is closed"))
 
-    async def _lane(self) -> None:
+    async def _process_jobs(self) -> None:
         while True:
             if not self._jobs:
                 self._waiting.clear()
                 await self._waiting.wait()
-                if self._gather_s and not self._stopping.is_set():
-                    await self._pause(self._gather_s)
+                if self._linger_s and not self._stopping.is_set():
+                    await self._pause(self._linger_s)
                 continue
             jobs = self._take()
             try:
@@ -123,7 +123,7 @@ class BatchQueue:
                 for job in jobs:
                     if not job.done.done():
                         job.done.set_exception(
-                            error if isinstance(error, Exception) else StoppingError("the process is ending")
+                            error if isinstance(error, Exception) else StoppingError("the process is stopping")
                         )
                 if not isinstance(error, StoppingError):
                     raise
@@ -133,8 +133,8 @@ class BatchQueue:
         size = len(jobs[0].records)
         while (
             self._jobs
-            and not jobs[0].alone
-            and not self._jobs[0].alone
+            and not jobs[0].isolate
+            and not self._jobs[0].isolate
             and size + len(self._jobs[0].records) <= self._batch_events
         ):
             jobs.append(self._jobs.popleft())
@@ -158,7 +158,7 @@ class BatchQueue:
                 job.done.set_result(own)
 
     async def _process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
-        """Process until the store takes it: nothing is acknowledged meanwhile, so nothing can be lost."""
+        """Process records, and repeat it while the store is unavailable. Nothing is acknowledged before, so none is lost."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE_S
         tries_left = _TRIES_WHILE_STOPPING
@@ -181,12 +181,14 @@ class BatchQueue:
             else:
                 self._commit_seconds.observe(loop.time() - began)
                 if self.unavailable_since is not None:
-                    _log.info("store_back", group=self._sink.group, seconds=round(began - self.unavailable_since, 1))
+                    _log.info(
+                        "store_available", group=self._sink.group, seconds=round(began - self.unavailable_since, 1)
+                    )
                     self.unavailable_since = None
                 return failures
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but not through the beginning of the end."""
+        """Sleep; return early when the process begins to stop."""
         if self._stopping.is_set():
             await asyncio.sleep(seconds)
             return

@@ -1,4 +1,4 @@
-"""Settings of the worker: core's, and these. All are environment variables ``CELL_MONITOR_<NAME>``."""
+"""Settings of the worker, in addition to core's: environment variables ``CELL_MONITOR_<NAME>``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["WorkerSettings"]
 
 
 class WorkerSettings(CoreSettings):
-    """What the worker reads from its environment."""
+    """The settings of the worker."""
 
     service: ClassVar[str] = "worker"
 
@@ -27,17 +27,17 @@ class WorkerSettings(CoreSettings):
     )
     worker_database_connections: int = Field(8, ge=4, le=100, description="PostgreSQL connections of this process.")
     worker_batch_events: int = Field(
-        1000, ge=1, le=5000, description="Events of one transaction or write, as far as so many wait."
+        1000, ge=1, le=5000, description="Maximum number of events of one transaction or write."
     )
-    worker_lanes: int = Field(2, ge=1, le=16, description="Batches that each group has under way at once.")
-    worker_series_gather_s: float = Field(
-        0.2, ge=0, le=60, description="Seconds for which time series wait for company before they are written."
+    worker_concurrency: int = Field(2, ge=1, le=16, description="Batches that each group processes at the same time.")
+    worker_series_linger_s: float = Field(
+        0.2, ge=0, le=60, description="Seconds that time-series points wait for further points of the same write."
     )
     worker_reclaim_idle_s: float = Field(
         60.0,
         ge=0.1,
         le=86_400,
-        description="Seconds after which an entry that another worker was given and did not finish is taken over.",
+        description="Seconds after which an entry that another worker has not finished is claimed.",
     )
     worker_trim_interval_s: float = Field(
         10.0, gt=0, le=3600, description="How often entries that all groups have finished are deleted."
@@ -46,14 +46,18 @@ class WorkerSettings(CoreSettings):
     worker_course_interval_s: float = Field(
         0.5, ge=0, le=60, description="Shortest time between two publications of a course's counters."
     )
-    worker_alone_after_deliveries: int = Field(
+    worker_isolate_after_deliveries: int = Field(
         5,
         ge=1,
         le=1000,
-        description="An entry handed out more often than this is processed by itself, lest what it breaks breaks others.",
+        description="An entry delivered more often than this is processed in a batch of its own, so that it cannot break "
+        "others.",
     )
-    worker_aside_after_deliveries: int = Field(
-        20, ge=2, le=10_000, description="An entry handed out more often than this is put aside unprocessed."
+    worker_dead_letter_after_deliveries: int = Field(
+        20,
+        ge=2,
+        le=10_000,
+        description="An entry delivered more often than this is moved to failed_events without processing.",
     )
     worker_failed_share: float = Field(
         0.5, gt=0, le=1, description="Share of failed events, among the last 1,000, above which the worker stops."
@@ -65,7 +69,7 @@ class WorkerSettings(CoreSettings):
         60.0,
         ge=0,
         le=3600,
-        description="Seconds that a worker which stopped for its failed events stays up, unready, before it exits: "
+        description="Seconds that a worker that halted because of failed events stays not ready before it exits: "
         "restarts must not drain the stream into failed_events.",
     )
 
@@ -79,15 +83,15 @@ class WorkerSettings(CoreSettings):
 
     @model_validator(mode="after")
     def _check_needed(self) -> Self:
-        # Also for the group influxdb: what it cannot write goes to failed_events.
+        # The group influxdb needs them too, for failed_events.
         for name in ("database_url", "encryption_keys"):
             if getattr(self, name) is None:
                 raise ValueError(f"{ENV_PREFIX}{name.upper()} or {ENV_PREFIX}{name.upper()}_FILE is needed")
-        if self.worker_aside_after_deliveries <= self.worker_alone_after_deliveries:
-            raise ValueError("WORKER_ASIDE_AFTER_DELIVERIES must be above WORKER_ALONE_AFTER_DELIVERIES")
+        if self.worker_dead_letter_after_deliveries <= self.worker_isolate_after_deliveries:
+            raise ValueError("WORKER_DEAD_LETTER_AFTER_DELIVERIES must be greater than WORKER_ISOLATE_AFTER_DELIVERIES")
         return self
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The consumer groups of this process."""
+        """The consumer groups that this process works for."""
         return tuple(self.worker_groups.split(","))

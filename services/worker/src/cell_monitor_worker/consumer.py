@@ -1,7 +1,7 @@
 """One consumer group in this process: read, process, acknowledge.
 
-An entry is acknowledged only when its records are committed and published, or put aside in ``failed_events``. Whatever
-happens before that, it stays pending and is taken over: by this worker's next try or by another worker.
+An entry is acknowledged only after its records are committed and published, or moved to ``failed_events`` (dead letters).
+Until then it stays pending and is claimed again, by this worker or another one.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _LONGEST_PAUSE_S: Final = 5.0
 
 
 class FailedEvents(Protocol):
-    """Where records are put aside."""
+    """The store of dead letters."""
 
     async def insert(self, records: Sequence[FailedRecord]) -> int:
-        """Put records aside; doing it again changes nothing.
+        """Store failed records. It is idempotent.
 
         Raises:
-            StoreUnavailable: nothing was kept.
+            StoreUnavailable: nothing was stored.
         """
         ...
 
@@ -60,32 +60,32 @@ _head = msgspec.json.Decoder(_Head)
 
 @dataclass(slots=True)
 class _ReadSize:
-    """How many entries make a batch, by what entries looked like lately."""
+    """The number of entries for a batch, estimated from recent entries."""
 
     batch_events: int
     records: float = 64.0
     size: float = 16 * 1024.0
 
     def count(self) -> int:
-        """Return the number of entries to ask for."""
+        """Return the number of entries to read."""
         wanted = min(self.batch_events / max(self.records, 1.0), _MAX_READ_BYTES / max(self.size, 1.0))
         return max(_MIN_ENTRIES, min(_MAX_ENTRIES, int(wanted)))
 
     def note(self, entries: int, records: int, size: int) -> None:
-        """Learn from what was read."""
+        """Update the estimate with entries that were read."""
         self.records += 0.2 * (records / entries - self.records)
         self.size += 0.2 * (size / entries - self.size)
 
 
 class GroupConsumer:
-    """Works for one group on all partitions.
+    """Consumes the entries of one group on all partitions.
 
     Args:
-        group: its name.
+        group: name of the group.
         log: reads the streams.
         queue: processes records.
-        failed_events: takes what can never be processed.
-        settings: of the worker.
+        failed_events: stores records that can never be processed.
+        settings: the worker's settings.
         partitions: number of streams.
     """
 
@@ -112,20 +112,20 @@ class GroupConsumer:
         self._reclaimed = ENTRIES_RECLAIMED.labels(group)
         self._failed = EVENTS_FAILED.labels(group)
         self._halted = GROUP_HALTED.labels(group)
-        self._log_away = False
+        self._log_unavailable = False
 
     def stop(self) -> None:
-        """Read no more; ``run`` returns when what was read is finished or cannot be."""
+        """Stop reading; ``run`` returns when the entries that were read are finished or cannot be."""
         self._stopping.set()
         self._queue.stop()
 
     async def run(self) -> None:
-        """Work until ``stop``.
+        """Consume until ``stop``.
 
         Raises:
             GroupHaltedError: too large a share of the events failed.
         """
-        lanes = asyncio.create_task(self._queue.run(), name=f"{self.group}-lanes")
+        batches = asyncio.create_task(self._queue.run(), name=f"{self.group}-batches")
         work = [
             asyncio.create_task(self._consume(partition), name=f"{self.group}-{partition}")
             for partition in range(self._partitions)
@@ -133,23 +133,23 @@ class GroupConsumer:
         work.append(asyncio.create_task(self._reclaim(), name=f"{self.group}-reclaim"))
         try:
             finished: asyncio.Future[list[None]] = asyncio.gather(*work)
-            either: list[asyncio.Future[Any]] = [lanes, finished]
+            either: list[asyncio.Future[Any]] = [batches, finished]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            # The lanes end by a fault only, and what they broke says less about it.
-            if lanes.done():
-                lanes.result()
+            # The batch queue ends only with an error, which is the cause of the errors of the other tasks.
+            if batches.done():
+                batches.result()
             finished.result()
         except asyncio.CancelledError:
-            # The deadline has passed, maybe because a read or a query hangs: wait for none of them.
+            # The deadline has passed, possibly because a read or a query hangs: do not wait for any of them.
             for task in work:
                 task.cancel()
             raise
         finally:
-            # While it halts or breaks, others may be in the middle of a batch: let them end it.
+            # Other tasks may be processing a batch: let them finish it.
             self.stop()
             await asyncio.wait(work)
-            lanes.cancel()
-            await asyncio.gather(lanes, *work, return_exceptions=True)
+            batches.cancel()
+            await asyncio.gather(batches, *work, return_exceptions=True)
 
     async def _consume(self, partition: int) -> None:
         size = _ReadSize(self._settings.worker_batch_events)
@@ -159,29 +159,29 @@ class GroupConsumer:
                 entries = await self._log.read(
                     partition, self.group, self._settings.instance, count=size.count(), block=_BLOCK
                 )
-                self._log_is_back()
+                self._report_available()
                 pause = _FIRST_PAUSE_S
                 if entries:
                     records = await self._process(partition, entries)
                     size.note(len(entries), records, sum(len(entry.fields.get(b"b", b"")) for entry in entries))
             except LogUnavailable as error:
-                await self._log_is_away(error, pause)
+                await self._report_unavailable(error, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
             except StoppingError:
                 return
 
     async def _reclaim(self) -> None:
-        """Take over what dead workers, or this one in a former life, left unfinished."""
+        """Claim entries that other workers, or earlier processes of this one, did not finish."""
         min_idle = timedelta(seconds=self._settings.worker_reclaim_idle_s)
         while not await self._sleep(min(15.0, self._settings.worker_reclaim_idle_s / 4)):
             for partition in range(self._partitions):
-                # With the store away entries grow old in living hands: taking them would only count them up.
+                # While the store is unavailable, entries of running workers become old: a claim would only count as delivery.
                 if self._stopping.is_set() or self._queue.unavailable_since is not None:
                     break
                 try:
                     await self._reclaim_partition(partition, min_idle)
                 except LogUnavailable as error:
-                    await self._log_is_away(error, 0)
+                    await self._report_unavailable(error, 0)
                 except StoppingError:
                     return
 
@@ -199,27 +199,27 @@ class GroupConsumer:
                 return
 
     async def _process_reclaimed(self, partition: int, entries: list[LogEntry]) -> None:
-        """Process entries together, but those that came back too often one by one, or not at all."""
-        alone = self._settings.worker_alone_after_deliveries
-        aside = self._settings.worker_aside_after_deliveries
-        together = [entry for entry in entries if entry.deliveries <= alone]
+        """Process entries together, but isolate those with many deliveries and move those with too many to failed_events."""
+        isolate_after = self._settings.worker_isolate_after_deliveries
+        dead_letter_after = self._settings.worker_dead_letter_after_deliveries
+        together = [entry for entry in entries if entry.deliveries <= isolate_after]
         if together:
             await self._process(partition, together)
-        # In another order in each life: what stands behind the one that ends it gets its turn.
+        # In random order: if an entry crashes the worker, the others are processed first after another restart.
         for entry in random.sample(entries, len(entries)):
-            if entry.deliveries > aside:
+            if entry.deliveries > dead_letter_after:
                 _log.error(
-                    "entry_put_aside", group=self.group, partition=partition, entry_id=entry.entry_id,
+                    "entry_dead_lettered", group=self.group, partition=partition, entry_id=entry.entry_id,
                     deliveries=entry.deliveries,
                 )  # fmt: skip
-                detail = f"handed out {entry.deliveries} times without being finished: it may crash the worker"
-                await self._put_aside([self._whole_entry(entry, "too_many_deliveries", detail)])
+                detail = f"delivered {entry.deliveries} times without being finished: it may crash the worker"
+                await self._store_failed([self._whole_entry(entry, "too_many_deliveries", detail)])
                 await self._acknowledge(partition, [entry])
-            elif entry.deliveries > alone:
-                await self._process(partition, [entry], alone=True)
+            elif entry.deliveries > isolate_after:
+                await self._process(partition, [entry], isolate=True)
 
-    async def _process(self, partition: int, entries: list[LogEntry], *, alone: bool = False) -> int:
-        """See entries through to their acknowledgement; return how many records they held."""
+    async def _process(self, partition: int, entries: list[LogEntry], *, isolate: bool = False) -> int:
+        """Process and acknowledge entries; return the number of their records."""
         keys = [(partition, entry.entry_id) for entry in entries]
         self._in_flight.update(keys)
         try:
@@ -234,13 +234,13 @@ class GroupConsumer:
                     continue
                 places += [(entry, index) for index in range(len(decoded))]
                 records += decoded
-            failures = await self._queue.submit(records, alone=alone) if records else []
+            failures = await self._queue.submit(records, isolate=isolate) if records else []
             if failures or failed:
                 self._check_limit(len(records) + len(failed), failures, failed)
                 failed += [
                     self._one_record(*places[failure.index], records[failure.index], failure) for failure in failures
                 ]
-                await self._put_aside(failed)
+                await self._store_failed(failed)
             else:
                 self._limit.exceeded_by(len(records), 0)
             await self._acknowledge(partition, entries)
@@ -249,7 +249,11 @@ class GroupConsumer:
             self._in_flight.difference_update(keys)
 
     def _check_limit(self, total: int, failures: list[RecordFailure], failed: list[FailedRecord]) -> None:
-        """Halt, before anything is put aside, where the failures are too many to be the events' own fault."""
+        """Halt the group if the share of failures is so large that the events are probably not the cause.
+
+        Raises:
+            GroupHaltedError: the limit is exceeded; none of these failures has been stored.
+        """
         blamed = len(failed) + sum(failure.reason not in BLAMELESS_REASONS for failure in failures)
         if self.halted is None:
             self.halted = self._limit.exceeded_by(total, blamed)
@@ -276,7 +280,7 @@ class GroupConsumer:
             record.course_id or None,
         )
 
-    async def _put_aside(self, failed: list[FailedRecord]) -> None:
+    async def _store_failed(self, failed: list[FailedRecord]) -> None:
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -290,7 +294,7 @@ class GroupConsumer:
                 break
         self._failed.inc(len(failed))
         _log.warning(
-            "events_put_aside",
+            "events_store_failed",
             group=self.group,
             count=len(failed),
             reasons=sorted({record.reason for record in failed}),
@@ -298,11 +302,11 @@ class GroupConsumer:
         )
 
     async def _acknowledge(self, partition: int, entries: list[LogEntry]) -> None:
-        """Acknowledge; where Redis is away the entries stay pending and are done again, which changes nothing."""
+        """Acknowledge entries. If Redis is unavailable they stay pending and are processed again, which is idempotent."""
         await self._log.acknowledge(partition, self.group, [entry.entry_id for entry in entries])
 
     async def _sleep(self, seconds: float) -> bool:
-        """Sleep; return True as soon as the process stops."""
+        """Sleep; return whether the process began to stop, which ends the sleep early."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -310,16 +314,16 @@ class GroupConsumer:
             return False
         return True
 
-    async def _log_is_away(self, error: LogUnavailable, pause: float) -> None:
-        if not self._log_away:
-            self._log_away = True
+    async def _report_unavailable(self, error: LogUnavailable, pause: float) -> None:
+        if not self._log_unavailable:
+            self._log_unavailable = True
             _log.warning("event_log_unavailable", group=self.group, reason=error.reason)
         await self._sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
 
-    def _log_is_back(self) -> None:
-        if self._log_away:
-            self._log_away = False
-            _log.info("event_log_back", group=self.group)
+    def _report_available(self) -> None:
+        if self._log_unavailable:
+            self._log_unavailable = False
+            _log.info("event_log_available", group=self.group)
 
 
 def _event_id(record: StreamRecord) -> UUID | None:

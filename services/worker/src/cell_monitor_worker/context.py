@@ -1,4 +1,4 @@
-"""What a worker process holds."""
+"""The objects of a worker process and their life cycle."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ __all__ = ["StoredFailures", "WorkerContext"]
 
 
 class StoredFailures:
-    """``failed_events`` of PostgreSQL."""
+    """The table ``failed_events`` of PostgreSQL."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], keyring: KeyRing) -> None:
         self._pool = pool
         self._keyring = keyring
 
     async def insert(self, records: Sequence[FailedRecord]) -> int:
-        """Put records aside; see ``failed_events.insert``.
+        """Store failed records; see ``failed_events.insert``.
 
         Raises:
-            StoreUnavailable: PostgreSQL is away.
+            StoreUnavailable: PostgreSQL is unavailable.
         """
         with store_errors():
             return await failed_events.insert(self._pool, self._keyring, records)
 
 
 class WorkerContext:
-    """The process' singletons, open until ``aclose``."""
+    """The connections and consumers of the process, open until ``aclose``."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class WorkerContext:
 
     @classmethod
     async def open(cls, settings: WorkerSettings) -> Self:
-        """Connect to everything.
+        """Connect to the stores and create the consumers.
 
         Raises:
-            StoreUnavailable: PostgreSQL is away.
+            StoreUnavailable: PostgreSQL is unavailable.
             SettingsError: the key ring is malformed.
         """
         assert settings.database_url is not None
@@ -114,10 +114,10 @@ class WorkerContext:
                     log,
                     BatchQueue(
                         sink,
-                        lanes=settings.worker_lanes,
+                        concurrency=settings.worker_concurrency,
                         batch_events=settings.worker_batch_events,
-                        # A dashboard waits for rows; nobody waits for a point, and each write costs a request.
-                        gather_s=settings.worker_series_gather_s if sink.group == keys.GROUP_TIMESERIES else 0.0,
+                        # Points are not urgent, unlike the rows for dashboards, and each write costs a request.
+                        linger_s=settings.worker_series_linger_s if sink.group == keys.GROUP_TIMESERIES else 0.0,
                     ),
                     failures,
                     settings,
@@ -130,5 +130,5 @@ class WorkerContext:
         raise AssertionError  # pragma: no cover - the block returns or raises
 
     async def aclose(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         await self._exits.aclose()

@@ -1,4 +1,4 @@
-"""What stops a worker."""
+"""Exceptions that stop a worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["GroupHaltedError", "StoppingError"]
 
 
 class GroupHaltedError(Exception):
-    """Too large a share of a group's events failed: the code or the store is bad, not the data."""
+    """Too large a share of a group's events failed, so that the code or a store is probably the cause."""
 
     def __init__(self, group: str, reason: str) -> None:
         super().__init__(f"{group}: {reason}")
@@ -15,4 +15,4 @@ class GroupHaltedError(Exception):
 
 
 class StoppingError(Exception):
-    """The process is on its way out and the work at hand could not be finished; somebody else will do it."""
+    """The process is stopping and could not finish its work; another worker will claim it."""

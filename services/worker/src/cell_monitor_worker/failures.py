@@ -1,4 +1,4 @@
-"""When too much fails: a worker stops rather than drain the stream into ``failed_events``."""
+"""The limit on failed events: above it a worker halts instead of moving the whole stream to ``failed_events``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["BLAMELESS_REASONS", "FailureLimit", "RecordFailure"]
 WINDOW: Final = 1000
 
 BLAMELESS_REASONS: Final = frozenset({"unknown_course"})
-"""Reasons that say nothing about code or stores: a course was deleted while its events waited."""
+"""Reasons that do not count, because code and stores work: a course was deleted while its events were queued."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordFailure:
-    """One record that a sink cannot take: its position in the batch, a reason's code, and words for people."""
+    """A record that a sink cannot process: its position in the batch, the code of the reason, and a description."""
 
     index: int
     reason: str
@@ -24,11 +24,11 @@ class RecordFailure:
 
 
 class FailureLimit:
-    """Judges the share of failed records among the last 1,000 of a group.
+    """Computes the share of failed records among the last 1,000 of a group.
 
     Args:
-        share: above it the group halts,
-        at_least: but not before so many records were seen.
+        share: the limit.
+        at_least: minimum number of records before the limit applies.
     """
 
     def __init__(self, *, share: float, at_least: int) -> None:
@@ -39,7 +39,7 @@ class FailureLimit:
         self._failed = 0
 
     def exceeded_by(self, total: int, failed: int) -> str | None:
-        """Count a batch; return what is wrong where its failures are too many to be put aside."""
+        """Count a batch; return a description if the limit is exceeded, else None."""
         if not total:
             return None
         self._recent.append((total, failed))

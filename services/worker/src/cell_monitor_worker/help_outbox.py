@@ -1,4 +1,4 @@
-"""Publishes what staff did about help requests, whatever became of the API process that committed it."""
+"""Publishes actions on help requests that the API committed but may not have published."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _LIMIT: Final = 1000
 
 
 class HelpOutbox:
-    """Empties the outbox of help actions.
+    """Publishes and deletes the entries of the outbox of help actions.
 
-    The API publishes at once as well, so most of what is published here is left out by its version. Several workers
-    may do this at the same time for the same reason.
+    The API also publishes them after its commit, so most publications here are suppressed by their version. For the
+    same reason several workers can process the outbox concurrently.
 
     Args:
-        pool: where the outbox is.
-        keyring: reads the requests' messages.
-        publisher: where states go.
-        courses: publishes the counters, which count open requests.
+        pool: connections to PostgreSQL.
+        keyring: decrypts the messages of the requests.
+        publisher: publishes the states.
+        courses: publishes the counters of courses, which include open requests.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class HelpOutbox:
         self._courses = courses
 
     async def publish(self) -> bool:
-        """Publish all that waits, then delete it; return False where a store is away and some of it still waits."""
+        """Publish and delete all entries; return False if a store is unavailable and entries are left."""
         try:
             with store_errors():
                 waiting = await help_outbox.read(self._pool, self._keyring, limit=_LIMIT)
         except StoreUnavailable as error:
             _log.info("help_outbox_skipped", reason=str(error))
             return False
-        # Course by course: another one's node may be there.
+        # Each course separately: the node of another course may be available.
         return all([await self._publish(actions) for actions in waiting])
 
     async def _publish(self, actions: help_outbox.UntoldActions) -> bool:
@@ -60,7 +60,7 @@ class HelpOutbox:
             states: list[State] = [*actions.help, *actions.students]
             await self._publisher.publish(channel, [draft_of(state) for state in states])
             self._courses.mark([actions.course_id])
-            # Last: an entry outlives whoever dies on the way, and publishing twice does no harm.
+            # Deleted last: after a crash the entry still exists, and a second publication is idempotent.
             with store_errors():
                 await help_outbox.delete(self._pool, actions.action_ids)
         except StoreUnavailable as error:

@@ -1,4 +1,4 @@
-"""What has to be done now and then: deleting finished entries, measuring the backlog, making partitions."""
+"""Periodic tasks: delete finished entries, measure the backlog, create partitions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _RETRY_S: Final = 60.0
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[bool]], *, retry_s: float | None = None) -> None:
-    """Do something now and every so many seconds until cancelled; sooner again after it returned False."""
+    """Call ``work`` now and every ``seconds`` until cancelled; after it returned False, again after ``retry_s``."""
     while True:
         done = await work()
         await asyncio.sleep(seconds if done or retry_s is None else min(retry_s, seconds))
 
 
 async def trim_streams(log: EventConsumer, partitions: int) -> bool:
-    """Delete entries that all groups have finished."""
+    """Delete entries that all groups have acknowledged; return False if the log is unavailable."""
     try:
         for partition in range(partitions):
             ENTRIES_TRIMMED.inc(await log.trim(partition))
@@ -42,7 +42,7 @@ async def trim_streams(log: EventConsumer, partitions: int) -> bool:
 
 
 async def measure_backlog(log: EventConsumer, partitions: int, groups: Sequence[str]) -> bool:
-    """Set the gauges of what waits."""
+    """Set the gauges of the backlog; return False if the log is unavailable."""
     try:
         for partition in range(partitions):
             for group in groups:
@@ -50,7 +50,7 @@ async def measure_backlog(log: EventConsumer, partitions: int, groups: Sequence[
                 BACKLOG_ENTRIES.labels(partition, group).set(entries)
                 BACKLOG_AGE_SECONDS.labels(partition, group).set(age)
     except LogUnavailable:
-        # Old figures would look like good ones.
+        # Without a measurement the gauges are removed: old values would look current.
         for partition in range(partitions):
             for group in groups:
                 BACKLOG_ENTRIES.remove(partition, group)

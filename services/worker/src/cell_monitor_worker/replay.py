@@ -1,4 +1,4 @@
-"""Failed events go back into the log once what made them fail is mended."""
+"""Replay of failed events: they are queued again after the cause has been corrected."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _fields_decoder = msgspec.msgpack.Decoder(dict[bytes, bytes])
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What a replay did.
+    """The result of a replay.
 
     Attributes:
         replayed: failed records queued again and marked.
-        events: events that they held.
-        unreadable: failed records that still cannot be taken apart; they stay as they are.
+        events: events in these records.
+        unreadable: failed records that cannot be decoded; they are unchanged.
     """
 
     replayed: int = 0
@@ -53,12 +53,12 @@ async def replay(
     consumer_group: str | None = None,
     limit: int | None = None,
 ) -> ReplayReport:
-    """Connect to an installation's stores and replay; see ``replay_failed``.
+    """Connect to an installation's stores and replay failed events; see ``replay_failed``.
 
     Raises:
         SchemaMismatch: the database has another version's schema.
         SettingsError: the key ring is malformed.
-        LogUnavailable, StoreUnavailable: see there.
+        LogUnavailable, StoreUnavailable: see ``replay_failed``.
     """
     keyring = KeyRing.from_settings(settings)
     async with AsyncExitStack() as exits:
@@ -82,19 +82,19 @@ async def replay_failed(
 ) -> ReplayReport:
     """Queue failed records again, oldest first, and mark them replayed.
 
-    Both groups get them again; for the one that had stored them they are duplicates. A record that fails again is a
-    new row of ``failed_events``.
+    Both groups process them again; for a group that has stored them they are duplicates. A record that fails again gets
+    a new row in ``failed_events``.
 
     Args:
         pool: connections to PostgreSQL.
-        keyring: reads the records.
+        keyring: decrypts the records.
         producer: writes the streams.
-        consumer_group: only what failed in this group.
-        limit: replay at most so many.
+        consumer_group: replay only records that failed in this group.
+        limit: maximum number of records.
 
     Raises:
-        LogUnavailable: the log takes no more; what was queued is marked, the rest waits.
-        StoreUnavailable: PostgreSQL is away; what was queued but not marked will be queued again, which is harmless.
+        LogUnavailable: the log accepts no more records; those that were queued are marked, the others are unchanged.
+        StoreUnavailable: PostgreSQL is unavailable; what was queued but not marked will be queued again, which is harmless.
     """
     report = ReplayReport()
     after = 0
@@ -116,7 +116,7 @@ async def replay_failed(
             for record in records:
                 test_id = record.test_id
                 channel = course_channel(record.course_id) if test_id is None else test_channel(test_id)
-                # Under an id of its own: under the event's it might pass for a duplicate of the one that failed.
+                # With a new deduplication key: with the event's own it could be a duplicate of the one that failed.
                 await producer.append(channel, [(uuid.uuid4().bytes, encode_record(record))])
             with store_errors():
                 await failed_events.mark_replayed(pool, [failed.failed_id])

@@ -1,4 +1,4 @@
-"""Marks how far each event of a test run got, in the hash that the API reads."""
+"""Records the stage that each event of a test run has reached, in a hash that the API reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIFETIME_S: Final = 3600
 
 _MARK: Final = Script("""\
 -- KEYS: progress. ARGV: seconds to keep it, time, field, ...
--- The first time counts: what is delivered again was there before.
+-- The first time is kept: an event that is delivered again has reached the stage before.
 for i = 3, #ARGV do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[2]) end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return #ARGV - 2
@@ -30,7 +30,7 @@ return #ARGV - 2
 
 
 class EventHead(msgspec.Struct, frozen=True):
-    """What is told of a test event."""
+    """The fields of a test event that are published."""
 
     event_id: str
     type: str
@@ -40,12 +40,12 @@ _head = msgspec.json.Decoder(EventHead)
 
 
 def event_head(record: StreamRecord) -> EventHead:
-    """Return id and type of an event that was read before."""
+    """Return id and type of a valid event."""
     return _head.decode(record.event)
 
 
 class TestProgress:
-    """Writes stages of test events; the record of a run expires an hour after the last one."""
+    """Writes the stages of test events; the hash of a run expires an hour after its last write."""
 
     __test__ = False
 
@@ -54,10 +54,10 @@ class TestProgress:
         self._partitions = partitions
 
     async def reached(self, stage: Stage, records: Sequence[StreamRecord]) -> None:
-        """Note that test events reached a stage now.
+        """Record that test events reached a stage now.
 
         Raises:
-            RedisUnavailable: Redis is away; nothing that was done is undone.
+            RedisUnavailable: Redis is unavailable; the events themselves are stored.
         """
         if not records:
             return

@@ -1,4 +1,4 @@
-"""The process: health at once, work as soon as the stores answer, an orderly end at SIGTERM."""
+"""The worker process: health server, consumers, periodic tasks, graceful shutdown at SIGTERM."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _EXIT_DEADLINE_S: Final = 18.0
 
 
 class _HealthServer(uvicorn.Server):
-    """uvicorn without a hand on the signals: they are the worker's."""
+    """uvicorn without signal handlers; the worker installs its own."""
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
@@ -46,13 +46,13 @@ class _HealthServer(uvicorn.Server):
 
 
 def _exit_after(seconds: float) -> None:
-    """End the process whatever hangs: what is not acknowledged stays pending, so nothing is lost by it."""
+    """Exit after ``seconds`` even if a task hangs. Unacknowledged entries stay pending, so none is lost."""
 
-    def leave() -> None:
-        _log.warning("worker_left_in_haste", seconds=seconds)
+    def force_exit() -> None:
+        _log.warning("forced_exit", seconds=seconds)
         os._exit(0)
 
-    timer = threading.Timer(seconds, leave)
+    timer = threading.Timer(seconds, force_exit)
     timer.daemon = True
     timer.start()
 
@@ -68,7 +68,7 @@ class Worker:
         self.health = Health({"stores": self._check_stores, "groups": self._check_groups})
 
     def stop(self) -> None:
-        """Begin the end."""
+        """Begin the graceful shutdown."""
         if not self._stopping.is_set():
             _log.info("worker_stopping")
             _exit_after(_EXIT_DEADLINE_S)
@@ -76,11 +76,11 @@ class Worker:
         self._stopping.set()
 
     async def run(self) -> int:
-        """Work until SIGTERM or SIGINT; return the exit status.
+        """Run until SIGTERM or SIGINT; return the exit status.
 
         Raises:
             SchemaMismatch: PostgreSQL has another schema than this program.
-            OSError: the port of the probes is taken.
+            OSError: the port of the probes is in use.
         """
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -150,7 +150,7 @@ class Worker:
         return context
 
     async def _until_stopping(self, attempt: Callable[[], Awaitable[WorkerContext]]) -> WorkerContext | None:
-        """Try until the stores answer."""
+        """Repeat ``attempt`` until the stores are available; return None if the process stops before."""
         while not self._stopping.is_set():
             try:
                 return await attempt()
@@ -201,7 +201,7 @@ class Worker:
         status = 0
         try:
             await asyncio.wait([stopping, *consumers, *chores], return_when=asyncio.FIRST_COMPLETED)
-            status = await self._judge([*consumers, *chores])
+            status = await self._exit_status([*consumers, *chores])
         finally:
             self.health.drain()
             for consumer in consumers.values():
@@ -210,8 +210,8 @@ class Worker:
             stopping.cancel()
         return status
 
-    async def _judge(self, tasks: list[asyncio.Task[None]]) -> int:
-        """Say why the work ended; hold still for a while where the events are at fault."""
+    async def _exit_status(self, tasks: list[asyncio.Task[None]]) -> int:
+        """Map the finished task to an exit status; wait ``worker_halt_hold_s`` after a halt."""
         for task in tasks:
             if not task.done() or task.cancelled():
                 continue
@@ -221,9 +221,9 @@ class Worker:
                     "group_halted",
                     group=error.group,
                     reason=error.reason,
-                    help="Nothing more was taken from the stream and nothing is lost. Mend the cause (a bug of this "
-                    "version, a schema, a store), then start the worker again; what was put aside before is queued "
-                    "again with: python -m cell_monitor_worker replay",
+                    help="The worker stopped reading the stream; no event is lost. Correct the cause (a bug of this "
+                    "version, a schema, a store), then start the worker again. Events in failed_events are queued again "
+                    "with: python -m cell_monitor_worker replay",
                 )
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.worker_halt_hold_s):
@@ -236,11 +236,11 @@ class Worker:
     async def _end(
         self, consumers: list[asyncio.Task[None]], chores: list[asyncio.Task[None]], context: WorkerContext
     ) -> None:
-        """Finish the batches at hand, acknowledge them, and publish what is due."""
+        """Finish and acknowledge the current batches, and publish the counters that are due."""
         _, late = await asyncio.wait(consumers, timeout=_STOP_DEADLINE_S)
         for task in (*late, *chores):
             task.cancel()
-        # Giving up a query asks PostgreSQL over one more connection, which may hang as the query did.
+        # Cancelling a query needs another connection to PostgreSQL, which may hang as the query did.
         _, stuck = await asyncio.wait([*consumers, *chores], timeout=_CANCEL_S)
         if stuck:
             _log.warning("tasks_stuck", tasks=sorted(task.get_name() for task in stuck))

@@ -1,1 +1,1 @@
-"""What the groups do with events."""
+"""The sinks of the consumer groups."""

@@ -1,4 +1,4 @@
-"""The group ``postgres``: facts and derived state, then the publications that follow from them."""
+"""The sink of the group ``postgres``: facts and derived state, then their publications."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["FactSink"]
 
 
 class FactSink:
-    """Commits a batch, then publishes it: before it is acknowledged, so that a death in between publishes it again."""
+    """Commits and publishes a batch before it is acknowledged, so that a crash in between publishes it again."""
 
     group = keys.GROUP_POSTGRES
 
@@ -35,7 +35,7 @@ class FactSink:
         self._stored_before = EVENTS_STORED_BEFORE.labels(self.group)
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
-        """Store and publish; see ``Sink.process``."""
+        """Store and publish records; see ``Sink.process``."""
         traced = [record for record in records if record.traceparent] if tracing.tracing_enabled() else []
         with tracing.span(
             "process_batch",
@@ -62,7 +62,7 @@ class FactSink:
 
 
 def _failures(records: Sequence[StreamRecord], failed: list[tuple[StreamRecord, str]]) -> list[RecordFailure]:
-    """Find the failed records' positions; equal records are told apart by identity."""
+    """Return the positions of failed records. Equal records are distinguished by identity."""
     if not failed:
         return []
     index_of = {id(record): index for index, record in enumerate(records)}

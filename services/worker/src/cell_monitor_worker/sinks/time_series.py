@@ -1,4 +1,4 @@
-"""The group ``influxdb``: one point an event, in InfluxDB or, without one, in PostgreSQL."""
+"""The sink of the group ``influxdb``: one point per event, in InfluxDB or in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cell_monitor_worker.test_progress import TestProgress
 __all__ = ["TEST_COURSE", "TimeSeriesSink", "point_of"]
 
 TEST_COURSE: Final = "_test"
-"""Stands for the course of test events; no course can have that id."""
+"""Course id of test events; it is not a valid course id."""
 
 
 def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
@@ -28,7 +28,7 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
     any number of them.
 
     Raises:
-        FactError: it is no valid event.
+        FactError: the event is invalid.
         ValueError: the person's id is not 16 bytes.
     """
     fact = read_event(record.event, record.received_at).fact
@@ -54,7 +54,7 @@ def _person(person_id: bytes) -> UUID:
 
 
 class TimeSeriesSink:
-    """Writes points; a point written again changes nothing."""
+    """Writes points. A second write of a point is idempotent."""
 
     group = keys.GROUP_TIMESERIES
 
@@ -79,7 +79,7 @@ class TimeSeriesSink:
             else:
                 if point is None:
                     opaque.add(index)
-                # One point an event, also where a batch holds it twice.
+                # One point per event, even if the batch contains the event twice.
                 elif (key := (point.person_id, point.event_id)) not in index_of:
                     index_of[key] = index
                     points.append(point)
