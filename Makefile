@@ -58,8 +58,8 @@ help: ## Show this list
 
 .PHONY: up
 up: install ## Start everything on this machine; prints the dashboard's address and a password. Options: ARGS="--port-base 9000"
-	@mkdir -p "$(DATA_DIR)" 2>/dev/null && [ -w "$(DATA_DIR)" ] || { \
-		echo "The data cannot be kept in $(DATA_DIR): that folder cannot be made or written to. Name another:"; \
+	@data="$(DATA_DIR)"; data="$${data/#\~\//$$HOME/}"; mkdir -p "$$data" 2>/dev/null && [ -w "$$data" ] || { \
+		echo "The data cannot be kept in $(DATA_DIR): that folder cannot be created or written to. Set another:"; \
 		echo "  make up DATA_DIR=\"\$$HOME/cell-monitor-data\""; exit 1; }
 	@exec $(BIN)/cell-monitor up --data-dir "$(DATA_DIR)" $(ARGS)
 
