@@ -19,6 +19,7 @@ from yarl import URL
 from cell_monitor_core import keys
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel, partition_of, test_channel
+from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publications import CourseState, Publication, StudentState
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.influxdb.time_series import InfluxTimeSeries
@@ -274,6 +275,49 @@ async def test_the_last_published_counters_of_a_course_are_its_current_ones(stag
     await stage.until(published, "the last counters are published")
     newest = (await counters())[-1]
     assert (newest.students, newest.started) == (5, 5)
+
+
+async def test_heartbeats_cause_no_publication_of_the_course_counters(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=1, events=30, shuffled=False)
+    sender, session = records[0].person_id, json.loads(records[0].event)["session_id"]
+
+    def event(kind: str, seq: int, data: dict[str, Any], **place: Any) -> StreamRecord:
+        body = {
+            "event_id": new_event_id(), "type": kind, "schema_version": 1, "occurred_at": "2026-04-01T09:00:00.000Z",
+            "session_id": session, "seq": seq, "notebook": {"id": "n", "path": "n.ipynb"}, "data": data, **place,
+        }  # fmt: skip
+        return StreamRecord(sender, "c1", records[0].received_at, json.dumps(body).encode())
+
+    worker = stage.worker()
+    await worker.start()
+    broker = RedisBroker(stage.redis, partitions=stage.partitions)
+
+    async def published(kind: str) -> list[dict[str, Any]]:
+        position = await broker.position(course_channel("c1"))
+        recovery = await broker.recover(course_channel("c1"), position.epoch, 0, limit=10_000)
+        return [json.loads(bytes(each.state)) for each in recovery.publications if each.kind == kind]
+
+    async def runs_shown(runs: int) -> bool:
+        found = await published("course")
+        return bool(found) and found[-1]["runs"] == runs
+
+    await stage.db.execute(
+        "INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, $2, $2)",
+        uuid.UUID(bytes=sender),
+        sender,
+    )
+    await stage.db.execute("INSERT INTO memberships VALUES ('c1', $1, 'student')", uuid.UUID(bytes=sender))
+    cell = {"id": "a", "source_id": "a", "index": 0, "type": "code"}
+    ran = {"execution_id": new_event_id(), "status": "ok", "code": "1", "outputs": []}
+    await stage.queue([event("cell_executed", 1, ran, cell=cell)])
+    await stage.until(lambda: runs_shown(1), "the first run is counted")
+    before = len(await published("course"))
+    for seq in range(2, 42):
+        await stage.queue([event("heartbeat", seq, {"queued": 0, "dropped": 0, "visible": True})])
+        await stage.until_drained()
+    await stage.queue([event("cell_executed", 42, {**ran, "execution_id": new_event_id()}, cell=cell)])
+    await stage.until(lambda: runs_shown(2), "the second run is counted")
+    assert len(await published("course")) == before + 1
 
 
 async def test_test_mode_is_marked_at_each_stage_and_published(stage: Any, traffic: Traffic) -> None:

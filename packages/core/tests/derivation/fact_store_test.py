@@ -278,6 +278,26 @@ async def test_without_postgresql_nothing_is_said_to_be_stored(db: Pool, keyring
         await store.apply([run(2, "ok")])
 
 
+@pytest.mark.parametrize(
+    ("event", "counted"),
+    [
+        (lambda: run(5, "ok"), {"c1"}),
+        (lambda: run(5, "error"), {"c1"}),
+        (lambda: run(1, "ok"), set()),
+        (lambda: record("heartbeat", 5, data=BEAT), set()),
+        (lambda: record("cell_selected", 5, cell={"id": "a", "source_id": "a", "index": 0, "type": "code"}), set()),
+        (lambda: record("help_requested", 5), {"c1"}),
+    ],
+    ids=["run", "failed run", "duplicate", "heartbeat", "selection", "help request"],
+)
+async def test_a_batch_names_a_course_only_if_a_counter_changed(
+    db: Pool, keyring: KeyRing, event: Callable[[], StreamRecord], counted: set[str]
+) -> None:
+    store = PostgresFactStore(db, keyring)
+    assert (await store.apply([run(1, "ok")])).counted == {"c1"}
+    assert (await store.apply([event()])).counted == counted
+
+
 async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyRing) -> None:
     for number, role in ((1, "student"), (2, "student"), (3, "instructor")):
         person = uuid.UUID(int=number)
@@ -296,8 +316,12 @@ async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyR
         (course,) = await course_counters.refresh_courses(connection, ["c1"])
     assert (course.students, course.started, course.runs, course.errors, course.help_open) == (2, 1, 1, 1, 1)
     async with db.acquire() as connection:
-        (later,) = await course_counters.refresh_courses(connection, ["c1", "gone"])
-    assert later == msgspec.structs.replace(course, version=course.version + 1)
+        (unchanged,) = await course_counters.refresh_courses(connection, ["c1", "unknown"])
+    assert unchanged == course
+    await store.apply([run(4, "error", person=uuid.UUID(int=2))])
+    async with db.acquire() as connection:
+        (later,) = await course_counters.refresh_courses(connection, ["c1"])
+    assert later == msgspec.structs.replace(course, version=course.version + 1, started=2, runs=2, errors=2)
     assert list(await course_counters.recent_courses(db, 60)) == ["c1"]
 
 

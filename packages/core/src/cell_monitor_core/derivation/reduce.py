@@ -136,6 +136,7 @@ class Changes:
         students: rows that changed; likewise ``cells``, ``sessions``, ``requests``.
         shown: the states of all students of the batch: what they changed may never have been published.
         help: the states of the requests that facts of the batch concern.
+        counted: courses of which a counter (``publications.CourseState``) changed.
     """
 
     students: dict[StudentKey, Student] = field(default_factory=dict)
@@ -144,6 +145,7 @@ class Changes:
     requests: list[StoredRequest] = field(default_factory=list)
     shown: list[tuple[str, StudentState]] = field(default_factory=list)
     help: list[tuple[str, HelpState]] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)
 
 
 def reduce(loaded: Loaded) -> Changes:
@@ -155,10 +157,18 @@ def reduce(loaded: Loaded) -> Changes:
         help_changed = given.help is not None and _reduce_requests(key, given, given.help, loaded, changes)
         if given.new or help_changed:
             texts = {new.fact.id: new.text for new in given.new if new.text and new.fact.error is not None}
+            before = _counted(given.student.state)
             given.student.advance(str(key[1]), texts)
             changes.students[key] = given.student
+            if help_changed or _counted(given.student.state) != before:
+                changes.counted.add(key[0])
         changes.shown.append((key[0], given.student.published))
     return changes
+
+
+def _counted(state: StudentState) -> tuple[bool, int, int]:
+    """Return what a student adds to the course's counters: whether anything was seen of them, runs, errors."""
+    return (state.status != "waiting", state.runs, state.errors)
 
 
 def _reduce_runs(key: StudentKey, given: StudentInput, changes: Changes) -> None:

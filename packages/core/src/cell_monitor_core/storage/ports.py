@@ -170,12 +170,22 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppliedBatch:
-    """What one committed batch changed: absolute states, ready to be published, even where all was duplicate."""
+    """What one committed batch changed: absolute states, ready to be published, even where all was duplicate.
+
+    Attributes:
+        stored: number of events that were new.
+        duplicates: number of events that were stored before.
+        students: states of all students of the batch, by course.
+        help: states of the help requests that the batch concerns, by course.
+        counted: courses of which a counter changed.
+        failed: records that cannot be stored, each with ``code: what is wrong``.
+    """
 
     stored: int
     duplicates: int
     students: dict[str, list[StudentState]]
     help: dict[str, list[HelpState]]
+    counted: frozenset[str]
     failed: list[tuple[StreamRecord, str]]
 
 

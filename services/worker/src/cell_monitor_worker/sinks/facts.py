@@ -52,8 +52,7 @@ class FactSink:
         await self._progress.reached("postgres", tests)
         await asyncio.gather(self._publisher.publish_states(applied, records), self._publisher.publish_tests(tests))
         await self._progress.reached("published", tests)
-        self._courses.mark(applied.students)
-        self._courses.mark(applied.help)
+        self._courses.mark(applied.counted)
         now = time.time() * 1000
         for record in records:
             if record.test_id is None:

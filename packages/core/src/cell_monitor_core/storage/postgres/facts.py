@@ -43,6 +43,7 @@ class _Result:
     duplicates: int = 0
     students: dict[str, dict[str, StudentState]] = field(default_factory=dict)
     help: dict[str, dict[str, HelpState]] = field(default_factory=dict)
+    counted: set[str] = field(default_factory=set)
     failed: list[tuple[StreamRecord, str]] = field(default_factory=list)
 
     def add(self, changes: Changes) -> None:
@@ -51,6 +52,7 @@ class _Result:
             self.students.setdefault(course_id, {})[student.student_id] = student
         for course_id, request in changes.help:
             self.help.setdefault(course_id, {})[request.request_id] = request
+        self.counted |= changes.counted
 
     def batch(self) -> AppliedBatch:
         return AppliedBatch(
@@ -58,6 +60,7 @@ class _Result:
             duplicates=self.duplicates,
             students={course: list(found.values()) for course, found in self.students.items()},
             help={course: list(found.values()) for course, found in self.help.items()},
+            counted=frozenset(self.counted),
             failed=self.failed,
         )
 
