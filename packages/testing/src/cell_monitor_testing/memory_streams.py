@@ -56,19 +56,19 @@ class MemoryEventProducer:
         self._streams = streams
         self._max_backlog_entries = max_backlog_entries
 
-    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[AppendOutcome]:
         """Queue events of one channel; see ``EventProducer.append``."""
         stream = self._streams.by_partition[partition_of(channel, self._streams.partitions)]
-        outcomes: list[str] = []
+        outcomes: list[AppendOutcome] = []
         fresh: list[bytes] = []
         fresh_ids: set[bytes] = set()
         for key, record in items:
             if len(key) != 16:
                 raise ValueError("a deduplication key has 16 bytes")
             if key in stream.seen or key in fresh_ids:
-                outcomes.append(AppendOutcome.DUPLICATE)
+                outcomes.append("duplicate")
                 continue
-            outcomes.append(AppendOutcome.ACCEPTED)
+            outcomes.append("accepted")
             fresh_ids.add(key)
             fresh.append(record)
         if fresh and len(stream.entries) >= self._max_backlog_entries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from cell_monitor_core.publications import HelpState, Publication, PublicationKind, Snapshot, StudentState
@@ -56,11 +56,8 @@ class RedisUnavailable(StoreUnavailable):
     """Redis is unavailable, full or read-only."""
 
 
-class AppendOutcome:
-    """Answers of ``EventProducer.append``, one for each record."""
-
-    ACCEPTED: Literal["accepted"] = "accepted"
-    DUPLICATE: Literal["duplicate"] = "duplicate"
+AppendOutcome: TypeAlias = Literal["accepted", "duplicate"]
+"""What ``EventProducer.append`` says of one record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class LogEntry:
 class EventProducer(Protocol):
     """The durable queue between the API and the worker, as who writes it sees it (docs/dev/contracts.md, promise 1)."""
 
-    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[AppendOutcome]:
         """Queue events of one channel; return when they are durable.
 
         Args:

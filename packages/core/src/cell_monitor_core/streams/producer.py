@@ -15,7 +15,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from redis.crc import key_slot
@@ -26,7 +26,7 @@ from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.records import encode_records, entry_end
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
-from cell_monitor_core.storage.ports import LogUnavailable
+from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
 from cell_monitor_core.streams.node_connection import NOT_RUN, NodeConnection, NodeConnections
 from cell_monitor_core.streams.scripts import APPEND, BACKLOG_FULL, append_outcomes
 
@@ -44,6 +44,9 @@ _REQUEST_RECORDS: Final = 20
 """Records that are worth a request: with more in one, all senders would wait for the same reply."""
 _RETRY_AFTER_OVERLOADED: Final = 1
 _RETRY_AFTER_BACKLOG: Final = 10
+
+
+_Waiter: TypeAlias = tuple[asyncio.Future[list[AppendOutcome]], int]
 
 
 class _Accumulator:
@@ -69,7 +72,7 @@ class _Accumulator:
     def _clear(self) -> None:
         self.ids: list[bytes] = []
         self.records: list[bytes] = []
-        self.waiters: list[tuple[asyncio.Future[list[str]], int]] = []
+        self.waiters: list[_Waiter] = []
         self.size = 0
 
     def drain(self, *, now: int, bounds: Sequence[bytes]) -> _Batch:
@@ -119,7 +122,7 @@ class _Batch:
 
     __slots__ = ("_waiters", "commands", "counts", "size")
 
-    def __init__(self, waiters: list[tuple[asyncio.Future[list[str]], int]], size: int) -> None:
+    def __init__(self, waiters: list[_Waiter], size: int) -> None:
         self._waiters = waiters
         self.size = size
         self.commands: list[tuple[bytes, ...]] = []
@@ -133,7 +136,7 @@ class _Batch:
 
     def settle(self, replies: Sequence[bytes | LogUnavailable]) -> None:
         """Answer the callers: for each command the script's reply, or why it queued nothing."""
-        outcomes: list[str | LogUnavailable] = []
+        outcomes: list[AppendOutcome | LogUnavailable] = []
         for reply, count in zip(replies, self.counts, strict=True):
             outcomes += [reply] * count if isinstance(reply, LogUnavailable) else append_outcomes(reply, count)
         start = 0
@@ -144,7 +147,7 @@ class _Batch:
                 continue
             refusal = next((outcome for outcome in own if isinstance(outcome, LogUnavailable)), None)
             if refusal is None:
-                future.set_result([outcome for outcome in own if isinstance(outcome, str)])
+                future.set_result([outcome for outcome in own if not isinstance(outcome, LogUnavailable)])
             else:
                 future.set_exception(LogUnavailable(refusal.reason, retry_after=refusal.retry_after))
 
@@ -209,7 +212,7 @@ class RedisEventProducer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished = asyncio.Event()
 
-    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    async def append(self, channel: str, items: Sequence[tuple[bytes, bytes]]) -> list[AppendOutcome]:
         """Queue events of one channel; see ``EventProducer.append``."""
         count = len(items)
         if count == 0:
@@ -223,7 +226,7 @@ class RedisEventProducer:
             raise LogUnavailable("overloaded", retry_after=_RETRY_AFTER_OVERLOADED)
         self.buffered_bytes += size
         accumulator = self._accumulators[partition_of(channel, self._partitions)]
-        future: asyncio.Future[list[str]] = (self._loop or self._running_loop()).create_future()
+        future: asyncio.Future[list[AppendOutcome]] = (self._loop or self._running_loop()).create_future()
         sender = accumulator.sender if accumulator.waiters else self._make_ready(accumulator)
         accumulator.waiters.append((future, count))
         accumulator.size += size

@@ -42,15 +42,12 @@ if #fresh == #ids then return '' end
 return table.concat(marks)
 """)
 
-_ACCEPTED: Final = AppendOutcome.ACCEPTED
-_DUPLICATE: Final = AppendOutcome.DUPLICATE
 
-
-def append_outcomes(reply: bytes, count: int) -> list[str]:
+def append_outcomes(reply: bytes, count: int) -> list[AppendOutcome]:
     """Return what the append script's reply says of each of ``count`` records; not for ``BACKLOG_FULL``."""
     if not reply:
-        return [_ACCEPTED] * count
-    return [_DUPLICATE if mark == 0x31 else _ACCEPTED for mark in reply]
+        return ["accepted"] * count
+    return ["duplicate" if mark == 0x31 else "accepted" for mark in reply]
 
 
 RECLAIM: Final = Script("""\

@@ -242,7 +242,7 @@ class Ingest:
             return error.retry_after
         self.metrics.appended(statuses, time.perf_counter() - started)
         for position, event_id, status in zip(batch.positions, batch.event_ids, statuses, strict=True):
-            results[position] = EventResult(event_id, cast("_Status", status))
+            results[position] = EventResult(event_id, status)
         return None
 
     async def _note(self, test_id: str, person_id: bytes, results: Sequence[EventResult], received_at: int) -> None:

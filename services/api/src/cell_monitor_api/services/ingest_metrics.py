@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cell_monitor_core.events.reasons import Reason
-from cell_monitor_core.storage.ports import AppendOutcome
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_core.telemetry.instruments import Counter
 
@@ -55,7 +54,7 @@ class IngestMetrics:
     def appended(statuses: Sequence[str], seconds: float) -> None:
         """Count the answers of the log, and how long it took to be durable."""
         count = len(statuses)
-        accepted = statuses.count(AppendOutcome.ACCEPTED)
+        accepted = statuses.count("accepted")
         metrics.EVENTS_ACCEPTED.value += accepted
         if accepted != count:
             metrics.EVENTS_DUPLICATE.value += count - accepted
