@@ -119,7 +119,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange
-         * @description Trade an API key (`Authorization: ApiKey <key>`) for an access token.
+         * @description Exchange a credential (`Authorization: ApiKey <key>`) for an access token.
          */
         post: operations["exchange_api_v1_auth_token_post"];
         delete?: never;
@@ -753,11 +753,14 @@ export interface components {
         };
         /**
          * ClientConfig
-         * @description Where browsers reach the gateway (an address or a path on this origin), and this software's version.
+         * @description Where browsers reach the gateway (an address or a path on this origin), this software's version, and how to sign in.
+         *
+         *         A page shows the ways to sign in that it knows, in this order.
          */
         ClientConfig: {
             gateway_url: string;
             version: string;
+            sign_in: components["schemas"]["SignInWay"][];
         };
         /**
          * CourseAnswer
@@ -1155,12 +1158,16 @@ export interface components {
         };
         /**
          * MemberAnswer
-         * @description A member as stored.
+         * @description A member as stored in the roster.
+         *
+         *         ``effective_role`` is the one that counts, null for none: it differs from ``role`` where another source, such as a
+         *         Hub, gives a higher one or rules in this course.
          */
         MemberAnswer: {
             person_id: string;
             username: string;
             role: string;
+            effective_role: string | null;
         };
         /**
          * MemberList
@@ -1484,6 +1491,13 @@ export interface components {
             client: components["schemas"]["Client"];
         };
         /**
+         * SignInWay
+         * @description A way to sign in with a browser; ``kind`` is ``password``, later ones carry more.
+         */
+        SignInWay: {
+            kind: string;
+        };
+        /**
          * SnapshotCourse
          * @description The course itself.
          */
@@ -1633,7 +1647,7 @@ export interface components {
         };
         /**
          * TokenRequest
-         * @description What an API key is traded for.
+         * @description What a credential is exchanged for.
          */
         TokenRequest: {
             /**
@@ -1643,7 +1657,7 @@ export interface components {
             audience: "ingest" | "api" | "gateway";
             /**
              * Act As
-             * @description User name of the person whose events these are.
+             * @description User name, spelled exactly, of the person whose events these are.
              */
             act_as?: string | null;
         };

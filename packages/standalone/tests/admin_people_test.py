@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from cell_monitor.cli import main
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.settings import CoreSettings
-from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import api_keys, courses, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_testing.keys import SampleSecrets
 
@@ -150,10 +151,55 @@ def test_members_are_listed_with_what_they_may_do(site: Installation) -> None:
     listed = [(member["username"], member["role"], member["site_admin"]) for member in site.members("physics-1")]
     assert listed == [("sato", "instructor", False), ("[b]ito", "observer", True), ("tanaka", "student", False)]
     assert {member["username"]: member["display_name"] for member in site.members("physics-2")} == {"sato": "佐藤 葵"}
+    assert {json.dumps(member["sources"]) for member in site.members("physics-2")} == {'{"roster": "instructor"}'}
     shown = site.done("list-members", "physics-1").stdout
     assert "3 members of physics-1" in shown
     # A name is text, whatever brackets it has.
     assert "[b]ito" in shown
+
+
+def test_members_show_their_source_and_are_removed_from_the_roster_only(site: Installation) -> None:
+    sato, tanaka = site.person("sato").person_id, site.person("tanaka").person_id
+
+    async def speak(connection: Connection) -> None:
+        await memberships.upsert_many(
+            connection, "physics-1", {sato: "assistant", tanaka: "student"}, source=Source.HUB
+        )
+
+    site.ask(speak)
+    shown = site.done("list-members", "physics-1").stdout
+    assert re.search(r"sato .* instructor .* hub: assistant, roster: instructor", shown)
+    assert re.search(r"tanaka .* student .* hub, roster", shown)
+    said = site.done("remove-member", "physics-1", "sato", "--yes").stderr
+    assert "no longer in the roster of physics-1, but still assistant" in said
+    assert site.courses_of("sato")["physics-1"] == "assistant"
+    refused = site.admin("remove-member", "physics-1", "sato", "--yes")
+    assert (refused.exit_code, "by hub: remove them there" in refused.stderr) == (1, True)
+    site.ask(lambda connection: courses.set_ruling_source(connection, "physics-1", Source.HUB))
+    said = site.done("add-member", "physics-1", "sato", "--role", "instructor").stderr
+    assert "In the roster they are instructor, but what counts is what another source says: assistant." in said
+
+
+def test_a_name_that_is_typed_in_another_case_reaches_nobody_by_chance(site: Installation, tmp_path: Path) -> None:
+    said = site.done("add-member", "physics-1", "Sato").stderr
+    assert "'Sato' was added as a new person; others are called 'sato'" in said
+    assert site.person("Sato").person_id != site.person("sato").person_id
+    (tmp_path / "password").write_text("correct horse battery\n")
+    password = ("--password-file", str(tmp_path / "password"))
+    refused = site.admin("set-password", "SATO", *password)
+    assert (refused.exit_code, "Several people are called like 'SATO': 'sato', 'Sato'" in refused.stderr) == (1, True)
+    # Where only one person is called so, the command says who it was.
+    assert "Password of tanaka set" in site.done("set-password", "TANAKA", *password).stderr
+    refused = site.admin("create-api-key", "k", "--scope", "events:write", "--person", "SATO")
+    assert (refused.exit_code, "Spell the name exactly" in refused.stderr) == (1, True)
+
+    async def from_the_hub(connection: Connection) -> None:
+        keyring, index = KeyRing.from_settings(CoreSettings.load()), BlindIndex.from_settings(CoreSettings.load())
+        await people.upsert_many(connection, keyring, index, [people.NewPerson("ueda")], issuer="https://hub.example")
+
+    site.ask(from_the_hub)
+    refused = site.admin("set-password", "ueda", *password)
+    assert (refused.exit_code, "signs in elsewhere" in refused.stderr) == (1, True)
 
 
 def test_a_key_is_listed_and_revoked_for_good_without_its_secret_being_shown(site: Installation) -> None:

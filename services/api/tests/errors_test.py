@@ -38,7 +38,7 @@ async def test_an_unexpected_fault_says_nothing_of_itself(site, monkeypatch):
     async def broken(_claims):
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(site.process.sign_in, "me", broken, raising=False)
+    monkeypatch.setattr(site.process.sessions, "me", broken, raising=False)
     site.client._transport.raise_app_exceptions = False
     answer = await site.client.get("/api/v1/me", headers=site.bearer("ivy"))
     check(answer, 500, "internal_error")
@@ -62,4 +62,8 @@ async def test_metrics_name_nobody(site, make_event):
 async def test_the_dashboard_learns_where_the_gateway_is(make_site):
     async with make_site(gateway_url="https://monitor.test/ws") as site:
         answer = await site.client.get("/api/v1/config")
-        assert answer.json() == {"gateway_url": "wss://monitor.test/ws", "version": "0.1.0"}
+        assert answer.json() == {
+            "gateway_url": "wss://monitor.test/ws",
+            "version": "0.1.0",
+            "sign_in": [{"kind": "password"}],
+        }

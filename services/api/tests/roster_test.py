@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cell_monitor_core.auth.tokens import TokenVerifier
+from cell_monitor_core.storage.postgres import courses, memberships, people
+from cell_monitor_core.storage.postgres.memberships import Source
 
 PASSWORD = "correct horse battery"
 URL = "/api/v1/courses/c1/members"
@@ -39,8 +41,15 @@ async def test_members_are_added_and_brought_up_to_date(ivy):
     assert first.status_code == 200
     members = first.json()["members"]
     assert [(member["username"], member["role"]) for member in members] == [("Ann", "student"), ("tim", "student")]
-    again = await put(ivy, "ivy", {"username": "ann", "display_name": "Ann Ä.", "role": "assistant"})
-    assert again.json()["members"] == [{"person_id": members[0]["person_id"], "username": "ann", "role": "assistant"}]
+    again = await put(ivy, "ivy", {"username": "Ann", "display_name": "Ann Ä.", "role": "assistant"})
+    assert again.json()["members"] == [
+        {
+            "person_id": members[0]["person_id"],
+            "username": "Ann",
+            "role": "assistant",
+            "effective_role": "assistant",
+        }
+    ]
     state = (await ivy.client.get("/api/v1/courses/c1/state", headers=ivy.bearer("ivy"))).json()
     assert [student["username"] for student in state["students"]] == ["tim"]
     assert {(member["display_name"], member["role"]) for member in state["staff"]} == {
@@ -82,6 +91,50 @@ async def test_an_instructor_cannot_take_over_somebody_who_belongs_elsewhere(ivy
     answer = await put(ivy, "boss", {"username": "zoe", "role": "student", "password": "another password"}, admin=True)
     assert answer.status_code == 200
     assert await can_sign_in(ivy, "zoe", "another password")
+
+
+async def test_names_that_differ_in_case_are_two_people(ivy):
+    answer = await put(
+        ivy,
+        "ivy",
+        {"username": "tanaka", "role": "student", "password": PASSWORD},
+        {"username": "Tanaka", "role": "assistant", "password": "another password"},
+    )
+    lower, upper = answer.json()["members"]
+    assert lower["person_id"] != upper["person_id"]
+    assert await can_sign_in(ivy, "tanaka", PASSWORD)
+    assert await can_sign_in(ivy, "Tanaka", "another password")
+    # Neither password opens the other's account, and a third spelling opens none.
+    assert not await can_sign_in(ivy, "Tanaka", PASSWORD)
+    assert not await can_sign_in(ivy, "TANAKA", PASSWORD)
+    assert not await can_sign_in(ivy, "TANAKA", "another password")
+
+
+async def test_the_answer_says_what_counts_where_another_source_rules(ivy):
+    await put(ivy, "ivy", {"username": "tim", "role": "student"}, {"username": "ann", "role": "student"})
+    pool = ivy.process.pool
+    tim, ann = [await people.find(pool, ivy.keyring, ivy.index, name) for name in ("tim", "ann")]
+    await courses.set_ruling_source(pool, "c1", Source.HUB)
+    await memberships.upsert_many(pool, "c1", {tim.person_id: "observer", ann.person_id: "student"}, source=Source.HUB)
+    await memberships.remove(pool, "c1", ann.person_id, source=Source.HUB)
+    answer = await put(ivy, "ivy", {"username": "tim", "role": "instructor"}, {"username": "ann", "role": "student"})
+    assert [(member["role"], member["effective_role"]) for member in answer.json()["members"]] == [
+        ("instructor", "observer"),
+        ("student", None),
+    ]
+
+
+async def test_a_member_of_another_source_cannot_be_removed_here_and_keeps_what_it_gave(ivy):
+    await ivy.course("c1", tim="student")
+    pool, tim = ivy.process.pool, ivy.ids["tim"]
+    await memberships.upsert_many(pool, "c1", {tim: "assistant"}, source=Source.HUB)
+    assert (await remove(ivy, "ivy", "tim")).status_code == 204
+    assert await memberships.role_of(pool, "c1", tim) == "assistant"
+    refused = await remove(ivy, "ivy", "tim")
+    assert fault(refused) == (409, "managed_elsewhere")
+    assert "hub" in refused.json()["detail"][0]["msg"]
+    await memberships.remove(pool, "c1", tim, source=Source.HUB)
+    assert fault(await remove(ivy, "ivy", "tim")) == (404, "not_found")
 
 
 async def remove(site, caller, username, course_id="c1", **options):
@@ -146,7 +199,7 @@ async def test_a_new_password_ends_old_sign_ins(ivy):
         [{"username": "ann"}],
         [{"username": " ann", "role": "student"}],
         [{"username": "a\nb", "role": "student"}],
-        [{"username": "ann", "role": "student"}, {"username": "ANN", "role": "student"}],
+        [{"username": "ann", "role": "student"}, {"username": "ann", "role": "student"}],
         [{"username": "ann", "role": "student", "password": "short"}],
         [{"username": "ann", "role": "student", "is_admin": True}],
         [{"username": f"u{number}", "role": "student"} for number in range(501)],

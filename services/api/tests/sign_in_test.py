@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from cell_monitor_api.exceptions import NotAuthenticated
 from cell_monitor_api.services import sign_in as sign_in_module
 from cell_monitor_core.auth import passwords
 from cell_monitor_core.auth.tokens import TokenVerifier
@@ -69,6 +70,22 @@ async def test_the_cookie_is_secure_over_https(ivy):
 
 async def test_user_names_are_found_in_any_case(ivy):
     assert (await login(ivy, "IVY")).status_code == 200
+
+
+async def test_the_page_is_told_how_to_sign_in(site):
+    config = (await site.client.get("/api/v1/config")).json()
+    assert config["sign_in"] == [{"kind": "password"}]
+
+
+async def test_however_somebody_proves_who_they_are_one_function_begins_the_session(ivy):
+    signed_in = await ivy.process.sessions.begin(ivy.ids["ivy"])
+    claims = TokenVerifier(ivy.process.signing, "api").verify(signed_in.token.access_token)
+    assert (claims.sub, claims.grant, claims.courses) == (str(ivy.ids["ivy"]), "session", {"c1": "instructor"})
+    renewed = await ivy.client.post("/api/v1/auth/refresh", headers={"cookie": f"{COOKIE}={signed_in.cookie}"})
+    assert renewed.status_code == 200
+    await ivy.process.pool.execute("DELETE FROM people WHERE person_id = $1", ivy.ids["ivy"])
+    with pytest.raises(NotAuthenticated):
+        await ivy.process.sessions.begin(ivy.ids["ivy"])
 
 
 async def test_unknown_users_and_wrong_passwords_look_the_same_and_cost_the_same(ivy, monkeypatch):

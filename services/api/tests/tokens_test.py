@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cell_monitor_api.exceptions import InsufficientScope, NotAuthenticated
+from cell_monitor_api.services.credentials import ApiKeyVerifier, Proof, TokenWish
+from cell_monitor_api.services.token_exchange import TokenExchange
 from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.signing_keys import decode_public_jwks
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import api_keys
@@ -75,6 +79,9 @@ async def test_acting_as_others_is_for_ingest_only_and_needs_its_scope(site, mak
     claims = claims_of(site, await exchange(site, lab, act_as="ivy"), "ingest")
     assert claims.admin is False
     assert fault(await exchange(site, lab, act_as="nobody")) == (404, "not_found")
+    # Somebody may have chosen a name that folds to another person's.
+    for lookalike in ("IVY", "Ivy", "\uff49\uff56\uff59"):
+        assert fault(await exchange(site, lab, act_as=lookalike)) == (404, "not_found")
 
 
 async def test_a_token_carries_only_what_its_audience_knows(site, make_key):
@@ -128,9 +135,10 @@ async def test_keys_that_are_wrong_revoked_or_over_get_nothing(site, make_key):
     assert {fault(answer) for answer in answers} == {(401, "invalid_api_key")}
     assert len({answer.content for answer in answers}) == 1
     body = {"audience": "ingest"}
-    for authorization in (f"Bearer {key}", key, ""):
+    for authorization in (f"Bearer {key}", key, "", "ApiKey", f"Basic {key}"):
         answer = await site.client.post("/api/v1/auth/token", json=body, headers={"authorization": authorization})
-        assert fault(answer) == (401, "invalid_api_key")
+        assert answer.status_code == 401
+        assert "ApiKey" in answer.json()["detail"][0]["msg"]
     await api_keys.revoke(site.process.pool, stored.key_id)
     assert fault(await exchange(site, key)) == (401, "invalid_api_key")
 
@@ -236,3 +244,37 @@ async def test_somebody_with_very_many_courses_still_signs_in(site):
     assert sum(role == "instructor" for role in claims.courses.values()) == 10
     headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
     assert len((await site.client.get("/api/v1/courses", headers=headers)).json()["courses"]) == 200
+
+
+class HubStub:
+    """A further scheme, as a JupyterHub's would be: one class, and one entry in the list of verifiers."""
+
+    scheme = "Hub"
+    grant = Grant.API_KEY
+
+    def __init__(self, subject):
+        self._subject = subject
+
+    async def verify(self, credential, wish):
+        if credential != "good":
+            raise NotAuthenticated("the Hub does not know this token")
+        if wish.act_as is not None:
+            raise InsufficientScope("a Hub's token is its user's own")
+        return Proof(self._subject, is_person=True, scopes=("events:write",))
+
+
+async def test_a_further_scheme_is_one_verifier(site):
+    await site.course("c1", ann="student")
+    verifiers = [ApiKeyVerifier(site.process.pool, site.keyring, site.index), HubStub(site.ids["ann"])]
+    exchange_of_both = TokenExchange(site.process.pool, site.process.signing.issuer, verifiers)
+    answer = await exchange_of_both.exchange("hub good", TokenWish(Audience.INGEST))
+    claims = TokenVerifier(site.process.signing, "ingest").verify(answer.access_token)
+    assert (claims.sub, claims.courses, claims.admin) == (str(site.ids["ann"]), {"c1": "student"}, False)
+    with pytest.raises(NotAuthenticated, match="the Hub does not know"):
+        await exchange_of_both.exchange("Hub bad", TokenWish(Audience.INGEST))
+    with pytest.raises(InsufficientScope):
+        await exchange_of_both.exchange("Hub good", TokenWish(Audience.INGEST, act_as="ann"))
+    with pytest.raises(InsufficientScope, match="audience api"):
+        await exchange_of_both.exchange("Hub good", TokenWish(Audience.API))
+    with pytest.raises(NotAuthenticated, match=r"ApiKey .* or .* Hub"):
+        await exchange_of_both.exchange("Lti good", TokenWish(Audience.INGEST))

@@ -172,10 +172,36 @@ class BlindIndex:
         """
         if settings.index_key is None:
             raise SettingsError(f"{ENV_PREFIX}INDEX_KEY or {ENV_PREFIX}INDEX_KEY_FILE is not set")
-        return cls(_decode_key(settings.index_key.get_secret_value(), f"{ENV_PREFIX}INDEX_KEY"))
+        return cls.from_text(settings.index_key.get_secret_value())
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read the key as base64 of 32 bytes.
+
+        Raises:
+            SettingsError: not of that form; the message never holds key material.
+        """
+        return cls(_decode_key(text, f"{ENV_PREFIX}INDEX_KEY"))
 
     def digest(self, kind: str, value: str) -> bytes:
-        """Return HMAC-SHA256 (32 bytes) of a value; case and Unicode compatibility forms do not matter."""
+        """Return HMAC-SHA256 (32 bytes) of a value whose case and Unicode compatibility forms do not matter.
+
+        For search and for counting only: two different names may have one digest. What must tell people apart uses
+        ``exact``.
+        """
         # Casefolding may undo NFKC (U+0345 and others), so the form is taken again: idempotent, Unicode §3.13 D146.
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
         return hmac.new(self._key, kind.encode() + b"\0" + folded.encode(), hashlib.sha256).digest()
+
+    def exact(self, kind: str, *values: str) -> bytes:
+        """Return HMAC-SHA256 (32 bytes) of values, byte for byte in UTF-8: nothing is folded or trimmed.
+
+        Each part is preceded by its length, so that no two lists of parts are hashed alike; nor does any equal a
+        ``digest``, whose text does not begin with a zero byte.
+
+        Raises:
+            UnicodeEncodeError: a value has half of a surrogate pair.
+        """
+        parts = [part.encode() for part in (kind, *values)]
+        text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.new(self._key, b"\0exact" + text, hashlib.sha256).digest()

@@ -14,7 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
-from cell_monitor_core.storage.postgres import courses, derivation_keys, failed_events, people, student_queries
+from cell_monitor_core.storage.postgres import (
+    courses,
+    derivation_keys,
+    failed_events,
+    identities,
+    people,
+    student_queries,
+)
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.people import NewPerson
 from cell_monitor_core.storage.postgres.rotation import COLUMNS, RotationProgress, rotate
@@ -75,7 +82,7 @@ async def filled(pool, keyring, index, add_run, minutes):
     return ids
 
 
-TOTAL = 7 + 7 + 3 + 9 + 4 + 2 + 2 + 1 + 3
+TOTAL = 7 + 7 + 3 + 7 + 9 + 4 + 2 + 2 + 1 + 3
 
 
 async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, rings, filled):
@@ -87,6 +94,7 @@ async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, ri
     assert {(now.table, now.column) for now in seen} == {(column.table, column.column) for column in COLUMNS}
     assert all(now.done <= now.total for now in seen)
     assert (await people.get(pool, new, filled[1])).email == "u1@example.org"
+    assert [identity.subject for identity in await identities.of_person(pool, new, filled[1])] == ["user1"]
     page = await student_queries.student_runs(pool, new, "c1", filled[0])
     assert sorted(run.cell.source_id for run in page.runs) == [f"c{number}" for number in range(9)]
     assert [record for _, record in await failed_events.records_to_replay(pool, new)] == [b"0", b"1", b"2"]
@@ -176,7 +184,8 @@ async def test_what_a_service_still_writes_with_the_old_key_is_counted(pool, key
 
         fetchval = pool.fetchval
 
-    assert (await rotate(Late(), both)).remaining == 1  # type: ignore[arg-type]
+    # Their name, as a person and as an identity.
+    assert (await rotate(Late(), both)).remaining == 2  # type: ignore[arg-type]
     assert (await rotate(pool, both)).remaining == 0
 
 

@@ -5,7 +5,6 @@ All of it may be done at every start: what is there already stays as it is.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,7 @@ __all__ = [
     "login_of",
     "make_login_roles",
     "prepare_keys",
+    "read_keys",
     "seed_sample_course",
 ]
 
@@ -60,6 +60,11 @@ def prepare_keys(secrets: SecretFolder) -> None:
     secrets.get(ENCRYPTION_KEYS_FILE, lambda: json.dumps({"active": "k1", "keys": {"k1": generate_key()}}))
     secrets.get(INDEX_KEY_FILE, generate_key)
     secrets.get(SIGNING_KEYS_FILE, lambda: SigningKeys.generate().to_json())
+
+
+def read_keys(secrets: SecretFolder) -> tuple[KeyRing, BlindIndex]:
+    """Return the keys that encrypt people's data and index their names."""
+    return KeyRing.from_json(secrets.get(ENCRYPTION_KEYS_FILE)), BlindIndex.from_text(secrets.get(INDEX_KEY_FILE))
 
 
 def login_of(role: str, secrets: SecretFolder) -> tuple[str, str]:
@@ -96,8 +101,7 @@ async def make_login_roles(dsn: str, secrets: SecretFolder) -> dict[str, tuple[s
 
 async def seed_sample_course(dsn: str, secrets: SecretFolder) -> None:
     """Make the sample course with its instructor, its student and the API keys of JupyterLab and the simulator."""
-    keyring = KeyRing.from_json(secrets.get(ENCRYPTION_KEYS_FILE))
-    index = BlindIndex(base64.b64decode(secrets.get(INDEX_KEY_FILE)))
+    keyring, index = read_keys(secrets)
     connection = await connect(dsn, application_name="cell-monitor-up")
     try:
         async with connection.transaction():

@@ -17,6 +17,7 @@ from cell_monitor.accounts import (
     copy_sample_notebooks,
     make_login_roles,
     prepare_keys,
+    read_keys,
     seed_sample_course,
 )
 from cell_monitor.data_directory import DataDirectory, Instance
@@ -113,7 +114,7 @@ class Installation:
             self._supervisor.launch([self._valkey, self._postgres])
             self._wait([self._valkey, self._postgres], timeout)
         with self._step("Database schema"):
-            asyncio.run(migrate(self._postgres.dsn))
+            asyncio.run(migrate(self._postgres.dsn, keys=read_keys(self._data.secrets)))
         with self._step("Sample course and accounts"):
             logins = asyncio.run(make_login_roles(self._postgres.dsn, self._data.secrets))
             asyncio.run(seed_sample_course(self._postgres.dsn, self._data.secrets))

@@ -13,13 +13,15 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
+from cell_monitor_api.services.credentials import ApiKeyVerifier
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.roster import Roster
-from cell_monitor_api.services.sign_in import SignIn
+from cell_monitor_api.services.sessions import Sessions
+from cell_monitor_api.services.sign_in import PasswordSignIn
 from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_api.services.signing import Signing
 from cell_monitor_api.services.snapshots import Snapshots
@@ -60,7 +62,8 @@ class ProcessContext:
     help_desk: HelpDesk
     ingest: Ingest
     roster: Roster
-    sign_in: SignIn
+    password_sign_in: PasswordSignIn
+    sessions: Sessions
     snapshots: Snapshots
     test_progress: TestProgress
     _closing: AsyncExitStack
@@ -112,6 +115,7 @@ class ProcessContext:
                 per_account=settings.api_sign_in_per_account,
                 per_address=settings.api_sign_in_per_address,
             )
+            sessions = Sessions(pool, keyring, signing.issuer, lifetime=timedelta(days=settings.api_sign_in_days))
             return cls(
                 settings=settings,
                 pool=pool,
@@ -124,7 +128,7 @@ class ProcessContext:
                 access=Access(pool, keyring),
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
-                exchange=TokenExchange(pool, keyring, index, signing.issuer),
+                exchange=TokenExchange(pool, signing.issuer, [ApiKeyVerifier(pool, keyring, index)]),
                 help_desk=HelpDesk(pool, keyring, publisher),
                 ingest=Ingest(
                     producer=producer,
@@ -136,15 +140,8 @@ class ProcessContext:
                     metrics=IngestMetrics(),
                 ),
                 roster=Roster(pool, keyring, index, hasher),
-                sign_in=SignIn(
-                    pool,
-                    keyring,
-                    index,
-                    hasher,
-                    limits,
-                    signing.issuer,
-                    lifetime=timedelta(days=settings.api_sign_in_days),
-                ),
+                password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
+                sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),
                 test_progress=progress,
                 _closing=stack.pop_all(),

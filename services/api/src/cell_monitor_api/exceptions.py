@@ -25,6 +25,7 @@ __all__ = [
     "InvalidRequest",
     "LengthRequired",
     "LogUnavailableError",
+    "ManagedElsewhere",
     "NotAuthenticated",
     "NotFound",
     "PermissionDenied",
@@ -161,6 +162,13 @@ class LogUnavailableError(ClientRequestError):
 
     error = "log_unavailable"
     status_code = 503
+
+
+class ManagedElsewhere(ClientRequestError):
+    """The person is a member by another source than this installation's roster; only that source can remove them."""
+
+    error = "managed_elsewhere"
+    status_code = 409
 
 
 class NotAuthenticated(ClientRequestError):

@@ -18,6 +18,7 @@ from cell_monitor.accounts import (
     INSTRUCTOR_PASSWORD_FILE,
     SIGNING_KEYS_FILE,
     make_login_roles,
+    read_keys,
     seed_sample_course,
 )
 from cell_monitor.commands import api_keys, roster, thresholds
@@ -197,7 +198,7 @@ def prepare(*, folder: Path) -> None:
     secrets = SecretFolder(folder)
     dsn = secrets.get("database-url")
     try:
-        asyncio.run(migrate(dsn, say))
+        asyncio.run(migrate(dsn, say, keys=read_keys(secrets)))
         asyncio.run(make_login_roles(dsn, secrets))
         asyncio.run(seed_sample_course(dsn, secrets))
     except (MigrationError, StoreUnavailable) as error:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cell_monitor.commands.stores import admin_command, keys_of, opened, with_connection
+from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.storage.postgres import api_keys, people
@@ -41,10 +41,7 @@ def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, da
     async def work(connection: Connection) -> tuple[api_keys.ApiKey, str]:
         person_id = None
         if person is not None:
-            found = await people.find(connection, keyring, index, person)
-            if found is None:
-                raise fail(f"There is nobody called {person!r}: add them to a course first, with add-member.")
-            person_id = found.person_id
+            person_id = (await require_person(connection, keyring, index, person)).person_id
         expires_at = datetime.now(UTC) + timedelta(days=days)
         return await api_keys.create(
             connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id

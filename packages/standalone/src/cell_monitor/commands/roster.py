@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,11 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
-from cell_monitor.commands.stores import admin_command, keys_of, opened, require_course, with_connection
+from cell_monitor.commands.stores import (
+    admin_command,
+    keys_of,
+    opened,
+    require_course,
+    require_person,
+    with_connection,
+)
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.channels import COURSE_ID_PATTERN
-from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import accounts, courses, identities, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["add_member", "create_course", "list_members", "remove_member", "set_password"]
@@ -57,21 +66,28 @@ def add_member(
 ) -> None:
     """Put a person on a course's roster, or give them another role there."""
 
-    async def work(connection: Connection) -> None:
+    async def work(connection: Connection) -> tuple[list[str], str | None]:
         await require_course(connection, deployment, course_id)
+        similar = [found.username for found in await people.search(connection, keyring, index, username)]
         async with connection.transaction():
             person = await people.upsert(connection, keyring, index, username=username, display_name=display_name)
             await memberships.upsert_many(connection, course_id, {person: role})
             if site_admin is not None:
                 await people.set_admin(connection, person, is_admin=site_admin)
+        return similar, await memberships.role_of(connection, course_id, person)
 
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
-        with_connection(deployment, work)
+        similar, effective = with_connection(deployment, work)
         set_password = admin_command(deployment, "set-password", username)
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
-    say(f"{username} is {role} of {course_id}. To sign in they need a password: {set_password}")
+    if similar and username not in similar:
+        names = ", ".join(repr(name) for name in similar)
+        say(f"{username!r} was added as a new person; others are called {names}. User names are spelled exactly.")
+    if effective != role:
+        say(f"In the roster they are {role}, but what counts is what another source says: {effective or 'no member'}.")
+    say(f"{username} is {effective or 'no member'} of {course_id}. To sign in they need a password: {set_password}")
 
 
 @click.command()
@@ -83,30 +99,55 @@ def add_member(
 def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bool, data_dir: str | None) -> None:
     """Take a person off a course's roster. What they did there stays stored; other courses stay as they are."""
 
-    async def work(connection: Connection) -> people.Person:
+    async def work(connection: Connection) -> tuple[people.Person, str | None]:
         await require_course(connection, deployment, course_id)
-        person = await people.find(connection, keyring, index, username)
-        role = None if person is None else await memberships.role_of(connection, course_id, person.person_id)
-        if person is None or role is None:
-            listing = admin_command(deployment, "list-members", course_id)
+        listing = admin_command(deployment, "list-members", course_id)
+        if not await people.search(connection, keyring, index, username):
             raise fail(f"{username!r} is not a member of {course_id}. Who is: {listing}")
+        person = await require_person(connection, keyring, index, username)
+        said = (await memberships.said_of(connection, course_id, [person.person_id])).get(person.person_id, [])
+        given = {one.source: one.role for one in said if one.role is not None}
+        if not given:
+            raise fail(f"{username!r} is not a member of {course_id}. Who is: {listing}")
+        role = given.pop(Source.ROSTER, None)
+        if role is None:
+            raise fail(f"{person.username} is a member of {course_id} by {', '.join(given)}: remove them there.")
         if not yes:
             click.confirm(f"Remove {person.username} ({role}) from {course_id}?", abort=True, err=True)
         async with connection.transaction():
             await memberships.remove(connection, course_id, person.person_id)
             if no_site_admin:
                 await people.set_admin(connection, person.person_id, is_admin=False)
-        return person
+        return person, await memberships.role_of(connection, course_id, person.person_id)
 
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
-        person = with_connection(deployment, work)
-    say(f"{person.username} is no longer a member of {course_id}.")
+        person, still = with_connection(deployment, work)
+    if still is None:
+        say(f"{person.username} is no longer a member of {course_id}.")
+    else:
+        say(f"{person.username} is no longer in the roster of {course_id}, but still {still} there by another source.")
     say("What they opened before ends when its token does, within ten minutes.")
     if no_site_admin:
         say(f"{person.username} is no longer an admin of the whole site.")
     elif person.is_admin:
         say("As an admin of the whole site they still see every course; --no-site-admin takes that away as well.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A member: the role that counts, and what each source says; None that it removed them."""
+
+    person: people.Person
+    role: str
+    sources: dict[Source, str | None]
+
+    @property
+    def according_to(self) -> str:
+        """The sources, with what each says where they differ."""
+        if set(self.sources.values()) == {self.role}:
+            return ", ".join(self.sources)
+        return ", ".join(f"{source}: {role or 'removed'}" for source, role in self.sources.items())
 
 
 @click.command()
@@ -116,30 +157,40 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
 def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
     """List who belongs to a course, staff first."""
 
-    async def work(connection: Connection) -> list[tuple[people.Person, str]]:
+    async def work(connection: Connection) -> list[_Listed]:
         await require_course(connection, deployment, course_id)
         roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-        found = await people.get_many(connection, keyring, roles)
-        return [(person, roles[person.person_id]) for person in found]
+        said = await memberships.said_of(connection, course_id, roles)
+        return [
+            _Listed(person, roles[person.person_id], {one.source: one.role for one in said[person.person_id]})
+            for person in await people.get_many(connection, keyring, roles)
+        ]
 
     with opened(data_dir) as deployment:
         keyring, _ = keys_of(deployment)
         members = with_connection(deployment, work)
-    members.sort(key=lambda member: (_ROLES.index(member[1]), member[0].username.casefold()))
+    members.sort(key=lambda member: (_ROLES.index(member.role), member.person.username.casefold()))
     if as_json:
-        for person, role in members:
-            fields = {"username": person.username, "display_name": person.display_name, "role": role}
-            click.echo(
-                json.dumps(
-                    {"person_id": str(person.person_id), **fields, "site_admin": person.is_admin}, ensure_ascii=False
-                )
-            )
+        for member in members:
+            person = member.person
+            fields = {
+                "person_id": str(person.person_id),
+                "username": person.username,
+                "display_name": person.display_name,
+                "role": member.role,
+                "sources": member.sources,
+                "site_admin": person.is_admin,
+            }
+            click.echo(json.dumps(fields, ensure_ascii=False))
         return
     table = Table(title=f"{len(members):,} members of {course_id}", title_justify="left")
-    for heading in ("user name", "name", "role", "site admin"):
+    for heading in ("user name", "name", "role", "according to", "site admin"):
         table.add_column(heading, overflow="fold")
-    for person, role in members:
-        table.add_row(Text(person.username), Text(person.display_name or ""), role, "yes" if person.is_admin else "")
+    for member in members:
+        person = member.person
+        name = Text(person.display_name or "")
+        admin = "yes" if person.is_admin else ""
+        table.add_row(Text(person.username), name, member.role, member.according_to, admin)
     Console(highlight=False).print(table)
 
 
@@ -163,19 +214,20 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise fail(f"A password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters.")
 
-    async def work(connection: Connection) -> None:
-        person = await people.find(connection, keyring, index, username)
-        if person is None:
-            raise fail(f"There is nobody called {username!r}: add them to a course first, with add-member.")
+    async def work(connection: Connection) -> people.Person:
+        person = await require_person(connection, keyring, index, username)
+        if await identities.person_of(connection, index, identities.LOCAL, person.username) != person.person_id:
+            raise fail(f"{person.username!r} signs in elsewhere and has no user name of this installation.")
         async with connection.transaction():
             await accounts.set_password(connection, person.person_id, hash_password(password))
             # Whoever knew the old password is signed out.
             await sign_ins.revoke_person(connection, person.person_id)
+        return person
 
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
-        with_connection(deployment, work)
-        if deployment.data is not None and username == INSTRUCTOR:
+        person = with_connection(deployment, work)
+        if deployment.data is not None and person.username == INSTRUCTOR:
             # `up` prints this one, and sees to it that it works.
             deployment.data.secrets.put(INSTRUCTOR_PASSWORD_FILE, password)
-    say(f"Password of {username} set. Who was signed in with the old one is signed out, within ten minutes.")
+    say(f"Password of {person.username} set. Who was signed in with the old one is signed out, within ten minutes.")

@@ -16,11 +16,11 @@ from cell_monitor.invocation import command_line
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
-from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.postgres import courses, people
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 
-__all__ = ["admin_command", "keys_of", "opened", "require_course", "with_connection"]
+__all__ = ["admin_command", "keys_of", "opened", "require_course", "require_person", "with_connection"]
 
 T = TypeVar("T")
 
@@ -69,6 +69,23 @@ async def require_course(connection: Connection, deployment: Deployment, course_
         create = admin_command(deployment, "create-course", course_id, "TITLE")
         raise fail(f"There is no course {course_id!r}. Create it: {create}")
     return course
+
+
+async def require_person(connection: Connection, keyring: KeyRing, index: BlindIndex, username: str) -> people.Person:
+    """Return the person whom somebody typed, or end the command with a message.
+
+    The name may be typed in another case where only one person is called so; between several nobody is chosen.
+    """
+    found = await people.search(connection, keyring, index, username)
+    exact = await people.find(connection, keyring, index, username)
+    if exact is not None:
+        return exact
+    if len(found) > 1:
+        names = ", ".join(repr(person.username) for person in found)
+        raise fail(f"Several people are called like {username!r}: {names}. Spell the name exactly.")
+    if not found:
+        raise fail(f"There is nobody called {username!r}: add them to a course first, with add-member.")
+    return found[0]
 
 
 def keys_of(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:

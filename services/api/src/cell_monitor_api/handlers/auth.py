@@ -9,7 +9,9 @@ from fastapi import APIRouter, Header, Response
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Caller, Context, SameSite
 from cell_monitor_api.models.auth import Login, Me, TokenAnswer, TokenRequest
-from cell_monitor_api.services.sign_in import SignedIn
+from cell_monitor_api.services.credentials import TokenWish
+from cell_monitor_api.services.sessions import SignedIn
+from cell_monitor_core.auth.scopes import Audience
 
 __all__ = ["COOKIE", "router"]
 
@@ -34,7 +36,7 @@ def _set_cookie(context: Context, response: Response, value: str, max_age: int) 
 @router.post("/auth/login", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
 async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Response:
     """Sign in with a local account."""
-    signed_in: SignedIn = await context.process.sign_in.sign_in(
+    signed_in: SignedIn = await context.process.password_sign_in.sign_in(
         body.username, body.password.get_secret_value(), context.client_address
     )
     response = StructResponse(signed_in.token)
@@ -45,13 +47,13 @@ async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Respon
 @router.post("/auth/refresh", responses=answers(TokenAnswer, "A new token"))
 async def refresh(context: Context, _same_site: SameSite) -> Response:
     """Trade the sign-in cookie for a new access token."""
-    return StructResponse(await context.process.sign_in.refresh(context.request.cookies.get(COOKIE)))
+    return StructResponse(await context.process.sessions.refresh(context.request.cookies.get(COOKIE)))
 
 
 @router.post("/auth/logout", status_code=204)
 async def sign_out(context: Context, _same_site: SameSite) -> Response:
     """Sign out; without a sign-in there is nothing to do."""
-    await context.process.sign_in.sign_out(context.request.cookies.get(COOKIE))
+    await context.process.sessions.end(context.request.cookies.get(COOKIE))
     response = Response(status_code=204)
     _set_cookie(context, response, "", 0)
     return response
@@ -61,8 +63,9 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
 async def exchange(
     context: Context, body: TokenRequest, authorization: Annotated[str | None, Header(max_length=500)] = None
 ) -> Response:
-    """Trade an API key (`Authorization: ApiKey <key>`) for an access token."""
-    return StructResponse(await context.process.exchange.exchange(authorization, body.audience, body.act_as))
+    """Exchange a credential (`Authorization: ApiKey <key>`) for an access token."""
+    wish = TokenWish(Audience(body.audience), body.act_as)
+    return StructResponse(await context.process.exchange.exchange(authorization, wish))
 
 
 @router.get("/auth/jwks.json", response_model=None)
@@ -78,4 +81,4 @@ async def jwks(context: Context) -> Response:
 @router.get("/me", responses=answers(Me, "The caller"))
 async def me(context: Context, caller: Caller) -> Response:
     """Who the caller is, and their courses."""
-    return StructResponse(await context.process.sign_in.me(caller))
+    return StructResponse(await context.process.sessions.me(caller))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dashboard import websocket_url
 from cell_monitor_api.dependencies import Context
+from cell_monitor_api.models.auth import SignInWay
 from cell_monitor_api.version import VERSION
 
 __all__ = ["router"]
@@ -16,13 +17,19 @@ router = APIRouter(tags=["config"])
 
 
 class ClientConfig(msgspec.Struct, frozen=True):
-    """Where browsers reach the gateway (an address or a path on this origin), and this software's version."""
+    """Where browsers reach the gateway (an address or a path on this origin), this software's version, and how to sign in.
+
+    A page shows the ways to sign in that it knows, in this order.
+    """
 
     gateway_url: str
     version: str
+    sign_in: list[SignInWay]
 
 
 @router.get("/config", responses=answers(ClientConfig, "Configuration of the dashboard"))
 async def client_config(context: Context) -> Response:
     """What the dashboard needs to start."""
-    return StructResponse(ClientConfig(websocket_url(context.process.settings.gateway_url), VERSION))
+    process = context.process
+    gateway_url = websocket_url(process.settings.gateway_url)
+    return StructResponse(ClientConfig(gateway_url, VERSION, [process.password_sign_in.way]))

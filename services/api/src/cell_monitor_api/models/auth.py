@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
 
-__all__ = ["Login", "Me", "MyCourse", "TokenAnswer", "TokenRequest", "Username"]
+__all__ = ["Login", "Me", "MyCourse", "SignInWay", "TokenAnswer", "TokenRequest", "Username"]
 
 Username = Annotated[
     str, Field(min_length=1, max_length=150, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$")
@@ -26,13 +26,21 @@ class Login(BaseModel):
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
 
 
+class SignInWay(msgspec.Struct, frozen=True):
+    """A way to sign in with a browser; ``kind`` is ``password``, later ones carry more."""
+
+    kind: str
+
+
 class TokenRequest(BaseModel):
-    """What an API key is traded for."""
+    """What a credential is exchanged for."""
 
     model_config = ConfigDict(extra="forbid")
 
     audience: Literal["ingest", "api", "gateway"]
-    act_as: Username | None = Field(None, description="User name of the person whose events these are.")
+    act_as: Username | None = Field(
+        None, description="User name, spelled exactly, of the person whose events these are."
+    )
 
 
 class TokenAnswer(msgspec.Struct, frozen=True):

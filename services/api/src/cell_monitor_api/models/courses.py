@@ -63,18 +63,23 @@ class NewMembers(BaseModel):
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Self:
-        names = [member.username.casefold() for member in self.members]
+        names = [member.username for member in self.members]
         if len(names) != len(set(names)):
             raise ValueError("a user name appears twice")
         return self
 
 
 class MemberAnswer(msgspec.Struct, frozen=True):
-    """A member as stored."""
+    """A member as stored in the roster.
+
+    ``effective_role`` is the one that counts, null for none: it differs from ``role`` where another source, such as a
+    Hub, gives a higher one or rules in this course.
+    """
 
     person_id: str
     username: str
     role: str
+    effective_role: str | None
 
 
 class MemberList(msgspec.Struct, frozen=True):

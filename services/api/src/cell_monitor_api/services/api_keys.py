@@ -58,7 +58,7 @@ class ApiKeys:
         if username is not None:
             person = await people.find(self._pool, self._keyring, self._index, username)
             if person is None:
-                raise NotFound("nobody has this user name", loc=["body", "username"])
+                raise NotFound("nobody has exactly this user name", loc=["body", "username"])
         key, text = await api_keys.create(
             self._pool,
             name=name,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from cell_monitor_api.exceptions import CourseExists, NotFound, PermissionDenied
+from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import MemberAnswer
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -55,7 +55,7 @@ class Roster:
     async def put_members(
         self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool
     ) -> list[MemberAnswer]:
-        """Add members or bring them up to date, all or none.
+        """Add members to the roster or bring them up to date, all or none. User names are spelled exactly.
 
         An instructor decides on their own course only. They may name somebody who belongs to other courses, too, but
         neither rename them nor set their password: that would be the key to those other courses.
@@ -95,19 +95,27 @@ class Roster:
                 {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)},
             )
             await self._set_passwords(connection, {person_ids[index]: text for index, text in hashes.items()})
+            effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
         return [
-            MemberAnswer(str(person_id), change.username, change.role)
+            MemberAnswer(str(person_id), change.username, change.role, effective.get(person_id))
             for person_id, change in zip(person_ids, changes, strict=True)
         ]
 
     async def remove_member(self, course_id: str, person_id: UUID) -> None:
-        """End a membership; tokens that name it hold for at most ten minutes more.
+        """Remove somebody from the roster; tokens that name the membership hold for at most ten minutes more.
+
+        What another source says of them stays, see ``core.storage.postgres.memberships``.
 
         Raises:
             NotFound: there is no such member.
+            ManagedElsewhere: they are a member by other sources only.
         """
         if not await memberships.remove(self._pool, course_id, person_id):
-            raise NotFound("there is no such member of this course")
+            if await memberships.role_of(self._pool, course_id, person_id) is None:
+                raise NotFound("there is no such member of this course")
+            said = await memberships.said_of(self._pool, course_id, [person_id])
+            sources = ", ".join(one.source for one in said[person_id] if one.role is not None)
+            raise ManagedElsewhere(f"this person is a member by {sources}: remove them there")
         _log.info("member_removed", course_id=course_id, person_id=str(person_id))
 
     async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:

@@ -1,89 +1,79 @@
-"""API keys are traded for short tokens; see docs/adr/0009 for what such a token may do."""
+"""Credentials are exchanged for short access tokens."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any, Final
-from uuid import UUID, uuid5
 
-from cell_monitor_api.exceptions import ApiKeyInvalid, InsufficientScope, NotFound
+from cell_monitor_api.exceptions import InsufficientScope, NotAuthenticated
 from cell_monitor_api.models.auth import TokenAnswer
+from cell_monitor_api.services.credentials import CredentialVerifier, TokenWish
 from cell_monitor_api.services.signing import courses_that_fit
-from cell_monitor_core.auth.grants import Grant
-from cell_monitor_core.auth.scopes import Scope
+from cell_monitor_core.auth.grants import GRANTS, allowed_by
+from cell_monitor_core.auth.roles import Permission
+from cell_monitor_core.auth.scopes import Audience, Scope
 from cell_monitor_core.auth.tokens import TokenIssuer
-from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import api_keys, memberships, people
+from cell_monitor_core.storage.postgres import memberships
 from cell_monitor_core.telemetry.metrics import SIGN_INS
+from cell_monitor_core.web.errors import ClientRequestError
 
 __all__ = ["TokenExchange"]
 
-_SERVICES: Final = UUID("5b1b1c1e-6b52-5c0a-9d7c-6f0a3b0a2f11")
-"""Namespace of the subjects of keys that belong to nobody."""
+_MAX_CREDENTIAL: Final = 500
 
-_USEFUL: Final[dict[str, tuple[str, ...]]] = {
-    "ingest": (Scope.EVENTS_WRITE, Scope.TEST_WRITE),
-    "api": (Scope.ROSTER_WRITE, Scope.COURSES_READ, Scope.ADMIN),
-    "gateway": (Scope.TEST_WRITE, Scope.COURSES_READ, Scope.ADMIN),
+_USEFUL: Final[dict[Audience, tuple[Scope, ...]]] = {
+    Audience.INGEST: (Scope.EVENTS_WRITE, Scope.TEST_WRITE),
+    Audience.API: (Scope.ROSTER_WRITE, Scope.COURSES_READ, Scope.ADMIN),
+    Audience.GATEWAY: (Scope.TEST_WRITE, Scope.COURSES_READ, Scope.ADMIN),
 }
 """Scopes that mean something to an audience; a token carries no others."""
 
-_SCHEME: Final = re.compile(r"apikey +(\S{1,200})", re.IGNORECASE)
-
 
 class TokenExchange:
-    """Issues tokens for API keys."""
+    """Issues tokens for credentials.
 
-    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, issuer: TokenIssuer) -> None:
+    Args:
+        pool: PostgreSQL.
+        issuer: signs the tokens.
+        verifiers: one for each scheme of the ``Authorization`` header that is accepted.
+    """
+
+    def __init__(self, pool: Any, issuer: TokenIssuer, verifiers: Sequence[CredentialVerifier]) -> None:
         self._pool = pool
-        self._keyring = keyring
-        self._index = index
         self._issuer = issuer
+        self._verifiers = {verifier.scheme.lower(): verifier for verifier in verifiers}
 
-    async def exchange(self, authorization: str | None, audience: str, act_as: str | None) -> TokenAnswer:
-        """Return a token for an audience.
+    async def exchange(self, authorization: str | None, wish: TokenWish) -> TokenAnswer:
+        """Return the token that is wished for.
 
         Raises:
-            ApiKeyInvalid: no key, or one that is not valid.
-            InsufficientScope: the key has no scope for the audience, or may not act as others.
-            NotFound: nobody has the user name of ``act_as``.
+            NotAuthenticated: no credential, or one of a scheme that is not accepted.
+            InsufficientScope: the credential allows nothing at the audience.
+            ClientRequestError: the credential's verifier refuses it.
         """
-        match = _SCHEME.fullmatch((authorization or "").strip(" \t"))
-        key = None if match is None else await api_keys.verify(self._pool, match[1])
-        SIGN_INS.labels("api_key", "refused" if key is None else "ok").inc()
-        if key is None:
-            raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
-        carried = tuple(scope for scope in _USEFUL[audience] if scope in key.scopes)
-        person: people.Person | None = None
-        if act_as is not None:
-            person = await self._act_as(key, audience, act_as)
-        elif key.person_id is not None:
-            person = await people.get(self._pool, self._keyring, key.person_id)
-        if not carried:
-            raise InsufficientScope(f"the API key has no scope for the audience {audience}")
-        if person is None:
-            subject, roles, admin = uuid5(_SERVICES, key.key_id), {}, Scope.ADMIN in carried
-        else:
-            subject = person.person_id
-            roles = await memberships.roles_of(self._pool, person.person_id)
-            admin = act_as is None and person.is_admin and Scope.ADMIN in carried
+        scheme, _, credential = (authorization or "").strip(" \t").partition(" ")
+        verifier = self._verifiers.get(scheme.lower())
+        if verifier is None:
+            known = " or ".join(f"Authorization: {each.scheme} <credential>" for each in self._verifiers.values())
+            raise NotAuthenticated(f"send {known}")
+        grant = verifier.grant
+        try:
+            proof = await verifier.verify(credential.strip(" \t")[:_MAX_CREDENTIAL], wish)
+        except ClientRequestError as error:
+            SIGN_INS.labels(grant, "refused" if error.status_code == 401 else "ok").inc()
+            raise
+        SIGN_INS.labels(grant, "ok").inc()
+        carried = tuple(scope for scope in _USEFUL[wish.audience] if scope in proof.scopes)
+        permissions = allowed_by(grant, carried)
+        if wish.audience not in GRANTS[grant].audiences or not permissions:
+            raise InsufficientScope(f"this credential allows nothing at the audience {wish.audience}")
+        roles = await memberships.roles_of(self._pool, proof.subject) if proof.is_person else {}
         token, expires_in = self._issuer.issue(
-            grant=Grant.API_KEY,
-            person_id=subject,
-            audience=(audience,),
+            grant=grant,
+            person_id=proof.subject,
+            audience=(wish.audience,),
             courses=courses_that_fit(roles),
             scopes=carried,
-            admin=admin,
+            admin=proof.is_admin and Permission.ADMINISTER in permissions,
         )
         return TokenAnswer(token, expires_in)
-
-    async def _act_as(self, key: api_keys.ApiKey, audience: str, username: str) -> people.Person:
-        if Scope.PEOPLE_ACT_AS not in key.scopes:
-            raise InsufficientScope(f"the API key lacks the scope {Scope.PEOPLE_ACT_AS}")
-        if audience != "ingest":
-            # Whoever reads a lab server's key could otherwise read as any instructor.
-            raise InsufficientScope("with act_as a key gets tokens of the audience ingest only")
-        person = await people.find(self._pool, self._keyring, self._index, username)
-        if person is None:
-            raise NotFound("nobody has this user name: add them to a course first", loc=["body", "act_as"])
-        return person

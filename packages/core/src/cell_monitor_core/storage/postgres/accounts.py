@@ -1,4 +1,4 @@
-"""Local accounts: password hashes of people who sign in without JupyterHub."""
+"""Local accounts: password hashes of people who sign in with a user name of this installation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from cell_monitor_core.crypto import BlindIndex
+from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.people import USERNAME_INDEX
 from cell_monitor_core.storage.postgres.pool import Executor
 
@@ -27,13 +28,27 @@ class Account:
 
 
 async def find(executor: Executor, index: BlindIndex, username: str) -> Account | None:
-    """Return the account of a user name, None if the person does not exist or has no password."""
-    row = await executor.fetchrow(
-        "SELECT person_id, password_hash, is_admin FROM local_accounts JOIN people USING (person_id) "
-        "WHERE username_hash = $1",
+    """Return the account that somebody signs in to with a user name, None if there is none or it is ambiguous.
+
+    The account of exactly this name comes first. People also type their names in another case or Unicode form: then the
+    account is found if it is the only one whose name folds to the same; between two of them none is chosen.
+    """
+    rows = await executor.fetch(
+        """
+        SELECT a.person_id, a.password_hash, p.is_admin, i.subject_hash = $3 AS exact
+        FROM people p JOIN local_accounts a USING (person_id)
+             JOIN identities i ON i.person_id = p.person_id AND i.issuer = $2
+        WHERE p.username_hash = $1
+        """,
         index.digest(USERNAME_INDEX, username),
+        identities.LOCAL,
+        identities.subject_hash(index, identities.LOCAL, username),
     )
-    return None if row is None else Account(**row)
+    found = [row for row in rows if row["exact"]] or rows
+    if len(found) != 1:
+        return None
+    row = found[0]
+    return Account(row["person_id"], row["password_hash"], row["is_admin"])
 
 
 async def set_passwords(executor: Executor, hashes: Mapping[UUID, str]) -> None:

@@ -103,7 +103,7 @@ SELECT notebook_id, cell_id, count(*) AS students,
        -- As the newest run among all students named them.
        (array_agg(fold->'notebook' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS notebook,
        (array_agg(fold->'cell' ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST))[1]::text AS cell
-FROM cell_states JOIN memberships USING (course_id, person_id)
+FROM cell_states JOIN course_members USING (course_id, person_id)
 WHERE course_id = $1 AND role = 'student'
 GROUP BY notebook_id, cell_id
 -- One student's cells, however many, do not push out those of the class.
@@ -112,7 +112,7 @@ ORDER BY count(*) DESC, notebook_id, cell_id LIMIT $2
 
 _MEDIANS: Final = """
 SELECT notebook_id, cell_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS median
-FROM memberships m CROSS JOIN LATERAL (
+FROM course_members m CROSS JOIN LATERAL (
     SELECT e.notebook_id, e.cell_id, e.duration_ms FROM executions e
     WHERE e.course_id = m.course_id AND e.person_id = m.person_id AND e.duration_ms IS NOT NULL
       AND e.occurred_at > now() - $2::interval

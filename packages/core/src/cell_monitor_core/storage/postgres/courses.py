@@ -20,6 +20,7 @@ __all__ = [
     "ids",
     "list_all",
     "list_of_person",
+    "set_ruling_source",
     "set_thresholds",
 ]
 
@@ -28,12 +29,21 @@ ACTIVE_WITHIN: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A course; ``thresholds`` has the defaults for what was never set."""
+    """A course.
+
+    Attributes:
+        course_id: its id, for ever.
+        title: shown on the dashboard.
+        thresholds: with the defaults for what was never set.
+        created_at: when it was added.
+        ruling_source: the source of memberships that alone decides about those of whom it has spoken; None for none.
+    """
 
     course_id: str
     title: str
     thresholds: Thresholds
     created_at: datetime
+    ruling_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ def _course(row: Any) -> Course:
         title=row["title"],
         thresholds=msgspec.convert(row["thresholds"], Thresholds),
         created_at=row["created_at"],
+        ruling_source=row["ruling_source"],
     )
 
 
@@ -77,7 +88,7 @@ async def create(executor: Executor, course_id: str, title: str) -> bool:
 async def get(executor: Executor, course_id: str) -> Course | None:
     """Return a course, None if there is none of that id."""
     row = await executor.fetchrow(
-        "SELECT course_id, title, thresholds, created_at FROM courses WHERE course_id = $1", course_id
+        "SELECT course_id, title, thresholds, created_at, ruling_source FROM courses WHERE course_id = $1", course_id
     )
     return None if row is None else _course(row)
 
@@ -88,18 +99,28 @@ async def set_thresholds(executor: Executor, course_id: str, thresholds: Thresho
     return bool(await executor.fetchval(sql, course_id, thresholds))
 
 
+async def set_ruling_source(executor: Executor, course_id: str, source: str | None) -> bool:
+    """Name the source of memberships that rules in a course, or None for none; return False if there is no such course.
+
+    Raises:
+        asyncpg.CheckViolationError: no such source.
+    """
+    sql = "UPDATE courses SET ruling_source = $2 WHERE course_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, course_id, source))
+
+
 _SUMMARY = """
 SELECT c.course_id, c.title, mine.role,
-       (SELECT count(*) FROM memberships m WHERE m.course_id = c.course_id AND m.role = 'student') AS students,
+       (SELECT count(*) FROM course_members m WHERE m.course_id = c.course_id AND m.role = 'student') AS students,
        (SELECT count(*) FROM help_requests h
          WHERE h.course_id = c.course_id AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
        ) AS help_open,
-       (SELECT count(*) FROM memberships m JOIN student_states s USING (course_id, person_id)
+       (SELECT count(*) FROM course_members m JOIN student_states s USING (course_id, person_id)
          WHERE m.course_id = c.course_id AND m.role = 'student'
            -- RFC 3339 UTC with milliseconds orders as text.
            AND s.state->>'last_activity_at' > to_char(now() - $2::interval, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
        ) AS active
-FROM courses c {join} memberships mine ON mine.course_id = c.course_id AND mine.person_id = $1
+FROM courses c {join} course_members mine ON mine.course_id = c.course_id AND mine.person_id = $1
 ORDER BY c.title, c.course_id
 """
 

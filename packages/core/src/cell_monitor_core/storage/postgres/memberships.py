@@ -1,53 +1,107 @@
-"""Who belongs to which course, as what."""
+"""Who belongs to which course, as what, and who said so.
+
+Each source keeps its own row, so that sources never overwrite each other. The role that counts, the *effective* role, is
+the highest that any source gives; where the course names a ruling source, that one alone decides about everybody of whom
+it has ever spoken, a removal included (docs/adr/0015). The view ``course_members`` derives it, and everything reads it
+from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["STAFF_ROLES", "Member", "remove", "role_of", "roles_of", "roster", "upsert_many"]
+__all__ = [
+    "STAFF_ROLES",
+    "Member",
+    "Source",
+    "SourceRole",
+    "remove",
+    "role_of",
+    "roles_of",
+    "roster",
+    "said_of",
+    "set_all",
+    "upsert_many",
+]
 
 STAFF_ROLES: Final = ("instructor", "assistant", "observer")
 
 
+class Source(StrEnum):
+    """Who says that somebody is a member."""
+
+    ROSTER = "roster"
+    """This installation: the pages, the API, ``cell-monitor admin``."""
+    HUB = "hub"
+    """Groups of a JupyterHub."""
+    LTI = "lti"
+    """A learning platform."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person in a course; ``role`` is instructor, assistant, observer or student."""
+    """A person in a course and their effective role: instructor, assistant, observer or student."""
 
     person_id: UUID
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class SourceRole:
+    """What one source said last of a person in a course; a role of None: that it removed them."""
+
+    source: Source
+    role: str | None
+
+
 async def roles_of(executor: Executor, person_id: UUID) -> dict[str, str]:
-    """Return course id to role for all of a person's courses, in the order of the ids."""
+    """Return course id to effective role for all of a person's courses, in the order of the ids."""
     rows = await executor.fetch(
-        "SELECT course_id, role FROM memberships WHERE person_id = $1 ORDER BY course_id", person_id
+        "SELECT course_id, role FROM course_members WHERE person_id = $1 ORDER BY course_id", person_id
     )
     return {row["course_id"]: row["role"] for row in rows}
 
 
 async def role_of(executor: Executor, course_id: str, person_id: UUID) -> str | None:
-    """Return a person's role in a course, None if it is no member."""
+    """Return a person's effective role in a course, None if they are no member."""
     role: str | None = await executor.fetchval(
-        "SELECT role FROM memberships WHERE course_id = $1 AND person_id = $2", course_id, person_id
+        "SELECT role FROM course_members WHERE course_id = $1 AND person_id = $2", course_id, person_id
     )
     return role
 
 
 async def roster(executor: Executor, course_id: str) -> list[Member]:
-    """Return all members of a course, in the order of their ids."""
+    """Return all members of a course with their effective role, in the order of their ids."""
     rows = await executor.fetch(
-        "SELECT person_id, role FROM memberships WHERE course_id = $1 ORDER BY person_id", course_id
+        "SELECT person_id, role FROM course_members WHERE course_id = $1 ORDER BY person_id", course_id
     )
     return [Member(row["person_id"], row["role"]) for row in rows]
 
 
-async def upsert_many(executor: Executor, course_id: str, roles: Mapping[UUID, str]) -> int:
-    """Make people members, or change their role; return how many rows were added or changed.
+async def said_of(executor: Executor, course_id: str, person_ids: Iterable[UUID]) -> dict[UUID, list[SourceRole]]:
+    """Return what each source said of people in a course; people of whom none has spoken are left out."""
+    rows = await executor.fetch(
+        "SELECT person_id, source, role FROM memberships WHERE course_id = $1 AND person_id = ANY($2::uuid[]) "
+        "ORDER BY person_id, source",
+        course_id,
+        list(person_ids),
+    )
+    said: dict[UUID, list[SourceRole]] = {}
+    for row in rows:
+        said.setdefault(row["person_id"], []).append(SourceRole(Source(row["source"]), row["role"]))
+    return said
+
+
+async def upsert_many(
+    executor: Executor, course_id: str, roles: Mapping[UUID, str], *, source: Source = Source.ROSTER
+) -> int:
+    """Let a source make people members, or change their role; return how many of its rows were added or changed.
 
     Raises:
         asyncpg.ForeignKeyViolationError: no such course or person.
@@ -57,20 +111,61 @@ async def upsert_many(executor: Executor, course_id: str, roles: Mapping[UUID, s
     ordered = sorted(roles.items())
     rows = await executor.fetch(
         """
-        INSERT INTO memberships (course_id, person_id, role)
-        SELECT $1, person_id, role FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
-        ON CONFLICT (course_id, person_id) DO UPDATE SET role = excluded.role
-        WHERE memberships.role <> excluded.role
+        INSERT INTO memberships (course_id, person_id, source, role)
+        SELECT $1, person_id, $4, role FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
+        ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
+        WHERE memberships.role IS DISTINCT FROM excluded.role
         RETURNING person_id
         """,
         course_id,
         [person_id for person_id, _ in ordered],
         [role for _, role in ordered],
+        source,
     )
     return len(rows)
 
 
-async def remove(executor: Executor, course_id: str, person_id: UUID) -> bool:
-    """End a membership; return False if there was none. What the person did stays stored."""
-    sql = "DELETE FROM memberships WHERE course_id = $1 AND person_id = $2 RETURNING true"
-    return bool(await executor.fetchval(sql, course_id, person_id))
+async def remove(executor: Executor, course_id: str, person_id: UUID, *, source: Source = Source.ROSTER) -> bool:
+    """Let a source end a membership; return False if it gave none. What other sources said, and all data, stay.
+
+    That it did so stays stored as well: as the ruling source it keeps the person out whatever others say.
+    """
+    sql = (
+        "UPDATE memberships SET role = NULL, changed_at = now() "
+        "WHERE course_id = $1 AND person_id = $2 AND source = $3 AND role IS NOT NULL RETURNING true"
+    )
+    return bool(await executor.fetchval(sql, course_id, person_id, source))
+
+
+async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source) -> int:
+    """Take over all that a source says of one person, as role by course id; return how many rows changed.
+
+    Courses that it gave before and does not name now are removed, see ``remove``; other sources' rows stay.
+
+    Raises:
+        asyncpg.ForeignKeyViolationError: no such course or person.
+        asyncpg.CheckViolationError: no such role.
+    """
+    # One statement: nobody sees the person with half of their courses. In the order of the key.
+    ordered = sorted(roles.items())
+    rows = await executor.fetch(
+        """
+        WITH new AS (SELECT * FROM unnest($2::text[], $3::text[]) AS new (course_id, role)), ended AS (
+            UPDATE memberships SET role = NULL, changed_at = now()
+            WHERE person_id = $1 AND source = $4 AND role IS NOT NULL AND course_id NOT IN (SELECT course_id FROM new)
+            RETURNING course_id
+        ), given AS (
+            INSERT INTO memberships (course_id, person_id, source, role)
+            SELECT course_id, $1, $4, role FROM new
+            ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
+            WHERE memberships.role IS DISTINCT FROM excluded.role
+            RETURNING course_id
+        )
+        SELECT course_id FROM ended UNION ALL SELECT course_id FROM given
+        """,
+        person_id,
+        [course_id for course_id, _ in ordered],
+        [role for _, role in ordered],
+        source,
+    )
+    return len(rows)

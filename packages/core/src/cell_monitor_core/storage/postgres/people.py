@@ -1,4 +1,4 @@
-"""People. Names and addresses are encrypted in their columns and found by keyed hash."""
+"""People. Names and addresses are encrypted in their columns; how people prove who they are is in ``identities``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "get",
     "get_many",
     "names_of",
+    "search",
     "set_admin",
     "upsert",
     "upsert_many",
@@ -35,7 +37,7 @@ _COLUMNS = "person_id, username_enc, display_name_enc, email_enc, is_admin, crea
 
 @dataclass(frozen=True, slots=True)
 class NewPerson:
-    """Somebody to add or bring up to date; None leaves what is stored as it is."""
+    """Somebody to add or to bring up to date; None leaves what is stored as it is."""
 
     username: str
     display_name: str | None = None
@@ -94,12 +96,24 @@ async def get_many(executor: Executor, keyring: KeyRing, person_ids: Iterable[UU
 
 
 async def find(executor: Executor, keyring: KeyRing, index: BlindIndex, username: str) -> Person | None:
-    """Return the person of a user name, whatever its case; None if there is none."""
-    row = await executor.fetchrow(
-        f"SELECT {_COLUMNS} FROM people WHERE username_hash = $1",  # noqa: S608
+    """Return the person who has exactly this user name of this installation; None if nobody has.
+
+    Spelling matters, case included: what names a person to a machine must not reach another one.
+    """
+    person_id = await identities.person_of(executor, index, identities.LOCAL, username)
+    return None if person_id is None else await get(executor, keyring, person_id)
+
+
+async def search(executor: Executor, keyring: KeyRing, index: BlindIndex, username: str) -> list[Person]:
+    """Return everybody whose user name is this one, whatever its case and Unicode form and whoever issued it.
+
+    For people who look for somebody and see whom they found; the person of exactly this name, if any, comes first.
+    """
+    rows = await executor.fetch(
+        f"SELECT {_COLUMNS} FROM people WHERE username_hash = $1 ORDER BY created_at, person_id",  # noqa: S608
         index.digest(USERNAME_INDEX, username),
     )
-    return None if row is None else _person(keyring, row)
+    return sorted((_person(keyring, row) for row in rows), key=lambda person: person.username != username)
 
 
 async def names_of(executor: Executor, keyring: KeyRing, person_ids: Iterable[UUID]) -> dict[UUID, PersonName]:
@@ -117,14 +131,22 @@ async def names_of(executor: Executor, keyring: KeyRing, person_ids: Iterable[UU
     }
 
 
+# One statement, so that nobody is left without an identity where another writer was first with it.
 _INSERT = """
+WITH new AS (
+    SELECT * FROM unnest($2::uuid[], $3::bytea[], $4::bytea[], $5::uuid[], $6::bytea[], $7::bytea[])
+        AS new (identity_id, subject_hash, subject_enc, person_id, username_hash, username_enc)
+), added AS (
+    INSERT INTO identities (identity_id, issuer, subject_hash, subject_enc, person_id)
+    SELECT identity_id, $1, subject_hash, subject_enc, person_id FROM new
+    ON CONFLICT (issuer, subject_hash) DO NOTHING RETURNING person_id
+)
 INSERT INTO people (person_id, username_hash, username_enc)
-SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[])
-ON CONFLICT (username_hash) DO NOTHING
+SELECT person_id, username_hash, username_enc FROM new JOIN added USING (person_id)
 """
 
 _UPDATE = """
-WITH locked AS (SELECT person_id FROM people WHERE person_id = ANY($1::uuid[]) ORDER BY username_hash FOR UPDATE)
+WITH locked AS (SELECT person_id FROM people WHERE person_id = ANY($1::uuid[]) ORDER BY person_id FOR UPDATE)
 UPDATE people p SET
     display_name_enc = coalesce(u.display_name_enc, p.display_name_enc),
     email_enc = coalesce(u.email_enc, p.email_enc)
@@ -135,46 +157,63 @@ WHERE p.person_id = u.person_id
 
 
 async def upsert_many(
-    executor: Executor, keyring: KeyRing, index: BlindIndex, people: Sequence[NewPerson]
+    executor: Executor,
+    keyring: KeyRing,
+    index: BlindIndex,
+    people: Sequence[NewPerson],
+    *,
+    issuer: str = identities.LOCAL,
 ) -> list[UUID]:
-    """Add people that are new, bring the others up to date; return their ids in the order given.
+    """Add people who are new to an issuer, bring the others up to date; return their ids in the order given.
 
-    A user name that appears twice, in whatever case, is one person; what is given later wins. A known person keeps
-    the spelling under which it was first stored.
+    Somebody is known by exactly their user name at that issuer. A name that appears twice is one person; what is given
+    later wins.
     """
-    hashes = [index.digest(USERNAME_INDEX, person.username) for person in people]
-    merged: dict[bytes, NewPerson] = {}
-    for digest, person in zip(hashes, people, strict=True):
-        before = merged.get(digest, person)
-        merged[digest] = NewPerson(
-            before.username, person.display_name or before.display_name, person.email or before.email
+    merged: dict[str, NewPerson] = {}
+    for person in people:
+        before = merged.get(person.username, person)
+        merged[person.username] = NewPerson(
+            person.username, person.display_name or before.display_name, person.email or before.email
         )
-    # In the order of the key, so that two such statements never wait for each other.
-    ordered = sorted(merged.items())
-    new_ids = [uuid4() for _ in ordered]
-    await executor.execute(
-        _INSERT,
-        new_ids,
-        [digest for digest, _ in ordered],
-        [
-            keyring.encrypt_text(person.username, context=USERNAME, row=person_id.bytes)
-            for person_id, (_, person) in zip(new_ids, ordered, strict=True)
-        ],
-    )
-    # Values are bound to the person's id, which is known only now for a person who was there before.
-    rows = await executor.fetch(
-        "SELECT username_hash, person_id FROM people WHERE username_hash = ANY($1::bytea[])", list(merged)
-    )
-    ids = {row["username_hash"]: row["person_id"] for row in rows}
-    named = [(ids[digest], person) for digest, person in ordered if person.display_name or person.email]
+    known = await identities.people_of(executor, index, issuer, list(merged))
+    new = [name for name in merged if name not in known]
+    if new:
+        await _add(executor, keyring, index, issuer, new)
+        # Another writer may have been first with some of them.
+        known |= await identities.people_of(executor, index, issuer, new)
+    named = [(known[name], person) for name, person in merged.items() if person.display_name or person.email]
     if named:
+        # Values are bound to the person's id, which is known only now for a person who was there before.
         await executor.execute(
             _UPDATE,
             [person_id for person_id, _ in named],
             [_seal(keyring, person.display_name, DISPLAY_NAME, person_id) for person_id, person in named],
             [_seal(keyring, person.email, EMAIL, person_id) for person_id, person in named],
         )
-    return [ids[digest] for digest in hashes]
+    return [known[person.username] for person in people]
+
+
+async def _add(executor: Executor, keyring: KeyRing, index: BlindIndex, issuer: str, usernames: Sequence[str]) -> None:
+    """Add people with their identity, those whom another writer has added meanwhile excepted."""
+    # In the order of the key, so that two such statements never wait for each other.
+    ordered = sorted((identities.subject_hash(index, issuer, name), name) for name in usernames)
+    identity_ids, person_ids = [uuid4() for _ in ordered], [uuid4() for _ in ordered]
+    await executor.execute(
+        _INSERT,
+        issuer,
+        identity_ids,
+        [digest for digest, _ in ordered],
+        [
+            keyring.encrypt_text(name, context=identities.SUBJECT, row=identity_id.bytes)
+            for identity_id, (_, name) in zip(identity_ids, ordered, strict=True)
+        ],
+        person_ids,
+        [index.digest(USERNAME_INDEX, name) for _, name in ordered],
+        [
+            keyring.encrypt_text(name, context=USERNAME, row=person_id.bytes)
+            for person_id, (_, name) in zip(person_ids, ordered, strict=True)
+        ],
+    )
 
 
 def _seal(keyring: KeyRing, text: str | None, context: str, person_id: UUID) -> bytes | None:
@@ -197,22 +236,28 @@ async def upsert(
 async def belonging_elsewhere(
     executor: Executor, index: BlindIndex, usernames: Sequence[str], course_id: str
 ) -> list[bool]:
-    """Tell of each user name whether its person is an admin of the site or belongs to another course as well.
+    """Return of each local user name whether its person belongs to more than this course.
 
-    Such a person is not a single course's to rename or to give a password. A name that nobody has counts as False.
+    That is somebody who is an admin of the site, is a member of another course by any source, or signs in with another
+    issuer as well. Such a person is not a single course's to rename or to give a password. A name that nobody has
+    counts as False.
     """
-    hashes = [index.digest(USERNAME_INDEX, username) for username in usernames]
+    known = await identities.people_of(executor, index, identities.LOCAL, usernames)
     rows = await executor.fetch(
         """
-        SELECT username_hash FROM people p
-        WHERE username_hash = ANY($1::bytea[])
-          AND (is_admin OR EXISTS (SELECT FROM memberships m WHERE m.person_id = p.person_id AND m.course_id <> $2))
+        SELECT person_id FROM people p
+        WHERE person_id = ANY($1::uuid[])
+          AND (is_admin
+               OR EXISTS (SELECT FROM memberships m
+                          WHERE m.person_id = p.person_id AND m.course_id <> $2 AND m.role IS NOT NULL)
+               OR EXISTS (SELECT FROM identities i WHERE i.person_id = p.person_id AND i.issuer <> $3))
         """,
-        hashes,
+        list(known.values()),
         course_id,
+        identities.LOCAL,
     )
-    elsewhere = {row["username_hash"] for row in rows}
-    return [digest in elsewhere for digest in hashes]
+    elsewhere = {row["person_id"] for row in rows}
+    return [known.get(username) in elsewhere for username in usernames]
 
 
 async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:

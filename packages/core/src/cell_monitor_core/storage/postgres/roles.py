@@ -29,7 +29,10 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "courses": _ALL,
         "people": _ALL,
         "local_accounts": _ALL,
+        "identities": _ALL,
         "memberships": _ALL,
+        "course_members": _READ,
+        "course_links": _ALL,
         "sign_ins": _ALL,
         "api_keys": _ALL,
         # Facts: the API reads them, and adds what staff did about a request for help. It changes and deletes none.
@@ -53,6 +56,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "schema_version": _READ,
         "courses": _READ,
         "memberships": _READ,
+        "course_members": _READ,
         "event_keys": _ADD,
         "events": _ADD,
         "event_payloads": _ADD,

@@ -31,6 +31,7 @@ from cell_monitor_core.storage.postgres import (
     event_rows,
     failed_events,
     help_requests,
+    identities,
     people,
     student_states,
 )
@@ -86,6 +87,9 @@ COLUMNS: Final = (
     _of_person("email_enc", people.EMAIL),
     _of_request("message_enc", help_requests.MESSAGE),
     _of_request("error_text_enc", help_requests.ERROR_TEXT),
+    EncryptedColumn(
+        "identities", (("identity_id", "uuid"),), "subject_enc", identities.SUBJECT, ("identity_id",), _uuid_row
+    ),
     EncryptedColumn(
         "student_states",
         (("course_id", "text"), ("person_id", "uuid")),

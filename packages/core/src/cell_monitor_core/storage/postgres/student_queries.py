@@ -28,7 +28,7 @@ MAX_RUNS: Final = 200
 
 _STUDENTS: Final = f"""
 SELECT m.person_id AS member_id, {student_states.SHOWN}
-FROM memberships m LEFT JOIN student_states s USING (course_id, person_id)
+FROM course_members m LEFT JOIN student_states s USING (course_id, person_id)
 WHERE m.course_id = $1 AND m.role = 'student'
 """  # noqa: S608
 

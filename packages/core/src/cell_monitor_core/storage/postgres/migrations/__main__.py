@@ -8,20 +8,28 @@ import os
 import sys
 from pathlib import Path
 
+from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
+from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import MigrationError, SchemaMismatch, check_schema, migrate
 from cell_monitor_core.storage.postgres.pool import connect
 
 __all__ = ["main"]
 
-VARIABLE = "CELL_MONITOR_DATABASE_URL"
+VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
 
 
-def _dsn_from_environment() -> str | None:
-    path = os.environ.get(f"{VARIABLE}_FILE")
+def _from_environment(variable: str) -> str | None:
+    path = os.environ.get(f"{variable}_FILE")
     if path:
         return Path(path).read_text(encoding="utf-8").strip()
-    return os.environ.get(VARIABLE)
+    return os.environ.get(variable)
+
+
+def _keys_from_environment() -> tuple[KeyRing, BlindIndex] | None:
+    """Return the keys where both are given; most migrations need none."""
+    ring, index = _from_environment(f"{ENV_PREFIX}ENCRYPTION_KEYS"), _from_environment(f"{ENV_PREFIX}INDEX_KEY")
+    return None if ring is None or index is None else (KeyRing.from_json(ring), BlindIndex.from_text(index))
 
 
 async def _check(dsn: str) -> None:
@@ -40,9 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dsn", nargs="?", help=f"postgresql://…; better in {VARIABLE} or {VARIABLE}_FILE")
     options = parser.parse_args(arguments)
     try:
-        dsn = options.dsn or _dsn_from_environment()
-    except OSError as error:
-        print(f"{VARIABLE}_FILE cannot be read: {error}", file=sys.stderr)  # noqa: T201
+        dsn = options.dsn or _from_environment(VARIABLE)
+        keys = None if options.check else _keys_from_environment()
+    except (OSError, SettingsError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
         return 2
     if not dsn:
         print(f"set {VARIABLE} or {VARIABLE}_FILE to the database's address", file=sys.stderr)  # noqa: T201
@@ -52,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             asyncio.run(_check(dsn))
             print("schema is up to date")  # noqa: T201
         else:
-            asyncio.run(migrate(dsn, lambda line: print(line, flush=True)))  # noqa: T201
-    except (MigrationError, SchemaMismatch, StoreUnavailable, ValueError) as error:
+            asyncio.run(migrate(dsn, lambda line: print(line, flush=True), keys=keys))  # noqa: T201
+    except (MigrationError, SchemaMismatch, StoreUnavailable, DecryptionError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     return 0

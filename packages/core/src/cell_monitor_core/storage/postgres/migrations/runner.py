@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 from pydantic import SecretStr
 
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.settings import ENV_PREFIX
+from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.migrations.files import Migration, MigrationError, load_migrations
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
@@ -17,6 +20,7 @@ from cell_monitor_core.storage.postgres.roles import grant_roles
 __all__ = ["SchemaMismatch", "check_schema", "migrate"]
 
 Progress = Callable[[str], None]
+Keys: TypeAlias = tuple[KeyRing, BlindIndex]
 
 COMMAND: Final = "python -m cell_monitor_core.storage.postgres.migrations"
 LOCK_KEY: Final = 0x63656C6C_6D6F6E31  # "cellmon1"
@@ -75,15 +79,20 @@ async def check_schema(pool: Executor) -> None:
 
 
 async def migrate(
-    dsn: str | SecretStr, on_progress: Progress | None = None, *, migrations: Sequence[Migration] | None = None
+    dsn: str | SecretStr,
+    on_progress: Progress | None = None,
+    *,
+    keys: Keys | None = None,
+    migrations: Sequence[Migration] | None = None,
 ) -> int:
-    """Apply what is missing, make the event partitions of the coming months, and grant the services' rights.
+    """Apply what is missing, compute what SQL cannot, make the coming event partitions, grant the services' rights.
 
     Safe to repeat and to run twice at once: the second runner waits and finds nothing to do.
 
     Args:
         dsn: of the role that owns, or may create, the schema.
         on_progress: called with one line per step.
+        keys: those of the services; needed where a database of an older schema holds people.
         migrations: instead of the package's own.
 
     Returns:
@@ -91,7 +100,8 @@ async def migrate(
 
     Raises:
         MigrationError: an applied file was changed afterwards, the database is newer than this program, another
-            runner does not finish, or a file fails.
+            runner does not finish, a file fails, or the keys are needed and missing.
+        DecryptionError: the keys are not those of this database.
         StoreUnavailable: the database is away.
     """
     say = on_progress or (lambda _line: None)
@@ -113,10 +123,24 @@ async def migrate(
                     say(f"created event partition {month}")
                 for line in await grant_roles(connection):
                     say(line)
+                await _backfill(connection, keys, say)
             say(f"schema is at version {wanted[-1].version if wanted else 0}")
     finally:
         await connection.close(timeout=5)  # also gives the advisory lock back
     return len(missing)
+
+
+async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys | None, say: Progress) -> None:
+    """Compute what older rows need and what only the holder of the keys can compute: keyed hashes of names."""
+    pending = await identities.count_pending(connection)
+    if not pending:
+        return
+    if keys is None:
+        raise MigrationError(
+            f"{pending} people still need their identity computed, and without it they cannot sign in: run the "
+            f"migration again with {ENV_PREFIX}ENCRYPTION_KEYS and {ENV_PREFIX}INDEX_KEY (or …_FILE) as the API has them"
+        )
+    say(f"computed the identities of {await identities.backfill_local(connection, *keys)} people")
 
 
 async def _take_lock(connection: asyncpg.Connection[asyncpg.Record], say: Progress) -> None:

@@ -1,0 +1,114 @@
+"""Credentials that are exchanged for access tokens: one verifier for each scheme of the ``Authorization`` header.
+
+Adding a scheme, such as a JupyterHub's, adds a class here or beside it, a ``Grant`` with its row in ``core.auth.grants``,
+and the verifier to the list in ``context``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid5
+
+from cell_monitor_api.exceptions import ApiKeyInvalid, InsufficientScope, NotFound
+from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.scopes import Audience, Scope
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres import api_keys, people
+
+__all__ = ["ApiKeyVerifier", "CredentialVerifier", "Proof", "TokenWish"]
+
+_SERVICES: Final = UUID("5b1b1c1e-6b52-5c0a-9d7c-6f0a3b0a2f11")
+"""Namespace of the subjects of keys that belong to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWish:
+    """What a token is asked for: an audience and, optionally, the user name of another person whose it shall be."""
+
+    audience: Audience
+    act_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a credential proves.
+
+    Attributes:
+        subject: the person's id or, of a service, an id derived from its credential (a UUID of version 5).
+        is_person: whether the subject is a person, who has memberships.
+        scopes: of the credential; empty for grants that need none.
+        is_admin: whether the holder may be an admin of the site, as far as the grant and the scopes allow it.
+    """
+
+    subject: UUID
+    is_person: bool
+    scopes: tuple[str, ...] = ()
+    is_admin: bool = False
+
+
+class CredentialVerifier(Protocol):
+    """Verifies the credentials of one scheme.
+
+    Attributes:
+        scheme: first word of the ``Authorization`` header; case does not matter.
+        grant: what tokens that are exchanged for such a credential are made by.
+    """
+
+    scheme: str
+    grant: Grant
+
+    async def verify(self, credential: str, wish: TokenWish) -> Proof:
+        """Return what a credential proves.
+
+        Raises:
+            ClientRequestError: it proves nothing, with status 401, or does not allow this token, with status 403.
+        """
+        ...
+
+
+class ApiKeyVerifier:
+    """``Authorization: ApiKey <key>``; see docs/adr/0009 for what such a token may do."""
+
+    scheme = "ApiKey"
+    grant = Grant.API_KEY
+
+    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._index = index
+
+    async def verify(self, credential: str, wish: TokenWish) -> Proof:
+        """Return the person that a key belongs to or acts as, or the service that it is.
+
+        Raises:
+            ApiKeyInvalid: the key is malformed, unknown, expired or revoked.
+            InsufficientScope: the key may not act as others, or not for this audience.
+            NotFound: nobody has exactly the user name of ``act_as``.
+        """
+        key = await api_keys.verify(self._pool, credential)
+        if key is None:
+            raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
+        if wish.act_as is not None:
+            person = await self._act_as(key, wish)
+            return Proof(person.person_id, is_person=True, scopes=key.scopes)
+        if key.person_id is None:
+            return Proof(uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True)
+        owner = await people.get(self._pool, self._keyring, key.person_id)
+        # The key goes with its person (ON DELETE CASCADE); here they went between two statements.
+        if owner is None:
+            raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
+        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin)
+
+    async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:
+        assert wish.act_as is not None
+        if Scope.PEOPLE_ACT_AS not in key.scopes:
+            raise InsufficientScope(f"the API key lacks the scope {Scope.PEOPLE_ACT_AS}")
+        if wish.audience != Audience.INGEST:
+            # Whoever reads a lab server's key could otherwise read as any instructor.
+            raise InsufficientScope("with act_as a key gets tokens of the audience ingest only")
+        # Exactly this name: somebody may have chosen one that looks like another person's.
+        person = await people.find(self._pool, self._keyring, self._index, wish.act_as)
+        if person is None:
+            raise NotFound("nobody has exactly this user name: add them to a course first", loc=["body", "act_as"])
+        return person

@@ -1,0 +1,127 @@
+"""Sessions of people in browsers: the cookie that keeps them signed in, and the access tokens that it gives.
+
+However somebody proves who they are, signing in ends in ``Sessions.begin``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from cell_monitor_api.exceptions import NotAuthenticated
+from cell_monitor_api.models.auth import Me, MyCourse, TokenAnswer
+from cell_monitor_api.services.signing import courses_that_fit
+from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.scopes import Audience
+from cell_monitor_core.auth.tokens import Claims, TokenIssuer
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.postgres import courses, memberships, people, sign_ins
+from cell_monitor_core.telemetry.metrics import SIGN_INS
+
+__all__ = ["SESSION_AUDIENCES", "Sessions", "SignedIn"]
+
+_log = structlog.get_logger(__name__)
+
+SESSION_AUDIENCES: Final = (Audience.API, Audience.GATEWAY)
+
+_COOKIE_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A new session: its first token, and the cookie with the time for which a browser keeps it."""
+
+    token: TokenAnswer
+    cookie: str
+    lifetime: timedelta
+
+
+class Sessions:
+    """Begins, renews and ends sessions.
+
+    Args:
+        pool: PostgreSQL.
+        keyring: to read people.
+        issuer: signs the tokens.
+        lifetime: after which somebody must sign in again.
+    """
+
+    def __init__(self, pool: Any, keyring: KeyRing, issuer: TokenIssuer, *, lifetime: timedelta) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._issuer = issuer
+        self._lifetime = lifetime
+
+    async def begin(self, person_id: UUID) -> SignedIn:
+        """Begin a session of a person who has proven who they are.
+
+        Raises:
+            NotAuthenticated: the person has been deleted meanwhile.
+        """
+        token = await self._token(person_id)
+        cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+        await sign_ins.prune(self._pool)
+        await sign_ins.create(self._pool, _digest(cookie), person_id, datetime.now(UTC) + self._lifetime)
+        _log.info("signed_in", person_id=str(person_id))
+        return SignedIn(token, cookie, self._lifetime)
+
+    async def refresh(self, cookie: str | None) -> TokenAnswer:
+        """Return a new token for a session that still holds.
+
+        Raises:
+            NotAuthenticated: there is none.
+        """
+        sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
+        SIGN_INS.labels("cookie", "refused" if sign_in is None else "ok").inc()
+        if sign_in is None:
+            raise NotAuthenticated("nobody is signed in: sign in first")
+        return await self._token(sign_in.person_id)
+
+    async def end(self, cookie: str | None) -> None:
+        """End a session; without one there is nothing to do."""
+        if cookie:
+            await sign_ins.revoke(self._pool, _digest(cookie))
+
+    async def me(self, claims: Claims) -> Me:
+        """Return who the caller is.
+
+        Raises:
+            NotAuthenticated: the token's person does not exist, or the token is a service's.
+        """
+        person = await people.get(self._pool, self._keyring, UUID(claims.sub))
+        if person is None:
+            raise NotAuthenticated("this token belongs to nobody")
+        own = await courses.list_of_person(self._pool, person.person_id)
+        return Me(
+            person_id=str(person.person_id),
+            username=person.username,
+            display_name=person.display_name,
+            is_admin=claims.administers and person.is_admin,
+            courses=[MyCourse(course.course_id, course.title, course.role or "") for course in own],
+        )
+
+    async def _token(self, person_id: UUID) -> TokenAnswer:
+        async with self._pool.acquire() as connection:
+            person = await people.get(connection, self._keyring, person_id)
+            if person is None:
+                raise NotAuthenticated("nobody is signed in: sign in first")
+            roles = await memberships.roles_of(connection, person_id)
+        token, expires_in = self._issuer.issue(
+            grant=Grant.SESSION,
+            person_id=person_id,
+            audience=SESSION_AUDIENCES,
+            courses=courses_that_fit(roles),
+            admin=person.is_admin,
+        )
+        return TokenAnswer(token, expires_in)
+
+
+def _digest(cookie: str) -> bytes:
+    # 256 random bits: a plain hash cannot be inverted.
+    return hashlib.sha256(cookie.encode(errors="replace")).digest()
