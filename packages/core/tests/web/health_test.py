@@ -34,7 +34,7 @@ async def get(health, path):
 async def test_unavailable_store_makes_not_ready_but_live(store):
     health = Health({"redis": store.ping}, keep=0)
     assert (await get(health, "/readyz")).status_code == 200
-    store.fault = ConnectionError("redis://user:hunter2@host is away")
+    store.fault = ConnectionError("redis://user:hunter2@host is unavailable")
     answer = await get(health, "/readyz")
     assert answer.status_code == 503
     assert answer.text == "unavailable\nredis: ConnectionError"

@@ -31,7 +31,7 @@ class ApiSettings(CoreSettings):
         2000, ge=200, le=1_000_000, description="Events that one person may send at once, in one worker process."
     )
     api_bucket_refill_per_s: float = Field(
-        100.0, gt=0, le=100_000, description="Events a second that one person may send for ever."
+        100.0, gt=0, le=100_000, description="Events per second that one person may send continuously."
     )
     api_token_lifetime_s: int = Field(600, ge=5, le=600, description="Life of an access token, at most 10 minutes.")
     api_sign_in_days: float = Field(

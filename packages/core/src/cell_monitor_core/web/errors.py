@@ -1,6 +1,6 @@
 """The error responses of all services: ``{"detail": [{"type": code, "msg": text, "loc"?: [...]}]}``.
 
-``type`` is a stable code for programs. ``msg`` tells people what is wrong and what to do. A response never repeats
+``type`` is a stable code for programs. ``msg`` describes for people what is wrong and what to do. A response never repeats
 parts of the request, nor the message of an unexpected exception.
 """
 
