@@ -64,7 +64,7 @@ EXCEPT: Final = (
     "tests/docs/words_test.py",
     # Not yet written in plain terms.
     "dashboard/",
-    "docs/(adr|dev|user)/",
+    "docs/dev/contracts[.]md",
     "packages/core/src/cell_monitor_core/(auth|derivation|events|storage|streams|[a-z_]+[.]py)",
     "packages/core/tests/(auth|broker|derivation|events|storage|streams)/",
     "packages/jupyterlab-cell-monitor/",
