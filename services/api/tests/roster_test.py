@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cell_monitor_core.auth.tokens import TokenVerifier
+from cell_monitor_core.channels import course_channel
 from cell_monitor_core.storage.postgres import courses, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
 
@@ -29,6 +32,23 @@ async def put(site, caller, *members, **options):
 async def ivy(site):
     await site.course("c1", ivy="instructor")
     return site
+
+
+async def test_an_open_page_counts_students_who_were_added_or_removed(ivy):
+    broker, channel = ivy.process.broker, course_channel("c1")
+    start = await broker.position(channel)
+
+    async def counted() -> list[int]:
+        recovery = await broker.recover(channel, start.epoch, start.offset, limit=10)
+        return [json.loads(bytes(each.state))["students"] for each in recovery.publications]
+
+    added = await put(ivy, "ivy", {"username": "ann", "role": "student"}, {"username": "tim", "role": "student"})
+    assert await counted() == [2]
+    await put(ivy, "ivy", {"username": "ann", "role": "student"}, {"username": "ada", "role": "assistant"})
+    assert await counted() == [2]
+    person_id = added.json()["members"][0]["person_id"]
+    assert (await ivy.client.delete(f"{URL}/{person_id}", headers=ivy.bearer("ivy"))).status_code == 204
+    assert await counted() == [2, 1]
 
 
 async def test_members_are_added_and_brought_up_to_date(ivy):

@@ -13,6 +13,7 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
+from cell_monitor_api.services.counters import Counters
 from cell_monitor_api.services.credentials import ApiKeyVerifier
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
@@ -103,6 +104,7 @@ class ProcessContext:
             stack.push_async_callback(signing.aclose)
             publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
+            counters = Counters(pool, publisher)
             notices = Notices(pool, keyring)
             stack.push_async_callback(notices.aclose)
             hasher = PasswordHasher()
@@ -129,7 +131,7 @@ class ProcessContext:
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
                 exchange=TokenExchange(pool, signing.issuer, [ApiKeyVerifier(pool, keyring, index)]),
-                help_desk=HelpDesk(pool, keyring, publisher),
+                help_desk=HelpDesk(pool, keyring, publisher, counters),
                 ingest=Ingest(
                     producer=producer,
                     buckets=TokenBuckets(
@@ -139,7 +141,7 @@ class ProcessContext:
                     progress=progress,
                     metrics=IngestMetrics(),
                 ),
-                roster=Roster(pool, keyring, index, hasher),
+                roster=Roster(pool, keyring, index, hasher, counters),
                 password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
                 sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),

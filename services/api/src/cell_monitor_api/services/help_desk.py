@@ -5,32 +5,28 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-import structlog
-
 from cell_monitor_api.exceptions import HelpAlreadyClaimed, HelpClosed, NotFound
 from cell_monitor_api.models.students import HelpAnswer
+from cell_monitor_api.services.counters import Counters
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation import help as help_rules
 from cell_monitor_core.publishing import draft_of
-from cell_monitor_core.storage.ports import Draft, StoreUnavailable
-from cell_monitor_core.storage.postgres import course_counters, help_actions, people
-from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.storage.postgres import help_actions, people
 from cell_monitor_core.telemetry.metrics import HELP_ACTIONS
 
 __all__ = ["HelpDesk"]
-
-_log = structlog.get_logger(__name__)
 
 
 class HelpDesk:
     """Acts on requests: first committed, then published, and again by the worker; see docs/adr/0010."""
 
-    def __init__(self, pool: Any, keyring: KeyRing, publisher: RetryingPublisher) -> None:
+    def __init__(self, pool: Any, keyring: KeyRing, publisher: RetryingPublisher, counters: Counters) -> None:
         self._pool = pool
         self._keyring = keyring
         self._publisher = publisher
+        self._counters = counters
 
     async def act(
         self,
@@ -39,7 +35,7 @@ class HelpDesk:
         action: Literal["claim", "release", "resolve"],
         person_id: UUID,
     ) -> HelpAnswer:
-        """Act on a request and tell the dashboards.
+        """Act on a request and publish what changed.
 
         Raises:
             NotFound: there is no such request in this course.
@@ -68,17 +64,6 @@ class HelpDesk:
         drafts = [draft_of(help_state), draft_of(student_state)]
         if action == "resolve":
             # The course counts what is open or claimed.
-            drafts += await self._counters(course_id)
+            drafts += await self._counters.drafts(course_id)
         published = await self._publisher.publish(course_channel(course_id), drafts)
         return HelpAnswer(help=help_state, published=published)
-
-    async def _counters(self, course_id: str) -> list[Draft]:
-        """Return the course's new counters; none where that fails: the action itself is done already."""
-        try:
-            with store_errors():
-                async with self._pool.acquire() as connection:
-                    courses = await course_counters.refresh_courses(connection, [course_id])
-        except StoreUnavailable as error:
-            _log.warning("course_counters_unavailable", course_id=course_id, reason=str(error))
-            return []
-        return [draft_of(course) for course in courses]
