@@ -51,7 +51,7 @@ INSTEAD: Final = {
     r"beside": "next to, in addition to",
     r"twins?": "the implementation in memory, counterpart",
     r"in clear": "unencrypted, in plain text",
-    r"gives? up|gave up|given up|giving up": "abort, stop, drop",
+    r"given up": "aborted, stopped, dropped",
     r"says? so|said so": "report it, the message contains it",
     r"fates?": "result, outcome",
     r"under way|underway": "in progress, in flight",
@@ -71,7 +71,6 @@ EXCEPT: Final = (
     "packages/standalone/src/cell_monitor/(embedded|commands)/|packages/standalone/src/cell_monitor/[a-z]+[.]py",
     "packages/standalone/tests/",
     "packages/testing/src/cell_monitor_testing/model_broker[.]py",
-    "services/(api|ws-gateway)/",
     "tests/(fresh|resilience)/",
 )
 

@@ -901,7 +901,7 @@ export interface components {
         Fault: {
             /** @description Stable code of the fault. */
             type: string;
-            /** @description What is wrong and the way out, in English. */
+            /** @description What is wrong and what to do, in English. */
             msg: string;
             /** @description Where in the request. */
             loc?: (string | number)[];
@@ -938,7 +938,7 @@ export interface components {
         };
         /**
          * HelpAnswer
-         * @description The request after the action; ``published`` is false while dashboards have yet to be told.
+         * @description The request after the action; ``published`` is false if the publication failed and will be retried.
          */
         HelpAnswer: {
             help: components["schemas"]["HelpState"];

@@ -345,7 +345,7 @@ async def callers(
 
 
 async def _populate(callers: Callers, make_event: Callable[..., dict[str, Any]]) -> None:
-    """Add two courses and their people, sign everybody in, then take rights away from two of them."""
+    """Add two courses and their people, sign everybody in, then remove rights of two of them."""
     pool, ids = callers.pool, callers.ids
     password_hash = hash_password(PASSWORD)
     for name in ("student", "observer", "assistant", "instructor", "outsider", "removed", "stranger", "second"):

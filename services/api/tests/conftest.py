@@ -119,14 +119,14 @@ class Site:
         )
 
     async def queued(self, course_id: str) -> list[StreamRecord]:
-        """Return what lies in the queue of a course, oldest first."""
+        """Return the queued records of a course, oldest first."""
         partition = partition_of(course_channel(course_id), self.settings.partitions)
         entries = await self.process.redis.xrange(keys.events_stream(partition))
         records = [record for _, fields in entries for record in decode_entry(fields)]
         return [record for record in records if record.course_id == course_id]
 
     async def queued_ids(self, course_id: str) -> list[str]:
-        """Return the event ids that lie in the queue of a course, sorted."""
+        """Return the sorted event ids in the queue of a course."""
         return sorted(json.loads(record.event)["event_id"] for record in await self.queued(course_id))
 
 

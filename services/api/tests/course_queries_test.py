@@ -93,7 +93,7 @@ async def test_nothing_published_while_the_snapshot_is_read_is_missed(busy, monk
 
     async def read_then_publish(*arguments):
         states = await read(*arguments)
-        # Too late for this snapshot: whoever follows from its position must get it.
+        # Too late for this snapshot: a subscription from its position must get it.
         await broker.publish(channel, [Draft("student", "late", 1, b'{"student_id":"late"}')])
         return states
 

@@ -31,7 +31,7 @@ async def test_every_page_is_the_same_file(pages, path):
     assert answer.headers["cache-control"] == "no-cache"
 
 
-async def test_hashed_assets_are_kept_for_ever_and_nothing_else_is(pages):
+async def test_only_hashed_assets_are_cached_permanently(pages):
     asset = await pages.get("/assets/index-abc123.js")
     assert asset.text == "export {}"
     assert "javascript" in asset.headers["content-type"]

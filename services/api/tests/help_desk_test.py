@@ -1,4 +1,4 @@
-"""A request for help is taken by one of the staff, and everybody is told, whatever happens to Redis meanwhile."""
+"""Hazards: two staff members take the same request; an action is not published because Redis was unavailable."""
 
 from __future__ import annotations
 
@@ -99,17 +99,17 @@ async def test_requests_of_other_courses_are_not_there(desk):
     assert (await act(desk, "ivy", "claim", "nonsense")).status_code == 422
 
 
-async def test_an_action_is_done_although_redis_is_away_and_is_told_later(desk):
+async def test_an_action_is_done_although_redis_is_unavailable_and_is_published_later(desk):
     process = desk.process
     await process.broker.position(course_channel("c1"))
     publisher = process.help_desk._publisher
     publisher._retry_s = 0.01
     publish = process.broker.publish
 
-    async def away(channel, drafts):
+    async def unavailable(channel, drafts):
         raise StoreUnavailable("test")
 
-    process.broker.publish = away
+    process.broker.publish = unavailable
     answer = await act(desk, "ivy", "claim")
     assert answer.status_code == 200
     assert answer.json()["published"] is False
@@ -145,10 +145,10 @@ async def test_what_is_published_and_what_came_too_late_is_counted_by_kind(desk)
 async def test_what_waits_for_redis_is_bounded(desk):
     publisher = desk.process.help_desk._publisher
 
-    async def away(channel, drafts):
+    async def unavailable(channel, drafts):
         raise StoreUnavailable("test")
 
-    desk.process.broker.publish = away
+    desk.process.broker.publish = unavailable
     for _ in range(1005):
         await publisher.publish("course:c1", [Draft("help", "h1", 1, b"{}")])
     assert publisher.pending == 1000

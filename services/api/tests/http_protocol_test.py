@@ -216,9 +216,9 @@ def _header(size: int) -> bytes:
 
 
 async def test_a_head_within_the_bound_is_served(address: tuple[str, int]) -> None:
-    room = MAX_HEAD_BYTES - len(GET) - 2
-    assert await answer_to(address, GET + _header(room) + b"\r\n") == (200, "/ok")
-    assert await answer_to(address, GET, *[_header(room // 4)] * 4, b"\r\n") == (200, "/ok")
+    size = MAX_HEAD_BYTES - len(GET) - 2
+    assert await answer_to(address, GET + _header(size) + b"\r\n") == (200, "/ok")
+    assert await answer_to(address, GET, *[_header(size // 4)] * 4, b"\r\n") == (200, "/ok")
 
 
 TOO_MUCH = _header(MAX_HEAD_BYTES)
@@ -302,7 +302,7 @@ async def test_a_head_that_comes_drop_by_drop_ends(
     writer.close()
 
 
-async def test_a_connection_without_a_request_is_closed_and_told_nothing(
+async def test_a_connection_without_a_request_is_closed_without_an_answer(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cell_monitor_api.http_protocol.HEAD_TIMEOUT_S", 0.2)

@@ -92,7 +92,7 @@ async def test_results_stand_in_the_order_of_the_events(site, client, course, ma
     ]
     ids = [result["event_id"] for result in answer.json()["results"]]
     assert ids == [event["event_id"] if isinstance(event, dict) else None for event in events]
-    # An entry may carry a duplicate beside what is new: PostgreSQL has the last word.
+    # An entry may contain a duplicate in addition to new events; PostgreSQL stores it once.
     assert set(await site.queued_ids("c1")) == {event["event_id"] for event in good}
 
 
@@ -369,7 +369,7 @@ async def test_a_slow_body_ends(site, course, monkeypatch):
         assert fault(answer) == (408, "request_timeout")
 
 
-async def test_notices_tell_how_help_stands(site, client, course, make_event):
+async def test_notices_have_the_state_of_help_requests(site, client, course, make_event):
     await site.course("c1", ivy="instructor")
     event_id = new_event_id()
     await site.process.pool.execute(

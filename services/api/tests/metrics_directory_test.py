@@ -91,7 +91,7 @@ def test_named_folder_loses_the_counters_of_an_earlier_run_and_nothing_else(temp
     assert [path.name for path in named.iterdir()] == ["notes.txt"]
 
 
-def test_named_folder_that_cannot_be_used_is_named_with_the_way_out(temporary, monkeypatch):
+def test_unusable_folder_is_refused_with_its_name_and_advice(temporary, monkeypatch):
     (temporary / "file").touch()
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(temporary / "file" / "folder"))
     with pytest.raises(MetricsDirectoryError, match=r"file/folder that PROMETHEUS_MULTIPROC_DIR names cannot be used"):

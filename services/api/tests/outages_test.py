@@ -1,4 +1,4 @@
-"""What is away is said to be away, nothing is lost, and everything goes on when it is back."""
+"""Hazards: an outage of a store loses events, is not reported to clients, or outlasts the store's return."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def until(condition):
             await asyncio.sleep(0.02)
 
 
-async def test_redis_away_means_come_back_later(site, redis_proxy, make_event):
+async def test_unavailable_redis_is_answered_503_with_retry_after(site, redis_proxy, make_event):
     first, second = make_event(), make_event()
     assert (await site.send("ann", first)).status_code == 200
     await redis_proxy.cut()
@@ -83,7 +83,7 @@ async def test_redis_away_means_come_back_later(site, redis_proxy, make_event):
     assert sorted(await site.queued_ids("c1")) == sorted([first["event_id"], second["event_id"]])
 
 
-async def test_a_redis_that_does_not_answer_is_given_up(site, redis_proxy, make_event):
+async def test_an_unresponsive_redis_is_answered_503(site, redis_proxy, make_event):
     assert (await site.send("ann", make_event())).status_code == 200
     redis_proxy.stall()
     event = make_event()
@@ -150,7 +150,7 @@ async def test_a_postgresql_that_does_not_answer_holds_ingest_up_for_a_moment_on
     await postgres_proxy.heal()
 
 
-async def test_sign_in_is_limited_although_redis_is_away(site, redis_proxy):
+async def test_sign_in_is_limited_although_redis_is_unavailable(site, redis_proxy):
     await redis_proxy.cut()
 
     async def login(password):
@@ -186,7 +186,7 @@ async def test_another_schema_is_refused_at_start(make_site, database):
             pass
 
 
-async def test_an_empty_database_is_refused_with_the_way_out(make_site, empty_database):
+async def test_an_empty_database_is_refused_with_advice(make_site, empty_database):
     with pytest.raises(SchemaMismatch, match="migrate it"):
         async with make_site(database_url=empty_database):
             pass

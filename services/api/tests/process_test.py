@@ -104,13 +104,13 @@ async def test_place_for_metrics_cannot_be_taken_by_somebody_else_and_none_stays
 ):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    # As it was called before: whoever knew that could keep the API from starting.
+    # The former name: anyone who knew it could keep the API from starting.
     squatter = temporary / f"cell-monitor-api-{os.getuid()}-{environment['CELL_MONITOR_API_PORT']}"
     squatter.touch(mode=0o400)
     process = make_process(TMPDIR=str(temporary), CELL_MONITOR_API_WORKERS="2")
     async with process:
         [folder] = [path for path in temporary.iterdir() if path.is_dir()]
-        # Another API that starts beside it leaves it alone.
+        # Another API that starts on the same machine does not delete it.
         run({**environment, "TMPDIR": str(temporary), "CELL_MONITOR_DATABASE_URL": "postgresql://127.0.0.1:1/none"})
         assert folder.exists()
         assert await process.stop() == 0

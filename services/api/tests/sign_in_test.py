@@ -72,7 +72,7 @@ async def test_user_names_are_found_in_any_case(ivy):
     assert (await login(ivy, "IVY")).status_code == 200
 
 
-async def test_the_page_is_told_how_to_sign_in(site):
+async def test_the_config_lists_the_ways_to_sign_in(site):
     config = (await site.client.get("/api/v1/config")).json()
     assert config["sign_in"] == [{"kind": "password"}]
 
@@ -104,7 +104,7 @@ async def test_unknown_users_and_wrong_passwords_look_the_same_and_cost_the_same
     assert len({stored.split("$")[3] for stored, _ in checked}) == 1
 
 
-async def test_guessing_on_one_account_ends_and_begins_anew_with_the_next_window(make_site):
+async def test_guesses_on_one_account_are_limited_until_the_next_window(make_site):
     async with make_site(api_sign_in_per_account=3, api_sign_in_window_s=60) as site:
         await site.person("ivy", password=PASSWORD)
         await site.person("ben", password=PASSWORD)
@@ -206,7 +206,7 @@ async def test_the_cookie_brings_new_tokens_until_signing_out(ivy):
     assert signed_out.status_code == 204
     assert "Max-Age=0" in signed_out.headers["set-cookie"]
     assert fault(await ivy.client.post("/api/v1/auth/refresh")) == (401, "not_authenticated")
-    # Whoever kept the cookie gets nothing for it.
+    # The old cookie is refused.
     answer = await ivy.client.post("/api/v1/auth/refresh", headers={"cookie": f"{COOKIE}={cookie}"})
     assert fault(answer) == (401, "not_authenticated")
     assert (await ivy.client.post("/api/v1/auth/logout")).status_code == 204

@@ -23,7 +23,7 @@ def test_no_more_than_capacity_and_refill(requests):
 
 
 @given(st.integers(1, 200), st.integers(1, 200))
-def test_who_waits_as_told_is_let_through(first, second):
+def test_a_sender_that_waits_for_retry_after_is_accepted(first, second):
     now = 0.0
     buckets = TokenBuckets(capacity=200, refill_per_second=3, clock=lambda: now)
     assert buckets.take(b"ann", first) == 0

@@ -71,7 +71,7 @@ ROUTES = {
 """HTTP routes; they need no token. The last one answers on the gateway's own machine only, and to no web page."""
 
 CHANNEL_REQUESTS = {"subscribe", "presence"}
-"""Requests that name a channel and need the right to it; ``unsubscribe`` gives up what one has."""
+"""Requests that name a channel and need the right to it; ``unsubscribe`` needs none."""
 
 SERVICE = "0d1e5bd3-4d6c-5f8a-9d6a-8a2b7e7d7a11"
 """Subject of the tokens of a key that belongs to nobody."""

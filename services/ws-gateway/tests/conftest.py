@@ -1,4 +1,4 @@
-"""A gateway as a real process beside a real Valkey, and clients that speak its protocol with the ``websockets`` package."""
+"""A gateway as a real process with a real Valkey, and clients of its protocol with the ``websockets`` package."""
 
 from __future__ import annotations
 

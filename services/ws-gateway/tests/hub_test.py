@@ -502,7 +502,7 @@ async def test_what_was_published_while_the_feed_was_interrupted_is_filled_as_so
     feed.cancel()
 
 
-async def test_a_feed_that_is_back_while_a_check_is_under_way_is_checked_once_more() -> None:
+async def test_a_feed_that_is_back_during_a_check_is_checked_again() -> None:
     stage = Stage()
     client = await stage.follower(1)
     stage.hub.check_positions(range(PARTITIONS))

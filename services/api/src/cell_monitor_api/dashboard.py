@@ -1,7 +1,7 @@
 """The built dashboard, served at ``/`` from the API's own origin when a directory is set.
 
 One origin means that the refresh cookie can be ``SameSite=Strict`` and that no CORS is needed. Any path without a file
-gets ``index.html``, because the dashboard's routes live in the browser.
+gets ``index.html``, because the dashboard's routes exist only in the browser.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class DashboardFiles:
         relative = posixpath.normpath(path) if path else "index.html"
         try:
             # The page is always sent whole. A 304 goes by a file's time and size: in an image built reproducibly all
-            # versions have the same, and the old page would stay and ask for scripts that are gone.
+            # versions have the same, and the browser would keep the old page, which refers to scripts that no longer exist.
             response: Response = (
                 FileResponse(self._index)
                 if relative == "index.html"

@@ -63,11 +63,11 @@ Context: TypeAlias = Annotated[RequestContext, Depends(request_context)]
 def same_site(request: Request) -> None:
     """Refuse what another site's page has sent: the sign-in cookie must not work for it.
 
-    ``SameSite=Strict`` already keeps the cookie back; this holds where a browser knows fetch metadata, whatever a
-    sibling on the same site may try.
+    ``SameSite=Strict`` already withholds the cookie from other sites. In browsers with fetch metadata this check also
+    refuses requests from other hosts of the same site.
 
     Raises:
-        PermissionDenied: the browser says that it comes from elsewhere.
+        PermissionDenied: the browser reports another origin.
     """
     if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         raise PermissionDenied("this may only be sent by the dashboard itself")

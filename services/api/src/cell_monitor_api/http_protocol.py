@@ -1,7 +1,7 @@
 """uvicorn's protocol with bounds on request heads, and with two things done once that it does for every request.
 
-uvicorn bounds neither the bytes of a head nor the time that it takes, and it waits for a connection's first request for
-ever: see ``ApiProtocol``. ``CorkedTransport`` and ``KeepAliveLoop`` are between uvicorn and uvloop and change neither;
+uvicorn limits neither the bytes of a head nor the time that it takes, nor the time until a connection's first request:
+see ``ApiProtocol``. ``CorkedTransport`` and ``KeepAliveLoop`` are between uvicorn and uvloop and change neither;
 together they save 7 % of a request's CPU (docs/adr/0008).
 """
 

@@ -109,7 +109,7 @@ def create_app(settings: ApiSettings | None = None) -> IngestFastPath:
 
 
 class QueryBodyLimit(BodyLimit):
-    """Bounds the bodies of all routes but ingest's, which bound their own and say so in their own words."""
+    """Bounds the bodies of all routes except ingest's, which have their own bounds and error messages."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(app, max_bytes=MAX_BODY_BYTES)

@@ -27,7 +27,7 @@ _YOUNG_S: Final = 60.0
 
 
 class MetricsDirectoryError(RuntimeError):
-    """There is no place for the metrics; the message names it and the way out."""
+    """The folder of the metrics cannot be used; the message names it and what to do."""
 
 
 def prepare_metrics_directory() -> Path:

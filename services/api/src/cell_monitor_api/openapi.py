@@ -30,7 +30,7 @@ _ERROR_SCHEMAS: dict[str, Any] = {
         "required": ["type", "msg"],
         "properties": {
             "type": {"type": "string", "description": "Stable code of the fault."},
-            "msg": {"type": "string", "description": "What is wrong and the way out, in English."},
+            "msg": {"type": "string", "description": "What is wrong and what to do, in English."},
             "loc": {
                 "type": "array",
                 "description": "Where in the request.",

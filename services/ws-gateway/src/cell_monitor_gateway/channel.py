@@ -1,6 +1,6 @@
 """One channel on this gateway: its publications in order, its subscribers, and the one frame that all of them get.
 
-What is accepted goes out at once if the last frame lies further back than the coalescing window, else together in one
+What is accepted is sent at once if the last frame is older than the coalescing window, else together in one
 frame at the window's end. What the order asks for (read the history, close the subscribers) is carried out here.
 """
 
@@ -171,7 +171,7 @@ class Channel:
             since = self._unverified_since = self._unverified_since or loop.time()
             self._apply(self._sequencer.fail(read, give_up=loop.time() - since > self._limits.unverified_s))
         except Exception:  # noqa: BLE001 - logged, and the subscribers recover
-            # Whatever it is, the channel must not wait for this answer for ever.
+            # After any error, the channel must not wait for this answer.
             _log.exception("history_read_failed", channel=self.name)
             self._apply(self._sequencer.fail(read, give_up=True))
         else:
@@ -289,7 +289,7 @@ class Channel:
             self._on_empty(self)
 
     def close(self) -> None:
-        """Stop what is under way; nobody follows any more."""
+        """Cancel all tasks; the channel has no subscribers any more."""
         if self._flush_handle is not None:
             self._flush_handle.cancel()
             self._flush_handle = None

@@ -74,7 +74,7 @@ class Drain:
         deadline = asyncio.get_running_loop().time() + CLOSE_GRACE_SECONDS
         while self._connections and asyncio.get_running_loop().time() < deadline:
             for connection in list(self._connections):
-                # Those whose handshake was under way when the drain began.
+                # Connections whose handshake was in progress when the drain began.
                 connection.close(CloseCode.SHUTDOWN, reconnect_after_ms=spread_ms)
             await asyncio.sleep(0.05)
         _log.info("drain_finished", connections_left=len(self._connections))

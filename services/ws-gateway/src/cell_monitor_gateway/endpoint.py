@@ -79,7 +79,7 @@ class WebSocketEndpoint:
             return Refusal.ORIGIN_FORBIDDEN
         if SUBPROTOCOL not in scope.get("subprotocols", ()):
             return Refusal.UNSUPPORTED_SUBPROTOCOL
-        # Handshakes under way count, or many at the same time would all be accepted.
+        # Handshakes in progress count; otherwise many at the same time would all be accepted.
         if len(self._sessions) + self._accepting >= self._max_connections:
             return Refusal.CONNECTION_LIMIT
         return None

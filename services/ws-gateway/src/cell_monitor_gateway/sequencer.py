@@ -100,7 +100,7 @@ class Sequencer:
         self._max_buffered = max_buffered
         self._reorder_buffer: list[Publication] = []
         self._read: ReadHistory | None = None
-        """The read that is under way; live publications wait for its answer."""
+        """The read in progress; live publications wait for its answer."""
         self._check_again = False
         """A check was asked for while none could begin: what is read now may be older than its reason."""
 
@@ -128,7 +128,7 @@ class Sequencer:
         return effects + self._drain_buffer()
 
     def check(self) -> list[Effect]:
-        """Compare the position with the broker's, now or as soon as the read under way has ended."""
+        """Compare the position with the broker's, now or as soon as the read in progress has ended."""
         if self.epoch is None or self._read is not None:
             self._check_again = True
             return []
@@ -189,7 +189,7 @@ class Sequencer:
         accepted: list[Publication] = []
         for publication in sorted(buffered, key=_offset):
             if publication.epoch != self.epoch:
-                # Not kept: the history tells whether the channel counts in another epoch.
+                # Not kept: the history shows whether the channel is in another epoch.
                 incomplete = True
             elif publication.offset == self.offset + 1:
                 self.offset = publication.offset

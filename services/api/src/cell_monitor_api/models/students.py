@@ -44,7 +44,7 @@ class HelpList(msgspec.Struct, frozen=True):
 
 
 class HelpAnswer(msgspec.Struct, frozen=True):
-    """The request after the action; ``published`` is false while dashboards have yet to be told."""
+    """The request after the action; ``published`` is false if the publication failed and will be retried."""
 
     help: HelpState
     published: bool = True

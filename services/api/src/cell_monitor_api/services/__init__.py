@@ -1,5 +1,5 @@
 """Rules of the API.
 
-They see neither requests nor answers. A refusal (``exceptions``) carries what its answer needs: a code, words for people,
-which part of the request is at fault, and when to come back.
+They do not depend on HTTP. An exception (``exceptions``) contains what its response needs: a code, a message, the invalid
+part of the request, and when to retry.
 """

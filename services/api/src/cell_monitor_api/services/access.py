@@ -1,7 +1,7 @@
 """Who may do what in which course, by what the database says now.
 
 A token carries the memberships of the moment it was made, up to ten minutes ago. Here they are looked up again, at most
-five seconds old, so that somebody who was taken off a course loses access soon.
+five seconds old, so that a person who was removed from a course loses access soon.
 """
 
 from __future__ import annotations

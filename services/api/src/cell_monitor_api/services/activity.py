@@ -29,7 +29,7 @@ class ActivityQuery:
 
         Raises:
             InvalidParameter: not a span of time, or more than 2,000 buckets.
-            TimeSeriesUnavailable: the store is away.
+            TimeSeriesUnavailable: the store is unavailable.
         """
         for name, moment in (("start", start), ("stop", stop)):
             if moment.tzinfo is None:

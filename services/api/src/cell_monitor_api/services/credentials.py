@@ -1,6 +1,6 @@
 """Credentials that are exchanged for access tokens: one verifier for each scheme of the ``Authorization`` header.
 
-Adding a scheme, such as a JupyterHub's, adds a class here or beside it, a ``Grant`` with its row in ``core.auth.grants``,
+Adding a scheme, such as a JupyterHub's, adds a class here or in a new module, a ``Grant`` with its row in ``core.auth.grants``,
 and the verifier to the list in ``context``.
 """
 
@@ -105,7 +105,7 @@ class ApiKeyVerifier:
         if Scope.PEOPLE_ACT_AS not in key.scopes:
             raise InsufficientScope(f"the API key lacks the scope {Scope.PEOPLE_ACT_AS}")
         if wish.audience != Audience.INGEST:
-            # Whoever reads a lab server's key could otherwise read as any instructor.
+            # Otherwise a person who can read a lab server's key could read as any instructor.
             raise InsufficientScope("with act_as a key gets tokens of the audience ingest only")
         # Exactly this name: somebody may have chosen one that looks like another person's.
         person = await people.find(self._pool, self._keyring, self._index, wish.act_as)

@@ -1,7 +1,7 @@
-"""What a student should see in JupyterLab: how their requests for help stand.
+"""Notices for a student in JupyterLab: the state of their requests for help.
 
-Read from PostgreSQL within a short budget. Ingest never waits longer for it, and does without while it is away: its
-answer then says that it does not know, lest a student's open request vanish from their screen.
+They are read from PostgreSQL within a short time limit, so that ingest never waits longer for it. If that fails, the
+answer states that the notices are unknown, so that a student's open request stays visible.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Notices:
         return None
 
     async def aclose(self) -> None:
-        """Give up what is still being read."""
+        """Cancel the reads in progress."""
         for reading in list(self._reading):
             reading.cancel()
         if self._reading:

@@ -135,5 +135,5 @@ class Roster:
             return
         await accounts.set_passwords(connection, hashes)
         for person_id in hashes:
-            # Whoever knew the old password is signed out.
+            # All sign-ins with the old password end.
             await sign_ins.revoke_person(connection, person_id)

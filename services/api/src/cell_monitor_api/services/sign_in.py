@@ -45,7 +45,7 @@ class PasswordSignIn:
     async def sign_in(self, username: str, password: str, address: str) -> SignedIn:
         """Check a password and begin a session.
 
-        Unknown users cost the same work as known ones, so that the time taken tells nothing.
+        Unknown users cost the same work as known ones, so that the response time does not reveal them.
 
         Raises:
             SignInLimited: too many attempts.

@@ -1,6 +1,6 @@
 """How often somebody may try to sign in: per account and per client address.
 
-The counts lie in Redis, shared by all processes. While Redis is away each process counts for itself instead of
+The counts are in Redis, shared by all processes. While Redis is unavailable each process counts for itself instead of
 refusing everybody: see docs/adr/0007-sign-in-limits-without-redis.md.
 """
 
@@ -86,7 +86,7 @@ class SignInLimits:
         await self._count("account", username)
 
     async def forget_account(self, username: str) -> None:
-        """Begin anew after somebody has signed in."""
+        """Reset the count of an account after a successful sign-in."""
         digest = self._digest("account", username)
         self._local.forget("account", digest)
         await self._attempts.forget("account", digest)

@@ -26,7 +26,7 @@ _MAX_COURSE_BYTES: Final = 5000
 
 
 def courses_that_fit(roles: Mapping[str, str]) -> dict[str, str]:
-    """Return the memberships that a token has room for; those of staff come first.
+    """Return the memberships that fit into a token; those of staff come first.
 
     Somebody with more than some hundred courses still reaches all of them in the query API, which asks the database.
     """

@@ -18,7 +18,7 @@ class TokenBuckets:
 
     Args:
         capacity: events a rested sender may send at once.
-        refill_per_second: events a sender may send for ever.
+        refill_per_second: events per second that a sender may send continuously.
         max_senders: buckets kept; the one not used for the longest time goes first.
         clock: seconds, monotonic.
     """
