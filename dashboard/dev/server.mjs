@@ -179,7 +179,7 @@ export async function startServer({ port = 8900, students = 30, seed = 7, stepsP
   }
 
   async function handleApi(path, url, request, response) {
-    if (path === 'config') return answer(response, 200, { gateway_url: '/ws', version: 'dev' })
+    if (path === 'config') return answer(response, 200, { gateway_url: '/ws', version: 'dev', sign_in: [{ kind: 'password' }] })
     if (faults.down) return fault(response, 503, 'unavailable')
     if (path.startsWith('auth/')) return handleAuth(path, request, response)
     const person = tokens.get((request.headers.authorization ?? '').replace(/^Bearer /u, ''))

@@ -20,8 +20,7 @@ describe('sign-in', () => {
   it('shows the page of the address after signing in', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1')
-    await screen.findByRole('heading', { name: 'Sign in' })
-    expect(screen.getByLabelText('User name')).toHaveFocus()
+    expect(await screen.findByLabelText('User name')).toHaveFocus()
     await user.keyboard('mari{Tab}secret{Enter}')
     expect(await screen.findByRole('heading', { level: 1, name: 'Programming' })).toBeVisible()
   })
@@ -56,6 +55,43 @@ describe('sign-in', () => {
   })
 })
 
+describe('the ways to sign in', () => {
+  const offer = (...kinds: string[]) =>
+    api.on('GET config', () => ({
+      body: { gateway_url: '/ws', version: '1.2.3', sign_in: kinds.map((kind) => ({ kind })) },
+    }))
+
+  beforeEach(() => {
+    api.signedIn = false
+  })
+
+  it('that this page does not know are left out', async () => {
+    offer('retina-scan', 'password')
+    renderApp('/')
+    expect(await screen.findByLabelText('Password')).toBeVisible()
+    expect(screen.getAllByRole('button', { name: 'Sign in' })).toHaveLength(1)
+    expect(screen.queryByText(/retina/u)).toBeNull()
+  })
+
+  it.each([[[]], [['retina-scan']]])('are missing: the page says what to do (%j)', async (kinds: string[]) => {
+    offer(...kinds)
+    renderApp('/')
+    expect(await screen.findByRole('alert')).toHaveTextContent(/no way to sign in.*Reload the page.*set up Cell Monitor/u)
+    expect(screen.queryByLabelText('Password')).toBeNull()
+  })
+
+  it('cannot be learned: the page asks again', async () => {
+    const user = userEvent.setup()
+    api.on('GET config', () => ({ status: 503, body: fault('unavailable') }))
+    renderApp('/')
+    await screen.findByRole('alert')
+    expect(screen.queryByLabelText('Password')).toBeNull()
+    offer('password')
+    await user.click(screen.getByRole('button', { name: 'Try again' }))
+    expect(await screen.findByLabelText('User name')).toHaveFocus()
+  })
+})
+
 describe('pages', () => {
   it('list the courses with their open help requests', async () => {
     renderApp('/')
@@ -84,7 +120,7 @@ describe('pages', () => {
     await act(() => services.session.renew('token'))
     expect(await screen.findByText(/Your sign-in has ended/u)).toBeVisible()
     expect(screen.queryByRole('link', { name: 'Programming' })).toBeNull()
-    await user.type(screen.getByLabelText('User name'), 'mari')
+    await user.type(await screen.findByLabelText('User name'), 'mari')
     await user.type(screen.getByLabelText('Password'), 'secret{Enter}')
     expect(await screen.findByRole('link', { name: 'Programming' })).toBeVisible()
   })

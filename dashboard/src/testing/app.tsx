@@ -37,7 +37,7 @@ export class FakeApi {
       return { body: token }
     })
     this.on('POST auth/logout', () => ({ status: 204 }))
-    this.on('GET config', () => ({ body: { gateway_url: '/ws', version: '1.2.3' } }))
+    this.on('GET config', () => ({ body: { gateway_url: '/ws', version: '1.2.3', sign_in: [{ kind: 'password' }] } }))
     this.on('GET me', () => ({
       body: {
         person_id: 'p1',

@@ -1,117 +1,64 @@
-import { useEffect, useId, useRef, useState, type ReactElement, type SyntheticEvent } from 'react'
+import { useQuery } from '@tanstack/react-query'
+import { useId, useState, type FunctionComponent, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError, UnreachableError } from '../../api/client'
-import { useServices } from '../../api/services'
+import { configQuery } from '../../api/queries'
+import { ErrorNotice } from '../../ui/ErrorNotice'
+import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
-import { useFormat } from '../../i18n/format'
-import { Button } from '../../ui/Button'
-import { Notice } from '../../ui/Notice'
+import { PasswordForm } from './PasswordForm'
 
-/** Shown instead of any page until a person signs in; the address does not change, so the page is shown afterwards. */
+/** A part of the page for one way to sign in; see `PasswordForm`. */
+type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void }>
+
+/** By `kind` of `GET config`. A way that is not here cannot be shown: the server may be newer than this page. */
+const WAYS = new Map<string, Way>([['password', PasswordForm]])
+
+/** Shown in place of any page while nobody is signed in, so that the address stays and the page comes back. */
 export function SignInPage({ reason }: { reason: 'none' | 'expired' | 'signed-out' }): ReactElement {
   const { t } = useTranslation()
-  const format = useFormat()
-  const { session } = useServices()
-  const ids = { username: useId(), password: useId(), error: useId() }
-  const usernameField = useRef<HTMLInputElement>(null)
-  const passwordField = useRef<HTMLInputElement>(null)
-  const [pending, setPending] = useState(false)
-  const [visible, setVisible] = useState(false)
-  const [error, setError] = useState<string | null>(null)
+  const title = useId()
+  const [attempted, setAttempted] = useState(false)
   useTitle(t('signIn.title'))
-
-  useEffect(() => usernameField.current?.focus(), [])
-
-  const explain = (cause: unknown): string => {
-    if (cause instanceof UnreachableError) return t('signIn.unreachable')
-    if (cause instanceof ApiError) {
-      if (cause.status === 401) return t('signIn.invalid')
-      if (cause.status === 429) return t('signIn.limited', { duration: format.span(cause.retryAfterS ?? 60) })
-      return t('signIn.failed', { message: cause.message })
-    }
-    return t('errors.unexpected')
-  }
-
-  const submit = async (): Promise<void> => {
-    const username = usernameField.current?.value.trim() ?? ''
-    const password = passwordField.current?.value ?? ''
-    if (username === '' || password === '') {
-      setError(t('signIn.missing'))
-      const field = username === '' ? usernameField : passwordField
-      field.current?.focus()
-      return
-    }
-    setPending(true)
-    setError(null)
-    try {
-      await session.signIn(username, password)
-    } catch (cause) {
-      setError(explain(cause))
-      setPending(false)
-      passwordField.current?.select()
-      passwordField.current?.focus()
-    }
-  }
-
-  const onSubmit = (event: SyntheticEvent): void => {
-    event.preventDefault()
-    if (!pending) void submit()
-  }
 
   return (
     <div className="sign-in">
-      <form className="card sign-in__card" onSubmit={onSubmit} noValidate aria-labelledby="sign-in-title">
-        <h1 id="sign-in-title">{t('signIn.title')}</h1>
+      <div className="card sign-in__card">
+        <h1 id={title}>{t('signIn.title')}</h1>
         <p className="sign-in__lead">{t('signIn.lead')}</p>
-        {error === null && reason !== 'none' && (
+        {!attempted && reason !== 'none' && (
           <Notice tone="info" role="status">
             {reason === 'expired' ? t('signIn.expired') : t('signIn.signedOut')}
           </Notice>
         )}
-        {error !== null && (
-          <Notice tone="error" role="alert">
-            <span id={ids.error}>{error}</span>
-          </Notice>
-        )}
-        <div className="field">
-          <label htmlFor={ids.username}>{t('signIn.username')}</label>
-          <input
-            id={ids.username}
-            ref={usernameField}
-            name="username"
-            type="text"
-            autoComplete="username"
-            autoCapitalize="none"
-            spellCheck={false}
-            maxLength={150}
-            required
-            aria-invalid={error !== null}
-            aria-describedby={error === null ? undefined : ids.error}
-          />
-        </div>
-        <div className="field">
-          <label htmlFor={ids.password}>{t('signIn.password')}</label>
-          <input
-            id={ids.password}
-            ref={passwordField}
-            name="password"
-            type={visible ? 'text' : 'password'}
-            autoComplete="current-password"
-            maxLength={1024}
-            required
-            aria-invalid={error !== null}
-            aria-describedby={error === null ? undefined : ids.error}
-          />
-        </div>
-        <label className="check">
-          <input type="checkbox" checked={visible} onChange={(event) => setVisible(event.target.checked)} />
-          {t('signIn.showPassword')}
-        </label>
-        <Button type="submit" variant="primary" pending={pending}>
-          {pending ? t('signIn.pending') : t('signIn.submit')}
-        </Button>
-      </form>
+        <Ways labelledBy={title} onAttempt={() => setAttempted(true)} />
+      </div>
     </div>
+  )
+}
+
+/** The ways to sign in that the server offers and this page knows, in the server's order. */
+function Ways({ labelledBy, onAttempt }: { labelledBy: string; onAttempt: () => void }): ReactElement {
+  const { t } = useTranslation()
+  const config = useQuery(configQuery())
+  if (config.isPending) return <Loading label={t('app.loading')} />
+  if (config.isError) return <ErrorNotice error={config.error} onRetry={() => void config.refetch()} />
+  const known = config.data.sign_in.flatMap(({ kind }) => {
+    const way = WAYS.get(kind)
+    return way === undefined ? [] : [{ kind, Way: way }]
+  })
+  if (known.length === 0) {
+    return (
+      <Notice tone="error" role="alert">
+        {t('signIn.noWay')}
+      </Notice>
+    )
+  }
+  return (
+    <>
+      {known.map(({ kind, Way: Shown }) => (
+        <Shown key={kind} labelledBy={labelledBy} onAttempt={onAttempt} />
+      ))}
+    </>
   )
 }
