@@ -26,6 +26,7 @@ from cell_monitor_core.storage.postgres import courses, pool
 from cell_monitor_core.streams.consumer import RedisEventConsumer
 from cell_monitor_core.streams.producer import RedisEventProducer
 from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.people import add_people
 from cell_monitor_testing.processes import ServiceProcess
 from cell_monitor_testing.traffic import class_traffic
 from cell_monitor_worker.config import WorkerSettings
@@ -92,6 +93,10 @@ class Stage:
             for course, items in by_course.items():
                 await self.producer.append(course_channel(course), items)
 
+    async def queue_raw(self, channel: str, record: bytes) -> None:
+        """Append a record that no API would let through."""
+        await self.producer.append(channel, [(uuid.uuid4().bytes, record)])
+
     async def stored(self) -> int:
         """Return the number of events in PostgreSQL."""
         return int(await self.db.fetchval("SELECT count(*) FROM events"))
@@ -127,10 +132,16 @@ class Stage:
         await self.until(done, "the stream is drained", timeout=timeout)
 
 
+def person_of(course: str, username: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_DNS, f"{course}-{username}")
+
+
 async def make_stage(dsn: str, redis_url: str, secrets: SampleSecrets, folder: Path) -> AsyncIterator[Stage]:
     db = await pool.create_pool(dsn, application_name="test", max_size=4)
     for course in COURSES:
         await courses.create(db, course, course.upper())
+        await add_people(db, (person_of(course, f"traffic-{number:03d}") for number in range(40)))
+    await add_people(db, (uuid.UUID(int=number) for number in range(1, 20)))
     redis = connect(redis_url, name="test")
     stage = Stage(
         dsn, redis_url, secrets, KeyRing.from_json(secrets.encryption_keys), db, redis,
@@ -175,7 +186,7 @@ def traffic() -> Callable[..., list[StreamRecord]]:
         start = datetime.now(UTC) - timedelta(hours=2)
         records = [
             StreamRecord(
-                uuid.uuid5(uuid.NAMESPACE_DNS, f"{course}-{student.username}").bytes,
+                person_of(course, student.username).bytes,
                 course,
                 int(datetime.now(UTC).timestamp() * 1000),
                 json.dumps(event, ensure_ascii=False).encode(),

@@ -68,7 +68,7 @@ class Recorder:
             raise RuntimeError("boom")
         self.stored.update(event for event in events if not event.startswith(b"bad"))
         return [
-            RecordFailure(index, "unknown_course" if b"gone" in event else "data_error", "it is bad")
+            RecordFailure(index, "data_error", "it is bad")
             for index, event in enumerate(events)
             if event.startswith(b"bad")
         ]
@@ -249,17 +249,6 @@ async def test_too_many_failures_halt_the_group_before_they_are_dead_lettered(pi
     assert consumer.halted
     assert await pipeline.waiting() >= 1
     assert len(pipeline.dead_letters.records) < 100
-
-
-async def test_events_of_a_deleted_course_do_not_halt_it(pipeline: Pipeline) -> None:
-    await pipeline.append(*[b"bad gone %d" % number for number in range(64)])
-    async with pipeline.running(worker_failed_at_least=10):
-
-        async def done() -> bool:
-            return await pipeline.waiting() == 0
-
-        await until(done)
-    assert len(pipeline.dead_letters.records) == 64
 
 
 async def test_an_entry_that_crashes_the_process_is_isolated_and_finally_dead_lettered(pipeline: Pipeline) -> None:

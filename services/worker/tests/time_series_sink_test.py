@@ -8,6 +8,8 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 
+FIRST, SECOND = UUID(int=1), UUID(int=2)
+
 
 class Series:
     def __init__(self):
@@ -25,7 +27,22 @@ class Stages:
         self.events += [json.loads(record.event)["type"] for record in records]
 
 
-def record(event_type, version=1, test_id=None):
+class Everybody:
+    """Nobody was erased."""
+
+    async def existing(self, records):
+        return records
+
+
+class NobodyBut:
+    def __init__(self, person):
+        self.person = person
+
+    async def existing(self, records):
+        return [each for each in records if each.person_id == self.person.bytes]
+
+
+def record(event_type, version=1, test_id=None, person=FIRST):
     event = {
         "event_id": new_event_id(),
         "type": event_type,
@@ -35,15 +52,24 @@ def record(event_type, version=1, test_id=None):
         "seq": 1,
         "data": {"queued": 0, "dropped": 0, "visible": True},
     }
-    return StreamRecord(UUID(int=1).bytes, "c1", int(time.time() * 1000), json.dumps(event).encode(), test_id)
+    return StreamRecord(person.bytes, "c1", int(time.time() * 1000), json.dumps(event).encode(), test_id)
 
 
 async def test_only_known_types_and_versions_become_points():
     series, stages = Series(), Stages()
-    sink = TimeSeriesSink(series, stages)
+    sink = TimeSeriesSink(series, stages, Everybody())
     unknown = [record(f"made_up_{number}") for number in range(200)]
     batch = [*unknown, record("heartbeat"), record("heartbeat", version=2), record("made_up", test_id="t1")]
     assert await sink.process([*batch, record("heartbeat", test_id="t1")]) == []
     assert [point.type for point in series.points] == ["heartbeat", "heartbeat"]
     # A test shows that its unknown event has not reached this stage.
     assert stages.events == ["heartbeat"]
+
+
+async def test_points_of_those_who_were_erased_meanwhile_are_discarded():
+    series, stages = Series(), Stages()
+    sink = TimeSeriesSink(series, stages, NobodyBut(SECOND))
+    batch = [record("heartbeat"), record("heartbeat", person=SECOND), record("heartbeat", test_id="t1")]
+    assert await sink.process(batch) == []
+    assert [point.person_id for point in series.points] == [SECOND]
+    assert stages.events == []

@@ -159,7 +159,6 @@ async def test_what_a_page_shows_of_an_error_is_stored_encrypted_beside_the_stat
     for table in ("student_states", "cell_states", "session_states", "events", "help_requests"):
         for row in await db.fetch(f"SELECT t::text AS row FROM {table} t"):
             assert "password1" not in row["row"]
-    await db.execute("INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, '', '')", ANN)
     await memberships.upsert_many(db, "c1", {ANN: "student"})
     (shown,) = await student_queries.course_students(db, keyring, "c1")
     assert shown == again.students["c1"][0]

@@ -125,7 +125,7 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
         2,
         "error",
     )
-    (cell,) = await cell_queries.course_cells(api, "c1", thresholds=Thresholds(stuck_errors=2), now=datetime.now(UTC))
+    (cell,) = await cell_queries.course_cells(api, "c1", thresholds=Thresholds(stuck_errors=2), now=NOW)
     assert (cell.students, cell.runs, cell.students_ok, cell.students_stuck, cell.median_duration_ms) == (
         1,
         3,

@@ -150,3 +150,16 @@ async def test_one_point_that_the_store_refuses_does_not_hold_back_the_others(se
 async def test_an_empty_batch_is_written_without_asking_the_store(series):
     await series.write([])
     assert await series.count("c1") == 0
+
+
+async def test_a_persons_points_can_be_erased_in_all_courses_and_a_courses_of_everybody(series, point):
+    mine = [point(index, course_id=f"c{index % 3}", status="error", error_name="NameError") for index in range(30)]
+    await series.write(mine)
+    await series.write([replace(each, person_id=S2) for each in mine])
+    await series.erase_person(S1)
+    assert [await series.count(f"c{number}") for number in range(3)] == [10, 10, 10]
+    await series.erase_course("c1")
+    assert [await series.count(f"c{number}") for number in range(3)] == [10, 0, 10]
+    # Nothing holds a point back that is written afterwards.
+    await series.write([mine[1]])
+    assert await series.count("c1") == 1

@@ -24,7 +24,7 @@ from cell_monitor_core.telemetry.metrics import ENTRIES_RECLAIMED, EVENTS_FAILED
 from cell_monitor_worker.batches import BatchQueue
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.exceptions import GroupHaltedError, StoppingError
-from cell_monitor_worker.failures import BLAMELESS_REASONS, FailureLimit, RecordFailure
+from cell_monitor_worker.failures import FailureLimit, RecordFailure
 
 __all__ = ["FailedEvents", "GroupConsumer"]
 
@@ -254,7 +254,7 @@ class GroupConsumer:
         Raises:
             GroupHaltedError: the limit is exceeded; none of these failures has been stored.
         """
-        blamed = len(failed) + sum(failure.reason not in BLAMELESS_REASONS for failure in failures)
+        blamed = len(failed) + len(failures)
         if self.halted is None:
             self.halted = self._limit.exceeded_by(total, blamed)
         if self.halted is not None:

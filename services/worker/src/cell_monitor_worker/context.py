@@ -25,6 +25,7 @@ from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.consumer import GroupConsumer
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
+from cell_monitor_worker.owners import StoredOwners
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 from cell_monitor_worker.test_progress import TestProgress
@@ -99,14 +100,15 @@ class WorkerContext:
             publisher = Publisher(RedisBroker(redis, partitions=settings.partitions))
             courses = CoursePublisher(pool, publisher, interval=settings.worker_course_interval_s)
             progress = TestProgress(redis, partitions=settings.partitions)
+            owners = StoredOwners(pool)
             sinks: list[Sink] = []
             if keys.GROUP_POSTGRES in settings.groups:
                 store = PostgresFactStore(pool, keyring)
-                sinks.append(FactSink(store, BatchPublisher(publisher), courses, progress))
+                sinks.append(FactSink(store, BatchPublisher(publisher), courses, progress, owners))
             if keys.GROUP_TIMESERIES in settings.groups:
                 series = await create_time_series(settings, pool)
                 exits.push_async_callback(series.close)
-                sinks.append(TimeSeriesSink(series, progress))
+                sinks.append(TimeSeriesSink(series, progress, owners))
             failures = StoredFailures(pool, keyring)
             consumers = [
                 GroupConsumer(

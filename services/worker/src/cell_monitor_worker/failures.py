@@ -6,12 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["BLAMELESS_REASONS", "FailureLimit", "RecordFailure"]
+__all__ = ["FailureLimit", "RecordFailure"]
 
 WINDOW: Final = 1000
-
-BLAMELESS_REASONS: Final = frozenset({"unknown_course"})
-"""Reasons that do not count, because code and stores work: a course was deleted while its events were queued."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,12 +50,14 @@ class Student:
         fold: the reducer's own state.
         state: what is shown, without the error's text.
         error_text: the text of the shown run's error; None where there is none, or it was deleted.
+        sealed: the same as it is stored, encrypted; None where it is not stored yet.
     """
 
     version: int
     fold: StudentFold
     state: StudentState
     error_text: str | None = None
+    sealed: bytes | None = None
 
     def advance(self, student_id: str, texts: Mapping[str, str]) -> bool:
         """Take the state that the fold gives now; return whether anything that is shown changed.
@@ -70,6 +72,7 @@ class Student:
         before, run = self.state.last_execution, state.last_execution
         if run is None or before is None or run.event_id != before.event_id:
             self.error_text = None if run is None or run.error is None else texts.get(run.event_id)
+            self.sealed = None
         self.version += 1
         self.state = msgspec.structs.replace(state, version=self.version)
         return True

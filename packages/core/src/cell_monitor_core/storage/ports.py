@@ -172,6 +172,7 @@ class AppliedBatch:
     Attributes:
         stored: number of events that were new.
         duplicates: number of events that were stored before.
+        discarded: number of records of people or courses that do not exist.
         students: states of all students of the batch, by course.
         help: states of the help requests that the batch concerns, by course.
         counted: courses of which a counter changed.
@@ -180,6 +181,7 @@ class AppliedBatch:
 
     stored: int
     duplicates: int
+    discarded: int
     students: dict[str, list[StudentState]]
     help: dict[str, list[HelpState]]
     counted: frozenset[str]
@@ -257,4 +259,12 @@ class TimeSeries(Protocol):
 
     async def count(self, course_id: str) -> int:
         """Return how many events of a course are stored: the far end of sent = stored."""
+        ...
+
+    async def erase_person(self, person_id: UUID) -> None:
+        """Delete all points of a person, in all courses."""
+        ...
+
+    async def erase_course(self, course_id: str) -> None:
+        """Delete all points of a course."""
         ...

@@ -118,6 +118,11 @@ EVENTS_STORED_BEFORE: Final = CATALOGUE.counter(
     "Events of a batch that had been stored before.",
     {"group": ("postgres",)},
 )
+EVENTS_DISCARDED: Final = CATALOGUE.counter(
+    "cell_monitor_events_discarded_total",
+    "Events of people or courses that were erased while the events waited, by group.",
+    {"group": _GROUPS},
+)
 EVENTS_FAILED: Final = CATALOGUE.counter(
     "cell_monitor_events_failed_total", "Events moved to failed_events (dead letters), by group.", {"group": _GROUPS}
 )

@@ -10,10 +10,16 @@ from cell_monitor_core import keys
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import FactStore
 from cell_monitor_core.telemetry import tracing
-from cell_monitor_core.telemetry.metrics import EVENT_PUBLICATION_SECONDS, EVENTS_STORED, EVENTS_STORED_BEFORE
+from cell_monitor_core.telemetry.metrics import (
+    EVENT_PUBLICATION_SECONDS,
+    EVENTS_DISCARDED,
+    EVENTS_STORED,
+    EVENTS_STORED_BEFORE,
+)
 from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.failures import RecordFailure
+from cell_monitor_worker.owners import Owners
 from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["FactSink"]
@@ -25,14 +31,21 @@ class FactSink:
     group = keys.GROUP_POSTGRES
 
     def __init__(
-        self, store: FactStore, publisher: BatchPublisher, courses: CoursePublisher, progress: TestProgress
+        self,
+        store: FactStore,
+        publisher: BatchPublisher,
+        courses: CoursePublisher,
+        progress: TestProgress,
+        owners: Owners,
     ) -> None:
         self._store = store
+        self._owners = owners
         self._publisher = publisher
         self._courses = courses
         self._progress = progress
         self._stored = EVENTS_STORED.labels(self.group)
         self._stored_before = EVENTS_STORED_BEFORE.labels(self.group)
+        self._discarded = EVENTS_DISCARDED.labels(self.group)
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
         """Store and publish records; see ``Sink.process``."""
@@ -43,12 +56,14 @@ class FactSink:
             links=[tracing.link(record.traceparent) for record in traced],
             attributes={"cell_monitor.events": len(records)},
         ):
-            applied = await self._store.apply(records)
+            kept = await self._with_owners(records)
+            applied = await self._store.apply(kept)
         self._stored.inc(applied.stored)
+        self._discarded.inc(len(records) - len(kept) + applied.discarded)
         self._stored_before.inc(applied.duplicates)
         failures = _failures(records, applied.failed)
-        failed = {failure.index for failure in failures}
-        tests = [record for index, record in enumerate(records) if record.test_id and index not in failed]
+        failed = {id(record) for record, _ in applied.failed}
+        tests = [record for record in kept if record.test_id and id(record) not in failed]
         await self._progress.reached("postgres", tests)
         await asyncio.gather(self._publisher.publish_states(applied, records), self._publisher.publish_tests(tests))
         await self._progress.reached("published", tests)
@@ -58,6 +73,14 @@ class FactSink:
             if record.test_id is None:
                 EVENT_PUBLICATION_SECONDS.observe(max(0.0, now - record.received_at) / 1000)
         return failures
+
+    async def _with_owners(self, records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
+        """Return the records without test events of people who do not exist; the store asks for all others itself."""
+        tests = [record for record in records if record.test_id is not None]
+        if not tests:
+            return records
+        existing = {id(record) for record in await self._owners.existing(tests)}
+        return [record for record in records if record.test_id is None or id(record) in existing]
 
 
 def _failures(records: Sequence[StreamRecord], failed: list[tuple[StreamRecord, str]]) -> list[RecordFailure]:

@@ -11,8 +11,9 @@ from cell_monitor_core import keys
 from cell_monitor_core.derivation.facts import FactError, is_opaque, moment, read_event
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
-from cell_monitor_core.telemetry.metrics import EVENTS_STORED
+from cell_monitor_core.telemetry.metrics import EVENTS_DISCARDED, EVENTS_STORED
 from cell_monitor_worker.failures import RecordFailure
+from cell_monitor_worker.owners import Owners
 from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["TEST_COURSE", "TimeSeriesSink", "point_of"]
@@ -58,18 +59,24 @@ class TimeSeriesSink:
 
     group = keys.GROUP_TIMESERIES
 
-    def __init__(self, series: TimeSeries, progress: TestProgress) -> None:
+    def __init__(self, series: TimeSeries, progress: TestProgress, owners: Owners) -> None:
         self._series = series
+        self._owners = owners
+        self._discarded = EVENTS_DISCARDED.labels(self.group)
         self._progress = progress
         self._stored = EVENTS_STORED.labels(self.group)
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
         """Write the points of records; see ``Sink.process``."""
+        existing = {id(record) for record in await self._owners.existing(records)}
+        self._discarded.inc(len(records) - len(existing))
         failures: list[RecordFailure] = []
         points: list[TimeSeriesPoint] = []
         index_of: dict[tuple[UUID, UUID], int] = {}
         opaque: set[int] = set()
         for index, record in enumerate(records):
+            if id(record) not in existing:
+                continue
             try:
                 point = point_of(record)
             except FactError as error:
@@ -94,7 +101,10 @@ class TimeSeriesSink:
         failed = {failure.index for failure in failures}
         unwritten = failed | opaque
         self._stored.inc(len(index_of) - len(failed & set(index_of.values())))
-        await self._progress.reached(
-            "timeseries", [record for index, record in enumerate(records) if record.test_id and index not in unwritten]
-        )
+        written = [
+            record
+            for index, record in enumerate(records)
+            if record.test_id and id(record) in existing and index not in unwritten
+        ]
+        await self._progress.reached("timeseries", written)
         return failures

@@ -7,6 +7,7 @@ import gzip
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import aiohttp
 import influxdb_client
@@ -100,6 +101,32 @@ class InfluxTimeSeries:
         self._org = org
         self._bucket = bucket
         self._retention = retention
+
+    async def erase_person(self, person_id: UUID) -> None:
+        """Delete all points of a person; those of releases before schema version 6 have no tag to find them by.
+
+        Raises:
+            StoreUnavailable: InfluxDB does not answer, or the token may not write.
+        """
+        await self._erase("person", str(person_id))
+
+    async def erase_course(self, course_id: str) -> None:
+        """Delete all points of a course.
+
+        Raises:
+            StoreUnavailable: InfluxDB does not answer, or the token may not write.
+        """
+        await self._erase("course", course_id)
+
+    async def _erase(self, tag: str, value: str) -> None:
+        # https://docs.influxdata.com/influxdb/v2/reference/syntax/delete-predicate/: tags only, compared for equality.
+        start, stop = _FOREVER
+        request = _influxdb.DeletePredicateRequest(start=start, stop=stop, predicate=f'{tag}="{value}"')
+        deletes = _influxdb.DeleteService(self._client.api_client)
+        try:
+            await self._call(deletes.post_delete_async(request, org=self._org, bucket=self._bucket))
+        except Refused as error:
+            raise StoreUnavailable(f"InfluxDB refuses to delete: {error}") from error
 
     async def close(self) -> None:
         """Close the connections."""

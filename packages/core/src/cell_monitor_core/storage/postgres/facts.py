@@ -41,6 +41,7 @@ class _Result:
 
     stored: int = 0
     duplicates: int = 0
+    discarded: int = 0
     students: dict[str, dict[str, StudentState]] = field(default_factory=dict)
     help: dict[str, dict[str, HelpState]] = field(default_factory=dict)
     counted: set[str] = field(default_factory=set)
@@ -58,6 +59,7 @@ class _Result:
         return AppliedBatch(
             stored=self.stored,
             duplicates=self.duplicates,
+            discarded=self.discarded,
             students={course: list(found.values()) for course, found in self.students.items()},
             help={course: list(found.values()) for course, found in self.help.items()},
             counted=frozenset(self.counted),
@@ -66,7 +68,7 @@ class _Result:
 
 
 class _RowsGoneError(Exception):
-    """A student's row that was there is not: the course was deleted, or the student's data."""
+    """A student's row that was there is not: the course or the person was deleted."""
 
 
 class PostgresFactStore:
@@ -88,7 +90,8 @@ class PostgresFactStore:
         """Store the facts of a batch and all that derives from them, once, whatever the order and repetition.
 
         A record that cannot be stored is left out and reported in ``failed`` as (record, ``code: what is wrong``);
-        the rest is stored.
+        the rest is stored. Records of people and courses that do not exist, as they were erased while their events
+        waited, are discarded: kept as failed ones, they would outlive the erasing.
 
         Raises:
             StoreUnavailable: PostgreSQL is away or overloaded. Where the batch had to be split around a faulty record
@@ -152,7 +155,7 @@ class PostgresFactStore:
         try:
             await self._transaction(rows, result)
         except _RowsGoneError:
-            # Made again now, or reported as of an unknown course.
+            # Made again now, or discarded.
             self._known.clear()
             await self._transaction(rows, result)
 
@@ -160,7 +163,11 @@ class PostgresFactStore:
         named = sorted({row.student for row in rows if row.student is not None})
         unknown = [student for student in named if student not in self._known]
         if unknown:
-            await student_states.ensure_students(self._pool, unknown)
+            try:
+                await student_states.ensure_students(self._pool, unknown)
+            except asyncpg.ForeignKeyViolationError as error:
+                # A person or course is being deleted at this moment.
+                raise _RowsGoneError from error
         async with self._pool.acquire() as connection, connection.transaction():
             students = await student_states.lock_students(connection, self._keyring, named) if named else {}
             gone = {student for student in named if student not in students}
@@ -177,11 +184,7 @@ class PostgresFactStore:
         if len(self._known) > _KNOWN_STUDENTS:
             self._known.clear()
         self._known.update(students)
-        result.failed += [
-            (row.record, f"unknown_course: there is no course {row.record.course_id!r}")
-            for row in rows
-            if row.student in gone
-        ]
+        result.discarded += len(rows) - len(kept)
         result.stored += stored
         result.duplicates += len(kept) - stored
         result.add(changes)

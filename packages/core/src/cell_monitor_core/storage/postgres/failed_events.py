@@ -81,7 +81,7 @@ def _failed_event(row: Any) -> FailedEvent:
 async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedRecord]) -> int:
     """Store records; return how many were not stored already. Doing it again changes nothing.
 
-    A record that failed, was replayed and failed again in a new entry is a new row.
+    Records of people who do not exist, as they were erased meanwhile, are left out. A record that failed, was replayed and failed again in a new entry is a new row.
     """
     if not records:
         return 0
@@ -92,6 +92,8 @@ async def insert(executor: Executor, keyring: KeyRing, records: Sequence[FailedR
              record_enc)
         SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::uuid[], $6::uuid[], $7::text[],
                              $8::text[], $9::text[], $10::bytea[])
+             AS u(consumer_group, partition, entry_id, record_index, person_id)
+        WHERE u.person_id IS NULL OR EXISTS (SELECT FROM people p WHERE p.person_id = u.person_id)
         ON CONFLICT (consumer_group, partition, entry_id, record_index) DO NOTHING
         RETURNING 1
         """,

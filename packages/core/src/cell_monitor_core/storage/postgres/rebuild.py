@@ -5,7 +5,7 @@ Works beside running workers: one student at a time, under the student's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -67,6 +67,7 @@ async def rebuild(
     *,
     check: bool,
     course_id: str | None = None,
+    students: Sequence[StudentKey] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RebuildReport:
     """Compute all derived state from the facts; compare it and, unless ``check``, write what differs.
@@ -76,6 +77,7 @@ async def rebuild(
         keyring: reads the messages of help requests.
         check: only compare.
         course_id: one course; all by default.
+        students: these alone; all by default.
         on_progress: called with (students done, students in all).
 
     Raises:
@@ -83,19 +85,8 @@ async def rebuild(
     """
     report = RebuildReport()
     with store_errors():
-        students = [
-            (row["course_id"], row["person_id"])
-            for row in await pool.fetch(
-                """
-                SELECT course_id, person_id FROM student_states WHERE $1::text IS NULL OR course_id = $1
-                UNION
-                SELECT e.course_id, e.person_id FROM events e JOIN courses USING (course_id)
-                WHERE e.test_id IS NULL AND ($1::text IS NULL OR e.course_id = $1)
-                ORDER BY 1, 2
-                """,
-                course_id,
-            )
-        ]
+        if students is None:
+            students = await _students_of(pool, course_id)
         report.courses = len({course for course, _ in students})
         if on_progress is not None:
             on_progress(0, len(students))
@@ -105,6 +96,20 @@ async def rebuild(
             if on_progress is not None:
                 on_progress(done, len(students))
     return report
+
+
+async def _students_of(pool: asyncpg.Pool[asyncpg.Record], course_id: str | None) -> list[StudentKey]:
+    rows = await pool.fetch(
+        """
+        SELECT course_id, person_id FROM student_states WHERE $1::text IS NULL OR course_id = $1
+        UNION
+        SELECT e.course_id, e.person_id FROM events e JOIN courses USING (course_id)
+        WHERE e.test_id IS NULL AND ($1::text IS NULL OR e.course_id = $1)
+        ORDER BY 1, 2
+        """,
+        course_id,
+    )
+    return [(row["course_id"], row["person_id"]) for row in rows]
 
 
 class _Student:

@@ -57,6 +57,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "courses": _READ,
         "memberships": _READ,
         "course_members": _READ,
+        # Whether a person exists, and nothing else of them.
+        "people": "SELECT (person_id)",
         "event_keys": _ADD,
         "events": _ADD,
         "event_payloads": _ADD,
@@ -72,7 +74,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "course_versions": _ALL,
         "failed_events": _ALL,
         "time_series": _ALL,
-        # No people, no accounts, no keys: events carry a person's id and nothing else of them.
+        # No names, no accounts, no keys: events carry a person's id and nothing else of them.
     },
 }
 

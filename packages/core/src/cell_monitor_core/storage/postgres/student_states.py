@@ -89,16 +89,17 @@ def _error_text(keyring: KeyRing, row: Any) -> str | None:
 
 
 async def ensure_students(executor: Executor, students: Sequence[StudentKey]) -> None:
-    """Make the rows of students that have none; students of unknown courses get none.
+    """Make the rows of students that have none; where the course or the person does not exist, none is made.
 
     To be committed before the rows are locked: an insert in the middle of the locks would break their order.
     """
     await executor.execute(
         f"""
         INSERT INTO student_states (course_id, person_id, version, state)
-        SELECT c.course_id, u.person_id, {FIRST_VERSION},
-               jsonb_build_object('student_id', u.person_id, 'version', {FIRST_VERSION}, 'status', 'waiting')
+        SELECT course_id, person_id, {FIRST_VERSION},
+               jsonb_build_object('student_id', person_id, 'version', {FIRST_VERSION}, 'status', 'waiting')
         FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) JOIN courses c USING (course_id)
+             JOIN people p USING (person_id)
         ORDER BY 1, 2
         ON CONFLICT DO NOTHING
         """,  # noqa: S608
@@ -128,7 +129,11 @@ async def lock_students(
     )
     return {
         (row["course_id"], row["person_id"]): Student(
-            row["version"], _student_fold.decode(row["fold"]), _state_of(row), _error_text(keyring, row)
+            row["version"],
+            _student_fold.decode(row["fold"]),
+            _state_of(row),
+            _error_text(keyring, row),
+            row["error_text_enc"],
         )
         for row in rows
     }
@@ -249,6 +254,6 @@ async def save_students(connection: Connection, keyring: KeyRing, students: Mapp
 
 
 def _sealed(keyring: KeyRing, key: StudentKey, student: Student) -> bytes | None:
-    if not student.error_text:
-        return None
+    if student.sealed is not None or not student.error_text:
+        return student.sealed
     return keyring.encrypt_text(student.error_text, context=ERROR_TEXT, row=student_row(*key))

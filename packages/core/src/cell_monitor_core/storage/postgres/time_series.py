@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from cell_monitor_core.storage.ports import ActivityBucket, TimeSeriesPoint
 from cell_monitor_core.storage.postgres.pool import Executor, is_row_fault, store_errors
@@ -96,6 +97,24 @@ class PostgresTimeSeries:
         """
         with store_errors():
             return int(await self._pool.fetchval("SELECT count(*) FROM time_series WHERE course_id = $1", course_id))
+
+    async def erase_person(self, person_id: UUID) -> None:
+        """Delete all points of a person.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        with store_errors():
+            await self._pool.execute("DELETE FROM time_series WHERE person_id = $1", person_id)
+
+    async def erase_course(self, course_id: str) -> None:
+        """Delete all points of a course.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        with store_errors():
+            await self._pool.execute("DELETE FROM time_series WHERE course_id = $1", course_id)
 
     async def close(self) -> None:
         """Leave the pool to its owner."""

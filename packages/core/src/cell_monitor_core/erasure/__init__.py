@@ -1,0 +1,1 @@
+"""Erasing a person or a course everywhere: one list of all places (``places``), and what goes through it (``erase``)."""
