@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -20,7 +20,6 @@ from cell_monitor_gateway.hub import Hub
 __all__ = ["Feed", "FeedNotSubscribed", "PublicationSource"]
 
 _log = structlog.get_logger(__name__)
-_RESTART_SECONDS: Final = 1.0
 
 
 class FeedNotSubscribed(Exception):  # noqa: N818 - its name is what /readyz shows
@@ -45,13 +44,23 @@ class Feed:
         hub: where they go.
         partitions: number of partitions, the same in every process.
         check_interval_s: seconds within which every channel's position is compared once.
+        restart_s: seconds before a source that failed is listened to again.
     """
 
-    def __init__(self, source: PublicationSource, hub: Hub, *, partitions: int, check_interval_s: float) -> None:
+    def __init__(
+        self,
+        source: PublicationSource,
+        hub: Hub,
+        *,
+        partitions: int,
+        check_interval_s: float,
+        restart_s: float = 1.0,
+    ) -> None:
         self._source = source
         self._hub = hub
         self._partitions = range(partitions)
         self._check_interval_s = check_interval_s
+        self._restart_s = restart_s
         self._subscribed: set[int] = set()
 
     async def check_subscribed(self) -> None:
@@ -74,7 +83,7 @@ class Feed:
                 _log.warning("feed_interrupted")
             except Exception:  # noqa: BLE001 - nothing that one publication does may end the feed of all others
                 _log.exception("feed_failed")
-            await asyncio.sleep(_RESTART_SECONDS)
+            await asyncio.sleep(self._restart_s)
 
     def _on_subscribed(self, partitions: Sequence[int]) -> None:
         """What was published before a subscription began arrived nowhere: compare with the history."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
 
 from cell_monitor_core.presence import PRESENCE_SECONDS, Presence
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_gateway.hub import Hub
 
 __all__ = ["PresenceReporter"]
-
-_FLUSH_SECONDS: Final = 1.0
-_REFRESH_SECONDS: Final = PRESENCE_SECONDS / 3
 
 
 class PresenceReporter:
@@ -22,11 +18,17 @@ class PresenceReporter:
     Args:
         presence: what all gateways report to.
         hub: names those whose entries have to be refreshed.
+        flush_s: seconds between two reports of what changed.
+        refresh_s: seconds between two refreshes of everything.
     """
 
-    def __init__(self, presence: Presence, hub: Hub) -> None:
+    def __init__(
+        self, presence: Presence, hub: Hub, *, flush_s: float = 1.0, refresh_s: float = PRESENCE_SECONDS / 3
+    ) -> None:
         self._presence = presence
         self._hub = hub
+        self._flush_s = flush_s
+        self._refresh_s = refresh_s
         self._joined: dict[str, set[str]] = {}
         self._left: dict[str, set[str]] = {}
 
@@ -67,14 +69,14 @@ class PresenceReporter:
             await self._flush_channel(channel)
 
     async def run(self) -> None:
-        """Flush each second and refresh before anything expires; ends only by cancellation."""
+        """Report changes, and refresh everything before it expires; ends only by cancellation."""
         loop = asyncio.get_running_loop()
         refreshed_at = loop.time()
         while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
+            await asyncio.sleep(self._flush_s)
             with contextlib.suppress(StoreUnavailable):
                 await self.flush()
-                if loop.time() - refreshed_at >= _REFRESH_SECONDS:
+                if loop.time() - refreshed_at >= self._refresh_s:
                     refreshed_at = loop.time()
                     for channel, members in self._hub.members().items():
                         await self._presence.refresh(channel, members)
