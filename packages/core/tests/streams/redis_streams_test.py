@@ -190,6 +190,23 @@ async def test_a_caller_that_gives_up_spoils_nothing_for_the_others(redis_pair: 
     assert redis_pair.producer.buffered_bytes == 0
 
 
+async def test_a_request_that_is_cancelled_still_answers_its_callers(
+    redis_url: str, open_redis_streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cell_monitor_core.streams.node_connection.transport_of", lambda _: None)
+    async with open_redis_streams(redis_url) as pair:
+        await pair.producer.append(CHANNEL, [item()])
+        call = asyncio.create_task(pair.producer.append(CHANNEL, [item()]))
+        while not (requests := [task for task in asyncio.all_tasks() if task.get_name() == "redis-pipeline"]):
+            await asyncio.sleep(0)
+        for request in requests:
+            request.cancel()
+        with pytest.raises(LogUnavailable, match="shutting down"):
+            await asyncio.wait_for(call, 10)
+        assert pair.producer.buffered_bytes == 0
+        assert await pair.producer.append(CHANNEL, [item()]) == ["accepted"]
+
+
 async def test_consumers_long_gone_are_forgotten_unless_they_hold_something(
     redis_pair: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +311,8 @@ async def test_a_lost_master_stops_only_its_own_partitions(
             asyncio.gather(*(producer.append(channel, [item()]) for channel in channels), return_exceptions=True), 30
         )
         assert {type(outcome) for outcome in outcomes} == {list, LogUnavailable}
+        reasons = {outcome.reason for outcome in outcomes if isinstance(outcome, LogUnavailable)}
+        assert reasons <= {"Redis is unavailable", "Redis does not answer"}
         own_cluster.nodes[0].start()
         own_cluster.wait_ready()
         deadline = time.monotonic() + 30
