@@ -233,7 +233,7 @@ class RedisEventProducer:
         for key, record in items:
             accumulator.ids.append(key)
             accumulator.records.append(record)
-        # At once, not at the loop's next turn: Redis shall work on these while the turn's other callers come.
+        # At once, not at the loop's next turn: Redis works on these while the turn's other callers arrive.
         if len(accumulator.ids) >= _REQUEST_RECORDS and sender is not None and sender.in_flight < _MAX_IN_FLIGHT:
             self._send(sender)
         return await future
