@@ -37,7 +37,7 @@ _Status = Literal["accepted", "duplicate", "rejected", "retry"]
 _ACCEPTED_OR_DUPLICATE: Final = frozenset({"accepted", "duplicate"})
 
 
-class EventResult(msgspec.Struct, frozen=True, omit_defaults=True):
+class EventResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of one event; ``reason`` where it was not queued."""
 
     event_id: str | None
@@ -89,9 +89,10 @@ class Sender:
 class _Batch:
     """The events of a request that go to one channel: their positions in the request, ids, keys and encoded records."""
 
-    __slots__ = ("event_ids", "items", "positions")
+    __slots__ = ("course_id", "event_ids", "items", "positions")
 
-    def __init__(self) -> None:
+    def __init__(self, course_id: str) -> None:
+        self.course_id = course_id
         self.positions: list[int] = []
         self.event_ids: list[str] = []
         self.items: list[tuple[bytes, bytes]] = []
@@ -175,6 +176,10 @@ class Ingest:
         results: list[EventResult | None] = []
         refusals: list[str] = []
         batches: dict[str, _Batch] = {}
+        # Of the event before: nearly all events of a request have one course.
+        hint: str | None = None
+        batch: _Batch | None = None
+        refusal: str | None = None
         wants_notices = not events
         for position, raw in enumerate(events):
             try:
@@ -186,16 +191,14 @@ class Ingest:
             event_id = event.event_id
             if type(event) in EVENTS_WITH_NOTICES:
                 wants_notices = True
-            course_id, refusal = sender.course_of(event.course) if test_id is None else ("", None)
-            if refusal is not None:
-                results.append(EventResult(event_id, "rejected", refusal))
-                refusals.append(refusal)
-                continue
-            channel = sender.channels[course_id] if test_id is None else test_channel(test_id)
-            batch = batches.get(channel)
+            if batch is None or event.course != hint:
+                hint = event.course
+                batch, refusal = _batch_of(sender, hint, test_id, batches)
             if batch is None:
-                batch = batches[channel] = _Batch()
-            record = StreamRecord(person, course_id, received_at, bytes(raw), test_id, traceparent)
+                results.append(EventResult(event_id, "rejected", str(refusal)))
+                refusals.append(str(refusal))
+                continue
+            record = StreamRecord(person, batch.course_id, received_at, bytes(raw), test_id, traceparent)
             batch.positions.append(position)
             batch.event_ids.append(event_id)
             batch.items.append((deduplication_key(person, event_id), encode_record(record)))
@@ -256,6 +259,17 @@ class Ingest:
         except StoreUnavailable as error:
             # The events are queued; only their record lacks its first stage.
             _log.warning("test_progress_unavailable", reason=str(error))
+
+
+def _batch_of(
+    sender: Sender, hint: str | None, test_id: str | None, batches: dict[str, _Batch]
+) -> tuple[_Batch | None, str | None]:
+    """Return the batch of an event's channel, or None and the reason for the refusal."""
+    course_id, refusal = sender.course_of(hint) if test_id is None else ("", None)
+    if refusal is not None:
+        return None, refusal
+    channel = sender.channels[course_id] if test_id is None else test_channel(test_id)
+    return batches.setdefault(channel, _Batch(course_id)), None
 
 
 def _refuse_if_all_foreign(refusals: Sequence[str], count: int) -> None:
