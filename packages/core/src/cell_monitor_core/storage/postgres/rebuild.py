@@ -156,10 +156,7 @@ class _Student:
             cells = await self._cells(connection, record)
             sessions = await self._sessions(connection, record)
             student = self._student(row, record.fold)
-            if self._check:
-                return
-            if not self._found:
-                await self._fill_error_text(connection, row, student)
+            if self._check or not self._found:
                 return
             self._report.repaired += self._found
             self._report.changed.append(self._key)
@@ -250,15 +247,6 @@ class _Student:
             if stored_state != expected and not (stored_state is None and row["state"] == "{}" and version == 0):
                 self._note(f"what is shown{_fields(stored_state, expected)}")
         return Student(version + 1, fold, msgspec.structs.replace(expected, version=version + 1))
-
-    async def _fill_error_text(self, connection: Connection, row: Any, student: Student) -> None:
-        """Store the text of a shown error that is not stored yet, as after a migration; it is no derived state."""
-        if row["error_text_enc"] is not None:
-            return
-        student.error_text = await self._error_text(connection, student.state)
-        if student.error_text is not None:
-            self._report.repaired += 1
-            await student_states.save_students(connection, self._keyring, {self._key: student})
 
     async def _error_text(self, connection: Connection, state: StudentState) -> str | None:
         """Return the text of the shown error as far as its payload is there."""

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.settings import ENV_PREFIX
 from cell_monitor_core.storage.postgres import identities
+from cell_monitor_core.storage.postgres.error_texts import fill_error_texts
 from cell_monitor_core.storage.postgres.migrations.files import Migration, MigrationError, load_migrations
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
@@ -131,7 +132,7 @@ async def migrate(
 
 
 async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys | None, say: Progress) -> None:
-    """Compute what older rows need and what only the holder of the keys can compute: keyed hashes of names."""
+    """Compute what older rows need and what only the holder of the keys can: keyed hashes of names, texts of errors."""
     pending = await identities.count_pending(connection)
     if not pending:
         return
@@ -140,6 +141,8 @@ async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys |
             f"{pending} people still need their identity computed, and without it they cannot sign in: run the "
             f"migration again with {ENV_PREFIX}ENCRYPTION_KEYS and {ENV_PREFIX}INDEX_KEY (or …_FILE) as the API has them"
         )
+    # First, because a database whose people have their identities is taken for finished.
+    say(f"encrypted the texts of {await fill_error_texts(connection, keys[0])} errors beside the states that show them")
     say(f"computed the identities of {await identities.backfill_local(connection, *keys)} people")
 
 
