@@ -55,11 +55,13 @@ class Recorder:
         self.stored: set[bytes] = set()
         self.unavailable = False
         self.crash_on: bytes | None = None
+        self.attempts = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
         await self.gate.wait()
+        self.attempts += 1
         if self.unavailable:
             raise StoreUnavailable("unavailable")
         events = [record.event for record in records]
@@ -135,19 +137,45 @@ async def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     return made
 
 
-async def test_entries_are_acknowledged_after_they_are_stored(pipeline: Pipeline) -> None:
-    pipeline.sink.gate.clear()
+async def test_entries_are_acknowledged_after_they_are_stored(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledge = pipeline.log.acknowledge
+    stored_when_acknowledged: list[set[bytes]] = []
+
+    async def observed(*arguments: Any) -> None:
+        stored_when_acknowledged.append(set(pipeline.sink.stored))
+        await acknowledge(*arguments)
+
+    monkeypatch.setattr(pipeline.log, "acknowledge", observed)
     await pipeline.append(b"one", b"two")
     async with pipeline.running():
-        await asyncio.sleep(0.05)
-        assert await pipeline.waiting() == 1
-        pipeline.sink.gate.set()
 
         async def done() -> bool:
             return await pipeline.waiting() == 0
 
         await until(done)
-    assert pipeline.sink.stored == {b"one", b"two"}
+    assert stored_when_acknowledged == [{b"one", b"two"}]
+
+
+async def test_an_unavailable_store_counts_no_deliveries(pipeline: Pipeline) -> None:
+    # Else the entries of a long outage end as dead letters, although nothing is wrong with them.
+    pipeline.sink.unavailable = True
+    await pipeline.append(b"one")
+    async with pipeline.running(worker_reclaim_idle_s=0.02):
+
+        async def tried_often() -> bool:
+            return pipeline.sink.attempts >= 4
+
+        await until(tried_often)
+        (entry,) = [
+            entry
+            for partition in range(2)
+            for entry in await pipeline.log.reclaim(partition, "postgres", "observer", min_idle=timedelta(0), count=10)
+        ]
+        # Once for the consumer, once for this look.
+        assert entry.deliveries == 2
+        pipeline.sink.unavailable = False
 
 
 async def test_an_unavailable_store_acknowledges_and_fails_nothing(pipeline: Pipeline) -> None:
