@@ -27,7 +27,7 @@ TEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 _IDS = {"course": re.compile(COURSE_ID_PATTERN), "test": re.compile(TEST_ID_PATTERN)}
 
 CHANNEL_KINDS = frozenset(_IDS)
-"""What stands before the colon of a channel's name."""
+"""The part of a channel's name before the colon."""
 
 
 def course_channel(course_id: str) -> str:

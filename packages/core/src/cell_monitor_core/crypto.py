@@ -186,7 +186,7 @@ class BlindIndex:
     def digest(self, kind: str, value: str) -> bytes:
         """Return HMAC-SHA256 (32 bytes) of a value whose case and Unicode compatibility forms do not matter.
 
-        For search and for counting only: two different names may have one digest. What must tell people apart uses
+        For search and for counting only: two different names may have the same digest. To distinguish people use
         ``exact``.
         """
         # Casefolding may undo NFKC (U+0345 and others), so the form is taken again: idempotent, Unicode §3.13 D146.
@@ -196,7 +196,7 @@ class BlindIndex:
     def exact(self, kind: str, *values: str) -> bytes:
         """Return HMAC-SHA256 (32 bytes) of values, byte for byte in UTF-8: nothing is folded or trimmed.
 
-        Each part is preceded by its length, so that no two lists of parts are hashed alike; nor does any equal a
+        Each part is preceded by its length, so that different lists have different digests. None can equal a
         ``digest``, whose text does not begin with a zero byte.
 
         Raises:

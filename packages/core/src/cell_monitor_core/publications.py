@@ -1,9 +1,9 @@
-"""Publications: the absolute states that dashboards show, and how they are numbered.
+"""Publications: the absolute states that dashboards show, with versions and offsets.
 
-A publication replaces what a dashboard knew of one thing; it never adds to it. ``version`` begins with the time at
-which a row is made (see ``storage.postgres.versions``) and grows by one with every change of it, under the row's lock,
-so that an older state can be told from a newer one wherever they meet: in the broker's script, in the gateway's
-recovery and in the dashboard's cache. No names travel here: a dashboard knows them from its snapshot.
+A publication replaces a dashboard's state of one row; it is never a difference. ``version`` begins with the time at
+which a row is created (see ``storage.postgres.versions``) and grows by one with every change, under the row's lock, so
+that an older state can be distinguished from a newer one in the broker's script, in the gateway's recovery and in the
+dashboard's cache. Publications contain no names: a dashboard has them from its snapshot.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ class StudentState(msgspec.Struct, frozen=True):
         cells_ok: number of cells whose newest completed run succeeded.
         missing: events that the sessions' ``seq`` counters say exist but that are not stored.
         last_activity_at: the newest event that the student caused; heartbeats come by themselves and do not count.
-        sessions_open: browser sessions that did not say goodbye; a browser that crashed never does.
+        sessions_open: browser sessions without an end; the session of a crashed browser never ends.
         last_seen_at: the minute in which the API received the newest event of any kind, heartbeats included, by the
-            API's clock. A page sends a heartbeat at least once a minute, also while it is hidden: whoever was not seen
-            since has left, whatever sessions are open.
+            API's clock. A page sends a heartbeat at least once a minute, also while it is hidden. A student who was not
+            seen for longer has left, even with open sessions.
     """
 
     student_id: str
@@ -169,7 +169,7 @@ class Publication(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Where a channel stands: subscribe with these to receive everything after a snapshot."""
+    """The position of a channel: subscribe with it to receive all publications after a snapshot."""
 
     epoch: str
     offset: int

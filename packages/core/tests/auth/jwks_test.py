@@ -13,7 +13,7 @@ from cell_monitor_core.auth.tokens import TokenInvalid, TokenIssuer, TokenVerifi
 
 
 class Endpoint:
-    """A real HTTP server that serves what it is told."""
+    """A real HTTP server with a configurable answer."""
 
     def __init__(self):
         endpoint = self
@@ -84,7 +84,7 @@ async def test_rotated_key_is_known_after_a_refresh_and_the_old_one_is_not(endpo
         assert await keys.refresh()
         assert verifier.verify(new).sub
         assert endpoint.requests == 2
-        # The old key is gone from the set, hence its tokens too, cached or not.
+        # The old key is no longer in the set, so its tokens are refused, cached or not.
         with pytest.raises(UnknownKey):
             verifier.verify(old)
 
@@ -106,7 +106,7 @@ async def test_known_keys_stay_while_the_endpoint_misbehaves(endpoint, clock, st
         assert TokenVerifier(keys, "gateway").verify(token).sub
 
 
-async def test_endpoint_that_is_away_at_start_leaves_nobody_in(clock):
+async def test_unavailable_endpoint_at_start_refuses_all_tokens(clock):
     keys = RemoteKeys("http://127.0.0.1:1/jwks.json", clock=clock, timeout=1)
     assert not await keys.refresh()
     assert not keys.ready

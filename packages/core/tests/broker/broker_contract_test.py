@@ -162,12 +162,12 @@ async def test_a_listener_receives_exactly_the_partitions_that_it_subscribed_to(
     async with listening(broker) as everything, listening(broker, [3]) as some:
         for channel in channels:
             await broker.publish(channel, [draft()])
-        heard = {(await asyncio.wait_for(everything.get(), 5)).channel for _ in channels}
+        received = {(await asyncio.wait_for(everything.get(), 5)).channel for _ in channels}
         expected = {channel for channel in channels if partition_of(channel, 8) == 3}
-        heard_some = {(await asyncio.wait_for(some.get(), 5)).channel for _ in expected}
+        received_some = {(await asyncio.wait_for(some.get(), 5)).channel for _ in expected}
         assert some.empty()
-    assert heard == set(channels)
-    assert heard_some == expected
+    assert received == set(channels)
+    assert received_some == expected
 
 
 DRAFTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 9)), min_size=1, max_size=30)

@@ -73,7 +73,7 @@ def facts(draw: st.DrawFn) -> list[Fact]:
 
 
 class MemoryStore:
-    """What PostgresFactStore does, without PostgreSQL: batches, duplicates, and folding late cells anew."""
+    """A model of PostgresFactStore without PostgreSQL: batches, duplicates, and cells that are folded again."""
 
     def __init__(self, received: Mapping[str, int] | None = None) -> None:
         self.received = received or {}
@@ -261,7 +261,7 @@ def test_the_outline_of_an_opened_notebook_is_a_fact() -> None:
     assert decode_fact(encode_fact(fact)) == fact
 
 
-def test_a_clock_far_ahead_cannot_make_a_run_the_newest_for_good() -> None:
+def test_a_clock_far_ahead_cannot_make_a_run_the_newest_permanently() -> None:
     fact = read_event(_event(occurred_at="2199-01-01T00:00:00Z"), RECEIVED).fact
     assert fact.at == RECEIVED + 24 * 3600 * 1000
 
@@ -289,7 +289,7 @@ def test_an_escaped_nul_becomes_a_replacement_character_and_text_that_looks_like
         _event(occurred_at="2026-02-31T09:00:00Z"),
     ],
 )
-def test_what_is_no_event_is_told_apart(raw: bytes) -> None:
+def test_invalid_events_are_distinguished(raw: bytes) -> None:
     with pytest.raises(FactError) as caught:
         read_event(raw, RECEIVED)
     assert caught.value.reason == "invalid_event"

@@ -37,7 +37,7 @@ def test_what_differs_from_one_occurrence_to_the_next_is_left_out(name: str, val
     assert normalise_error(name, value) == normalised
 
 
-def test_signatures_tell_errors_apart_by_class_and_by_what_was_wrong() -> None:
+def test_signatures_distinguish_errors_by_class_and_message() -> None:
     mine = SIGNER.sign("NameError", "name 'a' is not defined")
     assert mine == SIGNER.sign("NameError", "name 'b' is not defined")
     others = {

@@ -1,4 +1,4 @@
-"""An event's identity and life: whose it is, where it lies, and what stays when its payload is deleted."""
+"""Hazards: one person's event suppresses another's; deleted payloads change the derived state."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ async def test_a_missing_partition_is_an_outage_and_no_fault_of_the_event(db: An
     assert (await store.apply([failing(2, "after")])).stored == 1
 
 
-async def test_what_a_page_shows_of_an_error_is_stored_encrypted_beside_the_state(db: Any, keyring: KeyRing) -> None:
+async def test_the_shown_text_of_an_error_is_stored_encrypted_with_the_state(db: Any, keyring: KeyRing) -> None:
     store = PostgresFactStore(db, keyring)
     applied = await store.apply([failing(1, "password1")])
     run = applied.students["c1"][0].last_execution
@@ -175,7 +175,9 @@ async def test_what_a_page_shows_of_an_error_is_stored_encrypted_beside_the_stat
     assert shown.last_execution.error == ErrorRef("NameError", "")
 
 
-async def test_an_ok_run_takes_the_text_away_and_a_request_finds_it_in_the_payload(db: Any, keyring: KeyRing) -> None:
+async def test_a_successful_run_deletes_the_text_and_a_request_reads_it_from_the_payload(
+    db: Any, keyring: KeyRing
+) -> None:
     store = PostgresFactStore(db, keyring)
     await store.apply([failing(1, "text of the first")])
     data = {"execution_id": new_event_id(), "status": "ok", "code": "x", "outputs": []}
@@ -231,7 +233,7 @@ async def test_payloads_are_deleted_by_the_week_and_everything_derived_stays_exa
     runs = {state.student_id: state.last_execution for state in applied.students["c1"]}
     texts = {student: run.error.value for student, run in runs.items() if run is not None and run.error is not None}
     assert texts == {str(ANN): "", str(BOB): "new text"}
-    # Nor does a rebuild need it.
+    # A rebuild does not need it either.
     await db.execute("DELETE FROM cell_states; UPDATE student_states SET fold = '{}'")
     assert (await rebuild(db, keyring, check=False)).repaired > 0
     await assert_derived(db, keyring)

@@ -199,7 +199,7 @@ async def test_a_students_wrong_clock_does_not_say_when_they_were_seen(db: Pool,
     await assert_rebuild_finds_nothing(db, keyring)
 
 
-async def test_poison_goes_aside_and_its_neighbours_are_stored(db: Pool, keyring: KeyRing) -> None:
+async def test_an_invalid_record_fails_and_the_others_are_stored(db: Pool, keyring: KeyRing) -> None:
     store = PostgresFactStore(db, keyring)
     # A value that PostgreSQL's index cannot hold would need a codec without bounds; a lone surrogate gets as far.
     bad_person = StreamRecord(b"short", "c1", NOW, run(2, "ok").event)
@@ -257,7 +257,7 @@ async def test_a_batch_within_itself_repeated_counts_once(db: Pool, keyring: Key
     assert applied.students["c1"][0].error_streak == 1
 
 
-async def test_a_course_deleted_and_made_anew_does_not_stop_its_events(db: Pool, keyring: KeyRing) -> None:
+async def test_a_course_deleted_and_created_again_accepts_its_events(db: Pool, keyring: KeyRing) -> None:
     store = PostgresFactStore(db, keyring)
     await store.apply([run(1, "ok")])
     await db.execute("DELETE FROM courses WHERE course_id = 'c1'")
@@ -371,7 +371,7 @@ class TestHelp:
         assert (request.error, request.version) == (ErrorRef("TypeError"), before.version + 1)
         await assert_rebuild_finds_nothing(db, keyring)
 
-    async def test_a_late_run_tells_of_the_request_that_it_changed_and_tells_it_again(
+    async def test_a_late_run_reports_the_request_that_it_changed_and_repeats_it(
         self, db: Pool, keyring: KeyRing
     ) -> None:
         store = PostgresFactStore(db, keyring)
@@ -453,7 +453,7 @@ class TestHelp:
         help_ref = applied.students["c1"][0].help
         assert help_ref is not None
         assert help_ref.request_id == newest
-        # Open dashboards are told of what they show and of what takes its place, not of a hundred requests.
+        # Only the request that is shown and the one that replaces it are published, not a hundred.
         assert [(each.request_id, each.status) for each in applied.help["c1"]] == [
             (first.request_id, "cancelled"), (newest, "open")
         ]  # fmt: skip
@@ -531,7 +531,7 @@ class TestHelp:
         await assert_rebuild_finds_nothing(db, keyring)
 
 
-async def test_rebuild_finds_and_mends_whatever_was_changed(db: Pool, keyring: KeyRing, traffic: Traffic) -> None:
+async def test_rebuild_finds_and_corrects_every_changed_state(db: Pool, keyring: KeyRing, traffic: Traffic) -> None:
     store = PostgresFactStore(db, keyring)
     records = traffic(students=3, events=400)
     await store.apply(records)
@@ -556,8 +556,8 @@ async def test_rebuild_finds_and_mends_whatever_was_changed(db: Pool, keyring: K
         def note(done: int, total: int, seen: list[tuple[int, int]] = progress) -> None:
             seen.append((done, total))
 
-        mended = await rebuild(db, keyring, check=False, course_id="c1", on_progress=note)
-        assert mended.repaired > 0, damage
+        corrected = await rebuild(db, keyring, check=False, course_id="c1", on_progress=note)
+        assert corrected.repaired > 0, damage
         assert progress[-1][0] == progress[-1][1]
         await assert_rebuild_finds_nothing(db, keyring)
         assert await shown(db) == before

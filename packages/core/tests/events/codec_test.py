@@ -87,7 +87,7 @@ def test_well_formed_requests_are_split(body):
         (b'{"events":[' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"]}", "nested too deeply"),
     ],
 )
-def test_malformed_requests_are_refused_with_the_way_out(body, message):
+def test_malformed_requests_are_refused_with_advice(body, message):
     with pytest.raises(RequestError, match=message) as caught:
         decode_request(body)
     assert (caught.value.reason, caught.value.status_code) == ("invalid_body", 400)
@@ -209,7 +209,7 @@ def test_refused_events_keep_a_readable_id_and_no_other():
     assert refusal(heartbeat(event_id="x" * 65)).event_id is None
 
 
-def test_position_in_a_list_is_told():
+def test_error_contains_the_position_in_a_list():
     outputs = [{"type": "stream", "text": "", "size": 0}, {"type": "stream", "text": 3, "size": 0}]
     event = heartbeat(
         type="cell_executed",

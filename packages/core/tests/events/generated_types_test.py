@@ -49,7 +49,7 @@ def test_a_type_without_a_trait_is_no_type_of_default_traits(trait):
         Catalogue(changed("cell_edited", lambda schema: schema.pop(trait)))
 
 
-def test_a_misspelt_trait_is_refused():
+def test_a_misspelled_trait_is_refused():
     with pytest.raises(ValueError, match="x-activty"):
         Catalogue(changed("cell_edited", lambda schema: schema.update({"x-activty": True})))
 

@@ -27,7 +27,7 @@ def is_date(value):
 
 
 def pattern(_validator, expression, instance, _schema):
-    # ECMA-262's $ is the end of the text; Python's also stands before a last newline.
+    # ECMA-262's $ is the end of the text; Python's also matches before a last newline.
     if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), instance):
         yield ValidationError("pattern")
 

@@ -92,7 +92,7 @@ async def test_active_ones_come_oldest_first_closed_ones_newest_first_and_unborn
     assert await help_requests.get(pool, keyring, "c1", unborn) is None
 
 
-async def test_a_student_is_told_of_open_requests_and_of_what_changed_lately(pool, request_help):
+async def test_a_student_gets_notices_of_open_requests_and_of_recent_changes(pool, request_help):
     now: datetime = await pool.fetchval("SELECT now()")
     lately, long_ago = now - timedelta(minutes=9), now - timedelta(minutes=11)
     still_open = await request_help(0)

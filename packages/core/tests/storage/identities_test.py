@@ -1,4 +1,4 @@
-"""Hazards: two people are taken for one because their names look alike; one person is split; a subject lies in clear."""
+"""Hazards: two people with similar names become one; one person becomes two; a subject is stored unencrypted."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_person_may_have_several_identities_and_an_identity_one_person(p
     assert await identities.person_of(pool, index, HUB, "a.n") is None
 
 
-async def test_a_subject_is_nowhere_in_the_table_in_clear(pool, keyring, index) -> None:
+async def test_a_subject_is_never_stored_unencrypted(pool, keyring, index) -> None:
     await people.upsert_many(pool, keyring, index, [NewPerson("annabelle")], issuer=HUB)
     row = await pool.fetchrow("SELECT * FROM identities")
     assert all(b"nnabelle" not in value for value in row.values() if isinstance(value, bytes))

@@ -1,4 +1,4 @@
-"""InfluxDB's adapter where it differs: its server's refusals, its bucket, and its being away."""
+"""Hazards of the InfluxDB adapter: refusals of the server, a missing bucket, an outage."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_missing_bucket_is_made_with_retention_by_the_first_write(influx
 
 
 @pytest.mark.influxdb
-async def test_a_wrong_token_is_an_outage_and_no_reason_to_throw_events_away(influxdb, points):
+async def test_a_wrong_token_is_an_outage_and_drops_no_events(influxdb, points):
     async with opened(influxdb, token=SecretStr("wrong")) as series:
         with pytest.raises(StoreUnavailable, match="401"):
             await series.write(points)
@@ -126,7 +126,7 @@ async def test_settings_without_an_influxdb_url_choose_postgresql(pool):
 
 @dataclasses.dataclass
 class _Fake:
-    """A server that answers as it is told: a real InfluxDB cannot be made to be overloaded on demand."""
+    """A server with configurable answers, because a real InfluxDB cannot be overloaded on demand."""
 
     url: str = ""
     token: str = "t"
@@ -148,7 +148,9 @@ class _Fake:
             return web.json_response({"code": "request too large", "message": "too large"}, status=413)
         if self.status == 204:
             return web.Response(status=204)
-        return web.json_response({"code": "x", "message": "told so"}, status=self.status, headers={"Retry-After": "3"})
+        return web.json_response(
+            {"code": "x", "message": "as configured"}, status=self.status, headers={"Retry-After": "3"}
+        )
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ async def test_answers_that_are_not_about_the_points_mean_write_all_again(fake, 
             await series.write(points)
 
 
-async def test_a_server_that_never_answers_is_given_up(fake, points):
+async def test_a_server_that_never_answers_times_out(fake, points):
     fake.hang = True
     async with opened(fake, timeout=0.2) as series:
         with pytest.raises(StoreUnavailable):
@@ -183,7 +185,7 @@ async def test_a_server_that_never_answers_is_given_up(fake, points):
             await series.count("c1")
 
 
-async def test_a_server_that_is_away_is_an_outage(points):
+async def test_an_unavailable_server_is_an_outage(points):
     async with opened(_Fake(url="http://127.0.0.1:9")) as series:
         with pytest.raises(StoreUnavailable):
             await series.write(points)
@@ -206,7 +208,7 @@ async def test_no_request_is_larger_than_its_bound(fake, points):
     assert max(map(len, fake.bodies)) <= 4 * 1024 * 1024
 
 
-async def test_a_store_that_refuses_everything_is_at_fault_itself(fake, points):
+async def test_a_store_that_refuses_everything_is_an_outage(fake, points):
     fake.status = 422
     async with opened(fake) as series:
         with pytest.raises(StoreUnavailable, match="too many points"):

@@ -73,7 +73,7 @@ async def test_a_migration_that_fails_half_way_leaves_nothing_of_itself(empty_da
     await connection.close()
 
 
-async def test_a_table_in_use_is_waited_for_in_short_turns_and_then_given_up(empty_database, monkeypatch):
+async def test_the_wait_for_a_table_in_use_is_short_and_repeated_and_ends(empty_database, monkeypatch):
     monkeypatch.setattr(runner, "LOCK_TIMEOUT_S", 0.05)
     monkeypatch.setattr(runner, "ATTEMPTS", 2)
     files = [("0001_a.sql", "CREATE TABLE a (x int)"), ("0002_b.sql", "ALTER TABLE a ADD y int")]
@@ -95,7 +95,7 @@ def test_files_that_would_leave_the_order_open_are_refused(names):
         parse_migrations([(name, "") for name in names])
 
 
-async def test_a_migrator_that_may_not_make_roles_says_so_and_migrates(databases, empty_database):
+async def test_a_migrator_that_may_not_create_roles_reports_it_and_migrates(databases, empty_database):
     admin = await connect(empty_database, application_name="test")
     name = empty_database.rpartition("/")[2]
     await admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'; GRANT ALL ON SCHEMA public TO {name}")
@@ -132,10 +132,10 @@ def test_the_command_takes_the_address_from_the_environment_or_a_file(empty_data
     assert "applying 0001 initial" in done.stdout
     after = _command("--check", CELL_MONITOR_DATABASE_URL=empty_database)
     assert (after.returncode, after.stdout) == (0, "schema is up to date\n")
-    away = _command(CELL_MONITOR_DATABASE_URL="postgresql://u:hidden@127.0.0.1:9/x")
-    assert away.returncode == 1
-    assert "Traceback" not in away.stderr
-    assert "hidden" not in away.stderr
+    unreachable = _command(CELL_MONITOR_DATABASE_URL="postgresql://u:hidden@127.0.0.1:9/x")
+    assert unreachable.returncode == 1
+    assert "Traceback" not in unreachable.stderr
+    assert "hidden" not in unreachable.stderr
 
 
 def test_the_wheel_carries_the_migrations(tmp_path):

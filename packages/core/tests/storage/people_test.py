@@ -15,7 +15,7 @@ from cell_monitor_core.storage.postgres.memberships import Member
 from cell_monitor_core.storage.postgres.people import NewPerson, PersonName
 
 
-async def test_names_and_addresses_are_nowhere_in_the_table_in_clear(pool, keyring, index):
+async def test_names_and_addresses_are_never_stored_unencrypted(pool, keyring, index):
     await people.upsert(pool, keyring, index, username="Tanaka", display_name="田中 太郎", email="tanaka@example.org")
     row = await pool.fetchrow("SELECT * FROM people")
     stored = b"".join(value for value in row.values() if isinstance(value, bytes)).lower()

@@ -1,4 +1,4 @@
-"""The pool: JSON both ways, time limits, and errors sorted by who can mend them."""
+"""Hazards of the pool: JSON that changes, a statement without a limit, an outage taken for invalid data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_a_connection_that_hangs_does_not_keep_a_process_from_ending(datab
         await query
 
 
-async def test_a_statement_that_takes_too_long_is_given_up_as_an_outage(database):
+async def test_a_statement_that_takes_too_long_is_cancelled_as_an_outage(database):
     pool = await create_pool(database, application_name="slow", statement_timeout=0.05)
     with pytest.raises(StoreUnavailable, match="timeout"), store_errors():
         await pool.execute("SELECT pg_sleep(20)")
@@ -62,9 +62,9 @@ async def test_waiting_for_a_lock_is_bounded_and_an_outage(database):
     await pool.close()
 
 
-async def test_a_server_that_is_away_kills_or_refuses_us_is_an_outage(database, pool):
+async def test_a_server_that_is_unavailable_kills_or_refuses_connections_is_an_outage(database, pool):
     with pytest.raises(StoreUnavailable):
-        await create_pool("postgresql://nobody@127.0.0.1:9/none", application_name="away")
+        await create_pool("postgresql://nobody@127.0.0.1:9/none", application_name="unavailable")
     with pytest.raises(StoreUnavailable, match="does not exist"):
         await create_pool(database + "_no", application_name="missing")
     async with pool.acquire() as connection:

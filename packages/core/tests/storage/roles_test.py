@@ -44,7 +44,7 @@ FACTS = ["events", "event_keys", "event_payloads", "help_actions"]
 
 @pytest.mark.parametrize("table", FACTS)
 @pytest.mark.parametrize("statement", ["DELETE FROM {}", "TRUNCATE {}", "DROP TABLE {}", "ALTER TABLE {} ADD x int"])
-async def test_neither_service_can_take_facts_away(either, table, statement):
+async def test_neither_service_can_delete_facts(either, table, statement):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await either.execute(statement.format(table))
 
@@ -60,7 +60,7 @@ async def test_the_api_cannot_forge_events(api):
         await api.execute("INSERT INTO events (event_id) VALUES ($1)", uuid4())
 
 
-async def test_the_api_cannot_silence_what_dashboards_are_to_be_told(api):
+async def test_the_api_cannot_delete_entries_of_the_outbox(api):
     for statement in ("DELETE FROM help_outbox", "UPDATE help_outbox SET course_id = 'c'", "SELECT * FROM help_outbox"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await api.execute(statement)

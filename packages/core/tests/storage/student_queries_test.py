@@ -70,7 +70,7 @@ async def test_every_enrolled_student_has_a_row_seen_or_not_and_nobody_else(pool
     assert await student_queries.course_students(pool, keyring, "c2") == []
 
 
-async def test_counters_are_the_sums_of_the_rows_shown_beside_them(pool, keyring, students, set_state):
+async def test_counters_are_the_sums_of_the_shown_rows(pool, keyring, students, set_state):
     ann, bob, _, dan = students
     await set_state(ann, runs=4, errors=2)
     await set_state(bob, runs=3, errors=1, status="waiting")

@@ -66,7 +66,7 @@ async def test_events_of_the_same_millisecond_do_not_overwrite_each_other(series
     assert await series.count("c1") == 300
 
 
-async def test_buckets_tell_events_runs_errors_and_students_apart(series, point):
+async def test_buckets_count_events_runs_errors_and_students_separately(series, point):
     await series.write(
         [
             point(0),

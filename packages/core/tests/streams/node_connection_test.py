@@ -63,22 +63,22 @@ def bulk(data: bytes) -> bytes:
 @given(
     asked=st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=4), min_size=1, max_size=6),
     cuts=st.lists(st.integers(0, 400), max_size=8),
-    given_up=st.sets(st.integers(0, 5)),
+    cancelled=st.sets(st.integers(0, 5)),
 )
 @settings(deadline=None)
 async def test_replies_cut_anywhere_reach_their_own_request_and_no_other(
-    asked: list[list[bytes]], cuts: list[int], given_up: set[int]
+    asked: list[list[bytes]], cuts: list[int], cancelled: set[int]
 ) -> None:
     pipeline = Pipeline(Wire())
     requests = [pipeline.send(b"*", len(replies), seconds=LONG) for replies in asked]
-    for index in given_up & set(range(len(requests))):
+    for index in cancelled & set(range(len(requests))):
         requests[index].cancel()
     stream = b"".join(bulk(reply) for replies in asked for reply in replies)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     for start, end in itertools.pairwise(edges):
         pipeline.data_received(stream[start:end])
     for index, (request, replies) in enumerate(zip(requests, asked, strict=True)):
-        assert request.cancelled() if index in given_up else request.result() == replies
+        assert request.cancelled() if index in cancelled else request.result() == replies
     assert pipeline.is_open
 
 
@@ -160,7 +160,7 @@ async def test_the_end_of_a_connection_reaches_redis_py_too(valkey: str) -> None
     connection = await _connection(valkey)
     pipeline = Pipeline(transport_of(connection))  # type: ignore[arg-type]
     request = pipeline.send(b"*3\r\n$5\r\nBLPOP\r\n$6\r\nnobody\r\n$1\r\n0\r\n", 1, seconds=LONG)
-    # Waits until its own protocol is told of the end: for ever, if the pipeline kept that to itself.
+    # Waits until its own protocol is notified of the end; it would never return if the pipeline did not pass that on.
     await asyncio.wait_for(connection.disconnect(), 5)
     with pytest.raises(RedisError, match="closed"):
         await request

@@ -72,7 +72,7 @@ async def test_the_first_burst_of_a_fresh_process_is_taken_whole(redis_pair: Any
     assert redis_pair.producer.buffered_bytes == 0
 
 
-async def test_closing_waits_for_what_is_under_way(redis_pair: Any) -> None:
+async def test_closing_waits_for_requests_in_flight(redis_pair: Any) -> None:
     calls = [
         asyncio.create_task(redis_pair.producer.append(f"course:c{number % 12}", [item()])) for number in range(100)
     ]
@@ -244,18 +244,18 @@ async def test_callers_learn_that_redis_is_unavailable_before_the_topology_is_as
     own_server: EmbeddedValkey, own_pair: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await own_pair.producer.append(CHANNEL, [item()])
-    looked, told = asyncio.Event(), asyncio.Event()
+    looked, continued = asyncio.Event(), asyncio.Event()
 
     async def slow_refresh() -> None:
         looked.set()
-        await told.wait()
+        await continued.wait()
 
     monkeypatch.setattr(own_pair.producer._nodes, "refresh", slow_refresh)
     own_server.kill()
     with pytest.raises(LogUnavailable, match="unavailable"):
         await asyncio.wait_for(own_pair.producer.append(CHANNEL, [item()]), 10)
     await asyncio.wait_for(looked.wait(), 10)
-    told.set()
+    continued.set()
 
 
 async def test_a_server_that_hangs_is_an_error_and_not_a_hang(
@@ -269,7 +269,7 @@ async def test_a_server_that_hangs_is_an_error_and_not_a_hang(
     await run_command(own_pair.client, STREAM, "CLIENT PAUSE", 1500, "ALL")
     with pytest.raises(LogUnavailable, match="does not answer"):
         await asyncio.wait_for(own_pair.producer.append(CHANNEL, [sample]), 5)
-    # The unknown fate is settled by sending again: it is either new or known, never twice in the facts.
+    # A record with an unknown result is sent again: it is new or a duplicate, never stored twice.
     deadline = time.monotonic() + 15
     while True:
         try:
@@ -353,7 +353,7 @@ async def test_a_slot_that_moves_loses_nothing(
         by_port[source.port].execute_command(
             "MIGRATE", "127.0.0.1", target_port, "", 0, 5000, "AUTH", "cluster-password", "KEYS", *names
         )
-        # Between the two owners a script whose keys are not all there yet is put off: said so, not lost.
+        # Between the two owners a script with missing keys is refused with a reason; no record is lost.
         for one in sent[10:15]:
             with contextlib.suppress(LogUnavailable):
                 assert await pair.producer.append(CHANNEL, [one]) == ["accepted"]
@@ -381,7 +381,7 @@ def test_partitions_spread_over_the_masters_of_a_cluster() -> None:
             assert max(owned) - min(owned) <= 1, (partitions, masters, owned)
 
 
-def test_every_key_of_a_partition_lies_in_one_slot() -> None:
+def test_all_keys_of_a_partition_are_in_one_slot() -> None:
     from redis.crc import key_slot
 
     for partition in range(keys.MAX_PARTITIONS):

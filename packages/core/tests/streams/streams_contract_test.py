@@ -56,7 +56,7 @@ async def test_ensure_groups_twice_forgets_no_position(producer: Any, consumer: 
     assert await texts(consumer) == []
 
 
-async def test_the_same_id_again_is_told_to_be_a_duplicate_and_not_queued_again(producer: Any, consumer: Any) -> None:
+async def test_the_same_id_again_is_answered_duplicate_and_not_queued_again(producer: Any, consumer: Any) -> None:
     await consumer.ensure_groups()
     once = item("once")
     assert await producer.append(CHANNEL, [once]) == ["accepted"]
@@ -65,9 +65,9 @@ async def test_the_same_id_again_is_told_to_be_a_duplicate_and_not_queued_again(
 
 
 async def test_two_copies_in_one_call_are_one_accepted_and_one_duplicate(producer: Any) -> None:
-    twin = item("twin")
+    same = item("same")
     other = item("other")
-    assert await producer.append(CHANNEL, [twin, other, twin]) == ["accepted", "accepted", "duplicate"]
+    assert await producer.append(CHANNEL, [same, other, same]) == ["accepted", "accepted", "duplicate"]
 
 
 async def test_concurrent_callers_with_one_id_get_one_acceptance(producer: Any) -> None:

@@ -27,13 +27,13 @@ _MAX_JWKS_BYTES: Final = 256 * 1024
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Follow none: keys come from where the setting says."""
+        """Follow no redirect: keys are read from the configured URL only."""
 
 
 class RemoteKeys:
     """Keys by kid from a URL; refreshed every few minutes, and at once for an unknown kid, but never too often.
 
-    Use it as an async context manager, or call ``refresh`` yourself. Keys stay as they are while the endpoint is away.
+    Use it as an async context manager, or call ``refresh`` yourself. Keys are kept while the endpoint is unavailable.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class RemoteKeys:
             await self.refresh(force=not self._keys)
 
     async def refresh(self, *, force: bool = False) -> bool:
-        """Fetch the keys, unless that was tried within the last ``min_interval`` seconds; tell whether they came."""
+        """Fetch the keys, unless that was tried within the last ``min_interval`` seconds; return whether they were fetched."""
         async with self._lock:
             now = self._clock()
             if not force and self._last_try is not None and now - self._last_try < self._min_interval:

@@ -1,4 +1,4 @@
-"""Passwords of local accounts: argon2id with OWASP's parameters (19 MiB, two passes, one lane)."""
+"""Passwords of local accounts: argon2id with OWASP's parameters (19 MiB, two passes, parallelism 1)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 256
 
 _argon2 = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
-# Verified where there is no account, so that the answer takes as long: nobody learns which names exist.
+# Verified if there is no account, so that the response time does not reveal which names exist.
 _NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$Id1BfCIOOu6IDj+ksTxVOA$VzqEvRAaC9qQyYS57fKkSIXeK7QMVeUen+mHAiMMR8M"
 
 
 def _normalized(password: str) -> str:
-    # Keyboards compose letters differently; NFC makes them one (RFC 8265).
+    # Keyboards compose letters differently; NFC normalises them (RFC 8265).
     return unicodedata.normalize("NFC", password)
 
 
@@ -37,7 +37,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password_hash: str | None, password: str) -> bool:
-    """Tell whether a password belongs to a hash. Without a hash the answer is no, after the same time."""
+    """Return whether a password matches a hash. Without a hash it returns False after the same time."""
     if len(password) > MAX_PASSWORD_LENGTH:
         return False
     try:
@@ -47,7 +47,7 @@ def verify_password(password_hash: str | None, password: str) -> bool:
 
 
 class PasswordHasher:
-    """Hashes and verifies in threads, few at a time: each takes 19 MiB and a core."""
+    """Hashes and verifies in a few threads: each job needs 19 MiB and a core."""
 
     def __init__(self, *, concurrency: int = 2) -> None:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="passwords")
@@ -57,14 +57,14 @@ class PasswordHasher:
         return await asyncio.get_running_loop().run_in_executor(self._threads, hash_password, password)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Tell whether a password belongs to a hash; see ``verify_password``."""
+        """Return whether a password matches a hash; see ``verify_password``."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, verify_password, password_hash, password)
 
     @staticmethod
     def needs_rehash(password_hash: str) -> bool:
-        """Tell whether a hash was made with other parameters than today's."""
+        """Return whether a hash was made with other parameters than the current ones."""
         return _argon2.check_needs_rehash(password_hash)
 
     def close(self) -> None:
-        """Stop the threads; what waits is given up."""
+        """Stop the threads; waiting jobs are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)

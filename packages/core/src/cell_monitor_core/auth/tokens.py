@@ -229,7 +229,7 @@ class TokenVerifier:
         return self._epoch
 
     def holds(self, claims: Claims, epoch: int) -> bool:
-        """Tell whether claims that ``verify`` returned in an epoch still hold: for callers that remember them."""
+        """Return whether claims that ``verify`` returned in an epoch are still valid, for callers that cache them."""
         seen = self._seen
         if seen[1] != seen[0].generation or seen[0] is not self.keys_source:
             self._notice_new_keys()

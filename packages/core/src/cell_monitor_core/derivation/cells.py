@@ -1,7 +1,7 @@
 """What is known of one student's cell: a fold over its runs in the canonical order.
 
 Streaks depend on order, so this fold is not commutative: a fact that is older than the newest one folded makes the cell
-be folded anew from its stored facts. Everything about it stays a function of the set of facts.
+be folded again from its stored facts. Everything about it stays a function of the set of facts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CellFold(msgspec.Struct, omit_defaults=True):
         cell: the cell as the newest fact described it.
         runs: ended runs, whatever their end.
         errors: runs that failed.
-        aborted: runs that were given up before or while they ran.
+        aborted: runs that were aborted before or while they ran.
         last_status: how the newest ended run ended.
         last_at: when, milliseconds since the epoch.
         completed: how the newest run ended that was not aborted.

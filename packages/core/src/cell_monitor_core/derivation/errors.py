@@ -31,7 +31,7 @@ def normalise_error(name: str, value: str) -> str:
 
     In this order: the message is brought to Unicode form NFC; text in quotation marks becomes ``''``; a hexadecimal
     address or number, and any other number, becomes ``0``; runs of white space become one space. The class is kept as it
-    is and stands before the message, divided by a line feed.
+    is and precedes the message, separated by a line feed.
     """
     text = value if value.isascii() else unicodedata.normalize("NFC", value)
     text = _QUOTED.sub("''", text)

@@ -1,7 +1,7 @@
 """A fact: what derivation reads of an event, without code, outputs and messages, which only a person reads.
 
 The canonical order of facts is (time, event id). An event's time is its sender's clock, but never more than a day after
-the API received it: a wrong clock must not put a student's newest run into next year for good.
+the API received it: a wrong clock must not make a student's newest run permanently one of the next year.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class FactError(ValueError):
 
 
 class ErrorClass(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What is kept of an error beside its text.
+    """The part of an error that is kept without its text.
 
     Attributes:
         name: its class.
@@ -110,7 +110,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ReadEvent(NamedTuple):
-    """A fact and the text that a page shows beside what derives from it, stored apart and encrypted.
+    """A fact, and the text that a page shows in addition to it, which is stored separately and encrypted.
 
     ``text`` is a help request's message or the first 200 characters of an error's.
     """

@@ -230,7 +230,7 @@ def help_outcome(cancelled_at: datetime | None, actions: Iterable[HelpAction]) -
     """Apply the actions, in their order, to an open request.
 
     Actions are checked when they are taken; one that no longer fits (a claim of a claimed request) changes nothing.
-    A resolution stands even if the student's cancellation, made before or after it, arrives later: help was given.
+    A resolution remains valid even if the student's cancellation arrives later: help was given.
     """
     claimed_by: UUID | None = None
     claimed_at: datetime | None = None

@@ -19,7 +19,7 @@ __all__ = ["StudentRecord", "Touched", "fold_all", "group_by_cell"]
 
 @dataclass(slots=True)
 class Touched:
-    """What a batch of facts changed beside the student's own fold."""
+    """The changes of a batch of facts, without the student's fold."""
 
     cells: dict[CellKey, CellFold]
     sessions: dict[str, SessionFold]
@@ -34,7 +34,7 @@ class StudentRecord:
     sessions: dict[str, SessionFold] = field(default_factory=dict)
 
     def late_cells(self, by_cell: Mapping[CellKey, Sequence[Fact]]) -> list[CellKey]:
-        """Return the cells that must be folded anew, since a new fact is older than one already folded."""
+        """Return the cells that must be folded again, because a new fact is older than one already folded."""
         late = []
         for cell, facts in by_cell.items():
             known = self.cells.get(cell)

@@ -265,7 +265,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         missing=fold.missing,
         sessions_open=fold.sessions_open,
         last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
-        # By the minute: a publication for every heartbeat would tell dashboards little and cost them much.
+        # Rounded to a minute: a publication for every heartbeat would cost dashboards much and show little.
         last_seen_at=rfc3339(received - received % SEEN_STEP_MS) if received else None,
         help=fold.help,
     )

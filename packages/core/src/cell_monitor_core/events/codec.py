@@ -164,7 +164,7 @@ def _split_carefully(body: bytes) -> list[msgspec.Raw]:
         body.decode()
     except UnicodeDecodeError as error:
         raise RequestError(RequestReason.INVALID_BODY, f"the body is not UTF-8 at byte {error.start}") from None
-    body = _ESCAPE.sub(_mend_escape, body)
+    body = _ESCAPE.sub(_repair_escape, body)
     try:
         events = _decode_request(body).events
         keys = _top_level_keys(body)
@@ -177,7 +177,7 @@ def _split_carefully(body: bytes) -> list[msgspec.Raw]:
     return events
 
 
-def _mend_escape(match: re.Match[bytes]) -> bytes:
+def _repair_escape(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match.group(1) else match.group()
 
 

@@ -1,4 +1,4 @@
-"""Codes that tell a sender why an event or a whole request was not taken."""
+"""Codes for the reason why an event or a whole request was not accepted."""
 
 from __future__ import annotations
 

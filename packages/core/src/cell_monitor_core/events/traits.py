@@ -1,4 +1,4 @@
-"""What the services do with events of a type, beside reading them."""
+"""The traits of event types: what the services do with events of a type."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class LogUnavailable(Exception):  # noqa: N818 - says what happened to the store
 
 
 class StoreUnavailable(Exception):  # noqa: N818 - says what happened to the store
-    """A store is away or overloaded; the work must be tried again, nothing of it was kept."""
+    """A store is unavailable or overloaded. Nothing was stored; the work must be tried again."""
 
 
 class PostgresUnavailable(StoreUnavailable):
@@ -62,7 +62,7 @@ AppendOutcome: TypeAlias = Literal["accepted", "duplicate"]
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One stream entry as read by a consumer; ``deliveries`` counts how often it was handed out."""
+    """One stream entry as read by a consumer; ``deliveries`` is the number of its deliveries."""
 
     partition: int
     entry_id: str

@@ -25,7 +25,7 @@ class OwnedTimeSeries(TimeSeries, Protocol):
 async def create_time_series(settings: CoreSettings, pool: Executor | None) -> OwnedTimeSeries:
     """Make the adapter that the settings ask for: InfluxDB where a URL is set, else PostgreSQL.
 
-    InfluxDB may be away: then the first write makes the bucket.
+    InfluxDB may be unavailable: then the first write creates the bucket.
 
     Raises:
         ValueError: neither an InfluxDB URL nor a pool is given.

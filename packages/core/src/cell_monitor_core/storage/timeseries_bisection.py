@@ -1,4 +1,4 @@
-"""Writing around points that a store refuses: halve what was refused until the bad ones stand alone.
+"""Isolation of points that a store refuses: the refused chunk is halved until the invalid points are found.
 
 Works because writing a point again changes nothing.
 """
@@ -35,7 +35,7 @@ async def write_around(
 
     Raises:
         PoisonPoints: some were refused; all others are written.
-        StoreUnavailable: the store does not answer, or refuses so many that it, not the points, must be at fault.
+        StoreUnavailable: the store does not answer, or refuses so many points that the store is probably the cause.
     """
     poison: list[tuple[TimeSeriesPoint, str]] = []
     waiting: list[Sequence[TimeSeriesPoint]] = [points] if points else []

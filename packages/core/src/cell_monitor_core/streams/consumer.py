@@ -57,11 +57,11 @@ class RedisEventConsumer:
         """Read new entries for a consumer; empty after ``block`` (at most 20 s) without any.
 
         Raises:
-            LogUnavailable: Redis is unavailable; entries that it had already handed out come back through ``reclaim``.
+            LogUnavailable: Redis is unavailable; entries that it has already delivered are returned by ``reclaim``.
         """
         stream = keys.events_stream(partition)
         wait = int(min(block.total_seconds(), BLOCK_LIMIT_SECONDS) * 1000)
-        # BLOCK 0 would wait for ever.
+        # BLOCK 0 would wait without a limit.
         blocking = ("BLOCK", wait) if wait > 0 else ()
         command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *blocking, "STREAMS", stream, ">")
         try:

@@ -114,7 +114,7 @@ class Pipeline(asyncio.Protocol):
         """Send ``count`` packed commands as one request; the result are their replies, an error reply as its exception.
 
         The result is an error of redis-py's when the connection ends, or when the replies are not complete after
-        ``seconds``, which ends it: the fate of all commands is then unknown. ``seconds`` is the same for all requests of
+        ``seconds``, which ends it: the result of all commands is then unknown. ``seconds`` is the same for all requests of
         a connection.
         """
         future: asyncio.Future[list[Any]] = self._loop.create_future()

@@ -304,7 +304,7 @@ class RedisEventProducer:
         except asyncio.CancelledError:
             self._finish(sender, batches, "the process is shutting down")
             raise
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, no caller may wait for ever
+        except Exception as error:  # noqa: BLE001 - after any error, no caller may wait without a limit
             await self._fail(sender, batches, error)
         else:
             self._request(sender, connection, batches)

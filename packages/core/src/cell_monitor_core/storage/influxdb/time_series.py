@@ -133,7 +133,7 @@ class InfluxTimeSeries:
         await self._client.close()
 
     async def ensure_bucket(self) -> bool:
-        """Make the bucket if it is not there; return whether it is there now, as far as this token can tell."""
+        """Create the bucket if it does not exist; return whether it exists now, as far as this token can see."""
         buckets = _influxdb.BucketsService(self._client.api_client)
         try:
             if await self._bucket_exists(buckets):
@@ -144,13 +144,13 @@ class InfluxTimeSeries:
                 _influxdb.PostBucketRequest(org_id=orgs.orgs[0].id, name=self._bucket, retention_rules=[rule])
             )
         except ApiException as error:
-            if error.status == 422:  # somebody else has just made it
+            if error.status == 422:  # another process has just created it
                 return True
-            # A token for one bucket alone may not even ask: the first write will tell.
+            # A token for a single bucket may not list buckets: the first write will show whether it exists.
             _log.warning("influxdb_bucket_not_made", status=error.status, reason=_reason(error))
             return False
         except (aiohttp.ClientError, OSError) as error:
-            _log.warning("influxdb_away", reason=str(error))
+            _log.warning("influxdb_unavailable", reason=str(error))
             return False
         return True
 
@@ -195,7 +195,7 @@ class InfluxTimeSeries:
             else:
                 raise self._sort(error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _away(error) from error
+            raise _unavailable(error) from error
 
     async def _post_once(self, body: bytes) -> None:
         await self._writes.post_write_async(
@@ -215,10 +215,10 @@ class InfluxTimeSeries:
         except ApiException as error:
             raise self._sort(error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise _away(error) from error
+            raise _unavailable(error) from error
 
     def _sort(self, error: ApiException) -> StoreUnavailable | Refused:
-        """Tell what the points are to blame for from what they are not."""
+        """Distinguish refusals that the points caused from other errors."""
         # 400: a line cannot be read; 413: the request is too large; 422: a point has a field of another type than
         # those before it, or is older than the retention. All others of the request may or may not be written.
         if error.status in {400, 413, 422}:
@@ -281,7 +281,7 @@ class InfluxTimeSeries:
         return sum(row["_value"] for row in rows)
 
 
-def _away(error: BaseException) -> StoreUnavailable:
+def _unavailable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"InfluxDB: {type(error).__name__}: {error}"[:500])
 
 

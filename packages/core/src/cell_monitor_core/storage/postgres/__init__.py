@@ -1,5 +1,5 @@
-"""PostgreSQL: one module per aggregate, SQL beside the function that runs it.
+"""PostgreSQL: one module per aggregate, with the SQL next to the function that executes it.
 
-Functions take a pool or a connection, return frozen values, and never commit: a caller that needs several of them to
-stand or fall together opens the transaction itself.
+Functions take a pool or a connection, return frozen values, and never commit: a caller that needs several of them in one
+transaction begins it itself.
 """

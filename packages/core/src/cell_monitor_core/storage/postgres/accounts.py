@@ -70,6 +70,6 @@ async def set_password(executor: Executor, person_id: UUID, password_hash: str) 
 
 
 async def remove(executor: Executor, person_id: UUID) -> bool:
-    """Take a person's password away; return False if there was none."""
+    """Delete a person's password; return False if there was none."""
     sql = "DELETE FROM local_accounts WHERE person_id = $1 RETURNING true"
     return bool(await executor.fetchval(sql, person_id))

@@ -60,7 +60,7 @@ async def create(
 
     Args:
         executor: pool or connection.
-        name: for people to tell keys apart.
+        name: a name for people, to distinguish keys.
         scopes: of ``auth.scopes``.
         expires_at: when it stops working.
         person_id: whose identity it carries, None for a service.
@@ -95,7 +95,7 @@ async def verify(executor: Executor, presented: str) -> ApiKey | None:
         "FROM api_keys WHERE key_id = $1 AND revoked_at IS NULL AND expires_at > now()",
         match[1],
     )
-    # Compared even where nothing was found, so that the time taken tells nothing.
+    # Compared even if no key was found, so that the response time reveals nothing.
     expected = row["key_hash"] if row is not None else bytes(32)
     if not hmac.compare_digest(expected, _hash(match[2])) or row is None:
         return None

@@ -32,7 +32,7 @@ class Course:
     """A course.
 
     Attributes:
-        course_id: its id, for ever.
+        course_id: its permanent id.
         title: shown on the dashboard.
         thresholds: with the defaults for what was never set.
         created_at: when it was added.

@@ -37,10 +37,10 @@ def payload_row(person_id: UUID, event_id: UUID) -> bytes:
 
 @dataclass(slots=True)
 class FactRow:
-    """A record that could be read, on its way into the tables.
+    """A valid record in the form of the tables' rows.
 
     Attributes:
-        text: what a page shows beside the fact's state; see ``derivation.facts.ReadEvent``.
+        text: the text that a page shows with the fact's state; see ``derivation.facts.ReadEvent``.
         student: whose state derives from it; None for test events.
     """
 

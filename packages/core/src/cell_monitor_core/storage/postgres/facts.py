@@ -94,7 +94,7 @@ class PostgresFactStore:
         waited, are discarded: kept as failed ones, they would outlive the erasing.
 
         Raises:
-            StoreUnavailable: PostgreSQL is away or overloaded. Where the batch had to be split around a faulty record
+            StoreUnavailable: PostgreSQL is unavailable or overloaded. Where the batch had to be split around a faulty record
                 a part may be stored; applying all of it again is right in any case.
         """
         result = _Result()

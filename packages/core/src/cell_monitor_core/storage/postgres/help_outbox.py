@@ -1,6 +1,6 @@
 """Actions of staff of which open dashboards may not have been notified yet; see docs/adr/0010.
 
-``help_requests.insert_action`` writes an entry with each action, in its transaction. Whoever publishes the states deletes it.
+``help_requests.insert_action`` writes an entry with each action, in its transaction. The worker deletes it after the publication.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ async def insert_action(
 ) -> None:
     """Store what a member of the staff did about a request: a fact, from which the request's state derives.
 
-    With it goes an entry of ``help_outbox``, so that dashboards are told even if this process dies right after.
+    It also adds an entry to ``help_outbox``, so that dashboards are updated even if this process crashes afterwards.
     The caller holds the student's lock: ``clock_timestamp`` then puts actions in the order in which they were
     allowed, which ``now()``, the transaction's beginning, would not.
     """
@@ -322,7 +322,7 @@ async def get(executor: Executor, keyring: KeyRing, course_id: str, request_id: 
 
 @dataclass(frozen=True, slots=True)
 class HelpNotice:
-    """What a student is told of a request.
+    """The notice to a student about a request.
 
     Attributes:
         event_id: of the student's own event: the only id by which the sender knows the request.

@@ -1,4 +1,4 @@
-"""Who belongs to which course, as what, and who said so.
+"""Memberships: person, course, role and source.
 
 Each source keeps its own row, so that sources never overwrite each other. The role that counts, the *effective* role, is
 the highest that any source gives; where the course names a ruling source, that one alone decides about everybody of whom

@@ -105,7 +105,7 @@ async def find(executor: Executor, keyring: KeyRing, index: BlindIndex, username
 
 
 async def search(executor: Executor, keyring: KeyRing, index: BlindIndex, username: str) -> list[Person]:
-    """Return everybody whose user name is this one, whatever its case and Unicode form and whoever issued it.
+    """Return all people with this user name from any issuer, ignoring case and Unicode form.
 
     For people who look for somebody and see whom they found; the person of exactly this name, if any, comes first.
     """

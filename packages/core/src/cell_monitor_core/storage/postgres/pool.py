@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: bounded in time, JSON through msgspec, errors sorted by who can mend them."""
+"""Connections to PostgreSQL: time limits, JSON with msgspec, errors classified by their cause."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def create_pool(
         connect_timeout: seconds for one connection to be made.
 
     Raises:
-        PostgresUnavailable: the server is away, or refuses these credentials.
+        PostgresUnavailable: the server is unavailable, or refuses these credentials.
         ValueError: the DSN cannot be read.
     """
     with store_errors():
@@ -136,7 +136,7 @@ async def connect(
     """Open one connection set up as those of ``create_pool``; a ``statement_timeout`` of 0 sets no bound.
 
     Raises:
-        PostgresUnavailable: the server is away, or refuses these credentials.
+        PostgresUnavailable: the server is unavailable, or refuses these credentials.
     """
     with store_errors():
         connection = await asyncpg.connect(
@@ -153,7 +153,7 @@ _UNAVAILABLE: Final = (
     OSError,  # also TimeoutError: refused, reset, unreachable, too slow
     asyncio.IncompleteReadError,
     pg.PostgresConnectionError,  # class 08
-    pg.OperatorInterventionError,  # 57: shutting down, starting up, statement given up
+    pg.OperatorInterventionError,  # 57: shutting down, starting up, statement cancelled
     pg.InsufficientResourcesError,  # 53: too many connections, disk full
     pg.PostgresSystemError,  # 58: the server's own disk
     pg.TransactionRollbackError,  # 40: deadlock, serialisation
@@ -161,7 +161,7 @@ _UNAVAILABLE: Final = (
     pg.ReadOnlySQLTransactionError,  # 25006: we still talk to a demoted primary
     pg.IdleInTransactionSessionTimeoutError,
     pg.InvalidAuthorizationSpecificationError,  # 28: credentials being rotated
-    # Missing table, right or database: the deployment's fault. No event may be thrown away because of it.
+    # A missing table, right or database is an error of the deployment. No event may be dropped because of it.
     pg.UndefinedTableError,
     pg.UndefinedColumnError,
     pg.UndefinedFunctionError,
@@ -179,7 +179,7 @@ _ROW_FAULT: Final = (
 
 
 def is_row_fault(error: BaseException) -> bool:
-    """Tell whether the values are to blame: the same rows would fail again on a healthy server."""
+    """Return whether the values caused the error, so that the same rows would fail again on a healthy server."""
     return isinstance(error, (*_ROW_FAULT, OverflowError))
 
 

@@ -1,6 +1,6 @@
 """Derived state computed again from the stored facts, and compared with what is stored.
 
-Works beside running workers: one student at a time, under the student's lock.
+It can run at the same time as workers: it processes one student at a time, under the student's lock.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ async def rebuild(
         on_progress: called with (students done, students in all).
 
     Raises:
-        StoreUnavailable: PostgreSQL is away; students done so far stay repaired.
+        StoreUnavailable: PostgreSQL is unavailable; students corrected so far stay corrected.
     """
     report = RebuildReport()
     with store_errors():

@@ -66,7 +66,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "derivation_keys": _ADD,
         "help_actions": _READ,
         "help_outbox": "SELECT, DELETE",
-        # All rights on states: rebuild throws them away and makes them anew from the facts.
+        # All rights on states: rebuild deletes them and derives them again from the facts.
         "student_states": _ALL,
         "cell_states": _ALL,
         "session_states": _ALL,

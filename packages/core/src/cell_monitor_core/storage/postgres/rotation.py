@@ -122,7 +122,7 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RotationProgress:
-    """How far a rotation is: values of one column that were encrypted anew so far, of those that needed it."""
+    """Progress of a rotation: number of values of one column that were re-encrypted, and total number."""
 
     table: str
     column: str
@@ -135,7 +135,7 @@ class RotationResult:
     """What a rotation did.
 
     Attributes:
-        rewritten: values encrypted anew.
+        rewritten: number of values that were re-encrypted.
         unreadable: one line for each value that no key of the ring opens; they are as they were.
         remaining: values not under the active key at the end, the unreadable ones included. Others are there where a
             service still encrypts with the old key: restart it with the new ring and rotate again.
@@ -159,7 +159,7 @@ async def rotate(
     value that a service changes meanwhile is left to the service's newer one.
 
     Raises:
-        StoreUnavailable: PostgreSQL is away; run it again.
+        StoreUnavailable: PostgreSQL is unavailable; run it again.
     """
     rewritten = 0
     unreadable: list[str] = []
@@ -194,7 +194,7 @@ async def _rotate_column(
     header = keyring.active_header
     total = await _count_stale(executor, keyring, column)
     places = ", ".join(f"${number}::{kind}" for number, (_, kind) in enumerate(column.key, 3))
-    # Going on behind the last key, so that a value that cannot be read is met once and not for ever.
+    # Continues after the last key, so that a value that cannot be decrypted is not read again.
     sql = (
         f"SELECT {', '.join({*column.bound_to, *(key for key, _ in column.key)})}, {name} AS value FROM {table} "  # noqa: S608
         f"WHERE {_stale(keyring, column)} {{after}} ORDER BY {column.names} LIMIT $2"
@@ -226,7 +226,7 @@ async def _rotate_column(
 async def _replace(
     executor: Executor, column: EncryptedColumn, values: list[tuple[tuple[Any, ...], bytes, bytes]]
 ) -> int:
-    """Write values where the old one still stands; one statement, and so one transaction."""
+    """Replace values that have not changed since they were read, in one statement."""
     if not values:
         return 0
     places = ", ".join(f"${number}::{kind}[]" for number, (_, kind) in enumerate(column.key, 3))
@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit code: 0 nothing is left, 1 something is or it failed, 2 used wrongly."""
     parser = argparse.ArgumentParser(
         prog="python -m cell_monitor_core.storage.postgres.rotation",
-        description="Encrypt all personal data anew with the active key. May be stopped and run again.",
+        description="Re-encrypt all personal data with the active key. It can be stopped and run again.",
     )
     parser.add_argument("--batch", type=int, default=BATCH, help="rows in one transaction (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for line in result.unreadable:
         print(line, file=sys.stderr)  # noqa: T201
-    print(f"{result.rewritten} values encrypted anew with key {keyring.active}, {result.remaining} remain")  # noqa: T201
+    print(f"{result.rewritten} values re-encrypted with key {keyring.active}, {result.remaining} remain")  # noqa: T201
     return 1 if result.remaining else 0
 
 

@@ -1,6 +1,6 @@
 """Students' derived state in PostgreSQL: rows of students, cells and sessions, locked, loaded and saved.
 
-The row of ``student_states`` is the lock: whoever changes anything that derives from a student's facts holds it. Locks
+The row of ``student_states`` is the lock for all changes of state that derives from the student's facts. Locks
 are taken in the order (course, person), then the rows of ``course_versions``: two workers cannot wait for each other.
 """
 
@@ -62,7 +62,7 @@ def shown_state(keyring: KeyRing | None, row: Any) -> StudentState:
     """Return what is shown of a row that was selected with ``SHOWN``, without a key ring without the error's text.
 
     Raises:
-        msgspec.DecodeError: it is of another version of this software; ``rebuild`` mends it.
+        msgspec.DecodeError: it is of another version of this software; ``rebuild`` corrects it.
     """
     state = _state_of(row)
     return state if keyring is None else with_error_text(state, _error_text(keyring, row))
@@ -114,7 +114,7 @@ async def lock_students(
     """Lock the rows of students until the transaction ends; those without a row are left out.
 
     Raises:
-        msgspec.DecodeError: a stored state is of another version of this software; ``rebuild`` mends it.
+        msgspec.DecodeError: a stored state is of another version of this software; ``rebuild`` corrects it.
     """
     rows = await connection.fetch(
         f"""

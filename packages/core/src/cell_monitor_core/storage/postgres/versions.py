@@ -1,10 +1,10 @@
-"""Where versions of states begin.
+"""The first version of a state.
 
-Redis remembers for days which version of a row it published last. A row that is deleted and made anew, with its course
-or by hand, must outgrow what it was, or its first publications would be taken for old ones. So a row begins with the
-time at which it is made, in milliseconds since 1970, and then grows by one with each change: the row before it can only
-have come further by changing more than a thousand times a second all its life. Redis' and JavaScript's numbers are exact
-up to 2^53.
+Redis keeps the version of each row's last publication for days. A row that is deleted and created again must begin with
+a higher version, or its first publications would be suppressed as old ones. The version of a row therefore begins with
+the time of its creation in milliseconds since 1970 and grows by one with each change: a previous row can have a higher
+one only if it changed more than a thousand times a second on average. Numbers in Redis and JavaScript are exact up to
+2^53.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The numbered SQL files, as they lie in this package and in its wheel."""
+"""The numbered SQL files of this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = re.compile(r"^(\d{4})_([a-z0-9_]+)\.sql$")
 
 
 class MigrationError(RuntimeError):
-    """The migrations cannot be applied; the message says which, and the way out."""
+    """A migration cannot be applied; the message names it and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,10 @@ class SchemaMismatch(RuntimeError):  # noqa: N818 - says what is the matter
 
     def __init__(self, found: int, expected: int) -> None:
         if found < expected:
-            way_out = f"migrate it: {COMMAND}"
+            advice = f"migrate it: {COMMAND}"
         else:
-            way_out = "the program is older than the database: run the release that migrated it, or a newer one"
-        super().__init__(f"database schema is version {found}, this program needs version {expected}; {way_out}")
+            advice = "the program is older than the database: run the release that migrated it, or a newer one"
+        super().__init__(f"database schema is version {found}, this program needs version {expected}; {advice}")
         self.found = found
         self.expected = expected
 
@@ -103,7 +103,7 @@ async def migrate(
         MigrationError: an applied file was changed afterwards, the database is newer than this program, another
             runner does not finish, a file fails, or the keys are needed and missing.
         DecryptionError: the keys are not those of this database.
-        StoreUnavailable: the database is away.
+        StoreUnavailable: the database is unavailable.
     """
     say = on_progress or (lambda _line: None)
     wanted = list(load_migrations() if migrations is None else migrations)
@@ -148,12 +148,12 @@ async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys |
 
 async def _take_lock(connection: asyncpg.Connection[asyncpg.Record], say: Progress) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    told = False
+    reported = False
     # Polled: waiting inside PostgreSQL would end with lock_timeout, and would hold a snapshot.
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-        if not told:
+        if not reported:
             say("waiting for another migration to finish")
-            told = True
+            reported = True
         if asyncio.get_running_loop().time() > deadline:
             raise MigrationError(f"another migration still runs after {LOCK_WAIT_S:.0f} s; see pg_stat_activity")
         await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A lesson under the services' own roles: the worker stores, the API reads and acts, and both see the same."""
+"""Hazard: a role of a service lacks a right that it needs, or the worker and the API see different data."""
 
 from __future__ import annotations
 
