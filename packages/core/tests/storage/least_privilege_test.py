@@ -29,8 +29,6 @@ from cell_monitor_core.storage.postgres.people import NewPerson
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 async def api(database) -> AsyncIterator[asyncpg.Pool]:
@@ -49,9 +47,11 @@ async def worker(database) -> AsyncIterator[asyncpg.Pool]:
 @pytest.fixture
 def record(make_id):
     session = str(uuid4())
+    # Not at import: a test run may reach this test after the time at which a student counts as gone.
+    now = datetime.now(UTC)
 
     def make(person: UUID, kind: str, seq: int, data: dict[str, Any], *, cell: str | None = "cell-1") -> StreamRecord:
-        at = NOW - timedelta(minutes=10) + timedelta(seconds=seq)
+        at = now - timedelta(minutes=10) + timedelta(seconds=seq)
         event: dict[str, Any] = {
             "event_id": str(make_id(at)),
             "type": kind,
@@ -65,7 +65,7 @@ def record(make_id):
         if cell is not None:
             event["cell"] = {"id": f"x-{cell}", "source_id": cell, "index": 2, "type": "code", "heading": None}
         body = json.dumps(event).encode()
-        return StreamRecord(person.bytes, "c1", int(NOW.timestamp() * 1000), body, None)
+        return StreamRecord(person.bytes, "c1", int(now.timestamp() * 1000), body, None)
 
     return make
 
@@ -125,7 +125,7 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
         2,
         "error",
     )
-    (cell,) = await cell_queries.course_cells(api, "c1", thresholds=Thresholds(stuck_errors=2), now=NOW)
+    (cell,) = await cell_queries.course_cells(api, "c1", thresholds=Thresholds(stuck_errors=2), now=datetime.now(UTC))
     assert (cell.students, cell.runs, cell.students_ok, cell.students_stuck, cell.median_duration_ms) == (
         1,
         3,
