@@ -143,7 +143,7 @@ class Recovery:
 
 
 class Broker(Protocol):
-    """Numbered publications with a bounded history (architecture §3, Publication)."""
+    """Numbered publications with a bounded history (docs/dev/contracts.md, Publication)."""
 
     async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
         """Publish drafts in order, atomically for the channel; return how many were newer than what is there.
@@ -189,7 +189,7 @@ class AppliedBatch:
 
 
 class FactStore(Protocol):
-    """Facts and derived state in one transaction (architecture §2, promises 1 to 3)."""
+    """Facts and derived state in one transaction (docs/dev/architecture.md, promises 1 to 3)."""
 
     async def apply(self, records: Sequence[StreamRecord]) -> AppliedBatch:
         """Store the facts of a batch and all that derives from them, once, whatever the order and repetition.
@@ -240,7 +240,7 @@ class ActivityBucket:
 
 
 class TimeSeries(Protocol):
-    """Activity over time (architecture §5, InfluxDB)."""
+    """Activity over time; see docs/adr/0006."""
 
     async def write(self, points: Sequence[TimeSeriesPoint]) -> None:
         """Write points; writing any of them again changes nothing.
