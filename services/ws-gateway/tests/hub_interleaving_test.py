@@ -78,9 +78,11 @@ class Following(RuleBasedStateMachine):
         self.loop.run_until_complete(run())
         self.turn()
 
-    @initialize()
-    def first_subscriber(self) -> None:
-        """Most hazards need a channel that has its position already."""
+    @initialize(followed=st.sampled_from([True, True, False]))
+    def first_subscriber(self, followed: bool) -> None:
+        """Most hazards need a channel that has its position already, some a new one."""
+        if not followed:
+            return
         self.clients[0].task = self.loop.create_task(self.follow(self.clients[0], None))
         self.turn()
         self.settle()
@@ -91,6 +93,7 @@ class Following(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3), delivered=st.sampled_from([True, True, False]))
     def publish(self, count: int, delivered: bool) -> None:
+        is_new = not any(client.subscribed for client in self.clients)
         reading = [read for read in self.history.reads if read.answer is not None]
         for _ in range(count):
             publication = self.model.publish()
@@ -105,9 +108,9 @@ class Following(RuleBasedStateMachine):
             self.reached["published while a history was read"] += bool(reading) and any(
                 client.subscribing for client in self.clients
             )
-            self.reached["published while two were subscribing"] += (
-                sum(client.subscribing for client in self.clients) > 1
-            )
+            two = sum(client.subscribing for client in self.clients) > 1
+            self.reached["published while two were subscribing"] += two
+            self.reached["published while two were subscribing to a new channel"] += two and is_new
 
     @precondition(lambda self: self.publications > 4)
     @rule()
@@ -235,4 +238,5 @@ def test_no_interleaving_makes_a_gap_a_duplicate_or_a_needless_snapshot() -> Non
         "another epoch while a history was read",
         "published while a history was read",
         "published while two were subscribing",
+        "published while two were subscribing to a new channel",
     }
