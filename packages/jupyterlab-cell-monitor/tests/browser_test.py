@@ -235,6 +235,16 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
     saved = student.wait(lambda: student.events("notebook_saved"))
     assert saved[-1]["data"]["manual"] is True
 
+    # Adding and removing a cell: an event each, and none for the cells that the notebook was loaded with.
+    assert student.events("cell_added", "cell_removed") == []
+    student.command("notebook:insert-cell-below")
+    (added,) = student.wait(lambda: student.events("cell_added"))
+    assert (added["cell"]["index"], added["data"]) == (7, {"count": 1})
+    student.command("notebook:delete-cell")
+    (removed,) = student.wait(lambda: student.events("cell_removed"))
+    assert (removed["cell"], removed["data"]) == (added["cell"], {"count": 1})
+    student.cell(6).locator(".cm-content").click()
+
     # A kernel that dies.
     page.keyboard.press("Control+a")
     page.keyboard.type("import os; os._exit(1)", delay=2)

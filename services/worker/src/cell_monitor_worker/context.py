@@ -25,6 +25,7 @@ from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.consumer import GroupConsumer
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.help_outbox import HelpOutbox
+from cell_monitor_worker.opaque_events import OpaqueEvents
 from cell_monitor_worker.owners import StoredOwners
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
@@ -61,6 +62,7 @@ class WorkerContext:
         log: RedisEventConsumer,
         courses: CoursePublisher,
         help_outbox: HelpOutbox,
+        opaque_events: OpaqueEvents,
         consumers: list[GroupConsumer],
         exits: AsyncExitStack,
     ) -> None:
@@ -70,6 +72,7 @@ class WorkerContext:
         self.log = log
         self.courses = courses
         self.help_outbox = help_outbox
+        self.opaque_events = opaque_events
         self.consumers = consumers
         self._exits = exits
 
@@ -102,6 +105,7 @@ class WorkerContext:
             progress = TestProgress(redis, partitions=settings.partitions)
             owners = StoredOwners(pool)
             sinks: list[Sink] = []
+            series = None
             if keys.GROUP_POSTGRES in settings.groups:
                 store = PostgresFactStore(pool, keyring)
                 sinks.append(FactSink(store, BatchPublisher(publisher), courses, progress, owners))
@@ -128,7 +132,10 @@ class WorkerContext:
                 for sink in sinks
             ]
             help_outbox = HelpOutbox(pool, keyring, publisher, courses)
-            return cls(settings, pool, redis, log, courses, help_outbox, consumers, exits.pop_all())
+            opaque = OpaqueEvents(
+                pool, keyring, publisher if keys.GROUP_POSTGRES in settings.groups else None, courses, series
+            )
+            return cls(settings, pool, redis, log, courses, help_outbox, opaque, consumers, exits.pop_all())
         raise AssertionError  # pragma: no cover - the block returns or raises
 
     async def aclose(self) -> None:

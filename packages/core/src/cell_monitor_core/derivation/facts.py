@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 import msgspec
 
 from cell_monitor_core.derivation.errors import ErrorSigner
+from cell_monitor_core.derivation.opaque_types import opaque_type
 from cell_monitor_core.events import types
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, NotebookRef
@@ -28,10 +29,8 @@ __all__ = [
     "decode_fact",
     "encode_fact",
     "fact_key",
-    "is_opaque",
     "milliseconds",
     "moment",
-    "opaque_type",
     "read_event",
     "rfc3339",
 ]
@@ -42,7 +41,6 @@ Key: TypeAlias = tuple[int, str]
 NO_KEY: Final[Key] = (0, "")
 """Before every fact."""
 
-_VERSION_MARK: Final = "@"
 _CLOCK_TOLERANCE_MS: Final = 24 * 3600 * 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -86,7 +84,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     Attributes:
         at: milliseconds since the epoch.
         id: event id, lower case with hyphens.
-        type: the event's type; of an opaque event its type and version (``opaque_type``).
+        type: the event's type; of an opaque event its type and version (``opaque_types``).
         session: session id, likewise.
         execution: id of the run.
         request: the event id of the ``help_requested`` that a ``help_cancelled`` names.
@@ -152,23 +150,10 @@ def rfc3339(at: int) -> str:
 _TYPE_OF: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(types.Event)}
 
 
-def opaque_type(event: types.OpaqueEvent) -> str:
-    """Return the type of an opaque event's fact, such as ``cell_moved@1``.
-
-    No event has such a type: whatever asks for facts of a type, here or in SQL, passes over the opaque ones.
-    """
-    return f"{event.type}{_VERSION_MARK}{event.schema_version}"
-
-
-def is_opaque(fact: Fact) -> bool:
-    """Return whether a fact is of an event whose type or version its reader did not know."""
-    return _VERSION_MARK in fact.type
-
-
 def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) -> ReadEvent:
     """Return the fact of an event as its sender wrote it.
 
-    Of an event whose type or version is not known here the fact has only what all events share (``is_opaque``).
+    Of an event whose type or version is not known here the fact has only what all events share; see ``opaque_types``.
 
     Args:
         raw: the event's JSON.

@@ -95,6 +95,7 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "local_accounts": Table(person=("person_id",), other=("password_hash", "updated_at")),
     "memberships": Table(person=("person_id",), course=("course_id",), other=("role", "source", "changed_at")),
+    "opaque_outbox": Table(person=("person_id",), course=("course_id",), other=("consumer_group", "event_id")),
     "people": Table(
         person=("person_id",),
         other=(

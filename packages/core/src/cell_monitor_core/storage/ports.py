@@ -171,6 +171,7 @@ class AppliedBatch:
 
     Attributes:
         stored: number of events that were new.
+        opaque: how many of those are of a type or version that this release does not know.
         duplicates: number of events that were stored before.
         discarded: number of records of people or courses that do not exist.
         students: states of all students of the batch, by course.
@@ -180,6 +181,7 @@ class AppliedBatch:
     """
 
     stored: int
+    opaque: int
     duplicates: int
     discarded: int
     students: dict[str, list[StudentState]]

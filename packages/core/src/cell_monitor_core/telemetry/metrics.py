@@ -123,6 +123,18 @@ EVENTS_DISCARDED: Final = CATALOGUE.counter(
     "Events of people or courses that were erased while the events waited, by group.",
     {"group": _GROUPS},
 )
+OPAQUE_EVENTS: Final = CATALOGUE.counter(
+    "cell_monitor_opaque_events_total",
+    "Events of a type or version of a newer release, by what became of them: stored as opaque facts; derived after an "
+    "upgrade; unreadable then, because they are not as their type's schema says.",
+    {"outcome": ("stored", "derived", "unreadable")},
+)
+OPAQUE_EVENTS_WAITING: Final = CATALOGUE.gauge(
+    "cell_monitor_opaque_events",
+    "Stored events that no release which ran here could derive: the extension is newer than the services, or their type "
+    "is misspelled.",
+    mode="livemax",
+).labels()
 EVENTS_FAILED: Final = CATALOGUE.counter(
     "cell_monitor_events_failed_total", "Events moved to failed_events (dead letters), by group.", {"group": _GROUPS}
 )

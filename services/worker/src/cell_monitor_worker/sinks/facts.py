@@ -15,6 +15,7 @@ from cell_monitor_core.telemetry.metrics import (
     EVENTS_DISCARDED,
     EVENTS_STORED,
     EVENTS_STORED_BEFORE,
+    OPAQUE_EVENTS,
 )
 from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.course_publisher import CoursePublisher
@@ -46,6 +47,7 @@ class FactSink:
         self._stored = EVENTS_STORED.labels(self.group)
         self._stored_before = EVENTS_STORED_BEFORE.labels(self.group)
         self._discarded = EVENTS_DISCARDED.labels(self.group)
+        self._opaque = OPAQUE_EVENTS.labels("stored")
 
     async def process(self, records: Sequence[StreamRecord]) -> list[RecordFailure]:
         """Store and publish records; see ``Sink.process``."""
@@ -61,6 +63,7 @@ class FactSink:
         self._stored.inc(applied.stored)
         self._discarded.inc(len(records) - len(kept) + applied.discarded)
         self._stored_before.inc(applied.duplicates)
+        self._opaque.inc(applied.opaque)
         failures = _failures(records, applied.failed)
         failed = {id(record) for record, _ in applied.failed}
         tests = [record for record in kept if record.test_id and id(record) not in failed]

@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final
 from uuid import UUID
 
 from cell_monitor_core import keys
-from cell_monitor_core.derivation.facts import FactError, is_opaque, moment, read_event
+from cell_monitor_core.derivation.facts import FactError
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
 from cell_monitor_core.telemetry.metrics import EVENTS_DISCARDED, EVENTS_STORED
 from cell_monitor_worker.failures import RecordFailure
 from cell_monitor_worker.owners import Owners
+from cell_monitor_worker.points import point_of
 from cell_monitor_worker.test_progress import TestProgress
 
-__all__ = ["TEST_COURSE", "TimeSeriesSink", "point_of"]
-
-TEST_COURSE: Final = "_test"
-"""Course id of test events; it is not a valid course id."""
-
-
-def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
-    """Return the point of an event.
-
-    An opaque event has none until a release that knows its type derives it: types are tags, and a sender could make up
-    any number of them.
-
-    Raises:
-        FactError: the event is invalid.
-        ValueError: the person's id is not 16 bytes.
-    """
-    fact = read_event(record.event, record.received_at).fact
-    if is_opaque(fact):
-        return None
-    return TimeSeriesPoint(
-        person_id=_person(record.person_id),
-        event_id=UUID(fact.id),
-        at=moment(fact.at),
-        type=fact.type,
-        course_id=record.course_id if record.test_id is None else TEST_COURSE,
-        notebook_id="" if fact.notebook is None else fact.notebook.id,
-        cell_id="" if fact.cell is None else fact.cell.source_id,
-        status=fact.status or "",
-        error_name="" if fact.error is None else fact.error.name,
-        duration_ms=fact.duration_ms,
-    )
-
-
-@lru_cache(maxsize=10_000)
-def _person(person_id: bytes) -> UUID:
-    return UUID(bytes=person_id)
+__all__ = ["TimeSeriesSink"]
 
 
 class TimeSeriesSink:

@@ -22,8 +22,8 @@ __all__ = ["load"]
 
 async def load(
     connection: Connection, keyring: KeyRing, rows: Sequence[FactRow], students: dict[StudentKey, Student]
-) -> tuple[Loaded, int]:
-    """Insert the facts of a batch and load what derives from them; return that and how many facts were new.
+) -> tuple[Loaded, Sequence[FactRow]]:
+    """Insert the facts of a batch and load what derives from them; return that and the rows that were new.
 
     Args:
         connection: in a transaction.
@@ -46,7 +46,7 @@ async def load(
     if asking:
         loaded.first_version = await connection.fetchval(f"SELECT {FIRST_VERSION}")
         await _load_help(connection, keyring, asking)
-    return loaded, len(new_rows)
+    return loaded, new_rows
 
 
 async def _load_folds(connection: Connection, students: dict[StudentKey, StudentInput]) -> None:

@@ -18,6 +18,7 @@ import structlog
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.facts import FactError, read_event
+from cell_monitor_core.derivation.opaque_types import is_opaque
 from cell_monitor_core.derivation.reduce import Changes, StudentKey, reduce
 from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
@@ -40,6 +41,7 @@ class _Result:
     """What transactions did so far; of each thing the newest state."""
 
     stored: int = 0
+    opaque: int = 0
     duplicates: int = 0
     discarded: int = 0
     students: dict[str, dict[str, StudentState]] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class _Result:
     def batch(self) -> AppliedBatch:
         return AppliedBatch(
             stored=self.stored,
+            opaque=self.opaque,
             duplicates=self.duplicates,
             discarded=self.discarded,
             students={course: list(found.values()) for course, found in self.students.items()},
@@ -174,7 +177,7 @@ class PostgresFactStore:
             if not gone.isdisjoint(self._known):
                 raise _RowsGoneError
             kept = [row for row in rows if row.student not in gone]
-            stored = 0
+            stored: Sequence[FactRow] = ()
             changes = Changes()
             if kept:
                 loaded, stored = await batch_load.load(connection, self._keyring, kept, students)
@@ -185,8 +188,9 @@ class PostgresFactStore:
             self._known.clear()
         self._known.update(students)
         result.discarded += len(rows) - len(kept)
-        result.stored += stored
-        result.duplicates += len(kept) - stored
+        result.stored += len(stored)
+        result.opaque += sum(is_opaque(row.fact.type) for row in stored)
+        result.duplicates += len(kept) - len(stored)
         result.add(changes)
 
 

@@ -66,17 +66,8 @@ async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[Unto
             _log.error("help_state_unreadable", request_id=str(row["request_id"]), reason=str(error))
         else:
             students.add((row["course_id"], row["person_id"]))
-    shown = await executor.fetch(
-        f"SELECT {student_states.SHOWN} FROM student_states s "  # noqa: S608
-        "JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) USING (course_id, person_id)",
-        [course_id for course_id, _ in students],
-        [person_id for _, person_id in students],
-    )
-    for row in shown:
-        try:
-            courses[row["course_id"]].students.append(student_states.shown_state(keyring, row))
-        except msgspec.DecodeError as error:
-            _log.error("student_state_unreadable", student_id=str(row["person_id"]), reason=str(error))
+    for (course_id, _), state in (await student_states.shown_states(executor, keyring, sorted(students))).items():
+        courses[course_id].students.append(state)
     return list(courses.values())
 
 

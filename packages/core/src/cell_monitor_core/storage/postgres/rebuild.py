@@ -27,7 +27,7 @@ from cell_monitor_core.storage.postgres import event_rows, help_requests, studen
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
 from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
-__all__ = ["RebuildReport", "rebuild"]
+__all__ = ["RebuildReport", "rebuild", "repair_student"]
 
 MAX_DIFFERENCES: Final = 100
 
@@ -91,7 +91,10 @@ async def rebuild(
         if on_progress is not None:
             on_progress(0, len(students))
         for done, student in enumerate(students, 1):
-            await _Student(pool, keyring, student, report, check=check).run()
+            if not check:
+                await student_states.ensure_students(pool, [student])
+            async with pool.acquire() as connection, connection.transaction():
+                await _Student(keyring, student, report, check=check).run(connection)
             report.students += 1
             if on_progress is not None:
                 on_progress(done, len(students))
@@ -112,19 +115,21 @@ async def _students_of(pool: asyncpg.Pool[asyncpg.Record], course_id: str | None
     return [(row["course_id"], row["person_id"]) for row in rows]
 
 
+async def repair_student(connection: Connection, keyring: KeyRing, student: StudentKey) -> None:
+    """Derive one student's state from the stored facts and write what differs.
+
+    Args:
+        connection: in a transaction, which may have changed facts; takes the student's lock.
+        keyring: reads and writes texts.
+        student: one that has a row.
+    """
+    await _Student(keyring, student, RebuildReport(), check=False).run(connection)
+
+
 class _Student:
     """One student's rebuild."""
 
-    def __init__(
-        self,
-        pool: asyncpg.Pool[asyncpg.Record],
-        keyring: KeyRing,
-        key: StudentKey,
-        report: RebuildReport,
-        *,
-        check: bool,
-    ) -> None:
-        self._pool = pool
+    def __init__(self, keyring: KeyRing, key: StudentKey, report: RebuildReport, *, check: bool) -> None:
         self._keyring = keyring
         self._key = key
         self._report = report
@@ -135,33 +140,30 @@ class _Student:
         self._found += 1
         self._report.note(f"course {self._key[0]}, student {self._key[1]}: {what}")
 
-    async def run(self) -> None:
-        if not self._check:
-            await student_states.ensure_students(self._pool, [self._key])
-        async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(
-                "SELECT version, fold::text, state::text, error_text_enc FROM student_states "
-                "WHERE course_id = $1 AND person_id = $2 FOR UPDATE",
-                *self._key,
-            )
-            events = await connection.fetch(
-                "SELECT fact::text, (extract(epoch FROM received_at) * 1000)::bigint FROM events "
-                "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL ORDER BY occurred_at, event_id",
-                *self._key,
-            )
-            self._report.events += len(events)
-            received = max((at for _, at in events), default=0)
-            record = fold_all([decode_fact(fact) for fact, _ in events], last_received_at=received)
-            record.fold.help = await self._help(connection)
-            cells = await self._cells(connection, record)
-            sessions = await self._sessions(connection, record)
-            student = self._student(row, record.fold)
-            if self._check or not self._found:
-                return
-            self._report.repaired += self._found
-            self._report.changed.append(self._key)
-            student.error_text = await self._error_text(connection, student.state)
-            await self._write(connection, cells, sessions, student)
+    async def run(self, connection: Connection) -> None:
+        row = await connection.fetchrow(
+            "SELECT version, fold::text, state::text, error_text_enc FROM student_states "
+            "WHERE course_id = $1 AND person_id = $2 FOR UPDATE",
+            *self._key,
+        )
+        events = await connection.fetch(
+            "SELECT fact::text, (extract(epoch FROM received_at) * 1000)::bigint FROM events "
+            "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL ORDER BY occurred_at, event_id",
+            *self._key,
+        )
+        self._report.events += len(events)
+        received = max((at for _, at in events), default=0)
+        record = fold_all([decode_fact(fact) for fact, _ in events], last_received_at=received)
+        record.fold.help = await self._help(connection)
+        cells = await self._cells(connection, record)
+        sessions = await self._sessions(connection, record)
+        student = self._student(row, record.fold)
+        if self._check or not self._found:
+            return
+        self._report.repaired += self._found
+        self._report.changed.append(self._key)
+        student.error_text = await self._error_text(connection, student.state)
+        await self._write(connection, cells, sessions, student)
 
     async def _help(self, connection: Connection) -> HelpRef | None:
         inputs = await help_requests.load_facts(connection, [self._key])

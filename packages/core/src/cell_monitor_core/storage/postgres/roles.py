@@ -74,11 +74,15 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "course_versions": _ALL,
         "failed_events": _ALL,
         "time_series": _ALL,
+        "opaque_outbox": _ALL,
         # No names, no accounts, no keys: events carry a person's id and nothing else of them.
     },
 }
 
-_EXECUTE: Final = {WORKER_ROLE: "ensure_event_partitions()"}
+_EXECUTE: Final[dict[str, tuple[str, ...]]] = {
+    # The one change of a fact: an opaque one becomes what its payload says.
+    WORKER_ROLE: ("ensure_event_partitions()", "derive_opaque_facts(uuid, text, json)"),
+}
 
 _CREATE = """
 DO $$ BEGIN
@@ -113,8 +117,7 @@ async def grant_roles(connection: Connection) -> list[str]:
             f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
             *(f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items()),
         ]
-        if role in _EXECUTE:
-            statements.append(f"GRANT EXECUTE ON FUNCTION {schema}.{_EXECUTE[role]} TO {role}")
+        statements += [f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}" for name in _EXECUTE.get(role, ())]
         async with connection.transaction():
             await connection.execute(";\n".join(statements))
     return said

@@ -35,6 +35,7 @@ __all__ = [
     "save_sessions",
     "save_students",
     "shown_state",
+    "shown_states",
     "student_row",
 ]
 
@@ -86,6 +87,25 @@ def _error_text(keyring: KeyRing, row: Any) -> str | None:
         # The class of the error is shown all the same, and no event waits for a key.
         _log.warning("error_text_unreadable", course_id=course_id, student_id=str(person_id), reason=str(error))
         return None
+
+
+async def shown_states(
+    executor: Executor, keyring: KeyRing, students: Sequence[StudentKey]
+) -> dict[StudentKey, StudentState]:
+    """Return what is shown of students; those without a row, or with one that cannot be read, are left out."""
+    rows = await executor.fetch(
+        f"SELECT {SHOWN} FROM student_states s "  # noqa: S608
+        "JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) USING (course_id, person_id)",
+        [course_id for course_id, _ in students],
+        [person_id for _, person_id in students],
+    )
+    shown = {}
+    for row in rows:
+        try:
+            shown[row["course_id"], row["person_id"]] = shown_state(keyring, row)
+        except msgspec.DecodeError as error:
+            _log.error("student_state_unreadable", student_id=str(row["person_id"]), reason=str(error))
+    return shown
 
 
 async def ensure_students(executor: Executor, students: Sequence[StudentKey]) -> None:
