@@ -12,9 +12,9 @@ from typing import Annotated, Final, TypeAlias
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
 
+from cell_monitor_api.access_tokens import bearer_token, last_header, verify
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
-from cell_monitor_api.handlers.ingest import bearer_token, last_header, verify
 from cell_monitor_api.services.access import CourseAccess
 from cell_monitor_api.services.ingest import Sender
 from cell_monitor_core.auth.roles import Permission

@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from cell_monitor_api.access_tokens import last_header
 from cell_monitor_api.answers import answers
 from cell_monitor_api.dependencies import Context, EventSender
-from cell_monitor_api.handlers.ingest import last_header, read_events
+from cell_monitor_api.handlers.ingest import read_events
 from cell_monitor_api.services.ingest import IngestAnswer
 
 __all__ = ["INGEST_BODY", "ingest_response", "router"]

@@ -15,31 +15,28 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cell_monitor_api.access_tokens import bearer_token, last_header, verify
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.exceptions import (
     BodyTooLarge,
     BodyTooSlow,
-    InsufficientScope,
     InvalidBody,
     LengthRequired,
-    NotAuthenticated,
-    TokenExpiredError,
     TooManyEvents,
     UnsupportedMediaType,
 )
 from cell_monitor_api.services.ingest import Sender
 from cell_monitor_core.auth.roles import Permission
-from cell_monitor_core.auth.tokens import Claims, TokenExpired, TokenInvalid, TokenVerifier
+from cell_monitor_core.auth.tokens import Claims, TokenVerifier
 from cell_monitor_core.events.codec import RequestError, decode_request
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.events.reasons import RequestReason
 from cell_monitor_core.web.errors import ClientRequestError, error_response
 
-__all__ = ["BODY_TIMEOUT_S", "PATH", "IngestFastPath", "bearer_token", "last_header", "read_events", "verify"]
+__all__ = ["BODY_TIMEOUT_S", "PATH", "IngestFastPath", "read_events"]
 
 _log = structlog.get_logger(__name__)
 
@@ -58,42 +55,6 @@ _JSON: Final = (b"content-type", b"application/json")
 _LENGTHS: Final = [str(length).encode() for length in range(4096)]
 
 _encoder = msgspec.json.Encoder()
-
-
-def last_header(headers: Headers, name: str) -> str | None:
-    """Return a header's value; where it comes twice, the last."""
-    values = headers.getlist(name)
-    return values[-1] if values else None
-
-
-def bearer_token(authorization: str | None) -> str:
-    """Return the token of an ``Authorization`` header.
-
-    Raises:
-        NotAuthenticated: there is none.
-    """
-    scheme, _, token = (authorization or "").partition(" ")
-    token = token.strip(" \t")
-    if scheme.lower() != "bearer" or not token:
-        raise NotAuthenticated("send an access token: Authorization: Bearer <token>")
-    return token
-
-
-def verify(verifier: TokenVerifier, token: str, permission: Permission | None) -> Claims:
-    """Return the claims of a token that is valid here and whose grant allows something (None: anything).
-
-    Raises:
-        NotAuthenticated, TokenExpiredError, InsufficientScope: it is not.
-    """
-    try:
-        claims = verifier.verify(token)
-    except TokenExpired:
-        raise TokenExpiredError("the access token has expired: fetch a new one") from None
-    except TokenInvalid:
-        raise NotAuthenticated("the access token is not valid here") from None
-    if permission is not None and not claims.allows(permission):
-        raise InsufficientScope(f"the access token does not allow this ({permission})")
-    return claims
 
 
 @lru_cache(maxsize=64)

@@ -7,11 +7,12 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 
+from cell_monitor_api.access_tokens import last_header
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Context, TestSender
 from cell_monitor_api.exceptions import LogUnavailableError
 from cell_monitor_api.handlers.events import INGEST_BODY, ingest_response
-from cell_monitor_api.handlers.ingest import last_header, read_events
+from cell_monitor_api.handlers.ingest import read_events
 from cell_monitor_api.services.ingest import IngestAnswer
 from cell_monitor_core.channels import TEST_ID_PATTERN
 from cell_monitor_core.storage.ports import StoreUnavailable
