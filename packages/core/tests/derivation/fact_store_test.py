@@ -251,6 +251,37 @@ async def test_test_events_are_stored_but_count_nowhere(db: Pool, keyring: KeyRi
     await assert_rebuild_finds_nothing(db, keyring)
 
 
+async def test_a_batch_takes_as_many_statements_for_fifty_students_as_for_one(
+    db: Pool, keyring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = 0
+
+    def counted(name: str) -> None:
+        method = getattr(asyncpg.Connection, name)
+
+        async def count(*arguments: Any, **options: Any) -> Any:
+            nonlocal statements
+            statements += 1
+            return await method(*arguments, **options)
+
+        monkeypatch.setattr(asyncpg.Connection, name, count)
+
+    store = PostgresFactStore(db, keyring)
+    await store.apply([record("heartbeat", 0, data=BEAT)])
+    for name in ("execute", "fetch", "fetchrow", "fetchval"):
+        counted(name)
+    taken = []
+    for people in (range(10, 11), range(20, 70)):
+        statements = 0
+        batch = []
+        for person in map(uuid.UUID, (f"{number:032x}" for number in people)):
+            batch += [run(at, "error", cell=cell, person=person) for at, cell in ((1, "a"), (2, "b"), (3, "a"))]
+            batch += [record("help_requested", 4, person=person), record("heartbeat", 5, person=person, data=BEAT)]
+        assert (await store.apply(batch)).stored == len(batch)
+        taken.append(statements)
+    assert taken[0] == taken[1]
+
+
 async def test_a_batch_within_itself_repeated_counts_once(db: Pool, keyring: KeyRing) -> None:
     applied = await PostgresFactStore(db, keyring).apply([run(1, "error")] * 7)
     assert (applied.stored, applied.duplicates) == (1, 6)
