@@ -100,6 +100,28 @@ describe('live client', () => {
     client.stop()
   })
 
+  it('fetches the snapshot once for students that it does not have, and keeps what it has of the others', async () => {
+    const { client, written, ports } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    for (const [offset, id] of [[11, 's8'], [12, 's9'], [13, 's1']] as const) {
+      FakeSocket.newest().frame({
+        type: 'publications',
+        channel: 'course:c1',
+        publications: [publication(offset, { version: offset, student_id: id })],
+      })
+      await frame()
+    }
+    expect(written.at(-1)?.students.map((row) => [row.student_id, row.version])).toEqual([
+      ['s1', 13],
+      ['s2', 1],
+    ])
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect(ports.fetchSnapshot).toHaveBeenCalledOnce()
+    client.stop()
+  })
+
   it('detects a connection that is open but receives nothing', async () => {
     const { client } = page()
     client.start(start)

@@ -374,6 +374,17 @@ describe('student drawer', () => {
     expect(await within(dialog).findByRole('row', { name: /Exercise 2.*Error 7 3 2/u })).toBeInTheDocument()
   })
 
+  it('has the student’s active request with its actions, and none once it is closed', async () => {
+    api.snapshot = { ...api.snapshot, help: [helpRequest({ message: 'Why does it loop?' })] }
+    await live('/courses/c1?student=s1')
+    const dialog = await screen.findByRole('dialog', { name: /Aiko Tanaka/u })
+    expect(within(dialog).getByText('Why does it loop?')).toBeInTheDocument()
+    expect(within(dialog).getByRole('button', { name: "I'm on it: Aiko Tanaka" })).toBeVisible()
+    await publish(helpPublication(11, { version: 2, status: 'cancelled', closed_at: minutesAgo(0) }))
+    expect(within(dialog).queryByText('Why does it loop?')).toBeNull()
+    expect(within(dialog).queryByRole('button', { name: "I'm on it: Aiko Tanaka" })).toBeNull()
+  })
+
   it('reports a student who is not in the course', async () => {
     await live('/courses/c1?student=s99')
     expect(await screen.findByText('This student is not in the course.')).toBeInTheDocument()
