@@ -10,7 +10,12 @@ const base = liveSnapshot({
   students: ids.map((id) => student({ student_id: id, version: 5, display_name: `Name of ${id}` })),
 })
 
-/** Publications of three students and two requests; a version determines its state (runs = version). */
+function counters(version: number): Publication {
+  const state = { ...base.counters, version, runs: version }
+  return { channel: 'course:c1', epoch: 'e1', offset: version, kind: 'course', state }
+}
+
+/** Publications of three students, two requests and the counters; a version determines its state (runs = version). */
 const publications = fc.array(
   fc.oneof(
     fc
@@ -19,6 +24,7 @@ const publications = fc.array(
     fc
       .record({ id: fc.constantFrom('h1', 'h2'), version: fc.integer({ min: 1, max: 30 }) })
       .map(({ id, version }) => helpPublication(version, { request_id: id, version, message: String(version) })),
+    fc.integer({ min: 1, max: 30 }).map((version) => counters(version)),
   ),
   { maxLength: 40 },
 )
@@ -27,7 +33,9 @@ function newest(list: readonly Publication[], id: string): number {
   return Math.max(
     0,
     ...list.flatMap((item) =>
-      (item.kind === 'student' && item.state.student_id === id) || (item.kind === 'help' && item.state.request_id === id)
+      (item.kind === 'student' && item.state.student_id === id) ||
+      (item.kind === 'help' && item.state.request_id === id) ||
+      (item.kind === 'course' && item.state.course_id === id)
         ? [item.state.version]
         : [],
     ),
@@ -54,6 +62,8 @@ describe('patching', () => {
           expect(row.runs).toBe(version === 5 ? base.students[0]!.runs : version)
           expect(row.display_name).toBe(`Name of ${row.student_id}`)
         }
+        const version = newest(list, 'c1')
+        expect(held.counters).toMatchObject(version > 1 ? { version, runs: version } : { version: 1, runs: base.counters.runs })
         for (const id of ['h1', 'h2']) {
           const version = newest(list, id)
           const request = held.help.find((item) => item.request_id === id)
@@ -104,6 +114,26 @@ describe('a fresh snapshot', () => {
   it('removes a request that was closed while the page was disconnected', () => {
     const held = patchSnapshot(base, [helpPublication(11)]).snapshot
     expect(mergeSnapshot(held, snapshot({ offset: 40, help: [] }), at).help).toEqual([])
+  })
+
+  it('removes a request that the snapshot is as new as, and does not list', () => {
+    const held = patchSnapshot(base, [helpPublication(40)]).snapshot
+    expect(mergeSnapshot(held, snapshot({ offset: 40, help: [] }), at).help).toEqual([])
+  })
+
+  it.each(['resolved', 'cancelled'] as const)('keeps a %s request, so that an older state does not reopen it', (status) => {
+    const held = patchSnapshot(base, [helpPublication(11, { version: 3, status })]).snapshot
+    const merged = mergeSnapshot(held, snapshot({ offset: 40, help: [] }), at)
+    const late = patchSnapshot(merged, [helpPublication(41, { version: 2, status: 'open' })]).snapshot
+    expect(late.help.map((request) => request.status)).toEqual([status])
+  })
+
+  it('keeps newer counters than its own', () => {
+    const held = patchSnapshot(base, [counters(8)]).snapshot
+    const older = snapshot({ counters: { ...base.counters, version: 7, runs: 7 } })
+    const newer = snapshot({ counters: { ...base.counters, version: 9, runs: 9 } })
+    expect(mergeSnapshot(held, older, at).counters.runs).toBe(8)
+    expect(mergeSnapshot(held, newer, at).counters.runs).toBe(9)
   })
 
   it('keeps a request that was opened after the snapshot was taken', () => {
