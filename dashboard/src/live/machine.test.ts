@@ -229,6 +229,92 @@ describe('while live', () => {
   })
 })
 
+describe('frames and inputs out of place', () => {
+  it('ignores replies to other requests than the one awaited', () => {
+    const joining = new Rig().joining()
+    joining.frame({ type: 'connected', id: 99, ping_interval_s: 25, expires_at: '' })
+    expect(joining.state.phase).toBe('joining')
+    const subscribing = new Rig().subscribing()
+    subscribing.frame({ ...subscribing.subscribed(10), id: 99 } as ServerFrame)
+    expect(subscribing.state.phase).toBe('subscribing')
+    const live = new Rig().live()
+    live.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    live.frame({ ...live.subscribed(0), recovered: false } as ServerFrame)
+    expect(live.connection.kind).toBe('live')
+  })
+
+  it('ignores publications of another channel, and any before it is live', () => {
+    const live = new Rig().live()
+    live.frame({ type: 'publications', channel: 'course:c2', publications: [publication(11)] })
+    expect(live.effect('deliver')).toBeUndefined()
+    const subscribing = new Rig().subscribing().publications(11)
+    expect(subscribing.effect('deliver')).toBeUndefined()
+    expect([live.state.position, subscribing.state.position]).toEqual([position, position])
+  })
+
+  it('never uses the id of a request twice on a connection', () => {
+    const rig = new Rig().joining().input({ type: 'token', token: 't2' })
+    const ids = [rig.state.awaiting]
+    const record = (): void => {
+      for (const effect of rig.effects) if (effect.type === 'send' && 'id' in effect.frame) ids.push(effect.frame.id)
+    }
+    rig.frame({ type: 'connected', id: rig.state.awaiting ?? 0, ping_interval_s: 25, expires_at: '' })
+    record()
+    rig.input({ type: 'token', token: 't3' })
+    record()
+    rig.frame(rig.subscribed(12, { recovered: false })).input({ type: 'snapshot', position })
+    record()
+    rig.input({ type: 'token', token: 't4' })
+    record()
+    expect(ids).toHaveLength(6)
+    expect(new Set(ids).size).toBe(6)
+  })
+
+  it.each([
+    ['waiting', (rig: Rig) => rig.live().input({ type: 'closed', code: 1006 })],
+    ['opening', (rig: Rig) => rig.input({ type: 'start', position })],
+    ['joining', (rig: Rig) => rig.joining()],
+  ] as const)('subscribes from a snapshot that arrives while %s', (phase, prepare) => {
+    const rig = prepare(new Rig())
+    expect(rig.state.phase).toBe(phase)
+    rig.input({ type: 'snapshot', position: { epoch: 'e1', offset: 30 } })
+    expect(rig.state.phase).toBe(phase)
+    expect(rig.state.position).toEqual({ epoch: 'e1', offset: 30 })
+  })
+
+  it('keeps its position when a snapshot arrives while it is subscribing or live', () => {
+    for (const rig of [new Rig().subscribing(), new Rig().live()]) {
+      rig.input({ type: 'snapshot', position: { epoch: 'e1', offset: 30 } })
+      expect(rig.state.position).toEqual(position)
+    }
+  })
+
+  it('stays live when another fetch of the snapshot fails, or a person retries', () => {
+    const rig = new Rig().live().input({ type: 'snapshot-failed' }).input({ type: 'retry' })
+    expect(rig.connection.kind).toBe('live')
+    expect(rig.effects).toEqual([])
+  })
+
+  it.each([
+    [3000, null, 'waiting'],
+    [3000, 3507, 'waiting'],
+    [3999, null, 'refused'],
+    [3999, 3001, 'refused'],
+    [1006, 3507, 'refused'],
+    [4000, 3507, 'refused'],
+    [2999, null, 'waiting'],
+  ] as const)('after a close with %s, announced as %s, it is %s', (code, announced, phase) => {
+    const rig = new Rig().live()
+    if (announced !== null) rig.frame({ type: 'disconnect', code: announced, reason: '', reconnect_after_ms: null })
+    rig.input({ type: 'closed', code })
+    expect(rig.state.phase).toBe(phase)
+    // The close of a socket that was given up changes nothing.
+    rig.input({ type: 'closed', code: phase === 'refused' ? 1006 : 3507 })
+    expect(rig.state.phase).toBe(phase)
+    expect(rig.effects).toEqual([])
+  })
+})
+
 describe('losing the connection', () => {
   it('keeps the time until which the page was complete', () => {
     const rig = new Rig().live()
