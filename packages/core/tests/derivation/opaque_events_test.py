@@ -69,7 +69,7 @@ async def forget(db: Any) -> None:
 
 
 async def shown_by_todays_release(db: Any, keyring: KeyRing, records: list[StreamRecord]) -> dict[str, Any]:
-    """Derive everything from nothing; what the same events give where no upgrade was under way."""
+    """Derive everything from nothing; what the same events give without an upgrade."""
     await forget(db)
     await PostgresFactStore(db, keyring).apply(records)
     return await state(db)
@@ -135,7 +135,7 @@ async def test_runs_and_requests_for_help_are_derived_in_their_order(db: Any, ke
     assert (await state(db))["runs"] == 0
     await derive(db, keyring)
     shown = await state(db)
-    # The streak began anew after the success.
+    # The streak began again after the success.
     assert (shown["runs"], shown["errors"], shown["error_streak"], shown["help"]["status"]) == (4, 3, 1, "open")
     (request,) = await help_requests.list_active(db, keyring, "c1")
     assert (request.message, request.error and request.error.name) == ("why?", "ZeroDivisionError")

@@ -38,5 +38,5 @@ def known_opaque_types(event_types: Mapping[str, EventType] = EVENT_TYPES) -> li
 
 
 def unreadable_type(fact_type: str) -> str:
-    """Return the type that an opaque fact gets for good when its event is not as its type's schema says."""
+    """Return the type that an opaque fact gets permanently when its event is not as its type's schema says."""
     return fact_type.replace(_OPAQUE, _UNREADABLE)

@@ -96,10 +96,10 @@ ORDER BY e.occurred_at, e.event_id LIMIT $4
 
 
 async def derive_student(connection: Connection, keyring: KeyRing, signer: ErrorSigner, student: StudentKey) -> Derived:
-    """Derive a student's opaque events that this release reads, in their canonical order, and the student's state anew.
+    """Derive a student's opaque events that this release reads, then the student's state from all facts.
 
-    One that another worker has derived meanwhile is not found again. One that cannot be read is marked and never tried
-    again: its type has ``!`` in place of ``@``.
+    Events that another worker has derived are not selected. An event that cannot be read is marked and not tried again:
+    its type has ``!`` in place of ``@``.
 
     Args:
         connection: in a transaction.
@@ -176,8 +176,8 @@ def _columns(row: Any, fact: Fact) -> _Columns:
 async def claim_entries(connection: Connection, group: str, *, limit: int) -> list[OutboxEntry]:
     """Return what a consumer group has not finished, without what another process is working on.
 
-    The entries are locked until the transaction ends: whoever erases their person waits for it, so nothing is published or
-    written of somebody who is erased meanwhile.
+    The entries are locked until the transaction ends. Erasing their person waits for it, so nothing is published or
+    written of a person after the erasing.
     """
     rows = await connection.fetch(
         "SELECT person_id, event_id, course_id FROM opaque_outbox WHERE consumer_group = $1 LIMIT $2 "
