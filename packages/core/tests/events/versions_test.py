@@ -54,6 +54,13 @@ def test_the_newest_version_and_the_one_before_are_derived(version):
     assert (type(event).__name__, event.data.visible) == ("Heartbeat", True)
 
 
+@pytest.mark.parametrize("version", [3, 2])
+def test_a_wrong_event_of_a_version_that_is_read_is_wrong_and_not_old(version):
+    with pytest.raises(EventError) as caught:
+        read(THIRD, schema_version=version, data={"queued": -1})
+    assert caught.value.reason == "invalid_event"
+
+
 @pytest.mark.parametrize("version", [4, 5, 2**31 - 1])
 def test_a_newer_version_is_kept_whatever_it_looks_like(version):
     event = read(THIRD, schema_version=version, data=["another", "form"], notebook=7)
