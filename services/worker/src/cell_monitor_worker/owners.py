@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from cell_monitor_core.records import StreamRecord
+from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.owners import missing_owners
 from cell_monitor_core.storage.postgres.pool import store_errors
 
 __all__ = ["Owners", "StoredOwners"]
+
+_Owner: TypeAlias = tuple[str, UUID]
+"""Course id and person id."""
+_MAX_KNOWN: Final = 100_000
 
 
 class Owners(Protocol):
@@ -28,10 +34,30 @@ class Owners(Protocol):
 
 
 class StoredOwners:
-    """``Owners`` by PostgreSQL's tables, asked for each batch: what was erased before a batch began is not in it."""
+    """``Owners`` by PostgreSQL's tables, read for each batch: a batch never holds what was erased before it began.
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    While PostgreSQL is unavailable, owners that existed when they were last read count as existing, so that the time
+    series do not wait for it (docs/adr/0011). A batch with any other owner waits.
+
+    Args:
+        pool: PostgreSQL.
+        retry_s: seconds after a failure during which PostgreSQL is not asked again: each attempt may last until its
+            deadline.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        *,
+        retry_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pool = pool
+        self._retry_s = retry_s
+        self._clock = clock
+        self._ask_at = 0.0
+        self._known: set[_Owner] = set()
 
     async def existing(self, records: Sequence[StreamRecord]) -> Sequence[StreamRecord]:
         """See ``Owners.existing``."""
@@ -42,8 +68,27 @@ class StoredOwners:
         }
         if not owners:
             return records
-        with store_errors():
-            missing = await missing_owners(self._pool, owners.values())
+        missing = await self._missing(set(owners.values()))
         if not missing:
             return records
         return [record for record in records if owners.get((record.course_id, record.person_id)) not in missing]
+
+    async def _missing(self, owners: set[_Owner]) -> set[_Owner]:
+        """Return the owners that do not exist."""
+        known = owners <= self._known
+        if known and self._clock() < self._ask_at:
+            return set()
+        try:
+            with store_errors():
+                missing = await missing_owners(self._pool, owners)
+        except StoreUnavailable:
+            self._ask_at = self._clock() + self._retry_s
+            if known:
+                return set()
+            raise
+        self._ask_at = 0.0
+        if len(self._known) > _MAX_KNOWN:
+            self._known.clear()
+        self._known -= missing
+        self._known |= owners - missing
+        return missing
