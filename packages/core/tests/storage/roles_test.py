@@ -39,6 +39,80 @@ async def worker(database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+# Typed by hand, never computed from core's own table: S, I, U, D are select, insert, update, delete; a column's name:
+# only that column may be selected.
+PRIVILEGES = """
+                api   worker
+schema_version  S     S
+courses         SIUD  S
+people          SIUD  person_id
+local_accounts  SIUD  -
+identities      SI    -
+memberships     SIU   S
+course_members  S     S
+course_links    S     -
+sign_ins        SIUD  -
+api_keys        SIUD  -
+events          S     SI
+event_keys      S     SI
+event_payloads  S     SI
+executions      S     S
+derivation_keys -     SI
+help_actions    SI    S
+help_outbox     I     SD
+student_states  SIU   SIUD
+help_requests   SIU   SIUD
+course_versions SIU   SIUD
+cell_states     S     SIUD
+session_states  S     SIUD
+time_series     S     SIUD
+failed_events   SU    SIUD
+erasures        -     -
+"""
+
+_RELATIONS = """
+SELECT c.relname AS name,
+       concat(CASE WHEN has_table_privilege($1, c.oid, 'SELECT') THEN 'S' END,
+              CASE WHEN has_table_privilege($1, c.oid, 'INSERT') THEN 'I' END,
+              CASE WHEN has_table_privilege($1, c.oid, 'UPDATE') THEN 'U' END,
+              CASE WHEN has_table_privilege($1, c.oid, 'DELETE') THEN 'D' END,
+              CASE WHEN has_table_privilege($1, c.oid, 'TRUNCATE, REFERENCES, TRIGGER') THEN '!' END) AS whole,
+       (SELECT string_agg(a.attname, ',' ORDER BY a.attnum) FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attacl IS NOT NULL
+           AND has_column_privilege($1, c.oid, a.attnum, 'SELECT, INSERT, UPDATE, REFERENCES')) AS columns
+FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND NOT c.relispartition
+"""
+
+
+async def test_each_service_has_these_rights_on_each_table_and_no_others(pool):
+    head, *lines = PRIVILEGES.strip().splitlines()
+    expected = {line.split()[0]: dict(zip(head.split(), line.split()[1:], strict=True)) for line in lines}
+    for service in head.split():
+        rows = await pool.fetch(_RELATIONS, f"cell_monitor_{service}")
+        found = {row["name"]: row["whole"] or row["columns"] or "-" for row in rows}
+        assert found == {table: rights[service] for table, rights in expected.items()}
+
+
+async def test_partitions_are_open_to_no_service_by_themselves(pool):
+    for service in ("api", "worker"):
+        open_ones = await pool.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relispartition "
+            "AND relkind = 'r' AND has_table_privilege($1, oid, 'SELECT, INSERT, UPDATE, DELETE')",
+            f"cell_monitor_{service}",
+        )
+        assert open_ones == []
+
+
+async def test_only_the_worker_may_call_what_runs_with_the_owners_rights(pool):
+    rows = await pool.fetch(
+        "SELECT p.proname, has_function_privilege('cell_monitor_api', p.oid, 'EXECUTE') AS api, "
+        "has_function_privilege('cell_monitor_worker', p.oid, 'EXECUTE') AS worker "
+        "FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef"
+    )
+    assert {row["proname"]: (row["api"], row["worker"]) for row in rows} == {"ensure_event_partitions": (False, True)}
+
+
 FACTS = ["events", "event_keys", "event_payloads", "help_actions"]
 
 

@@ -29,10 +29,11 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "courses": _ALL,
         "people": _ALL,
         "local_accounts": _ALL,
-        "identities": _ALL,
-        "memberships": _ALL,
+        "identities": _ADD,
+        # A removal stays stored, see memberships.
+        "memberships": _CHANGE,
         "course_members": _READ,
-        "course_links": _ALL,
+        "course_links": _READ,
         "sign_ins": _ALL,
         "api_keys": _ALL,
         # Facts: the API reads them, and adds what staff did about a request for help. It changes and deletes none.
