@@ -68,6 +68,7 @@ session_states  S     SIUD
 time_series     S     SIUD
 failed_events   SU    SIUD
 erasures        -     -
+opaque_outbox   -     SIUD
 """
 
 _RELATIONS = """
@@ -107,10 +108,16 @@ async def test_partitions_are_open_to_no_service_by_themselves(pool):
 async def test_only_the_worker_may_call_what_runs_with_the_owners_rights(pool):
     rows = await pool.fetch(
         "SELECT p.proname, has_function_privilege('cell_monitor_api', p.oid, 'EXECUTE') AS api, "
-        "has_function_privilege('cell_monitor_worker', p.oid, 'EXECUTE') AS worker "
-        "FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef"
+        "has_function_privilege('cell_monitor_worker', p.oid, 'EXECUTE') AS worker, "
+        "p.proconfig FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef"
     )
-    assert {row["proname"]: (row["api"], row["worker"]) for row in rows} == {"ensure_event_partitions": (False, True)}
+    # A name in such a function means this schema's table, whatever the caller's search path says.
+    for row in rows:
+        assert any(setting.startswith("search_path=public, pg_temp") for setting in row["proconfig"] or ()), row
+    assert {row["proname"]: (row["api"], row["worker"]) for row in rows} == {
+        "ensure_event_partitions": (False, True),
+        "derive_opaque_facts": (False, True),
+    }
 
 
 FACTS = ["events", "event_keys", "event_payloads", "help_actions"]
