@@ -21,7 +21,9 @@ async def missing_owners(executor: Executor, owners: Iterable[tuple[str, UUID]])
     rows = await executor.fetch(
         """
         SELECT u.course_id, u.person_id FROM unnest($1::text[], $2::uuid[]) AS u(course_id, person_id)
-        WHERE NOT EXISTS (SELECT FROM people p WHERE p.person_id = u.person_id)
+        WHERE (NOT EXISTS (SELECT FROM people p WHERE p.person_id = u.person_id)
+               -- A service's key sends test events: its subject is a UUID of version 5, which no person has.
+               AND NOT (u.course_id = '' AND substr(u.person_id::text, 15, 1) = '5'))
            OR (u.course_id <> '' AND NOT EXISTS (SELECT FROM courses c WHERE c.course_id = u.course_id))
         """,
         [course for course, _ in wanted],
