@@ -58,7 +58,7 @@ class Clone:
 
     @property
     def data(self) -> Path:
-        """Where `make up` keeps the data unless told otherwise."""
+        """The default data directory of `make up`."""
         return self.folder / "var"
 
     def run(self, *command: str, timeout: float = 300.0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -238,14 +238,14 @@ def test_a_user_starts_what_was_installed_in_a_folder_that_they_cannot_write_to(
         _works(addresses, of_nobody, data=data)
 
 
-def test_a_user_is_told_to_keep_the_data_elsewhere(of_nobody: Clone) -> None:
+def test_a_user_gets_advice_to_use_another_data_directory(of_nobody: Clone) -> None:
     refused = of_nobody.make("up", "DATA_DIR=other")
     assert refused.returncode != 0
     assert "cannot be kept in other" in refused.stdout
     assert 'make up DATA_DIR="$HOME/cell-monitor-data"' in refused.stdout
 
 
-def test_a_user_is_told_how_to_get_a_folder_to_install_in(of_nobody: Clone) -> None:
+def test_a_user_gets_advice_on_a_folder_for_the_installation(of_nobody: Clone) -> None:
     source = of_nobody.private / "read only"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, source], check=True, umask=0o022)
     refused = of_nobody.make("up", cwd=source)

@@ -135,7 +135,7 @@ async def test_events_of_an_outage_arrive_once_also_when_the_jupyter_server_is_k
                 assert {"kind": "spooled"} in (await killed.post(batch))["notices"]
         for start in range(50, len(second.events), 150):
             assert {"kind": "spooled"} in (await quiet.post(second.events[start : start + 150]))["notices"]
-        assert (await killed.status())["state"] == "away"
+        assert (await killed.status())["state"] == "unavailable"
         assert (await killed.status())["spooled_events"] >= 20 * (half - 1)
 
         # The student's server is killed too, and restarted before the API.

@@ -2,7 +2,7 @@
 
 import { compareUrgency, type StudentView } from './view'
 
-export const filters = ['all', 'help', 'stuck', 'running', 'error', 'active', 'idle', 'away'] as const
+export const filters = ['all', 'help', 'stuck', 'running', 'error', 'active', 'idle', 'absent'] as const
 export type Filter = (typeof filters)[number]
 
 export const sorts = ['name', 'attention', 'activity', 'errors'] as const
@@ -25,7 +25,7 @@ export function matchesFilter(view: StudentView, filter: Filter): boolean {
       return view.active
     case 'idle':
       return view.reasons.some((reason) => reason.kind === 'idle')
-    case 'away':
+    case 'absent':
       return view.condition === 'offline' || view.condition === 'waiting'
   }
 }
@@ -39,7 +39,7 @@ export function countByFilter(views: readonly StudentView[]): Record<Filter, num
     error: 0,
     active: 0,
     idle: 0,
-    away: 0,
+    absent: 0,
   }
   for (const view of views) for (const filter of filters) if (matchesFilter(view, filter)) counts[filter] += 1
   return counts

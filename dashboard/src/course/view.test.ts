@@ -67,7 +67,7 @@ describe('list', () => {
       { display_name: 'D', sessions_open: 0, last_activity_at: before(15) },
     )
     const counts = countByFilter(list)
-    expect(counts).toEqual({ all: 4, help: 0, stuck: 2, running: 1, error: 1, active: 2, idle: 1, away: 1 })
+    expect(counts).toEqual({ all: 4, help: 0, stuck: 2, running: 1, error: 1, active: 2, idle: 1, absent: 1 })
     for (const filter of Object.keys(counts) as Filter[]) {
       expect(names(list, { filter })).toHaveLength(counts[filter])
     }

@@ -34,7 +34,7 @@ window.matchMedia = (query) =>
     dispatchEvent: () => false,
   }) as unknown as MediaQueryList
 
-// jsdom has no canvas; the tests read the summary and the table beside it.
+// jsdom has no canvas; the tests read the summary and the table instead.
 vi.mock('react-chartjs-2', () => ({
   Line: ({ 'aria-label': label }: { 'aria-label': string }) => createElement('canvas', { role: 'img', 'aria-label': label }),
 }))

@@ -33,7 +33,7 @@ export function Drawer({ title, onClose, children }: DrawerProps): ReactElement 
   }, [])
 
   return (
-    // The click is a convenience beside the close button and Esc, which the element itself handles.
+    // The click is a convenience in addition to the close button and Esc, which the element itself handles.
     // eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions, jsx-a11y/click-events-have-key-events
     <dialog
       ref={dialog}

@@ -1,4 +1,4 @@
-"""Takes batches from the front end, sends them on, and keeps them on disk while the monitor is away."""
+"""Takes batches from the front end, sends them on, and keeps them on disk while the monitor is unavailable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from .ingest_body import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, Batch, batch_body, event_id_of, event_json
 from .spool import Record, Spool
-from .upstream import Away, Delivered, Refused, Upstream
+from .upstream import Delivered, Refused, Unavailable, Upstream
 
 __all__ = ["Answer", "Forwarder", "encoded"]
 
@@ -38,7 +38,7 @@ class Answer:
 class Forwarder:
     """The path from the browser to the monitor.
 
-    While nothing is spooled, batches go straight through. Once the monitor is away they are spooled, and go on being
+    While nothing is spooled, batches go straight through. Once the monitor is unavailable they are spooled, and go on being
     spooled until the spool is drained, so that the monitor gets them in the order in which they happened.
 
     Args:
@@ -73,7 +73,7 @@ class Forwarder:
         self._not_before = 0.0
         self._last_try = 0.0
         self._failures = 0
-        self._away: Away | None = None
+        self._unavailable: Unavailable | None = None
         self._rejected = 0
 
     async def start(self) -> None:
@@ -108,13 +108,13 @@ class Forwarder:
 
     def status(self) -> dict[str, Any]:
         """What `GET status` answers."""
-        reason = self._misconfigured or (self._away.reason if self._away else None)
-        if self._misconfigured or (self._away and self._away.misconfigured):
+        reason = self._misconfigured or (self._unavailable.reason if self._unavailable else None)
+        if self._misconfigured or (self._unavailable and self._unavailable.misconfigured):
             state = "misconfigured"
         elif self._upstream is None:
             state = "off"
         else:
-            state = "away" if self._away else "ok"
+            state = "unavailable" if self._unavailable else "ok"
         status: dict[str, Any] = {
             "state": state,
             "spooled_events": self._spool.pending_events if self._spool else 0,
@@ -139,8 +139,8 @@ class Forwarder:
         outcome = await self._upstream.send(
             batch.body, len(batch.events), test_id=batch.test_id, traceparent=traceparent
         )
-        if isinstance(outcome, Away):
-            self._note_away(outcome)
+        if isinstance(outcome, Unavailable):
+            self._note_unavailable(outcome)
             return await self._keep(batch, traceparent)
         self._note_back()
         if isinstance(outcome, Refused):
@@ -156,7 +156,7 @@ class Forwarder:
     async def _keep(self, batch: Batch, traceparent: str | None) -> Answer:
         if self._spool is None:
             pause = max(1, round(self._not_before - time.monotonic()))
-            detail = {"type": "monitor_away", "msg": "The monitor cannot be reached and there is no spool."}
+            detail = {"type": "monitor_unavailable", "msg": "The monitor cannot be reached and there is no spool."}
             return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
         results = await self._keep_events(batch.events, batch.test_id, traceparent)
         return Answer(200, {"results": results, "notices": [_SPOOLED]})
@@ -190,17 +190,19 @@ class Forwarder:
         self._wake.set()
         return results
 
-    def _note_away(self, away: Away) -> None:
-        if self._away is None:
-            self._log.warning("The cell monitor cannot be reached (%s): events are kept here meanwhile.", away.reason)
-        self._away = away
-        if away.retry_after > 0:
-            self._not_before = time.monotonic() + away.retry_after
+    def _note_unavailable(self, unavailable: Unavailable) -> None:
+        if self._unavailable is None:
+            self._log.warning(
+                "The cell monitor cannot be reached (%s): events are spooled on disk.", unavailable.reason
+            )
+        self._unavailable = unavailable
+        if unavailable.retry_after > 0:
+            self._not_before = time.monotonic() + unavailable.retry_after
 
     def _note_back(self) -> None:
-        if self._away is not None:
+        if self._unavailable is not None:
             self._log.info("The cell monitor answers again.")
-        self._away = None
+        self._unavailable = None
         self._not_before = 0.0
         if self._failures:
             self._failures = 0
@@ -239,14 +241,14 @@ class Forwarder:
             outcome = await self._upstream.send(
                 body, len(chunk.records), test_id=first.test_id, traceparent=first.traceparent
             )
-            if isinstance(outcome, Away):
-                self._note_away(outcome)
+            if isinstance(outcome, Unavailable):
+                self._note_unavailable(outcome)
                 await self._pause()
                 continue
             if isinstance(outcome, Refused):
-                self._away = None
+                self._unavailable = None
                 if len(chunk.records) > 1 and not outcome.all_events:
-                    # One of these events spoils the batch: halve it until that one stands alone.
+                    # One of these events is refused: halve the batch until it is isolated.
                     limit = (len(chunk.records) + 1) // 2
                     continue
                 self._rejected += len(chunk.records)

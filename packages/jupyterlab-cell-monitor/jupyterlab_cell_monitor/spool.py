@@ -176,7 +176,7 @@ class Spool:
         while self._segments and self._segments[0].number < position.segment:
             self._remove(self._segments[0])
         if not self._segments or self._segments[0].number != position.segment:
-            return  # It was dropped meanwhile, for want of room.
+            return  # It was dropped in the meantime because the spool was full.
         segment = self._segments[0]
         while segment.ends and segment.ends[0] <= position.offset:
             segment.ends.popleft()
@@ -219,10 +219,10 @@ class Spool:
         while self._segments and self.pending_bytes > self._max_bytes:
             self._drop_oldest()
 
-    def _writable(self, room: int) -> _Segment:
+    def _writable(self, size: int) -> _Segment:
         if self._active is not None and self._segments:
             segment = self._segments[-1]
-            if segment.size + room <= self._segment_bytes:
+            if segment.size + size <= self._segment_bytes:
                 return segment
             self._sync()
             self._active.close()
@@ -323,7 +323,7 @@ def _together(one: Record, other: Record) -> bool:
 
 
 def _frame(record: Record) -> bytes:
-    # The trace stands behind a space, which no test's name has: files of before there were traces read the same.
+    # The trace follows a space, which no test_id contains: older files without traces can still be read.
     # Only one that is sampled is kept: each costs a request of its own later.
     traceparent = sampled(record.traceparent)
     trace = f" {traceparent}" if traceparent else ""

@@ -66,7 +66,7 @@ class ApiKeyTokenProvider:
     Args:
         client: makes the requests.
         url: the whole address of the exchange.
-        read_key: gives the key anew for every exchange, so that a rotated key file is noticed.
+        read_key: reads the key for every exchange, so that a replaced key file is used.
         clock: monotonic seconds.
     """
 

@@ -11,11 +11,11 @@ import httpx
 
 from .tokens import TokenProvider, TokenRefused, TokenUnavailable, retry_after_seconds
 
-__all__ = ["Away", "Delivered", "Outcome", "Refused", "Upstream"]
+__all__ = ["Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
 
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _STATUSES = frozenset({"accepted", "duplicate", "rejected", "retry"})
-# The request itself is at fault: the same body would be refused again.
+# The request itself is invalid: the same body would be refused again.
 _REFUSALS = frozenset({400, 411, 413, 415, 422})
 
 
@@ -28,13 +28,13 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Away:
-    """Nobody took the events; they can be sent again.
+class Unavailable:
+    """The monitor did not accept the events; they can be sent again.
 
     Attributes:
-        reason: what happened, without any secret or payload.
-        retry_after: seconds that the monitor asked to wait; 0 when it did not say.
-        misconfigured: waiting does not help: somebody has to change the configuration.
+        reason: the cause, without secrets and payloads.
+        retry_after: seconds that the monitor asked to wait; 0 if it did not ask.
+        misconfigured: the configuration must be changed before a retry can succeed.
     """
 
     reason: str
@@ -47,7 +47,7 @@ class Refused:
     """The monitor refuses the request as a whole, now and later.
 
     Attributes:
-        all_events: each event for itself would be refused too; otherwise one of them spoils the batch.
+        all_events: each event for itself would be refused too; otherwise one invalid event causes the refusal of the batch.
     """
 
     status: int
@@ -57,7 +57,7 @@ class Refused:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Outcome = Delivered | Away | Refused
+Outcome = Delivered | Unavailable | Refused
 
 
 class Upstream:
@@ -82,13 +82,13 @@ class Upstream:
             async with asyncio.timeout(self._timeout_s):
                 return await self._send(body, count, test_id, traceparent)
         except TimeoutError:
-            return Away("timeout")
+            return Unavailable("timeout")
         except TokenUnavailable as error:
-            return Away(error.reason, error.retry_after)
+            return Unavailable(error.reason, error.retry_after)
         except TokenRefused as error:
-            return Away(str(error), misconfigured=True)
+            return Unavailable(str(error), misconfigured=True)
         except httpx.HTTPError as error:
-            return Away(type(error).__name__)
+            return Unavailable(type(error).__name__)
 
     async def _send(self, body: bytes, count: int, test_id: str | None, traceparent: str | None) -> Outcome:
         token = await self._tokens.token()
@@ -100,7 +100,7 @@ class Upstream:
             outcome = await self._post(token, body, count, test_id, traceparent)
         if outcome is None:
             self._tokens.reject(token)
-            return Away("the monitor does not take the tokens that it gives out", misconfigured=True)
+            return Unavailable("the monitor refuses the tokens that it issues", misconfigured=True)
         return outcome
 
     async def _post(
@@ -118,7 +118,7 @@ class Upstream:
         finally:
             await response.aclose()
         if answer is None:
-            return Away("the monitor's answer is too large")
+            return Unavailable("the monitor's answer is too large")
         if response.status_code == 401:
             return None
         return _outcome(response, answer, count, in_test_mode=test_id is not None)
@@ -140,7 +140,7 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mod
         results = value.get("results")
         notices = value.get("notices")
         if not isinstance(results, list) or len(results) != count or not all(map(_is_result, results)):
-            return Away("the monitor gave an unreadable answer")
+            return Unavailable("the monitor gave an unreadable answer")
         known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else None
         return Delivered(results, known)
     error = _error_type(value)
@@ -152,7 +152,7 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mod
         return Refused(status, error, answer, all_events=True)
     retry_after = retry_after_seconds(response.headers.get("Retry-After"))
     misconfigured = status in {403, 404, 405} or 300 <= status < 400
-    return Away(f"HTTP {status} {error}".strip(), retry_after, misconfigured)
+    return Unavailable(f"HTTP {status} {error}".strip(), retry_after, misconfigured)
 
 
 def _is_result(result: object) -> bool:

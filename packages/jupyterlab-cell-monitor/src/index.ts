@@ -26,7 +26,7 @@ function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSett
 /** Records what happens in notebooks; can be paused. */
 const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
   id: PluginIDs.monitor,
-  description: 'Tells the cell monitor which cells are run and how they end.',
+  description: 'Sends the runs of cells and their results to the cell monitor.',
   autoStart: true,
   requires: [INotebookTracker],
   optional: [ISettingRegistry, ITranslator, ICommandPalette],
@@ -44,7 +44,7 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
 
     app.commands.addCommand(CommandIDs.togglePause, {
       label: () => (monitor.state === 'paused' ? trans.__('Resume Recording') : trans.__('Pause Recording')),
-      caption: trans.__('Stop or resume telling the cell monitor what you run'),
+      caption: trans.__('Pause or resume the recording of what you run'),
       isEnabled: () => monitor.state !== 'off',
       execute: async () => {
         const paused = monitor.state !== 'paused';

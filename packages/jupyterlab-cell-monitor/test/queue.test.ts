@@ -393,7 +393,7 @@ test('a queued heartbeat is known, so that no second one is made', async () => {
 });
 
 for (const [name, open] of [
-  ['IndexedDB', () => IndexedDbStore.open(`twin-${serial++}`)],
+  ['IndexedDB', () => IndexedDbStore.open(`contract-${serial++}`)],
   ['memory', () => Promise.resolve(new MemoryStore())]
 ] as const) {
   test(`the ${name} store returns what was added, oldest first, within the bounds`, async () => {

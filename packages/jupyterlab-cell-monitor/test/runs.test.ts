@@ -294,7 +294,7 @@ test('each request ends in exactly one run, for any order of messages', () => {
         ),
         clock
       );
-      const hear = (...args: Parameters<typeof message>): void => own.message(message(...args), 'recv');
+      const receive = (...args: Parameters<typeof message>): void => own.message(message(...args), 'recv');
       for (const [name, which] of steps) {
         const run = runs[which] ?? 'none';
         switch (name) {
@@ -311,21 +311,21 @@ test('each request ends in exactly one run, for any order of messages', () => {
             }
             break;
           case 'input':
-            hear('iopub', 'execute_input', { execution_count: 1 }, run);
+            receive('iopub', 'execute_input', { execution_count: 1 }, run);
             break;
           case 'stream':
-            hear('iopub', 'stream', { name: 'stdout', text: 'x' }, run);
+            receive('iopub', 'stream', { name: 'stdout', text: 'x' }, run);
             break;
           case 'error':
-            hear('iopub', 'error', { ename: 'E', evalue: 'v', traceback: [] }, run);
+            receive('iopub', 'error', { ename: 'E', evalue: 'v', traceback: [] }, run);
             break;
           case 'ok':
           case 'fail':
           case 'abort':
-            hear('shell', 'execute_reply', { status: { ok: 'ok', fail: 'error', abort: 'aborted' }[name] }, run);
+            receive('shell', 'execute_reply', { status: { ok: 'ok', fail: 'error', abort: 'aborted' }[name] }, run);
             break;
           case 'idle':
-            hear('iopub', 'status', { execution_state: 'idle' }, run);
+            receive('iopub', 'status', { execution_state: 'idle' }, run);
             break;
           case 'gone':
             own.kernelGone();

@@ -50,7 +50,7 @@ class Student:
         self.page = page
         self.api = api
         self.complaints: list[str] = []
-        page.on("console", self._hear)
+        page.on("console", self._on_console)
         page.on("pageerror", self._catch)
 
     def _catch(self, error: Any) -> None:
@@ -58,7 +58,7 @@ class Student:
         if "jupyterlab-cell-monitor" in f"{error}{error.stack}":
             self.complaints.append(f"{error}\n{error.stack}")
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and "cell-monitor" in f"{message.text} {message.location}":
             self.complaints.append(message.text)
 
@@ -74,8 +74,8 @@ class Student:
     def wait(self, condition: Callable[[], Any], tell: Callable[[], Any] | None = None) -> Any:
         deadline = time.monotonic() + 60
         while not (value := condition()):
-            told = (tell or (lambda: [event["type"] for event in self.events()]))()
-            assert time.monotonic() < deadline, f"it never came to hold: {told}"
+            state = (tell or (lambda: [event["type"] for event in self.events()]))()
+            assert time.monotonic() < deadline, f"the condition never became true: {state}"
             self.page.wait_for_timeout(50)
         return value
 
@@ -322,7 +322,7 @@ def test_asking_for_help_until_somebody_is_on_it(student: Student) -> None:
     expect(button).to_contain_text("Ask for help")
 
 
-def test_a_monitor_that_is_away_is_a_word_in_the_status_bar_and_nothing_else(student: Student) -> None:
+def test_an_unavailable_monitor_changes_only_the_status_bar(student: Student) -> None:
     page, api = student.page, student.api
     status = page.locator(".jp-CellMonitor-status")
     expect(status).to_have_text("Monitor: recording")

@@ -162,7 +162,7 @@ class _Server(ThreadingHTTPServer):
             connection.close()
 
     def handle_error(self, *_: Any) -> None:
-        """A client that went away is part of the tests."""
+        """Ignore closed connections, which are part of the tests."""
 
 
 def _error(error: str) -> bytes:
@@ -241,12 +241,12 @@ def api() -> Iterator[StandInApi]:
 
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
-    """Waits until a condition holds; fails with the last value of `tell` when it never does."""
+    """Wait until a condition is true; fail with the last value of `tell` when it never does."""
 
     async def wait(condition: Callable[[], Any], tell: Callable[[], Any] = lambda: "", within: float = 20) -> None:
         deadline = time.monotonic() + within
         while not condition():
-            assert time.monotonic() < deadline, f"it never came to hold: {tell()}"
+            assert time.monotonic() < deadline, f"the condition never became true: {tell()}"
             await asyncio.sleep(0.02)
 
     return wait

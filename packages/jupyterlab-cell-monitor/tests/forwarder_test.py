@@ -1,4 +1,4 @@
-"""Between the browser and a monitor that is away, slow, overloaded or confused, no event is lost."""
+"""Hazard: events are lost or reordered because the monitor is unavailable, slow, overloaded or answers nonsense."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ async def test_events_and_notices_go_straight_through(api: Any, open_forwarder: 
     assert api.requests[0].headers["traceparent"].endswith("-01")
 
 
-async def test_notices_that_the_monitor_does_not_know_are_not_told_as_none(
-    api: Any, open_forwarder: Any, make_event: Any
-) -> None:
+async def test_unknown_notices_are_not_answered_as_none(api: Any, open_forwarder: Any, make_event: Any) -> None:
     async with open_forwarder() as forwarder:
         for unknown in (None, "?"):
             api.notices = unknown
@@ -130,7 +128,7 @@ async def test_a_token_near_its_end_is_exchanged_before_it_fails(
     assert api.exchanges == 2
 
 
-async def test_while_the_monitor_is_away_events_are_kept_and_come_in_order_when_it_is_back(
+async def test_events_of_an_outage_are_spooled_and_sent_in_order(
     api: Any, open_forwarder: Any, make_event: Any, eventually: Callable[..., Awaitable[None]]
 ) -> None:
     events = [make_event(seq=n + 1) for n in range(450)]
@@ -143,7 +141,7 @@ async def test_while_the_monitor_is_away_events_are_kept_and_come_in_order_when_
             assert set(statuses(answer)) == {"accepted"}
             assert answer.body["notices"] == [SPOOLED]
         status = forwarder.status()
-        assert status["state"] == "away"
+        assert status["state"] == "unavailable"
         assert status["spooled_events"] == 438
         assert status["spooled_bytes"] > 0
         assert status["last_error"]
@@ -184,7 +182,7 @@ async def test_whatever_the_monitor_does_the_event_arrives_once_it_is_well_again
         assert answer.status == 200
         assert statuses(answer) == ["accepted"]
         assert answer.body["notices"] == [SPOOLED]
-        assert forwarder.status()["state"] in {"away", "misconfigured"}
+        assert forwarder.status()["state"] in {"unavailable", "misconfigured"}
         assert forwarder.status()["last_error"]
         api.misbehave = lambda _: None
         await eventually(lambda: event["event_id"] in api.stored)
@@ -371,14 +369,12 @@ async def test_a_token_exchange_that_is_overloaded_is_not_a_wrong_key(
     api.exchange_status = 503
     async with open_forwarder() as forwarder:
         await submit(forwarder, make_event())
-        assert forwarder.status()["state"] == "away"
+        assert forwarder.status()["state"] == "unavailable"
         api.exchange_status = 200
         await eventually(lambda: len(api.stored) == 1)
 
 
-async def test_without_a_spool_the_browser_is_told_to_keep_its_events(
-    api: Any, open_forwarder: Any, make_event: Any
-) -> None:
+async def test_without_a_spool_the_browser_must_keep_its_events(api: Any, open_forwarder: Any, make_event: Any) -> None:
     api.stop()
     async with open_forwarder(spool=False) as forwarder:
         answer = await submit(forwarder, make_event())
@@ -388,7 +384,9 @@ async def test_without_a_spool_the_browser_is_told_to_keep_its_events(
         assert statuses(await submit(forwarder, make_event())) == ["accepted"]
 
 
-async def test_without_an_address_nothing_is_kept_and_the_front_end_is_told(make_event: Any, tmp_path: Path) -> None:
+async def test_without_an_address_nothing_is_spooled_and_the_front_end_is_notified(
+    make_event: Any, tmp_path: Path
+) -> None:
     opened = []
     forwarder = Forwarder(None, lambda: opened.append(1), logging.getLogger("t"))  # type: ignore[func-returns-value,arg-type]
     answer = await submit(forwarder, make_event())

@@ -65,7 +65,7 @@ def test_the_path_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
             (b'{"events":' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, "invalid_body"),
             (json.dumps({"events": [{}] * 201}), 413, "too_many_events"),
             (b'{"events": ["' + b"x" * 1024 * 1024 + b'"]}', 413, "body_too_large"),
-            # Names of tests that the monitor would refuse: spooled, their events would be thrown away later.
+            # test_ids that the monitor would refuse: their spooled events would be dropped later.
             *(
                 (json.dumps({"test_id": name, "events": [event]}), 400, "invalid_body")
                 for name in ("../events", "week.1", "a" * 64, "t-1\n", "", 7)
@@ -107,7 +107,7 @@ def test_the_path_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
     assert "Traceback" not in log
 
 
-def test_what_is_kept_while_the_monitor_is_away_survives_the_jupyter_server(
+def test_events_spooled_during_an_outage_survive_the_jupyter_server(
     jupyter: Any, api: Any, make_event: Any, tmp_path: Path, eventually: Any
 ) -> None:
     import asyncio

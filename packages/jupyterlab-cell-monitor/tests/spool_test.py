@@ -51,7 +51,7 @@ def segments(directory: Path) -> list[Path]:
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Appends, reads, acknowledges and restarts in any order, beside a plain list."""
+    """Appends, reads, acknowledges and restarts in any order, compared with a list."""
 
     @initialize(max_bytes=st.sampled_from([4096, 20_000, 200_000]))
     def make(self, max_bytes: int) -> None:
@@ -82,7 +82,7 @@ class SpoolMachine(RuleBasedStateMachine):
         del self.model[: len(chunk.records)]
 
     @rule(count=st.integers(1, 9))
-    def read_in_vain(self, count: int) -> None:
+    def read_without_acknowledging(self, count: int) -> None:
         assert self.spool.read(count, 100_000).records == self.spool.read(count, 100_000).records
 
     @rule()

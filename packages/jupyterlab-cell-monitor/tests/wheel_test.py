@@ -37,7 +37,7 @@ def run(*command: str | Path, path: str | None = None) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    # jlpm and jupyter-builder stand beside this interpreter.
+    # jlpm and jupyter-builder are in the same folder as this interpreter.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, _PACKAGE, path=path)
     (built,) = out.glob("*.whl")
@@ -108,7 +108,7 @@ def test_pip_alone_enables_both_halves_without_node(wheel: Path, tmp_path: Path)
             data = client.get("/lab/api/translations/ja_JP").json()["data"]
             japanese = data["jupyterlab_cell_monitor"]
             assert japanese["Ask for help"] == ["ヘルプを求める"]
-            # JupyterLab looks translations up by this: spelt otherwise than its own, they are never shown.
+            # JupyterLab looks up translations by this name: with another spelling they are never shown.
             assert japanese[""]["language"] == data["jupyterlab"][""]["language"]
     finally:
         server.terminate()

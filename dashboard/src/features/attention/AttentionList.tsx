@@ -11,7 +11,7 @@ import { StatusTag } from '../../course/StatusTag'
 import { compareUrgency, type StudentView } from '../../course/view'
 import { ReasonText } from '../../course/ReasonText'
 
-/** Items shown at first; the list tells how many follow. */
+/** Items shown at first; the list shows how many follow. */
 const SHOWN_FIRST = 8
 
 interface AttentionListProps {

@@ -137,10 +137,10 @@ describe('live course page', () => {
     const ids = ['s1', 's2', 's3']
     api.snapshot = { ...api.snapshot, students: ids.map((id) => student({ ...gone, student_id: id })) }
     await live()
-    expect(screen.getByText(/Nobody in this class has been heard of since \d/u)).toBeVisible()
+    expect(screen.getByText(/Nothing has been received from this class since \d/u)).toBeVisible()
     await publish(change(11, { student_id: 's2', last_seen_at: minutesAgo(0) }))
     expect(screen.getByRole('grid')).toBeVisible()
-    expect(screen.queryByText(/Nobody in this class has been heard of/u)).toBeNull()
+    expect(screen.queryByText(/Nothing has been received from this class/u)).toBeNull()
   })
 
   it('uses the server’s clock when this one is wrong', async () => {
@@ -392,7 +392,7 @@ describe('student drawer', () => {
 })
 
 describe('activity', () => {
-  it('has a summary and a table beside the chart', async () => {
+  it('has a summary and a table in addition to the chart', async () => {
     await live()
     expect(await screen.findByText(/In the last 1 hr: 8 runs, 2 failed \(25%\)/u)).toBeVisible()
     expect(screen.getByRole('row', { name: /10:02:00|19:02:00|\d\d:02:00 2 0 1/u })).toBeInTheDocument()

@@ -27,7 +27,7 @@ function ours(metadata: Metadata, key: string): string | null {
  * The notebook's id. The student's file is never written to, so it comes, in this order, from
  * `metadata.cell_monitor.notebook_id` (the instructor put it there before handing the notebook out),
  * `metadata.cell_monitor.assignment_id`, the id this notebook had before it was renamed, and a hash of its path,
- * which is the same for every student of a course that hands out the same folders.
+ * which is the same for all students of a course that distributes the same folders.
  */
 export function notebookIdOf(metadata: Metadata, path: string, renames: IRenameMemory): string {
   return (

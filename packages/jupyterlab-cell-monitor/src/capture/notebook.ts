@@ -103,7 +103,7 @@ export class NotebookCapture {
     }
   }
 
-  /** Begins a session, if none is under way. */
+  /** Starts a session if none is open. */
   begin(): void {
     if (this.recording || !this._attached || this.panel.isDisposed) {
       return;
@@ -114,7 +114,7 @@ export class NotebookCapture {
     this._cellList.begin();
   }
 
-  /** Ends the session, if one is under way. What still runs ends as aborted, since its end will not be seen. */
+  /** Ends the session if one is open. Running cells end as aborted, because their end will not be observed. */
   end(reason: DataOf<'session_ended'>['reason']): void {
     if (this.recording) {
       this._runs.kernelGone();

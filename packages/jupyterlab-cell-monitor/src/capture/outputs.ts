@@ -104,12 +104,12 @@ export class OutputCollector {
 
   private _append(output: IGathered, text: string): void {
     output.size += text.length;
-    const room = RAW_OUTPUT_CHARS - output.raw.length;
-    if (text.length > room) {
+    const free = RAW_OUTPUT_CHARS - output.raw.length;
+    if (text.length > free) {
       output.cut = true;
     }
-    if (room > 0) {
-      output.raw += text.slice(0, room);
+    if (free > 0) {
+      output.raw += text.slice(0, free);
     }
   }
 

@@ -48,7 +48,7 @@ export class NotebookSession {
     private readonly _sink: IEventSink
   ) {}
 
-  /** The id of the session under way, or null. */
+  /** The id of the open session, or null. */
   get id(): string | null {
     return this._id;
   }
@@ -64,7 +64,7 @@ export class NotebookSession {
     this._id = null;
   }
 
-  /** Makes the next event and queues it. Returns its id, or null when no session is under way. */
+  /** Makes the next event and queues it. Returns its id, or null if no session is open. */
   emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null): string | null {
     if (this._id === null) {
       return null;

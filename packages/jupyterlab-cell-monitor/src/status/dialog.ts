@@ -16,8 +16,8 @@ class StatusBody extends Widget {
     if (monitor.dropped > 0) {
       this._line(
         trans._n(
-          '%1 event was given up because too many were waiting.',
-          '%1 events were given up because too many were waiting.',
+          '%1 event was dropped because too many were waiting.',
+          '%1 events were dropped because too many were waiting.',
           monitor.dropped
         )
       );

@@ -107,7 +107,7 @@ class Installation:
         options.ports.require_free(
             with_jupyterlab=options.with_jupyterlab,
             host=options.listening.host,
-            way_out=f"Stop the program that uses it, or choose other ports, for example: {other_ports}",
+            advice=f"Stop the program that uses it, or choose other ports, for example: {other_ports}",
         )
         prepare_keys(self._data.secrets)
         with self._step("PostgreSQL and Valkey"):

@@ -16,7 +16,7 @@ from cell_monitor.ports import Ports
 __all__ = ["LOOPBACK", "Listening", "ListeningError"]
 
 LOOPBACK: Final = "127.0.0.1"
-_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - used only if the option --host says so
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - used only with the option --host
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 

@@ -43,13 +43,13 @@ class Ports:
         given = (api, gateway, worker, jupyterlab)
         return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
 
-    def require_free(self, *, with_jupyterlab: bool, host: str, way_out: str) -> None:
+    def require_free(self, *, with_jupyterlab: bool, host: str, advice: str) -> None:
         """Check the ports before a part is started.
 
         Args:
             with_jupyterlab: whether JupyterLab's port is needed, too.
             host: address of all but the worker, which listens on 127.0.0.1.
-            way_out: the advice in the message.
+            advice: the advice in the message.
 
         Raises:
             PortInUseError: another program listens on one of them.
@@ -62,4 +62,4 @@ class Ports:
         if with_jupyterlab:
             wanted.append((self.jupyterlab, host, "JupyterLab"))
         for port, where, wanted_by in wanted:
-            require_free_port(port, host=where, wanted_by=wanted_by, way_out=way_out)
+            require_free_port(port, host=where, wanted_by=wanted_by, advice=advice)

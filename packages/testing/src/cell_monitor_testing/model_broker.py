@@ -22,7 +22,7 @@ class ModelBroker:
     """One channel: its epochs, the publications of each with the offsets 1, 2, 3 …, and what can be recovered.
 
     Attributes:
-        recoverable: publications that a position may lie back, at most.
+        recoverable: maximum number of publications between a recoverable position and the newest one.
         log: all publications ever made, by epoch.
     """
 

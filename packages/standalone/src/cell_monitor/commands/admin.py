@@ -53,7 +53,7 @@ def admin() -> None:
       cell-monitor admin set-password sato
       cell-monitor admin list-members physics-1
       cell-monitor admin remove-member physics-1 sato
-      cell-monitor admin create-api-key "lab room 3" --scope events:write --person tanaka --days 180
+      cell-monitor admin create-api-key "lab 3" --scope events:write --person tanaka --days 180
       cell-monitor admin list-api-keys
       cell-monitor admin failed-events
     """  # noqa: D301 - click's own mark
@@ -107,10 +107,10 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
 @click.option("--group", "consumer_group", type=click.Choice(keys.REQUIRED_GROUPS), help="Only of this group.")
 @DATA_DIR_OPTION
 def replay_failed_events(*, consumer_group: str | None, data_dir: str | None) -> None:
-    """Queue all failed events again, once what made them fail is mended. Doing it twice duplicates nothing."""
+    """Queue all failed events again after the cause has been corrected. A second run stores no duplicates."""
     with opened(data_dir) as deployment:
         report = asyncio.run(replay(deployment.settings, deployment.database_url, consumer_group=consumer_group))
-    say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be read and stay aside.")
+    say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be decoded and are unchanged.")
 
 
 @admin.command()

@@ -101,7 +101,7 @@ def _state(key: api_keys.ApiKey) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @DATA_DIR_OPTION
 def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
-    """Make an API key stop working, for ever. KEY_ID is what list-api-keys shows, not the key itself."""
+    """Revoke an API key permanently. KEY_ID is the id that list-api-keys shows, not the key itself."""
 
     async def work(connection: Connection) -> None:
         found = {key.key_id: key for key in await api_keys.list_all(connection) if key.revoked_at is None}
@@ -111,7 +111,7 @@ def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
             raise fail(f"There is no API key of that id, or it was revoked before. All there are: {listing}")
         if not yes:
             name = found[key_id].name
-            click.confirm(f"Revoke {key_id} ({name})? Whoever uses it is cut off.", abort=True, err=True)
+            click.confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.", abort=True, err=True)
         await api_keys.revoke(connection, key_id)
 
     with opened(data_dir) as deployment:

@@ -30,15 +30,15 @@ from cell_monitor_core.storage.postgres.rebuild import RebuildReport
 __all__ = ["rebuild"]
 
 
-@click.command(short_help="Compute all derived state anew from the stored events.")
+@click.command(short_help="Derive all state again from the stored events.")
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if anything differs.")
 @click.option("--course", help="Only this course.")
 @DATA_DIR_OPTION
 def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
-    """Counters, streaks, statuses and help requests are a function of the stored events: compute them once more.
+    """Derive counters, streaks, statuses and help requests again from the stored events, and store the differences.
 
-    With --check only compare. Works while the services run, and open dashboards fetch the result; a check beside a
-    busy worker is exact too, because each student is compared under the lock that the worker takes.
+    With --check the command only compares. It can run while the services run, and open dashboards fetch the result. The
+    comparison is exact even with a busy worker, because each student is compared under the lock that the worker takes.
 
     Run it after PostgreSQL was restored from a backup.
 
@@ -83,17 +83,17 @@ async def _rebuild(deployment: Deployment, *, check: bool, course: str | None) -
             )
         if not check:
             rebuilt = [course] if course is not None else await courses.ids(pool)
-            await _begin_anew(pool, deployment, rebuilt)
+            await _start_epochs(pool, deployment, rebuilt)
         return report
     finally:
         await pool.close()
 
 
-async def _begin_anew(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment, course_ids: Sequence[str]) -> None:
-    """Let the courses' channels begin anew, so that open dashboards fetch what is true now.
+async def _start_epochs(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment, course_ids: Sequence[str]) -> None:
+    """Start a new epoch of each course's channel, so that open dashboards fetch a snapshot.
 
-    That also mends what a restored backup does: its versions went back, and Redis would take them for old states.
-    Nothing is lost if it fails: dashboards show the truth when they are opened anew.
+    It is needed after the restore of a backup: the restored versions are lower and Redis would suppress the states.
+    Without Redis a dashboard shows the correct state after it is reloaded.
     """
     settings = deployment.settings
     redis = connect_redis(settings.redis_url.get_secret_value(), name="cell-monitor-rebuild")
@@ -107,6 +107,6 @@ async def _begin_anew(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployment
             # The first publication of the new epoch is what the gateways notice at once.
             await broker.publish(channel, [draft_of(state)])
     except (*REDIS_ERRORS, StoreUnavailable) as error:
-        say(f"Open dashboards were not told, reload them: Redis is away ({error}).")
+        say(f"Open dashboards were not updated, reload them: Redis is unavailable ({error}).")
     finally:
         await aclose(redis)

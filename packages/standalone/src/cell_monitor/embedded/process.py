@@ -27,14 +27,14 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class EmbeddedServerError(RuntimeError):
-    """A server could not be started or stopped; the message names the fault and the way out."""
+    """A server could not be started or stopped; the message names the problem and what to do."""
 
 
 class PortInUseError(EmbeddedServerError):
     """Another program listens on the wanted port."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", wanted_by: str, way_out: str) -> None:
-        super().__init__(f"Port {port} on {host}, wanted by {wanted_by}, is already in use. {way_out}")
+    def __init__(self, port: int, *, host: str = "127.0.0.1", wanted_by: str, advice: str) -> None:
+        super().__init__(f"Port {port} on {host}, wanted by {wanted_by}, is already in use. {advice}")
         self.port = port
 
 
@@ -50,7 +50,7 @@ def require_free_port(
     *,
     host: str = "127.0.0.1",
     wanted_by: str,
-    way_out: str = "Stop that program or choose another port.",
+    advice: str = "Stop that program or choose another port.",
 ) -> None:
     """Raise ``PortInUseError`` if something listens on the port of the host, an address of this machine."""
     with socket.socket() as probe:
@@ -59,7 +59,7 @@ def require_free_port(
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PortInUseError(port, host=host, wanted_by=wanted_by, way_out=way_out) from error
+            raise PortInUseError(port, host=host, wanted_by=wanted_by, advice=advice) from error
 
 
 def tail(path: Path, *, lines: int = 15, max_bytes: int = 65_536) -> str:
