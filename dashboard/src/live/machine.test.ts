@@ -308,7 +308,7 @@ describe('frames and inputs out of place', () => {
     if (announced !== null) rig.frame({ type: 'disconnect', code: announced, reason: '', reconnect_after_ms: null })
     rig.input({ type: 'closed', code })
     expect(rig.state.phase).toBe(phase)
-    // The close of a socket that was given up changes nothing.
+    // The close of a socket that was aborted changes nothing.
     rig.input({ type: 'closed', code: phase === 'refused' ? 1006 : 3507 })
     expect(rig.state.phase).toBe(phase)
     expect(rig.effects).toEqual([])
