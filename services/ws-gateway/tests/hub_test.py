@@ -316,3 +316,13 @@ async def test_a_history_that_does_not_join_what_follows_is_refused(read_up_to: 
         subscribers.flush([(offset, b"{}")])
     assert subscribers.complete(late, read_up_to) is None
     assert subscribers.following() == []
+
+
+async def test_what_was_kept_before_the_position_restarted_is_not_joined_to_a_history_that_lacks_it() -> None:
+    subscribers = Subscribers()
+    late = Client(Stage().hub, ModelBroker(RECOVERABLE), 1)
+    subscribers.begin(late)
+    subscribers.flush([(5, b"{}")])
+    subscribers.restart(0)
+    assert subscribers.complete(late, 0) is None
+    assert subscribers.following() == []
