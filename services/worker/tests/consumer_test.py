@@ -36,8 +36,10 @@ class DeadLetters:
     def __init__(self) -> None:
         self.records: dict[tuple[Any, ...], FailedRecord] = {}
         self.unavailable = False
+        self.attempts = 0
 
     async def insert(self, records: Sequence[FailedRecord]) -> int:
+        self.attempts += 1
         if self.unavailable:
             raise StoreUnavailable("unavailable")
         for record in records:
@@ -300,6 +302,31 @@ async def test_an_entry_that_crashes_the_process_is_isolated_and_finally_dead_le
     assert pipeline.sink.stored == {b"fine"}
     (record,) = pipeline.dead_letters.records.values()
     assert record.reason == "too_many_deliveries"
+
+
+async def test_an_entry_delivered_too_often_stays_pending_until_it_is_in_failed_events(pipeline: Pipeline) -> None:
+    pipeline.dead_letters.unavailable = True
+    await pipeline.append(b"poison")
+    for partition in range(2):
+        await pipeline.log.read(partition, "postgres", "dead", count=10, block=timedelta(0))
+        for _ in range(16):
+            await pipeline.log.reclaim(partition, "postgres", "dead", min_idle=timedelta(0), count=10)
+    async with pipeline.running(worker_isolate_after_deliveries=2, worker_dead_letter_after_deliveries=16):
+
+        async def tried() -> bool:
+            return pipeline.dead_letters.attempts >= 2
+
+        await until(tried)
+        assert await pipeline.waiting() == 1
+        pipeline.dead_letters.unavailable = False
+
+        async def done() -> bool:
+            return await pipeline.waiting() == 0
+
+        await until(done)
+    (record,) = pipeline.dead_letters.records.values()
+    assert record.reason == "too_many_deliveries"
+    assert pipeline.sink.attempts == 0
 
 
 async def test_waiting_jobs_are_combined_and_isolated_ones_are_not() -> None:
