@@ -215,6 +215,23 @@ async def test_a_batch_that_has_begun_is_waited_for(stage: Any) -> None:
     assert people == [uuid.UUID(int=6)]
 
 
+async def test_records_that_wait_are_gone_when_erasing_returns_although_no_worker_runs(stage: Any) -> None:
+    # A worker would discard them; until one runs, code and messages of the erased person would stay in the stream.
+    person, other = uuid.UUID(int=5), uuid.UUID(int=6)
+
+    async def queued_by(sender: uuid.UUID) -> bool:
+        entries = [await stage.redis.xrange(keys.events_stream(partition)) for partition in range(stage.partitions)]
+        return any(name in repr(entries).encode() for name in spellings(sender)[:-1])
+
+    await stage.queue([failing(person), failing(other)])
+    assert await queued_by(person)
+    await erase_person(stores(stage), person)
+    assert not await queued_by(person)
+    assert await queued_by(other)
+    await delete_course(stores(stage), "c1")
+    assert not await queued_by(other)
+
+
 async def test_somebody_who_helped_is_erased_and_the_help_stays(stage: Any) -> None:
     student, staff = uuid.UUID(int=5), uuid.UUID(int=6)
     asked = event(student, "help_requested", {"message": "why?"})
