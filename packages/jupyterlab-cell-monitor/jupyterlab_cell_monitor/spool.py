@@ -302,18 +302,23 @@ def open_spool(base: Path, max_bytes: int) -> Spool:
             continue
     if spool is None:
         raise SpoolLocked(f"all {_SLOTS} spool directories below {base} are in use")
-    for directory in sorted(base.iterdir()):
-        if directory == spool.directory or not directory.name.isdigit():
-            continue
-        try:
-            orphan = Spool(directory, max_bytes)
-        except SpoolLocked:
-            continue
-        while orphan.pending_events:
-            chunk = orphan.read(1000, 4 * 1024 * 1024)
-            spool.append(chunk.records)
-            orphan.acknowledge(chunk.end)
-        orphan.close()
+    try:
+        for directory in sorted(base.iterdir()):
+            if directory == spool.directory or not directory.name.isdigit():
+                continue
+            try:
+                orphan = Spool(directory, max_bytes)
+            except SpoolLocked:
+                continue
+            with contextlib.closing(orphan):
+                while orphan.pending_events:
+                    chunk = orphan.read(1000, 4 * 1024 * 1024)
+                    spool.append(chunk.records)
+                    orphan.acknowledge(chunk.end)
+    except OSError:
+        # The next attempt must find both directories free.
+        spool.close()
+        raise
     return spool
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import stat
@@ -309,6 +310,27 @@ def test_two_servers_of_one_student_do_not_share_a_file_and_nothing_is_orphaned(
     last = open_spool(tmp_path, 100_000)
     assert sorted(record.event for record in drained(last)) == [b"1", b"2", b"3"]
     last.close()
+
+
+def test_events_of_a_server_that_is_gone_stay_on_the_disk_if_they_cannot_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_spool(tmp_path, 100_000)
+    gone = open_spool(tmp_path, 100_000)
+    gone.append([Record(b"the only copy")])
+    first.close()
+    gone.close()
+
+    def disk_full(_self: Spool, _records: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "append", disk_full)
+        with pytest.raises(OSError, match="no space"):
+            open_spool(tmp_path, 100_000)
+    with contextlib.closing(open_spool(tmp_path, 100_000)) as later:
+        assert later.directory == first.directory
+        assert drained(later) == [Record(b"the only copy")]
 
 
 def test_only_the_owner_can_read_the_spool(tmp_path: Path) -> None:
