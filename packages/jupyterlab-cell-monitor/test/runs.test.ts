@@ -163,6 +163,26 @@ test('code is cut at its limit and marked, and code within the limit is neither'
   );
 });
 
+test('a run with more outputs than fit is marked, and one with as many as fit is not', () => {
+  // The contract allows 20 outputs.
+  for (const count of [20, 21]) {
+    const run = request('cell-1');
+    input(run);
+    for (let index = 0; index < count; index++) {
+      receive('iopub', 'display_data', { data: { 'text/plain': `${index}` } }, run);
+    }
+    reply(run, { status: 'ok' });
+    idle(run);
+  }
+  assert.deepEqual(
+    finished.map(({ data }) => [data.outputs.length, data.outputs_truncated]),
+    [
+      [20, undefined],
+      [20, true]
+    ]
+  );
+});
+
 test('cells skipped after an error are aborted and have no duration', () => {
   const run = request('cell-1');
   reply(run, { status: 'aborted' });
