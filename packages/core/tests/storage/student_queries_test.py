@@ -54,11 +54,11 @@ def set_state(pool: asyncpg.Pool) -> Callable[..., Awaitable[StudentState]]:
     return save
 
 
-async def test_every_enrolled_student_has_a_row_seen_or_not_and_nobody_else(pool, keyring, students, set_state):
+async def test_every_enrolled_student_has_a_row_seen_or_not_and_nobody_else(pool, keyring, index, students, set_state):
     ann, bob, cat, dan = students
     seen = await set_state(ann, runs=4)
     await set_state(dan)
-    await set_state(uuid4())
+    await set_state(await people.upsert(pool, keyring, index, username="stranger"))
     await pool.execute("INSERT INTO student_states (course_id, person_id) VALUES ('c1', $1)", cat)
     rows = {UUID(row.student_id): row for row in await student_queries.course_students(pool, keyring, "c1")}
     waiting = StudentState(student_id=str(bob), version=0, status="waiting")

@@ -41,10 +41,7 @@ SELECT u.course_id, coalesce(v.version, 0) AS version, count(m.person_id) AS stu
        ) AS help_open
 FROM unnest($1::text[]) AS u(course_id)
      LEFT JOIN course_versions v USING (course_id)
-     -- Lateral: the view derives roles for the courses asked for, and not for all there are.
-     LEFT JOIN LATERAL (
-         SELECT c.course_id, c.person_id FROM course_members c WHERE c.course_id = u.course_id AND c.role = 'student'
-     ) m ON true
+     LEFT JOIN course_members m ON m.course_id = u.course_id AND m.role = 'student'
      LEFT JOIN student_states s ON s.course_id = m.course_id AND s.person_id = m.person_id
 GROUP BY u.course_id, v.version ORDER BY u.course_id
 """
