@@ -13,6 +13,7 @@ from cell_monitor_core.channels import partition_of, test_channel
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Stage", "TestProgress", "event_head"]
 
@@ -61,7 +62,7 @@ class TestProgress:
         """
         if not records:
             return
-        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+        now = to_text(datetime.now(UTC))
         runs: dict[tuple[str, bytes], list[str]] = {}
         for record in records:
             if record.test_id is not None:

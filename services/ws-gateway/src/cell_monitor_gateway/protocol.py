@@ -14,6 +14,7 @@ from typing import Annotated, Final, Protocol, Self, TypeAlias
 import msgspec
 
 from cell_monitor_core.publications import Publication
+from cell_monitor_core.timestamps import to_text
 
 __all__ = [
     "MAX_REQUEST_BYTES",
@@ -235,8 +236,8 @@ def _frame_header(first: int, length: int) -> bytes:
 
 
 def rfc3339(seconds: float) -> str:
-    """Spell a time since the epoch as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Return seconds since the epoch as RFC 3339 in UTC."""
+    return to_text(datetime.fromtimestamp(seconds, UTC))
 
 
 PING_FRAME: Final = text_frame(b'{"type":"ping"}')

@@ -15,6 +15,7 @@ import msgspec
 from cell_monitor_core.derivation.cells import CellKey
 from cell_monitor_core.derivation.students import SEEN_STEP_MS
 from cell_monitor_core.publications import HelpState, StudentState
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Reason", "ReasonKind", "Thresholds", "bounds", "has_left", "reasons_for", "stuck_cell"]
 
@@ -108,7 +109,7 @@ def reasons_for(
     Those who have left are listed for a help request only. A claim comes last, because somebody is there already.
     """
     reasons: list[Reason] = []
-    fallback = now.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    fallback = to_text(now)
     if help_request is not None and help_request.status == "open":
         reasons.append(Reason("help", help_request.requested_at))
     if not has_left(state, thresholds, now):

@@ -17,6 +17,7 @@ from cell_monitor_core.derivation.opaque_types import opaque_type
 from cell_monitor_core.events import types
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, NotebookRef
+from cell_monitor_core.timestamps import to_text
 
 __all__ = [
     "NO_KEY",
@@ -144,7 +145,7 @@ def milliseconds(at: datetime) -> int:
 
 def rfc3339(at: int) -> str:
     """Return milliseconds since the epoch as ``2026-04-01T09:00:00.123Z``."""
-    return moment(at).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return to_text(moment(at))
 
 
 _TYPE_OF: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(types.Event)}

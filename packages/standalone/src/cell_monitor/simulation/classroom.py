@@ -17,6 +17,7 @@ from cell_monitor.simulation.client import ApiClient, ApiError, Tally
 from cell_monitor.simulation.exercises import NOTEBOOK_ID, NOTEBOOK_PATH, NOTEBOOK_TITLE
 from cell_monitor.simulation.names import student_names
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Classroom", "ClassroomOptions", "EventWriter", "Progress"]
 
@@ -91,7 +92,7 @@ class EventWriter:
             "event_id": event_id,
             "type": step.type,
             "schema_version": 1,
-            "occurred_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "occurred_at": to_text(datetime.now(UTC)),
             "session_id": self._session_id,
             "seq": self._seq,
             "notebook": self._notebook,

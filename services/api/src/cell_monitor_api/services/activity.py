@@ -8,11 +8,11 @@ from typing import Final, Literal
 from cell_monitor_api.exceptions import InvalidParameter, TimeSeriesUnavailable
 from cell_monitor_api.models.students import Activity, ActivityPoint
 from cell_monitor_core.storage.ports import StoreUnavailable, TimeSeries
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.storage.timeseries_buckets import MAX_BUCKETS
+from cell_monitor_core.timestamps import to_text
 
-__all__ = ["MAX_BUCKETS", "ActivityQuery"]
+__all__ = ["ActivityQuery"]
 
-MAX_BUCKETS: Final = 2000
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from cell_monitor_api.models.api_keys import ApiKeyAnswer, ApiKeyList, NewApiKey
 from cell_monitor_core.auth.scopes import ScopeError, parse_scopes
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import api_keys, people
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["ApiKeys"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from cell_monitor_api.exceptions import HelpAlreadyClaimed, HelpClosed, NotFound
@@ -32,7 +32,7 @@ class HelpDesk:
         self,
         course_id: str,
         request_id: UUID,
-        action: Literal["claim", "release", "resolve"],
+        action: help_rules.HelpActionKind,
         person_id: UUID,
     ) -> HelpAnswer:
         """Act on a request and publish what changed.

@@ -26,8 +26,8 @@ from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, deduplication_key, encode_record
 from cell_monitor_core.storage.ports import EventProducer, LogUnavailable, StoreUnavailable
-from cell_monitor_core.storage.postgres.timestamps import to_text
 from cell_monitor_core.telemetry.tracing import sample, span
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["EventResult", "Ingest", "IngestAnswer", "Sender"]
 

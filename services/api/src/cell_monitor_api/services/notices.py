@@ -17,7 +17,7 @@ import structlog
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import help_requests, people
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["HelpNotice", "Notices"]
 

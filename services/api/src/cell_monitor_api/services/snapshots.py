@@ -19,6 +19,7 @@ from cell_monitor_api.models.courses import (
     Student,
 )
 from cell_monitor_api.models.students import CourseCells, RunList, StudentDetail
+from cell_monitor_core.auth.roles import STAFF_ROLES
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.publications import HelpState, StudentState
@@ -32,7 +33,7 @@ from cell_monitor_core.storage.postgres import (
     people,
     student_queries,
 )
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Snapshots"]
 
@@ -94,7 +95,7 @@ class Snapshots:
             staff=[
                 StaffMember(str(member.person_id), name.display_name or name.username, member.role)
                 for member in roster
-                if member.role in memberships.STAFF_ROLES
+                if member.role in STAFF_ROLES
                 for name in [names.get(member.person_id, _NAMELESS)]
             ],
             help=help_states,

@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
-    "STAFF_ROLES",
     "Member",
     "Source",
     "SourceRole",
@@ -29,8 +27,6 @@ __all__ = [
     "set_all",
     "upsert_many",
 ]
-
-STAFF_ROLES: Final = ("instructor", "assistant", "observer")
 
 
 class Source(StrEnum):

@@ -20,7 +20,7 @@ from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 from cell_monitor_core.storage.postgres import student_states
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.pool import Executor
-from cell_monitor_core.storage.postgres.timestamps import to_text
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Run", "RunError", "RunPage", "course_students", "student", "student_runs"]
 

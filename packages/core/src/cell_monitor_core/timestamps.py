@@ -1,4 +1,4 @@
-"""Times as the contracts write them: RFC 3339, UTC, milliseconds."""
+"""Times in the form of the contracts: RFC 3339, UTC, milliseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def to_text(moment: datetime) -> str: ...
 @overload
 def to_text(moment: None) -> None: ...
 def to_text(moment: datetime | None) -> str | None:
-    """Return ``2026-04-01T09:00:00.123Z``, cut, not rounded, to milliseconds; None for None."""
+    """Return an aware datetime as ``2026-04-01T09:00:00.123Z``, truncated to milliseconds; None for None."""
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
