@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import uuid
@@ -125,6 +126,27 @@ async def test_an_upgrade_derives_what_was_opaque_once_and_as_if_it_had_known_it
     assert await state(db) == after
     await assert_exact(db, keyring)
     assert but_version(await shown_by_todays_release(db, keyring, records)) == but_version(after)
+
+
+async def test_what_two_workers_find_at_once_is_derived_by_one_of_them(db: Any, keyring: KeyRing) -> None:
+    with earlier_release("cell_added"):
+        await PostgresFactStore(db, keyring).apply([run(1), added(2)])
+    signer = ErrorSigner(await derivation_keys.error_signature_key(db, keyring))
+    [student] = await opaque_events.students_with_known_events(db)
+
+    async def derive_on(connection: Any) -> opaque_events.Derived:
+        async with connection.transaction():
+            return await opaque_events.derive_student(connection, keyring, signer, student)
+
+    async with db.acquire() as first, db.acquire() as second, asyncio.timeout(30):
+        waiting = await second.fetchval("SELECT pg_backend_pid()")
+        async with first.transaction():
+            done = await opaque_events.derive_student(first, keyring, signer, student)
+            other = asyncio.create_task(derive_on(second))
+            while not await first.fetchval("SELECT cardinality(pg_blocking_pids($1))", waiting):
+                await asyncio.sleep(0.01)
+        assert (done.derived, await other) == (1, opaque_events.Derived(0, [], more=False))
+    await assert_exact(db, keyring)
 
 
 async def test_runs_and_requests_for_help_are_derived_in_their_order(db: Any, keyring: KeyRing) -> None:
