@@ -32,6 +32,18 @@ test('unlimited output is recorded as its start, its full size and the mark that
   assert.equal(output?.truncated, true);
 });
 
+test('an output whose end was not kept is marked, although what it shows is short', () => {
+  const collector = new OutputCollector();
+  // A progress bar: each line overwrites the one before.
+  for (let n = 0; n < 1000; n++) {
+    collector.add(stream('stdout', `\r${'#'.repeat(98)}`));
+  }
+  collector.add(stream('stdout', '\rdone'));
+  const [output] = collector.records().outputs;
+  assert.notEqual(output?.text, 'done');
+  assert.equal(output?.truncated, true);
+});
+
 test('alternating stdout and stderr do not fill the list of outputs', () => {
   const collector = new OutputCollector();
   for (let n = 0; n < 100; n++) {
