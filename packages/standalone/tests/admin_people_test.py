@@ -232,3 +232,18 @@ def test_the_command_makes_no_key_that_outlives_those_of_the_api(site: Installat
     site.done("create-api-key", "lab", "--scope", "events:write", "--days", days)
     refused = site.admin("create-api-key", "lab", "--scope", "events:write", "--days", str(api_keys.MAX_DAYS + 1))
     assert (refused.exit_code, f"1<=x<={days}" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", [("admin", "failed-events"), ("admin", "list-members", "physics-1"), ("rebuild", "--check")]
+)
+def test_a_database_of_another_release_is_refused_with_what_to_do(site: Installation, command: tuple[str, ...]) -> None:
+    async def older(connection: Connection) -> None:
+        await connection.execute("DELETE FROM schema_version WHERE version = (SELECT max(version) FROM schema_version)")
+
+    site.ask(older)
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, command)
+    assert result.exit_code == 1
+    assert "database schema is version" in result.output
+    assert "migrate it" in result.output
+    assert isinstance(result.exception, SystemExit)

@@ -24,6 +24,7 @@ from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import course_counters, courses
 from cell_monitor_core.storage.postgres import rebuild as storage_rebuild
+from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_core.storage.postgres.rebuild import RebuildReport
 
@@ -51,7 +52,14 @@ def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
     try:
         with open_deployment(data) as deployment:
             report = asyncio.run(_rebuild(deployment, check=check, course=course))
-    except (DataDirectoryError, EmbeddedServerError, SettingsError, StoreUnavailable, DecryptionError) as error:
+    except (
+        DataDirectoryError,
+        EmbeddedServerError,
+        SettingsError,
+        StoreUnavailable,
+        SchemaMismatch,
+        DecryptionError,
+    ) as error:
         raise fail(str(error)) from error
     for difference in report.differences:
         click.echo(difference)
@@ -68,6 +76,7 @@ def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
 async def _rebuild(deployment: Deployment, *, check: bool, course: str | None) -> RebuildReport:
     pool = await create_pool(deployment.database_url, application_name="cell-monitor-rebuild", max_size=2)
     try:
+        await check_schema(pool)
         if course is not None and await courses.get(pool, course) is None:
             raise fail(f"There is no course {course!r}.")
         keyring = KeyRing.from_settings(deployment.settings)

@@ -17,7 +17,7 @@ from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import courses, people
-from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
+from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 
 __all__ = ["admin_command", "keys_of", "opened", "require_course", "require_person", "with_connection"]
@@ -45,11 +45,16 @@ def opened(data_dir: str | None) -> Iterator[Deployment]:
 
 
 def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Call ``work`` with a connection to the database and return its result."""
+    """Call ``work`` with a connection to the database and return its result.
+
+    Raises:
+        SchemaMismatch: the database has another version's schema, as after an upgrade of the program.
+    """
 
     async def main() -> T:
         connection = await connect(deployment.database_url, application_name="cell-monitor-admin")
         try:
+            await check_schema(connection)
             return await work(connection)
         finally:
             await connection.close()
