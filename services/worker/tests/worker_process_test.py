@@ -401,6 +401,35 @@ async def test_failed_events_are_dead_lettered_and_replayed_after_the_correction
     assert (await replay_failed(stage.db, stage.keyring, stage.producer)).replayed == 0
 
 
+async def test_replaying_what_fails_again_ends_and_does_not_multiply_it(stage: Any, traffic: Traffic) -> None:
+    # A record that no group can read: it fails at once, in both, whenever it is queued.
+    wrong = msgspec.structs.replace(traffic(students=1, events=1)[0], event=b'{"broken": true}')
+    worker = stage.worker()
+    await worker.start()
+    await stage.queue([wrong], repeated=True)
+    await stage.until_drained()
+    assert await failed_events.count_waiting(stage.db) == 2
+    for _ in range(2):
+        report = await replay_failed(stage.db, stage.keyring, Waiting(stage))
+        assert (report.replayed, report.events) == (1, 1)
+        await stage.until_drained()
+        # One row for each group, as before.
+        assert await failed_events.count_waiting(stage.db) == 2
+    assert await worker.stop() == 0
+
+
+class Waiting:
+    """A producer that returns when the worker has processed what was queued: it is faster than the replay."""
+
+    def __init__(self, stage: Any) -> None:
+        self._stage = stage
+
+    async def append(self, channel: str, items: Any) -> Any:
+        outcome = await self._stage.producer.append(channel, items)
+        await self._stage.until_drained()
+        return outcome
+
+
 async def test_the_worker_waits_for_unavailable_stores_and_is_not_ready(stage: Any, traffic: Traffic) -> None:
     target = URL(stage.dsn)
     async with FaultProxy(target.port or 5432) as proxy:

@@ -36,7 +36,7 @@ class ReplayReport:
     """The result of a replay.
 
     Attributes:
-        replayed: failed records queued again and marked.
+        replayed: failed records queued again and marked, each once for all groups in which it failed.
         events: events in these records.
         unreadable: failed records that cannot be decoded; they are unchanged.
     """
@@ -80,10 +80,11 @@ async def replay_failed(
     consumer_group: str | None = None,
     limit: int | None = None,
 ) -> ReplayReport:
-    """Queue failed records again, oldest first, and mark them replayed.
+    """Queue the failed records that are waiting now, oldest first, and mark them replayed.
 
-    Both groups process them again; for a group that has stored them they are duplicates. A record that fails again gets
-    a new row in ``failed_events``.
+    Both groups process them again; for a group that has stored them they are duplicates. A record that failed in both
+    groups is queued once, since otherwise one that cannot be stored would double with each replay. A record that fails again
+    gets a new row in ``failed_events``, which is for the next replay: a fast worker would otherwise keep this one going.
 
     Args:
         pool: connections to PostgreSQL.
@@ -97,17 +98,23 @@ async def replay_failed(
         StoreUnavailable: PostgreSQL is unavailable; what was queued but not marked will be queued again, which is harmless.
     """
     report = ReplayReport()
+    with store_errors():
+        newest = await failed_events.newest_waiting(pool)
+    queued: set[tuple[int, str, int]] = set()
     after = 0
     while limit is None or report.replayed < limit:
         size = _PAGE if limit is None else min(_PAGE, limit - report.replayed)
         with store_errors():
             page = await failed_events.records_to_replay(
-                pool, keyring, after=after, limit=size, consumer_group=consumer_group
+                pool, keyring, after=after, newest=newest, limit=size, consumer_group=consumer_group
             )
         if not page:
             break
         for failed, payload in page:
             after = failed.failed_id
+            place = (failed.partition, failed.entry_id, failed.record_index)
+            if place in queued:
+                continue
             try:
                 records = _records(failed, payload)
             except (EntryError, msgspec.DecodeError):
@@ -120,6 +127,7 @@ async def replay_failed(
                 await producer.append(channel, [(uuid.uuid4().bytes, encode_record(record))])
             with store_errors():
                 await failed_events.mark_replayed(pool, [failed.failed_id])
+            queued.add(place)
             report.replayed += 1
             report.events += len(records)
     return report

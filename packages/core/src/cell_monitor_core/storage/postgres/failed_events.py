@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from cell_monitor_core import keys
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres.pool import Executor
 
@@ -18,6 +19,7 @@ __all__ = [
     "insert",
     "list_page",
     "mark_replayed",
+    "newest_waiting",
     "record_row",
     "records_to_replay",
 ]
@@ -146,17 +148,40 @@ async def list_page(
     return [_failed_event(row) for row in rows]
 
 
+async def newest_waiting(executor: Executor) -> int:
+    """Return the largest ``failed_id`` of the records that are not yet replayed, 0 if there are none."""
+    return int(
+        await executor.fetchval("SELECT coalesce(max(failed_id), 0) FROM failed_events WHERE replayed_at IS NULL")
+    )
+
+
 async def records_to_replay(
-    executor: Executor, keyring: KeyRing, *, after: int = 0, limit: int = 100, consumer_group: str | None = None
+    executor: Executor,
+    keyring: KeyRing,
+    *,
+    after: int = 0,
+    newest: int | None = None,
+    limit: int = 100,
+    consumer_group: str | None = None,
 ) -> list[tuple[FailedEvent, bytes]]:
-    """Return records not yet replayed with their payload, oldest first, beginning after a ``failed_id``."""
+    """Return records not yet replayed with their payload, oldest first.
+
+    Args:
+        executor: a pool or connection.
+        keyring: decrypts the records.
+        after: a ``failed_id``; only later ones are returned.
+        newest: the last ``failed_id`` that may be returned; without it all that come while it is read are, too.
+        limit: maximum number of records.
+        consumer_group: only records that failed in this group.
+    """
     rows = await executor.fetch(
         f"SELECT {_COLUMNS}, record_enc FROM failed_events "  # noqa: S608
-        "WHERE replayed_at IS NULL AND failed_id > $1 AND ($2::text IS NULL OR consumer_group = $2) "
-        "ORDER BY failed_id LIMIT $3",
+        "WHERE replayed_at IS NULL AND failed_id > $1 AND ($4::bigint IS NULL OR failed_id <= $4) "
+        "AND ($2::text IS NULL OR consumer_group = $2) ORDER BY failed_id LIMIT $3",
         after,
         consumer_group,
         limit,
+        newest,
     )
     found = []
     for row in rows:
@@ -166,11 +191,14 @@ async def records_to_replay(
 
 
 async def mark_replayed(executor: Executor, failed_ids: Sequence[int]) -> int:
-    """Note that records were queued again; return how many were not marked before."""
+    """Note that records were queued again, in all groups in which each failed; return how many were not marked before."""
     rows = await executor.fetch(
-        "UPDATE failed_events SET replayed_at = now() WHERE failed_id = ANY($1::bigint[]) AND replayed_at IS NULL "
-        "RETURNING 1",
+        "UPDATE failed_events f SET replayed_at = now() FROM failed_events queued "
+        "WHERE queued.failed_id = ANY($1::bigint[]) AND f.consumer_group = ANY($2::text[]) "
+        "AND (f.partition, f.entry_id, f.record_index) = (queued.partition, queued.entry_id, queued.record_index) "
+        "AND f.replayed_at IS NULL RETURNING 1",
         list(failed_ids),
+        list(keys.REQUIRED_GROUPS),
     )
     return len(rows)
 
