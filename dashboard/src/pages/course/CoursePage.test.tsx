@@ -120,7 +120,7 @@ describe('live course page', () => {
   })
 
   it('is translated into Japanese', async () => {
-    api.snapshot = { ...api.snapshot, help: [helpRequest({ ...fresh, requested_at: minutesAgo(4) })] }
+    api.snapshot = { ...api.snapshot, help: [helpRequest({ ...fresh, requested_at: minutesAgo(4.5) })] }
     await live('/courses/c1', 'ja')
     expect(connection()).toHaveTextContent('ライブ')
     expect(screen.getByRole('heading', { name: '要対応' })).toBeVisible()
