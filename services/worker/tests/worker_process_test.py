@@ -297,11 +297,6 @@ async def test_heartbeats_cause_no_publication_of_the_course_counters(stage: Any
         found = await published("course")
         return bool(found) and found[-1]["runs"] == runs
 
-    await stage.db.execute(
-        "INSERT INTO people (person_id, username_hash, username_enc) VALUES ($1, $2, $2)",
-        uuid.UUID(bytes=sender),
-        sender,
-    )
     await stage.db.execute("INSERT INTO memberships VALUES ('c1', $1, 'student')", uuid.UUID(bytes=sender))
     cell = {"id": "a", "source_id": "a", "index": 0, "type": "code"}
     ran = {"execution_id": new_event_id(), "status": "ok", "code": "1", "outputs": []}
