@@ -289,6 +289,17 @@ describe('frames and inputs out of place', () => {
     }
   })
 
+  it('sends a new token on a joined connection only', () => {
+    const token = { type: 'token', token: 't2' } as const
+    const waiting = new Rig().live().input({ type: 'closed', code: 1006 })
+    const opening = new Rig().input({ type: 'start', position })
+    const refused = new Rig().live().input({ type: 'closed', code: 3507 })
+    for (const rig of [waiting, opening, refused]) expect(rig.input(token).effects).toEqual([])
+    const resyncing = new Rig().subscribing()
+    resyncing.frame(resyncing.subscribed(12, { recovered: false }))
+    expect(resyncing.input(token).effect('send')?.frame).toMatchObject({ type: 'refresh', token: 't2' })
+  })
+
   it('stays live when another fetch of the snapshot fails, or a person retries', () => {
     const rig = new Rig().live().input({ type: 'snapshot-failed' }).input({ type: 'retry' })
     expect(rig.connection.kind).toBe('live')
