@@ -392,6 +392,54 @@ test('a queued heartbeat is known, so that no second one is made', async () => {
   assert.equal(queue.holds('heartbeat'), false);
 });
 
+test('other events and heartbeats that another tab may have sent are no queued heartbeat', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => unavailable(3_600_000);
+  queue.push(event('cell_selected'));
+  assert.equal(queue.holds('heartbeat'), false);
+  queue.push(event('heartbeat'));
+  await clock.pass(59_999, 10_000);
+  assert.equal(queue.holds('heartbeat'), true);
+  await clock.pass(1);
+  assert.equal(queue.holds('heartbeat'), false);
+});
+
+test('a store filled to its bound in bytes drops nothing, and one byte more drops the oldest', async () => {
+  const events = [event(), event(), event('x', 1)];
+  const bytes = events.reduce((sum, item) => sum + item.bytes, 0);
+  for (const [maxBytes, dropped] of [
+    [bytes, 0],
+    [bytes - 1, 1]
+  ] as const) {
+    const { clock, monitor, queue } = setUp({ maxBytes });
+    monitor.answer = () => unavailable(3_600_000);
+    events.forEach(item => queue.push(item));
+    await clock.pass(300);
+    assert.deepEqual([queue.dropped, queue.queued], [dropped, events.length - dropped]);
+  }
+});
+
+test('the last request has as many events as a browser allows, counted with their commas', async () => {
+  // 60 KiB hold 20 events of 3,070 bytes; of 3,071 bytes 20 would fit without their commas only.
+  for (const [size, fitting] of [
+    [3070, 20],
+    [3071, 19]
+  ] as const) {
+    const { clock, monitor, queue } = setUp();
+    monitor.answer = () => unavailable();
+    for (let n = 0; n < 25; n++) {
+      const item = event('cell_selected', size);
+      queue.push({ ...item, json: item.json.replace('x'.repeat(item.bytes - size), ''), bytes: size });
+    }
+    await clock.pass(300);
+    queue.flushOnHide();
+    await settle();
+    const [last] = monitor.requests.filter(request => request.keepalive);
+    assert.equal(last?.ids.length, fitting);
+    assert.ok((last?.bytes ?? 0) <= KEEPALIVE_BYTES);
+  }
+});
+
 for (const [name, open] of [
   ['IndexedDB', () => IndexedDbStore.open(`contract-${serial++}`)],
   ['memory', () => Promise.resolve(new MemoryStore())]
@@ -427,6 +475,20 @@ for (const [name, open] of [
       ),
       { numRuns: 25 }
     );
+  });
+}
+
+for (const [name, open] of [
+  ['IndexedDB', () => IndexedDbStore.open(`bound-${serial++}`)],
+  ['memory', () => Promise.resolve(new MemoryStore())]
+] as const) {
+  test(`a batch of the ${name} store may be as large as its bound, and later events never overtake`, async () => {
+    const store = await open();
+    const [first, second, third] = [event('x', 10), event('x', 500), event('x', 10)];
+    await store.append([first, second, third]);
+    const batch = async (bytes: number): Promise<string[]> => (await store.oldest(10, bytes)).map(item => item.id);
+    assert.deepEqual(await batch(first.bytes + second.bytes), [first.id, second.id]);
+    assert.deepEqual(await batch(first.bytes + second.bytes - 1), [first.id]);
   });
 }
 
