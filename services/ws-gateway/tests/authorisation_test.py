@@ -16,6 +16,7 @@ import httpx
 import jwt
 import pytest
 from fastapi.routing import iter_route_contexts
+from starlette.requests import Request
 from websockets.exceptions import InvalidStatus
 
 from cell_monitor_core.auth.grants import Grant
@@ -25,6 +26,7 @@ from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.channels import CHANNEL_KINDS, parse_channel
 from cell_monitor_gateway import protocol
+from cell_monitor_gateway.app import _is_local
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.process import GatewayProcess
 
@@ -203,3 +205,17 @@ async def test_a_websocket_opens_at_its_own_path_only(gateway: Any, connect_clie
     for path in ("/", "/internal/drain", "/ws/", "/livez"):
         with pytest.raises(InvalidStatus):
             await connect_client(_Address(gateway.url.removesuffix("/ws") + path), token=None)
+
+
+@pytest.mark.parametrize(
+    ("client", "local"),
+    [
+        (("127.0.0.1", 1), True),
+        (("::1", 1), True),
+        (("10.0.0.7", 1), False),
+        (("127.0.0.1.example.org", 1), False),
+        (None, False),
+    ],
+)
+def test_only_a_client_whose_address_proves_it_may_drain(client, local):
+    assert _is_local(Request({"type": "http", "headers": [], "client": client})) is local

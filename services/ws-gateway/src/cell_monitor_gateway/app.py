@@ -77,8 +77,8 @@ def _create_api(
 
 def _is_local(request: Request) -> bool:
     if request.client is None:
-        # A Unix socket.
-        return True
+        # Not known, so not proven.
+        return False
     try:
         return ipaddress.ip_address(request.client.host).is_loopback
     except ValueError:
