@@ -93,6 +93,44 @@ test('events are sent together after two seconds, at once when there are 200, an
   assert.deepEqual(monitor.stored, [...first, ...many].map(item => item.id));
 });
 
+test('the two-hundredth event sends its batch at once', async () => {
+  const { clock, monitor, queue } = setUp();
+  Array.from({ length: 199 }, () => event()).forEach(item => queue.push(item));
+  clock.advance(0);
+  await settle();
+  assert.equal(monitor.requests.length, 0);
+  queue.push(event());
+  clock.advance(0);
+  await settle();
+  assert.deepEqual(monitor.requests.map(request => request.ids.length), [200]);
+});
+
+test('a poll that is answered ends the pause: queued events are sent at once', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => unavailable();
+  queue.push(event());
+  // After several failures in a row the next attempt is half a minute away.
+  await clock.pass(120_000, 1000);
+  const before = monitor.requests.length;
+  monitor.answer = () => null;
+  await queue.poll();
+  await clock.pass(300);
+  assert.equal(monitor.requests.length, before + 2);
+  assert.equal(queue.queued, 0);
+});
+
+test('a poll that is answered by a monitor that is switched off sends nothing', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => unavailable();
+  queue.push(event());
+  await clock.pass(10_000, 1000);
+  const before = monitor.requests.length;
+  monitor.answer = () => off;
+  await queue.poll();
+  await clock.pass(60_000, 1000);
+  assert.equal(monitor.requests.length, before + 1);
+});
+
 test('a help request does not wait for its batch', async () => {
   const { clock, monitor, queue } = setUp();
   queue.push(event('help_requested'));
