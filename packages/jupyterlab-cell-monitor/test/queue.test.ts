@@ -109,7 +109,7 @@ test('a poll that is answered ends the pause: queued events are sent at once', a
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable();
   queue.push(event());
-  // After several failures in a row the next attempt is half a minute away.
+  // After several failures in a row the next attempt is due in half a minute.
   await clock.pass(120_000, 1000);
   const before = monitor.requests.length;
   monitor.answer = () => null;
