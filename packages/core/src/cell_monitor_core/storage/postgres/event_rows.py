@@ -22,7 +22,7 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
-__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row", "payloads_of"]
+__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row", "payloads_of", "searched_columns"]
 
 PAYLOAD: Final = "events.payload"
 """What a payload's ciphertext is bound to, with ``payload_row``."""
@@ -75,6 +75,24 @@ class _Columns(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     duration_ms: int | None = None
     execution_count: int | None = None
     test_id: str | None = None
+
+
+def searched_columns(
+    fact: Fact,
+) -> tuple[str | None, str | None, str | None, str | None, int | None, int | None]:
+    """Return the fields of a fact that have columns of their own, because queries look for them.
+
+    Returns:
+        Notebook id, cell id, status, error's class, duration in milliseconds, execution count.
+    """
+    return (
+        None if fact.notebook is None else fact.notebook.id,
+        None if fact.cell is None else fact.cell.source_id,
+        fact.status,
+        None if fact.error is None else fact.error.name,
+        fact.duration_ms,
+        fact.execution_count,
+    )
 
 
 # One JSON text costs the driver and the server less than an array for each column. now() is the transaction's beginning,
@@ -138,12 +156,7 @@ async def insert_facts(connection: Connection, keyring: KeyRing, rows: Sequence[
                 fact.at,
                 record.received_at,
                 fact,
-                None if fact.notebook is None else fact.notebook.id,
-                None if fact.cell is None else fact.cell.source_id,
-                fact.status,
-                None if fact.error is None else fact.error.name,
-                fact.duration_ms,
-                fact.execution_count,
+                *searched_columns(fact),
                 record.test_id,
             )
         )

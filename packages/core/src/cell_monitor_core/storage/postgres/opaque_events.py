@@ -19,7 +19,7 @@ from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.facts import Fact, FactError, decode_fact, read_event
 from cell_monitor_core.derivation.opaque_types import known_opaque_types, unreadable_type
 from cell_monitor_core.derivation.reduce import StudentKey
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row, searched_columns
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 from cell_monitor_core.storage.postgres.rebuild import repair_student
 
@@ -164,12 +164,7 @@ def _columns(row: Any, fact: Fact) -> _Columns:
         row["event_id"],
         fact.type,
         fact,
-        None if fact.notebook is None else fact.notebook.id,
-        None if fact.cell is None else fact.cell.source_id,
-        fact.status,
-        None if fact.error is None else fact.error.name,
-        fact.duration_ms,
-        fact.execution_count,
+        *searched_columns(fact),
     )
 
 
