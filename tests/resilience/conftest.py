@@ -352,18 +352,24 @@ class System:
         finally:
             await series.close()
 
+    async def unfinished_entries(self, *groups: str) -> int:
+        """Return the number of entries that these groups, by default all required ones, have not acknowledged."""
+        async with self.log() as log:
+            return sum(
+                [
+                    (await log.lag(partition, group))[0]
+                    for partition in range(8)
+                    for group in groups or keys.REQUIRED_GROUPS
+                ]
+            )
+
     async def until_drained(self, *groups: str) -> None:
         """Wait until the groups have acknowledged every entry."""
-        async with self.log() as log:
 
-            async def done() -> bool:
-                for partition in range(8):
-                    for group in groups or keys.REQUIRED_GROUPS:
-                        if (await log.lag(partition, group))[0]:
-                            return False
-                return True
+        async def done() -> bool:
+            return not await self.unfinished_entries(*groups)
 
-            await until(done, "every entry is acknowledged\n" + "\n".join(each.log[-1500:] for each in self.workers))
+        await until(done, "every entry is acknowledged\n" + "\n".join(each.log[-1500:] for each in self.workers))
 
     async def assert_stored_exactly(self, course_id: str, sent: set[str]) -> None:
         """Check that both stores have exactly the sent events, none failed, and the states equal those of a rebuild."""
