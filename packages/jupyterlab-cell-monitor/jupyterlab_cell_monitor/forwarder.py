@@ -8,12 +8,13 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from .ingest_body import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, Batch, batch_body, event_id_of, event_json
+from .refusals import Refusals
 from .spool import Record, Spool
 from .upstream import Delivered, Refused, Unavailable, Upstream
 
@@ -28,7 +29,7 @@ _SPOOLED = {"kind": "spooled"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the front end gets."""
+    """What the front end gets; see docs/dev/contracts.md, "Jupyter Server half"."""
 
     status: int
     body: dict[str, Any] | bytes
@@ -74,7 +75,7 @@ class Forwarder:
         self._last_try = 0.0
         self._failures = 0
         self._unavailable: Unavailable | None = None
-        self._rejected = 0
+        self._refusals = Refusals(log)
 
     async def start(self) -> None:
         """Opens the spool and begins to drain what an earlier process left in it."""
@@ -109,27 +110,32 @@ class Forwarder:
     def status(self) -> dict[str, Any]:
         """What `GET status` answers."""
         reason = self._misconfigured or (self._unavailable.reason if self._unavailable else None)
-        if self._misconfigured or (self._unavailable and self._unavailable.misconfigured):
+        if self._misconfigured or (self._unavailable and self._unavailable.problem):
             state = "misconfigured"
         elif self._upstream is None:
             state = "off"
+        elif self._refusals.everything:
+            state = "refused"
         else:
             state = "unavailable" if self._unavailable else "ok"
         status: dict[str, Any] = {
             "state": state,
             "spooled_events": self._spool.pending_events if self._spool else 0,
             "spooled_bytes": self._spool.pending_bytes if self._spool else 0,
-            "dropped_events": (self._spool.dropped if self._spool else 0) + self._rejected,
+            "dropped_events": (self._spool.dropped if self._spool else 0) + self._refusals.events,
         }
         if reason:
             status["last_error"] = reason
+        refused = self._refusals.by_code()
+        if refused:
+            status["refused"] = refused
         return status
 
     async def submit(self, batch: Batch, *, traceparent: str | None) -> Answer:
         """Sends a batch on, or keeps it. The answer has one result for each event."""
         await self.start()
         if self._upstream is None:
-            return _switched_off(batch)
+            return _switched_off(batch, misconfigured=self._misconfigured is not None)
         if batch.events and self._spool is not None and self._spool.pending_events:
             self._nudge()
             return await self._keep(batch, traceparent)
@@ -144,14 +150,38 @@ class Forwarder:
             return await self._keep(batch, traceparent)
         self._note_back()
         if isinstance(outcome, Refused):
-            return Answer(outcome.status, outcome.body)
+            return self._refused(batch, outcome)
+        if batch.test_id is None:
+            self._refusals.note(batch.events, outcome.results)
         again = [index for index, result in enumerate(outcome.results) if result["status"] == "retry"]
         if not again:
-            return Answer(200, {"results": outcome.results, "notices": outcome.notices})
+            return self._answer(outcome.results, outcome.notices)
         kept = await self._keep_events([batch.events[index] for index in again], batch.test_id, traceparent)
         for index, result in zip(again, kept, strict=True):
             outcome.results[index] = result
-        return Answer(200, {"results": outcome.results, "notices": [*(outcome.notices or []), _SPOOLED]})
+        return self._answer(outcome.results, [*(outcome.notices or []), self._spooled_notice()])
+
+    def _refused(self, batch: Batch, outcome: Refused) -> Answer:
+        """Answers for a request that is refused as a whole: for each event, where no other division changes it."""
+        if batch.test_id is not None or not batch.events or not (outcome.all_events or len(batch.events) == 1):
+            return Answer(outcome.status, outcome.body)
+        results = self._refusals.note_all(batch.events, outcome.error)
+        for event, result in zip(batch.events, results, strict=True):
+            result["event_id"] = event_id_of(event)
+        return self._answer(results, None)
+
+    def _answer(self, results: list[dict[str, Any]], notices: list[dict[str, Any]] | None) -> Answer:
+        """One result for each event, the notices, and what is refused at the moment, if anything."""
+        body: dict[str, Any] = {"results": results, "notices": notices}
+        current = self._refusals.current()
+        if current:
+            body["refusals"] = current
+        return Answer(200, body)
+
+    def _spooled_notice(self) -> dict[str, Any]:
+        """Says that events are kept here, with the reason where somebody must change the configuration."""
+        problem = self._unavailable.problem if self._unavailable else None
+        return {**_SPOOLED, "reason": problem} if problem else _SPOOLED
 
     async def _keep(self, batch: Batch, traceparent: str | None) -> Answer:
         if self._spool is None:
@@ -159,7 +189,7 @@ class Forwarder:
             detail = {"type": "monitor_unavailable", "msg": "The monitor cannot be reached and there is no spool."}
             return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
         results = await self._keep_events(batch.events, batch.test_id, traceparent)
-        return Answer(200, {"results": results, "notices": [_SPOOLED]})
+        return self._answer(results, [self._spooled_notice()])
 
     async def _keep_events(
         self, events: list[Any], test_id: str | None, traceparent: str | None
@@ -173,14 +203,16 @@ class Forwarder:
                 records.append(Record(encoded, test_id, traceparent))
                 results.append({"event_id": event_id_of(event), "status": "accepted"})
             else:
-                results.append({"event_id": event_id_of(event), "status": "rejected", "reason": "event_too_large"})
+                result = {"event_id": event_id_of(event), "status": "rejected", "reason": "event_too_large"}
+                self._refusals.note([event], [result])
+                results.append(result)
         spool = self._spool
         if not records:
             return results
         try:
             if spool is None:
                 raise OSError("there is no spool")
-            await self._on_disk(spool.append, records)
+            await self._append(spool, records)
         except OSError as error:
             self._log.warning("%d events could not be spooled (%s): the browser keeps them.", len(records), error)
             for result in results:
@@ -251,8 +283,7 @@ class Forwarder:
                     # One of these events is refused: halve the batch until it is isolated.
                     limit = (len(chunk.records) + 1) // 2
                     continue
-                self._rejected += len(chunk.records)
-                self._log.warning("The cell monitor refused %d events (%s).", len(chunk.records), outcome.error)
+                self._refusals.note_all(list(_values(chunk.records)), outcome.error)
                 await self._on_disk(self._spool.acknowledge, chunk.end)
                 continue
             await self._settle(chunk.records, chunk.end, outcome)
@@ -262,10 +293,11 @@ class Forwarder:
         assert self._spool is not None
         self._note_back()
         again = [record for record, result in zip(records, outcome.results, strict=True) if result["status"] == "retry"]
-        self._rejected += sum(result["status"] == "rejected" for result in outcome.results)
+        if records[0].test_id is None:
+            self._refusals.note(_values(records), outcome.results)
         if again:
             # Behind the others, before they are forgotten here: a kill in between only sends some of them twice.
-            await self._on_disk(self._spool.append, again)
+            await self._append(self._spool, again)
         await self._on_disk(self._spool.acknowledge, end)
         if again:
             await self._pause()
@@ -281,15 +313,26 @@ class Forwarder:
             async with asyncio.timeout(self._random() * ceiling):
                 await self._wake.wait()
 
+    async def _append(self, spool: Spool, records: list[Record]) -> None:
+        dropped = spool.dropped
+        await self._on_disk(spool.append, records)
+        self._refusals.note_dropped(spool.dropped - dropped)
+
     async def _on_disk(self, action: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._disk, action, *arguments)
 
 
-def _switched_off(batch: Batch) -> Answer:
+def _switched_off(batch: Batch, *, misconfigured: bool) -> Answer:
     results = [
         {"event_id": event_id_of(event), "status": "rejected", "reason": "monitor_off"} for event in batch.events
     ]
-    return Answer(200, {"results": results, "notices": [{"kind": "off"}]})
+    notice = {"kind": "off", "reason": "not_configured"} if misconfigured else {"kind": "off"}
+    return Answer(200, {"results": results, "notices": [notice]})
+
+
+def _values(records: list[Record]) -> Iterator[Any]:
+    """The events of spooled records as JSON values."""
+    return (json.loads(record.event) for record in records)
 
 
 def encoded(answer: Answer) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "MAX_COURSE_CHARS",
     "MAX_EVENTS",
     "MAX_EVENT_BYTES",
     "TEST_ID",
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "BodyError",
     "batch_body",
+    "course_of",
     "event_id_of",
     "event_json",
     "read_batch",
@@ -25,6 +27,7 @@ __all__ = [
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 200
 MAX_EVENT_BYTES = 64 * 1024
+MAX_COURSE_CHARS = 63
 
 # The monitor's own pattern: a name that it refuses must not get as far as the spool.
 TEST_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
@@ -108,6 +111,12 @@ def event_id_of(event: Any) -> str | None:
     """The event's id, or None where none can be read."""
     event_id = event.get("event_id") if isinstance(event, dict) else None
     return event_id if isinstance(event_id, str) else None
+
+
+def course_of(event: Any) -> str | None:
+    """The course that an event names, or None where it names none that can be one."""
+    course = event.get("course") if isinstance(event, dict) else None
+    return course if isinstance(course, str) and len(course) <= MAX_COURSE_CHARS else None
 
 
 def sampled(traceparent: str | None) -> str | None:

@@ -13,6 +13,8 @@ __all__ = ["ApiKeyTokenProvider", "TokenProvider", "TokenRefused", "TokenUnavail
 
 _SPARE_SECONDS = 60.0
 _REFUSED_SECONDS = 30.0
+# A refused sender asks for a new token this often at most.
+_RENEW_SECONDS = 10.0
 _MAX_RETRY_AFTER = 600.0
 
 
@@ -50,6 +52,14 @@ class TokenProvider(Protocol):
         """The monitor did not take this token: get another one next time."""
         ...
 
+    async def renewed(self, token: str) -> str | None:
+        """A token that was issued after this one, whose claims may be outdated; None where this one is still young.
+
+        Raises:
+            TokenUnavailable, TokenRefused: as `token` does; the token given stays in use.
+        """
+        ...
+
 
 def retry_after_seconds(header: str | None) -> float:
     """Seconds of a `Retry-After` header in its form with seconds; 0 otherwise."""
@@ -84,6 +94,7 @@ class ApiKeyTokenProvider:
         self._token: str | None = None
         self._good_until = 0.0
         self._refused_until = 0.0
+        self._asked_at = 0.0
         self._exchange = asyncio.Lock()
 
     async def token(self) -> str:
@@ -102,7 +113,17 @@ class ApiKeyTokenProvider:
         if token == self._token:
             self._token = None
 
+    async def renewed(self, token: str) -> str | None:
+        """See `TokenProvider.renewed`."""
+        async with self._exchange:
+            if self._token is not None and self._token != token:
+                return self._token
+            if self._clock() < max(self._asked_at + _RENEW_SECONDS, self._refused_until):
+                return None
+            return await self._ask()
+
     async def _ask(self) -> str:
+        self._asked_at = self._clock()
         try:
             key = self._read_key()
         except OSError as error:

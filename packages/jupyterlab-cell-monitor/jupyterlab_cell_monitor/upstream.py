@@ -9,9 +9,13 @@ from typing import Any
 
 import httpx
 
+from .refusals import MEMBERSHIP_REASONS
 from .tokens import TokenProvider, TokenRefused, TokenUnavailable, retry_after_seconds
 
-__all__ = ["Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
+__all__ = ["ADDRESS_WRONG", "KEY_REFUSED", "Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
+
+KEY_REFUSED = "api_key_refused"
+ADDRESS_WRONG = "api_address_wrong"
 
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _STATUSES = frozenset({"accepted", "duplicate", "rejected", "retry"})
@@ -34,12 +38,13 @@ class Unavailable:
     Attributes:
         reason: the cause, without secrets and payloads.
         retry_after: seconds that the monitor asked to wait; 0 if it did not ask.
-        misconfigured: the configuration must be changed before a retry can succeed.
+        problem: code of what must be changed in the configuration before a retry can succeed: `api_key_refused` or
+            `api_address_wrong`; None where it is not the configuration.
     """
 
     reason: str
     retry_after: float = 0.0
-    misconfigured: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Upstream:
         except TokenUnavailable as error:
             return Unavailable(error.reason, error.retry_after)
         except TokenRefused as error:
-            return Unavailable(str(error), misconfigured=True)
+            return Unavailable(str(error), problem=KEY_REFUSED)
         except httpx.HTTPError as error:
             return Unavailable(type(error).__name__)
 
@@ -100,8 +105,20 @@ class Upstream:
             outcome = await self._post(token, body, count, test_id, traceparent)
         if outcome is None:
             self._tokens.reject(token)
-            return Unavailable("the monitor refuses the tokens that it issues", misconfigured=True)
+            return Unavailable("the monitor refuses the tokens that it issues", problem=KEY_REFUSED)
+        if test_id is None and _depends_on_memberships(outcome):
+            # The token names the courses that the sender had when it was issued: the roster may have changed since.
+            renewed = await self._renewed(token)
+            if renewed is not None:
+                return await self._post(renewed, body, count, test_id, traceparent) or outcome
         return outcome
+
+    async def _renewed(self, token: str) -> str | None:
+        """A newer token, or None where there is none and the refusal is final."""
+        try:
+            return await self._tokens.renewed(token)
+        except (TokenUnavailable, TokenRefused):
+            return None
 
     async def _post(
         self, token: str, body: bytes, count: int, test_id: str | None, traceparent: str | None
@@ -151,8 +168,18 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mod
     if in_test_mode and status in {403, 404}:
         return Refused(status, error, answer, all_events=True)
     retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-    misconfigured = status in {403, 404, 405} or 300 <= status < 400
-    return Unavailable(f"HTTP {status} {error}".strip(), retry_after, misconfigured)
+    problem = KEY_REFUSED if status == 403 else None
+    if status in {404, 405} or 300 <= status < 400:
+        problem = ADDRESS_WRONG
+    return Unavailable(f"HTTP {status} {error}".strip(), retry_after, problem)
+
+
+def _depends_on_memberships(outcome: Outcome) -> bool:
+    if isinstance(outcome, Delivered):
+        return any(
+            result["status"] == "rejected" and result.get("reason") in MEMBERSHIP_REASONS for result in outcome.results
+        )
+    return isinstance(outcome, Refused) and outcome.error in MEMBERSHIP_REASONS
 
 
 def _is_result(result: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,11 @@ from typing import Any
 
 import httpx
 import pytest
+
+from jupyterlab_cell_monitor.forwarder import Forwarder
+from jupyterlab_cell_monitor.spool import open_spool
+from jupyterlab_cell_monitor.tokens import ApiKeyTokenProvider
+from jupyterlab_cell_monitor.upstream import Upstream
 
 API_KEY = "test-key"
 _FLAGS = [
@@ -80,6 +86,7 @@ class StandInApi:
     notices: list[dict[str, Any]] = field(default_factory=list)
     misbehave: Callable[[Seen], Reply | str | None] = lambda _: None
     status_of: Callable[[dict[str, Any]], str] = lambda _: "accepted"
+    reason_of: Callable[[dict[str, Any]], str] = lambda _: "course_required"
     exchange_status: int = 200
 
     def __post_init__(self) -> None:
@@ -137,7 +144,8 @@ class StandInApi:
                 status = "duplicate"
             elif status == "accepted":
                 self.stored[event["event_id"]] = event
-            results.append({"event_id": event["event_id"], "status": status})
+            result = {"event_id": event["event_id"], "status": status}
+            results.append({**result, "reason": self.reason_of(event)} if status == "rejected" else result)
         return 200, {}, json.dumps({"results": results, "notices": self.notices}).encode()
 
 
@@ -250,6 +258,36 @@ def eventually() -> Callable[..., Awaitable[None]]:
             await asyncio.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Opens a forwarder to the stand-in API, as the server half does."""
+
+    @contextlib.asynccontextmanager
+    async def opened(
+        *,
+        read_key: Callable[[], str] = lambda: API_KEY,
+        spool: bool = True,
+        max_bytes: int = 1_000_000,
+        timeout_s: float = 5,
+    ) -> AsyncIterator[Forwarder]:
+        async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
+            tokens = ApiKeyTokenProvider(client, f"{api.url}/api/v1/auth/token", read_key)
+            forwarder = Forwarder(
+                Upstream(client, api.url, tokens, timeout_s),
+                (lambda: open_spool(tmp_path / "spool", max_bytes)) if spool else None,
+                logging.getLogger("cell-monitor-test"),
+                # Pauses without their random part: the order of things is tested, not the time they take.
+                random_=lambda: 0.01,
+            )
+            await forwarder.start()
+            try:
+                yield forwarder
+            finally:
+                await forwarder.close()
+
+    return opened
 
 
 @dataclass

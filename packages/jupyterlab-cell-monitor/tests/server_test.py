@@ -154,7 +154,8 @@ def test_a_server_without_a_monitor_works_and_says_that_it_is_off(
         answer = post(page, json.dumps({"events": [make_event()]}))
         assert answer.status_code == 200
         assert answer.json()["results"][0]["status"] == "rejected"
-        assert answer.json()["notices"] == [{"kind": "off"}]
+        unset = {"kind": "off", "reason": "not_configured"}
+        assert answer.json()["notices"] == [{"kind": "off"} if state == "off" else unset]
         status = page.get("/cell-monitor/status").json()
         assert status["state"] == state
         assert reason is None or reason in status["last_error"]

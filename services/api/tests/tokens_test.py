@@ -122,7 +122,7 @@ async def test_a_service_is_nobody(site, make_key, make_event):
     assert sent.json()["results"][0] == {
         "event_id": sent.json()["results"][0]["event_id"],
         "status": "rejected",
-        "reason": "course_required",
+        "reason": "no_course",
     }
 
 

@@ -21,7 +21,9 @@ class Reason(StrEnum):
     COURSE_FORBIDDEN = "course_forbidden"
     """The sender is not a member of the course that the event names."""
     COURSE_REQUIRED = "course_required"
-    """The event names no course and the sender is not a member of exactly one."""
+    """The event names no course and the sender is a member of several."""
+    NO_COURSE = "no_course"
+    """The event names no course and the sender is a member of none."""
     LOG_UNAVAILABLE = "log_unavailable"
     """The queue did not take it: send it again later."""
 

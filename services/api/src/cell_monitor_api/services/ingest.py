@@ -83,7 +83,7 @@ class Sender:
             return (hint, None) if hint in self.channels else ("", Reason.COURSE_FORBIDDEN)
         if self._only_course is not None:
             return self._only_course, None
-        return "", Reason.COURSE_REQUIRED
+        return "", Reason.COURSE_REQUIRED if self.channels else Reason.NO_COURSE
 
 
 class _Batch:
