@@ -45,7 +45,7 @@ def test_there_is_one_event_of_every_type():
 @pytest.mark.parametrize("name", sorted(EVENTS))
 def test_event_is_decoded_and_encoded_unchanged(name):
     body = json.dumps({"events": [EVENTS[name]]}).encode()
-    [raw] = decode_request(body)
+    [raw] = decode_request(body).events
     event = decode_event(raw)
     assert event.seq == EVENTS[name]["seq"]
     assert json.loads(msgspec.json.encode(event)) == EVENTS[name]
@@ -91,12 +91,35 @@ def test_stream_entry_has_exactly_these_bytes():
             event=record["event"].encode(),
             test_id=record["test_id"],
             traceparent=record["traceparent"],
+            waited_ms=record["waited_ms"],
         )
         for record in entry["records"]
     ]
     payload = bytes.fromhex(entry["fields"]["b_hex"])
     assert decode_entry({b"v": entry["fields"]["v"].encode(), b"b": payload}) == records
     assert encode_records([encode_record(record) for record in records]) == payload
+
+
+def test_an_entry_of_a_release_without_waits_is_read():
+    entry = golden("stream_entry_without_waits.json")
+    records = decode_entry({b"v": entry["fields"]["v"].encode(), b"b": bytes.fromhex(entry["fields"]["b_hex"])})
+    assert [(record.received_at, record.test_id, record.waited_ms) for record in records] == [
+        (record["received_at"], record["test_id"], 0) for record in entry["records"]
+    ]
+
+
+def test_an_older_worker_reads_an_entry_with_waits():
+    class OlderRecord(msgspec.Struct, array_like=True):
+        person_id: bytes
+        course_id: str
+        received_at: int
+        event: bytes
+        test_id: str | None = None
+        traceparent: str | None = None
+
+    entry = golden("stream_entry.json")
+    read = msgspec.msgpack.decode(bytes.fromhex(entry["fields"]["b_hex"]), type=list[OlderRecord])
+    assert [record.received_at for record in read] == [record["received_at"] for record in entry["records"]]
 
 
 STATES = {"student": pubs.StudentState, "help": pubs.HelpState, "course": pubs.CourseState}

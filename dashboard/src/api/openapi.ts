@@ -1077,6 +1077,10 @@ export interface components {
         };
         /** IngestBody */
         IngestBody: {
+            /** @description The sender's clock when it sent the request; an event waited from its `occurred_at` until then. */
+            sent_at?: string | null;
+            /** @description How long each event waited; counts instead of `sent_at`. */
+            waited_ms?: number[] | null;
             events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
         };
         /**

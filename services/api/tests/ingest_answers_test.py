@@ -122,6 +122,31 @@ async def test_an_id_that_a_wrong_clock_made_is_kept(site, client, course, make_
     assert await site.queued_ids("c1") == [event["event_id"]]
 
 
+@pytest.mark.parametrize(
+    "occurred_at", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"]
+)
+async def test_no_clock_gets_an_event_refused(site, client, course, make_event, occurred_at):
+    event = make_event(occurred_at=occurred_at)
+    [result] = (await site.send("ann", event, client=client)).json()["results"]
+    assert result == {"event_id": event["event_id"], "status": "accepted"}
+
+
+async def test_how_long_an_event_waited_is_queued_with_it(site, client, course, make_event):
+    # A clock that is ten hours ahead: the distance between its own times is what it is.
+    asked, sent = "2026-04-01T19:00:00.000Z", "2026-04-01T19:20:00.500Z"
+    waited = make_event(occurred_at=asked)
+    measured, unknown = make_event(occurred_at=asked), make_event(occurred_at=asked)
+    for body in (
+        {"sent_at": sent, "events": [waited]},
+        {"sent_at": sent, "waited_ms": [7], "events": [measured]},
+        {"events": [unknown]},
+    ):
+        answer = await client.post("/api/v1/events", headers=site.sender("ann"), json=body)
+        assert [result["status"] for result in answer.json()["results"]] == ["accepted"]
+    queued = {json.loads(record.event)["event_id"]: record.waited_ms for record in await site.queued("c1")}
+    assert queued == {waited["event_id"]: 1_200_500, measured["event_id"]: 7, unknown["event_id"]: 0}
+
+
 async def test_anothers_event_of_the_same_id_neither_hides_mine_nor_is_revealed(site, client, make_event):
     await site.course("c1", ann="student", tim="student")
     event = make_event()

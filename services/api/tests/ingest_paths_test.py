@@ -148,6 +148,9 @@ def _events(draw: st.DrawFn, make_event: Any) -> Any:
     return event
 
 
+_sent_at = st.sampled_from(("2026-04-01T09:00:00.123Z", "9999-12-31T23:59:59Z", "", "now", None, 17))
+_waited = st.lists(st.integers(-5, 2**70), max_size=6) | st.none() | _text
+
 _COMMON = {
     "deadline": None,
     "max_examples": 150,
@@ -160,7 +163,8 @@ _COMMON = {
 async def test_both_paths_agree_on_any_batch(paths, make_event, data) -> None:
     username = data.draw(st.sampled_from(("one", "many", "nobody")))
     events = data.draw(st.lists(_events(make_event), max_size=6))
-    body = json.dumps({"events": events}, ensure_ascii=data.draw(st.booleans())).encode()
+    times = data.draw(st.fixed_dictionaries({}, optional={"sent_at": _sent_at, "waited_ms": _waited}))
+    body = json.dumps({**times, "events": events}, ensure_ascii=data.draw(st.booleans())).encode()
     changes: dict[str, bytes | None] = {}
     if data.draw(st.booleans()):
         body = gzip.compress(body, 1)

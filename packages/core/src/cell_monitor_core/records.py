@@ -44,6 +44,8 @@ class StreamRecord(msgspec.Struct, array_like=True, frozen=True):
         event: the event's JSON, UTF-8, as received.
         test_id: set in test mode only.
         traceparent: W3C trace context of a sampled request.
+        waited_ms: how long the event had waited before the API received it (``events.waits``), milliseconds. Entries of
+            releases that did not know it have none, and older workers leave it unread.
     """
 
     person_id: bytes
@@ -52,6 +54,7 @@ class StreamRecord(msgspec.Struct, array_like=True, frozen=True):
     event: bytes
     test_id: str | None = None
     traceparent: str | None = None
+    waited_ms: int = 0
 
 
 def deduplication_key(person_id: bytes, event_id: str) -> bytes:

@@ -58,7 +58,7 @@ def refusal(event):
     ],
 )
 def test_well_formed_requests_are_split(body):
-    assert [json.loads(bytes(raw)) for raw in decode_request(body)] == json.loads(body)["events"]
+    assert [json.loads(bytes(raw)) for raw in decode_request(body).events] == json.loads(body)["events"]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,15 @@ def test_well_formed_requests_are_split(body):
         (b'{"events":[],"events":[]}', "more than once"),
         (b'{"events":[{"a":1}],"events":[{"b":2}]}', "more than once"),
         (b'{"events":[],"\\u0065vents":[]}', "more than once"),
+        (
+            b'{"sent_at":"2026-04-01T09:00:00Z","events":[],"sent_at":"2026-04-01T09:00:00Z"}',
+            '"sent_at" more than once',
+        ),
+        (b'{"sent_at":17,"events":[]}', "sent_at"),
+        (b'{"waited_ms":[1],"events":[]}', "one number of milliseconds for each event"),
+        (b'{"waited_ms":["1"],"events":[{}]}', "waited_ms"),
+        (b'{"waited_ms":[1.5],"events":[{}]}', "waited_ms"),
+        (b'{"waited_ms":[1,],"events":[{}]}', "must be"),
         (b'{"events":[{"a":"\xff"}]}', "not UTF-8 at byte"),
         (b'\xef\xbb\xbf{"events":[]}', "must be"),
         (b'{"events":[NaN]}', "must be"),
@@ -94,7 +103,7 @@ def test_malformed_requests_are_refused_with_advice(body, message):
 
 
 def test_bounds_of_a_request():
-    assert len(decode_request(b'{"events":[' + b",".join([b"{}"] * 200) + b"]}")) == 200
+    assert len(decode_request(b'{"events":[' + b",".join([b"{}"] * 200) + b"]}").events) == 200
     with pytest.raises(RequestError, match="201 events") as caught:
         decode_request(b'{"events":[' + b",".join([b"{}"] * 201) + b"]}")
     assert (caught.value.reason, caught.value.status_code) == ("too_many_events", 413)
@@ -108,7 +117,7 @@ def test_arbitrary_bytes_raise_only_the_codecs_error(body):
     for prefix in (b"", b'{"events":[', b'{"events":'):
         # A few such bodies are requests after all: an empty list, say.
         with contextlib.suppress(RequestError):
-            assert isinstance(decode_request(prefix + body), list)
+            assert isinstance(decode_request(prefix + body).events, list)
         with pytest.raises(EventError):
             decode_event(prefix + body)
 
@@ -138,7 +147,7 @@ def test_arbitrary_json_raises_only_the_codecs_error(value):
 )
 def test_half_an_emoji_costs_neither_its_event_nor_the_batch(sent, kept):
     body = f'{{"events":[{{"a":1}},{{"text":"{sent}"}}]}}'.encode()
-    raws = decode_request(body)
+    raws = decode_request(body).events
     assert json.loads(bytes(raws[0])) == {"a": 1}
     assert msgspec.json.decode(raws[1])["text"] == kept
 
@@ -148,7 +157,7 @@ def test_half_an_emoji_costs_neither_its_event_nor_the_batch(sent, kept):
 
 def test_bytes_of_an_event_are_kept_as_sent():
     event = json.dumps(heartbeat(extra={"b": 1, "a": 2}), indent=1).encode()
-    [raw] = decode_request(b'{"events":[' + event + b"]}")
+    [raw] = decode_request(b'{"events":[' + event + b"]}").events
     assert bytes(raw) == event
     assert isinstance(decode_event(raw), Heartbeat)
 
@@ -227,7 +236,7 @@ def test_oversized_event_is_refused_alone():
     large = heartbeat(padding="x" * 65_536)
     assert refusal(large).reason == "event_too_large"
     assert refusal(large).event_id == id_at(NOW)
-    raws = decode_request(json.dumps({"events": [large, heartbeat()]}).encode())
+    raws = decode_request(json.dumps({"events": [large, heartbeat()]}).encode()).events
     assert isinstance(decode_event(raws[1]), Heartbeat)
 
 

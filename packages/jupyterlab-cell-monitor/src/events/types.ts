@@ -143,7 +143,7 @@ export type CellAdded = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -163,7 +163,7 @@ export type CellEdited = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -183,7 +183,7 @@ export type CellExecuted = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -203,7 +203,7 @@ export type CellExecutionStarted = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -223,7 +223,7 @@ export type CellRemoved = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -243,7 +243,7 @@ export type CellSelected = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -263,7 +263,7 @@ export type Heartbeat = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -283,7 +283,7 @@ export type HelpCancelled = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -303,7 +303,7 @@ export type HelpRequested = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -323,7 +323,7 @@ export type KernelDied = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -343,7 +343,7 @@ export type KernelRestarted = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -363,7 +363,7 @@ export type NotebookClosed = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -383,7 +383,7 @@ export type NotebookOpened = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -403,7 +403,7 @@ export type NotebookSaved = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -423,7 +423,7 @@ export type SessionEnded = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;
@@ -443,7 +443,7 @@ export type SessionStarted = {
   event_id: EventId;
   /** Version of the type's schema. */
   schema_version: 1;
-  /** When it happened, by the sender's clock. */
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
   occurred_at: Time;
   /** One browser session of one notebook. */
   session_id: Uuid;

@@ -18,7 +18,7 @@ UUIDS: Final = st.uuids().map(str)
 EVENT_IDS: Final = st.builds(
     lambda head, tail, variant: f"{head[:14]}7{head[15:19]}{variant}{tail[20:]}", UUIDS, UUIDS, st.sampled_from("89ab")
 )
-TIMES: Final = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)).map(  # noqa: DTZ001 - the contract's are UTC
+TIMES: Final = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)).map(  # noqa: DTZ001 - the contract's are UTC
     lambda at: at.isoformat(timespec="milliseconds") + "Z"
 )
 

@@ -79,5 +79,17 @@ def _ingest_body() -> dict[str, Any]:
         "title": "IngestBody",
         "required": ["events"],
         "additionalProperties": False,
-        "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": item}},
+        "properties": {
+            "sent_at": {
+                "type": ["string", "null"],
+                "description": "The sender's clock when it sent the request; an event waited from its `occurred_at` until then.",
+            },
+            "waited_ms": {
+                "type": ["array", "null"],
+                "maxItems": MAX_EVENTS,
+                "items": {"type": "integer"},
+                "description": "How long each event waited; counts instead of `sent_at`.",
+            },
+            "events": {"type": "array", "maxItems": MAX_EVENTS, "items": item},
+        },
     }

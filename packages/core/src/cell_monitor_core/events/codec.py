@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,8 +26,9 @@ from cell_monitor_core.events.types import (
     HelpCancelled,
     OpaqueEvent,
 )
+from cell_monitor_core.events.waits import NO_WAITS, Waits
 
-__all__ = ["EventError", "EventReader", "RequestError", "decode_event", "decode_request"]
+__all__ = ["EventError", "EventReader", "IngestRequest", "RequestError", "decode_event", "decode_request"]
 
 _MAX_ECHOED_ID: Final = 64
 
@@ -62,8 +63,17 @@ class EventError(ValueError):
         self.event_id = event_id
 
 
+class IngestRequest(NamedTuple):
+    """A request's events, each as its sender wrote it, and what the request says of how long they waited."""
+
+    events: list[msgspec.Raw]
+    waits: Waits = NO_WAITS
+
+
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
+    sent_at: str | None = None
+    waited_ms: list[int] | None = None
 
 
 class _Head(msgspec.Struct):
@@ -75,12 +85,19 @@ class _Head(msgspec.Struct):
 
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_waited = msgspec.json.Decoder(list[int]).decode
 _decode_request = msgspec.json.Decoder(_Request).decode
 _decode_opaque = msgspec.json.Decoder(OpaqueEvent).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_PREFIX: Final = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"events"[ \t\r\n]*:')
+# As serializers write the keys: in this order, the times before the events that they are of.
+_PREFIX: Final = re.compile(
+    rb"[ \t\r\n]*\{[ \t\r\n]*"
+    rb'(?:"sent_at"[ \t\r\n]*:[ \t\r\n]*"([0-9TZ:.+-]{0,64})"[ \t\r\n]*,[ \t\r\n]*)?'
+    rb'(?:"waited_ms"[ \t\r\n]*:[ \t\r\n]*(\[[0-9, ]{0,4000}\])[ \t\r\n]*,[ \t\r\n]*)?'
+    rb'"events"[ \t\r\n]*:'
+)
 _SUFFIX: Final = re.compile(rb"\}[ \t\r\n]*\Z")
 # One escape: a whole surrogate pair, half of one, or any other. Matching all keeps "\\\\ud800" from being misread.
 _ESCAPE: Final = re.compile(
@@ -108,8 +125,6 @@ _TIME_SHAPES: Final = frozenset(
         *(b"dddd-dd-ddTdd:dd:dd." + b"d" * digits + b"Z" for digits in range(1, 10)),
     }
 )
-_FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 2199
 _from_iso: Final = datetime.fromisoformat
 _NO_UUID: Final = "a UUID in lower case with hyphens is needed"
 _NO_EVENT_ID: Final = "an event id is a UUID of version 7, lower case with hyphens"
@@ -117,7 +132,7 @@ _NO_TIME: Final = "a time in UTC such as 2026-04-01T09:00:00.123Z is needed"
 _TYPE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-def decode_request(body: bytes) -> list[msgspec.Raw]:
+def decode_request(body: bytes) -> IngestRequest:
     """Split an ingest request's body into its events' JSON, each still to be read by ``decode_event``.
 
     Halves of surrogate pairs, which JavaScript leaves where it cuts a text, become U+FFFD.
@@ -130,20 +145,25 @@ def decode_request(body: bytes) -> list[msgspec.Raw]:
     try:
         # Nearly always: as serializers write it. The slice is a list only if nothing but the list is in the body.
         if body.startswith(b'{"events":[') and body.endswith(b"]}") and body.isascii():
-            events = _decode_list(memoryview(body)[10:-1])
+            request = IngestRequest(_decode_list(memoryview(body)[10:-1]))
         else:
-            events = _split(body)
+            request = _split(body)
     except _FAULTS:
-        events = _split_carefully(body)
+        request = _split_carefully(body)
+    events, waits = request
     if len(events) > MAX_EVENTS:
         raise RequestError(
             RequestReason.TOO_MANY_EVENTS, f"{len(events)} events in one request, at most {MAX_EVENTS} are taken"
         )
-    return events
+    if waits.waited_ms is not None and len(waits.waited_ms) != len(events):
+        raise RequestError(
+            RequestReason.INVALID_BODY, 'the list "waited_ms" needs one number of milliseconds for each event'
+        )
+    return request
 
 
-def _split(body: bytes) -> list[msgspec.Raw]:
-    """Read the list alone: a second key, or anything else around it, makes it no list.
+def _split(body: bytes) -> IngestRequest:
+    """Read the times and the list alone: another key, or anything else around them, makes it no list.
 
     Raises:
         DecodeError, UnicodeDecodeError, RecursionError: it is none.
@@ -155,10 +175,16 @@ def _split(body: bytes) -> list[msgspec.Raw]:
     # Skipped strings are not checked by the decoder, but what is stored must be UTF-8.
     if not body.isascii():
         body.decode()
-    return _decode_list(memoryview(body)[start.end() : end])
+    sent_at, waited_ms = start.groups()
+    return IngestRequest(
+        _decode_list(memoryview(body)[start.end() : end]),
+        Waits.of(
+            None if sent_at is None else sent_at.decode(), None if waited_ms is None else _decode_waited(waited_ms)
+        ),
+    )
 
 
-def _split_carefully(body: bytes) -> list[msgspec.Raw]:
+def _split_carefully(body: bytes) -> IngestRequest:
     """Find out what is wrong, or read what is right but unusual."""
     try:
         body.decode()
@@ -166,15 +192,16 @@ def _split_carefully(body: bytes) -> list[msgspec.Raw]:
         raise RequestError(RequestReason.INVALID_BODY, f"the body is not UTF-8 at byte {error.start}") from None
     body = _ESCAPE.sub(_repair_escape, body)
     try:
-        events = _decode_request(body).events
+        request = _decode_request(body)
         keys = _top_level_keys(body)
     except RecursionError:
         raise RequestError(RequestReason.INVALID_BODY, "the body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise RequestError(RequestReason.INVALID_BODY, f'the body must be {{"events": [...]}}: {error}') from None
-    if len(keys) != 1:
-        raise RequestError(RequestReason.INVALID_BODY, 'the body has the key "events" more than once')
-    return events
+    twice = sorted(key for key in set(keys) if keys.count(key) > 1)
+    if twice:
+        raise RequestError(RequestReason.INVALID_BODY, f'the body has the key "{twice[0]}" more than once')
+    return IngestRequest(request.events, Waits.of(request.sent_at, request.waited_ms))
 
 
 def _repair_escape(match: re.Match[bytes]) -> bytes:
@@ -211,7 +238,8 @@ class EventReader:
     def read(self, raw: msgspec.Raw | bytes) -> Event | OpaqueEvent:
         """Read one event.
 
-        The time inside its id is not judged: a clock that is wrong is no reason to lose what a student did.
+        Neither the time inside its id nor ``occurred_at`` is judged: a clock that is wrong is no reason to lose what a
+        student did.
 
         Args:
             raw: its JSON, as ``decode_request`` returns it.
@@ -294,9 +322,10 @@ def _is_time(text: str) -> bool:
     if text.encode().translate(_DIGITS) not in _TIME_SHAPES:
         return False
     try:
-        return _FIRST_YEAR <= _from_iso(text).year <= _LAST_YEAR
+        _from_iso(text)
     except ValueError:
         return False
+    return True
 
 
 def _invalid(event: Event | OpaqueEvent, msg: str, *loc: str) -> EventError:

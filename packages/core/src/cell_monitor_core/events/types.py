@@ -222,7 +222,7 @@ class CellAdded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False,
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -250,7 +250,7 @@ class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -278,7 +278,7 @@ class CellExecuted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -306,7 +306,7 @@ class CellExecutionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -334,7 +334,7 @@ class CellRemoved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -362,7 +362,7 @@ class CellSelected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -390,7 +390,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False,
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -418,7 +418,7 @@ class HelpCancelled(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -446,7 +446,7 @@ class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -474,7 +474,7 @@ class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -502,7 +502,7 @@ class KernelRestarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -530,7 +530,7 @@ class NotebookClosed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -558,7 +558,7 @@ class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -586,7 +586,7 @@ class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -614,7 +614,7 @@ class SessionEnded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -642,7 +642,7 @@ class SessionStarted(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     # Version of the type's schema.
     schema_version: Literal[1]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.
@@ -672,7 +672,7 @@ class OpaqueEvent(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     # Version of the type's schema.
     schema_version: Annotated[int, Meta(ge=1, le=2147483647)]
 
-    # When it happened, by the sender's clock.
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
     occurred_at: Time
 
     # One browser session of one notebook.

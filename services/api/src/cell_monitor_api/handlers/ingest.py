@@ -31,7 +31,7 @@ from cell_monitor_api.exceptions import (
 from cell_monitor_api.services.ingest import Sender
 from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier
-from cell_monitor_core.events.codec import RequestError, decode_request
+from cell_monitor_core.events.codec import IngestRequest, RequestError, decode_request
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.events.reasons import RequestReason
 from cell_monitor_core.web.errors import ClientRequestError, error_response
@@ -140,8 +140,8 @@ def decompress(compressed: bytes) -> bytes:
     return body
 
 
-def split(body: bytes) -> list[msgspec.Raw]:
-    """Return the events of a request's body, each still to be read.
+def split(body: bytes) -> IngestRequest:
+    """Return the events of a request's body, each still to be read, and what the body says of their waits.
 
     Raises:
         InvalidBody, TooManyEvents, BodyTooLarge: it is no request.
@@ -152,8 +152,8 @@ def split(body: bytes) -> list[msgspec.Raw]:
         raise _REQUEST_ERRORS[error.reason](error.msg) from None
 
 
-async def read_events(request: Request) -> list[msgspec.Raw]:
-    """Read the events of a request within the limits: what the fast path does, through Starlette's request.
+async def read_events(request: Request) -> IngestRequest:
+    """Read the body of a request within the limits: what the fast path does, through Starlette's request.
 
     Raises:
         UnsupportedMediaType, LengthRequired, BodyTooLarge, BodyTooSlow, InvalidBody, TooManyEvents: as the name says.

@@ -21,7 +21,7 @@ from cell_monitor_api.services.token_buckets import TokenBuckets
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import course_channel, test_channel
-from cell_monitor_core.events.codec import EventError, decode_event
+from cell_monitor_core.events.codec import EventError, IngestRequest, decode_event
 from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.events.registry import EVENTS_WITH_NOTICES
 from cell_monitor_core.records import StreamRecord, deduplication_key, encode_record
@@ -130,7 +130,7 @@ class Ingest:
     async def take(
         self,
         sender: Sender,
-        events: Sequence[msgspec.Raw],
+        request: IngestRequest,
         *,
         test_id: str | None = None,
         traceparent: str | None = None,
@@ -139,7 +139,7 @@ class Ingest:
 
         Args:
             sender: whose events they are.
-            events: each as its sender wrote it.
+            request: the events, each as its sender wrote it.
             test_id: the run in test mode that they belong to.
             traceparent: W3C trace context of the request.
 
@@ -151,12 +151,13 @@ class Ingest:
             CourseForbidden: every event is for a course that the sender is not a member of.
             LogUnavailableError: there was something to queue and none of it could be.
         """
-        self._admit(sender, len(events))
+        count = len(request.events)
+        self._admit(sender, count)
         start = sample(traceparent)
         if start is None:
-            return await self._queue(sender, events, test_id, None)
-        with span("ingest", start, attributes={"events": len(events)}) as recorded:
-            return await self._queue(sender, events, test_id, recorded.traceparent)
+            return await self._queue(sender, request, test_id, None)
+        with span("ingest", start, attributes={"events": count}) as recorded:
+            return await self._queue(sender, request, test_id, recorded.traceparent)
 
     def _admit(self, sender: Sender, count: int) -> None:
         """Take a request's events from its sender's bucket and count them."""
@@ -169,8 +170,9 @@ class Ingest:
         self.metrics.received(count)
 
     async def _queue(
-        self, sender: Sender, events: Sequence[msgspec.Raw], test_id: str | None, traceparent: str | None
+        self, sender: Sender, request: IngestRequest, test_id: str | None, traceparent: str | None
     ) -> tuple[IngestAnswer, int | None]:
+        events, waits = request
         person = sender.person
         received_at = int(self._clock() * 1000)
         results: list[EventResult | None] = []
@@ -198,7 +200,8 @@ class Ingest:
                 results.append(EventResult(event_id, "rejected", str(refusal)))
                 refusals.append(str(refusal))
                 continue
-            record = StreamRecord(person, batch.course_id, received_at, bytes(raw), test_id, traceparent)
+            waited_ms = waits.of_event(position, event.occurred_at)
+            record = StreamRecord(person, batch.course_id, received_at, bytes(raw), test_id, traceparent, waited_ms)
             batch.positions.append(position)
             batch.event_ids.append(event_id)
             batch.items.append((deduplication_key(person, event_id), encode_record(record)))
