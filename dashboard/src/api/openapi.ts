@@ -579,6 +579,8 @@ export interface components {
          */
         CellAddedData: {
             count: number;
+            /** @default null */
+            own: boolean | null;
         };
         /**
          * CellEdited
@@ -675,6 +677,8 @@ export interface components {
          */
         CellExecutionStartedData: {
             execution_id: string;
+            /** @default null */
+            queued: boolean | null;
         };
         /**
          * CellRef
@@ -713,6 +717,8 @@ export interface components {
          */
         CellRemovedData: {
             count: number;
+            /** @default null */
+            own: boolean | null;
         };
         /**
          * CellSelected
@@ -1323,6 +1329,8 @@ export interface components {
          */
         NotebookOpenedData: {
             cells: components["schemas"]["Cell"][];
+            /** @default null */
+            restored: boolean | null;
         };
         /**
          * NotebookRef

@@ -96,7 +96,7 @@ def but_version(shown: dict[str, Any]) -> dict[str, Any]:
 
 async def test_an_upgrade_derives_what_was_opaque_once_and_as_if_it_had_known_it(db: Any, keyring: KeyRing) -> None:
     records = [
-        event("session_started", 1, data={"client": {"extension_version": "9"}}),
+        event("cell_selected", 1, cell=CELL),
         run(2),
         added(3),
         run(4),

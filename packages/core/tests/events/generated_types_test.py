@@ -24,8 +24,10 @@ def test_traits_are_those_of_the_schemas():
     # Types that every version had, so that the expectation does not come from the schemas.
     assert "heartbeat" not in ACTIVITY_TYPES
     assert {"cell_executed", "session_ended"} <= ACTIVITY_TYPES
-    assert {"cell_executed", "help_requested", "session_started"} <= PLACE_TYPES
-    assert not {"heartbeat", "session_ended", "notebook_closed"} & PLACE_TYPES
+    assert {"cell_execution_started", "help_requested", "notebook_opened"} <= PLACE_TYPES
+    assert not {"heartbeat", "session_ended", "notebook_closed", "cell_executed", "session_started"} & PLACE_TYPES
+    assert EVENT_TYPES["notebook_saved"].program == ("manual", False)
+    assert EVENT_TYPES["kernel_restarted"].program == ("reason", "auto")
     assert RUN_END_SCOPES["session_ended"] == "session"
     assert {RUN_END_SCOPES[name] for name in ("kernel_restarted", "kernel_died", "session_started")} == {"notebook"}
     assert {Heartbeat, HelpRequested, HelpCancelled} == EVENTS_WITH_NOTICES
@@ -52,6 +54,14 @@ def test_a_type_without_a_trait_is_no_type_of_default_traits(trait):
 def test_a_misspelled_trait_is_refused():
     with pytest.raises(ValueError, match="x-activty"):
         Catalogue(changed("cell_edited", lambda schema: schema.update({"x-activty": True})))
+
+
+@pytest.mark.parametrize(
+    "program", [True, {}, {"manual": True, "reason": 1}, {"manul": False}, {"manual": "no"}, {"manual": 0}, "manual"]
+)
+def test_a_mark_of_programs_that_no_event_can_have_is_refused(program):
+    with pytest.raises(ValueError, match=r"notebook_saved\.yaml: x-program"):
+        Catalogue(changed("notebook_saved", lambda schema: schema.update({"x-program": program})))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ export type Cell = {
 export type CellAddedData = {
   /** How many cells were added. */
   count: Count;
+  /** False where it was not the student's own act; another person of a shared notebook, or a program. */
+  own?: boolean | null;
 };
 
 export type CellEditedData = {
@@ -76,11 +78,15 @@ export type CellExecutedData = {
 export type CellExecutionStartedData = {
   /** This run; the same in cell_executed. */
   execution_id: Uuid;
+  /** It waited for runs before it, so the student may be elsewhere when it starts. */
+  queued?: boolean | null;
 };
 
 export type CellRemovedData = {
   /** How many cells were removed. */
   count: Count;
+  /** False where it was not the student's own act; another person of a shared notebook, or a program. */
+  own?: boolean | null;
 };
 
 export type CellSelectedData = Record<string, never>;
@@ -112,6 +118,8 @@ export type NotebookClosedData = Record<string, never>;
 
 export type NotebookOpenedData = {
   cells: Cell[];
+  /** Opened by JupyterLab when it restored its tabs, or behind another tab; not by the student. */
+  restored?: boolean | null;
 };
 
 export type NotebookSavedData = {

@@ -14,6 +14,7 @@ import msgspec
 
 from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.opaque_types import opaque_type
+from cell_monitor_core.derivation.places import stored_activity, stored_place
 from cell_monitor_core.events import types
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, NotebookRef
@@ -90,6 +91,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         execution: id of the run.
         request: the event id of the ``help_requested`` that a ``help_cancelled`` names.
         outline: the cells of a ``notebook_opened``.
+        place: whether it says where the student is; None where its type implies that (``places``).
+        activity: whether it is the student's activity, likewise.
     """
 
     at: int
@@ -106,6 +109,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     error: ErrorClass | None = None
     request: str | None = None
     outline: tuple[OutlineCell, ...] | None = None
+    place: bool | None = None
+    activity: bool | None = None
 
 
 class ReadEvent(NamedTuple):
@@ -200,10 +205,11 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
         outline = tuple(
             OutlineCell(cell.id, cell.source_id, cell.index, cell.type, cell.heading) for cell in event.data.cells
         )
+    kind = _TYPE_OF[type(event)]
     fact = Fact(
         at,
         event.event_id,
-        _TYPE_OF[type(event)],
+        kind,
         event.session_id,
         event.seq,
         None if notebook is None else NotebookRef(notebook.id, notebook.path, notebook.title),
@@ -215,5 +221,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
         error,
         request,
         outline,
+        stored_place(kind, event),
+        stored_activity(kind, event),
     )
     return ReadEvent(fact, text or None)

@@ -14,8 +14,9 @@ import msgspec
 
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, rfc3339
+from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.events.registry import ACTIVITY_TYPES, PLACE_TYPES, RUN_END_SCOPES
+from cell_monitor_core.events.registry import RUN_END_SCOPES
 from cell_monitor_core.publications import (
     CellRef,
     ErrorRef,
@@ -84,8 +85,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     Attributes:
         last_received_at: when the API received the newest fact of any type, milliseconds since the epoch.
-        active: key of the newest fact whose type counts as activity: heartbeats come by themselves.
-        notebook: where the student was last.
+        active: key of the newest fact that is the student's activity: heartbeats and automatic saves come by themselves.
+        notebook: where the student last did something.
         cell: which cell that was, of whichever notebook.
         started: the newest start of a run.
         run_end_markers: the newest ends of what runs cells, by ``n:<notebook>`` (kernel gone, page loaded again) and
@@ -126,9 +127,10 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         """Fold a fact that was not folded before; the order does not matter."""
         key = (fact.at, fact.id)
         kind = fact.type
-        if kind in ACTIVITY_TYPES and key > self.active:
+        activity, place = fact.activity, fact.place
+        if (kind in IMPLIED_ACTIVITY_TYPES if activity is None else activity) and key > self.active:
             self.active = key
-        if kind in PLACE_TYPES:
+        if kind in IMPLIED_PLACE_TYPES if place is None else place:
             self._place(fact, key)
         if kind == "cell_executed":
             self._run(fact, key)

@@ -16,10 +16,12 @@ class EventType(NamedTuple):
         name: the event's ``type``.
         struct: what an event of it is read into.
         version: the newest ``schema_version`` that is read; the one before it is read too.
-        activity: the student caused it: it moves "last activity".
-        place: its notebook and cell are where the student is.
+        activity: the student caused it, or waited for it: it moves "last activity".
+        place: it is an act of the student in its notebook and cell: that is where the student is.
         urgent: the extension sends it at once instead of with its batch.
         notices: the answer to it carries the student's notices.
+        program: property of ``data`` and its value where a program caused the event: then it is neither activity nor
+            place, whatever the type is otherwise.
         ends_runs: whose runs it ends: those of its notebook (the kernel is gone) or of its session.
         personal: paths of the properties that hold personal data, such as ``data.outputs[].text``.
     """
@@ -31,5 +33,6 @@ class EventType(NamedTuple):
     place: bool
     urgent: bool
     notices: bool
+    program: tuple[str, bool | str] | None
     ends_runs: Literal["notebook", "session"] | None
     personal: tuple[str, ...]

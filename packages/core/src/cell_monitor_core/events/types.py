@@ -51,6 +51,9 @@ class CellAddedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # How many cells were added.
     count: Count
 
+    # False where it was not the student's own act; another person of a shared notebook, or a program.
+    own: bool | None = None
+
 
 class CellEditedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of CellEdited."""
@@ -124,12 +127,18 @@ class CellExecutionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=
     # This run; the same in cell_executed.
     execution_id: Uuid
 
+    # It waited for runs before it, so the student may be elsewhere when it starts.
+    queued: bool | None = None
+
 
 class CellRemovedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of CellRemoved."""
 
     # How many cells were removed.
     count: Count
+
+    # False where it was not the student's own act; another person of a shared notebook, or a program.
+    own: bool | None = None
 
 
 class CellSelectedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -179,6 +188,9 @@ class NotebookOpenedData(Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """The ``data`` of NotebookOpened."""
 
     cells: Annotated[tuple[Cell, ...], Meta(max_length=500)]
+
+    # Opened by JupyterLab when it restored its tabs, or behind another tab; not by the student.
+    restored: bool | None = None
 
 
 class NotebookSavedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -713,6 +725,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("own", False),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -724,6 +737,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -732,9 +746,10 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         CellExecuted,
         version=1,
         activity=True,
-        place=True,
+        place=False,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs=None,
         personal=("data.code", "data.error.traceback", "data.error.value", "data.outputs[].text", "notebook.path", "notebook.title"),
     ),
@@ -746,6 +761,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("queued", True),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -757,6 +773,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("own", False),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -768,6 +785,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -779,6 +797,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=False,
         urgent=False,
         notices=True,
+        program=None,
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -790,6 +809,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=True,
         notices=True,
+        program=None,
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -801,6 +821,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=True,
         notices=True,
+        program=None,
         ends_runs=None,
         personal=("data.message", "notebook.path", "notebook.title"),
     ),
@@ -808,10 +829,11 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         "kernel_died",
         KernelDied,
         version=1,
-        activity=True,
-        place=True,
+        activity=False,
+        place=False,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs="notebook",
         personal=("notebook.path", "notebook.title"),
     ),
@@ -823,6 +845,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("reason", "auto"),
         ends_runs="notebook",
         personal=("notebook.path", "notebook.title"),
     ),
@@ -834,6 +857,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=False,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -845,6 +869,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("restored", True),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -856,6 +881,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=True,
         urgent=False,
         notices=False,
+        program=("manual", False),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
@@ -867,6 +893,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         place=False,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs="session",
         personal=("notebook.path", "notebook.title"),
     ),
@@ -875,9 +902,10 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         SessionStarted,
         version=1,
         activity=True,
-        place=True,
+        place=False,
         urgent=False,
         notices=False,
+        program=None,
         ends_runs="notebook",
         personal=("notebook.path", "notebook.title"),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from cell_monitor_testing.generation.pages import table
 from cell_monitor_testing.generation.schemas import Catalogue, EventModel, Schema
 
@@ -34,6 +36,9 @@ def _row(catalogue: Catalogue, event: EventModel) -> tuple[object, ...]:
 
 def _traits(event: EventModel) -> list[str]:
     names = [name for name in ("activity", "place", "urgent", "notices") if getattr(event, name)]
+    if event.program is not None:
+        name, value = event.program
+        names.append(f"by a program where `{name}` is `{json.dumps(value) if isinstance(value, bool) else value}`")
     return names + ([f"ends the runs of its {event.ends_runs}"] if event.ends_runs else [])
 
 

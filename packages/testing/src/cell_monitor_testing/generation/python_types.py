@@ -56,7 +56,15 @@ def _entry(event: EventModel) -> Iterator[str]:
     yield f"        place={event.place},"
     yield f"        urgent={event.urgent},"
     yield f"        notices={event.notices},"
+    yield f"        program={_program(event)},"
     yield f"        ends_runs={json.dumps(event.ends_runs) if event.ends_runs else None},"
     comma = "," if len(event.personal) == 1 else ""
     yield f"        personal=({', '.join(json.dumps(path) for path in event.personal)}{comma}),"
     yield "    ),"
+
+
+def _program(event: EventModel) -> str:
+    if event.program is None:
+        return "None"
+    name, value = event.program
+    return f"({json.dumps(name)}, {value if isinstance(value, bool) else json.dumps(value)})"

@@ -74,6 +74,7 @@ class EventModel:
         schema: the schema as loaded.
         version: the newest ``schema_version`` that is read.
         activity: it counts as the student's activity; likewise the other traits, see ``schemas/envelope.yaml``.
+        program: property of `data` and its value where a program caused the event.
         ends_runs: whose runs it ends.
         student: what students read about it, by language; ``order`` is its place in their list.
         personal: paths of the properties that hold personal data, such as ``data.outputs[].text``.
@@ -87,6 +88,7 @@ class EventModel:
     place: bool
     urgent: bool
     notices: bool
+    program: tuple[str, bool | str] | None
     ends_runs: Literal["notebook", "session"] | None
     student: dict[str, Any]
     personal: list[str]
@@ -127,7 +129,7 @@ class Catalogue:
                 continue
             merged = {"description": self.envelope["properties"][prop_name].get("description", "")} | prop
             struct.fields.append(self._field(prop_name, merged, required=prop_name in required))
-        unknown = schema.keys() - _STRUCTURE - {*_FLAGS, "x-ends-runs", "x-student"}
+        unknown = schema.keys() - _STRUCTURE - {*_FLAGS, "x-program", "x-ends-runs", "x-student"}
         if unknown:
             raise ValueError(f"{name}.yaml: {sorted(unknown)} is no trait")
         for flag in _FLAGS:
@@ -149,6 +151,7 @@ class Catalogue:
             place=schema["x-place"],
             urgent=schema["x-urgent"],
             notices=schema["x-notices"],
+            program=_program(name, schema),
             ends_runs=ends_runs,
             student=student,
             personal=sorted(self._personal_paths(properties, "")),
@@ -237,6 +240,22 @@ def _newest_version(name: str, schema: Schema) -> int:
     if not isinstance(newest, int) or versions != [version for version in (newest - 1, newest) if version >= 1]:
         raise ValueError(f"{name}.yaml: schema_version must be const: 1, or enum: [N-1, N] from version 2 on")
     return newest
+
+
+def _program(name: str, schema: Schema) -> tuple[str, bool | str] | None:
+    """Return the property of ``data`` that says that a program caused the event, with its value."""
+    given = schema.get("x-program")
+    if given is None:
+        return None
+    properties = schema["properties"]["data"].get("properties", {})
+    if isinstance(given, dict) and len(given) == 1:
+        [(prop, value)] = given.items()
+        known = properties.get(prop, {})
+        if isinstance(value, bool) and "boolean" in known.get("type", ()):
+            return prop, value
+        if isinstance(value, str) and value in known.get("enum", ()):
+            return prop, value
+    raise ValueError(f"{name}.yaml: x-program must be one property of data with one of its values, not {given}")
 
 
 def _enum(values: list[str | int | None]) -> tuple[str, str]:
