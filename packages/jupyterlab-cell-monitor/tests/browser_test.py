@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import expect
+
+from cell_monitor_testing.jupyter_page import Student, cell, notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 API_KEY = "test-key"
 
 _SLOW = "import time\nprint('waiting', flush=True)\ntime.sleep(120)"
-
-
-def cell(cell_type: str, source: str, cell_id: str, **metadata: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"cell_type": cell_type, "id": cell_id, "metadata": metadata, "source": source}
-    return {**made, "outputs": [], "execution_count": None} if cell_type == "code" else made
-
-
-def notebook(*cells: dict[str, Any], **metadata: Any) -> str:
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return json.dumps(
-        {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel, **metadata}, "cells": list(cells)}
-    )
 
 
 EXERCISES = notebook(
@@ -41,59 +28,6 @@ EXERCISES = notebook(
     cell("code", "", "blank"),
     cell_monitor={"course": "linear-algebra"},
 )
-
-
-class Student:
-    """A page with a notebook open, and the events that its acts made."""
-
-    def __init__(self, page: Page, api: Any) -> None:
-        self.page = page
-        self.api = api
-        self.complaints: list[str] = []
-        page.on("console", self._on_console)
-        page.on("pageerror", self._catch)
-
-    def _catch(self, error: Any) -> None:
-        # Jupyter's own front ends throw now and then; what passes through our bundle is ours.
-        if "jupyterlab-cell-monitor" in f"{error}{error.stack}":
-            self.complaints.append(f"{error}\n{error.stack}")
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and "cell-monitor" in f"{message.text} {message.location}":
-            self.complaints.append(message.text)
-
-    def events(self, *types: str, **fields: Any) -> list[dict[str, Any]]:
-        """Events of these types, in the order in which they were made."""
-        found = [event for event in list(self.api.stored.values()) if not types or event["type"] in types]
-        found = [event for event in found if all(event.get(name) == value for name, value in fields.items())]
-        return sorted(found, key=lambda event: event["event_id"])
-
-    def runs(self, source_id: str) -> list[dict[str, Any]]:
-        return [event for event in self.events("cell_executed") if event["cell"]["source_id"] == source_id]
-
-    def wait(self, condition: Callable[[], Any], tell: Callable[[], Any] | None = None) -> Any:
-        deadline = time.monotonic() + 60
-        while not (value := condition()):
-            state = (tell or (lambda: [event["type"] for event in self.events()]))()
-            assert time.monotonic() < deadline, f"the condition never became true: {state}"
-            self.page.wait_for_timeout(50)
-        return value
-
-    def cell(self, index: int) -> Locator:
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
-
-    def select(self, index: int) -> None:
-        # The prompt selects the cell without opening its editor.
-        self.cell(index).locator(".jp-InputPrompt, .jp-RenderedMarkdown").first.click()
-        expect(self.cell(index)).to_have_class(re.compile("jp-mod-active"))
-
-    def run(self, index: int) -> None:
-        self.select(index)
-        self.page.keyboard.press("Control+Enter")
-
-    def command(self, command: str) -> None:
-        """Carries out a command as a menu would."""
-        self.page.evaluate("command => void window.jupyterapp.commands.execute(command)", command)
 
 
 @pytest.fixture

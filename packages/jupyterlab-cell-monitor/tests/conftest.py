@@ -7,13 +7,9 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -26,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cell_monitor_testing.jupyter_process import JupyterProcess, start_jupyter
 from jupyterlab_cell_monitor.forwarder import Forwarder
 from jupyterlab_cell_monitor.spool import open_spool
 from jupyterlab_cell_monitor.tokens import ApiKeyTokenProvider
@@ -290,32 +287,10 @@ def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
     return opened
 
 
-@dataclass
-class JupyterProcess:
-    """A real Jupyter server of its own, and a client that is signed in as its page would be."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    token: str
-    log: Path
-
-    @contextlib.contextmanager
-    def client(self, *, signed_in: bool = True) -> Iterator[httpx.Client]:
-        with httpx.Client(base_url=self.url, timeout=20, trust_env=False) as client:
-            if signed_in:
-                # As a page does it: a cookie, and with each request the XSRF token from the other cookie.
-                client.get("/lab", params={"token": self.token}, follow_redirects=True)
-                client.headers["X-XSRFToken"] = client.cookies["_xsrf"]
-            yield client
-
-    def stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(20)
+@pytest.fixture(scope="session")
+def stand_in_api() -> type[StandInApi]:
+    """The class of the stand-in, for fixtures with another scope than `api`."""
+    return StandInApi
 
 
 @pytest.fixture
@@ -328,54 +303,9 @@ def jupyter(tmp_path: Path) -> Iterator[Callable[..., JupyterProcess]]:
     ) -> JupyterProcess:
         home = tmp_path / f"home-{len(started)}"
         home.mkdir()
-        token = secrets.token_hex(16)
-        log = home / "server.log"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("CELL_MONITOR_")}
-        command = [
-            sys.executable,
-            "-m",
-            application if application == "notebook" else "jupyterlab",
-            "--no-browser",
-            "--allow-root",
-            "--ServerApp.ip=127.0.0.1",
-            "--ServerApp.port=0",
-            f"--IdentityProvider.token={token}",
-            "--ServerApp.allow_unauthenticated_access=False",
-            f"--ServerApp.root_dir={home}",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-            *(options or []),
-        ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=home,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={
-                    **inherited,
-                    "HOME": str(home),
-                    "JUPYTER_DATA_DIR": str(home / "data"),
-                    "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-                    "JUPYTER_CONFIG_DIR": str(home / "config"),
-                    "NO_PROXY": "127.0.0.1,localhost",
-                    **(environment or {}),
-                },
-            )
-        server = JupyterProcess(process, "", token, log)
+        server = start_jupyter(home, application=application, environment=environment, options=options or [])
         started.append(server)
-        deadline = time.monotonic() + 90
-        while True:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text("utf-8", "replace"))
-            if found:
-                server.url = f"http://127.0.0.1:{found[1]}"
-                with contextlib.suppress(httpx.HTTPError):
-                    httpx.get(f"{server.url}/api/status", params={"token": token}, timeout=5).raise_for_status()
-                    return server
-            assert process.poll() is None, log.read_text("utf-8", "replace")
-            assert time.monotonic() < deadline, log.read_text("utf-8", "replace")
-            time.sleep(0.1)
+        return server
 
     yield start
     for server in started:
