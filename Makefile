@@ -13,6 +13,7 @@ STAMPS := build/stamps
 SUBJECTS_SINCE := 6eff2f107278c2b1ab800f255b5634fee0086bb1
 DATA_DIR ?= $(or $(CELL_MONITOR_DATA_DIR),var)
 ARGS ?=
+HOSTS ?=
 
 EXTENSION := packages/jupyterlab-cell-monitor
 PYTHON_PACKAGES := packages/core services/api services/worker services/ws-gateway packages/standalone packages/testing
@@ -83,6 +84,11 @@ test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" select
 	@cd $(EXTENSION) && ../../$(BIN)/jlpm test
 	$(call say,Python: unit$(,) integration and end-to-end tests)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: test-hosts
+test-hosts: node $(STAMPS)/dev $(STAMPS)/extension browser ## Test the extension in other JupyterLab versions; HOSTS="lab-4.4 …" or all; ARGS="-k word"
+	@$(BIN)/python -m cell_monitor_testing.jupyter_hosts prepare $(HOSTS)
+	@$(BIN)/pytest $(EXTENSION)/tests/hosts $(addprefix --host=,$(HOSTS)) $(ARGS)
 
 .PHONY: test-fresh
 test-fresh: node $(STAMPS)/dev ## Clone the last commit, install and start it as on a fresh machine (about 4 minutes)

@@ -1,0 +1,171 @@
+"""One Jupyter Server for each host of `hosts.toml`, and pages of students in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from cell_monitor_testing.browser import running_chromium
+from cell_monitor_testing.jupyter_hosts import Host, chosen_hosts
+from cell_monitor_testing.jupyter_page import Student
+from cell_monitor_testing.jupyter_process import JupyterProcess, start_jupyter
+
+API_KEY = "test-key"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--host", action="append", default=[], help="a host of hosts.toml, or all; none: those of CI")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test in the chosen hosts whose row names its file."""
+    if "host" in metafunc.fixturenames:
+        subject = Path(metafunc.module.__file__ or "").stem.removesuffix("_test")
+        hosts = [host for host in chosen_hosts(metafunc.config.getoption("--host")) if subject in host.tests]
+        metafunc.parametrize("host", hosts, ids=[host.name for host in hosts], scope="session")
+
+
+@dataclass
+class RunningHost:
+    """The server of a host, and the API that it sends to."""
+
+    host: Host
+    server: JupyterProcess
+    api: Any
+
+
+@pytest.fixture(scope="session")
+def running_host(
+    host: Host, stand_in_api: type[Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningHost]:
+    """A Jupyter Server of the host that serves an empty folder."""
+    assert Path(host.python).exists(), f"run `make test-hosts HOSTS={host.name}`, which makes the environment"
+    api = stand_in_api()
+    server = start_jupyter(
+        tmp_path_factory.mktemp(host.name),
+        python=host.python,
+        environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": API_KEY},
+        options=["--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"],
+    )
+    yield RunningHost(host, server, api)
+    server.stop()
+    api.release.set()
+    api.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser; each test makes its own context in it. No test in this folder is async."""
+    with running_chromium() as browser:
+        yield browser
+
+
+class HostPage(Student):
+    """A student's page in a host, with a folder of its own."""
+
+    def __init__(self, page: Page, running: RunningHost, folder: str) -> None:
+        super().__init__(page, running.api, folder)
+        self.host = running.host
+        self.server = running.server
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file into the page's folder; returns its path for the server."""
+        target = self.server.folder / self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        return f"{self.folder}/{name}"
+
+    def open(self, name: str, text: str | None = None, *, application: str = "lab") -> None:
+        """Load the page with a notebook of its folder, after writing its text if given, and wait for its kernel."""
+        if text is not None:
+            self.write(name, text)
+        kind = "notebooks" if application == "notebook" else "lab/tree"
+        self.page.goto(f"{self.server.url}/{kind}/{self.folder}/{name}?token={self.server.token}&reset")
+        self.page.wait_for_function("() => !!window.jupyterapp")
+        self.ready(name)
+
+    def open_beside(self, name: str, text: str | None = None) -> None:
+        """Open another notebook in a tab of the same page, in front."""
+        if text is not None:
+            self.write(name, text)
+        self.show(name)
+        self.ready(name)
+
+    def show(self, name: str) -> None:
+        """Open a notebook, or go to its tab, as a click on its file does."""
+        self.page.evaluate(
+            "path => void window.jupyterapp.commands.execute('docmanager:open', {path})", f"{self.folder}/{name}"
+        )
+        self.page.wait_for_function(
+            "path => window.jupyterapp.shell.currentWidget?.context?.path?.endsWith(path)", arg=f"{self.folder}/{name}"
+        )
+
+    def ready(self, name: str) -> None:
+        """Wait until the notebook in front is recorded and its kernel is idle."""
+        self.page.wait_for_function(
+            """path => {
+                const widget = window.jupyterapp.shell.currentWidget;
+                return widget?.context?.path?.endsWith(path)
+                    && widget.sessionContext?.session?.kernel?.status === 'idle';
+            }""",
+            arg=f"{self.folder}/{name}",
+        )
+        self.wait(lambda: [e for e in self.events("notebook_opened") if e["notebook"]["path"].endswith(name)])
+
+    def ended(self, number: int, source_id: str = "") -> list[dict[str, Any]]:
+        """Wait until this many runs (of one cell, or of all) have ended, and return their data."""
+        found = self.wait(
+            lambda: len(self.runs(source_id)) >= number and self.runs(source_id),
+            lambda: [(event["type"], event.get("data", {}).get("status")) for event in self.events()],
+        )
+        return [event["data"] for event in found]
+
+
+@pytest.fixture
+def new_page(
+    chromium: Browser, running_host: RunningHost, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], HostPage]]:
+    """Make pages, each in a browser context of its own, that share one folder of the server."""
+    contexts: list[Any] = []
+    pages: list[HostPage] = []
+    folder = re.sub(r"\W+", "-", request.node.originalname)
+
+    def made() -> HostPage:
+        context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        pages.append(HostPage(page, running_host, folder))
+        return pages[-1]
+
+    yield made
+    for context in contexts:
+        context.close()
+    with running_host.server.client() as client:
+        for session in client.get("/api/sessions").json():
+            client.delete(f"/api/sessions/{session['id']}")
+    assert [complaint for page in pages for complaint in page.complaints] == []
+
+
+@pytest.fixture
+def student(new_page: Callable[[], HostPage]) -> HostPage:
+    """One page; `open` loads a notebook in it."""
+    return new_page()
+
+
+@pytest.fixture
+def versions(host: Host) -> dict[str, str]:
+    """What the host has installed: package → version, by its own interpreter."""
+    import subprocess
+
+    printed = subprocess.run(
+        [host.python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True, text=True
+    ).stdout
+    return {package["name"]: package["version"] for package in json.loads(printed)}
