@@ -55,15 +55,14 @@ async def _load_folds(connection: Connection, students: dict[StudentKey, Student
         return
     runs = {key: group_by_cell(new.fact for new in given.new) for key, given in students.items()}
     cells = [(key, cell) for key, groups in runs.items() for cell in groups]
-    if cells:
-        for (key, cell), cell_fold in zip(cells, await student_states.load_cells(connection, cells), strict=True):
-            if cell_fold is not None:
-                students[key].cells[cell] = cell_fold
     sessions = [
         (key, session) for key, given in students.items() for session in {new.fact.session for new in given.new}
     ]
-    folds = await student_states.load_sessions(connection, sessions)
-    for (key, session), session_fold in zip(sessions, folds, strict=True):
+    cell_folds, session_folds = await student_states.load_folds(connection, cells, sessions)
+    for (key, cell), cell_fold in zip(cells, cell_folds, strict=True):
+        if cell_fold is not None:
+            students[key].cells[cell] = cell_fold
+    for (key, session), session_fold in zip(sessions, session_folds, strict=True):
         if session_fold is not None:
             students[key].sessions[session] = session_fold
     late: list[tuple[StudentKey, CellKey]] = [

@@ -12,11 +12,7 @@ __all__ = ["save"]
 
 async def save(connection: Connection, keyring: KeyRing, changes: Changes) -> None:
     """Write changes; a constant number of statements."""
-    if changes.cells:
-        await student_states.save_cells(connection, changes.cells)
-    if changes.sessions:
-        await student_states.save_sessions(connection, changes.sessions)
     if changes.requests:
         await help_requests.save_requests(connection, keyring, changes.requests)
-    if changes.students:
-        await student_states.save_students(connection, keyring, changes.students)
+    if changes.students or changes.cells or changes.sessions:
+        await student_states.save_states(connection, keyring, changes.students, changes.cells, changes.sessions)

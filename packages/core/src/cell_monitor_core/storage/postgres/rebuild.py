@@ -266,11 +266,12 @@ class _Student:
         sessions: dict[str, SessionFold | None],
         student: Student,
     ) -> None:
-        await student_states.save_cells(
-            connection, {(self._key, cell): fold for cell, fold in cells.items() if fold is not None}
-        )
-        await student_states.save_sessions(
-            connection, {(self._key, session): fold for session, fold in sessions.items() if fold is not None}
+        await student_states.save_states(
+            connection,
+            self._keyring,
+            {self._key: student},
+            {(self._key, cell): fold for cell, fold in cells.items() if fold is not None},
+            {(self._key, session): fold for session, fold in sessions.items() if fold is not None},
         )
         gone_cells = [cell for cell, fold in cells.items() if fold is None]
         await connection.execute(
@@ -285,7 +286,6 @@ class _Student:
             *self._key,
             [session for session, fold in sessions.items() if fold is None],
         )
-        await student_states.save_students(connection, self._keyring, {self._key: student})
 
 
 class _Error(msgspec.Struct):

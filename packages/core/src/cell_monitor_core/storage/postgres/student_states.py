@@ -27,12 +27,10 @@ __all__ = [
     "ERROR_TEXT",
     "SHOWN",
     "ensure_students",
-    "load_cells",
+    "load_folds",
     "load_histories",
-    "load_sessions",
     "lock_students",
-    "save_cells",
-    "save_sessions",
+    "save_states",
     "save_students",
     "shown_state",
     "shown_states",
@@ -52,6 +50,28 @@ _student_state = msgspec.json.Decoder(StudentState)
 _cell_fold = msgspec.json.Decoder(CellFold)
 _session_fold = msgspec.json.Decoder(SessionFold)
 _encode: Final = msgspec.json.Encoder().encode
+
+_SAVE_STUDENTS: Final = """
+UPDATE student_states s
+SET version = u.version, fold = u.fold, state = u.state, error_text_enc = u.error_text_enc, updated_at = now()
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::jsonb[], $5::jsonb[], $6::bytea[])
+     AS u(course_id, person_id, version, fold, state, error_text_enc)
+WHERE s.course_id = u.course_id AND s.person_id = u.person_id
+"""
+
+# The rows of cells and sessions are written only under the lock of their student's row, so their order does not matter.
+_SAVE: Final = f"""
+WITH cells AS (
+    INSERT INTO cell_states (course_id, person_id, notebook_id, cell_id, fold)
+    SELECT * FROM unnest($7::text[], $8::uuid[], $9::text[], $10::text[], $11::jsonb[])
+    ON CONFLICT (course_id, person_id, notebook_id, cell_id) DO UPDATE SET fold = excluded.fold
+), sessions AS (
+    INSERT INTO session_states (course_id, person_id, session_id, fold)
+    SELECT * FROM unnest($12::text[], $13::uuid[], $14::uuid[], $15::jsonb[])
+    ON CONFLICT (course_id, person_id, session_id) DO UPDATE SET fold = excluded.fold
+)
+{_SAVE_STUDENTS}
+"""  # noqa: S608
 
 
 def student_row(course_id: str, person_id: UUID) -> bytes:
@@ -159,21 +179,32 @@ async def lock_students(
     }
 
 
-async def load_cells(connection: Connection, cells: Sequence[tuple[StudentKey, CellKey]]) -> list[CellFold | None]:
-    """Return the stored folds of cells, in the order asked for."""
+async def load_folds(
+    connection: Connection, cells: Sequence[tuple[StudentKey, CellKey]], sessions: Sequence[tuple[StudentKey, str]]
+) -> tuple[list[CellFold | None], list[SessionFold | None]]:
+    """Return the stored folds of cells and of sessions, each in the order asked for; one statement."""
     rows = await connection.fetch(
         """
-        SELECT k.i, c.fold::text
+        SELECT true, k.i, c.fold::text
         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
              AS k(course_id, person_id, notebook_id, cell_id, i)
              JOIN cell_states c USING (course_id, person_id, notebook_id, cell_id)
+        UNION ALL
+        SELECT false, k.i, s.fold::text
+        FROM unnest($5::text[], $6::uuid[], $7::uuid[]) WITH ORDINALITY AS k(course_id, person_id, session_id, i)
+             JOIN session_states s USING (course_id, person_id, session_id)
         """,
         *_cell_columns(cells),
+        *_session_columns(sessions),
     )
-    found: list[CellFold | None] = [None] * len(cells)
-    for index, fold in rows:
-        found[index - 1] = _cell_fold.decode(fold)
-    return found
+    cell_folds: list[CellFold | None] = [None] * len(cells)
+    session_folds: list[SessionFold | None] = [None] * len(sessions)
+    for of_cell, index, fold in rows:
+        if of_cell:
+            cell_folds[index - 1] = _cell_fold.decode(fold)
+        else:
+            session_folds[index - 1] = _session_fold.decode(fold)
+    return cell_folds, session_folds
 
 
 def _cell_columns(cells: Iterable[tuple[StudentKey, CellKey]]) -> tuple[list[str], list[UUID], list[str], list[str]]:
@@ -184,6 +215,15 @@ def _cell_columns(cells: Iterable[tuple[StudentKey, CellKey]]) -> tuple[list[str
         notebooks.append(notebook)
         ids.append(cell)
     return courses, people, notebooks, ids
+
+
+def _session_columns(sessions: Iterable[tuple[StudentKey, str]]) -> tuple[list[str], list[UUID], list[str]]:
+    courses, people, ids = [], [], []
+    for (course, person), session in sessions:
+        courses.append(course)
+        people.append(person)
+        ids.append(session)
+    return courses, people, ids
 
 
 async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKey, CellKey]]) -> list[list[Fact]]:
@@ -205,71 +245,37 @@ async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKe
     return histories
 
 
-async def save_cells(connection: Connection, cells: Mapping[tuple[StudentKey, CellKey], CellFold]) -> None:
-    """Write folds of cells, new ones or not."""
-    ordered = sorted(cells.items())
-    await connection.execute(
-        """
-        INSERT INTO cell_states (course_id, person_id, notebook_id, cell_id, fold)
-        SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[])
-        ON CONFLICT (course_id, person_id, notebook_id, cell_id) DO UPDATE SET fold = excluded.fold
-        """,
-        *_cell_columns([key for key, _ in ordered]),
-        [_encode(fold) for _, fold in ordered],
-    )
-
-
-async def load_sessions(connection: Connection, sessions: Sequence[tuple[StudentKey, str]]) -> list[SessionFold | None]:
-    """Return the stored folds of sessions, in the order asked for."""
-    rows = await connection.fetch(
-        """
-        SELECT k.i, s.fold::text
-        FROM unnest($1::text[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS k(course_id, person_id, session_id, i)
-             JOIN session_states s USING (course_id, person_id, session_id)
-        """,
-        [student[0] for student, _ in sessions],
-        [student[1] for student, _ in sessions],
-        [session for _, session in sessions],
-    )
-    found: list[SessionFold | None] = [None] * len(sessions)
-    for index, fold in rows:
-        found[index - 1] = _session_fold.decode(fold)
-    return found
-
-
-async def save_sessions(connection: Connection, sessions: Mapping[tuple[StudentKey, str], SessionFold]) -> None:
-    """Write folds of sessions, new ones or not."""
-    ordered = sorted(sessions.items())
-    await connection.execute(
-        """
-        INSERT INTO session_states (course_id, person_id, session_id, fold)
-        SELECT * FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::jsonb[])
-        ON CONFLICT (course_id, person_id, session_id) DO UPDATE SET fold = excluded.fold
-        """,
-        [student[0] for (student, _), _ in ordered],
-        [student[1] for (student, _), _ in ordered],
-        [session for (_, session), _ in ordered],
-        [_encode(fold) for _, fold in ordered],
-    )
-
-
 async def save_students(connection: Connection, keyring: KeyRing, students: Mapping[StudentKey, Student]) -> None:
-    """Write locked rows."""
-    ordered = sorted(students.items())
+    """Write locked rows of students. The API has no right to more (``roles.py``)."""
+    await connection.execute(_SAVE_STUDENTS, *_student_columns(keyring, students))
+
+
+async def save_states(
+    connection: Connection,
+    keyring: KeyRing,
+    students: Mapping[StudentKey, Student],
+    cells: Mapping[tuple[StudentKey, CellKey], CellFold],
+    sessions: Mapping[tuple[StudentKey, str], SessionFold],
+) -> None:
+    """Write locked rows of students, and folds of their cells and sessions, new ones or not; one statement."""
     await connection.execute(
-        """
-        UPDATE student_states s
-        SET version = u.version, fold = u.fold, state = u.state, error_text_enc = u.error_text_enc, updated_at = now()
-        FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::jsonb[], $5::jsonb[], $6::bytea[])
-             AS u(course_id, person_id, version, fold, state, error_text_enc)
-        WHERE s.course_id = u.course_id AND s.person_id = u.person_id
-        """,
-        [course for (course, _), _ in ordered],
-        [person for (_, person), _ in ordered],
-        [student.version for _, student in ordered],
-        [_encode(student.fold) for _, student in ordered],
-        [_encode(student.state) for _, student in ordered],
-        [_sealed(keyring, key, student) for key, student in ordered],
+        _SAVE,
+        *_student_columns(keyring, students),
+        *_cell_columns(cells),
+        [_encode(fold) for fold in cells.values()],
+        *_session_columns(sessions),
+        [_encode(fold) for fold in sessions.values()],
+    )
+
+
+def _student_columns(keyring: KeyRing, students: Mapping[StudentKey, Student]) -> tuple[list[Any], ...]:
+    return (
+        [course for course, _ in students],
+        [person for _, person in students],
+        [student.version for student in students.values()],
+        [_encode(student.fold) for student in students.values()],
+        [_encode(student.state) for student in students.values()],
+        [_sealed(keyring, key, student) for key, student in students.items()],
     )
 
 
