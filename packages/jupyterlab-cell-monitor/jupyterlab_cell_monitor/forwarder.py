@@ -8,15 +8,17 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .ingest_body import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, Batch, batch_body, event_id_of, event_json
 from .refusals import Refusals
 from .spool import Record, Spool
-from .upstream import Delivered, Refused, Unavailable, Upstream
+from .upstream import Delivered, Outcome, Refused, Unavailable, Upstream
+from .waits import HoldClock, Moment, browser_waits, hold_clock
 
 __all__ = ["Answer", "Forwarder", "encoded"]
 
@@ -24,6 +26,10 @@ _BACKOFF_BASE = 1.0
 _BACKOFF_CAP = 60.0
 # New events may cut a pause of our own short, this often at most.
 _NUDGE_SECONDS = 5.0
+# A monitor that does not know the waits is asked again after this time: it may have been upgraded.
+_WITHOUT_WAITS_SECONDS = 600.0
+# Of a request's body, for what is not the events.
+_BODY_SPARE_BYTES = 4096
 _SPOOLED = {"kind": "spooled"}
 
 
@@ -48,6 +54,7 @@ class Forwarder:
         log: gets reasons and counts, never payloads.
         misconfigured: what is wrong with the configuration, if anything.
         random_: 0 to 1, for the jitter.
+        clock: measures how long events are held here.
     """
 
     def __init__(
@@ -58,12 +65,15 @@ class Forwarder:
         *,
         misconfigured: str | None = None,
         random_: Callable[[], float] = random.random,
+        clock: HoldClock | None = None,
     ) -> None:
         self._upstream = upstream
         self._open_spool = open_spool
         self._log = log
         self._misconfigured = misconfigured
         self._random = random_
+        self._clock = clock or hold_clock()
+        self._without_waits_until = 0.0
         self._spool: Spool | None = None
         # One thread: the spool is not made for two at once, and its disk waits must not stop the server.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="cell-monitor-spool")
@@ -142,12 +152,18 @@ class Forwarder:
         if time.monotonic() < self._not_before:
             # The monitor asked for a pause, and asks it of everybody.
             return await self._keep(batch, traceparent)
-        outcome = await self._upstream.send(
-            batch.body, len(batch.events), test_id=batch.test_id, traceparent=traceparent
+        # Before the request: an attempt that fails may take seconds.
+        taken = self._clock.now()
+        outcome = await self._send(
+            batch.body if batch.with_times else None,
+            lambda: batch_body([event_json(event) for event in batch.events]) if batch.with_times else batch.body,
+            len(batch.events),
+            batch.test_id,
+            traceparent,
         )
         if isinstance(outcome, Unavailable):
             self._note_unavailable(outcome)
-            return await self._keep(batch, traceparent)
+            return await self._keep(batch, traceparent, taken)
         self._note_back()
         if isinstance(outcome, Refused):
             return self._refused(batch, outcome)
@@ -156,7 +172,7 @@ class Forwarder:
         again = [index for index, result in enumerate(outcome.results) if result["status"] == "retry"]
         if not again:
             return self._answer(outcome.results, outcome.notices)
-        kept = await self._keep_events([batch.events[index] for index in again], batch.test_id, traceparent)
+        kept = await self._keep_events(batch, again, traceparent, taken)
         for index, result in zip(again, kept, strict=True):
             outcome.results[index] = result
         return self._answer(outcome.results, [*(outcome.notices or []), self._spooled_notice()])
@@ -183,24 +199,47 @@ class Forwarder:
         problem = self._unavailable.problem if self._unavailable else None
         return {**_SPOOLED, "reason": problem} if problem else _SPOOLED
 
-    async def _keep(self, batch: Batch, traceparent: str | None) -> Answer:
+    async def _send(
+        self,
+        with_waits: bytes | None,
+        without: Callable[[], bytes],
+        count: int,
+        test_id: str | None,
+        traceparent: str | None,
+    ) -> Outcome:
+        """Sends a body that says how long its events waited; where the monitor does not know that yet, the one without."""
+        assert self._upstream is not None
+        if with_waits is not None and time.monotonic() >= self._without_waits_until:
+            outcome = await self._upstream.send(with_waits, count, test_id=test_id, traceparent=traceparent)
+            if not isinstance(outcome, Refused) or outcome.error != "invalid_body":
+                return outcome
+            plain = await self._upstream.send(without(), count, test_id=test_id, traceparent=traceparent)
+            if not isinstance(plain, Refused) or plain.error != "invalid_body":
+                self._without_waits_until = time.monotonic() + _WITHOUT_WAITS_SECONDS
+            return plain
+        return await self._upstream.send(without(), count, test_id=test_id, traceparent=traceparent)
+
+    async def _keep(self, batch: Batch, traceparent: str | None, taken: Moment | None = None) -> Answer:
         if self._spool is None:
             pause = max(1, round(self._not_before - time.monotonic()))
             detail = {"type": "monitor_unavailable", "msg": "The monitor cannot be reached and there is no spool."}
             return Answer(503, {"detail": [detail]}, {"Retry-After": str(pause)})
-        results = await self._keep_events(batch.events, batch.test_id, traceparent)
+        results = await self._keep_events(batch, range(len(batch.events)), traceparent, taken or self._clock.now())
         return self._answer(results, [self._spooled_notice()])
 
     async def _keep_events(
-        self, events: list[Any], test_id: str | None, traceparent: str | None
+        self, batch: Batch, indexes: Sequence[int], traceparent: str | None, taken: Moment
     ) -> list[dict[str, Any]]:
+        """Spools some events of a batch that was taken at a moment; the answer has one result for each of them."""
         results: list[dict[str, Any]] = []
         records: list[Record] = []
-        for event in events:
+        waits = browser_waits(batch.events, batch.sent_at, batch.waited_ms)
+        for index in indexes:
+            event = batch.events[index]
             encoded = event_json(event)
             fits = len(encoded) <= MAX_EVENT_BYTES
             if fits:
-                records.append(Record(encoded, test_id, traceparent))
+                records.append(Record(encoded, batch.test_id, traceparent, waits[index], taken))
                 results.append({"event_id": event_id_of(event), "status": "accepted"})
             else:
                 result = {"event_id": event_id_of(event), "status": "rejected", "reason": "event_too_large"}
@@ -265,13 +304,17 @@ class Forwarder:
             if asked > 0:
                 await asyncio.sleep(asked)
             self._last_try = time.monotonic()
-            chunk = await self._on_disk(self._spool.read, limit, MAX_BODY_BYTES - 1024)
+            chunk = await self._on_disk(self._spool.read, limit, MAX_BODY_BYTES - _BODY_SPARE_BYTES)
             if not chunk.records:
                 continue
-            body = batch_body([record.event for record in chunk.records])
+            events = [record.event for record in chunk.records]
             first = chunk.records[0]
-            outcome = await self._upstream.send(
-                body, len(chunk.records), test_id=first.test_id, traceparent=first.traceparent
+            outcome = await self._send(
+                batch_body(events, [self._wait_of(record) for record in chunk.records]),
+                partial(batch_body, events),
+                len(events),
+                first.test_id,
+                first.traceparent,
             )
             if isinstance(outcome, Unavailable):
                 self._note_unavailable(outcome)
@@ -288,6 +331,10 @@ class Forwarder:
                 continue
             await self._settle(chunk.records, chunk.end, outcome)
             limit = MAX_EVENTS
+
+    def _wait_of(self, record: Record) -> int:
+        """How long a record has waited in the browser and here, in milliseconds."""
+        return record.waited_ms + (0 if record.taken is None else self._clock.held_ms(record.taken))
 
     async def _settle(self, records: list[Record], end: Any, outcome: Delivered) -> None:
         assert self._spool is not None

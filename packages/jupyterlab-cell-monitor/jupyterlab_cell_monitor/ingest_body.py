@@ -58,11 +58,19 @@ class Batch:
         body: what the monitor takes: the bytes as they came, without a `test_id`.
         events: one JSON value per event, not validated further: that is the monitor's business.
         test_id: the run in the monitor's test mode that the events belong to; None for real ones.
+        sent_at: what the request says of when it was sent, not validated either; likewise `waited_ms`.
     """
 
     body: bytes
     events: list[Any]
     test_id: str | None = None
+    sent_at: Any = None
+    waited_ms: Any = None
+
+    @property
+    def with_times(self) -> bool:
+        """Whether the body has what a monitor of an older release refuses."""
+        return self.sent_at is not None or self.waited_ms is not None
 
 
 def _refuse_constant(name: str) -> Any:
@@ -86,15 +94,16 @@ def read_batch(body: bytes) -> Batch:
         raise BodyError(400, "invalid_body", 'The body must be an object with a list "events".')
     if len(events) > MAX_EVENTS:
         raise BodyError(413, "too_many_events", f"A request may hold at most {MAX_EVENTS} events.")
+    times = {"sent_at": value.get("sent_at"), "waited_ms": value.get("waited_ms")}
     if "test_id" not in value:
-        return Batch(body, events)
+        return Batch(body, events, **times)
     # The monitor reads the name in the address and takes nothing but events in the body.
     test_id = value.pop("test_id")
     if test_id is not None and not (isinstance(test_id, str) and TEST_ID.fullmatch(test_id)):
         raise BodyError(400, "invalid_body", f'"test_id" must be a text like {TEST_ID.pattern}.')
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     # Halves of surrogate pairs cannot be encoded: they go on as the escapes that they came as.
-    return Batch(text.encode("utf-8", "backslashreplace"), events, test_id)
+    return Batch(text.encode("utf-8", "backslashreplace"), events, test_id, **times)
 
 
 def event_json(event: Any) -> bytes:
@@ -102,9 +111,10 @@ def event_json(event: Any) -> bytes:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
-def batch_body(events: list[bytes]) -> bytes:
-    """A request body of events that are JSON already."""
-    return b'{"events":[' + b",".join(events) + b"]}"
+def batch_body(events: list[bytes], waited_ms: list[int] | None = None) -> bytes:
+    """A request body of events that are JSON already, with how long each waited where that is given."""
+    times = b"" if waited_ms is None else b'"waited_ms":[%s],' % ",".join(map(str, waited_ms)).encode("ascii")
+    return b"{" + times + b'"events":[' + b",".join(events) + b"]}"
 
 
 def event_id_of(event: Any) -> str | None:

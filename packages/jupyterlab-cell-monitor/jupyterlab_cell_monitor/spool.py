@@ -1,7 +1,6 @@
 """Events on disk while the API is unavailable: append-only segments that survive a kill, a power failure and a full disk.
 
-A segment is a file of frames, each a header (magic, length, CRC-32) and a payload. A partial frame at the end of a
-segment is truncated at the next start. The cursor file holds the position up to which the oldest segment was sent;
+A segment is a file of frames (``spool_record``). A partial frame at the end of a segment is truncated at the next start. The cursor file holds the position up to which the oldest segment was sent;
 without it records are sent again, and the API recognises them as duplicates. All functions block: call them in a thread.
 """
 
@@ -9,41 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-import zlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .ingest_body import sampled
+from .spool_record import HEADER_BYTES, MAX_PAYLOAD, Record, frame_of, payload_of, record_of, scan
 
 __all__ = ["Chunk", "Position", "Record", "Spool", "SpoolLocked", "open_spool"]
 
-_HEADER = struct.Struct("<4sII")
-_MAGIC = b"CMS1"
-_MAX_PAYLOAD = 1024 * 1024
 _SLOTS = 32
 
 
 class SpoolLocked(OSError):  # noqa: N818 - named for what is so
     """Another process uses this directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One spooled event.
-
-    Attributes:
-        event: the event as JSON.
-        test_id: the test it belongs to; None for real events.
-        traceparent: W3C trace context of the request that brought it; forgotten if that was not sampled.
-    """
-
-    event: bytes
-    test_id: str | None = None
-    traceparent: str | None = None
 
 
 class Position(NamedTuple):
@@ -117,8 +96,8 @@ class Spool:
             OSError: the disk refused; none of what it refused is half there.
         """
         for record in records:
-            frame = _frame(record)
-            if len(frame) > min(self._max_bytes, _MAX_PAYLOAD + _HEADER.size):
+            frame = frame_of(record)
+            if len(frame) > min(self._max_bytes, MAX_PAYLOAD + HEADER_BYTES):
                 self.dropped += 1
                 continue
             while self._segments and self.pending_bytes + len(frame) > self._max_bytes:
@@ -151,7 +130,7 @@ class Spool:
             with segment.path.open("rb") as file:
                 file.seek(start)
                 for stop in list(segment.ends)[: max_events - len(records)]:
-                    payload = _payload(file.read(stop - start))
+                    payload = payload_of(file.read(stop - start))
                     start = stop
                     if payload is None:
                         # The disk changed beneath us. This record is lost, those around it are not.
@@ -160,7 +139,7 @@ class Spool:
                         self.dropped += 1
                         self.acknowledge(Position(segment.number, stop))
                         continue
-                    record = _record(payload)
+                    record = record_of(payload)
                     full = len(records) >= max_events or total + len(record.event) > max_bytes
                     if records and (full or not _together(records[0], record)):
                         return Chunk(records, end)
@@ -200,7 +179,7 @@ class Spool:
         for path in sorted(self._directory.glob("*.seg")):
             if not path.stem.isdigit():
                 continue
-            ends = _scan(path)
+            ends = scan(path)
             size = ends[-1] if ends else 0
             if size != path.stat().st_size:
                 os.truncate(path, size)
@@ -325,50 +304,6 @@ def open_spool(base: Path, max_bytes: int) -> Spool:
 def _together(one: Record, other: Record) -> bool:
     """Whether one request may carry both: its address names the test, its header the trace."""
     return one.test_id == other.test_id and one.traceparent == other.traceparent
-
-
-def _frame(record: Record) -> bytes:
-    # The trace follows a space, which no test_id contains: older files without traces can still be read.
-    # Only one that is sampled is kept: each costs a request of its own later.
-    traceparent = sampled(record.traceparent)
-    trace = f" {traceparent}" if traceparent else ""
-    payload = f"{record.test_id or ''}{trace}".encode("ascii") + b"\n" + record.event
-    return _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
-
-
-def _payload(frame: bytes) -> bytes | None:
-    if len(frame) < _HEADER.size:
-        return None
-    magic, length, checksum = _HEADER.unpack_from(frame)
-    payload = frame[_HEADER.size :]
-    if magic != _MAGIC or length != len(payload) or zlib.crc32(payload) != checksum:
-        return None
-    return payload
-
-
-def _record(payload: bytes) -> Record:
-    line, _, event = payload.partition(b"\n")
-    test_id, _, traceparent = line.decode("ascii", "replace").partition(" ")
-    return Record(event, test_id or None, sampled(traceparent))
-
-
-def _scan(path: Path) -> deque[int]:
-    """The ends of the whole frames from the start of a segment."""
-    ends: deque[int] = deque()
-    offset = 0
-    with path.open("rb") as file:
-        while True:
-            header = file.read(_HEADER.size)
-            if len(header) < _HEADER.size:
-                return ends
-            magic, length, _ = _HEADER.unpack(header)
-            if magic != _MAGIC or length > _MAX_PAYLOAD:
-                return ends
-            frame = header + file.read(length)
-            if _payload(frame) is None:
-                return ends
-            offset += len(frame)
-            ends.append(offset)
 
 
 def _lock(path: Path) -> BinaryIO | None:

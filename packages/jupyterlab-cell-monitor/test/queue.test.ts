@@ -458,10 +458,10 @@ test('a store filled to its bound in bytes drops nothing, and one byte more drop
 });
 
 test('the last request has as many events as a browser allows, counted with their commas', async () => {
-  // 60 KiB hold 20 events of 3,070 bytes; of 3,071 bytes 20 would fit without their commas only.
+  // 60 KiB hold 20 events of 3,057 bytes; of 3,058 bytes 20 would fit without their commas and waits only.
   for (const [size, fitting] of [
-    [3070, 20],
-    [3071, 19]
+    [3057, 20],
+    [3058, 19]
   ] as const) {
     const { clock, monitor, queue } = setUp();
     monitor.answer = () => unavailable();

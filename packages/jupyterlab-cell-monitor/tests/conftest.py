@@ -27,6 +27,7 @@ from jupyterlab_cell_monitor.forwarder import Forwarder
 from jupyterlab_cell_monitor.spool import open_spool
 from jupyterlab_cell_monitor.tokens import ApiKeyTokenProvider
 from jupyterlab_cell_monitor.upstream import Upstream
+from jupyterlab_cell_monitor.waits import HoldClock
 
 API_KEY = "test-key"
 _FLAGS = [
@@ -65,6 +66,8 @@ class Seen:
     path: str
     headers: dict[str, str]
     events: list[dict[str, Any]]
+    sent_at: str | None = None
+    waited_ms: list[int] | None = None
 
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -85,6 +88,10 @@ class StandInApi:
     status_of: Callable[[dict[str, Any]], str] = lambda _: "accepted"
     reason_of: Callable[[dict[str, Any]], str] = lambda _: "course_required"
     exchange_status: int = 200
+    knows_waits: bool = True
+    """Whether it is of a release that takes ``sent_at`` and ``waited_ms``."""
+    refused: int = 0
+    """Requests with a body that its release does not take."""
 
     def __post_init__(self) -> None:
         self._port = 0
@@ -185,10 +192,13 @@ def _handler(api: StandInApi) -> type[BaseHTTPRequestHandler]:
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
             value = json.loads(body)
-            if value.keys() != {"events"}:
+            known = {"events", "sent_at", "waited_ms"} if api.knows_waits else {"events"}
+            if not {"events"} <= value.keys() <= known:
+                api.refused += 1
                 self.reply((400, {}, _error("invalid_body")))
                 return
-            seen = Seen(time.monotonic(), self.path, headers, value["events"])
+            times = {name: value.get(name) for name in ("sent_at", "waited_ms")}
+            seen = Seen(time.monotonic(), self.path, headers, value["events"], **times)
             self.reply(api.ingest(seen))
 
         def reply(self, reply: Reply | str) -> None:
@@ -268,6 +278,7 @@ def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
         spool: bool = True,
         max_bytes: int = 1_000_000,
         timeout_s: float = 5,
+        clock: HoldClock | None = None,
     ) -> AsyncIterator[Forwarder]:
         async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
             tokens = ApiKeyTokenProvider(client, f"{api.url}/api/v1/auth/token", read_key)
@@ -277,6 +288,7 @@ def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
                 logging.getLogger("cell-monitor-test"),
                 # Pauses without their random part: the order of things is tested, not the time they take.
                 random_=lambda: 0.01,
+                clock=clock,
             )
             await forwarder.start()
             try:

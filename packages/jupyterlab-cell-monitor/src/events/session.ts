@@ -1,7 +1,7 @@
 import { v4 as uuid4, v7 as uuid7 } from 'uuid';
-import type { IClock } from '../runtime/clock';
+import type { IClock, IMoment } from '../runtime/clock';
 import { EVENT_BYTES } from './limits';
-import { capBytes, utf8Length } from './text';
+import { capBytes, timeText, utf8Length } from './text';
 import type { Cell, CellExecutedData, Event, EventType, Notebook, NotebookOpenedData } from './types';
 import { TRAITS } from './types';
 
@@ -23,6 +23,8 @@ export interface IEncodedEvent {
   readonly json: string;
   /** Its length in UTF-8 bytes. */
   readonly bytes: number;
+  /** When it was queued; missing in what an older version stored. */
+  readonly made?: IMoment;
 }
 
 /** Takes events to be sent. */
@@ -97,7 +99,7 @@ export function encodeEvent<T extends EventType>(type: T, parts: PartsOf<T>, now
     event_id: uuid7(),
     type,
     schema_version: TRAITS[type].version,
-    occurred_at: new Date(now).toISOString(),
+    occurred_at: timeText(now),
     ...parts
   } as unknown as Event;
   let json = JSON.stringify(event);

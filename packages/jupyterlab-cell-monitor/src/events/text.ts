@@ -107,3 +107,15 @@ export function joinedText(value: unknown): string {
   }
   return '';
 }
+
+const FIRST_TIME_MS = Date.parse('0001-01-01T00:00:00.000Z');
+const LAST_TIME_MS = Date.parse('9999-12-31T23:59:59.999Z');
+
+/**
+ * A time as the server reads it, such as `2026-04-01T09:00:00.123Z`.
+ *
+ * @param ms - milliseconds since 1970; a clock outside of the years 1 to 9999 counts as their first or last moment
+ */
+export function timeText(ms: number): string {
+  return new Date(Math.min(Math.max(ms, FIRST_TIME_MS), LAST_TIME_MS)).toISOString();
+}

@@ -7,6 +7,7 @@ import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
 import type { IBoundedStoreOptions } from './store';
 import { BoundedStore, RecentEvents } from './store';
+import { BODY_BYTES, EVENT_EXTRA_BYTES, WaitClock } from './waits';
 
 /**
  * `ok`: the monitor has the events. `spooled`: the Jupyter server keeps them. `unavailable`: this browser keeps them.
@@ -24,7 +25,6 @@ export const BATCH_EVENTS = 200;
 export const BATCH_BYTES = 900 * 1024;
 export const BATCH_DELAY_MS = 2000;
 const PERSIST_DELAY_MS = 200;
-const BODY_OVERHEAD = '{"events":[]}'.length;
 /** Interval of requests to a Jupyter server without our server half, or with it switched off. */
 export const OFF_PERIOD_MS = 10 * 60_000;
 
@@ -49,6 +49,7 @@ export class EventQueue implements IEventSink {
     this._clock = options.clock;
     this._guard = options.guard;
     this._backoff = new Backoff(options.random);
+    this._waits = new WaitClock(options.clock);
     this._sendLock = options.sendLock ?? (async action => (await action(), true));
   }
 
@@ -96,10 +97,11 @@ export class EventQueue implements IEventSink {
   }
 
   /** Takes an event. One of an urgent type does not wait for its batch. */
-  push(event: IEncodedEvent): void {
+  push(made: IEncodedEvent): void {
     if (this._disposed) {
       return;
     }
+    const event = { ...made, made: this._waits.now() };
     this._buffer.push(event);
     this._recent.add(event, this._clock.now());
     this._latest.unshift(event.json);
@@ -144,7 +146,7 @@ export class EventQueue implements IEventSink {
     if (batch.length === 0) {
       return;
     }
-    const sent = this._transport.send(bodyOf(batch), batch.length, true).then(async result => {
+    const sent = this._transport.send(this._waits.bodyOf(batch), batch.length, true).then(async result => {
       this._recent.release(batch);
       if (result.kind === 'answer') {
         await this._applyResults(batch, result);
@@ -204,7 +206,7 @@ export class EventQueue implements IEventSink {
         await this._measure();
         return;
       }
-      const result = await this._transport.send(bodyOf(batch), batch.length, false);
+      const result = await this._transport.send(this._waits.bodyOf(batch), batch.length, false);
       switch (result.kind) {
         case 'answer': {
           const again = await this._applyResults(batch, result);
@@ -224,6 +226,9 @@ export class EventQueue implements IEventSink {
           this._reportRejected(batch);
           break;
         case 'refused':
+          if (this._waits.omitWaits(result.reason)) {
+            break;
+          }
           // The batch is rejected because of one of its events: halve it until that one is alone.
           if (batch.length === 1) {
             await this._forget(batch);
@@ -354,8 +359,9 @@ export class EventQueue implements IEventSink {
   private readonly _guard: FaultGuard;
   private readonly _backoff: Backoff;
   private readonly _sendLock: SendLock;
+  private readonly _waits: WaitClock;
   private readonly _buffer: IEncodedEvent[] = [];
-  private readonly _recent = new RecentEvents(BODY_OVERHEAD);
+  private readonly _recent = new RecentEvents(BODY_BYTES, EVENT_EXTRA_BYTES);
   private readonly _latest: string[] = [];
   private _dropped = 0;
   private _rejected = 0;
@@ -374,8 +380,4 @@ export class EventQueue implements IEventSink {
 /** The traits of the event's type; undefined for a type that this version does not know. */
 function traitsOf(event: IEncodedEvent): IEventTraits | undefined {
   return (TRAITS as Readonly<Record<string, IEventTraits | undefined>>)[event.type];
-}
-
-function bodyOf(events: readonly IEncodedEvent[]): string {
-  return `{"events":[${events.map(event => event.json).join(',')}]}`;
 }

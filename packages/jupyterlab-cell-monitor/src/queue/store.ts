@@ -304,18 +304,24 @@ interface IRecentEvent {
  * as many as one last request may carry.
  */
 export class RecentEvents {
-  /** @param overhead - bytes of an empty request body */
-  constructor(private readonly _overhead: number) {}
+  /**
+   * @param _overhead - bytes of a request body without events
+   * @param _extra - bytes that each event adds to a body besides its own
+   */
+  constructor(
+    private readonly _overhead: number,
+    private readonly _extra: number
+  ) {}
 
   add(event: IEncodedEvent, now: number): void {
     this._events.set(event.id, { event, at: now, inLastRequest: false });
     let bytes = this._overhead;
-    this._events.forEach(recent => (bytes += recent.event.bytes + 1));
+    this._events.forEach(recent => (bytes += recent.event.bytes + this._extra));
     for (const [id, recent] of this._events) {
       if (bytes <= KEEPALIVE_BYTES) {
         break;
       }
-      bytes -= recent.event.bytes + 1;
+      bytes -= recent.event.bytes + this._extra;
       this._events.delete(id);
     }
   }

@@ -8,6 +8,16 @@ export interface IClock {
   after(ms: number, callback: () => void): () => void;
 }
 
+/** A moment by both clocks. */
+export interface IMoment {
+  /** The page: the monotonic clocks of two pages have different beginnings. */
+  readonly page: string;
+  /** Milliseconds of that page's monotonic clock. */
+  readonly monotonic: number;
+  /** Milliseconds since 1970, by a clock that anybody may set. */
+  readonly wall: number;
+}
+
 export const browserClock: IClock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
