@@ -50,7 +50,8 @@ export class CellMonitor implements ICellMonitor {
       transport: this._transport,
       clock,
       guard,
-      sendLock: sendLock(queueName)
+      sendLock: sendLock(queueName),
+      hidden: () => document.visibilityState === 'hidden'
     });
     this._recorder = new Recorder(tracker, {
       clock,
@@ -199,6 +200,9 @@ function defaultCourse(settings: IMonitorSettings): string | null {
   return course && course.length <= COURSE_CHARS ? course : null;
 }
 
+/** How long a tab waits for another one that is sending; most requests take a few hundredths of a second. */
+const LOCK_WAIT_MS = 2000;
+
 /** Lets one tab send at a time, where the browser has locks between tabs. */
 function sendLock(name: string): SendLock | undefined {
   // Web Locks exist only in secure contexts: not on plain http beyond localhost.
@@ -207,13 +211,22 @@ function sendLock(name: string): SendLock | undefined {
     return undefined;
   }
   return async action => {
+    const waited = new AbortController();
+    const timer = setTimeout(() => waited.abort(), LOCK_WAIT_MS);
     let held = false;
-    await locks.request(name, { ifAvailable: true }, async lock => {
-      if (lock) {
+    try {
+      await locks.request(name, { signal: waited.signal }, async () => {
+        clearTimeout(timer);
         held = true;
         await action();
+      });
+    } catch (error) {
+      if (held || !waited.signal.aborted) {
+        throw error;
       }
-    });
+    } finally {
+      clearTimeout(timer);
+    }
     return held;
   };
 }

@@ -74,11 +74,11 @@ function setUp(options: Partial<ConstructorParameters<typeof EventQueue>[0]> = {
   return { clock, monitor, queue, guard, store };
 }
 
-test('events are sent together after two seconds, at once when there are 200, and in their order', async () => {
+test('edits and selections are sent together after ten seconds, at once when there are 200, in their order', async () => {
   const { clock, monitor, queue } = setUp();
   const first = [event(), event(), event()];
   first.forEach(item => queue.push(item));
-  await clock.pass(1900);
+  await clock.pass(9900);
   assert.equal(monitor.requests.length, 0);
   await clock.pass(200);
   assert.deepEqual(monitor.stored, first.map(item => item.id));
@@ -131,17 +131,115 @@ test('a poll that is answered by a monitor that is switched off sends nothing', 
   assert.equal(monitor.requests.length, before + 1);
 });
 
-test('a help request does not wait for its batch', async () => {
+for (const type of ['cell_execution_started', 'cell_executed', 'help_requested', 'help_cancelled', 'kernel_died']) {
+  test(`${type} does not wait for a batch`, async () => {
+    const { clock, monitor, queue } = setUp();
+    queue.push(event(type));
+    await clock.pass(100, 10);
+    assert.equal(monitor.requests.length, 1);
+  });
+}
+
+test('what a closed tab left in the store is sent by another one', async () => {
+  const name = `tabs-${serial++}`;
+  const { clock, monitor, queue } = setUp({ store: await IndexedDbStore.open(name) });
+  queue.start();
+  await settle();
+  const closed = setUp({ store: await IndexedDbStore.open(name) });
+  const left = event('cell_edited');
+  closed.queue.push(left);
+  await settle();
+  closed.queue.dispose();
+  queue.push(event('cell_executed'));
+  await clock.pass(11_000);
+  assert.ok(monitor.stored.includes(left.id));
+});
+
+test('the start and the end of a quick run are one request, with the edits that waited', async () => {
   const { clock, monitor, queue } = setUp();
-  queue.push(event('help_requested'));
-  await clock.pass(500);
+  const events = [event('cell_edited'), event('cell_selected'), event('cell_execution_started'), event('cell_executed')];
+  queue.push(events[0] as IEncodedEvent);
+  queue.push(events[1] as IEncodedEvent);
+  await clock.pass(3000);
+  queue.push(events[2] as IEncodedEvent);
+  await clock.pass(90, 10);
+  queue.push(events[3] as IEncodedEvent);
+  await clock.pass(10, 10);
+  assert.deepEqual(monitor.requests.map(request => request.ids), [events.map(item => item.id)]);
+  await clock.pass(20_000, 1000);
+  assert.equal(monitor.requests.length, 1);
+});
+
+test('the start of a long run is not kept back for its end', async () => {
+  const { clock, monitor, queue } = setUp();
+  queue.push(event('cell_execution_started'));
+  await clock.pass(100, 10);
+  assert.equal(monitor.requests.length, 1);
+  queue.push(event('cell_executed'));
+  await clock.pass(100, 10);
+  assert.equal(monitor.requests.length, 2);
+});
+
+test('an edit while a request is answered is no request of its own', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => {
+    if (monitor.requests.length === 1) {
+      queue.push(event('cell_edited'));
+    }
+    return null;
+  };
+  queue.push(event('cell_executed'));
+  await clock.pass(9900);
+  assert.equal(monitor.requests.length, 1);
+  await clock.pass(300);
+  assert.deepEqual(monitor.requests.map(request => request.ids.length), [1, 1]);
+});
+
+test('fifty quick runs in a row are ten requests a second, not a hundred', async () => {
+  const { clock, monitor, queue } = setUp();
+  for (let run = 0; run < 50; run++) {
+    queue.push(event('cell_execution_started'));
+    queue.push(event('cell_executed'));
+    await clock.pass(20, 20);
+  }
+  await clock.pass(200, 20);
+  assert.equal(monitor.stored.length, 100);
+  assert.ok(monitor.requests.length <= 11, `${monitor.requests.length} requests`);
+});
+
+test('an event is in the store before any timer runs: the process of the page may die after the next line', async () => {
+  const name = `killed-${serial++}`;
+  const { queue } = setUp({ store: await IndexedDbStore.open(name) });
+  const lost = [event('cell_executed'), event('cell_edited')];
+  lost.forEach(item => queue.push(item));
+  await settle();
+  const next = setUp({ store: await IndexedDbStore.open(name) });
+  next.queue.start();
+  await settle();
+  await next.clock.pass(200);
+  assert.deepEqual(next.monitor.stored, lost.map(item => item.id));
+});
+
+test('the heartbeat of a hidden page does not wait for a timer, which may run a minute later', async () => {
+  let hidden = true;
+  const { clock, monitor, queue } = setUp({ hidden: () => hidden });
+  queue.push(event('heartbeat'));
+  await settle();
+  await settle();
   assert.equal(monitor.stored.length, 1);
+  hidden = false;
+  queue.push(event('heartbeat'));
+  await settle();
+  await settle();
+  assert.equal(monitor.requests.length, 1);
+  await clock.pass(11_000, 1000);
+  assert.equal(monitor.stored.length, 2);
 });
 
 test('large events are batched by size', async () => {
   const { clock, monitor, queue } = setUp();
   Array.from({ length: 50 }, () => event('x', 50_000)).forEach(item => queue.push(item));
-  await clock.pass(4000);
+  await clock.pass(12_000);
   assert.equal(monitor.stored.length, 50);
   assert.ok(monitor.requests.length > 2);
   assert.ok(monitor.requests.every(request => request.bytes <= BATCH_BYTES + 300));
@@ -167,7 +265,7 @@ test('while the monitor is unavailable the pauses grow, and nothing is lost or s
 test('Retry-After applies to new events, to urgent events and to requests for notices', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable(30_000);
-  queue.push(event());
+  queue.push(event('cell_executed'));
   await clock.pass(2500);
   assert.equal(monitor.requests.length, 1);
   monitor.answer = () => null;
@@ -179,6 +277,18 @@ test('Retry-After applies to new events, to urgent events and to requests for no
   assert.equal(monitor.stored.length, 2);
 });
 
+test('a clock that is set back by ten hours does not keep the queue from trying again', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => unavailable(1000);
+  queue.push(event('cell_executed'));
+  await clock.pass(200);
+  assert.equal(monitor.requests.length, 1);
+  clock.now = () => clock.time - 36_000_000;
+  monitor.answer = () => null;
+  await clock.pass(5000);
+  assert.equal(monitor.stored.length, 1);
+});
+
 test('events answered with retry are sent again, alone and after a pause', async () => {
   const { clock, monitor, queue } = setUp();
   const events = [event(), event(), event()];
@@ -188,7 +298,7 @@ test('events answered with retry are sent again, alone and after a pause', async
     notices: []
   });
   events.forEach(item => queue.push(item));
-  await clock.pass(2300);
+  await clock.pass(10_300);
   assert.equal(monitor.requests.length, 1);
   assert.equal(queue.queued, 1);
   monitor.answer = () => null;
@@ -205,7 +315,7 @@ test('an event because of which a batch is refused is rejected alone, and report
   queue.onRejected = ids => reported.push(...ids);
   monitor.answer = ids => (ids.includes(poison) ? { kind: 'refused', reason: 'invalid_body' } : null);
   events.forEach(item => queue.push(item));
-  await clock.pass(4000);
+  await clock.pass(12_000);
   assert.equal(monitor.stored.length, 29);
   assert.equal(queue.rejected, 1);
   assert.deepEqual(reported, [poison]);
@@ -239,7 +349,7 @@ test('a monitor that is switched off is polled every ten minutes, and nothing is
   const { clock, monitor, queue, store } = setUp();
   monitor.answer = ids => ({ ...off, results: ids.map(() => ({ status: 'rejected' as const })) });
   queue.push(event());
-  await clock.pass(3000);
+  await clock.pass(11_000);
   assert.equal(queue.connection, 'off');
   assert.equal((await store.size()).count, 0);
   const before = monitor.requests.length;
@@ -348,7 +458,7 @@ test('without a usable store the events of an open page are sent', async () => {
   };
   const { clock, monitor, queue, guard } = setUp({ store: broken });
   queue.push(event());
-  await clock.pass(3000);
+  await clock.pass(11_000);
   assert.equal(monitor.stored.length, 1);
   assert.ok(guard.count > 0);
 });
@@ -357,7 +467,7 @@ test('with a store that never opens the events of an open page are sent', async 
   const noted: unknown[] = [];
   const opening = new OpeningStore(new Promise(() => undefined), 30, error => noted.push(error));
   const { clock, monitor, queue } = setUp({ store: opening });
-  queue.push(event());
+  queue.push(event('cell_executed'));
   await clock.pass(2500);
   assert.equal(monitor.stored.length, 0);
   await new Promise(resolve => setTimeout(resolve, 60));
@@ -376,7 +486,7 @@ test('while another tab is sending, this one waits and does not send the same', 
       return !busy;
     }
   });
-  queue.push(event());
+  queue.push(event('cell_executed'));
   await clock.pass(5000);
   assert.equal(monitor.requests.length, 0);
   busy = false;
@@ -390,9 +500,9 @@ test('the list of notices is complete only from the monitor itself and only on r
   queue.onNotices = (notices, complete) => received.push([notices, complete]);
   await queue.poll();
   queue.push(event('cell_edited'));
-  await clock.pass(2500);
+  await clock.pass(11_000);
   queue.push(event('heartbeat'));
-  await clock.pass(2500);
+  await clock.pass(11_000);
   monitor.answer = ids => ({
     kind: 'answer',
     results: ids.map(() => ({ status: 'accepted' })),
@@ -413,7 +523,7 @@ test('unknown notices are not reported as a complete list', async () => {
   monitor.answer = ids => ({ kind: 'answer', results: ids.map(() => ({ status: 'accepted' })), notices: null });
   await queue.poll();
   queue.push(event('heartbeat'));
-  await clock.pass(2500);
+  await clock.pass(11_000);
   assert.deepEqual(received, [
     [[], false],
     [[], false]
@@ -425,7 +535,7 @@ test('a queued heartbeat is known, so that no second one is made', async () => {
   const { clock, monitor, queue } = setUp();
   queue.push(event('heartbeat'));
   assert.equal(queue.holds('heartbeat'), true);
-  await clock.pass(2500);
+  await clock.pass(11_000);
   assert.equal(monitor.stored.length, 1);
   assert.equal(queue.holds('heartbeat'), false);
 });

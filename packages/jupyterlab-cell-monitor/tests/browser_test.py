@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,55 @@ def test_an_unavailable_monitor_changes_only_the_status_bar(student: Student) ->
     student.wait(lambda: student.runs("ex-1") and student.runs("hello"))
     expect(status).to_have_text("Monitor: recording", timeout=90_000)
     student.complaints.clear()  # the browser itself notes requests that were cut
+
+
+# In the task after the one in which the kernel's idle status arrived, before any timer, the page hangs.
+_HANG_AFTER_THE_RUN = """() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+        console.log('the page hangs');
+        for (;;) {}
+    };
+    let busy = false;
+    window.jupyterapp.shell.currentWidget.sessionContext.statusChanged.connect((_, status) => {
+        if (busy && status === 'idle') {
+            port2.postMessage(null);
+        }
+        busy ||= status === 'busy';
+    });
+}"""
+
+
+def test_a_run_that_the_student_saw_survives_the_death_of_the_pages_process(student: Student, chromium: Any) -> None:
+    page, api = student.page, student.api
+    student.wait(lambda: student.events("notebook_opened"))
+    # No request of the page leaves: what arrives later was in the browser's store when the process died.
+    page.route("**/cell-monitor", lambda _: None)
+    page.evaluate(_HANG_AFTER_THE_RUN)
+    with page.expect_console_message(lambda message: message.text == "the page hangs"):
+        student.run(3)
+    browser = chromium.new_browser_cdp_session()
+    renderers = [
+        process["id"]
+        for process in browser.send("SystemInfo.getProcessInfo")["processInfo"]
+        if process["type"] == "renderer"
+    ]
+    with page.expect_event("crash"):
+        for pid in renderers:
+            os.kill(pid, signal.SIGKILL)
+    assert student.runs("ex-1") == []
+
+    reopened = page.context.new_page()
+    reopened.goto(student.address)  # type: ignore[attr-defined]
+    student.page = reopened
+    (run,) = student.wait(lambda: student.runs("ex-1"))
+    assert run["data"]["error"]["name"] == "ZeroDivisionError"
+    # A later run empties the queue, and each was sent once.
+    reopened.locator(".jp-Notebook .jp-Cell").nth(6).wait_for()
+    student.run(1)
+    student.wait(lambda: student.runs("hello"))
+    sent = [event["event_id"] for seen in api.requests for event in seen.events if event["type"] == "cell_executed"]
+    assert len(sent) == len(set(sent)) == 2
 
 
 def test_nothing_is_recorded_while_paused_except_a_call_for_help(student: Student) -> None:

@@ -32,8 +32,14 @@ def test_traits_are_those_of_the_schemas():
     assert {RUN_END_SCOPES[name] for name in ("kernel_restarted", "kernel_died", "session_started")} == {"notebook"}
     assert {Heartbeat, HelpRequested, HelpCancelled} == EVENTS_WITH_NOTICES
     assert {name for name, event_type in EVENT_TYPES.items() if event_type.urgent} == {
-        "help_requested",
+        "cell_executed",
+        "cell_execution_started",
         "help_cancelled",
+        "help_requested",
+        "kernel_died",
+        "kernel_restarted",
+        "session_ended",
+        "session_started",
     }
 
 

@@ -489,7 +489,7 @@ export type EventType = Event['type'];
 export interface IEventTraits {
   /** The `schema_version` that is written. */
   readonly version: number;
-  /** It is sent at once instead of with its batch. */
+  /** It is sent within 100 ms; others wait for it, or up to 10 s. */
   readonly urgent: boolean;
   /** The answer to it carries the student's notices. */
   readonly notices: boolean;
@@ -498,20 +498,20 @@ export interface IEventTraits {
 export const TRAITS: Readonly<Record<EventType, IEventTraits>> = {
   cell_added: { version: 1, urgent: false, notices: false },
   cell_edited: { version: 1, urgent: false, notices: false },
-  cell_executed: { version: 1, urgent: false, notices: false },
-  cell_execution_started: { version: 1, urgent: false, notices: false },
+  cell_executed: { version: 1, urgent: true, notices: false },
+  cell_execution_started: { version: 1, urgent: true, notices: false },
   cell_removed: { version: 1, urgent: false, notices: false },
   cell_selected: { version: 1, urgent: false, notices: false },
   heartbeat: { version: 1, urgent: false, notices: true },
   help_cancelled: { version: 1, urgent: true, notices: true },
   help_requested: { version: 1, urgent: true, notices: true },
-  kernel_died: { version: 1, urgent: false, notices: false },
-  kernel_restarted: { version: 1, urgent: false, notices: false },
+  kernel_died: { version: 1, urgent: true, notices: false },
+  kernel_restarted: { version: 1, urgent: true, notices: false },
   notebook_closed: { version: 1, urgent: false, notices: false },
   notebook_opened: { version: 1, urgent: false, notices: false },
   notebook_saved: { version: 1, urgent: false, notices: false },
-  session_ended: { version: 1, urgent: false, notices: false },
-  session_started: { version: 1, urgent: false, notices: false }
+  session_ended: { version: 1, urgent: true, notices: false },
+  session_started: { version: 1, urgent: true, notices: false }
 };
 
 /** The longest text, in code points, that the server takes in each place. */

@@ -5,6 +5,7 @@ import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
+import { SendSchedule } from './schedule';
 import type { IBoundedStoreOptions } from './store';
 import { BoundedStore, RecentEvents } from './store';
 import { BODY_BYTES, EVENT_EXTRA_BYTES, WaitClock } from './waits';
@@ -16,15 +17,19 @@ import { BODY_BYTES, EVENT_EXTRA_BYTES, WaitClock } from './waits';
 export type Connection = 'ok' | 'spooled' | 'unavailable' | 'off';
 
 /**
- * Runs `action` while no other tab of this Jupyter server is sending; resolves to false when one is.
- * Two tabs that send the same events do no harm; it only costs requests.
+ * Runs `action` when no other tab of this Jupyter server is sending: waits for one that is, and resolves to false when
+ * that takes too long. Two tabs that send the same events do no harm; it only costs requests.
  */
 export type SendLock = (action: () => Promise<void>) => Promise<boolean>;
 
 export const BATCH_EVENTS = 200;
 export const BATCH_BYTES = 900 * 1024;
-export const BATCH_DELAY_MS = 2000;
-const PERSIST_DELAY_MS = 200;
+/** How long an urgent event waits for others: the start and the end of a quick run are one request. */
+export const LINGER_MS = 100;
+/** How long other events wait for an urgent one to be sent with. */
+export const BATCH_DELAY_MS = 10_000;
+/** Pause before the next attempt to send while another tab of this Jupyter server is sending. */
+const OTHER_TAB_MS = 2000;
 /** Interval of requests to a Jupyter server without our server half, or with it switched off. */
 export const OFF_PERIOD_MS = 10 * 60_000;
 
@@ -33,13 +38,17 @@ export interface IQueueOptions extends IBoundedStoreOptions {
   clock: IClock;
   random?: () => number;
   sendLock?: SendLock;
+  /** Whether the page is hidden, so that its timers may run once a minute only. */
+  hidden?: () => boolean;
 }
 
 /** How many of the latest events are kept for the status dialog. */
 const LATEST_EVENTS = 20;
 
 /**
- * The queue of events in the browser. `push` costs a list append; storing, batching and sending follow later.
+ * The queue of events in the browser. An event is handed to the store in the task in which it happened, so that it
+ * survives the death of the page's process; batches are read from the store. Urgent events leave within `LINGER_MS`,
+ * others with them or after `BATCH_DELAY_MS`, one request at a time.
  * Everything is bounded: what the bounds drop, oldest first, is counted.
  */
 export class EventQueue implements IEventSink {
@@ -51,6 +60,13 @@ export class EventQueue implements IEventSink {
     this._backoff = new Backoff(options.random);
     this._waits = new WaitClock(options.clock);
     this._sendLock = options.sendLock ?? (async action => (await action(), true));
+    this._hidden = options.hidden ?? (() => false);
+    this._schedule = new SendSchedule(
+      options.clock,
+      options.guard,
+      () => this._drainLocked(),
+      () => this._pause(0)
+    );
   }
 
   /** Called after each request with its notices; `complete` when these are all notices that the monitor has. */
@@ -88,50 +104,44 @@ export class EventQueue implements IEventSink {
 
   /** Whether an event of this type waits in this tab; a second heartbeat would add no information. */
   holds(type: string): boolean {
-    return this._recent.holds(type, this._clock.now());
+    return this._recent.holds(type, this._clock.monotonic());
   }
 
   /** Sends the events that an earlier page stored. */
   start(): void {
-    this._guard.watch(this._measure().then(() => (this.queued > 0 ? this._schedule(BATCH_DELAY_MS) : undefined)));
+    this._guard.watch(this._measure().then(() => (this.queued > 0 ? this._schedule.within(LINGER_MS) : undefined)));
   }
 
-  /** Takes an event. One of an urgent type does not wait for its batch. */
+  /** Takes an event, stores it, and sends it with others: soon if its type is urgent. */
   push(made: IEncodedEvent): void {
     if (this._disposed) {
       return;
     }
     const event = { ...made, made: this._waits.now() };
     this._buffer.push(event);
-    this._recent.add(event, this._clock.now());
+    this._recent.add(event, this._clock.monotonic());
     this._latest.unshift(event.json);
     this._latest.splice(LATEST_EVENTS);
-    if (!this._cancelPersist) {
-      this._cancelPersist = this._clock.after(PERSIST_DELAY_MS, () => this._guard.watch(this._persist()));
-    }
-    if (traitsOf(event)?.urgent || this._buffer.length >= BATCH_EVENTS) {
-      this._schedule(0);
-    } else if (!this._cancelDrain) {
-      this._schedule(BATCH_DELAY_MS);
-    }
+    this._guard.watch(this._persist());
+    this._schedule.within(this.queued >= BATCH_EVENTS ? 0 : this._lingerOf(event));
   }
 
   /** Requests the notices with an empty batch. */
   async poll(): Promise<void> {
-    if (this._disposed || this._clock.now() < this._retryAt) {
+    if (this._disposed || this._clock.monotonic() < this._retryAt) {
       return;
     }
     const result = await this._transport.send('{"events":[]}', 0, false);
     if (result.kind === 'answer') {
       this._applyNotices(result.notices, true);
       if (this._connection !== 'off' && this.queued > 0) {
-        this._notBefore = 0;
-        this._schedule(0);
+        this._schedule.resume();
+        this._schedule.within(0);
       }
     } else if (result.kind === 'missing') {
       this._switchOff(false);
     } else {
-      this._retryAt = this._clock.now() + (result.kind === 'unavailable' ? result.retryAfterMs : 0);
+      this._retryAt = this._clock.monotonic() + (result.kind === 'unavailable' ? result.retryAfterMs : 0);
       this._setConnection('unavailable');
     }
   }
@@ -158,31 +168,15 @@ export class EventQueue implements IEventSink {
   /** Stops all timers. What is stored stays for the next page. */
   dispose(): void {
     this._disposed = true;
-    this._cancelPersist?.();
-    this._cancelDrain?.();
+    this._schedule.stop();
   }
 
-  private _schedule(delay: number): void {
-    if (this._disposed) {
-      return;
+  private _lingerOf(event: IEncodedEvent): number {
+    if (traitsOf(event)?.urgent) {
+      return LINGER_MS;
     }
-    const now = this._clock.now();
-    // The server's Retry-After and our own backoff hold for urgent events too.
-    const at = Math.max(now + delay, this._notBefore);
-    if (this._cancelDrain && this._drainAt <= at) {
-      return;
-    }
-    this._cancelDrain?.();
-    this._drainAt = at;
-    this._cancelDrain = this._clock.after(at - now, () => {
-      this._cancelDrain = null;
-      this._draining = this._draining
-        .then(() => this._drainLocked())
-        .catch(error => {
-          this._guard.note(error);
-          this._pause(0);
-        });
-    });
+    // Of a hidden page only heartbeats remain, and a timer that a throttled timer started may take a minute.
+    return this._hidden() ? 0 : BATCH_DELAY_MS;
   }
 
   private async _drainLocked(): Promise<void> {
@@ -190,21 +184,22 @@ export class EventQueue implements IEventSink {
     const locked = await this._sendLock(() => this._drain());
     if (!locked) {
       await this._measure();
-      this._schedule(BATCH_DELAY_MS);
+      this._schedule.within(OTHER_TAB_MS);
     }
   }
 
   private async _drain(): Promise<void> {
     let limit = BATCH_EVENTS;
-    while (!this._disposed) {
-      if (this._clock.now() < this._notBefore) {
-        this._schedule(0);
+    // Events that are pushed while a request is answered have a linger of their own.
+    let left = this._store.count;
+    while (!this._disposed && left > 0) {
+      if (this._schedule.pausing) {
+        this._schedule.within(0);
         return;
       }
       const batch = await this._store.oldest(limit, BATCH_BYTES);
       if (batch.length === 0) {
-        await this._measure();
-        return;
+        break;
       }
       const result = await this._transport.send(this._waits.bodyOf(batch), batch.length, false);
       switch (result.kind) {
@@ -219,11 +214,13 @@ export class EventQueue implements IEventSink {
           }
           this._backoff.reset();
           limit = BATCH_EVENTS;
+          left -= batch.length;
           break;
         }
         case 'denied':
           await this._forget(batch);
           this._reportRejected(batch);
+          left -= batch.length;
           break;
         case 'refused':
           if (this._waits.omitWaits(result.reason)) {
@@ -233,6 +230,7 @@ export class EventQueue implements IEventSink {
           if (batch.length === 1) {
             await this._forget(batch);
             this._reportRejected(batch);
+            left--;
           } else {
             limit = Math.ceil(batch.length / 2);
           }
@@ -245,6 +243,11 @@ export class EventQueue implements IEventSink {
           this._pause(result.retryAfterMs);
           return;
       }
+    }
+    await this._measure();
+    if (this._store.count > 0) {
+      // Of another tab, which may be closed by then.
+      this._schedule.within(BATCH_DELAY_MS);
     }
   }
 
@@ -286,13 +289,9 @@ export class EventQueue implements IEventSink {
 
   /** @param forget - the monitor itself is switched off: without a monitor nothing that a student does is kept */
   private _switchOff(forget: boolean): void {
-    this._cancelDrain?.();
-    this._notBefore = this._clock.now() + OFF_PERIOD_MS;
-    this._drainAt = this._notBefore;
     // Check again later with an empty batch: the monitor may have been installed meanwhile.
-    this._cancelDrain = this._clock.after(OFF_PERIOD_MS, () => {
-      this._cancelDrain = null;
-      this._notBefore = 0;
+    this._schedule.pause(OFF_PERIOD_MS, () => {
+      this._schedule.resume();
       this._guard.watch(this.poll());
     });
     this._setConnection('off');
@@ -315,19 +314,11 @@ export class EventQueue implements IEventSink {
   }
 
   private _pause(atLeast: number): void {
-    const now = this._clock.now();
-    const pause = this._backoff.next(atLeast);
-    this._notBefore = now + pause;
-    this._retryAt = now + atLeast;
-    // A batch timer that is due earlier must not send during the pause.
-    this._cancelDrain?.();
-    this._cancelDrain = null;
-    this._schedule(pause);
+    this._retryAt = this._clock.monotonic() + atLeast;
+    this._schedule.pause(this._backoff.next(atLeast));
   }
 
   private _persist(): Promise<void> {
-    this._cancelPersist?.();
-    this._cancelPersist = null;
     this._persisting = this._persisting.then(() => this._storeBuffer()).catch(error => this._guard.note(error));
     return this._persisting;
   }
@@ -360,20 +351,17 @@ export class EventQueue implements IEventSink {
   private readonly _backoff: Backoff;
   private readonly _sendLock: SendLock;
   private readonly _waits: WaitClock;
+  private readonly _hidden: () => boolean;
+  private readonly _schedule: SendSchedule;
   private readonly _buffer: IEncodedEvent[] = [];
   private readonly _recent = new RecentEvents(BODY_BYTES, EVENT_EXTRA_BYTES);
   private readonly _latest: string[] = [];
   private _dropped = 0;
   private _rejected = 0;
   private _connection: Connection = 'ok';
-  private _notBefore = 0;
-  /** When the server allows the next request, by its own Retry-After; milliseconds since 1970. */
+  /** When the server allows the next request, by its own Retry-After; milliseconds of the monotonic clock. */
   private _retryAt = 0;
-  private _drainAt = 0;
-  private _cancelDrain: (() => void) | null = null;
-  private _cancelPersist: (() => void) | null = null;
   private _persisting: Promise<void> = Promise.resolve();
-  private _draining: Promise<void> = Promise.resolve();
   private _disposed = false;
 }
 

@@ -92,13 +92,19 @@ export class IndexedDbStore implements IEventStore {
     });
   }
 
+  /**
+   * Writes in one transaction. It is committed when the browser's own process has it, without waiting for the disk:
+   * it survives the death of the page's process, and costs a few milliseconds instead of a synchronisation.
+   */
   private _write(change: (table: IDBObjectStore) => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      const transaction = this._database.transaction(TABLE, 'readwrite');
+      const transaction = this._database.transaction(TABLE, 'readwrite', { durability: 'relaxed' });
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error ?? new Error('IndexedDB refused the write'));
       transaction.onerror = () => reject(transaction.error ?? new Error('IndexedDB refused the write'));
       change(transaction.objectStore(TABLE));
+      // Without the round trip for the requests' own results.
+      transaction.commit();
     });
   }
 }
@@ -294,7 +300,7 @@ const CERTAIN_MS = 60_000;
 
 interface IRecentEvent {
   readonly event: IEncodedEvent;
-  /** When it was pushed, in milliseconds since 1970. */
+  /** When it was pushed, in milliseconds of the monotonic clock. */
   readonly at: number;
   inLastRequest: boolean;
 }

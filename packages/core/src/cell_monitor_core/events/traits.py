@@ -18,7 +18,7 @@ class EventType(NamedTuple):
         version: the newest ``schema_version`` that is read; the one before it is read too.
         activity: the student caused it, or waited for it: it moves "last activity".
         place: it is an act of the student in its notebook and cell: that is where the student is.
-        urgent: the extension sends it at once instead of with its batch.
+        urgent: the extension sends it within 100 ms; other types are sent with it or wait up to 10 s.
         notices: the answer to it carries the student's notices.
         program: property of ``data`` and its value where a program caused the event: then it is neither activity nor
             place, whatever the type is otherwise.

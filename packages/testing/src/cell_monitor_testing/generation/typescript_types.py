@@ -52,7 +52,7 @@ def _traits(catalogue: Catalogue) -> Iterator[str]:
     yield "export interface IEventTraits {"
     yield "  /** The `schema_version` that is written. */"
     yield "  readonly version: number;"
-    yield "  /** It is sent at once instead of with its batch. */"
+    yield "  /** It is sent within 100 ms; others wait for it, or up to 10 s. */"
     yield "  readonly urgent: boolean;"
     yield "  /** The answer to it carries the student's notices. */"
     yield "  readonly notices: boolean;"
