@@ -553,6 +553,8 @@ export interface components {
             type: "code" | "markdown" | "raw";
             /** @default null */
             heading: string | null;
+            /** @default null */
+            ordinal: number | null;
         };
         /**
          * CellAdded
@@ -683,6 +685,8 @@ export interface components {
         /**
          * CellRef
          * @description Which cell; ``source_id`` is the cell's id in the assignment that the student started from.
+         *
+         *         ``ordinal`` tells the code cells below one heading apart: the cell's number among them, from 1.
          */
         CellRef: {
             source_id: string;
@@ -691,6 +695,8 @@ export interface components {
             type: string;
             /** @default null */
             heading: string | null;
+            /** @default null */
+            ordinal: number | null;
         };
         /**
          * CellRemoved
@@ -813,7 +819,10 @@ export interface components {
         };
         /**
          * CourseListItem
-         * @description One course; ``role`` is null where an admin is no member, ``active`` counts students seen within 5 minutes.
+         * @description One course, with its students counted by the words of docs/dev/contracts.md at this moment.
+         *
+         *         ``role`` is null where an admin is no member. ``help_open`` counts the students' requests that are open or claimed,
+         *         ``need_help`` those of them whose students have not left.
          */
         CourseListItem: {
             course_id: string;
@@ -822,6 +831,9 @@ export interface components {
             students: number;
             help_open: number;
             active: number;
+            running: number;
+            left: number;
+            need_help: number;
         };
         /**
          * CourseSnapshot
@@ -840,6 +852,9 @@ export interface components {
         /**
          * CourseState
          * @description A course's own counters: the sums over its students, taken in one query.
+         *
+         *         ``help_open`` counts requests that are open or claimed, also those whose students have left: who has left changes
+         *         with the time, so each reader decides it.
          */
         CourseState: {
             course_id: string;
@@ -886,7 +901,10 @@ export interface components {
         };
         /**
          * ExecutionRef
-         * @description The newest run that succeeded or failed; an aborted one only where there is no other. Times are RFC 3339 UTC with milliseconds; durations are milliseconds.
+         * @description The newest run that succeeded or failed; an aborted one only where there is no other.
+         *
+         *         Times are RFC 3339 UTC with milliseconds; durations are milliseconds. ``notebook`` and ``cell`` are those of the run,
+         *         which need not be where the student is now.
          */
         ExecutionRef: {
             event_id: string;
@@ -902,6 +920,8 @@ export interface components {
             execution_count: number | null;
             /** @default null */
             error: components["schemas"]["ErrorRef"] | null;
+            /** @default null */
+            notebook: components["schemas"]["NotebookRef"] | null;
         };
         /** Fault */
         Fault: {
@@ -1010,7 +1030,7 @@ export interface components {
             request_id: string;
             since: string;
             /** @enum {unknown} */
-            status: "cancelled" | "claimed" | "open" | "resolved";
+            status: "cancelled" | "claimed" | "expired" | "open" | "resolved";
             /** @default null */
             claimed_by: string | null;
         };
@@ -1045,13 +1065,16 @@ export interface components {
         /**
          * HelpState
          * @description One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff.
+         *
+         *         ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
+         *         ``error_notebook`` and ``error_cell``.
          */
         HelpState: {
             request_id: string;
             version: number;
             student_id: string;
             /** @enum {unknown} */
-            status: "cancelled" | "claimed" | "open" | "resolved";
+            status: "cancelled" | "claimed" | "expired" | "open" | "resolved";
             requested_at: string;
             /** @default null */
             notebook: components["schemas"]["NotebookRef"] | null;
@@ -1069,6 +1092,10 @@ export interface components {
             closed_at: string | null;
             /** @default null */
             resolved_by: string | null;
+            /** @default null */
+            error_notebook: components["schemas"]["NotebookRef"] | null;
+            /** @default null */
+            error_cell: components["schemas"]["CellRef"] | null;
         };
         /**
          * IngestAnswer
@@ -1520,12 +1547,13 @@ export interface components {
         };
         /**
          * StaffMember
-         * @description Somebody of the staff.
+         * @description Somebody of the staff; ``display_name`` is never empty.
          */
         StaffMember: {
             person_id: string;
             display_name: string;
             role: string;
+            username: string;
         };
         /**
          * Student
@@ -1544,6 +1572,10 @@ export interface components {
             last_execution: components["schemas"]["ExecutionRef"] | null;
             /** @default null */
             running_since: string | null;
+            /** @default null */
+            running_notebook: components["schemas"]["NotebookRef"] | null;
+            /** @default null */
+            running_cell: components["schemas"]["CellRef"] | null;
             /** @default 0 */
             error_streak: number;
             /** @default null */
@@ -1628,8 +1660,6 @@ export interface components {
         /**
          * Thresholds
          * @description When a student counts as stuck, a run as long, a student as quiet or as left.
-         *
-         *         The defaults and the bounds of every threshold are stated here and nowhere else.
          *
          *         Attributes:
          *             stuck_errors: failed runs of one cell in a row.

@@ -97,7 +97,7 @@ describe('pages', () => {
     renderApp('/')
     const link = await screen.findByRole('link', { name: 'Programming' })
     expect(link).toHaveAttribute('href', '/courses/c1')
-    expect(screen.getByText('2 ask for help')).toBeVisible()
+    expect(screen.getByText('2 need help')).toBeVisible()
     expect(screen.getByText('Instructor')).toBeVisible()
   })
 

@@ -9,6 +9,7 @@ import { useFormat } from '../i18n/format'
 import { Button } from '../ui/Button'
 import { Icon } from '../ui/Icon'
 import { useServices } from '../api/services'
+import { nameAlone } from '../course/names'
 import { chooseTheme, useTheme } from '../ui/theme'
 
 interface LayoutProps {
@@ -120,13 +121,13 @@ function Account(): ReactElement {
   const { t } = useTranslation()
   const { api, session } = useServices()
   const me = useQuery(meQuery(api))
-  const name = me.data?.display_name ?? me.data?.username
+  const name = me.data === undefined ? undefined : nameAlone(me.data)
   return (
     <>
       {name !== undefined && (
         <span className="site-header__user">
           <span className="visually-hidden">{t('app.signedInAs', { name })}</span>
-          <span aria-hidden="true">{name}</span>
+          <span aria-hidden="true" title={name}>{name}</span>
         </span>
       )}
       <Button variant="quiet" onClick={() => void session.signOut()}>

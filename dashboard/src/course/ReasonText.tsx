@@ -1,17 +1,26 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { useFormat } from '../i18n/format'
+import { foreign } from '../i18n/foreign'
+import { useFormat, type Place } from '../i18n/format'
 import { usePeople } from './people'
 import type { Reason } from './view'
 
-/** One reason as a sentence. `now` is the server's time, milliseconds. */
-export function ReasonText({ reason, now }: { reason: Reason; now: number }): ReactElement {
+interface ReasonTextProps {
+  reason: Reason
+  /** The server's time, milliseconds. */
+  now: number
+  /** Where the student is: a reason of another notebook names that as well. */
+  beside: Place
+}
+
+/** One reason as a sentence that names its cell. */
+export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const { nameOf, me } = usePeople()
   const { since } = reason
-  const text = (): string => {
+  const sentence = (): string => {
     switch (reason.kind) {
       case 'help':
         return t('reason.help', { ago: format.ago(since, now) })
@@ -21,9 +30,10 @@ export function ReasonText({ reason, now }: { reason: Reason; now: number }): Re
         return t('reason.claimed', { name: nameOf(reason.by), time })
       }
       case 'streak': {
-        const { count, error } = reason
+        const { count } = reason
         const time = format.time(since, now)
-        return error === null
+        const error = foreign(reason.error)
+        return error === ''
           ? t('reason.streakMixed', { count, time })
           : t('reason.streakSame', { count, error, time })
       }
@@ -33,5 +43,7 @@ export function ReasonText({ reason, now }: { reason: Reason; now: number }): Re
         return t('reason.idle', { duration: format.duration(now - since) })
     }
   }
-  return <>{text()}</>
+  const elsewhere = reason.notebook !== null && reason.notebook.id !== beside.notebook?.id
+  const where = elsewhere ? format.place(reason) : format.cell(reason.cell)
+  return <>{where === '' ? sentence() : t('reason.at', { what: sentence(), where })}</>
 }

@@ -12,7 +12,7 @@ const icons: Readonly<Record<Condition, IconName>> = {
   error: 'error',
   running: 'running',
   idle: 'idle',
-  offline: 'left',
+  left: 'left',
   ok: 'ok',
   working: 'working',
   waiting: 'waiting',

@@ -2,7 +2,18 @@
 
 import { compareUrgency, type StudentView } from './view'
 
-export const filters = ['all', 'help', 'stuck', 'running', 'error', 'active', 'idle', 'absent'] as const
+export const filters = [
+  'all',
+  'help',
+  'stuck',
+  'longRun',
+  'running',
+  'error',
+  'active',
+  'idle',
+  'left',
+  'notStarted',
+] as const
 export type Filter = (typeof filters)[number]
 
 export const sorts = ['name', 'attention', 'activity', 'errors'] as const
@@ -14,33 +25,18 @@ export function matchesFilter(view: StudentView, filter: Filter): boolean {
     case 'all':
       return true
     case 'help':
-      return view.help !== null
-    case 'stuck':
-      return view.reasons.some((reason) => reason.kind === 'streak' || reason.kind === 'long_run')
-    case 'running':
-      return view.student.status === 'running' && view.condition !== 'offline'
+      return view.words.needsHelp
+    case 'idle':
+      return view.words.quiet
     case 'error':
       return view.student.status === 'error'
-    case 'active':
-      return view.active
-    case 'idle':
-      return view.reasons.some((reason) => reason.kind === 'idle')
-    case 'absent':
-      return view.condition === 'offline' || view.condition === 'waiting'
+    default:
+      return view.words[filter]
   }
 }
 
 export function countByFilter(views: readonly StudentView[]): Record<Filter, number> {
-  const counts: Record<Filter, number> = {
-    all: 0,
-    help: 0,
-    stuck: 0,
-    running: 0,
-    error: 0,
-    active: 0,
-    idle: 0,
-    absent: 0,
-  }
+  const counts = Object.fromEntries(filters.map((filter) => [filter, 0])) as Record<Filter, number>
   for (const view of views) for (const filter of filters) if (matchesFilter(view, filter)) counts[filter] += 1
   return counts
 }
@@ -56,11 +52,12 @@ export function matchesSearch(view: StudentView, search: string): boolean {
   const { student } = view
   const text = fold(
     [
-      view.name,
+      view.label.text,
       student.username,
       student.notebook?.title,
       student.notebook?.path,
       student.cell?.heading,
+      student.last_execution?.cell?.heading,
       student.last_execution?.error?.name,
       student.last_execution?.error?.value,
     ]
@@ -80,7 +77,7 @@ export function arrange(
   collator: Intl.Collator,
 ): StudentView[] {
   const byName = (a: StudentView, b: StudentView): number =>
-    collator.compare(a.name, b.name) || collator.compare(a.student.username, b.student.username)
+    collator.compare(a.label.name, b.label.name) || collator.compare(a.student.username, b.student.username)
   const comparators: Record<Sort, (a: StudentView, b: StudentView) => number> = {
     name: byName,
     attention: (a, b) => compareUrgency(a.reasons, b.reasons) || byName(a, b),

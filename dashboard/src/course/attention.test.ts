@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest'
 
 import type { HelpState, StudentState, Thresholds } from '../api/types'
 import { before, helpRequest, NOW, state, thresholds } from '../testing/fixtures'
-import { compareUrgency, hasLeft, reasonsFor, type Reason } from './view'
+import { compareUrgency, reasonsFor, type Reason } from './view'
+import { hasLeft, hasStarted, isActive, isHere, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
 
 const reasons = (changes: Parameters<typeof state>[0], help = null as Parameters<typeof reasonsFor>[1]) =>
   reasonsFor(state(changes), help, thresholds, NOW)
@@ -19,7 +20,7 @@ describe('reasons', () => {
     const streak = { error_streak: 2, streak_error: 'NameError', streak_since: before(8) }
     expect(reasons(streak)).toEqual([])
     expect(reasons({ ...streak, error_streak: 3 })).toEqual([
-      { kind: 'streak', count: 3, error: 'NameError', since: NOW - 8 * 60_000 },
+      { kind: 'streak', count: 3, error: 'NameError', since: NOW - 8 * 60_000, notebook: null, cell: null },
     ])
   })
 
@@ -40,7 +41,7 @@ describe('reasons', () => {
     expect(reasons({ ...quiet, status: 'running', running_since: before(1) })).toEqual([])
   })
 
-  it('of a student who has left are a help request only', () => {
+  it('of a student who has left are none, whatever was asked', () => {
     const left = {
       sessions_open: 0,
       last_activity_at: before(30),
@@ -50,7 +51,7 @@ describe('reasons', () => {
       running_since: before(33),
     }
     expect(reasons(left)).toEqual([])
-    expect(reasons(left, helpRequest())).toMatchObject([{ kind: 'help' }])
+    expect(reasons(left, helpRequest())).toEqual([])
   })
 
   it('are none after a browser crashed: the session is open, but nothing is received', () => {
@@ -66,7 +67,7 @@ describe('reasons', () => {
     expect(reasons({ ...crashed, last_seen_at: before(1.9) })).toMatchObject([{ kind: 'streak' }, { kind: 'long_run' }])
     expect(reasons({ ...crashed, last_seen_at: before(2) })).toEqual([])
     expect(reasons({ ...crashed, last_seen_at: null })).toEqual([])
-    expect(reasons({ ...crashed, last_seen_at: before(2) }, helpRequest())).toMatchObject([{ kind: 'help' }])
+    expect(reasons({ ...crashed, last_seen_at: before(2) }, helpRequest())).toEqual([])
   })
 
   it('do not depend on the clock of the student: the server has the time of the last event', () => {
@@ -115,18 +116,25 @@ interface GoldenCase {
   thresholds?: Partial<Thresholds>
   now?: string
   left: boolean
-  reasons: { kind: Reason['kind']; since: string; count?: number; error?: string; by?: string }[]
+  reasons: (Pick<Reason, 'kind'> & { since: string; count?: number; error?: string; by?: string } & Partial<
+      Pick<Reason, 'notebook' | 'cell'>
+    >)[]
+}
+
+interface WordCase extends Omit<GoldenCase, 'left' | 'reasons'> {
+  words: string[]
 }
 
 interface GoldenFile {
   base: { now: string; thresholds: Thresholds; state: StudentState }
   request: HelpState
   cases: GoldenCase[]
+  words: WordCase[]
 }
 
 /** As the view has it: times in milliseconds, and an error or a person that is not known is null. */
-function expected({ kind, since, count, error, by }: GoldenCase['reasons'][number]): unknown {
-  const reason = { kind, since: Date.parse(since) }
+function expected({ kind, since, count, error, by, notebook, cell }: GoldenCase['reasons'][number]): unknown {
+  const reason = { kind, since: Date.parse(since), notebook: notebook ?? null, cell: cell ?? null }
   if (kind === 'streak') return { ...reason, count, error: error ?? null }
   return kind === 'claimed' ? { ...reason, by: by ?? null } : reason
 }
@@ -135,12 +143,33 @@ describe('the golden cases, which core is tested with as well', () => {
   const golden = JSON.parse(readFileSync(resolve('../tests/contract/golden/attention.json'), 'utf8')) as GoldenFile
   const { base } = golden
 
+  const read = (item: Omit<GoldenCase, 'left' | 'reasons'>) =>
+    [
+      { ...base.state, ...item.state },
+      item.help === undefined ? null : { ...golden.request, ...item.help },
+      { ...base.thresholds, ...item.thresholds },
+      Date.parse(item.now ?? base.now),
+    ] as const
+
   it.each(golden.cases)('$name', (item) => {
-    const row = { ...base.state, ...item.state }
-    const help = item.help === undefined ? null : { ...golden.request, ...item.help }
-    const limits = { ...base.thresholds, ...item.thresholds }
-    const now = Date.parse(item.now ?? base.now)
+    const [row, help, limits, now] = read(item)
     expect(hasLeft(row, limits, now)).toBe(item.left)
     expect(reasonsFor(row, help, limits, now)).toEqual(item.reasons.map(expected))
+  })
+
+  it.each(golden.words)('words: $name', (item) => {
+    const [row, help, limits, now] = read(item)
+    const holds = {
+      started: hasStarted(row),
+      here: isHere(row, limits, now),
+      left: hasLeft(row, limits, now),
+      active: isActive(row, limits, now),
+      quiet: isQuiet(row, limits, now),
+      running: isRunning(row, limits, now),
+      needs_help: needsHelp(row, help, limits, now),
+      left_waiting: leftWaiting(row, help, limits, now),
+    }
+    const held = Object.entries(holds).flatMap(([word, held_]) => (held_ ? [word] : []))
+    expect(held.sort()).toEqual([...item.words].sort())
   })
 })

@@ -12,7 +12,7 @@ function views(...students: Parameters<typeof student>[0][]) {
 }
 
 function names(list: ReturnType<typeof views>, by: { search?: string; filter?: Filter; sort?: 'name' | 'errors' }) {
-  return arrange(list, { search: '', filter: 'all', sort: 'name', ...by }, collator).map((view) => view.name)
+  return arrange(list, { search: '', filter: 'all', sort: 'name', ...by }, collator).map((view) => view.label.name)
 }
 
 describe('condition', () => {
@@ -20,8 +20,8 @@ describe('condition', () => {
     expect(views({ status: 'error', error_streak: 3, streak_since: before(4) })[0]?.condition).toBe('stuck')
     expect(views({ status: 'error', error_streak: 1 })[0]?.condition).toBe('error')
     expect(views({ status: 'waiting', last_activity_at: null, sessions_open: 0 })[0]?.condition).toBe('waiting')
-    expect(views({ sessions_open: 0, last_activity_at: before(5) })[0]?.condition).toBe('offline')
-    expect(views({ last_activity_at: before(5), last_seen_at: before(5) })[0]?.condition).toBe('offline')
+    expect(views({ sessions_open: 0, last_activity_at: before(5) })[0]?.condition).toBe('left')
+    expect(views({ last_activity_at: before(5), last_seen_at: before(5) })[0]?.condition).toBe('left')
   })
 
   it('follows the list of requests rather than the row, because an answer of the API changes the list first', () => {
@@ -29,25 +29,25 @@ describe('condition', () => {
     const claimed = helpRequest({ status: 'claimed', claimed_by: 'p1', version: 2 })
     const resolved = helpRequest({ status: 'resolved', version: 3 })
     const condition = (help: ReturnType<typeof helpRequest>[]) =>
-      viewStudents({ students: [row], help }, thresholds, NOW)[0]?.condition
+      viewStudents({ students: [row], help, staff: [] }, thresholds, NOW)[0]?.condition
     expect(condition([claimed])).toBe('helped')
     expect(condition([resolved])).toBe('ok')
   })
 
   it('follows the row for a request that the list does not have yet', () => {
     const row = student({ help: { request_id: 'h9', since: before(1), status: 'open', claimed_by: null } })
-    expect(viewStudents({ students: [row], help: [] }, thresholds, NOW)[0]?.condition).toBe('help')
+    expect(viewStudents({ students: [row], help: [], staff: [] }, thresholds, NOW)[0]?.condition).toBe('help')
   })
 
   it('falls back to the user name', () => {
-    expect(views({ display_name: ' ', username: 'u7' })[0]?.name).toBe('u7')
+    expect(views({ display_name: ' ', username: 'u7' })[0]?.label.name).toBe('u7')
   })
 })
 
 describe('list', () => {
   it('finds full-width and half-width forms alike, all words, in name, notebook, cell and error', () => {
     const list = views(
-      { display_name: 'ﾀﾅｶ Ａｉｋｏ', cell: { source_id: 'c', index: 1, type: 'code', heading: '演習 3' } },
+      { display_name: 'ﾀﾅｶ Ａｉｋｏ', cell: { source_id: 'c', index: 1, type: 'code', heading: '演習 3', ordinal: 1 } },
       {
         display_name: 'Tom',
         last_execution: execution({ status: 'error', error: { name: 'NameError', value: "name 'x'" } }),
@@ -67,7 +67,9 @@ describe('list', () => {
       { display_name: 'D', sessions_open: 0, last_activity_at: before(15) },
     )
     const counts = countByFilter(list)
-    expect(counts).toEqual({ all: 4, help: 0, stuck: 2, running: 1, error: 1, active: 2, idle: 1, absent: 1 })
+    expect(counts).toEqual({
+      all: 4, help: 0, stuck: 1, longRun: 1, running: 1, error: 1, active: 2, idle: 1, left: 1, notStarted: 0,
+    })
     for (const filter of Object.keys(counts) as Filter[]) {
       expect(names(list, { filter })).toHaveLength(counts[filter])
     }

@@ -6,78 +6,61 @@
  * `tests/contract/golden/attention.json` holds this file and that one to the same cases.
  */
 
-import type { CourseSnapshot, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import type { CellRef, CourseSnapshot, HelpState, NotebookRef, Student, StudentState, Thresholds } from '../api/types'
+import { labels, personOf, staffPerson, type PersonLabel } from './names'
 import { compareRequests, isActiveRequest } from './requests'
+import { at, hasLeft, hasStarted, isActive, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
+
+/** Where a reason is: the cell of the failed runs, of the run that goes on, or where the request was made. */
+interface Where {
+  notebook: NotebookRef | null
+  cell: CellRef | null
+}
 
 /** Times are milliseconds of the server's clock. */
 export type Reason =
-  | { kind: 'help'; since: number }
-  | { kind: 'streak'; since: number; count: number; error: string | null }
-  | { kind: 'long_run'; since: number }
-  | { kind: 'idle'; since: number }
-  | { kind: 'claimed'; since: number; by: string | null }
+  | ({ kind: 'help'; since: number } & Where)
+  | ({ kind: 'streak'; since: number; count: number; error: string | null } & Where)
+  | ({ kind: 'long_run'; since: number } & Where)
+  | ({ kind: 'idle'; since: number } & Where)
+  | ({ kind: 'claimed'; since: number; by: string | null } & Where)
 
 /** Most urgent first. Claimed requests come last: a member of the staff is there already. */
 const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, long_run: 2, idle: 3, claimed: 4 }
 
-function at(time: string | null | undefined): number | null {
-  if (time == null) return null
-  const ms = Date.parse(time)
-  return Number.isNaN(ms) ? null : ms
-}
-
-/** `last_seen_at` names a minute: the student may have been seen at its end. */
-const seenStepMs = 60_000
-
-/**
- * All sessions ended and nothing was done for `offline_s`, or the server received nothing for `offline_s`, whatever
- * sessions are open: a browser that crashed ends none.
- */
-export function hasLeft(state: StudentState, thresholds: Thresholds, now: number): boolean {
-  const offlineMs = thresholds.offline_s * 1000
-  const active = at(state.last_activity_at)
-  // A row of a version that did not store it has the last activity instead.
-  const seen = at(state.last_seen_at) ?? active
-  if (seen !== null && now - seen >= offlineMs + seenStepMs) return true
-  return state.sessions_open <= 0 && active !== null && now - active >= offlineMs
-}
-
-export function isIdle(state: StudentState, thresholds: Thresholds, now: number): boolean {
-  const last = at(state.last_activity_at)
-  return (
-    last !== null &&
-    state.status !== 'running' &&
-    now - last >= thresholds.idle_s * 1000 &&
-    !hasLeft(state, thresholds, now)
-  )
-}
-
+/** A student who has left needs no attention, whatever they asked. */
 export function reasonsFor(
   state: StudentState,
   help: HelpState | null,
   thresholds: Thresholds,
   now: number,
 ): Reason[] {
+  if (hasLeft(state, thresholds, now)) return []
   const reasons: Reason[] = []
-  if (help?.status === 'open') reasons.push({ kind: 'help', since: at(help.requested_at) ?? now })
-  if (!hasLeft(state, thresholds, now)) {
-    if (state.error_streak >= thresholds.stuck_errors) {
-      reasons.push({
-        kind: 'streak',
-        count: state.error_streak,
-        error: state.streak_error ?? null,
-        since: at(state.streak_since) ?? at(state.last_execution?.at) ?? now,
-      })
-    }
-    const running = state.status === 'running' ? at(state.running_since) : null
-    if (running !== null && now - running >= thresholds.long_run_s * 1000) {
-      reasons.push({ kind: 'long_run', since: running })
-    }
-    const last = at(state.last_activity_at)
-    if (last !== null && isIdle(state, thresholds, now)) reasons.push({ kind: 'idle', since: last })
+  const asked = { notebook: help?.notebook ?? null, cell: help?.cell ?? null }
+  if (help?.status === 'open') reasons.push({ kind: 'help', since: at(help.requested_at) ?? now, ...asked })
+  if (state.error_streak >= thresholds.stuck_errors) {
+    const run = state.last_execution
+    reasons.push({
+      kind: 'streak',
+      count: state.error_streak,
+      error: state.streak_error ?? null,
+      since: at(state.streak_since) ?? at(run?.at) ?? now,
+      notebook: run?.notebook ?? null,
+      cell: run?.cell ?? null,
+    })
+  }
+  const running = state.status === 'running' ? at(state.running_since) : null
+  if (running !== null && now - running >= thresholds.long_run_s * 1000) {
+    const where = { notebook: state.running_notebook ?? null, cell: state.running_cell ?? null }
+    reasons.push({ kind: 'long_run', since: running, ...where })
+  }
+  const last = at(state.last_activity_at)
+  if (last !== null && isQuiet(state, thresholds, now)) {
+    reasons.push({ kind: 'idle', since: last, notebook: null, cell: null })
   }
   if (help?.status === 'claimed') {
-    reasons.push({ kind: 'claimed', since: at(help.claimed_at) ?? now, by: help.claimed_by ?? null })
+    reasons.push({ kind: 'claimed', since: at(help.claimed_at) ?? now, by: help.claimed_by ?? null, ...asked })
   }
   return reasons
 }
@@ -106,25 +89,25 @@ export type Condition =
   | 'error'
   | 'running'
   | 'idle'
-  | 'offline'
+  | 'left'
   | 'ok'
   | 'working'
   | 'waiting'
 
 export interface StudentView {
   id: string
-  name: string
+  label: PersonLabel
   student: Student
+  /** The request that is open or claimed. */
   help: HelpState | null
   reasons: Reason[]
   condition: Condition
-  /** Active within `idle_s` and not left. */
-  active: boolean
+  /** The words that hold of the student; the filters and the figures are made of them. */
+  words: Readonly<Record<Word, boolean>>
 }
 
-export function nameOf(student: Pick<Student, 'display_name' | 'username'>): string {
-  return student.display_name != null && student.display_name.trim() !== '' ? student.display_name : student.username
-}
+export const words = ['notStarted', 'left', 'active', 'quiet', 'running', 'stuck', 'longRun', 'needsHelp', 'leftWaiting'] as const
+export type Word = (typeof words)[number]
 
 /**
  * The student's active request. The list of requests takes precedence; a row may name one that the list does not have
@@ -149,6 +132,8 @@ function requestOf(student: Student, byId: ReadonlyMap<string, HelpState>, byStu
     claimed_at: null,
     closed_at: null,
     resolved_by: null,
+    error_notebook: null,
+    error_cell: null,
   }
   return request
 }
@@ -157,8 +142,8 @@ function conditionOf(student: Student, reasons: readonly Reason[], thresholds: T
   const kinds = new Set(reasons.map((reason) => reason.kind))
   if (kinds.has('help')) return 'help'
   if (kinds.has('claimed')) return 'helped'
-  if (student.status === 'waiting') return 'waiting'
-  if (hasLeft(student, thresholds, now)) return 'offline'
+  if (!hasStarted(student)) return 'waiting'
+  if (hasLeft(student, thresholds, now)) return 'left'
   if (kinds.has('streak')) return 'stuck'
   if (kinds.has('long_run')) return 'longRun'
   if (student.status === 'running') return 'running'
@@ -166,8 +151,29 @@ function conditionOf(student: Student, reasons: readonly Reason[], thresholds: T
   return student.status
 }
 
+function wordsOf(
+  student: Student,
+  help: HelpState | null,
+  reasons: readonly Reason[],
+  thresholds: Thresholds,
+  now: number,
+): Record<Word, boolean> {
+  const has = (kind: Reason['kind']): boolean => reasons.some((reason) => reason.kind === kind)
+  return {
+    notStarted: !hasStarted(student),
+    left: hasLeft(student, thresholds, now),
+    active: isActive(student, thresholds, now),
+    quiet: isQuiet(student, thresholds, now),
+    running: isRunning(student, thresholds, now),
+    stuck: has('streak'),
+    longRun: has('long_run'),
+    needsHelp: needsHelp(student, help, thresholds, now),
+    leftWaiting: leftWaiting(student, help, thresholds, now),
+  }
+}
+
 export function viewStudents(
-  snapshot: Pick<CourseSnapshot, 'students' | 'help'>,
+  snapshot: Pick<CourseSnapshot, 'students' | 'help' | 'staff'>,
   thresholds: Thresholds,
   now: number,
 ): StudentView[] {
@@ -179,21 +185,19 @@ export function viewStudents(
     const held = byStudent.get(request.student_id)
     if (held === undefined || compareRequests(request, held) < 0) byStudent.set(request.student_id, request)
   }
+  const named = labels([...snapshot.students.map(personOf), ...snapshot.staff.map(staffPerson)])
   return snapshot.students.map((student) => {
     const help = requestOf(student, byId, byStudent)
     const reasons = reasonsFor(student, help, thresholds, now)
+    const id = student.student_id
     return {
-      id: student.student_id,
-      name: nameOf(student),
+      id,
+      label: named.get(id) ?? { name: id, username: null, text: id },
       student,
       help,
       reasons,
       condition: conditionOf(student, reasons, thresholds, now),
-      active:
-        student.status !== 'waiting' &&
-        student.last_activity_at != null &&
-        !hasLeft(student, thresholds, now) &&
-        !isIdle(student, thresholds, now),
+      words: wordsOf(student, help, reasons, thresholds, now),
     }
   })
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 import { describe, expect, it } from 'vitest'
 
-import { languages, preferredLanguage, resources, type Language } from '.'
+import { createI18n, languages, preferredLanguage, resources, type Language } from '.'
 
 type Catalogue = Map<string, string>
 
@@ -21,7 +21,7 @@ const plural = /_(zero|one|two|few|many|other)$/u
 const baseOf = (key: string) => key.replace(plural, '')
 const isPlural = (key: string) => plural.test(key)
 const bases = (catalogue: Catalogue) => [...new Set([...catalogue.keys()].map(baseOf))].sort()
-const placeholders = (text: string) => [...text.matchAll(/\{\{(\w+)\}\}/gu)].map((match) => match[1]!)
+const placeholders = (text: string) => [...text.matchAll(/\{\{(\w+)(?:, number)?\}\}/gu)].map((match) => match[1]!)
 
 /** All TypeScript sources except tests. */
 function sources(folder = 'src'): string[] {
@@ -54,6 +54,14 @@ describe('catalogues', () => {
       const sets = languages.map((language) => [...values(catalogues[language], base)].filter((name) => name !== 'count'))
       expect({ base, values: sets[0]!.sort() }).toEqual({ base, values: sets[1]!.sort() })
     }
+  })
+
+  it('write every count as a number of the language, so that 1001 reads 1,001 everywhere', () => {
+    for (const catalogue of Object.values(catalogues)) {
+      for (const [key, text] of catalogue) expect({ key, bare: /\{\{(?:count|shown)\}\}/u.test(text) }).toEqual({ key, bare: false })
+    }
+    expect(createI18n('en').t('students.count', { shown: 1001, count: 1001 })).toBe('1,001 of 1,001 students')
+    expect(createI18n('ja').t('students.count', { shown: 1, count: 12345 })).toBe('12,345 人中 1 人')
   })
 
   it('have no empty text, and no English left in Japanese', () => {

@@ -42,8 +42,30 @@ describe('format', () => {
     expect(format('en').ago('soon', now)).toBe('')
   })
 
-  it('counts cells from one and prefers their heading', () => {
-    expect(format('en').cell({ source_id: 'c', index: 0, type: 'code', heading: null })).toBe('Cell 1')
-    expect(format('ja').cellWithIndex({ source_id: 'c', index: 4, type: 'code', heading: '演習 3' })).toBe('演習 3（セル 5）')
+  it('tells cells below one heading apart, and names a cell without a heading by its position', () => {
+    const cell = (changes: object) => ({ source_id: 'c', index: 4, type: 'code', heading: '演習 3', ordinal: null, ...changes })
+    expect(format('en').cell(cell({ heading: null }))).toBe('Cell 5')
+    expect(format('en').cell(cell({ heading: '\u200b', ordinal: 2, index: 1000 }))).toBe('Cell 1,001')
+    expect([1, 2, 3, 26, 27].map((ordinal) => format('en').cell(cell({ heading: 'Exercise 1', ordinal })))).toEqual([
+      'Exercise 1',
+      'Exercise 1 · b',
+      'Exercise 1 · c',
+      'Exercise 1 · z',
+      'Exercise 1 · 27',
+    ])
+    // A sender that does not count the cells.
+    expect(format('ja').cell(cell({}))).toBe('演習 3（セル 5）')
+    expect(format('ja').cell(cell({ type: 'markdown' }))).toBe('演習 3')
+  })
+
+  it('names the place of a fact beside another place only as far as it is another', () => {
+    const cell = (source_id: string, heading: string) => ({ source_id, index: 0, type: 'code', heading, ordinal: 1 })
+    const notebook = (id: string) => ({ id, path: `${id}.ipynb`, title: null })
+    const here = { notebook: notebook('n1'), cell: cell('a', 'A') }
+    const beside = (fact: Parameters<Format['place']>[0]) => format('en').placeBeside(fact, here)
+    expect(beside(here)).toBe('')
+    expect(beside({ notebook: notebook('n1'), cell: cell('c', 'C') })).toBe('C')
+    expect(beside({ notebook: notebook('n2'), cell: cell('a', 'A') })).toBe('n2.ipynb · A')
+    expect(beside({ notebook: notebook('n2') })).toBe('')
   })
 })

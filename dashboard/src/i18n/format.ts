@@ -4,10 +4,24 @@ import { useTranslation } from 'react-i18next'
 
 import type { CellRef, NotebookRef } from '../api/types'
 import { currentLanguage, type Language } from '.'
+import { foreign, foreignFile } from './foreign'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
 const DAY_MS = 24 * HOUR_MS
+
+/** Where something is or was. */
+export interface Place {
+  notebook?: NotebookRef | null | undefined
+  cell?: CellRef | null | undefined
+}
+
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
+
+/** The n-th code cell below a heading, from 1. */
+function cellName(heading: string, ordinal: number): string {
+  return ordinal <= 1 ? heading : `${heading} · ${LETTERS[ordinal - 1] ?? String(ordinal)}`
+}
 
 /** Dates, durations, figures and names of things in the page's language and the browser's time zone. */
 export class Format {
@@ -107,21 +121,37 @@ export class Format {
 
   notebook(notebook: NotebookRef | null | undefined): string {
     if (notebook == null) return ''
-    return notebook.title ?? notebook.path.split('/').at(-1) ?? notebook.path
+    return foreign(notebook.title) || foreignFile(notebook.path) || foreign(notebook.id)
   }
 
-  /** The heading if there is one, else the position, counted from one. */
+  /**
+   * The name of a cell, the same everywhere: the heading above it with a letter from the second code cell below it on
+   * ("Exercise 1", "Exercise 1 · b"). From a sender that does not count the cells, or without a heading, it is named by
+   * its position in the notebook, counted from one ("Exercise 1 (cell 5)", "Cell 5").
+   */
   cell(cell: CellRef | null | undefined): string {
     if (cell == null) return ''
-    return cell.heading ?? this.#t('cell.index', { number: cell.index + 1 })
+    const heading = foreign(cell.heading)
+    const number = this.number(cell.index + 1)
+    if (heading === '') return this.#t('cell.index', { number })
+    if (cell.ordinal != null) return cellName(heading, cell.ordinal)
+    return cell.type === 'code' ? this.#t('cell.headingIndex', { heading, number }) : heading
   }
 
-  cellWithIndex(cell: CellRef | null | undefined): string {
-    if (cell == null) return ''
-    const number = cell.index + 1
-    return cell.heading == null
-      ? this.#t('cell.index', { number })
-      : this.#t('cell.headingIndex', { heading: cell.heading, number })
+  /** Notebook and cell in one: "week 3 · Exercise 1". */
+  place({ notebook, cell }: Place): string {
+    return [this.notebook(notebook), this.cell(cell)].filter(Boolean).join(' · ')
+  }
+
+  /**
+   * The place of a fact as it is shown beside another place: only what is not said by that one. Empty if the fact is of
+   * the same cell, or its cell is not known.
+   */
+  placeBeside(fact: Place, beside: Place): string {
+    if (fact.cell == null) return ''
+    const elsewhere = fact.notebook != null && fact.notebook.id !== beside.notebook?.id
+    if (elsewhere) return this.place(fact)
+    return fact.cell.source_id === beside.cell?.source_id ? '' : this.cell(fact.cell)
   }
 
   #unit(value: number, unit: string): string {

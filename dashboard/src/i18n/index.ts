@@ -1,8 +1,7 @@
 import i18next, { type i18n } from 'i18next'
 import { initReactI18next } from 'react-i18next'
 
-import en from './en.json'
-import ja from './ja.json'
+import { resources } from './resources'
 
 export const languages = ['ja', 'en'] as const
 export type Language = (typeof languages)[number]
@@ -10,7 +9,7 @@ export type Language = (typeof languages)[number]
 /** Each language's name in that language; never translated. */
 export const languageNames: Readonly<Record<Language, string>> = { ja: '日本語', en: 'English' }
 
-export const resources = { en: { translation: en }, ja: { translation: ja } } as const
+export { resources }
 
 const STORAGE_KEY = 'cell-monitor.language'
 

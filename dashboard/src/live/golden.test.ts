@@ -130,7 +130,7 @@ describe('publications', () => {
         status: 'error',
         error_streak: 3,
         streak_error: 'ZeroDivisionError',
-        cell: { source_id: 'task-2', index: 4, type: 'code', heading: 'Loops' },
+        cell: { source_id: 'task-2', index: 4, type: 'code', heading: 'Loops', ordinal: 2 },
       }),
     ])
     expect(shown.help).toEqual([expect.objectContaining({ status: 'claimed', message: 'Why does this divide by zero?' })])

@@ -153,7 +153,7 @@ export function mergeSnapshot(
   })
   const listed = new Set(fresh.help.map((request) => request.request_id))
   const kept = held.help.filter(({ request_id: id, status }) => {
-    if (listed.has(id) || status === 'resolved' || status === 'cancelled') return true
+    if (listed.has(id) || (status !== 'open' && status !== 'claimed')) return true
     // A snapshot lists active requests: one that it lacks was closed before it or opened after it.
     return (held.help_offsets[id] ?? held.offset) > fresh.offset
   })

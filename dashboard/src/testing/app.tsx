@@ -50,7 +50,7 @@ export class FakeApi {
     this.on('GET courses', () => ({
       body: {
         courses: [
-          { course_id: 'c1', title: 'Programming', role: 'instructor', students: 30, help_open: 2, active: 21 },
+          { course_id: 'c1', title: 'Programming', role: 'instructor', students: 30, help_open: 3, active: 21, running: 4, left: 5, need_help: 2 },
         ],
       },
     }))

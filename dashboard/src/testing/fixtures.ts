@@ -18,9 +18,11 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
     version: 1,
     status: 'ok',
     notebook: { id: 'n1', path: 'week03/loops.ipynb', title: 'Loops' },
-    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2' },
+    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2', ordinal: 1 },
     last_execution: null,
     running_since: null,
+    running_notebook: null,
+    running_cell: null,
     error_streak: 0,
     streak_error: null,
     streak_since: null,
@@ -52,6 +54,7 @@ export function execution(changes: Partial<ExecutionRef> = {}): ExecutionRef {
     duration_ms: null,
     execution_count: null,
     error: null,
+    notebook: null,
     ...changes,
   }
 }
@@ -64,13 +67,15 @@ export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
     status: 'open',
     requested_at: before(3),
     notebook: { id: 'n1', path: 'week03/loops.ipynb', title: 'Loops' },
-    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2' },
+    cell: { source_id: 'c1', index: 3, type: 'code', heading: 'Exercise 2', ordinal: 1 },
     message: 'My loop never ends.',
     error: null,
     claimed_by: null,
     claimed_at: null,
     closed_at: null,
     resolved_by: null,
+    error_notebook: null,
+    error_cell: null,
     ...changes,
   }
 }
@@ -83,8 +88,8 @@ export function snapshot(changes: Partial<CourseSnapshot> = {}): CourseSnapshot 
     generated_at: new Date(NOW).toISOString(),
     students: [student()],
     staff: [
-      { person_id: 'p1', display_name: 'Mari Aoki', role: 'instructor' },
-      { person_id: 'p2', display_name: 'Tom Becker', role: 'assistant' },
+      { person_id: 'p1', display_name: 'Mari Aoki', role: 'instructor', username: 'mari' },
+      { person_id: 'p2', display_name: 'Tom Becker', role: 'assistant', username: 'tom' },
     ],
     help: [],
     counters: { course_id: 'c1', version: 1, students: 1, started: 1, runs: 0, errors: 0, help_open: 0 },

@@ -7,6 +7,7 @@ import { Button } from '../../ui/Button'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Empty } from '../../ui/Notice'
 import { AsOf } from '../../course/AsOf'
+import { PersonName } from '../../course/PersonName'
 import { StatusTag } from '../../course/StatusTag'
 import { compareUrgency, type StudentView } from '../../course/view'
 import { ReasonText } from '../../course/ReasonText'
@@ -28,7 +29,7 @@ export function AttentionList({ views, thresholds, now, onOpen }: AttentionListP
   const [all, setAll] = useState(false)
   const needy = views
     .filter((view) => view.reasons.length > 0)
-    .sort((a, b) => compareUrgency(a.reasons, b.reasons) || format.collator.compare(a.name, b.name))
+    .sort((a, b) => compareUrgency(a.reasons, b.reasons) || format.collator.compare(a.label.name, b.label.name))
   const shown = all ? needy : needy.slice(0, SHOWN_FIRST)
   const hidden = needy.length - shown.length
   const rule = t('attention.rule', {
@@ -75,20 +76,21 @@ function AttentionItem({ view, now, onOpen, heading }: AttentionItemProps): Reac
   const format = useFormat()
   const item = useRef<HTMLLIElement>(null)
   useFocusWhenGone(item, heading)
-  const where = [format.notebook(view.student.notebook), format.cell(view.student.cell)].filter(Boolean).join(' · ')
+  const { t } = useTranslation()
+  const where = format.place(view.student)
   return (
     <li ref={item} className={`attention__item attention__item--${view.condition}`}>
       <StatusTag condition={view.condition} />
       <div className="attention__who">
-        <button type="button" className="link attention__name" onClick={() => onOpen(view.id)}>
-          {view.name}
+        <button type="button" className="link attention__name" title={view.label.text} onClick={() => onOpen(view.id)}>
+          <PersonName label={view.label} />
         </button>
-        <span className="attention__where">{where}</span>
+        {where !== '' && <span className="attention__where">{t('attention.now', { where })}</span>}
       </div>
       <ul className="attention__reasons">
         {view.reasons.map((reason) => (
           <li key={reason.kind}>
-            <ReasonText reason={reason} now={now} />
+            <ReasonText reason={reason} now={now} beside={view.student} />
           </li>
         ))}
       </ul>

@@ -1,7 +1,8 @@
 /** When no event of a whole class is received any more, the monitor may have failed and not the class left. */
 
 import type { Thresholds } from '../../api/types'
-import { hasLeft, type StudentView } from '../../course/view'
+import type { StudentView } from '../../course/view'
+import { hasLeft } from '../../course/words'
 
 const minute = 60_000
 

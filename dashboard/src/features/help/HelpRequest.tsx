@@ -5,12 +5,16 @@ import { useTranslation } from 'react-i18next'
 import { ApiError } from '../../api/client'
 import type { HelpAction } from '../../api/queries'
 import type { HelpState } from '../../api/types'
+import { foreignLines } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { explain } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Icon } from '../../ui/Icon'
+import { ErrorName } from '../../course/ErrorName'
+import { PersonName } from '../../course/PersonName'
 import { usePeople } from '../../course/people'
+import type { StudentView } from '../../course/view'
 import { useHelpAction } from './useHelpAction'
 
 export function explainHelpError(error: unknown, t: TFunction): string {
@@ -25,8 +29,8 @@ export function explainHelpError(error: unknown, t: TFunction): string {
 interface HelpRequestProps {
   courseId: string
   request: HelpState
-  /** The student's name. */
-  name: string
+  /** The student's row. */
+  view: StudentView
   /** The server's time, milliseconds. */
   now: number
   onOpen?: () => void
@@ -35,17 +39,19 @@ interface HelpRequestProps {
 }
 
 /** One request with the actions that the viewer may take. */
-export function HelpRequest({ courseId, request, name, now, onOpen, focusWhenGone }: HelpRequestProps): ReactElement {
+export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGone }: HelpRequestProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const { me, role, nameOf } = usePeople()
   const article = useRef<HTMLElement>(null)
   useFocusWhenGone(article, focusWhenGone)
   const action = useHelpAction(courseId, request.request_id)
+  const name = view.label.text
   const mine = request.claimed_by != null && request.claimed_by === me
   const pending = action.isPending ? action.variables : null
   const offered: HelpAction[] =
-    role === 'observer' || role === 'student'
+    // A request known from the row only has no version yet, and no action can be taken on it.
+    role === 'observer' || role === 'student' || request.version === 0
       ? []
       : request.status === 'open'
         ? ['claim', 'resolve']
@@ -60,31 +66,37 @@ export function HelpRequest({ courseId, request, name, now, onOpen, focusWhenGon
       resolve: t('help.resolveFor', { name }),
     })[name_]
   const claimedAt = format.time(request.claimed_at ?? '', now)
-  const where = [format.notebook(request.notebook), format.cell(request.cell)].filter(Boolean).join(' · ')
+  const where = format.place(request)
+  const message = foreignLines(request.message ?? '')
+  const failed = { notebook: request.error_notebook, cell: request.error_cell }
   return (
     <article ref={article} className={`help help--${request.status}`} aria-label={name}>
       <div className="help__head">
         <Icon name={request.status === 'open' ? 'hand' : 'helper'} />
         {onOpen === undefined ? (
-          <span className="help__name">{name}</span>
+          <span className="help__name">
+            <PersonName label={view.label} />
+          </span>
         ) : (
-          <button type="button" className="link help__name" onClick={onOpen}>
-            {name}
+          <button type="button" className="link help__name" title={name} onClick={onOpen}>
+            <PersonName label={view.label} />
           </button>
         )}
         <span className="help__wait">
-          {t('help.waiting', { duration: format.duration(now - Date.parse(request.requested_at)) })}
+          {view.words.leftWaiting
+            ? t('help.askedAt', { time: format.time(request.requested_at, now) })
+            : t('help.waiting', { duration: format.duration(now - Date.parse(request.requested_at)) })}
         </span>
       </div>
-      {request.message != null && request.message !== '' && (
+      {message !== '' && (
         <blockquote className="help__message" aria-label={t('help.message')}>
-          {request.message}
+          {message}
         </blockquote>
       )}
       {(where !== '' || request.error != null) && (
         <p className="help__where">
           {where}
-          {request.error != null && <code className="error-name">{request.error.name}</code>}
+          {request.error != null && <ErrorName error={request.error} fact={failed} beside={request} />}
         </p>
       )}
       {request.status === 'claimed' && (

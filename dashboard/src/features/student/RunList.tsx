@@ -2,6 +2,7 @@ import { useMemo, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { Run, RunOutput } from '../../api/types'
+import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
@@ -49,14 +50,14 @@ const icons: Readonly<Record<Run['status'], IconName>> = { ok: 'ok', error: 'err
 function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
-  const where = [format.notebook(run.notebook), format.cell(run.cell)].filter(Boolean).join(' · ')
+  const where = format.place(run)
   return (
     <details className={`run run--${run.status}`} open={open}>
       <summary>
         <Icon name="chevron" />
         <span className={`run-status run-status--${run.status}`}>
           <Icon name={icons[run.status]} />
-          {run.error?.name ?? t(`student.runStatus.${run.status}`)}
+          {foreign(run.error?.name) || t(`student.runStatus.${run.status}`)}
         </span>
         <span className="run__where">{where}</span>
         <span className="run__when">
@@ -116,7 +117,8 @@ function Output({ output }: { output: RunOutput }): ReactElement {
   const format = useFormat()
   const text = useMemo(() => plainText(output.text), [output.text])
   if (text === '') {
-    return <p className="hint">{t('student.noText', { mime: output.mime ?? output.type, size: format.bytes(output.size) })}</p>
+    const mime = foreign(output.mime) || output.type
+    return <p className="hint">{t('student.noText', { mime, size: format.bytes(output.size) })}</p>
   }
   return (
     <>
@@ -136,15 +138,15 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { error } = run
   if (error == null) return null
   const traceback = error.traceback
-  const head = `${error.name}: ${error.value}`
+  const name = foreign(error.name) || t('student.error')
   return (
     <>
       <p className="run__error">
-        <code className="error-name">{error.name}</code> {plainText(error.value)}
+        <code className="error-name">{name}</code> {plainText(error.value)}
       </p>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- as above */}
       <pre className="output output--error" role="group" aria-label={t('student.error')} tabIndex={0}>
-        {plainText(traceback === '' ? head : traceback)}
+        {traceback === '' ? `${name}: ${plainText(error.value)}` : plainText(traceback)}
       </pre>
       {error.truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
     </>

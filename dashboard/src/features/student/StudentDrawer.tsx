@@ -10,6 +10,7 @@ import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Empty, Loading, Notice } from '../../ui/Notice'
 import { AsOf } from '../../course/AsOf'
 import { StatusTag } from '../../course/StatusTag'
+import { nameAlone } from '../../course/names'
 import type { StudentView } from '../../course/view'
 import { CellTable } from './CellTable'
 import { RunList } from './RunList'
@@ -72,7 +73,7 @@ export function StudentDrawer({ courseId, view, studentId, request, now, onClose
     view === undefined || (detail.error instanceof ApiError && detail.error.status === 404 && detail.data === undefined)
   if (gone) {
     return (
-      <Drawer title={view?.name ?? t('student.summary')} onClose={onClose}>
+      <Drawer title={view?.label.text ?? t('student.summary')} onClose={onClose}>
         <Empty>{t('student.gone')}</Empty>
       </Drawer>
     )
@@ -83,7 +84,8 @@ export function StudentDrawer({ courseId, view, studentId, request, now, onClose
     <Drawer
       title={
         <>
-          {view.name} <span className="drawer__username">{student.username}</span>
+          <bdi className="person">{view.label.name}</bdi>{' '}
+          <bdi className="drawer__username">{nameAlone({ username: student.username })}</bdi>
         </>
       }
       onClose={onClose}
@@ -94,7 +96,7 @@ export function StudentDrawer({ courseId, view, studentId, request, now, onClose
       </div>
       {request}
       {student.missing > 0 && <Notice tone="warning">{t('student.missing', { count: student.missing })}</Notice>}
-      <div className="tabs" role="tablist" aria-label={view.name}>
+      <div className="tabs" role="tablist" aria-label={view.label.text}>
         {tabs.map((name) => (
           <button
             key={name}

@@ -2,6 +2,8 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { HelpState } from '../../api/types'
+import { ErrorName } from '../../course/ErrorName'
+import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { ReasonText } from '../../course/ReasonText'
 import type { StudentView } from '../../course/view'
@@ -17,6 +19,8 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
   const format = useFormat()
   const { student, reasons } = view
   const run = student.last_execution
+  const running = { notebook: student.running_notebook, cell: student.running_cell }
+  const since = student.running_since == null ? '' : format.ago(student.running_since, now)
   return (
     <>
       <dl className="facts">
@@ -27,7 +31,7 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
               <ul className="plain-list">
                 {reasons.map((reason) => (
                   <li key={reason.kind}>
-                    <ReasonText reason={reason} now={now} />
+                    <ReasonText reason={reason} now={now} beside={student} />
                   </li>
                 ))}
               </ul>
@@ -35,13 +39,17 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
           </div>
         )}
         <div>
-          <dt>{t('student.notebook')}</dt>
-          <dd>{format.notebook(student.notebook) || t('students.none')}</dd>
+          <dt>{t('student.now')}</dt>
+          <dd>{format.place(student) || t('students.none')}</dd>
         </div>
-        <div>
-          <dt>{t('student.cell')}</dt>
-          <dd>{format.cellWithIndex(student.cell) || t('students.none')}</dd>
-        </div>
+        {view.words.running && (
+          <div>
+            <dt>{t('student.running')}</dt>
+            <dd>
+              {format.place(running)} <time dateTime={student.running_since ?? undefined}>{since}</time>
+            </dd>
+          </div>
+        )}
         <div>
           <dt>{t('student.lastActivity')}</dt>
           <dd>
@@ -60,10 +68,10 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
             ) : (
               <>
                 <span className={`run-status run-status--${run.status}`}>{t(`student.runStatus.${run.status}`)}</span>{' '}
-                <time dateTime={run.at}>{format.time(run.at, now)}</time>
+                <time dateTime={run.at}>{format.time(run.at, now)}</time> {format.place(run)}
                 {run.error != null && (
                   <span className="facts__error">
-                    <code className="error-name">{run.error.name}</code> {run.error.value}
+                    <ErrorName error={run.error} fact={run} beside={run} /> {foreign(run.error.value)}
                   </span>
                 )}
               </>
@@ -93,7 +101,7 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
               <li key={request.request_id}>
                 <time dateTime={request.requested_at}>{format.time(request.requested_at, now)}</time>
                 <span className="history__status">{t(`student.helpStatus.${request.status}`)}</span>
-                {request.message != null && request.message !== '' && <q>{request.message}</q>}
+                {foreign(request.message) !== '' && <q>{foreign(request.message)}</q>}
               </li>
             ))}
           </ul>

@@ -12,7 +12,10 @@ import {
 } from 'react'
 import { useTranslation } from 'react-i18next'
 
+import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
+import { ErrorName } from '../../course/ErrorName'
+import { PersonName } from '../../course/PersonName'
 import { StatusTag } from '../../course/StatusTag'
 import type { Sort } from '../../course/arrangement'
 import type { StudentView } from '../../course/view'
@@ -191,7 +194,11 @@ const StudentRow = memo(function StudentRow({
   const { t } = useTranslation()
   const format = useFormat()
   const { student } = view
-  const failed = student.last_execution?.status === 'error' ? student.last_execution.error : null
+  const run = student.last_execution
+  const failed = run?.status === 'error' ? run.error : null
+  const running = view.condition === 'running' || view.condition === 'longRun'
+  const runningCell = { notebook: student.running_notebook, cell: student.running_cell }
+  const runningWhere = running ? format.placeBeside(runningCell, student) : ''
   const style: CSSProperties = { transform: `translateY(${offset}px)` }
   const statusId = `status-${view.id}`
   const errorId = `error-${view.id}`
@@ -212,14 +219,16 @@ const StudentRow = memo(function StudentRow({
           tabIndex={active ? 0 : -1}
           aria-describedby={failed == null ? statusId : `${statusId} ${errorId}`}
           aria-haspopup="dialog"
+          title={view.label.text}
           onFocus={() => onActive(view.id)}
           onClick={() => onOpen(view.id)}
         >
-          {view.name}
+          <PersonName label={view.label} />
         </button>
       </div>
       <div role="gridcell" className="grid__cell grid__cell--status">
         <StatusTag condition={view.condition} id={statusId} />
+        {runningWhere !== '' && <span className="fact-place">{t('cell.at', { where: runningWhere })}</span>}
       </div>
       <div role="gridcell" className="grid__cell grid__cell--notebook">
         {format.notebook(student.notebook) || t('students.none')}
@@ -228,11 +237,12 @@ const StudentRow = memo(function StudentRow({
         {format.cell(student.cell) || t('students.none')}
       </div>
       <div role="gridcell" className="grid__cell grid__cell--error" id={errorId}>
-        {failed == null ? (
+        {run == null || failed == null ? (
           t('students.none')
         ) : (
           <>
-            <code className="error-name">{failed.name}</code> <span className="error-value">{failed.value}</span>
+            <ErrorName error={failed} fact={run} beside={student} />{' '}
+            <span className="error-value">{foreign(failed.value)}</span>
           </>
         )}
       </div>

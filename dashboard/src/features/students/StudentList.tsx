@@ -49,7 +49,7 @@ export function StudentList({ views, counts, view, onView, now, onOpen }: Studen
 
   // The number is announced when a person narrows the list, not each time the class changes it.
   const announce = useAnnounce()
-  const count = t('students.count', { shown: format.number(shown.length), count: views.length })
+  const count = t('students.count', { shown: shown.length, count: views.length })
   const latest = useRef(count)
   useEffect(() => {
     latest.current = count

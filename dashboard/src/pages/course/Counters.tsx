@@ -20,6 +20,7 @@ export function Counters({ counts, counters }: CountersProps): ReactElement {
     { id: 'running', value: format.number(counts.running), tone: '' },
     { id: 'stuck', value: format.number(counts.stuck), tone: counts.stuck > 0 ? 'stuck' : '' },
     { id: 'needHelp', value: format.number(counts.help), tone: counts.help > 0 ? 'help' : '' },
+    { id: 'left', value: format.number(counts.left), tone: '' },
     { id: 'runs', value: format.number(counters.runs), tone: '' },
     { id: 'errorRate', value: rate, tone: counters.runs === 0 ? 'none' : '' },
   ] as const

@@ -193,7 +193,7 @@ describe('list of students', () => {
     await live()
     await user.type(screen.getByRole('searchbox', { name: 'Search' }), 'ben')
     await waitFor(() => expect(rowNames()).toEqual(['Ben Adams']))
-    expect(screen.getByText('1 of 3 students')).toBeVisible()
+    expect(screen.getByText('1 of 3 students', { selector: '.card__note' })).toBeVisible()
     await user.click(screen.getByRole('button', { name: /^Need help/u }))
     expect(await screen.findByText('No student matches.')).toBeVisible()
     await user.click(screen.getByRole('button', { name: 'Show all' }))

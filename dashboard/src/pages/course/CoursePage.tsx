@@ -5,12 +5,12 @@ import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../../api/client'
 import { meQuery } from '../../api/queries'
-import type { HelpState } from '../../api/types'
 import { useAnnounce } from '../../ui/Announcer'
 import { useNow } from '../../ui/clock'
 import { ErrorPage } from '../../ui/ErrorPage'
 import { useServices } from '../../api/services'
 import { useTitle } from '../../ui/title'
+import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import type { LiveSnapshot } from '../../live/patch'
 import { ErrorNotice } from '../../ui/ErrorNotice'
@@ -18,17 +18,17 @@ import { Icon } from '../../ui/Icon'
 import { Loading, Notice } from '../../ui/Notice'
 import { newestRun } from '../../features/activity/series'
 import { AttentionList } from '../../features/attention/AttentionList'
-import { viewStudents } from '../../course/view'
+import { viewStudents, type StudentView } from '../../course/view'
 import { silentSince } from '../../features/attention/silence'
 import { HelpList } from '../../features/help/HelpList'
 import { HelpRequest } from '../../features/help/HelpRequest'
 import { StudentDrawer } from '../../features/student/StudentDrawer'
 import { StudentList, type ListView } from '../../features/students/StudentList'
 import { countByFilter } from '../../course/arrangement'
-import { isActiveRequest } from '../../course/requests'
 import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
 import { StaleContext } from '../../course/AsOf'
 import { Counters } from './Counters'
+import { labels, personOf, staffPerson } from '../../course/names'
 import { PeopleContext, type People } from '../../course/people'
 import { useLiveCourse, type LiveCourse } from '../../live/useLiveCourse'
 
@@ -86,17 +86,19 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
   const counts = useMemo(() => countByFilter(views), [views])
   const silent = useMemo(() => silentSince(views, thresholds, now), [views, thresholds, now])
-  const names = useMemo(() => new Map(views.map((view) => [view.id, view.name])), [views])
+  const waiting = useMemo(
+    () => views.flatMap((view) => (view.words.needsHelp && view.help?.status === 'open' ? [view] : [])),
+    [views],
+  )
   const newestRunAt = useMemo(() => newestRun(snapshot.students), [snapshot.students])
-  const requests = useMemo(() => snapshot.help.filter(isActiveRequest), [snapshot.help])
   const people = useMemo<People>(() => {
     const mine = me.data?.courses.find((course) => course.course_id === courseId)?.role
     return {
-      staff: new Map(snapshot.staff.map((member) => [member.person_id, member])),
+      staff: labels([...snapshot.staff.map(staffPerson), ...snapshot.students.map(personOf)]),
       me: me.data?.person_id ?? '',
       role: mine ?? (me.data?.is_admin === true ? 'instructor' : 'observer'),
     }
-  }, [snapshot.staff, me.data, courseId])
+  }, [snapshot.staff, snapshot.students, me.data, courseId])
 
   const open = useCallback(
     (student: string) => void navigate({ search: (held) => ({ ...held, student }), resetScroll: false }),
@@ -122,10 +124,9 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   )
 
   const chosen = views.find((view) => view.id === search.student)
-  const waiting = requests.filter((request) => request.status === 'open').length
-  const { title } = snapshot.course
-  useTitle(waiting > 0 ? t('course.titleWithHelp', { count: waiting, title }) : title)
-  useAnnouncements(requests, names, stale)
+  const title = foreign(snapshot.course.title) || courseId
+  useTitle(waiting.length > 0 ? t('course.titleWithHelp', { count: waiting.length, title }) : title)
+  useAnnouncements(waiting, stale)
 
   return (
     <StaleContext value={stale}>
@@ -149,13 +150,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
           <Counters counts={counts} counters={snapshot.counters} />
           <div className="course__grid">
             <AttentionList views={views} thresholds={thresholds} now={now} onOpen={open} />
-            <HelpList
-              courseId={courseId}
-              requests={requests}
-              nameOf={(id) => names.get(id) ?? t('help.someone')}
-              now={now}
-              onOpen={open}
-            />
+            <HelpList courseId={courseId} views={views} now={now} onOpen={open} />
             <StudentList
               views={views}
               counts={counts}
@@ -176,10 +171,8 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
             studentId={search.student}
             view={chosen}
             request={
-              chosen?.help != null &&
-              // A request known from the row only has no version yet, and no action can be taken on it.
-              chosen.help.version > 0 && (
-                <HelpRequest courseId={courseId} request={chosen.help} name={chosen.name} now={now} />
+              chosen?.help != null && (
+                <HelpRequest courseId={courseId} request={chosen.help} view={chosen} now={now} />
               )
             }
             now={now}
@@ -193,12 +186,12 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
 
 const ANNOUNCED_TOGETHER_MS = 3_000
 
+function requestId(view: StudentView): string {
+  return view.help?.request_id ?? ''
+}
+
 /** Announce new requests, and whether the page is live, to screen readers. */
-function useAnnouncements(
-  requests: readonly HelpState[],
-  names: ReadonlyMap<string, string>,
-  stale: number | null,
-): void {
+function useAnnouncements(waiting: readonly StudentView[], stale: number | null): void {
   const { t } = useTranslation()
   const format = useFormat()
   const announce = useAnnounce()
@@ -207,33 +200,29 @@ function useAnnouncements(
   const wasStale = useRef(false)
 
   useEffect(() => {
-    const ids = requests.map((request) => request.request_id)
+    const ids = waiting.map(requestId)
     if (known.current !== null) {
-      const added = requests.filter(
-        (request) => request.status === 'open' && known.current?.has(request.request_id) === false,
-      )
+      const added = ids.filter((id) => known.current?.has(id) === false)
       if (added.length > 0) {
         // Requests that arrive before an announcement is made are announced with it.
         const now = Date.now()
         fresh.current = [
           ...fresh.current.filter((held) => now - held.at < ANNOUNCED_TOGETHER_MS),
-          ...added.map((request) => ({ id: request.request_id, at: now })),
+          ...added.map((id) => ({ id, at: now })),
         ]
         const together = new Set(fresh.current.map((held) => held.id))
-        const students = requests.filter((request) => together.has(request.request_id))
+        const students = waiting.filter((view) => together.has(requestId(view)))
         announce(
           'help',
           t('announce.help', {
             count: students.length,
-            names: students
-              .map((request) => names.get(request.student_id) ?? t('help.someone'))
-              .join(t('app.listSeparator')),
+            names: students.map((view) => view.label.text).join(t('app.listSeparator')),
           }),
         )
       }
     }
-    known.current = new Set(ids)
-  }, [requests, names, announce, t])
+    known.current = new Set([...(known.current ?? []), ...ids])
+  }, [waiting, announce, t])
 
   useEffect(() => {
     if (stale !== null && !wasStale.current) announce('connection', t('announce.stale', { time: format.time(stale) }))

@@ -7,6 +7,7 @@ import { coursesQuery } from '../../api/queries'
 import type { CourseSummary } from '../../api/types'
 import { useServices } from '../../api/services'
 import { useTitle } from '../../ui/title'
+import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Icon } from '../../ui/Icon'
@@ -49,19 +50,20 @@ export function CourseListPage(): ReactElement {
 function CourseCard({ course }: { course: CourseSummary }): ReactElement {
   const { t } = useTranslation()
   const asStudent = course.role === 'student'
+  const title = foreign(course.title) || course.course_id
   return (
-    <li className={`card course-card ${course.help_open > 0 && !asStudent ? 'course-card--help' : ''}`}>
+    <li className={`card course-card ${course.need_help > 0 && !asStudent ? 'course-card--help' : ''}`}>
       <div className="course-card__head">
         <h2>
           {asStudent ? (
-            course.title
+            title
           ) : (
             <Link
               className="course-card__link"
               to="/courses/$courseId"
               params={{ courseId: course.course_id }}
             >
-              {course.title}
+              {title}
             </Link>
           )}
         </h2>
@@ -73,9 +75,10 @@ function CourseCard({ course }: { course: CourseSummary }): ReactElement {
         <ul className="course-card__figures">
           <li>{t('courses.students', { count: course.students })}</li>
           <li>{t('courses.active', { count: course.active })}</li>
-          <li className={course.help_open > 0 ? 'course-card__help' : undefined}>
-            {course.help_open > 0 && <Icon name="hand" />}
-            {course.help_open > 0 ? t('courses.helpOpen', { count: course.help_open }) : t('courses.noHelp')}
+          {course.left > 0 && <li>{t('courses.left', { count: course.left })}</li>}
+          <li className={course.need_help > 0 ? 'course-card__help' : undefined}>
+            {course.need_help > 0 && <Icon name="hand" />}
+            {course.need_help > 0 ? t('courses.helpOpen', { count: course.need_help }) : t('courses.noHelp')}
           </li>
         </ul>
       )}

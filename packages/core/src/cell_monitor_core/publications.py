@@ -33,7 +33,8 @@ StudentStatus = Literal["waiting", "working", "running", "ok", "error"]
 """``waiting``: enrolled, nothing seen yet; ``working``: opened or edits, no run yet in this course; ``running``: a cell
 runs now; ``ok``/``error``: how the newest run ended. Being stuck, idle or offline depends on the clock and is derived
 where it is shown, from the timestamps and the course's thresholds."""
-HelpStatus = Literal["open", "claimed", "resolved", "cancelled"]
+HelpStatus = Literal["open", "claimed", "resolved", "cancelled", "expired"]
+"""``expired``: closed by itself, because the student had left for half an hour."""
 
 MAX_ERROR_VALUE: Final = 200
 
@@ -47,12 +48,16 @@ class NotebookRef(msgspec.Struct, frozen=True):
 
 
 class CellRef(msgspec.Struct, frozen=True):
-    """Which cell; ``source_id`` is the cell's id in the assignment that the student started from."""
+    """Which cell; ``source_id`` is the cell's id in the assignment that the student started from.
+
+    ``ordinal`` tells the code cells below one heading apart: the cell's number among them, from 1.
+    """
 
     source_id: str
     index: int
     type: str = "code"
     heading: str | None = None
+    ordinal: int | None = None
 
 
 class ErrorRef(msgspec.Struct, frozen=True):
@@ -63,7 +68,11 @@ class ErrorRef(msgspec.Struct, frozen=True):
 
 
 class ExecutionRef(msgspec.Struct, frozen=True):
-    """The newest run that succeeded or failed; an aborted one only where there is no other. Times are RFC 3339 UTC with milliseconds; durations are milliseconds."""
+    """The newest run that succeeded or failed; an aborted one only where there is no other.
+
+    Times are RFC 3339 UTC with milliseconds; durations are milliseconds. ``notebook`` and ``cell`` are those of the run,
+    which need not be where the student is now.
+    """
 
     event_id: str
     at: str
@@ -73,6 +82,7 @@ class ExecutionRef(msgspec.Struct, frozen=True):
     duration_ms: int | None = None
     execution_count: int | None = None
     error: ErrorRef | None = None
+    notebook: NotebookRef | None = None
 
 
 class HelpRef(msgspec.Struct, frozen=True):
@@ -85,10 +95,12 @@ class HelpRef(msgspec.Struct, frozen=True):
 
 
 class StudentState(msgspec.Struct, frozen=True):
-    """One student's row in one course.
+    """One student's row in one course. Facts of different cells are side by side, so each names its own.
 
     Attributes:
-        error_streak: failed runs of the current cell since it last succeeded (aborted runs do not count).
+        notebook: where the student is; likewise ``cell``.
+        running_since: when the run that goes on began; its cell is ``running_cell``, in ``running_notebook``.
+        error_streak: failed runs of the cell of ``last_execution`` since it last succeeded (aborted runs do not count).
         streak_error: the error class of the streak if all of it is the same class.
         streak_since: when the streak began.
         cells_ok: number of cells whose newest completed run succeeded.
@@ -107,6 +119,8 @@ class StudentState(msgspec.Struct, frozen=True):
     cell: CellRef | None = None
     last_execution: ExecutionRef | None = None
     running_since: str | None = None
+    running_notebook: NotebookRef | None = None
+    running_cell: CellRef | None = None
     error_streak: int = 0
     streak_error: str | None = None
     streak_since: str | None = None
@@ -122,7 +136,11 @@ class StudentState(msgspec.Struct, frozen=True):
 
 
 class HelpState(msgspec.Struct, frozen=True):
-    """One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff."""
+    """One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff.
+
+    ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
+    ``error_notebook`` and ``error_cell``.
+    """
 
     request_id: str
     version: int
@@ -137,10 +155,16 @@ class HelpState(msgspec.Struct, frozen=True):
     claimed_at: str | None = None
     closed_at: str | None = None
     resolved_by: str | None = None
+    error_notebook: NotebookRef | None = None
+    error_cell: CellRef | None = None
 
 
 class CourseState(msgspec.Struct, frozen=True):
-    """A course's own counters: the sums over its students, taken in one query."""
+    """A course's own counters: the sums over its students, taken in one query.
+
+    ``help_open`` counts requests that are open or claimed, also those whose students have left: who has left changes
+    with the time, so each reader decides it.
+    """
 
     course_id: str
     version: int

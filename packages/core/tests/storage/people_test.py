@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -13,6 +14,7 @@ from cell_monitor_core.storage.postgres import courses, memberships, people
 from cell_monitor_core.storage.postgres.courses import Course, CourseSummary
 from cell_monitor_core.storage.postgres.memberships import Member
 from cell_monitor_core.storage.postgres.people import NewPerson, PersonName
+from cell_monitor_core.timestamps import to_text
 
 
 async def test_names_and_addresses_are_never_stored_unencrypted(pool, keyring, index):
@@ -120,23 +122,31 @@ async def test_the_list_of_courses_counts_students_help_and_activity(pool, keyri
         await courses.create(pool, course, f"Title {course}")
     ann, bob, cat = await people.upsert_many(pool, keyring, index, [NewPerson("ann"), NewPerson("bob"), NewPerson("c")])
     await memberships.upsert_many(pool, "c1", {ann: "instructor", bob: "student", cat: "student"})
-    now = await pool.fetchval("""SELECT to_char(now() - interval '1 minute', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""")
-    for person, at in ((ann, now), (bob, now), (cat, "2020-01-01T00:00:00.000Z")):
+    now = datetime.now(UTC)
+    for person, at in ((ann, now), (bob, now), (cat, now - timedelta(days=9))):
         await pool.execute(
             "INSERT INTO student_states (course_id, person_id, state) VALUES ('c1', $1, $2)",
             person,
-            {"last_activity_at": at},
+            {"status": "running", "sessions_open": 1, "last_activity_at": to_text(at)},
         )
-    for status, requested in (("open", True), ("claimed", True), ("resolved", True), ("open", False)):
+    for person, status, requested in (
+        (bob, "open", True),
+        (cat, "claimed", True),
+        (bob, "resolved", True),
+        (bob, "expired", True),
+        (cat, "open", False),
+    ):
         await pool.execute(
             "INSERT INTO help_requests (event_id, request_id, course_id, person_id, status, requested_at) "
             "VALUES ($1, $1, 'c1', $2, $3, CASE WHEN $4 THEN now() END)",
             uuid4(),
-            bob,
+            person,
             status,
             requested,
         )
-    mine = CourseSummary("c1", "Title c1", "instructor", students=2, help_open=2, active=1)
-    assert await courses.list_of_person(pool, ann) == [mine]
-    assert await courses.list_all(pool, ann) == [mine, CourseSummary("c2", "Title c2", None, 0, 0, 0)]
-    assert await courses.list_of_person(pool, uuid4()) == []
+    mine = CourseSummary(
+        "c1", "Title c1", "instructor", students=2, help_open=2, active=1, running=1, left=1, need_help=1
+    )
+    assert await courses.list_of_person(pool, ann, now=now) == [mine]
+    assert await courses.list_all(pool, ann, now=now) == [mine, CourseSummary("c2", "Title c2", None, *(0,) * 6)]
+    assert await courses.list_of_person(pool, uuid4(), now=now) == []

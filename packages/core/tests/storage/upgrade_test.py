@@ -100,6 +100,14 @@ async def test_what_derives_from_the_facts_is_what_it_was(upgraded: asyncpg.Pool
         if shown["last_execution"]["error"] is not None:
             run = shown["last_execution"]
             shown = {**shown, "last_execution": {**run, "error": {"name": run["error"]["name"]}}}
+        # What it names in addition: the notebook of the run, and the cell of the run that goes on.
+        facts = {row["event_id"]: row["fact"] for row in BEFORE["events"]}
+        assert now["last_execution"].pop("notebook") == facts[now["last_execution"]["event_id"]]["notebook"]
+        if shown["running_since"] is None:
+            assert "running_cell" not in now
+        else:
+            assert now.pop("running_cell")["source_id"] in {fact["cell"]["source_id"] for fact in facts.values()}
+            assert now.pop("running_notebook")["id"] in {fact["notebook"]["id"] for fact in facts.values()}
         assert now == shown
 
 

@@ -24,6 +24,8 @@ export type Cell = {
   type: 'code' | 'markdown' | 'raw';
   /** The heading above the cell. */
   heading?: string | null;
+  /** Of a code cell, its number among the notebook's code cells below a heading of this text, from 1. */
+  ordinal?: number | null;
 };
 
 export type CellAddedData = {

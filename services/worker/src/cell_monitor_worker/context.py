@@ -24,6 +24,7 @@ from cell_monitor_worker.batches import BatchQueue, Sink
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.consumer import GroupConsumer
 from cell_monitor_worker.course_publisher import CoursePublisher
+from cell_monitor_worker.help_expiry import HelpExpiry
 from cell_monitor_worker.help_outbox import HelpOutbox
 from cell_monitor_worker.opaque_events import OpaqueEvents
 from cell_monitor_worker.owners import StoredOwners
@@ -62,6 +63,7 @@ class WorkerContext:
         log: RedisEventConsumer,
         courses: CoursePublisher,
         help_outbox: HelpOutbox,
+        help_expiry: HelpExpiry,
         opaque_events: OpaqueEvents,
         consumers: list[GroupConsumer],
         exits: AsyncExitStack,
@@ -72,6 +74,7 @@ class WorkerContext:
         self.log = log
         self.courses = courses
         self.help_outbox = help_outbox
+        self.help_expiry = help_expiry
         self.opaque_events = opaque_events
         self.consumers = consumers
         self._exits = exits
@@ -135,7 +138,8 @@ class WorkerContext:
             opaque = OpaqueEvents(
                 pool, keyring, publisher if keys.GROUP_POSTGRES in settings.groups else None, courses, series
             )
-            return cls(settings, pool, redis, log, courses, help_outbox, opaque, consumers, exits.pop_all())
+            expiry = HelpExpiry(pool, keyring, log, range(settings.partitions))
+            return cls(settings, pool, redis, log, courses, help_outbox, expiry, opaque, consumers, exits.pop_all())
         raise AssertionError  # pragma: no cover - the block returns or raises
 
     async def aclose(self) -> None:

@@ -19,6 +19,7 @@ __all__ = ["every", "make_partitions", "measure_backlog", "trim_streams"]
 _log = structlog.get_logger(__name__)
 
 HELP_OUTBOX_INTERVAL_S: Final = 2.0
+HELP_EXPIRY_INTERVAL_S: Final = 30.0
 OPAQUE_EVENTS_INTERVAL_S: Final = 60.0
 PARTITIONS_INTERVAL_S: Final = 6 * 3600.0
 _RETRY_S: Final = 60.0

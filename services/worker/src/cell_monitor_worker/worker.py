@@ -174,6 +174,10 @@ class Worker:
                 ("courses-missed", context.courses.look_for_missed()),
                 ("help-outbox", maintenance.every(maintenance.HELP_OUTBOX_INTERVAL_S, context.help_outbox.publish)),
                 (
+                    "help-expiry",
+                    maintenance.every(maintenance.HELP_EXPIRY_INTERVAL_S, context.help_expiry.run, retry_s=5.0),
+                ),
+                (
                     "opaque-events",
                     maintenance.every(maintenance.OPAQUE_EVENTS_INTERVAL_S, context.opaque_events.run, retry_s=5.0),
                 ),

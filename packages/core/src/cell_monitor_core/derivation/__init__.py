@@ -6,15 +6,7 @@
 
 from __future__ import annotations
 
-from cell_monitor_core.derivation.attention import (
-    Reason,
-    ReasonKind,
-    Thresholds,
-    has_left,
-    reasons_for,
-    stuck_cell,
-)
-from cell_monitor_core.derivation.attention import bounds as threshold_bounds
+from cell_monitor_core.derivation.attention import Reason, ReasonKind, reasons_for, stuck_cell
 from cell_monitor_core.derivation.cells import RUN_TYPES, CellFold, CellKey, cell_key, fold_cell
 from cell_monitor_core.derivation.facts import (
     Fact,
@@ -31,6 +23,18 @@ from cell_monitor_core.derivation.help import HelpAction, HelpActionKind, HelpOu
 from cell_monitor_core.derivation.records import StudentRecord, Touched, fold_all, group_by_cell
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.derivation.students import StudentFold, student_state
+from cell_monitor_core.derivation.thresholds import Thresholds
+from cell_monitor_core.derivation.thresholds import bounds as threshold_bounds
+from cell_monitor_core.derivation.words import (
+    has_left,
+    has_started,
+    is_active,
+    is_here,
+    is_quiet,
+    is_running,
+    left_waiting,
+    needs_help,
+)
 
 __all__ = [
     "RUN_TYPES",
@@ -57,8 +61,15 @@ __all__ = [
     "fold_cell",
     "group_by_cell",
     "has_left",
+    "has_started",
     "help_outcome",
+    "is_active",
+    "is_here",
+    "is_quiet",
+    "is_running",
+    "left_waiting",
     "moment",
+    "needs_help",
     "read_event",
     "reasons_for",
     "rfc3339",

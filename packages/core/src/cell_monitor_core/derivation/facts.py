@@ -213,7 +213,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
         event.session_id,
         event.seq,
         None if notebook is None else NotebookRef(notebook.id, notebook.path, notebook.title),
-        None if cell is None else CellRef(cell.source_id, cell.index, cell.type, cell.heading),
+        None if cell is None else CellRef(cell.source_id, cell.index, cell.type, cell.heading, cell.ordinal),
         execution,
         status,
         duration_ms,

@@ -5,6 +5,9 @@ not resolved count as cancelled, also after it is closed. The order is that of t
 was ahead once would put every later request behind an old one.
 
 A cancellation names a request by the event id that its sender gave it, and reaches only that sender's requests.
+
+A request whose student has left closes itself ``EXPIRES_AFTER`` later. As everything that the time alone brings about, this
+is a stored fact: the worker's action ``expire``. It counts only if no fact says that the student was there after all.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -24,6 +27,7 @@ from cell_monitor_core.publications import CellRef, HelpStatus, NotebookRef
 
 __all__ = [
     "ACTIVE_STATUSES",
+    "EXPIRES_AFTER",
     "HelpAction",
     "HelpActionKind",
     "HelpAlreadyClaimed",
@@ -44,6 +48,10 @@ __all__ = [
 ]
 
 HelpActionKind: TypeAlias = Literal["claim", "release", "resolve"]
+"""What staff do."""
+
+EXPIRES_AFTER: Final = timedelta(minutes=30)
+"""How long after its student left (``offline_s`` after the last event) a request closes itself."""
 
 ACTIVE_STATUSES: Final[frozenset[HelpStatus]] = frozenset(("open", "claimed"))
 """A student waits, or is being helped."""
@@ -60,7 +68,7 @@ class HelpAlreadyClaimed(Exception):  # noqa: N818 - named for what it says
 
 
 class HelpClosed(Exception):  # noqa: N818 - named for what it says
-    """The request is resolved or cancelled."""
+    """The request is resolved, cancelled or expired."""
 
 
 def help_request_id(person_id: UUID, event_id: UUID) -> UUID:
@@ -84,11 +92,18 @@ class HelpFact:
 
 @dataclass(frozen=True, slots=True)
 class HelpAction:
-    """What a member of the staff did, and when by the database's clock."""
+    """What a member of the staff or, as ``expire``, the worker did, and when by the database's clock.
 
-    action: HelpActionKind
-    person_id: UUID
+    Attributes:
+        person_id: None for the worker.
+        refuted: of ``expire``: whether a fact of the student, however late it arrived, is of the time between the last
+            one known then and the action: the student had not left.
+    """
+
+    action: HelpActionKind | Literal["expire"]
+    person_id: UUID | None
     at: datetime
+    refuted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,7 @@ class HelpOutcome:
     claimed_at: datetime | None = None
     resolved_by: UUID | None = None
     resolved_at: datetime | None = None
+    expired_at: datetime | None = None
 
     @property
     def active(self) -> bool:
@@ -113,12 +129,15 @@ class HelpContext(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         error: of the newest run that succeeded or failed before the request.
         run: that run's event id.
+        error_notebook: where that run was, if it failed; likewise ``error_cell``.
     """
 
     notebook: NotebookRef | None = None
     cell: CellRef | None = None
     error: ErrorClass | None = None
     run: str | None = None
+    error_notebook: NotebookRef | None = None
+    error_cell: CellRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +239,14 @@ def derive_request(
         requested_at=moment(fact.at),
         cancelled_at=cancelled_at,
         outcome=help_outcome(cancelled_at, actions),
-        context=HelpContext(
-            fact.notebook, fact.cell, None if run is None else run.error, None if run is None else run.id
-        ),
+        context=_context_of(fact, run),
     )
+
+
+def _context_of(fact: Fact, run: Fact | None) -> HelpContext:
+    if run is None or run.error is None:
+        return HelpContext(fact.notebook, fact.cell, run=None if run is None else run.id)
+    return HelpContext(fact.notebook, fact.cell, run.error, run.id, run.notebook, run.cell)
 
 
 def help_outcome(cancelled_at: datetime | None, actions: Iterable[HelpAction]) -> HelpOutcome:
@@ -237,6 +260,11 @@ def help_outcome(cancelled_at: datetime | None, actions: Iterable[HelpAction]) -
     for action in actions:
         if action.action == "resolve":
             return HelpOutcome("resolved", claimed_by, claimed_at, action.person_id, action.at)
+        if action.action == "expire":
+            # What ended it before, and arrived later, remains its end.
+            if not action.refuted and (cancelled_at is None or cancelled_at > action.at):
+                return HelpOutcome("expired", claimed_by, claimed_at, expired_at=action.at)
+            continue
         if action.action == "release":
             claimed_by = claimed_at = None
         elif claimed_by is None:
@@ -251,7 +279,7 @@ def check_action(outcome: HelpOutcome, action: HelpActionKind, person_id: UUID) 
 
     Raises:
         HelpAlreadyClaimed: another person has claimed the request.
-        HelpClosed: it is resolved or cancelled.
+        HelpClosed: it is resolved, cancelled or expired.
     """
     if outcome.status == "resolved" and action == "resolve" and outcome.resolved_by == person_id:
         return False

@@ -24,6 +24,7 @@ __all__ = [
     "RequestText",
     "StoredRequest",
     "active_help",
+    "expired_until",
     "help_ref",
     "help_state",
     "reduce_help",
@@ -100,6 +101,12 @@ def active_help(given: HelpInput, changed: Mapping[str, StoredRequest]) -> HelpR
     return None if request is None else help_ref(request)
 
 
+def expired_until(given: HelpInput) -> int:
+    """Return when the newest action ``expire`` was, milliseconds since the epoch; 0 without one."""
+    times = (action.at for actions in given.actions.values() for action in actions if action.action == "expire")
+    return max(map(milliseconds, times), default=0)
+
+
 def help_ref(request: HelpRequest) -> HelpRef:
     """Return what a student's row says of a request."""
     outcome = request.outcome
@@ -109,7 +116,11 @@ def help_ref(request: HelpRequest) -> HelpRef:
 def help_state(stored: StoredRequest) -> HelpState:
     """Return what is published of a request."""
     request, outcome, context = stored.request, stored.request.outcome, stored.request.context
-    closed_at = {"resolved": outcome.resolved_at, "cancelled": request.cancelled_at}.get(outcome.status)
+    closed_at = {
+        "resolved": outcome.resolved_at,
+        "cancelled": request.cancelled_at,
+        "expired": outcome.expired_at,
+    }.get(outcome.status)
     error = context.error
     return HelpState(
         request_id=str(request.request_id),
@@ -125,6 +136,8 @@ def help_state(stored: StoredRequest) -> HelpState:
         claimed_at=_time(outcome.claimed_at),
         closed_at=_time(closed_at),
         resolved_by=_id(outcome.resolved_by),
+        error_notebook=context.error_notebook,
+        error_cell=context.error_cell,
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import Fact
-from cell_monitor_core.derivation.help import affected_requests, turns_of_student
+from cell_monitor_core.derivation.help import HelpTurn, affected_requests, concerns_help, turns_of_student
 from cell_monitor_core.derivation.help_reduction import (
     HelpInput,
     StoredRequest,
@@ -118,6 +118,21 @@ class StudentInput:
     histories: dict[CellKey, Sequence[Fact]] = field(default_factory=dict)
     help: HelpInput | None = None
 
+    @property
+    def concerns_help(self) -> bool:
+        """Whether the batch can change a request of the student."""
+        return self._returned or concerns_help(self.facts, self.student.fold.asked)
+
+    def concerned_requests(self, turns: Mapping[str, HelpTurn]) -> set[str]:
+        """Return the event ids of the requests, all of which are ``turns``, that the batch can change."""
+        return set(turns) if self._returned else affected_requests(turns, self.facts)
+
+    @property
+    def _returned(self) -> bool:
+        """Whether a fact is of a time before a request closed itself."""
+        expired = self.student.fold.help_expired_at
+        return expired > 0 and any(fact.at <= expired for fact in self.facts)
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -188,7 +203,7 @@ def _reduce_runs(key: StudentKey, given: StudentInput, changes: Changes) -> None
 def _reduce_requests(key: StudentKey, given: StudentInput, stored: HelpInput, loaded: Loaded, changes: Changes) -> bool:
     """Derive the requests that the batch concerns; return whether any changed."""
     turns = turns_of_student(stored.facts)
-    concerned = affected_requests(turns, given.facts)
+    concerned = given.concerned_requests(turns)
     changed = reduce_help(key, stored, concerned, loaded.first_version)
     if changed:
         changes.requests += changed.values()

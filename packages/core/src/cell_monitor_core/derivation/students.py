@@ -66,6 +66,8 @@ class StartAt(msgspec.Struct, array_like=True):
     cell_id: str
     session: str
     ended: bool = False
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
 
 
 class RunAt(msgspec.Struct, frozen=True, array_like=True):
@@ -78,6 +80,7 @@ class RunAt(msgspec.Struct, frozen=True, array_like=True):
     duration_ms: int | None = None
     execution_count: int | None = None
     error: ErrorClass | None = None
+    notebook: NotebookRef | None = None
 
 
 class StudentFold(msgspec.Struct, omit_defaults=True):
@@ -101,6 +104,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         sessions_open: number of sessions that are open.
         asked: key of the newest help request, whatever became of it.
         help: the newest help request that is open or claimed.
+        help_expired_at: when the newest help request that closed itself did so, milliseconds since the epoch: a fact of
+            an earlier time that arrives later may open it again.
     """
 
     last_received_at: int = 0
@@ -122,6 +127,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     sessions_open: int = 0
     asked: Key = NO_KEY
     help: HelpRef | None = None
+    help_expired_at: int = 0
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
@@ -155,7 +161,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     def _start(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
             return
-        self.started = StartAt(key, fact.notebook.id, fact.cell.source_id, fact.session)
+        self.started = StartAt(
+            key, fact.notebook.id, fact.cell.source_id, fact.session, notebook=fact.notebook, cell=fact.cell
+        )
         if self.run_end_markers:
             self.run_end_markers = {scope: at for scope, at in self.run_end_markers.items() if at > key}
 
@@ -181,7 +189,16 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.errors += 1
         if newest is not None and key < newest.key:
             return
-        run = RunAt(key, fact.notebook.id, fact.cell, fact.status, fact.duration_ms, fact.execution_count, fact.error)
+        run = RunAt(
+            key,
+            fact.notebook.id,
+            fact.cell,
+            fact.status,
+            fact.duration_ms,
+            fact.execution_count,
+            fact.error,
+            fact.notebook,
+        )
         if fact.status == "aborted":
             self.last_aborted = run
         else:
@@ -227,6 +244,7 @@ def _execution(run: RunAt) -> ExecutionRef:
         duration_ms=run.duration_ms,
         execution_count=run.execution_count,
         error=None if run.error is None else ErrorRef(run.error.name),
+        notebook=run.notebook,
     )
 
 
@@ -257,6 +275,8 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         cell=cell.ref if cell is not None and in_notebook else None,
         last_execution=_execution(run) if run is not None else None,
         running_since=rfc3339(running.key[0]) if running is not None else None,
+        running_notebook=running.notebook if running is not None else None,
+        running_cell=running.cell if running is not None else None,
         error_streak=fold.streak,
         streak_error=fold.streak_error,
         streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,

@@ -75,7 +75,7 @@ TABLES: Final[dict[str, Table]] = {
     "help_actions": Table(
         staff=("person_id",),
         course=("course_id",),
-        other=("action_id", "request_id", "action", "acted_at"),
+        other=("action_id", "request_id", "action", "acted_at", "seen_at"),
         note="of a student: deleted with the student's requests",
     ),
     "help_outbox": Table(
@@ -87,7 +87,7 @@ TABLES: Final[dict[str, Table]] = {
         course=("course_id",),
         other=(
             "request_id", "event_id", "version", "status", "requested_at", "cancelled_at", "claimed_at", "resolved_at",
-            "notebook_id", "cell_id", "context", "message_enc", "error_text_enc",
+            "expired_at", "notebook_id", "cell_id", "context", "message_enc", "error_text_enc",
         ),
     ),
     "identities": Table(

@@ -44,6 +44,9 @@ class Cell(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     # The heading above the cell.
     heading: Annotated[str, Meta(max_length=256)] | None = None
 
+    # Of a code cell, its number among the notebook's code cells below a heading of this text, from 1.
+    ordinal: Annotated[int, Meta(ge=1, le=2147483647)] | None = None
+
 
 class CellAddedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of CellAdded."""

@@ -108,6 +108,9 @@ BACKLOG_AGE_SECONDS: Final = CATALOGUE.gauge(
     {"partition": None, "group": _GROUPS},
     mode="livemax",
 )
+HELP_EXPIRED: Final = _counter(
+    "cell_monitor_help_expired_total", "Help requests that closed themselves, because their students had left."
+)
 EVENTS_STORED: Final = CATALOGUE.counter(
     "cell_monitor_events_stored_total",
     "Events stored, by group; the group influxdb also counts events that it writes a second time.",

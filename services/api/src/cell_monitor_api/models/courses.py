@@ -96,7 +96,11 @@ class CourseAnswer(msgspec.Struct, frozen=True):
 
 
 class CourseListItem(msgspec.Struct, frozen=True):
-    """One course; ``role`` is null where an admin is no member, ``active`` counts students seen within 5 minutes."""
+    """One course, with its students counted by the words of docs/dev/contracts.md at this moment.
+
+    ``role`` is null where an admin is no member. ``help_open`` counts the students' requests that are open or claimed,
+    ``need_help`` those of them whose students have not left.
+    """
 
     course_id: str
     title: str
@@ -104,6 +108,9 @@ class CourseListItem(msgspec.Struct, frozen=True):
     students: int
     help_open: int
     active: int
+    running: int
+    left: int
+    need_help: int
 
 
 class CourseList(msgspec.Struct, frozen=True):
@@ -126,11 +133,12 @@ class StudentList(msgspec.Struct, frozen=True):
 
 
 class StaffMember(msgspec.Struct, frozen=True):
-    """Somebody of the staff."""
+    """Somebody of the staff; ``display_name`` is never empty."""
 
     person_id: str
     display_name: str
     role: str
+    username: str
 
 
 class SnapshotCourse(msgspec.Struct, frozen=True):

@@ -56,10 +56,12 @@ class HelpDesk:
         except help_rules.HelpAlreadyClaimed as error:
             names = await people.names_of(self._pool, self._keyring, [error.by])
             name = names.get(error.by)
-            who = "somebody else" if name is None else name.display_name or name.username
+            who = "somebody else" if name is None else name.shown
             raise HelpAlreadyClaimed(f"{who} is on it already") from None
         except help_rules.HelpClosed:
-            raise HelpClosed("this request is resolved or was cancelled") from None
+            raise HelpClosed(
+                "this request is closed: resolved, cancelled, or closed because the student had left"
+            ) from None
         HELP_ACTIONS.labels(action).inc()
         drafts = [draft_of(help_state), draft_of(student_state)]
         if action == "resolve":

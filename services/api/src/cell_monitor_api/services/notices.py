@@ -127,7 +127,7 @@ class Notices:
             read = await people.names_of(self._pool, self._keyring, missing)
             for person_id in missing:
                 name = read.get(person_id)
-                known[person_id] = None if name is None else name.display_name or name.username
+                known[person_id] = None if name is None else name.shown
                 self._names[person_id] = (known[person_id], now + _NAME_LIFETIME_S)
             while len(self._names) > _MAX_NAMES:
                 del self._names[next(iter(self._names))]

@@ -58,9 +58,17 @@ class Snapshots:
         return CourseList(
             [
                 CourseListItem(
-                    course.course_id, course.title, course.role, course.students, course.help_open, course.active
+                    course_id=course.course_id,
+                    title=course.title,
+                    role=course.role,
+                    students=course.students,
+                    help_open=course.help_open,
+                    active=course.active,
+                    running=course.running,
+                    left=course.left,
+                    need_help=course.need_help,
                 )
-                for course in await read(self._pool, person_id)
+                for course in await read(self._pool, person_id, now=datetime.now(UTC))
             ]
         )
 
@@ -93,7 +101,7 @@ class Snapshots:
             generated_at=to_text(datetime.now(UTC)),
             students=[_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states],
             staff=[
-                StaffMember(str(member.person_id), name.display_name or name.username, member.role)
+                StaffMember(str(member.person_id), name.shown, member.role, name.username)
                 for member in roster
                 if member.role in STAFF_ROLES
                 for name in [names.get(member.person_id, _NAMELESS)]

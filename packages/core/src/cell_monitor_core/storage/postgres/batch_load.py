@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.cells import CellKey
-from cell_monitor_core.derivation.help import affected_requests, concerns_help, turns_of_student
+from cell_monitor_core.derivation.help import turns_of_student
 from cell_monitor_core.derivation.records import StudentRecord, group_by_cell
 from cell_monitor_core.derivation.reduce import Loaded, NewFact, Student, StudentInput, StudentKey
 from cell_monitor_core.storage.postgres import help_requests, student_states
@@ -40,9 +40,7 @@ async def load(
         if row.student is not None:
             loaded.students[row.student].new.append(NewFact(row.fact, row.record.received_at, row.text))
     await _load_folds(connection, {key: given for key, given in loaded.students.items() if given.new})
-    asking = {
-        key: given for key, given in loaded.students.items() if concerns_help(given.facts, given.student.fold.asked)
-    }
+    asking = {key: given for key, given in loaded.students.items() if given.concerns_help}
     if asking:
         loaded.first_version = await connection.fetchval(f"SELECT {FIRST_VERSION}")
         await _load_help(connection, keyring, asking)
@@ -84,5 +82,5 @@ async def _load_help(connection: Connection, keyring: KeyRing, students: dict[St
         given.help.messages = {
             new.fact.id: new.text for new in given.new if new.text and new.fact.type == "help_requested"
         }
-        wanted[key] = affected_requests(turns_of_student(given.help.facts), given.facts)
+        wanted[key] = given.concerned_requests(turns_of_student(given.help.facts))
     await help_requests.load_requests(connection, keyring, inputs, wanted)

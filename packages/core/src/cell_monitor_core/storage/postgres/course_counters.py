@@ -50,8 +50,9 @@ GROUP BY u.course_id, v.version ORDER BY u.course_id
 async def read_counters(executor: Executor, course_ids: Iterable[str]) -> list[CourseState]:
     """Return courses' counters with their present versions, from one snapshot of the database.
 
-    ``started`` counts students of whom anything was seen; ``help_open`` requests open or claimed. A course that does not
-    exist has version 0 and nothing to count.
+    ``started`` counts students of whom anything was seen. ``help_open`` counts requests open or claimed, those of
+    students who have left included: who has left changes with the time, and each reader decides it (``derivation.words``).
+    A course that does not exist has version 0 and nothing to count.
     """
     return [CourseState(**row) for row in await executor.fetch(_COUNTERS, sorted(set(course_ids)))]
 

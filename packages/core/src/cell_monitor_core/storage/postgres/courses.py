@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from cell_monitor_core.derivation import Thresholds
+from cell_monitor_core.storage.postgres import words
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
     "set_ruling_source",
     "set_thresholds",
 ]
-
-ACTIVE_WITHIN: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,9 @@ class CourseSummary:
     Attributes:
         role: of the person who asks; None where an admin is no member.
         students: enrolled ones.
-        help_open: requests open or claimed.
-        active: students with any activity in the last five minutes.
+        help_open: their requests that are open or claimed.
+        active: students who are here and not quiet (``derivation.words``); likewise ``running``, ``left``.
+        need_help: requests among ``help_open`` whose students have not left.
     """
 
     course_id: str
@@ -63,6 +63,9 @@ class CourseSummary:
     students: int
     help_open: int
     active: int
+    running: int
+    left: int
+    need_help: int
 
 
 def _course(row: Any) -> Course:
@@ -109,34 +112,36 @@ async def set_ruling_source(executor: Executor, course_id: str, source: str | No
     return bool(await executor.fetchval(sql, course_id, source))
 
 
-_SUMMARY = """
-SELECT c.course_id, c.title, mine.role,
-       (SELECT count(*) FROM course_members m WHERE m.course_id = c.course_id AND m.role = 'student') AS students,
-       (SELECT count(*) FROM help_requests h
-         WHERE h.course_id = c.course_id AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
-       ) AS help_open,
-       (SELECT count(*) FROM course_members m JOIN student_states s USING (course_id, person_id)
+_SUMMARY: Final = f"""
+SELECT c.course_id, c.title, mine.role, n.*
+FROM courses c {{join}} course_members mine ON mine.course_id = c.course_id AND mine.person_id = $1
+     CROSS JOIN LATERAL (
+         SELECT count(*) AS students, count(h.request_id) AS help_open,
+                count(*) FILTER (WHERE {words.active("$2")}) AS active,
+                count(*) FILTER (WHERE {words.running("$2")}) AS running,
+                count(*) FILTER (WHERE {words.left("$2")}) AS "left",
+                count(h.request_id) FILTER (WHERE NOT {words.left("$2")}) AS need_help
+         FROM course_members m LEFT JOIN student_states s USING (course_id, person_id)
+              LEFT JOIN help_requests h ON h.course_id = m.course_id AND h.person_id = m.person_id
+                   AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
          WHERE m.course_id = c.course_id AND m.role = 'student'
-           -- RFC 3339 UTC with milliseconds orders as text.
-           AND s.state->>'last_activity_at' > to_char(now() - $2::interval, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-       ) AS active
-FROM courses c {join} course_members mine ON mine.course_id = c.course_id AND mine.person_id = $1
+     ) n
 ORDER BY c.title, c.course_id
-"""
+"""  # noqa: S608
 
 
-async def _summaries(executor: Executor, sql: str, person_id: UUID) -> list[CourseSummary]:
-    return [CourseSummary(**row) for row in await executor.fetch(sql, person_id, ACTIVE_WITHIN)]
+async def _summaries(executor: Executor, sql: str, person_id: UUID, now: datetime) -> list[CourseSummary]:
+    return [CourseSummary(**row) for row in await executor.fetch(sql, person_id, now)]
 
 
-async def list_of_person(executor: Executor, person_id: UUID) -> list[CourseSummary]:
-    """Return the courses that a person is a member of, by title."""
-    return await _summaries(executor, _SUMMARY.format(join="JOIN"), person_id)
+async def list_of_person(executor: Executor, person_id: UUID, *, now: datetime) -> list[CourseSummary]:
+    """Return the courses that a person is a member of, by title, as they are at the server's time ``now``."""
+    return await _summaries(executor, _SUMMARY.format(join="JOIN"), person_id, now)
 
 
-async def list_all(executor: Executor, person_id: UUID) -> list[CourseSummary]:
-    """Return all courses, by title, each with the person's own role in it."""
-    return await _summaries(executor, _SUMMARY.format(join="LEFT JOIN"), person_id)
+async def list_all(executor: Executor, person_id: UUID, *, now: datetime) -> list[CourseSummary]:
+    """Return all courses likewise, each with the person's own role in it."""
+    return await _summaries(executor, _SUMMARY.format(join="LEFT JOIN"), person_id, now)
 
 
 async def ids(executor: Executor) -> list[str]:

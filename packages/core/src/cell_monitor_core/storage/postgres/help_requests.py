@@ -37,6 +37,7 @@ __all__ = [
     "HelpNotice",
     "get",
     "insert_action",
+    "insert_expiry",
     "list_active",
     "list_closed",
     "list_of_student",
@@ -56,7 +57,7 @@ ACTIVE_LIMIT: Final = 1000
 
 COLUMNS: Final = (
     "r.request_id, r.course_id, r.person_id, r.event_id, r.version, r.status, r.requested_at, r.cancelled_at, "
-    "r.claimed_by, r.claimed_at, r.resolved_by, r.resolved_at, r.context::text AS context, r.message_enc, "
+    "r.claimed_by, r.claimed_at, r.resolved_by, r.resolved_at, r.expired_at, r.context::text AS context, r.message_enc, "
     "r.error_text_enc"
 )
 """What ``stored_request`` reads of ``help_requests r``."""
@@ -80,7 +81,12 @@ def stored_request(keyring: KeyRing, row: Any) -> StoredRequest:
         requested_at=row["requested_at"],
         cancelled_at=row["cancelled_at"],
         outcome=HelpOutcome(
-            row["status"], row["claimed_by"], row["claimed_at"], row["resolved_by"], row["resolved_at"]
+            row["status"],
+            row["claimed_by"],
+            row["claimed_at"],
+            row["resolved_by"],
+            row["resolved_at"],
+            row["expired_at"],
         ),
         context=_context.decode(row["context"]),
     )
@@ -124,8 +130,15 @@ LEFT JOIN event_payloads p ON x.error_name IS NOT NULL AND p.person_id = u.perso
     AND p.stored_at = x.stored_at
 """
 
+# The student was there if something of theirs, which may have arrived later, is of the time between the last event that was
+# known when the request closed itself and that moment.
 _ACTIONS: Final = """
-SELECT u.course_id, u.person_id, u.event_id::text, a.action, a.person_id AS acted_by, a.acted_at
+SELECT u.course_id, u.person_id, u.event_id::text, a.action, a.person_id AS acted_by, a.acted_at,
+       a.action = 'expire' AND EXISTS (
+           SELECT FROM events e
+           WHERE e.course_id = u.course_id AND e.person_id = u.person_id AND e.test_id IS NULL
+             AND e.occurred_at > a.seen_at AND e.occurred_at <= a.acted_at
+       ) AS refuted
 FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[]) AS u(course_id, person_id, event_id, request_id)
      JOIN help_actions a ON a.request_id = u.request_id
 ORDER BY a.acted_at, a.action_id
@@ -195,10 +208,11 @@ async def load_requests(
                 text = None if error is None else error.value[:MAX_ERROR_VALUE]
             inputs[course, person].runs[event_id] = (decode_fact(run), text)
         actions: dict[tuple[StudentKey, str], list[HelpAction]] = {}
-        for course, person, event_id, action, acted_by, acted_at in await connection.fetch(
+        for course, person, event_id, action, acted_by, acted_at, refuted in await connection.fetch(
             _ACTIONS, courses, people, events, request_ids
         ):
-            actions.setdefault(((course, person), event_id), []).append(HelpAction(action, acted_by, acted_at))
+            done = HelpAction(action, acted_by, acted_at, refuted)
+            actions.setdefault(((course, person), event_id), []).append(done)
         for (student, event_id), found in actions.items():
             inputs[student].actions[event_id] = found
     rows = await connection.fetch(
@@ -220,15 +234,16 @@ async def save_requests(connection: Connection, keyring: KeyRing, requests: Sequ
         """
         INSERT INTO help_requests AS h
             (request_id, course_id, person_id, event_id, version, status, requested_at, cancelled_at, claimed_by,
-             claimed_at, resolved_by, resolved_at, notebook_id, cell_id, context, message_enc, error_text_enc)
+             claimed_at, resolved_by, resolved_at, notebook_id, cell_id, context, message_enc, error_text_enc, expired_at)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[],
                              $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::uuid[], $12::timestamptz[],
-                             $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::bytea[])
+                             $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::bytea[], $18::timestamptz[])
         ON CONFLICT (request_id) DO UPDATE SET
             version = excluded.version, status = excluded.status, requested_at = excluded.requested_at,
             cancelled_at = excluded.cancelled_at, claimed_by = excluded.claimed_by, claimed_at = excluded.claimed_at,
             resolved_by = excluded.resolved_by, resolved_at = excluded.resolved_at, notebook_id = excluded.notebook_id,
-            cell_id = excluded.cell_id, context = excluded.context, error_text_enc = excluded.error_text_enc
+            cell_id = excluded.cell_id, context = excluded.context, error_text_enc = excluded.error_text_enc,
+            expired_at = excluded.expired_at
         """,
         [request.request_id for request in given],
         [request.course_id for request in given],
@@ -247,11 +262,22 @@ async def save_requests(connection: Connection, keyring: KeyRing, requests: Sequ
         [_encode(request.context) for request in given],
         [_sealed(keyring, stored.text.message, MESSAGE, stored.request.request_id) for stored in ordered],
         [_sealed(keyring, stored.text.error, ERROR_TEXT, stored.request.request_id) for stored in ordered],
+        [outcome.expired_at for outcome in outcomes],
     )
 
 
 def _sealed(keyring: KeyRing, text: str | None, context: str, request_id: UUID) -> bytes | None:
     return keyring.encrypt_text(text, context=context, row=request_id.bytes) if text else None
+
+
+_INSERT_ACTION: Final = """
+WITH acted AS (
+    INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at, seen_at)
+    VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp(), $5)
+    RETURNING action_id, request_id, course_id
+)
+INSERT INTO help_outbox (action_id, request_id, course_id) SELECT action_id, request_id, course_id FROM acted
+"""
 
 
 async def insert_action(
@@ -263,20 +289,19 @@ async def insert_action(
     The caller holds the student's lock: ``clock_timestamp`` then puts actions in the order in which they were
     allowed, which ``now()``, the transaction's beginning, would not.
     """
-    await executor.execute(
-        """
-        WITH acted AS (
-            INSERT INTO help_actions (action_id, request_id, course_id, action, person_id, acted_at)
-            VALUES (gen_random_uuid(), $1, $2, $3, $4, clock_timestamp())
-            RETURNING action_id, request_id, course_id
-        )
-        INSERT INTO help_outbox (action_id, request_id, course_id) SELECT action_id, request_id, course_id FROM acted
-        """,
-        request_id,
-        course_id,
-        action,
-        person_id,
-    )
+    await executor.execute(_INSERT_ACTION, request_id, course_id, action, person_id, None)
+
+
+async def insert_expiry(executor: Executor, request_id: UUID, course_id: str, seen_at: datetime) -> None:
+    """Store that a request closes itself: a fact like those of ``insert_action``, by nobody.
+
+    Args:
+        executor: in a transaction that holds the student's lock.
+        request_id: which request.
+        course_id: its course.
+        seen_at: not before the time of any stored event of the student: one of a later time refutes this fact.
+    """
+    await executor.execute(_INSERT_ACTION, request_id, course_id, "expire", None, seen_at)
 
 
 async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: object) -> list[HelpState]:
@@ -298,9 +323,9 @@ async def list_active(
 async def list_closed(
     executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = CLOSED_LIMIT
 ) -> list[HelpState]:
-    """Return a course's requests that were resolved or cancelled, the newest request first."""
+    """Return a course's requests that were resolved, cancelled or closed themselves, the newest request first."""
     where = (
-        "r.course_id = $1 AND r.status IN ('resolved', 'cancelled') "
+        "r.course_id = $1 AND r.status IN ('resolved', 'cancelled', 'expired') "
         "ORDER BY r.requested_at DESC, r.request_id DESC LIMIT $2"
     )
     return await _list(executor, keyring, where, course_id, limit)
@@ -338,22 +363,35 @@ class HelpNotice:
 
 
 async def notices_of_person(
-    executor: Executor, person_id: UUID, *, changed_within: timedelta = timedelta(minutes=10), limit: int = 20
+    executor: Executor,
+    person_id: UUID,
+    *,
+    changed_within: timedelta = timedelta(minutes=10),
+    expired_within: timedelta = timedelta(days=7),
+    limit: int = 20,
 ) -> list[HelpNotice]:
-    """Return somebody's requests, in all courses, that are open or claimed or changed lately; newest first."""
+    """Return somebody's requests, in all courses, that are open or claimed or changed lately; newest first.
+
+    A request that closed itself while its student was absent is among them for longer: they see it when they return. Once
+    the student has asked again it is not.
+    """
     rows = await executor.fetch(
         """
         SELECT event_id, course_id, status,
                CASE status WHEN 'claimed' THEN claimed_by WHEN 'resolved' THEN resolved_by END AS by,
                CASE status WHEN 'claimed' THEN claimed_at WHEN 'resolved' THEN resolved_at
-                           WHEN 'cancelled' THEN cancelled_at ELSE requested_at END AS at
+                           WHEN 'cancelled' THEN cancelled_at WHEN 'expired' THEN expired_at
+                           ELSE requested_at END AS at
         FROM help_requests
         WHERE person_id = $1 AND requested_at IS NOT NULL
-          AND (status IN ('open', 'claimed') OR greatest(resolved_at, cancelled_at) > now() - $2::interval)
-        ORDER BY requested_at DESC, event_id DESC LIMIT $3
+          AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
+                          WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
+                          ELSE greatest(resolved_at, cancelled_at) > now() - $2::interval END
+        ORDER BY requested_at DESC, event_id DESC LIMIT $4
         """,
         person_id,
         changed_within,
+        expired_within,
         limit,
     )
     return [HelpNotice(row["event_id"], row["course_id"], row["status"], row["by"], row["at"]) for row in rows]

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.foreign_text import shown_name
 from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.pool import Executor
 
@@ -62,6 +63,11 @@ class PersonName:
 
     username: str
     display_name: str | None
+
+    @property
+    def shown(self) -> str:
+        """What the person is called where one text has to do: see ``foreign_text.shown_name``."""
+        return shown_name(self.username, self.display_name)
 
 
 def _open(keyring: KeyRing, blob: bytes | None, context: str, person_id: UUID) -> str | None:

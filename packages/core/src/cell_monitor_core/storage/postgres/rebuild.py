@@ -17,7 +17,7 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import decode_fact
 from cell_monitor_core.derivation.help import turns_of_student
-from cell_monitor_core.derivation.help_reduction import HelpInput, active_help, reduce_help
+from cell_monitor_core.derivation.help_reduction import HelpInput, active_help, expired_until, reduce_help
 from cell_monitor_core.derivation.records import StudentRecord, fold_all
 from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
@@ -154,7 +154,7 @@ class _Student:
         self._report.events += len(events)
         received = max((at for _, at in events), default=0)
         record = fold_all([decode_fact(fact) for fact, _ in events], last_received_at=received)
-        record.fold.help = await self._help(connection)
+        record.fold.help, record.fold.help_expired_at = await self._help(connection)
         cells = await self._cells(connection, record)
         sessions = await self._sessions(connection, record)
         student = self._student(row, record.fold)
@@ -165,7 +165,7 @@ class _Student:
         student.error_text = await self._error_text(connection, student.state)
         await self._write(connection, cells, sessions, student)
 
-    async def _help(self, connection: Connection) -> HelpRef | None:
+    async def _help(self, connection: Connection) -> tuple[HelpRef | None, int]:
         inputs = await help_requests.load_facts(connection, [self._key])
         given = inputs[self._key]
         wanted = set(turns_of_student(given.facts))
@@ -180,7 +180,7 @@ class _Student:
         if not self._check:
             await help_requests.save_requests(connection, self._keyring, list(changed.values()))
             await connection.execute("DELETE FROM help_requests WHERE request_id = ANY($1::uuid[])", stray)
-        return active_help(given, changed)
+        return active_help(given, changed), expired_until(given)
 
     async def _stray(self, connection: Connection, given: HelpInput, wanted: set[str]) -> list[UUID]:
         """Note requests that no event made, and leave them out of what is known."""

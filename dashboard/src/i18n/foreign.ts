@@ -1,0 +1,66 @@
+/**
+ * Text that somebody else wrote (names, headings, paths, errors, messages), made safe to be shown among the page's own texts.
+ *
+ * Nothing of it may change how the text around it looks: characters that are not seen and those that reorder are left
+ * out, what is written from right to left is isolated (Unicode UAX #9, FSI … PDI, which works in attributes and titles as
+ * well as in elements), and stacked marks end after a few. Everything that the page shows of people and students passes
+ * through here; the rule `foreign-text` in eslint.config.js holds that.
+ */
+
+/** White space but for the ideographic space, which stands in names; U+2800 is a Braille pattern without a dot. */
+const blanks = /[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\ufeff]+/gu
+const surrogates = /\p{Surrogate}/gu
+// eslint-disable-next-line no-control-regex -- control characters are what this takes out
+const controls = /[\u0000-\u001f\u007f-\u009f\ufff9-\ufffb]/gu
+const bidi = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
+/** Not seen: zero-width characters, fillers, tags. The joiners and the variation selectors change the character before. */
+const ignorable = /(?![\p{Join_Control}\p{Variation_Selector}])\p{Default_Ignorable_Code_Point}/gu
+/** A joiner or selector that has nothing before it, or a joiner that has nothing after it. */
+const loose = /(?<=^|\s)[\p{Join_Control}\p{Variation_Selector}]+|\p{Join_Control}+(?=\s|$)|(?<=\p{Join_Control})\p{Join_Control}+/gu
+/** No language puts more marks on one letter. */
+const stacked = /(\p{M}{4})\p{M}+/gu
+const rightToLeft = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u
+
+const FSI = '\u2068'
+const PDI = '\u2069'
+
+/** The part of a text that can be seen, in one line; empty if there is none. */
+export function visible(text: string): string {
+  return text
+    .replace(surrogates, '\ufffd')
+    .normalize('NFC')
+    .replace(blanks, ' ')
+    .replace(controls, '')
+    .replace(bidi, '')
+    .replace(ignorable, '')
+    .replace(loose, '')
+    .replace(stacked, '$1')
+    .replace(/ {2,}/gu, ' ')
+    .trim()
+}
+
+/** The code points of a text of which nothing can be seen: "U+200B U+200B". */
+export function codePoints(text: string): string {
+  const points = Array.from(text).slice(0, 8).map((char) => `U+${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`)
+  return points.join(' ')
+}
+
+/** Keep a visible text from reordering what is around it. */
+export function isolated(text: string): string {
+  return rightToLeft.test(text) ? `${FSI}${text}${PDI}` : text
+}
+
+/** A text in one line that may be shown anywhere, in elements and in attributes; empty if nothing of it can be seen. */
+export function foreign(text: string | null | undefined): string {
+  return text == null ? '' : isolated(visible(text))
+}
+
+/** The same with its line breaks, each line isolated. */
+export function foreignLines(text: string): string {
+  return text.split(/\r\n|[\n\r\u2028\u2029]/u).map(foreign).join('\n').trim()
+}
+
+/** The last part of a path, likewise. */
+export function foreignFile(path: string): string {
+  return foreign(path.split('/').at(-1)) || foreign(path)
+}

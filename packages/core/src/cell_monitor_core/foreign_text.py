@@ -1,0 +1,62 @@
+"""Text that somebody else wrote, where it is shown among our own: names in answers and messages, anything on a terminal.
+
+Characters that are not seen, that reorder the text around them or that a terminal obeys must not get through. The dashboard
+has the same rules in ``dashboard/src/i18n/foreign.ts``; ``tests/contract/golden/names.json`` holds both to the same cases.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+__all__ = ["escaped", "shown_name", "visible"]
+
+# White space but for the ideographic space, which stands in names; U+2800 is a Braille pattern without a dot.
+_BLANKS: Final = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\ufeff]+")
+_CONTROLS: Final = "\x00-\x1f\x7f-\x9f\ufff9-\ufffb"
+_BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties.txt) without the joiners and the variation selectors, which
+# change the character before them.
+_IGNORABLE: Final = (
+    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+)
+_MODIFIERS: Final = "\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_REMOVED: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}]")
+_LOOSE: Final = re.compile(f"(?:^|(?<=\\s))[{_MODIFIERS}]+|[\u200c\u200d]+(?=\\s|$)|(?<=[\u200c\u200d])[\u200c\u200d]+")
+_SPACES: Final = re.compile(" {2,}")
+_MARKS_KEPT: Final = 4
+"""No language puts more marks on one letter."""
+_NOT_PLAIN: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}\u2028\u2029\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Return the part of a text that can be seen, in one line, without what reorders it; empty if there is none."""
+    text = unicodedata.normalize("NFC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    text = _LOOSE.sub("", _REMOVED.sub("", _BLANKS.sub(" ", text)))
+    return _SPACES.sub(" ", _without_stacked_marks(text)).strip()
+
+
+def _without_stacked_marks(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character)[0] == "M" else 0
+        if marks <= _MARKS_KEPT:
+            kept.append(character)
+    return "".join(kept)
+
+
+def shown_name(username: str, display_name: str | None) -> str:
+    """Return how a person is called: what can be seen of the display name, else of the user name, else its code points."""
+    points = " ".join(f"U+{ord(character):04X}" for character in username[:8])
+    return visible(display_name or "") or visible(username) or points
+
+
+def escaped(text: str) -> str:
+    r"""Return a text for a terminal: what a terminal obeys or nobody sees as ``\x1b`` or ``\u202e``.
+
+    Line breaks are escaped, too: each value stands in one line.
+    """
+    return _NOT_PLAIN.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
