@@ -75,7 +75,9 @@ async def test_the_snapshot_holds_all_that_the_page_shows(busy):
     assert ann["streak_error"] == "ZeroDivisionError"
     assert ann["help"]["request_id"] == busy.help_id
     assert (students["tim"]["status"], students["tim"]["runs"]) == ("waiting", 0)
-    assert snapshot["staff"] == [{"person_id": str(busy.ids["ivy"]), "display_name": "Ivy Doe", "role": "instructor"}]
+    assert snapshot["staff"] == [
+        {"person_id": str(busy.ids["ivy"]), "display_name": "Ivy Doe", "role": "instructor", "username": "ivy"}
+    ]
     [request] = snapshot["help"]
     assert (request["request_id"], request["status"], request["message"]) == (busy.help_id, "open", "I am lost")
     counters = snapshot["counters"]

@@ -253,7 +253,17 @@ async def test_courses_are_added_by_admins_once(ivy):
     assert {course["course_id"]: course["role"] for course in listed} == {"c1": None, "c2": None}
     own = (await ivy.client.get("/api/v1/courses", headers=ivy.bearer("ivy"))).json()["courses"]
     assert own == [
-        {"course_id": "c1", "title": "Course c1", "role": "instructor", "students": 0, "help_open": 0, "active": 0}
+        {
+            "course_id": "c1",
+            "title": "Course c1",
+            "role": "instructor",
+            "students": 0,
+            "help_open": 0,
+            "active": 0,
+            "running": 0,
+            "left": 0,
+            "need_help": 0,
+        }
     ]
 
 

@@ -19,6 +19,7 @@ from cell_monitor_core.storage.postgres import (
     course_counters,
     courses,
     help_actions,
+    help_expiry,
     help_requests,
     memberships,
     people,
@@ -153,3 +154,15 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
     assert state == counters
 
     assert (await rebuild(worker, keyring, check=True)).differences == []
+
+    # An hour after the lesson: the worker closes what is still open, as its role, and the API counts it as its own.
+    await worker.execute(
+        "UPDATE student_states SET fold = jsonb_set(fold, '{last_received_at}', to_jsonb($1::bigint)) WHERE person_id = $2",
+        int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000),
+        ann,
+    )
+    (due,) = await help_expiry.due_requests(worker, limit=10)
+    assert await help_expiry.expire_request(worker, keyring, due)
+    assert [state.status for state in await help_requests.list_closed(api, keyring, "c1")] == ["expired"]
+    (course,) = await courses.list_of_person(api, ann, now=datetime.now(UTC))
+    assert (course.help_open, course.need_help) == (0, 0)

@@ -58,8 +58,8 @@ event_keys      S     SI
 event_payloads  S     SI
 executions      S     S
 derivation_keys -     SI
-help_actions    SI    S
-help_outbox     I     SD
+help_actions    SI    SI
+help_outbox     I     SID
 student_states  SIU   SIUD
 help_requests   SIU   SIUD
 course_versions SIU   SIUD
