@@ -72,10 +72,15 @@ def test_a_help_request_is_shown_and_claimed_and_the_student_is_notified(
     expect(row_of(dashboard, "Student")).to_contain_text("Needs help")
     screenshot(dashboard, "dashboard-help")
     requests.get_by_role("button", name=re.compile("I.m on it")).click()
-    expect(notebook.get_by_text("Instructor is on it").first).to_be_visible(timeout=WITHIN_MS)
+    # A name is between the marks that isolate its direction.
+    expect(notebook.get_by_text(re.compile("Instructor\u2069 is on it")).first).to_be_visible(timeout=WITHIN_MS)
     requests.get_by_role("button", name="Resolved").click()
     expect(requests).not_to_contain_text("割り算がわからない", timeout=WITHIN_MS)
-    expect(notebook.get_by_role("button", name="Ask for help")).to_be_visible(timeout=WITHIN_MS)
+    expect(notebook.get_by_role("button", name="Help: resolved")).to_be_visible(timeout=WITHIN_MS)
+    expect(notebook.locator(".jp-toast-message")).to_contain_text(
+        re.compile("Instructor\u2069 marked your help request as resolved")
+    )
+    expect(notebook.get_by_role("button", name="Ask for help")).to_be_visible(timeout=2 * WITHIN_MS)
 
 
 def test_code_and_output_of_a_run_are_in_the_students_drawer(instructor: Callable[..., Page], notebook: Page) -> None:

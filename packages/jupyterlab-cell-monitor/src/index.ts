@@ -4,14 +4,17 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
-import { createHelpButton, helpIcon } from './help/button';
+import { createHelpButton } from './help/button';
 import { helpDialog } from './help/dialog';
-import { helpLabel } from './help/wording';
+import { HELP_ICONS } from './help/icons';
+import { isAsking } from './help/model';
+import { helpLabel, helpSentence } from './help/wording';
 import type { IMonitorSettings } from './monitor';
 import { CellMonitor } from './monitor';
 import { translatedSchema } from './settings/schema';
 import { statusDialog } from './status/dialog';
-import { createStatusItem } from './status/item';
+import { createStatusItem, needsAction } from './status/item';
+import { statusLabel } from './status/wording';
 import { CommandIDs, DOMAIN, ICellMonitor, PluginIDs } from './tokens';
 
 function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSettings {
@@ -21,6 +24,12 @@ function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSett
     course: typeof course === 'string' ? course : '',
     traceAll: settings?.get('traceAll').composite === true
   };
+}
+
+/** The page's language as a BCP 47 tag; undefined where JupyterLab does not say it. */
+function languageOf(translator: ITranslator | null): string | undefined {
+  const code = (translator as { languageCode?: unknown } | null)?.languageCode;
+  return typeof code === 'string' && code ? code.replace('_', '-') : undefined;
 }
 
 /** Records what happens in notebooks; can be paused. */
@@ -45,7 +54,7 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
     app.commands.addCommand(CommandIDs.togglePause, {
       label: () => (monitor.state === 'paused' ? trans.__('Resume Recording') : trans.__('Pause Recording')),
       caption: trans.__('Pause or resume the recording of what you run'),
-      isEnabled: () => monitor.state !== 'off',
+      isEnabled: () => monitor.state !== 'off' && monitor.state !== 'misconfigured',
       execute: async () => {
         const paused = monitor.state !== 'paused';
         monitor.configure({ ...readSettings(settings), paused });
@@ -93,8 +102,8 @@ const helpPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.askForHelp, {
       label: () => helpLabel(monitor, trans),
       caption: trans.__('Tell your instructor that you need help with this cell'),
-      icon: helpIcon,
-      isEnabled: () => monitor.help.phase !== 'none' || monitor.canAskForHelp,
+      icon: () => HELP_ICONS[monitor.help.phase],
+      isEnabled: () => isAsking(monitor.help.phase) || monitor.canAskForHelp,
       execute: () => helpDialog(monitor, trans)
     });
     palette?.addItem({ command: CommandIDs.askForHelp, category: trans.__('Cell Monitor') });
@@ -105,6 +114,10 @@ const helpPlugin: JupyterFrontEndPlugin<void> = {
     monitor.helpChanged.connect((_, { state, before }) => {
       if (state.phase === 'claimed' && before.phase !== 'claimed') {
         Notification.info(helpLabel(monitor, trans), { autoClose: 8000 });
+      } else if (state.phase === 'resolved') {
+        Notification.success(helpSentence(monitor, trans), { autoClose: 20_000 });
+      } else if (state.phase === 'expired') {
+        Notification.info(helpSentence(monitor, trans), { autoClose: 20_000 });
       }
     });
     monitor.helpRefused.connect(() => {
@@ -134,7 +147,7 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.showStatus, {
       label: trans.__('Show What Is Recorded'),
       execute: () =>
-        statusDialog(monitor, trans, async () => {
+        statusDialog(monitor, trans, languageOf(translator), async () => {
           await app.commands.execute(CommandIDs.togglePause);
         })
     });
@@ -143,6 +156,19 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
       item: createStatusItem(monitor, trans, () => void app.commands.execute(CommandIDs.showStatus)),
       align: 'right',
       rank: 90
+    });
+    // Once for each state and page; where there is no status bar, as in Notebook 7, until it is closed.
+    const notified = new Set<string>();
+    monitor.changed.connect(() => {
+      const label = statusLabel(monitor, trans);
+      if (needsAction(monitor.state) && !notified.has(label)) {
+        notified.add(label);
+        // JupyterLab cuts a notification at 140 characters, so what to do is in the dialog.
+        Notification.warning(trans.__('%1. The details say what to do.', label), {
+          autoClose: statusBar ? 20_000 : false,
+          actions: [{ label: trans.__('Details'), callback: () => void app.commands.execute(CommandIDs.showStatus) }]
+        });
+      }
     });
   }
 };

@@ -9,13 +9,14 @@ import type { NotebookCapture } from './capture/notebook';
 import { Recorder } from './capture/recorder';
 import { COURSE_CHARS } from './events/limits';
 import { HelpModel } from './help/model';
+import { ShownRequests } from './help/shown';
 import type { SendLock } from './queue/queue';
 import { EventQueue } from './queue/queue';
 import { IndexedDbStore, OpeningStore } from './queue/store';
 import type { IClock } from './runtime/clock';
 import { browserClock } from './runtime/clock';
 import { FaultGuard } from './runtime/guard';
-import type { ICellMonitor, IHelpState, MonitorState } from './tokens';
+import type { ICellMonitor, IHelpState, IRefusal, MonitorState } from './tokens';
 import { HttpTransport } from './transport/transport';
 import { VERSION } from './version';
 
@@ -44,9 +45,10 @@ export class CellMonitor implements ICellMonitor {
     const address = URLExt.join(serverSettings.baseUrl, 'cell-monitor');
     this._transport = new HttpTransport(init => ServerConnection.makeRequest(address, init, serverSettings));
     this._queue = new EventQueue({
-      store: new OpeningStore(openStore(queueName), OPEN_TIMEOUT_MS, error =>
-        guard.note(error)
-      ),
+      store: new OpeningStore(openStore(queueName), OPEN_TIMEOUT_MS, error => {
+        this._storeFailed = true;
+        guard.note(error);
+      }),
       transport: this._transport,
       clock,
       guard,
@@ -76,9 +78,11 @@ export class CellMonitor implements ICellMonitor {
           const capture = this._helpCapture ?? this._subject();
           capture?.help('help_cancelled', { request_id: requestId });
         },
-        poll: () => guard.watch(this._queue.poll())
+        poll: () => guard.watch(this._queue.poll()),
+        visible: () => document.visibilityState === 'visible'
       },
-      clock
+      clock,
+      new ShownRequests(localStorageOrNull(), `cell-monitor:help:${serverSettings.baseUrl}`)
     );
     this._help.onChange = (state, before) => {
       this._helpChanged.emit({ state, before });
@@ -114,12 +118,38 @@ export class CellMonitor implements ICellMonitor {
 
   get state(): MonitorState {
     if (this._queue.connection === 'off') {
-      return 'off';
+      return this._queue.problem === null ? 'off' : 'misconfigured';
     }
     if (this._settings.paused) {
       return 'paused';
     }
+    const refusals = this.refusals;
+    if (refusals.some(refusal => refusal.everything)) {
+      return 'refused';
+    }
+    if (this._queue.problem !== null) {
+      return 'held';
+    }
+    if (refusals.length > 0) {
+      return 'incomplete';
+    }
     return this._queue.connection === 'ok' ? 'recording' : 'saved';
+  }
+
+  get refusals(): readonly IRefusal[] {
+    const capture = this._subject();
+    // Refusals name the course of their events; without a notebook all are of interest. Losses have no course.
+    return this._queue.refusals.filter(
+      refusal => !capture || refusal.course === capture.course || (refusal.course === null && !refusal.everything)
+    );
+  }
+
+  get problem(): string | null {
+    return this._queue.problem;
+  }
+
+  get volatile(): boolean {
+    return this._storeFailed || this._queue.volatile;
   }
 
   get help(): IHelpState {
@@ -151,7 +181,7 @@ export class CellMonitor implements ICellMonitor {
   }
 
   get canAskForHelp(): boolean {
-    return this.state !== 'off' && this._subject() !== null;
+    return this._queue.connection !== 'off' && this._subject() !== null;
   }
 
   askForHelp(message: string): boolean {
@@ -188,6 +218,7 @@ export class CellMonitor implements ICellMonitor {
   private readonly _recorder: Recorder;
   private readonly _help: HelpModel;
   private _helpCapture: NotebookCapture | null = null;
+  private _storeFailed = false;
   private _settings: IMonitorSettings = { paused: false, course: '', traceAll: false };
   private readonly _changed = new Signal<ICellMonitor, void>(this);
   private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);

@@ -1,17 +1,43 @@
 import { Token } from '@lumino/coreutils';
 import type { ISignal } from '@lumino/signaling';
 
-/** The monitor's state as it is shown to the student. */
-export type MonitorState = 'recording' | 'saved' | 'paused' | 'off';
+/**
+ * The monitor's state as it is shown to the student. `incomplete`: some events were refused or lost lately.
+ * `saved`: kept and sent later. `held`: kept until somebody corrects the configuration or signs in.
+ * `refused`: nothing of the current notebook is recorded. `misconfigured`: nothing is recorded, although it was meant to be.
+ */
+export type MonitorState =
+  | 'recording'
+  | 'incomplete'
+  | 'saved'
+  | 'held'
+  | 'refused'
+  | 'paused'
+  | 'misconfigured'
+  | 'off';
 
-/** `sending`: not accepted yet. `open`: not claimed yet. `claimed`: a member of the staff is helping. */
-export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed';
+/**
+ * `sending`: not accepted yet. `open`: not claimed yet. `claimed`: a member of the staff is helping.
+ * `resolved` and `expired` are shown once: a member of the staff closed the request; it closed itself after the student left.
+ */
+export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed' | 'resolved' | 'expired';
 
 export interface IHelpState {
   readonly phase: HelpPhase;
   readonly requestId: string | null;
-  /** The name of the person who claimed it, or null. */
+  /** The name of the person who claimed or resolved it, or null. */
   readonly by: string | null;
+}
+
+/** Events that are not recorded at the moment, or were lost lately. */
+export interface IRefusal {
+  /** A code of docs/operations/refusals.md, or one of a newer release. */
+  readonly reason: string;
+  /** The course that they name, or null. */
+  readonly course: string | null;
+  readonly events: number;
+  /** None of them is recorded; otherwise only some are not. */
+  readonly everything: boolean;
 }
 
 /** The running monitor, for this extension's own widgets and for others' extensions. */
@@ -22,6 +48,12 @@ export interface ICellMonitor {
   readonly queued: number;
   /** Events that were dropped because the queue was full. */
   readonly dropped: number;
+  /** What is not recorded at the moment or was lost lately, as far as it concerns the current notebook. */
+  readonly refusals: readonly IRefusal[];
+  /** The code of what must be changed before events are sent or recorded, or null. */
+  readonly problem: string | null;
+  /** Whether events that wait are lost with the page. */
+  readonly volatile: boolean;
   /** The latest recorded events as JSON, newest first. */
   readonly recent: readonly string[];
   /** Emitted when any of these may have changed. */

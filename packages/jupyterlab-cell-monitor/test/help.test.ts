@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { HelpModel } from '../src/help/model';
+import { END_SHOWN_MS, HelpModel } from '../src/help/model';
+import { ShownRequests } from '../src/help/shown';
 import type { HelpPhase } from '../src/tokens';
 import { StillClock } from './clock';
 
@@ -10,6 +11,27 @@ let cancelled: string[];
 let polls: number;
 let phases: HelpPhase[];
 let model: HelpModel;
+let shown: Set<string>;
+let visible: boolean;
+
+/** Another page of this browser, which knows what was shown. */
+function newModel(): HelpModel {
+  const made = new HelpModel(
+    {
+      request: message => {
+        asked.push(message);
+        return `r${asked.length}`;
+      },
+      cancel: id => cancelled.push(id),
+      poll: () => polls++,
+      visible: () => visible
+    },
+    clock,
+    shown
+  );
+  made.onChange = state => phases.push(state.phase);
+  return made;
+}
 
 beforeEach(() => {
   clock = new StillClock();
@@ -17,18 +39,9 @@ beforeEach(() => {
   cancelled = [];
   polls = 0;
   phases = [];
-  model = new HelpModel(
-    {
-      request: message => {
-        asked.push(message);
-        return `r${asked.length}`;
-      },
-      cancel: id => cancelled.push(id),
-      poll: () => polls++
-    },
-    clock
-  );
-  model.onChange = state => phases.push(state.phase);
+  shown = new Set();
+  visible = true;
+  model = newModel();
 });
 
 const notice = (status: string, id = 'r1', by: string | null = null) => ({ kind: 'help', request_id: id, status, by });
@@ -43,7 +56,9 @@ test('a request goes from sending to claimed and resolved, and polls only meanwh
   model.notices([notice('claimed', 'r1', 'Prof. X')], true);
   assert.equal(model.state.by, 'Prof. X');
   model.notices([notice('resolved', 'r1', 'Prof. X')], true);
-  assert.deepEqual(phases, ['sending', 'open', 'claimed', 'none']);
+  assert.deepEqual(model.state, { phase: 'resolved', requestId: 'r1', by: 'Prof. X' });
+  clock.advance(END_SHOWN_MS);
+  assert.deepEqual(phases, ['sending', 'open', 'claimed', 'resolved', 'none']);
   polls = 0;
   clock.advance(60_000);
   assert.equal(polls, 0);
@@ -99,4 +114,65 @@ test('a rejected request is reported and can be repeated', () => {
   assert.equal(model.rejected(['x', 'r1']), true);
   assert.equal(model.state.phase, 'none');
   assert.equal(model.request(''), true);
+});
+
+test('a resolved request is shown until a visible page has shown it, and never again', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  visible = false;
+  model.notices([notice('resolved', 'r1', 'A')], true);
+  clock.advance(10 * END_SHOWN_MS);
+  assert.equal(model.state.phase, 'resolved', 'the student has not seen it');
+  visible = true;
+  clock.advance(END_SHOWN_MS);
+  assert.equal(model.state.phase, 'none');
+  const afterReload = newModel();
+  afterReload.notices([notice('resolved', 'r1', 'A')], true);
+  assert.equal(afterReload.state.phase, 'none');
+});
+
+test('a request that ended while no page was open is shown once on return', () => {
+  phases = [];
+  model.notices([notice('expired', 'r5'), notice('cancelled', 'r4'), notice('resolved', 'r3', 'B')], true);
+  assert.deepEqual(model.state, { phase: 'expired', requestId: 'r5', by: null }, 'the newest');
+  const afterReload = newModel();
+  afterReload.notices([notice('expired', 'r5'), notice('resolved', 'r3', 'B')], true);
+  assert.equal(afterReload.state.phase, 'none');
+});
+
+test('help can be asked for again while the end of a request is shown', () => {
+  model.request('');
+  model.notices([notice('resolved')], true);
+  assert.equal(model.request('still'), true);
+  assert.equal(model.state.phase, 'sending');
+  clock.advance(10 * END_SHOWN_MS);
+  assert.equal(model.state.phase, 'sending', 'the end of the first does not end the second');
+});
+
+test('an end that is shown is no request that can be cancelled or rejected', () => {
+  model.request('');
+  model.notices([notice('resolved')], true);
+  model.cancel();
+  assert.deepEqual(cancelled, []);
+  assert.equal(model.rejected(['r1']), false);
+  assert.equal(model.state.phase, 'resolved');
+});
+
+test('what was shown is remembered, bounded, and not guessed without a storage', () => {
+  const values = new Map<string, string>();
+  const storage = {
+    getItem: (key: string) => values.get(key) ?? null,
+    setItem: (key: string, value: string) => void values.set(key, value)
+  };
+  const requests = new ShownRequests(storage, 'k');
+  for (let n = 0; n < 1000; n++) {
+    requests.add(`r${n}`);
+  }
+  assert.equal(new ShownRequests(storage, 'k').has('r999'), true);
+  assert.equal(requests.has('r0'), false);
+  assert.ok((values.get('k') as string).length < 500);
+  values.set('k', '{not json');
+  assert.equal(requests.has('new'), true);
+  // In a private window an old end would otherwise be shown at each reload.
+  assert.equal(new ShownRequests(null, 'k').has('new'), true);
 });

@@ -43,7 +43,7 @@ class FakeMonitor implements ITransport {
         this.stored.push(id);
       }
     });
-    return { kind: 'answer', results, notices: odd ? odd.notices : [] };
+    return { kind: 'answer', results, notices: odd ? odd.notices : [], refusals: odd?.refusals };
   }
 }
 
@@ -694,4 +694,72 @@ test('the pauses of many browsers are spread over the whole time', () => {
   assert.ok(Math.min(...pauses) < 1000 && Math.max(...pauses) > 3000);
   assert.ok(pauses.every(pause => pause >= 0 && pause <= 4000));
   assert.ok(new Backoff(() => 1).next(5000) >= 5000);
+});
+
+const refusal = { reason: 'course_required', course: null, events: 1, everything: true };
+
+test('what the server half reports as refused is shown until an answer reports it no longer', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = ids => ({
+    kind: 'answer',
+    results: ids.map(() => ({ status: 'rejected', reason: 'course_required' })),
+    notices: [],
+    refusals: [refusal]
+  });
+  queue.push(event());
+  await clock.pass(20_000, 500);
+  assert.deepEqual(queue.refusals, [refusal]);
+  monitor.answer = () => null;
+  queue.push(event());
+  await clock.pass(20_000, 500);
+  assert.deepEqual(queue.refusals, []);
+});
+
+test('events that the full queue deleted are reported for ten minutes', async () => {
+  const { clock, monitor, queue } = setUp({ maxEvents: 3 });
+  monitor.answer = () => unavailable();
+  Array.from({ length: 5 }, () => event()).forEach(item => queue.push(item));
+  await clock.pass(1000);
+  assert.deepEqual(queue.refusals, [{ reason: 'queue_full', course: null, events: 2, everything: false }]);
+  await clock.pass(601_000, 1000);
+  assert.deepEqual(queue.refusals, []);
+});
+
+test('a request that is refused because of one event reports that event', async () => {
+  const { clock, monitor, queue } = setUp();
+  monitor.answer = () => ({ kind: 'refused', reason: 'invalid_body' });
+  queue.push(event());
+  await clock.pass(20_000, 500);
+  assert.deepEqual(queue.refusals, [{ reason: 'invalid_body', course: null, events: 1, everything: false }]);
+});
+
+test('why waiting does not help is known while it is so', async () => {
+  const { clock, monitor, queue } = setUp();
+  const answer = (notices: INotice[]): void => {
+    monitor.answer = ids => ({ kind: 'answer', results: ids.map(() => ({ status: 'accepted' })), notices });
+  };
+  answer([{ kind: 'spooled', reason: 'api_key_refused' }]);
+  await queue.poll();
+  assert.equal(queue.problem, 'api_key_refused');
+  answer([]);
+  await queue.poll();
+  assert.equal(queue.problem, null);
+  monitor.answer = () => ({ kind: 'unavailable', retryAfterMs: 0, reason: 'HTTP 403' });
+  await queue.poll();
+  assert.equal(queue.problem, 'signed_out');
+  answer([{ kind: 'off', reason: 'not_configured' }]);
+  await clock.pass(1000);
+  await queue.poll();
+  assert.equal(queue.problem, 'not_configured');
+  assert.equal(queue.connection, 'off');
+});
+
+test('a store that refuses a write is reported as one that is lost with the page', async () => {
+  const store = new MemoryStore();
+  store.append = () => Promise.reject(new Error('QuotaExceededError'));
+  const { clock, queue } = setUp({ store });
+  assert.equal(queue.volatile, false);
+  queue.push(event());
+  await clock.pass(1000);
+  assert.equal(queue.volatile, true);
 });

@@ -25,6 +25,21 @@ test('unknown notices are not an empty list of notices', () => {
   assert.equal(read('soon'), null);
 });
 
+test('what is refused is read with its bounds, and its absence means that nothing is', () => {
+  const read = (refusals: unknown): unknown => {
+    const answer = readAnswer(200, JSON.stringify({ results: [], notices: [], refusals }), 0, 0);
+    return answer.kind === 'answer' ? answer.refusals : answer;
+  };
+  assert.deepEqual(read(undefined), []);
+  assert.deepEqual(read('all'), []);
+  assert.deepEqual(read([null, { reason: 'no_course', course: 7, events: '?', everything: 'yes' }]), [
+    { reason: 'no_course', course: null, events: 1, everything: false }
+  ]);
+  const refusal = { reason: 'course_forbidden', course: 'x', events: 3, everything: true };
+  assert.deepEqual(read([refusal]), [refusal]);
+  assert.equal((read(Array.from({ length: 1000 }, () => refusal)) as unknown[]).length, 32);
+});
+
 test('each status has one meaning', () => {
   const detail = (type: string): string => JSON.stringify({ detail: [{ type, msg: '' }] });
   assert.deepEqual(readAnswer(404, '', 0, 1), { kind: 'missing' });

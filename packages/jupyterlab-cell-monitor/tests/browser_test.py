@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -239,14 +240,16 @@ def test_asking_for_help_until_somebody_is_on_it(student: Student) -> None:
     api.notices = [notice]
     expect(button).to_contain_text("Help is asked for")
     api.notices = [{**notice, "status": "claimed", "by": "Prof. X"}]
-    expect(button).to_contain_text("Prof. X is on it")
-    expect(page.locator(".jp-toast-message").get_by_text("Prof. X is on it")).to_be_visible()
+    # A name is between the marks that isolate its direction.
+    claimed = re.compile("\u2068Prof. X\u2069 is on it")
+    expect(button).to_contain_text(claimed)
+    expect(page.locator(".jp-toast-message").get_by_text(claimed)).to_be_visible()
     # For those who do not see the button.
-    expect(page.locator(".jp-CellMonitor-announcement")).to_contain_text("Prof. X has seen your request")
+    expect(page.locator(".jp-CellMonitor-announcement")).to_contain_text("Prof. X\u2069 has seen your request")
 
     # A reload does not forget it.
     page.goto(student.address)  # type: ignore[attr-defined]
-    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("Prof. X is on it")
+    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text(claimed)
     student.wait(lambda: [event for event in student.events("session_ended") if event["data"]["reason"] == "hidden"])
 
     # Taken back by the student.
@@ -376,7 +379,7 @@ def test_a_lesson_in_notebook_7(student: Student) -> None:
             "at": "2026-04-01T09:00:00Z",
         }
     ]
-    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("先生 is on it")
+    expect(page.locator(".jp-CellMonitor-helpItem")).to_contain_text("先生\u2069 is on it")
 
 
 @pytest.mark.parametrize("student", ["unmonitored"], indirect=True)

@@ -72,6 +72,11 @@ export class NotebookCapture {
     return this._session.id !== null;
   }
 
+  /** The course that the notebook's events name, or null. */
+  get course(): string | null {
+    return this._origin.course;
+  }
+
   set defaultCourse(course: string | null) {
     this._defaultCourse = course;
     this._origin.course = this._courseHint ?? course;

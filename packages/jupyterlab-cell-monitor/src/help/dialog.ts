@@ -3,13 +3,22 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 import { LIMITS } from '../events/types';
 import type { ICellMonitor } from '../tokens';
+import { isAsking } from './model';
 import { helpSentence } from './wording';
 
 /** The body of the dialog: an optional message for the instructor. */
 class MessageBody extends Widget implements Dialog.IBodyWidget<string> {
-  constructor(trans: TranslationBundle) {
+  constructor(monitor: ICellMonitor, trans: TranslationBundle) {
     super();
     this.addClass('jp-CellMonitor-helpBody');
+    if (monitor.state === 'refused') {
+      const warning = document.createElement('p');
+      warning.className = 'jp-CellMonitor-warning';
+      warning.textContent = trans.__(
+        'What you do here is not recorded, and this request may not reach your instructors either. Please ask them in person.'
+      );
+      this.node.append(warning);
+    }
     const hint = document.createElement('p');
     hint.id = 'jp-CellMonitor-helpHint';
     hint.textContent = trans.__('Your instructor will see your name, this notebook and the cell you are in.');
@@ -33,7 +42,7 @@ class MessageBody extends Widget implements Dialog.IBodyWidget<string> {
 
 /** Requests help with an optional message; or shows the open request, which can be cancelled. */
 export async function helpDialog(monitor: ICellMonitor, trans: TranslationBundle): Promise<void> {
-  if (monitor.help.phase !== 'none') {
+  if (isAsking(monitor.help.phase)) {
     const result = await showDialog({
       title: trans.__('Your help request'),
       body: helpSentence(monitor, trans),
@@ -50,7 +59,7 @@ export async function helpDialog(monitor: ICellMonitor, trans: TranslationBundle
   }
   const result = await showDialog<string>({
     title: trans.__('Ask for help'),
-    body: new MessageBody(trans),
+    body: new MessageBody(monitor, trans),
     buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Ask for help') })],
     focusNodeSelector: 'textarea'
   });

@@ -1,12 +1,21 @@
 import type { IClock } from '../runtime/clock';
-import type { IHelpState } from '../tokens';
+import type { HelpPhase, IHelpState } from '../tokens';
 import type { INotice } from '../transport/transport';
+import type { ShownRequests } from './shown';
 
 /** Interval of requests for the notices while a help request is open. */
 export const POLL_PERIOD_MS = 3000;
 
 /** A request that was not in the monitor's notices for this long is no longer open. */
 const FORGOTTEN_MS = 60_000;
+
+/** How long the end of a request is shown on a page that is visible. */
+export const END_SHOWN_MS = 10_000;
+
+/** Whether a request waits or is being helped with. */
+export function isAsking(phase: HelpPhase): boolean {
+  return phase === 'sending' || phase === 'open' || phase === 'claimed';
+}
 
 const NONE: IHelpState = { phase: 'none', requestId: null, by: null };
 
@@ -17,6 +26,8 @@ export interface IHelpHost {
   /** Emits `help_cancelled`. */
   cancel(requestId: string): void;
   poll(): void;
+  /** Whether the student can see the page. */
+  visible(): boolean;
 }
 
 /**
@@ -26,7 +37,8 @@ export interface IHelpHost {
 export class HelpModel {
   constructor(
     private readonly _host: IHelpHost,
-    private readonly _clock: IClock
+    private readonly _clock: IClock,
+    private readonly _shown: Pick<ShownRequests, 'has' | 'add'>
   ) {}
 
   /** Called after each change with the state before it. */
@@ -38,7 +50,7 @@ export class HelpModel {
 
   /** Requests help. False when a request is open already or no notebook is open. */
   request(message: string): boolean {
-    if (this._state.phase !== 'none') {
+    if (isAsking(this._state.phase)) {
       return false;
     }
     const requestId = this._host.request(message.trim());
@@ -53,7 +65,7 @@ export class HelpModel {
   /** Cancels the request. */
   cancel(): void {
     const requestId = this._state.requestId;
-    if (requestId !== null) {
+    if (requestId !== null && isAsking(this._state.phase)) {
       this._over.add(requestId);
       this._host.cancel(requestId);
       this._set(NONE);
@@ -70,22 +82,27 @@ export class HelpModel {
       return;
     }
     const help = notices.filter(notice => notice.kind === 'help' && notice.request_id);
+    const asking = isAsking(this._state.phase);
     const own = help.find(notice => notice.request_id === this._state.requestId);
-    if (own) {
+    if (asking && own) {
       this._knownAt = this._clock.now();
       this._apply(own);
       return;
     }
-    if (this._state.requestId === null) {
-      // Ids sort by time: the newest open one is the student's.
-      const open = help
-        .filter(notice => notice.status === 'open' || notice.status === 'claimed')
+    if (!asking) {
+      // Ids sort by time: the newest one is the student's.
+      const others = help
         .filter(notice => !this._over.has(notice.request_id as string))
-        .sort((a, b) => ((a.request_id as string) < (b.request_id as string) ? 1 : -1))[0];
+        .sort((a, b) => ((a.request_id as string) < (b.request_id as string) ? 1 : -1));
+      const open = others.find(notice => notice.status === 'open' || notice.status === 'claimed');
       if (open) {
         this._knownAt = this._clock.now();
         this._apply(open);
+        return;
       }
+      // Ended while no page was open here.
+      const ended = others.filter(notice => isEnd(notice.status) && !this._shown.has(notice.request_id as string));
+      ended.reverse().forEach(notice => this._apply(notice));
     } else if (this._state.phase !== 'sending' && this._clock.now() - this._knownAt > FORGOTTEN_MS) {
       this._set(NONE);
     }
@@ -94,7 +111,7 @@ export class HelpModel {
   /** The monitor rejected these events. Returns whether the open request is among them. */
   rejected(ids: readonly string[]): boolean {
     const requestId = this._state.requestId;
-    if (requestId === null || !ids.includes(requestId)) {
+    if (requestId === null || !isAsking(this._state.phase) || !ids.includes(requestId)) {
       return false;
     }
     this._over.add(requestId);
@@ -105,6 +122,8 @@ export class HelpModel {
   dispose(): void {
     this._cancelPoll?.();
     this._cancelPoll = null;
+    this._cancelEnd?.();
+    this._cancelEnd = null;
   }
 
   private _apply(notice: INotice): void {
@@ -115,6 +134,12 @@ export class HelpModel {
         break;
       case 'claimed':
         this._set({ phase: 'claimed', requestId, by: typeof notice.by === 'string' ? notice.by : null });
+        break;
+      case 'resolved':
+      case 'expired':
+        this._over.add(requestId);
+        this._shown.add(requestId);
+        this._set({ phase: notice.status, requestId, by: typeof notice.by === 'string' ? notice.by : null });
         break;
       default:
         this._over.add(requestId);
@@ -129,10 +154,15 @@ export class HelpModel {
       return;
     }
     this._state = state;
-    if (state.phase === 'none') {
+    if (!isAsking(state.phase)) {
       this.dispose();
     } else if (!this._cancelPoll) {
+      this._cancelEnd?.();
+      this._cancelEnd = null;
       this._pollLater();
+    }
+    if (isEnd(state.phase)) {
+      this._endLater();
     }
     this.onChange?.(state, before);
   }
@@ -144,8 +174,26 @@ export class HelpModel {
     });
   }
 
+  /** Returns to the idle state once a visible page has shown the end. */
+  private _endLater(): void {
+    this._cancelEnd = this._clock.after(END_SHOWN_MS, () => {
+      this._cancelEnd = null;
+      if (this._host.visible()) {
+        this._set(NONE);
+      } else {
+        this._endLater();
+      }
+    });
+  }
+
   private _state: IHelpState = NONE;
   private _knownAt = 0;
   private _cancelPoll: (() => void) | null = null;
+  private _cancelEnd: (() => void) | null = null;
   private readonly _over = new Set<string>();
+}
+
+/** Whether this is the status or phase of a request whose end the student is shown. */
+function isEnd(status: string | undefined): boolean {
+  return status === 'resolved' || status === 'expired';
 }

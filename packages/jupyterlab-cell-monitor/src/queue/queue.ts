@@ -3,8 +3,10 @@ import type { IEventTraits } from '../events/types';
 import { TRAITS } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
+import type { IRefusal } from '../tokens';
 import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
+import { Outcomes, problemOf } from './outcomes';
 import { SendSchedule } from './schedule';
 import type { IBoundedStoreOptions } from './store';
 import { BoundedStore, RecentEvents } from './store';
@@ -57,6 +59,7 @@ export class EventQueue implements IEventSink {
     this._transport = options.transport;
     this._clock = options.clock;
     this._guard = options.guard;
+    this._outcomes = new Outcomes(options.clock);
     this._backoff = new Backoff(options.random);
     this._waits = new WaitClock(options.clock);
     this._sendLock = options.sendLock ?? (async action => (await action(), true));
@@ -97,6 +100,21 @@ export class EventQueue implements IEventSink {
     return this._rejected;
   }
 
+  /** What is not recorded at the moment, and what was lost lately. */
+  get refusals(): readonly IRefusal[] {
+    return this._outcomes.refusals;
+  }
+
+  /** The code of what must be changed before events can be sent or recorded, or null. */
+  get problem(): string | null {
+    return this._problem;
+  }
+
+  /** Whether events that wait are lost with the page. */
+  get volatile(): boolean {
+    return this._store.volatile;
+  }
+
   /** The latest events as JSON, newest first. */
   get latest(): readonly string[] {
     return this._latest;
@@ -133,6 +151,7 @@ export class EventQueue implements IEventSink {
     }
     const result = await this._transport.send('{"events":[]}', 0, false);
     if (result.kind === 'answer') {
+      this._outcomes.answered(result);
       this._applyNotices(result.notices, true);
       if (this._connection !== 'off' && this.queued > 0) {
         this._schedule.resume();
@@ -142,7 +161,7 @@ export class EventQueue implements IEventSink {
       this._switchOff(false);
     } else {
       this._retryAt = this._clock.monotonic() + (result.kind === 'unavailable' ? result.retryAfterMs : 0);
-      this._setConnection('unavailable');
+      this._setConnection('unavailable', problemOf(result.reason));
     }
   }
 
@@ -219,7 +238,7 @@ export class EventQueue implements IEventSink {
         }
         case 'denied':
           await this._forget(batch);
-          this._reportRejected(batch);
+          this._lose(batch, result.reason);
           left -= batch.length;
           break;
         case 'refused':
@@ -229,7 +248,7 @@ export class EventQueue implements IEventSink {
           // The batch is rejected because of one of its events: halve it until that one is alone.
           if (batch.length === 1) {
             await this._forget(batch);
-            this._reportRejected(batch);
+            this._lose(batch, result.reason);
             left--;
           } else {
             limit = Math.ceil(batch.length / 2);
@@ -239,7 +258,7 @@ export class EventQueue implements IEventSink {
           this._switchOff(false);
           return;
         default:
-          this._setConnection('unavailable');
+          this._setConnection('unavailable', problemOf(result.reason));
           this._pause(result.retryAfterMs);
           return;
       }
@@ -258,6 +277,7 @@ export class EventQueue implements IEventSink {
   ): Promise<boolean> {
     const done = batch.filter((_, index) => answer.results[index]?.status !== 'retry');
     await this._forget(done);
+    this._outcomes.answered(answer);
     this._reportRejected(batch.filter((_, index) => answer.results[index]?.status === 'rejected'));
     this._applyNotices(answer.notices, batch.some(event => traitsOf(event)?.notices));
     return done.length < batch.length;
@@ -270,20 +290,28 @@ export class EventQueue implements IEventSink {
     }
   }
 
+  private _lose(events: readonly IEncodedEvent[], reason: string): void {
+    this._outcomes.lose(reason, events.length);
+    this._reportRejected(events);
+  }
+
   /** @param received - null where the monitor does not know: an empty list would mean that there are none */
   private _applyNotices(received: readonly INotice[] | null, asked: boolean): void {
     const notices = received ?? [];
-    if (notices.some(notice => notice.kind === 'off')) {
+    const off = notices.find(notice => notice.kind === 'off');
+    if (off) {
+      this._problem = off.reason ?? null;
       this._switchOff(true);
       return;
     }
-    const spooled = notices.some(notice => notice.kind === 'spooled');
-    this._setConnection(spooled ? 'spooled' : 'ok');
+    const spooled = notices.find(notice => notice.kind === 'spooled');
+    this._setConnection(spooled ? 'spooled' : 'ok', spooled?.reason);
     this.onNotices?.(notices, received !== null && (asked || received.length > 0) && !spooled);
   }
 
-  private _setConnection(connection: Connection): void {
+  private _setConnection(connection: Connection, problem: string | null = null): void {
     this._connection = connection;
+    this._problem = problem;
     this.onChange?.();
   }
 
@@ -294,7 +322,7 @@ export class EventQueue implements IEventSink {
       this._schedule.resume();
       this._guard.watch(this.poll());
     });
-    this._setConnection('off');
+    this._setConnection('off', forget ? this._problem : null);
     if (forget) {
       this._guard.watch(this._empty());
     }
@@ -329,6 +357,7 @@ export class EventQueue implements IEventSink {
       const dropped = await this._store.append(events);
       dropped.forEach(event => this._recent.delete(event.id));
       this._dropped += dropped.length;
+      this._outcomes.lose('queue_full', dropped.length);
       this.onChange?.();
     }
   }
@@ -358,6 +387,8 @@ export class EventQueue implements IEventSink {
   private readonly _latest: string[] = [];
   private _dropped = 0;
   private _rejected = 0;
+  private _problem: string | null = null;
+  private readonly _outcomes: Outcomes;
   private _connection: Connection = 'ok';
   /** When the server allows the next request, by its own Retry-After; milliseconds of the monotonic clock. */
   private _retryAt = 0;

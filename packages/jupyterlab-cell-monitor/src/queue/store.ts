@@ -221,6 +221,11 @@ export class BoundedStore {
     this._maxBytes = options.maxBytes ?? 16 * 1024 * 1024;
   }
 
+  /** Whether the store was replaced by one that is lost with the page. */
+  get volatile(): boolean {
+    return this._volatile;
+  }
+
   /** Events in the store, as far as this tab knows: other tabs write to it too. */
   get count(): number {
     return this._size.count;
@@ -234,6 +239,7 @@ export class BoundedStore {
       // A full disk or a private window.
       this._guard.note(error);
       this._store = new MemoryStore();
+      this._volatile = true;
       await this._store.append(events);
     }
     this._size.count += events.length;
@@ -285,6 +291,7 @@ export class BoundedStore {
   private readonly _guard: FaultGuard;
   private readonly _maxEvents: number;
   private readonly _maxBytes: number;
+  private _volatile = false;
   private _size: IStoreSize = { count: 0, bytes: 0 };
 }
 

@@ -1,8 +1,16 @@
 import { ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
-import type { ICellMonitor } from '../tokens';
+import type { ICellMonitor, MonitorState } from '../tokens';
 import { statusLabel, statusSentence } from './wording';
+
+/** States in which somebody must do something before what the student does is recorded or sent. */
+const NEEDS_ACTION: readonly MonitorState[] = ['refused', 'held', 'misconfigured'];
+
+/** Whether the student must be shown the state without looking for it. */
+export function needsAction(state: MonitorState): boolean {
+  return NEEDS_ACTION.includes(state);
+}
 
 /** The status bar's item: shows the monitor's state and opens the status dialog. */
 export function createStatusItem(monitor: ICellMonitor, trans: TranslationBundle, show: () => void): ReactWidget {

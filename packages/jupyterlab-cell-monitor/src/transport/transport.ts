@@ -1,3 +1,4 @@
+import type { IRefusal } from '../tokens';
 import { newTraceparent } from './traceparent';
 
 /** What the student should see. Kinds that this version does not know are ignored. */
@@ -7,6 +8,8 @@ export interface INotice {
   status?: string;
   by?: string | null;
   at?: string;
+  /** Of `spooled` and `off`: what must be changed, where waiting does not help. */
+  reason?: string;
 }
 
 export interface IEventResult {
@@ -17,7 +20,7 @@ export interface IEventResult {
 /** How a request ended. */
 export type SendResult =
   /** One result per event, in their order. `notices` is null where the monitor does not know them now. */
-  | { kind: 'answer'; results: IEventResult[]; notices: INotice[] | null }
+  | { kind: 'answer'; results: IEventResult[]; notices: INotice[] | null; refusals?: IRefusal[] }
   /** No service took the events; they may be sent again after `retryAfterMs`. */
   | { kind: 'unavailable'; retryAfterMs: number; reason: string }
   /** This Jupyter server has no server half of ours. */
@@ -82,6 +85,18 @@ export function retryAfterMs(header: string | null, now: number): number {
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : 0;
 }
 
+/** More than the server half reports. */
+const MAX_REFUSALS = 32;
+
+function refusalsOf(value: unknown): IRefusal[] {
+  return (Array.isArray(value) ? value.slice(0, MAX_REFUSALS) : []).filter(isRecord).map(refusal => ({
+    reason: String(refusal['reason']),
+    course: typeof refusal['course'] === 'string' ? refusal['course'] : null,
+    events: typeof refusal['events'] === 'number' ? refusal['events'] : 1,
+    everything: refusal['everything'] === true
+  }));
+}
+
 const STATUSES: readonly string[] = ['accepted', 'duplicate', 'rejected', 'retry'];
 
 /**
@@ -102,7 +117,8 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
       return {
         kind: 'answer',
         results: results as IEventResult[],
-        notices: Array.isArray(notices) ? notices.filter(isNotice) : null
+        notices: Array.isArray(notices) ? notices.filter(isNotice) : null,
+        refusals: refusalsOf(answer?.['refusals'])
       };
     }
     return { kind: 'unavailable', retryAfterMs: retryAfter, reason: 'unreadable answer' };
