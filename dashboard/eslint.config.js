@@ -40,6 +40,24 @@ const importZones = [
   ),
 ]
 
+/**
+ * What people and students wrote passes through one of these before it is shown; see `src/i18n/foreign.ts`. The user name
+ * and the display name are read in `course/names.ts` alone, which makes every name different from the others.
+ */
+const safe = 'foreign|foreignLines|foreignFile|visible|plainText|nameAlone'
+const written = [
+  '[property.name=/^(display_name|username|heading|traceback)$/]',
+  '[object.property.name="error"][property.name=/^(name|value)$/]',
+  '[object.name=/^(error|failed)$/][property.name="value"]',
+  '[object.name="request"][property.name="message"]',
+  '[object.name=/^(notebook|course)$/][property.name=/^(title|path)$/]',
+  '[object.property.name=/^(notebook|course)$/][property.name=/^(title|path)$/]',
+]
+const foreignText = written.map((attributes) => ({
+  selector: `MemberExpression${attributes}:not(CallExpression[callee.name=/^(${safe})$/] MemberExpression)`,
+  message: 'A text that somebody else wrote is shown through foreign() and its kin, a person through PersonName.',
+}))
+
 export default tseslint.config(
   { ignores: ['dist', 'coverage', 'node_modules', 'src/api/openapi.ts'] },
   {
@@ -87,6 +105,12 @@ export default tseslint.config(
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/unbound-method': 'off',
     },
+  },
+  {
+    files: ['src/**/*.{ts,tsx}'],
+    // Names are read here, texts are searched here, and a form has fields of these names; nothing of it is shown from here.
+    ignores: ['src/**/*.test.{ts,tsx}', 'src/testing/**', 'src/course/names.ts', 'src/course/arrangement.ts', 'src/live/**', 'src/pages/sign-in/**'],
+    rules: { 'no-restricted-syntax': ['error', ...foreignText] },
   },
   {
     files: ['dev/**/*.mjs', 'eslint.config.js'],

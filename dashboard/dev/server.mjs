@@ -197,9 +197,9 @@ export async function startServer({ port = 8900, students = 30, seed = 7, stepsP
     if (path === 'courses') {
       const { students: count, help_open: open } = simulation.counters()
       const courses = [
-        { ...course, students: count, help_open: open, active: Math.round(count * 0.8) },
-        { course_id: 'stats', title: 'Statistics II', role: person.role, students: 48, help_open: 0, active: 0 },
-        { course_id: 'ml', title: '機械学習セミナー', role: 'student', students: 12, help_open: 0, active: 1 },
+        { ...course, students: count, help_open: open, need_help: open, active: Math.round(count * 0.8), running: 4, left: 1 },
+        { course_id: 'stats', title: 'Statistics II', role: person.role, students: 48, help_open: 0, need_help: 0, active: 0, running: 0, left: 0 },
+        { course_id: 'ml', title: '機械学習セミナー', role: 'student', students: 12, help_open: 0, need_help: 0, active: 1, running: 0, left: 0 },
       ]
       return answer(response, 200, { courses: person.role === null ? [] : courses })
     }

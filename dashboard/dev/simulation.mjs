@@ -63,8 +63,8 @@ export class Simulation {
     this.title = title
     this.thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
     this.staff = [
-      { person_id: '00000000-0000-7000-8000-000000000001', display_name: '青木 真理', role: 'instructor' },
-      { person_id: '00000000-0000-7000-8000-000000000002', display_name: 'Tom Becker', role: 'assistant' },
+      { person_id: '00000000-0000-7000-8000-000000000001', display_name: '青木 真理', role: 'instructor', username: 'teacher' },
+      { person_id: '00000000-0000-7000-8000-000000000002', display_name: 'Tom Becker', role: 'assistant', username: 'assistant' },
     ]
     this.students = new Map()
     this.help = new Map()
@@ -122,6 +122,8 @@ export class Simulation {
       claimed_at: null,
       closed_at: null,
       resolved_by: null,
+      error_notebook: row.last_execution?.notebook ?? null,
+      error_cell: row.last_execution?.cell ?? null,
     }
     this.help.set(request.request_id, request)
     this.#change(studentId, {
@@ -213,6 +215,8 @@ export class Simulation {
       cell: null,
       last_execution: null,
       running_since: null,
+      running_notebook: null,
+      running_cell: null,
       error_streak: 0,
       streak_error: null,
       streak_since: null,
@@ -282,7 +286,7 @@ export class Simulation {
       status: 'working',
       sessions_open: 1,
       notebook: this.#pick(notebooks),
-      cell: { source_id: `cell-${index}`, index, type: 'code', heading: headings[index] },
+      cell: { source_id: `cell-${index}`, index, type: 'code', heading: headings[index], ordinal: headings[index] === null ? null : 1 },
       last_activity_at: new Date().toISOString(),
     })
   }
@@ -301,6 +305,8 @@ export class Simulation {
       this.#change(id, {
         status: 'running',
         running_since: new Date(now).toISOString(),
+        running_notebook: row.notebook,
+        running_cell: row.cell,
         last_activity_at: new Date(now).toISOString(),
         sessions_open: 1,
       })
@@ -314,7 +320,7 @@ export class Simulation {
     const row = this.students.get(id)
     const stays = fails || this.random() < 0.4
     const index = stays ? row.cell.index : (row.cell.index + 1) % headings.length
-    const cell = stays ? row.cell : { source_id: `cell-${index}`, index, type: 'code', heading: headings[index] }
+    const cell = stays ? row.cell : { source_id: `cell-${index}`, index, type: 'code', heading: headings[index], ordinal: headings[index] === null ? null : 1 }
     const time = new Date(at).toISOString()
     const runs = this.runs.get(id)
     const durationMs = Math.round(20 + this.random() ** 4 * 9_000)
@@ -335,6 +341,8 @@ export class Simulation {
       status: run.status,
       cell,
       running_since: null,
+      running_notebook: null,
+      running_cell: null,
       last_activity_at: time,
       runs: row.runs + 1,
       errors: row.errors + (fails ? 1 : 0),
@@ -347,6 +355,7 @@ export class Simulation {
         at: time,
         status: run.status,
         notebook_id: row.notebook.id,
+        notebook: row.notebook,
         cell,
         duration_ms: durationMs,
         execution_count: run.execution_count,

@@ -7,10 +7,10 @@ export function PersonName({ label }: { label: PersonLabel }): ReactElement {
   return (
     <>
       <bdi className="person">{label.name}</bdi>
-      {label.username !== null && (
+      {label.account !== null && (
         <>
           {' '}
-          <bdi className="person__username">{label.username}</bdi>
+          <bdi className="person__username">{label.account}</bdi>
         </>
       )}
     </>

@@ -9,7 +9,7 @@ export interface PersonLabel {
   /** What can be seen of the display name, else of the user name. Never empty. */
   name: string
   /** The user name where the name alone does not say who it is; else null. */
-  username: string | null
+  account: string | null
   /** Both in one text, for sentences and attributes. */
   text: string
 }
@@ -71,9 +71,9 @@ export function labels(people: readonly (Person & { id: string })[]): Map<string
   return new Map(
     readings.map(({ id, reading }) => {
       const shared = (owners.get(reading.key)?.size ?? 0) > 1
-      const username = (shared || reading.odd) && reading.username !== reading.name ? isolated(reading.username) : null
+      const account = (shared || reading.odd) && reading.username !== reading.name ? isolated(reading.username) : null
       const name = isolated(reading.name)
-      return [id, { name, username, text: username === null ? name : `${name} (${username})` }]
+      return [id, { name, account, text: account === null ? name : `${name} (${account})` }]
     }),
   )
 }

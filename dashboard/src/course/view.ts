@@ -192,7 +192,7 @@ export function viewStudents(
     const id = student.student_id
     return {
       id,
-      label: named.get(id) ?? { name: id, username: null, text: id },
+      label: named.get(id) ?? { name: id, account: null, text: id },
       student,
       help,
       reasons,

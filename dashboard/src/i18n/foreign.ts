@@ -28,12 +28,12 @@ const PDI = '\u2069'
 export function visible(text: string): string {
   return text
     .replace(surrogates, '\ufffd')
-    .normalize('NFC')
     .replace(blanks, ' ')
     .replace(controls, '')
     .replace(bidi, '')
     .replace(ignorable, '')
     .replace(loose, '')
+    .normalize('NFC')
     .replace(stacked, '$1')
     .replace(/ {2,}/gu, ' ')
     .trim()

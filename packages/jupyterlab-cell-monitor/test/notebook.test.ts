@@ -4,7 +4,7 @@ import { CELL_LIST_PERIOD_MS, CellListWatch, EditWatch, SelectionWatch } from '.
 import { courseHintOf, hashOf, locationOf, notebookIdOf, StoredRenames } from '../src/capture/identity';
 import { KernelWatch } from '../src/capture/kernel';
 import type { ICellView } from '../src/capture/outline';
-import { headingAbove, headingOf, outlineOf, referenceOf, sourceIdOf } from '../src/capture/outline';
+import { headingOf, labelOf, outlineOf, referenceOf, sourceIdOf } from '../src/capture/outline';
 import { FaultGuard } from '../src/runtime/guard';
 import { StillClock } from './clock';
 
@@ -25,14 +25,40 @@ test('a cell is under the nearest heading above it', () => {
     cell('d', 'markdown', '```\n# a comment in code\n```'),
     cell('e')
   );
-  assert.equal(headingAbove(cells, 1), undefined);
-  assert.equal(headingAbove(cells, 4), 'Loops and while');
+  assert.equal(labelOf(cells, 1).heading, undefined);
+  assert.equal(labelOf(cells, 4).heading, 'Loops and while');
   assert.equal(referenceOf(cells, 2, true).heading, 'Loops and while');
   assert.deepEqual(
     outlineOf(cells, true).map(found => found.heading),
     [undefined, undefined, 'Loops and while', 'Loops and while', 'Loops and while']
   );
   assert.equal(headingOf('#hashtag'), null);
+});
+
+test('code cells below one heading, or below headings of one text, are numbered', () => {
+  const cells = list(
+    cell('a'),
+    cell('b', 'markdown', '# Exercise 1'),
+    cell('c'),
+    cell('d', 'markdown', 'a hint'),
+    cell('e'),
+    cell('f', 'markdown', '# Exercise 2'),
+    cell('g'),
+    cell('h', 'markdown', '# Exercise 1'),
+    cell('i')
+  );
+  const numbers = [undefined, undefined, 1, undefined, 2, undefined, 1, undefined, 3];
+  assert.deepEqual(
+    outlineOf(cells, true).map(found => found.ordinal),
+    numbers
+  );
+  assert.deepEqual(
+    numbers.map((_, index) => labelOf(cells, index)),
+    outlineOf(cells, true).map(({ heading, ordinal }) => ({
+      ...(heading !== undefined && { heading }),
+      ...(ordinal !== undefined && { ordinal })
+    }))
+  );
 });
 
 test('an exercise has the same source id for every student', () => {

@@ -137,7 +137,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { t } = useTranslation()
   const { error } = run
   if (error == null) return null
-  const traceback = error.traceback
+  const traceback = plainText(error.traceback)
   const name = foreign(error.name) || t('student.error')
   return (
     <>
@@ -146,7 +146,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
       </p>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- as above */}
       <pre className="output output--error" role="group" aria-label={t('student.error')} tabIndex={0}>
-        {traceback === '' ? `${name}: ${plainText(error.value)}` : plainText(traceback)}
+        {traceback === '' ? `${name}: ${plainText(error.value)}` : traceback}
       </pre>
       {error.truncated === true && <p className="hint">{t('student.truncatedPlain')}</p>}
     </>

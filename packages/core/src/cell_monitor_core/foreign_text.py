@@ -33,9 +33,9 @@ _NOT_PLAIN: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}\u2028\u2029\ud8
 
 def visible(text: str) -> str:
     """Return the part of a text that can be seen, in one line, without what reorders it; empty if there is none."""
-    text = unicodedata.normalize("NFC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = _LOOSE.sub("", _REMOVED.sub("", _BLANKS.sub(" ", text)))
-    return _SPACES.sub(" ", _without_stacked_marks(text)).strip()
+    return _SPACES.sub(" ", _without_stacked_marks(unicodedata.normalize("NFC", text))).strip()
 
 
 def _without_stacked_marks(text: str) -> str:

@@ -20,8 +20,24 @@ export interface ICellList {
 const ATX_HEADING = /^ {0,3}#{1,6}[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$/;
 const FENCE = /^ {0,3}(?:```|~~~)/;
 
+/** Headings of the markdown cells read last: an event of a cell reads all cells above it. */
+const headings = new Map<string, string | null>();
+const HEADINGS_KEPT = 1000;
+
 /** The last heading of a markdown cell without its marks, or null. */
 export function headingOf(source: string): string | null {
+  let heading = headings.get(source);
+  if (heading === undefined) {
+    heading = readHeading(source);
+    if (headings.size >= HEADINGS_KEPT) {
+      headings.clear();
+    }
+    headings.set(source, heading);
+  }
+  return heading;
+}
+
+function readHeading(source: string): string | null {
   let found: string | null = null;
   let fenced = false;
   // Bounded, because this runs at every execution and a cell may hold a pasted book.
@@ -38,18 +54,42 @@ export function headingOf(source: string): string | null {
   return found === null ? null : capChars(storableText(found.replace(/[*_`]/g, '').trim()), LIMITS.heading);
 }
 
-/** The nearest heading at or above the cell at `index`. */
-export function headingAbove(cells: ICellList, index: number): string | undefined {
-  for (let i = Math.min(index, cells.length - 1); i >= 0; i--) {
-    const cell = cells.get(i);
-    if (cell.type === 'markdown') {
-      const heading = headingOf(cell.source);
-      if (heading) {
-        return heading;
-      }
-    }
+/** Counts the code cells of a notebook, from its first to its last cell, below each heading's text. */
+export class HeadingCounter {
+  /** The heading at or above the cell that was added last; null where there is none. */
+  get heading(): string | null {
+    return this._heading;
   }
-  return undefined;
+
+  /** Adds the next cell. Returns its number among the code cells below a heading of the same text, from 1. */
+  add(cell: ICellView): number | undefined {
+    if (cell.type === 'markdown') {
+      this._heading = headingOf(cell.source) || this._heading;
+    }
+    if (cell.type !== 'code' || this._heading === null) {
+      return undefined;
+    }
+    const ordinal = (this._counts.get(this._heading) ?? 0) + 1;
+    this._counts.set(this._heading, ordinal);
+    return ordinal;
+  }
+
+  private _heading: string | null = null;
+  private readonly _counts = new Map<string, number>();
+}
+
+/** What tells the cell at `index` apart from others: the heading above it, and its number below that. */
+export function labelOf(cells: ICellList, index: number): Pick<Cell, 'heading' | 'ordinal'> {
+  const counter = new HeadingCounter();
+  let ordinal: number | undefined;
+  for (let i = 0; i <= Math.min(index, cells.length - 1); i++) {
+    ordinal = counter.add(cells.get(i));
+  }
+  return label(counter, ordinal);
+}
+
+function label({ heading }: HeadingCounter, ordinal: number | undefined): Pick<Cell, 'heading' | 'ordinal'> {
+  return { ...(heading !== null && { heading }), ...(ordinal !== undefined && { ordinal }) };
 }
 
 /**
@@ -72,13 +112,12 @@ export function sourceIdOf(cell: ICellView, index: number, hasStableIds: boolean
 /** The reference of the cell at `index`. */
 export function referenceOf(cells: ICellList, index: number, hasStableIds: boolean): Cell {
   const cell = cells.get(index);
-  const heading = headingAbove(cells, index);
   return {
     id: capChars(cell.id, ID_CHARS) || `position-${index}`,
     source_id: sourceIdOf(cell, index, hasStableIds),
     index,
     type: cell.type,
-    ...(heading ? { heading } : {})
+    ...labelOf(cells, index)
   };
 }
 
@@ -95,18 +134,16 @@ export function indexOf(cells: ICellList, id: string): number {
 /** References of the first 500 cells, in one pass. */
 export function outlineOf(cells: ICellList, hasStableIds: boolean): Cell[] {
   const outline: Cell[] = [];
-  let heading: string | null = null;
+  const counter = new HeadingCounter();
   for (let index = 0; index < Math.min(cells.length, LIMITS.outlineCells); index++) {
     const cell = cells.get(index);
-    if (cell.type === 'markdown') {
-      heading = headingOf(cell.source) || heading;
-    }
+    const ordinal = counter.add(cell);
     outline.push({
       id: capChars(cell.id, ID_CHARS) || `position-${index}`,
       source_id: sourceIdOf(cell, index, hasStableIds),
       index,
       type: cell.type,
-      ...(heading ? { heading } : {})
+      ...label(counter, ordinal)
     });
   }
   return outline;

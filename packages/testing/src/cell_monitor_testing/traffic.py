@@ -67,6 +67,7 @@ class _Author:
                 "index": cell,
                 "type": "code",
                 "heading": f"Exercise {cell}",
+                "ordinal": 1,
             }
         self.traffic.events.append(event)
         return str(event["event_id"])

@@ -236,4 +236,5 @@ def _outline(exercise: Exercise) -> dict[str, Any]:
         "index": exercise.index,
         "type": "code",
         "heading": exercise.heading,
+        "ordinal": 1,
     }

@@ -106,6 +106,7 @@ class EventWriter:
                 "index": step.exercise.index,
                 "type": "code",
                 "heading": step.exercise.heading,
+                "ordinal": 1,
             }
         return event
 
