@@ -1066,7 +1066,8 @@ export interface components {
          * HelpState
          * @description One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff.
          *
-         *         ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
+         *         ``requested_at`` is the receipt minus how long the request waited; ``received_at`` is the receipt, by which requests are
+         *         ordered (of a request of before that was not stored, None). ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
          *         ``error_notebook`` and ``error_cell``.
          */
         HelpState: {
@@ -1096,6 +1097,8 @@ export interface components {
             error_notebook: components["schemas"]["NotebookRef"] | null;
             /** @default null */
             error_cell: components["schemas"]["CellRef"] | null;
+            /** @default null */
+            received_at: string | null;
         };
         /**
          * IngestAnswer

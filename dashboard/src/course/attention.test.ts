@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 
 import type { HelpState, StudentState, Thresholds } from '../api/types'
 import { before, helpRequest, NOW, state, thresholds } from '../testing/fixtures'
+import { compareRequests } from './requests'
 import { compareUrgency, reasonsFor, type Reason } from './view'
 import { hasLeft, hasStarted, isActive, isHere, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
 
@@ -109,6 +110,17 @@ describe('reasons', () => {
   })
 })
 
+describe('a request that waited', () => {
+  it('is shown with its wait and stays where its receipt puts it', () => {
+    // The second one says that it waited for an hour; the server received it after the first.
+    const first = helpRequest({ request_id: 'h1', requested_at: before(5), received_at: before(5) })
+    const second = helpRequest({ request_id: 'h2', requested_at: before(60), received_at: before(2) })
+    expect([second, first].sort(compareRequests)).toEqual([first, second])
+    const list = [reasons({}, second), reasons({}, first)]
+    expect(list.sort(compareUrgency).map(([reason]) => reason?.since)).toEqual([NOW - 5 * 60_000, NOW - 60 * 60_000])
+  })
+})
+
 interface GoldenCase {
   name: string
   state?: Partial<StudentState>
@@ -136,6 +148,7 @@ interface GoldenFile {
 function expected({ kind, since, count, error, by, notebook, cell }: GoldenCase['reasons'][number]): unknown {
   const reason = { kind, since: Date.parse(since), notebook: notebook ?? null, cell: cell ?? null }
   if (kind === 'streak') return { ...reason, count, error: error ?? null }
+  if (kind === 'help') return { ...reason, received: Date.parse(since) }
   return kind === 'claimed' ? { ...reason, by: by ?? null } : reason
 }
 

@@ -6,7 +6,12 @@ export function isActiveRequest(request: HelpState): boolean {
   return request.status === 'open' || request.status === 'claimed'
 }
 
-/** By the time of the request; the id decides between requests of the same millisecond. */
+/** When the server received a request, in milliseconds since 1970. Requests of older releases have the time alone. */
+export function receiptOf(request: HelpState): number {
+  return Date.parse(request.received_at ?? request.requested_at)
+}
+
+/** By receipt, which no claim changes; the id decides between requests of the same millisecond. */
 export function compareRequests(a: HelpState, b: HelpState): number {
-  return Date.parse(a.requested_at) - Date.parse(b.requested_at) || (a.request_id < b.request_id ? -1 : 1)
+  return receiptOf(a) - receiptOf(b) || (a.request_id < b.request_id ? -1 : 1)
 }

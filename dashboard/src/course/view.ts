@@ -8,7 +8,7 @@
 
 import type { CellRef, CourseSnapshot, HelpState, NotebookRef, Student, StudentState, Thresholds } from '../api/types'
 import { labels, personOf, staffPerson, type PersonLabel } from './names'
-import { compareRequests, isActiveRequest } from './requests'
+import { compareRequests, isActiveRequest, receiptOf } from './requests'
 import { at, hasLeft, hasStarted, isActive, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
 
 /** Where a reason is: the cell of the failed runs, of the run that goes on, or where the request was made. */
@@ -19,7 +19,7 @@ interface Where {
 
 /** Times are milliseconds of the server's clock. */
 export type Reason =
-  | ({ kind: 'help'; since: number } & Where)
+  | ({ kind: 'help'; since: number; received: number } & Where)
   | ({ kind: 'streak'; since: number; count: number; error: string | null } & Where)
   | ({ kind: 'long_run'; since: number } & Where)
   | ({ kind: 'idle'; since: number } & Where)
@@ -38,7 +38,9 @@ export function reasonsFor(
   if (hasLeft(state, thresholds, now)) return []
   const reasons: Reason[] = []
   const asked = { notebook: help?.notebook ?? null, cell: help?.cell ?? null }
-  if (help?.status === 'open') reasons.push({ kind: 'help', since: at(help.requested_at) ?? now, ...asked })
+  if (help?.status === 'open') {
+    reasons.push({ kind: 'help', since: at(help.requested_at) ?? now, received: receiptOf(help), ...asked })
+  }
   if (state.error_streak >= thresholds.stuck_errors) {
     const run = state.last_execution
     reasons.push({
@@ -77,7 +79,12 @@ export function compareUrgency(a: readonly Reason[], b: readonly Reason[]): numb
   if (ranks !== 0) return ranks
   const first = a[0]
   const second = b[0]
-  return first === undefined || second === undefined ? 0 : first.since - second.since
+  return first === undefined || second === undefined ? 0 : orderOf(first) - orderOf(second)
+}
+
+/** Requests are ordered by their receipt, as in the list of requests: a claimed wait changes what is shown alone. */
+function orderOf(reason: Reason): number {
+  return reason.kind === 'help' ? reason.received : reason.since
 }
 
 /** One word for a student, most urgent first. */
@@ -134,6 +141,7 @@ function requestOf(student: Student, byId: ReadonlyMap<string, HelpState>, byStu
     resolved_by: null,
     error_notebook: null,
     error_cell: null,
+    received_at: null,
   }
   return request
 }

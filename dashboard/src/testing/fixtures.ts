@@ -76,6 +76,7 @@ export function helpRequest(changes: Partial<HelpState> = {}): HelpState {
     resolved_by: null,
     error_notebook: null,
     error_cell: null,
+    received_at: null,
     ...changes,
   }
 }

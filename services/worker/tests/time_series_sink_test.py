@@ -1,11 +1,15 @@
-"""Hazard: a sender invents thousands of event types, and each becomes a tag of the time series."""
+"""Hazards: a sender invents thousands of event types, each a tag of the time series; a copy of an event is a second point."""
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
+
+import pytest
 
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
+from cell_monitor_worker.points import point_of
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 
 FIRST, SECOND = UUID(int=1), UUID(int=2)
@@ -73,3 +77,22 @@ async def test_points_of_those_who_were_erased_meanwhile_are_discarded():
     assert await sink.process(batch) == []
     assert [point.person_id for point in series.points] == [SECOND]
     assert stages.events == []
+
+
+@pytest.mark.parametrize(
+    "off", [timedelta(), timedelta(seconds=-9), timedelta(hours=10), timedelta(days=-2000, seconds=3)]
+)
+def test_a_copy_that_is_sent_again_later_is_the_same_point_at_the_servers_time(off):
+    happened = datetime(2026, 4, 1, 9, tzinfo=UTC)
+    event = json.loads(record("heartbeat").event)
+    event["occurred_at"] = (happened + off).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+    def sent(received, waited_ms):
+        at = int(received.timestamp() * 1000)
+        return StreamRecord(FIRST.bytes, "c1", at, json.dumps(event).encode(), waited_ms=waited_ms)
+
+    first = point_of(sent(happened + timedelta(minutes=20), 1_200_000))
+    # Five hours later; the wait is measured again, and a little differently.
+    again = point_of(sent(happened + timedelta(hours=5, minutes=20), 19_199_700))
+    assert first == again
+    assert abs(first.at - happened) <= timedelta(seconds=10)

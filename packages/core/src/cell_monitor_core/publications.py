@@ -26,7 +26,6 @@ __all__ = [
     "Snapshot",
     "StudentState",
     "StudentStatus",
-    "Watermark",
 ]
 
 PublicationKind = Literal["student", "help", "course", "test"]
@@ -139,7 +138,8 @@ class StudentState(msgspec.Struct, frozen=True):
 class HelpState(msgspec.Struct, frozen=True):
     """One help request. ``claimed_by`` and ``resolved_by`` are person ids of staff.
 
-    ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
+    ``requested_at`` is the receipt minus how long the request waited; ``received_at`` is the receipt, by which requests are
+    ordered (of a request of before that was not stored, None). ``notebook`` and ``cell`` are where the student asked; ``error`` is that of the newest run before it, which was in
     ``error_notebook`` and ``error_cell``.
     """
 
@@ -158,6 +158,7 @@ class HelpState(msgspec.Struct, frozen=True):
     resolved_by: str | None = None
     error_notebook: NotebookRef | None = None
     error_cell: CellRef | None = None
+    received_at: str | None = None
 
 
 class CourseState(msgspec.Struct, frozen=True):
@@ -198,20 +199,3 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     epoch: str
     offset: int
-
-
-class Watermark(msgspec.Struct, frozen=True):
-    """Proof of how current a channel is: every event that was queued before ``at`` is committed and published.
-
-    It is no state: it has no version, no offset of its own and no history. Both times are milliseconds since the epoch by
-    the clock of the Redis node that holds the channel, so their difference is how long the beat travelled.
-
-    Attributes:
-        offset: the channel's newest publication at ``published_at``. Who lacks any up to it is not that current.
-    """
-
-    channel: str
-    epoch: str
-    offset: int
-    at: int
-    published_at: int

@@ -39,7 +39,7 @@ def event(
         "data": {},
         **fields,
     }
-    return StreamRecord(person.bytes, "c1", int(NOW.timestamp() * 1000), json.dumps(body).encode())
+    return StreamRecord(person.bytes, "c1", int(at.timestamp() * 1000), json.dumps(body).encode())
 
 
 def failing(minute: int, text: str, **fields: Any) -> StreamRecord:
@@ -185,7 +185,7 @@ async def test_a_successful_run_deletes_the_text_and_a_request_reads_it_from_the
     applied = await store.apply([event("cell_executed", 5, cell=where, data=data)])
     assert applied.students["c1"][0].status == "ok"
     assert await db.fetchval("SELECT error_text_enc FROM student_states") is None
-    # Asked before the run that succeeded, received after it.
+    # Received before the run that succeeded, stored after it.
     (request,) = (await store.apply([event("help_requested", 3)])).help["c1"]
     assert request.error == ErrorRef("NameError", "text of the first")
     # A run of the same class but another text comes before the request.

@@ -41,7 +41,7 @@ def fact_of(kind: str, *, version: int = 1, **data: Any) -> Fact:
         "cell": {"id": "c2", "source_id": "c2", "index": 0, "type": "code"},
         "data": {**DATA.get(kind, {}), **data},
     }
-    return decode_fact(encode_fact(read_event(json.dumps(event).encode(), 10_000).fact))
+    return decode_fact(encode_fact(read_event(json.dumps(event).encode(), 2000).fact))
 
 
 def after(fact: Fact) -> StudentState:

@@ -368,7 +368,7 @@ class TestHelp:
     async def test_a_cancellation_may_overtake_its_request(self, db: Pool, keyring: KeyRing) -> None:
         store = PostgresFactStore(db, keyring)
         asked = record("help_requested", 1, data={"message": "why?"})
-        cancelled = record("help_cancelled", 2, data={"request_id": event_id_at(1)})
+        cancelled = record("help_cancelled", 2, data={"request_id": event_id_at(1)}, received_at=NOW + 1000)
         assert (await store.apply([cancelled])).help == {}
         applied = await store.apply([asked])
         (request,) = applied.help["c1"]
@@ -522,11 +522,24 @@ class TestHelp:
         for seed in range(12):
             pick = random.Random(11)
             made = [
-                record("help_requested", at, received_at=NOW + pick.randrange(5) * 1000, person=uuid.UUID(int=at % 2))
+                record(
+                    "help_requested",
+                    at,
+                    received_at=NOW + pick.randrange(5) * 1000,
+                    person=uuid.UUID(int=at % 2),
+                    # Of two computers each: within a session the numbers alone decide.
+                    session_id=str(uuid.UUID(int=at)),
+                )
                 for at in range(1, 17)
             ]
             made += [
-                record("help_cancelled", 50 + at, person=uuid.UUID(int=at % 2), data={"request_id": event_id_at(at)})
+                record(
+                    "help_cancelled",
+                    50 + at,
+                    person=uuid.UUID(int=at % 2),
+                    data={"request_id": event_id_at(at)},
+                    session_id=str(uuid.UUID(int=50 + at)),
+                )
                 for at in pick.sample(range(1, 17), 5)
             ]
             sent = made + pick.sample(made, 8)

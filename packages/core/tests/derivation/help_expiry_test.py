@@ -56,7 +56,10 @@ def event(
         "data": data,
     }
     received = NOW - (ago if late is None else late)
-    return StreamRecord(person.bytes, "c1", int(received.timestamp() * 1000), json.dumps(body).encode())
+    waited_ms = max(timedelta(0), received - at) // timedelta(milliseconds=1)
+    return StreamRecord(
+        person.bytes, "c1", int(received.timestamp() * 1000), json.dumps(body).encode(), waited_ms=waited_ms
+    )
 
 
 def heartbeat(ago: timedelta) -> StreamRecord:

@@ -57,7 +57,7 @@ def added(seq: int, **fields: Any) -> StreamRecord:
 
 
 async def types_of(db: Any) -> list[str]:
-    return [row["type"] for row in await db.fetch("SELECT type FROM events ORDER BY occurred_at, event_id")]
+    return [row["type"] for row in await db.fetch("SELECT type FROM events ORDER BY happened_at, seq, event_id")]
 
 
 async def state(db: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ async def _partitions(pool: asyncpg.Pool, table: str) -> set[str]:
 async def _add(pool: asyncpg.Pool, stored_at: datetime) -> str:
     """Store a fact at a time; return its partition."""
     return await pool.fetchval(
-        "INSERT INTO events (stored_at, event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, "
+        "INSERT INTO events (stored_at, event_id, type, course_id, person_id, session_id, seq, happened_at, received_at, "
         "fact) VALUES ($1, $2, 'heartbeat', 'c1', $2, $2, 1, now(), now(), '{}') RETURNING tableoid::regclass::text",
         stored_at,
         uuid4(),

@@ -49,9 +49,7 @@ def _server_frames() -> dict[str, Object]:
     code = {"enum": [int(code) for code in protocol.CloseCode]}
     return {
         "Connected": _frame(
-            "The connection accepts requests. watermarks: the gateway sends them; absent from gateways of earlier releases.",
-            "connected",
-            id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME, watermarks={"const": True},
+            "The connection accepts requests.", "connected", id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME
         ),
         "Subscribed": _frame(
             "The position of the channel. If recovered is false, publications is empty: fetch the snapshot and subscribe "
@@ -74,12 +72,6 @@ def _server_frames() -> dict[str, Object]:
                 "properties": {"type": {"enum": [str(kind) for kind in protocol.ErrorType]}, "msg": _TEXT},
                 "required": ["type", "msg"],
             },
-        ),
-        "Watermark": _frame(
-            "Every event that was queued before at is in the publications up to offset. Both times are milliseconds since "
-            "the epoch by one clock of the server.",
-            "watermark",
-            channel=_TEXT, epoch=_TEXT, offset=_INTEGER, at=_INTEGER, published_at=_INTEGER,
         ),
         "Ping": _frame("Answer with pong.", "ping"),
         "Disconnect": _frame(
@@ -145,12 +137,11 @@ def _messages(schemas: dict[str, Object]) -> dict[str, Object]:
     messages["StreamEntry"] = {
         "name": "streamEntry",
         "title": "StreamEntry",
-        "summary": "Fields v = 1 and b, a MessagePack array of records. A beat has no records, and a field w: its time in "
-        "milliseconds since the epoch and the followed channels, one a line.",
+        "summary": "Fields v = 1 and b, a MessagePack array of records.",
         "contentType": "application/vnd.msgpack",
         "payload": {
             "type": "array",
-            "minItems": 0,
+            "minItems": 1,
             "maxItems": MAX_RECORDS_PER_ENTRY,
             "items": _reference("StreamRecord"),
         },
@@ -179,7 +170,7 @@ def _operations() -> dict[str, Object]:
     operations["sendUnasked"] = {
         "action": "send",
         "channel": {"$ref": "#/channels/websocket"},
-        "messages": _of("websocket", "Publications", "Watermark", "Ping", "Disconnect"),
+        "messages": _of("websocket", "Publications", "Ping", "Disconnect"),
     }
     for action, actor in (("send", "the API and the worker"), ("receive", "the gateway")):
         operations[f"{action}Publication"] = {

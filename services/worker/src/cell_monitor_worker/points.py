@@ -11,10 +11,12 @@ from cell_monitor_core.derivation.opaque_types import is_opaque
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import TimeSeriesPoint
 
-__all__ = ["TEST_COURSE", "fact_point", "point_of"]
+__all__ = ["TEST_COURSE", "fact_point", "point_of", "point_time"]
 
 TEST_COURSE: Final = "_test"
 """Course id of test events; it is not a valid course id."""
+
+_STEP_MS: Final = 20_000
 
 
 def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
@@ -27,10 +29,23 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
         FactError: the event is invalid.
         ValueError: the person's id is not 16 bytes.
     """
-    fact = read_event(record.event, record.received_at).fact
+    fact = read_event(record.event, record.received_at, waited_ms=record.waited_ms).fact
     if is_opaque(fact.type):
         return None
     return fact_point(fact, _person(record.person_id), record.course_id if record.test_id is None else TEST_COURSE)
+
+
+def point_time(fact: Fact) -> int:
+    """Return the time of a fact's point, milliseconds since the epoch: the server's time, to 10 seconds.
+
+    InfluxDB knows a point by its time, so a copy of an event that is sent again hours later must have the same time,
+    although its receipt and its wait are measured again. The time is therefore the sender's own, moved to the server's time by whole
+    steps of 20 seconds: none for a clock that is right to 10 seconds, and as many for each copy. The shortest bucket of
+    a chart is 10 seconds.
+    """
+    if fact.occurred is None:
+        return fact.at
+    return fact.occurred + (fact.at - fact.occurred + _STEP_MS // 2) // _STEP_MS * _STEP_MS
 
 
 def fact_point(fact: Fact, person_id: UUID, course_id: str) -> TimeSeriesPoint:
@@ -38,7 +53,7 @@ def fact_point(fact: Fact, person_id: UUID, course_id: str) -> TimeSeriesPoint:
     return TimeSeriesPoint(
         person_id=person_id,
         event_id=UUID(fact.id),
-        at=moment(fact.at),
+        at=moment(point_time(fact)),
         type=fact.type,
         course_id=course_id,
         notebook_id="" if fact.notebook is None else fact.notebook.id,

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key
+from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key, fact_key
 from cell_monitor_core.publications import CellRef, NotebookRef
 
 __all__ = ["RUN_TYPES", "CellFold", "CellKey", "cell_key", "fold_cell"]
@@ -66,13 +66,13 @@ class CellFold(msgspec.Struct, omit_defaults=True):
 
     def add(self, fact: Fact) -> None:
         """Fold a fact of a type in ``RUN_TYPES`` that is newer than all before it."""
-        self.last = (fact.at, fact.id)
+        self.last = fact_key(fact)
         self.notebook = fact.notebook
         self.cell = fact.cell
         if fact.type == "cell_executed":
             self._ended(fact)
         else:
-            self.started = (fact.at, fact.id)
+            self.started = fact_key(fact)
             self.started_execution = fact.execution
             self.started_ended = fact.execution in self.finished
 
@@ -84,7 +84,7 @@ class CellFold(msgspec.Struct, omit_defaults=True):
             if fact.execution == self.started_execution:
                 self.started_ended = True
             else:
-                # Either the end of an overtaken run or, where a clock was set back, an end before its start.
+                # Either the end of an overtaken run or, among facts whose time was the sender's clock, an end before its start.
                 self.finished = (*self.finished[1 - _FINISHED_KEPT :], fact.execution)
         if fact.status == "aborted":
             self.aborted += 1

@@ -1,7 +1,9 @@
 """A fact: what derivation reads of an event, without code, outputs and messages, which only a person reads.
 
-The canonical order of facts is (time, event id). An event's time is its sender's clock, but never more than a day after
-the API received it: a wrong clock must not make a student's newest run permanently one of the next year.
+The canonical order of facts is (time, number in the session, event id). The time is the server's: when the API received the
+event minus how long the event waited before, and never before an event with a lower number of its session (``placing``). The
+sender's clock is kept and decides nothing. Facts that a release stored before that have the sender's time and no number in
+their key: what derives from them is what it was.
 """
 
 from __future__ import annotations
@@ -37,13 +39,12 @@ __all__ = [
     "rfc3339",
 ]
 
-Key: TypeAlias = tuple[int, str]
-"""(milliseconds since the epoch, event id): the place of a fact in the canonical order."""
+Key: TypeAlias = tuple[int, int, str]
+"""(milliseconds since the epoch, number in the session, event id): the place of a fact in the canonical order."""
 
-NO_KEY: Final[Key] = (0, "")
+NO_KEY: Final[Key] = (0, 0, "")
 """Before every fact."""
 
-_CLOCK_TOLERANCE_MS: Final = 24 * 3600 * 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 # An escaped NUL: jsonb and text of PostgreSQL hold none. The number of backslashes before "u" must be odd.
@@ -84,7 +85,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What derivation reads of an event.
 
     Attributes:
-        at: milliseconds since the epoch.
+        at: the server's time of the event, milliseconds since the epoch.
         id: event id, lower case with hyphens.
         type: the event's type; of an opaque event its type and version (``opaque_types``).
         session: session id, likewise.
@@ -93,6 +94,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         outline: the cells of a ``notebook_opened``.
         place: whether it says where the student is; None where its type implies that (``places``).
         activity: whether it is the student's activity, likewise.
+        occurred: ``occurred_at`` as the sender's clock had it, milliseconds since the epoch; None in facts of releases whose
+            ``at`` was that clock.
     """
 
     at: int
@@ -111,6 +114,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     outline: tuple[OutlineCell, ...] | None = None
     place: bool | None = None
     activity: bool | None = None
+    occurred: int | None = None
 
 
 class ReadEvent(NamedTuple):
@@ -135,7 +139,7 @@ def decode_fact(text: str | bytes) -> Fact:
 
 def fact_key(fact: Fact) -> Key:
     """Return the fact's place in the canonical order."""
-    return (fact.at, fact.id)
+    return (fact.at, 0 if fact.occurred is None else fact.seq, fact.id)
 
 
 def moment(at: int) -> datetime:
@@ -156,8 +160,8 @@ def rfc3339(at: int) -> str:
 _TYPE_OF: Final[dict[type, str]] = {cls: str(cls.__struct_config__.tag) for cls in get_args(types.Event)}
 
 
-def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) -> ReadEvent:
-    """Return the fact of an event as its sender wrote it.
+def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, *, waited_ms: int = 0) -> ReadEvent:
+    """Return the fact of an event as its sender wrote it, at its receipt minus its wait.
 
     Of an event whose type or version is not known here the fact has only what all events share; see ``opaque_types``.
 
@@ -165,6 +169,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
         raw: the event's JSON.
         received_at: milliseconds since the epoch, the API's clock.
         signer: signs errors; without it they have no signature.
+        waited_ms: how long the event had waited before it was received.
 
     Raises:
         FactError: it is no valid event.
@@ -176,12 +181,13 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
     except EventError as refusal:
         raise FactError(refusal.reason, str(refusal)) from refusal
     try:
-        at = milliseconds(datetime.fromisoformat(event.occurred_at))
+        occurred = milliseconds(datetime.fromisoformat(event.occurred_at))
     except ValueError as fault:
         raise FactError("invalid_event", f"occurred_at is no time: {fault}") from fault
-    at = max(1, min(at, received_at + _CLOCK_TOLERANCE_MS))
+    at = max(1, received_at - waited_ms)
     if isinstance(event, types.OpaqueEvent):
-        return ReadEvent(Fact(at, event.event_id, opaque_type(event), event.session_id, event.seq), None)
+        opaque = Fact(at, event.event_id, opaque_type(event), event.session_id, event.seq, occurred=occurred)
+        return ReadEvent(opaque, None)
     notebook = event.notebook
     cell = event.cell
     execution = status = duration_ms = execution_count = error = request = text = outline = None
@@ -223,5 +229,6 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None) 
         outline,
         stored_place(kind, event),
         stored_activity(kind, event),
+        occurred,
     )
     return ReadEvent(fact, text or None)

@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgspec
 
-from cell_monitor_core.derivation.facts import ErrorClass, Fact, fact_key, moment
+from cell_monitor_core.derivation.facts import ErrorClass, Fact, Key, fact_key, moment
 from cell_monitor_core.publications import CellRef, HelpStatus, NotebookRef
 
 __all__ = [
@@ -146,34 +146,40 @@ class HelpTurn:
 
     Attributes:
         fact: its event.
+        received_at: when the API received it, milliseconds since the epoch.
         cancelled_at: when the student took it back or made the next one, milliseconds since the epoch.
         supersedes: event id of the request before it.
     """
 
     fact: Fact
+    received_at: int
     cancelled_at: int | None
     supersedes: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class HelpRequest:
-    """A request as it is stored, apart from its texts and its version."""
+    """A request as it is stored, apart from its texts and its version.
+
+    Attributes:
+        requested_at: the server's time of its event: the receipt minus the wait, which is claimed.
+        received_at: when the API received it: the order among all students' requests.
+    """
 
     request_id: UUID
     course_id: str
     person_id: UUID
     event_id: str
     requested_at: datetime
+    received_at: datetime | None
     cancelled_at: datetime | None
     outcome: HelpOutcome
     context: HelpContext
 
 
-def concerns_help(facts: Iterable[Fact], asked: tuple[int, str]) -> bool:
+def concerns_help(facts: Iterable[Fact], asked: Key) -> bool:
     """Return whether facts can change a request of a student whose newest request has the key ``asked``."""
-    return any(
-        fact.type in _HELP_TYPES or (fact.type == "cell_executed" and (fact.at, fact.id) < asked) for fact in facts
-    )
+    return any(fact.type in _HELP_TYPES or (fact.type == "cell_executed" and fact_key(fact) < asked) for fact in facts)
 
 
 def turns_of_student(stored: Iterable[HelpFact]) -> dict[str, HelpTurn]:
@@ -186,7 +192,7 @@ def turns_of_student(stored: Iterable[HelpFact]) -> dict[str, HelpTurn]:
             requests.append(each)
         elif fact.request is not None:
             cancellations[fact.request] = min(fact.at, cancellations.get(fact.request, fact.at))
-    requests.sort(key=lambda each: (each.received_at, each.fact.at, each.fact.id))
+    requests.sort(key=lambda each: (each.received_at, fact_key(each.fact)))
     turns: dict[str, HelpTurn] = {}
     for number, each in enumerate(requests):
         fact = each.fact
@@ -194,14 +200,14 @@ def turns_of_student(stored: Iterable[HelpFact]) -> dict[str, HelpTurn]:
         if fact.id in cancellations:
             ends.append(cancellations[fact.id])
         before = requests[number - 1].fact.id if number else None
-        turns[fact.id] = HelpTurn(fact, min(ends, default=None), before)
+        turns[fact.id] = HelpTurn(fact, each.received_at, min(ends, default=None), before)
     return turns
 
 
 def affected_requests(turns: Mapping[str, HelpTurn], facts: Iterable[Fact]) -> set[str]:
     """Return the event ids of the requests that facts make, cancel, supersede, or put another run before."""
     affected: set[str] = set()
-    runs: list[tuple[int, str]] = []
+    runs: list[Key] = []
     for fact in facts:
         if fact.type == "help_requested":
             affected.add(fact.id)
@@ -237,6 +243,7 @@ def derive_request(
         person_id=person_id,
         event_id=fact.id,
         requested_at=moment(fact.at),
+        received_at=moment(turn.received_at),
         cancelled_at=cancelled_at,
         outcome=help_outcome(cancelled_at, actions),
         context=_context_of(fact, run),

@@ -128,6 +128,7 @@ def help_state(stored: StoredRequest) -> HelpState:
         student_id=str(request.person_id),
         status=outcome.status,
         requested_at=_time(request.requested_at),
+        received_at=_time(request.received_at),
         notebook=context.notebook,
         cell=context.cell,
         message=stored.text.message,

@@ -1,6 +1,6 @@
 """All that is known of one student in one course, and how new facts change it.
 
-The canonical order of facts is (time, event id). Whatever the order of arrival, the repetition and the batches, a
+The canonical order of facts is that of ``facts.fact_key``. Whatever the order of arrival, the repetition and the batches, a
 record is the one that a single pass over all its facts in the canonical order gives.
 """
 

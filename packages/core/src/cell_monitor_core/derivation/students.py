@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from cell_monitor_core.derivation.cells import CellFold, CellKey
-from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, rfc3339
+from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key, rfc3339
 from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.events.registry import RUN_END_SCOPES
@@ -131,7 +131,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
-        key = (fact.at, fact.id)
+        key = fact_key(fact)
         kind = fact.type
         activity, place = fact.activity, fact.place
         if (kind in IMPLIED_ACTIVITY_TYPES if activity is None else activity) and key > self.active:
@@ -236,7 +236,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
 def _execution(run: RunAt) -> ExecutionRef:
     return ExecutionRef(
-        event_id=run.key[1],
+        event_id=run.key[2],
         at=rfc3339(run.key[0]),
         status=run.status,
         notebook_id=run.notebook_id,

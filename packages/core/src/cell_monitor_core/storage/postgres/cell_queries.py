@@ -115,8 +115,8 @@ SELECT notebook_id, cell_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY duratio
 FROM course_members m CROSS JOIN LATERAL (
     SELECT e.notebook_id, e.cell_id, e.duration_ms FROM executions e
     WHERE e.course_id = m.course_id AND e.person_id = m.person_id AND e.duration_ms IS NOT NULL
-      AND e.occurred_at > now() - $2::interval
-    ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT $3
+      AND e.happened_at > now() - $2::interval
+    ORDER BY e.happened_at DESC, e.event_id DESC LIMIT $3
 ) newest
 WHERE m.course_id = $1 AND m.role = 'student'
 GROUP BY notebook_id, cell_id

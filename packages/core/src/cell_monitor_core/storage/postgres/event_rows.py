@@ -16,16 +16,29 @@ import asyncpg
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation.facts import Fact
+from cell_monitor_core.derivation.facts import Fact, moment
+from cell_monitor_core.derivation.placing import Neighbours
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
-__all__ = ["PAYLOAD", "FactRow", "insert_facts", "payload_row", "payloads_of", "searched_columns"]
+__all__ = [
+    "PAYLOAD",
+    "SEQ_IN_ORDER",
+    "FactRow",
+    "insert_facts",
+    "load_neighbours",
+    "payload_row",
+    "payloads_of",
+    "searched_columns",
+]
 
 PAYLOAD: Final = "events.payload"
 """What a payload's ciphertext is bound to, with ``payload_row``."""
+
+SEQ_IN_ORDER: Final = "CASE WHEN e.fact ? 'occurred' THEN e.seq ELSE 0 END"
+"""SQL for the second part of ``derivation.facts.fact_key`` of ``events e``; the first is ``happened_at``, the third ``event_id``."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -65,7 +78,7 @@ class _Columns(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     person_id: UUID
     session_id: str
     seq: int
-    occurred_at: int
+    happened_at: int
     received_at: int
     fact: Fact
     notebook_id: str | None = None
@@ -101,11 +114,11 @@ _INSERT: Final = """
 WITH given AS MATERIALIZED (
     SELECT * FROM ROWS FROM (
         json_to_recordset($1::text::json) AS (
-            event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, occurred_at bigint,
+            event_id uuid, type text, course_id text, person_id uuid, session_id uuid, seq bigint, happened_at bigint,
             received_at bigint, notebook_id text, cell_id text, status text, error_name text, duration_ms bigint,
             execution_count integer, fact jsonb, test_id text),
         unnest($2::bytea[])
-    ) WITH ORDINALITY AS u(event_id, type, course_id, person_id, session_id, seq, occurred_at, received_at, notebook_id,
+    ) WITH ORDINALITY AS u(event_id, type, course_id, person_id, session_id, seq, happened_at, received_at, notebook_id,
         cell_id, status, error_name, duration_ms, execution_count, fact, test_id, payload_enc, place)
 ), fresh AS (
     INSERT INTO event_keys (person_id, event_id, stored_at) SELECT person_id, event_id, now() FROM given
@@ -113,10 +126,10 @@ WITH given AS MATERIALIZED (
     RETURNING person_id, event_id
 ), facts AS (
     INSERT INTO events
-        (stored_at, person_id, event_id, type, course_id, session_id, seq, occurred_at, received_at, notebook_id, cell_id,
+        (stored_at, person_id, event_id, type, course_id, session_id, seq, happened_at, received_at, notebook_id, cell_id,
          status, error_name, duration_ms, execution_count, fact, test_id)
     SELECT now(), person_id, event_id, type, course_id, session_id, seq,
-           timestamptz 'epoch' + occurred_at * interval '1 millisecond',
+           timestamptz 'epoch' + happened_at * interval '1 millisecond',
            timestamptz 'epoch' + received_at * interval '1 millisecond',
            notebook_id, cell_id, status, error_name, duration_ms, execution_count, fact, test_id
     FROM given JOIN fresh USING (person_id, event_id)
@@ -169,6 +182,44 @@ async def insert_facts(connection: Connection, keyring: KeyRing, rows: Sequence[
             raise StoreUnavailable(f"PostgreSQL: {error}; run the migrations to make it") from error
         raise
     return [rows[place - 1] for (place,) in inserted]
+
+
+# The session's facts are among those of its student since its first: the primary key reads them in this order.
+_NEIGHBOURS: Final = """
+SELECT u.course_id, u.person_id, u.session_id::text, u.seq,
+       (extract(epoch FROM n.before) * 1000)::bigint, (extract(epoch FROM n.after) * 1000)::bigint
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::bigint[], $5::timestamptz[])
+     AS u(course_id, person_id, session_id, seq, first)
+CROSS JOIN LATERAL (
+    SELECT max(e.happened_at) FILTER (WHERE e.seq < u.seq) AS before, min(e.happened_at) FILTER (WHERE e.seq > u.seq) AS after
+    FROM events e
+    WHERE e.person_id = u.person_id AND e.course_id = u.course_id AND e.happened_at >= u.first
+      AND e.session_id = u.session_id AND e.test_id IS NULL AND e.fact ? 'occurred'
+) n
+"""
+
+
+async def load_neighbours(
+    connection: Connection, late: Sequence[tuple[StudentKey, str, int, int]]
+) -> dict[tuple[StudentKey, str, int], Neighbours]:
+    """Return the times of the stored facts that come before and after facts in the order of their sessions.
+
+    Args:
+        connection: in a transaction that holds the students' locks.
+        late: student, session, ``seq``, and the time of the session's first fact, milliseconds since the epoch.
+    """
+    rows = await connection.fetch(
+        _NEIGHBOURS,
+        [student[0] for student, _, _, _ in late],
+        [student[1] for student, _, _, _ in late],
+        [session for _, session, _, _ in late],
+        [seq for _, _, seq, _ in late],
+        [moment(first) for _, _, _, first in late],
+    )
+    return {
+        ((course, person), session, seq): Neighbours(before, after)
+        for course, person, session, seq, before, after in rows
+    }
 
 
 async def payloads_of(

@@ -120,7 +120,7 @@ class PostgresFactStore:
                     person = people[record.person_id] = UUID(bytes=record.person_id)
                 if not 0 <= record.received_at <= _MAX_RECEIVED_AT:
                     raise FactError("invalid_event", f"received_at {record.received_at} is no time")
-                fact, text = read_event(record.event, record.received_at, signer)
+                fact, text = read_event(record.event, record.received_at, signer, waited_ms=record.waited_ms)
             except FactError as error:
                 result.failed.append((record, f"{error.reason}: {error}"))
                 continue

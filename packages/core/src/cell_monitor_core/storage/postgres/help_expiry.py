@@ -88,7 +88,7 @@ async def _is_due(connection: Connection, request_id: UUID) -> bool:
 async def _seen_at(connection: Connection, due: DueRequest, received_at: datetime) -> datetime:
     """Return the latest time of a stored event, by the API's clock or by its own."""
     latest: datetime = await connection.fetchval(
-        "SELECT greatest($3::timestamptz, max(occurred_at)) FROM events "
+        "SELECT greatest($3::timestamptz, max(happened_at)) FROM events "
         "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL",
         due.course_id,
         due.person_id,

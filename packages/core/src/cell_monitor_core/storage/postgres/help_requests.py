@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation.facts import decode_fact, moment
+from cell_monitor_core.derivation.facts import decode_fact, fact_key, moment
 from cell_monitor_core.derivation.help import (
     HelpAction,
     HelpActionKind,
@@ -27,7 +27,7 @@ from cell_monitor_core.derivation.help import (
 from cell_monitor_core.derivation.help_reduction import HelpInput, RequestText, StoredRequest, help_state
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpState, HelpStatus
-from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
+from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, SEQ_IN_ORDER, payload_row
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
@@ -58,10 +58,11 @@ ACTIVE_LIMIT: Final = 1000
 COLUMNS: Final = (
     "r.request_id, r.course_id, r.person_id, r.event_id, r.version, r.status, r.requested_at, r.cancelled_at, "
     "r.claimed_by, r.claimed_at, r.resolved_by, r.resolved_at, r.expired_at, r.context::text AS context, r.message_enc, "
-    "r.error_text_enc"
+    "r.error_text_enc, r.received_at"
 )
 """What ``stored_request`` reads of ``help_requests r``."""
 
+_RECEIVED: Final = "coalesce(r.received_at, r.requested_at)"
 _context = msgspec.json.Decoder(HelpContext)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -79,6 +80,7 @@ def stored_request(keyring: KeyRing, row: Any) -> StoredRequest:
         person_id=row["person_id"],
         event_id=str(row["event_id"]),
         requested_at=row["requested_at"],
+        received_at=row["received_at"],
         cancelled_at=row["cancelled_at"],
         outcome=HelpOutcome(
             row["status"],
@@ -117,18 +119,20 @@ async def load_facts(connection: Connection, students: Sequence[StudentKey]) -> 
 
 
 # The error is that of the newest run before the request, aborted ones left out.
-_RUNS: Final = """
+_RUNS: Final = f"""
 SELECT u.course_id, u.person_id, u.event_id::text, x.event_id AS run_id, x.fact::text AS run, p.payload_enc
-FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::timestamptz[]) AS u(course_id, person_id, event_id, requested_at)
+FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::bigint[])
+     AS u(course_id, person_id, event_id, requested_at, seq)
 CROSS JOIN LATERAL (
     SELECT e.event_id, e.stored_at, e.fact, e.error_name FROM events e
     WHERE e.person_id = u.person_id AND e.course_id = u.course_id AND e.type = 'cell_executed'
-      AND e.status IN ('ok', 'error') AND e.test_id IS NULL AND (e.occurred_at, e.event_id) < (u.requested_at, u.event_id)
-    ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT 1
+      AND e.status IN ('ok', 'error') AND e.test_id IS NULL
+      AND (e.happened_at, {SEQ_IN_ORDER}, e.event_id) < (u.requested_at, u.seq, u.event_id)
+    ORDER BY e.happened_at DESC, {SEQ_IN_ORDER} DESC, e.event_id DESC LIMIT 1
 ) x
 LEFT JOIN event_payloads p ON x.error_name IS NOT NULL AND p.person_id = u.person_id AND p.event_id = x.event_id
     AND p.stored_at = x.stored_at
-"""
+"""  # noqa: S608
 
 # The student was there if something of theirs, which may have arrived later, is of the time between the last event that was
 # known when the request closed itself and that moment.
@@ -137,7 +141,7 @@ SELECT u.course_id, u.person_id, u.event_id::text, a.action, a.person_id AS acte
        a.action = 'expire' AND EXISTS (
            SELECT FROM events e
            WHERE e.course_id = u.course_id AND e.person_id = u.person_id AND e.test_id IS NULL
-             AND e.occurred_at > a.seen_at AND e.occurred_at <= a.acted_at
+             AND e.happened_at > a.seen_at AND e.happened_at <= a.acted_at
        ) AS refuted
 FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[]) AS u(course_id, person_id, event_id, request_id)
      JOIN help_actions a ON a.request_id = u.request_id
@@ -180,8 +184,8 @@ async def load_requests(
         inputs: by student; changed in place.
         wanted: event ids of the requests that are to be derived, by student.
     """
-    requested_at = {
-        (student, each.fact.id): each.fact.at
+    asked = {
+        (student, each.fact.id): fact_key(each.fact)
         for student, given in inputs.items()
         for each in given.facts
         if each.fact.type == "help_requested"
@@ -190,16 +194,17 @@ async def load_requests(
         (student, event_id)
         for student, event_ids in wanted.items()
         for event_id in event_ids
-        if (student, event_id) in requested_at
+        if (student, event_id) in asked
     ]
     courses = [student[0] for student, _ in keys]
     people = [student[1] for student, _ in keys]
     events = [UUID(event_id) for _, event_id in keys]
     request_ids = [help_request_id(person, event) for person, event in zip(people, events, strict=True)]
     if keys:
-        times = [moment(requested_at[key]) for key in keys]
+        times = [moment(asked[key][0]) for key in keys]
+        numbers = [asked[key][1] for key in keys]
         for course, person, event_id, run_id, run, payload in await connection.fetch(
-            _RUNS, courses, people, events, times
+            _RUNS, courses, people, events, times, numbers
         ):
             text = None
             if payload is not None:
@@ -234,16 +239,18 @@ async def save_requests(connection: Connection, keyring: KeyRing, requests: Sequ
         """
         INSERT INTO help_requests AS h
             (request_id, course_id, person_id, event_id, version, status, requested_at, cancelled_at, claimed_by,
-             claimed_at, resolved_by, resolved_at, notebook_id, cell_id, context, message_enc, error_text_enc, expired_at)
+             claimed_at, resolved_by, resolved_at, notebook_id, cell_id, context, message_enc, error_text_enc, expired_at,
+             received_at)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[],
                              $8::timestamptz[], $9::uuid[], $10::timestamptz[], $11::uuid[], $12::timestamptz[],
-                             $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::bytea[], $18::timestamptz[])
+                             $13::text[], $14::text[], $15::jsonb[], $16::bytea[], $17::bytea[], $18::timestamptz[],
+                             $19::timestamptz[])
         ON CONFLICT (request_id) DO UPDATE SET
             version = excluded.version, status = excluded.status, requested_at = excluded.requested_at,
             cancelled_at = excluded.cancelled_at, claimed_by = excluded.claimed_by, claimed_at = excluded.claimed_at,
             resolved_by = excluded.resolved_by, resolved_at = excluded.resolved_at, notebook_id = excluded.notebook_id,
             cell_id = excluded.cell_id, context = excluded.context, error_text_enc = excluded.error_text_enc,
-            expired_at = excluded.expired_at
+            expired_at = excluded.expired_at, received_at = excluded.received_at
         """,
         [request.request_id for request in given],
         [request.course_id for request in given],
@@ -263,6 +270,7 @@ async def save_requests(connection: Connection, keyring: KeyRing, requests: Sequ
         [_sealed(keyring, stored.text.message, MESSAGE, stored.request.request_id) for stored in ordered],
         [_sealed(keyring, stored.text.error, ERROR_TEXT, stored.request.request_id) for stored in ordered],
         [outcome.expired_at for outcome in outcomes],
+        [request.received_at for request in given],
     )
 
 
@@ -312,11 +320,11 @@ async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: ob
 async def list_active(
     executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = ACTIVE_LIMIT
 ) -> list[HelpState]:
-    """Return a course's requests that are open or claimed, the one that waits longest first.
+    """Return a course's requests that are open or claimed, in the order of their receipt, which no claimed wait changes.
 
     A student has one at most (``derivation.help``), so ``limit`` is reached by no class.
     """
-    where = "r.course_id = $1 AND r.status IN ('open', 'claimed') ORDER BY r.requested_at, r.request_id LIMIT $2"
+    where = f"r.course_id = $1 AND r.status IN ('open', 'claimed') ORDER BY {_RECEIVED}, r.request_id LIMIT $2"
     return await _list(executor, keyring, where, course_id, limit)
 
 
@@ -326,7 +334,7 @@ async def list_closed(
     """Return a course's requests that were resolved, cancelled or closed themselves, the newest request first."""
     where = (
         "r.course_id = $1 AND r.status IN ('resolved', 'cancelled', 'expired') "
-        "ORDER BY r.requested_at DESC, r.request_id DESC LIMIT $2"
+        f"ORDER BY {_RECEIVED} DESC, r.request_id DESC LIMIT $2"
     )
     return await _list(executor, keyring, where, course_id, limit)
 
@@ -335,7 +343,7 @@ async def list_of_student(
     executor: Executor, keyring: KeyRing, course_id: str, person_id: UUID, *, limit: int = CLOSED_LIMIT
 ) -> list[HelpState]:
     """Return one student's requests in a course, newest first, whatever their status."""
-    where = "r.course_id = $1 AND r.person_id = $2 ORDER BY r.requested_at DESC, r.request_id DESC LIMIT $3"
+    where = f"r.course_id = $1 AND r.person_id = $2 ORDER BY {_RECEIVED} DESC, r.request_id DESC LIMIT $3"
     return await _list(executor, keyring, where, course_id, person_id, limit)
 
 

@@ -91,7 +91,7 @@ SELECT e.event_id, e.stored_at, (extract(epoch FROM e.received_at) * 1000)::bigi
 FROM events e LEFT JOIN event_payloads p USING (person_id, event_id, stored_at)
 WHERE e.course_id = $1 AND e.person_id = $2 AND e.type = ANY($3::text[]) AND position('@' IN e.type) > 0
   AND e.test_id IS NULL
-ORDER BY e.occurred_at, e.event_id LIMIT $4
+ORDER BY e.happened_at, e.event_id LIMIT $4
 """
 
 
@@ -147,7 +147,7 @@ async def derive_student(connection: Connection, keyring: KeyRing, signer: Error
 
 
 def _read(keyring: KeyRing, signer: ErrorSigner, person_id: UUID, row: Any) -> Fact:
-    """Read an event from its payload.
+    """Read an event from its payload; it keeps the times that it was stored with.
 
     Raises:
         FactError: it is not as its type's schema says, or its payload is gone.
@@ -155,7 +155,9 @@ def _read(keyring: KeyRing, signer: ErrorSigner, person_id: UUID, row: Any) -> F
     if row["payload_enc"] is None:
         raise FactError("payload_deleted", "its payload was deleted before it could be derived")
     payload = keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=payload_row(person_id, row["event_id"]))
-    return read_event(payload, row["received_at"], signer).fact
+    stored = decode_fact(row["fact"])
+    fact = read_event(payload, row["received_at"], signer).fact
+    return msgspec.structs.replace(fact, at=stored.at, occurred=stored.occurred)
 
 
 def _columns(row: Any, fact: Fact) -> _Columns:

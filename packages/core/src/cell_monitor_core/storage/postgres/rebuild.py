@@ -148,7 +148,7 @@ class _Student:
         )
         events = await connection.fetch(
             "SELECT fact::text, (extract(epoch FROM received_at) * 1000)::bigint FROM events "
-            "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL ORDER BY occurred_at, event_id",
+            "WHERE course_id = $1 AND person_id = $2 AND test_id IS NULL",
             *self._key,
         )
         self._report.events += len(events)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -114,33 +115,33 @@ class RunPage:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR: Final = struct.Struct(">qq16s")
 
 
-def _encode_cursor(at: datetime, event_id: UUID) -> str:
+def _encode_cursor(at: datetime, seq: int, event_id: UUID) -> str:
     micros = (at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(micros.to_bytes(8, "big", signed=True) + event_id.bytes).decode()
+    return base64.urlsafe_b64encode(_CURSOR.pack(micros, seq, event_id.bytes)).decode()
 
 
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+def _decode_cursor(cursor: str) -> tuple[datetime, int, UUID]:
     try:
         raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-        if len(raw) != 24:
-            raise ValueError
-        at = _EPOCH + timedelta(microseconds=int.from_bytes(raw[:8], "big", signed=True))
-    except (binascii.Error, ValueError, OverflowError):
+        micros, seq, event_id = _CURSOR.unpack(raw)
+        at = _EPOCH + timedelta(microseconds=micros)
+    except (binascii.Error, ValueError, OverflowError, struct.error):
         raise ValueError("not a cursor: pass on next_before of the page before, unchanged") from None
-    return at, UUID(bytes=raw[8:])
+    return at, seq, UUID(bytes=event_id)
 
 
 RUNS_SQL: Final = """
-SELECT e.event_id, e.occurred_at, e.status, e.fact::text AS fact, p.payload_enc
+SELECT e.event_id, e.happened_at, e.seq, e.status, e.fact::text AS fact, p.payload_enc
 FROM events e LEFT JOIN event_payloads p
      ON p.person_id = e.person_id AND p.event_id = e.event_id AND p.stored_at = e.stored_at
 WHERE e.type = 'cell_executed' AND e.test_id IS NULL
-  AND e.course_id = $1 AND e.person_id = $2 AND (e.occurred_at, e.event_id) < ($3, $4)
-ORDER BY e.occurred_at DESC, e.event_id DESC LIMIT $5
+  AND e.course_id = $1 AND e.person_id = $2 AND (e.happened_at, e.seq, e.event_id) < ($3, $4, $5)
+ORDER BY e.happened_at DESC, e.seq DESC, e.event_id DESC LIMIT $6
 """
-_NEWEST: Final = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=2**128 - 1))
+_NEWEST: Final = (datetime(9999, 1, 1, tzinfo=UTC), 2**63 - 1, UUID(int=2**128 - 1))
 
 
 async def student_runs(
@@ -159,11 +160,12 @@ async def student_runs(
     Raises:
         ValueError: ``before`` is not a cursor.
     """
-    at, event_id = _NEWEST if before is None else _decode_cursor(before)
+    after = _NEWEST if before is None else _decode_cursor(before)
     limit = max(1, min(limit, MAX_RUNS))
-    rows = await executor.fetch(RUNS_SQL, course_id, person_id, at, event_id, limit + 1)
+    rows = await executor.fetch(RUNS_SQL, course_id, person_id, *after, limit + 1)
     page = rows[:limit]
-    cursor = _encode_cursor(page[-1]["occurred_at"], page[-1]["event_id"]) if len(rows) > limit else None
+    last = page[-1] if len(rows) > limit else None
+    cursor = None if last is None else _encode_cursor(last["happened_at"], last["seq"], last["event_id"])
     return RunPage([_run(keyring, person_id, row) for row in page], cursor)
 
 
@@ -176,7 +178,7 @@ def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
         data = _payload.decode(keyring.decrypt(row["payload_enc"], context=PAYLOAD, row=key)).data
     return Run(
         event_id=str(row["event_id"]),
-        at=to_text(row["occurred_at"]),
+        at=to_text(row["happened_at"]),
         notebook=fact.notebook or NotebookRef("", ""),
         cell=fact.cell or CellRef("", 0),
         status=row["status"],

@@ -15,7 +15,7 @@ import structlog
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.derivation.cells import CellFold, CellKey
-from cell_monitor_core.derivation.facts import Fact, decode_fact
+from cell_monitor_core.derivation.facts import Fact, decode_fact, fact_key
 from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.derivation.students import StudentFold, with_error_text
@@ -235,13 +235,15 @@ async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKe
              AS k(course_id, person_id, notebook_id, cell_id, i)
              JOIN events e USING (course_id, person_id, notebook_id, cell_id)
         WHERE e.type IN ('cell_execution_started', 'cell_executed') AND e.test_id IS NULL
-        ORDER BY k.i, e.occurred_at, e.event_id
+        ORDER BY k.i, e.happened_at
         """,
         *_cell_columns(cells),
     )
     histories: list[list[Fact]] = [[] for _ in cells]
     for index, fact in rows:
         histories[index - 1].append(decode_fact(fact))
+    for facts in histories:
+        facts.sort(key=fact_key)
     return histories
 
 
