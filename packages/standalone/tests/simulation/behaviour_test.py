@@ -101,7 +101,8 @@ def test_some_get_stuck_with_the_same_error_and_some_finish(class_of_30: list[li
                 if len(streak) == 3:
                     stuck += 1
                     break
-    finished = sum(plan[-1].type == "session_ended" for plan in class_of_30)
+    # All close their notebook; those who have not finished do so in the last moments of the five minutes.
+    finished = sum(plan[-1].at < 0.97 * 300 for plan in class_of_30)
     assert 3 <= stuck <= 25
     assert 3 <= finished <= 29
 

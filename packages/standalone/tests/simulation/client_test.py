@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
@@ -167,3 +170,44 @@ async def test_unknown_course_is_distinguished_from_other_refusals(make_client: 
 def test_wait_is_bounded_and_never_zero(header: str | None, tries: int) -> None:
     wait = retry_after_seconds(header, tries=tries, random=Random(0))
     assert 0 < wait <= 37.5
+
+
+async def test_the_time_of_the_api_leaves_out_what_waits_in_the_simulator(
+    make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        nonlocal now
+        now += 0.05
+        return answer_all("accepted")(request)
+
+    client, tally = make_client(FakeApi(slow))
+    await client.send("sim-001", EVENTS)
+    # Every slot is taken: the next request waits here, and the API knows nothing of it.
+    async with contextlib.AsyncExitStack() as slots:
+        while not client._slots.locked():
+            await slots.enter_async_context(client._slots)
+        waiting = asyncio.create_task(client.send("sim-001", EVENTS))
+        await asyncio.sleep(0)
+        now += 9
+    await waiting
+    assert tally.seconds[-1] == pytest.approx(0.05)
+    assert tally.queued_seconds[-1] == pytest.approx(9)
+
+
+async def test_an_api_that_does_not_know_the_time_of_sending_gets_the_events_without_it(make_client: Any) -> None:
+    bodies = []
+
+    def older(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content).keys())
+        if "sent_at" in bodies[-1]:
+            return refuse(400)(request)
+        return answer_all("accepted")(request)
+
+    client, tally = make_client(FakeApi(older))
+    await client.send("sim-001", EVENTS)
+    await client.send("sim-001", EVENTS)
+    assert bodies == [{"sent_at", "events"}, {"events"}, {"events"}]
+    assert tally.statuses["accepted"] == 6

@@ -165,9 +165,14 @@ def _show(tally: Tally) -> None:
         table.add_row("without answer", f"{tally.sent - answered:,}")
     console.print(table)
     if tally.seconds:
-        ordered = sorted(tally.seconds)
-        p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+        api, queued = _quantiles(tally.seconds), _quantiles(tally.queued_seconds)
         console.print(
-            f"{tally.batches:,} batches; a request took {statistics.median(ordered) * 1000:.0f} ms "
-            f"(median), {p99 * 1000:.0f} ms (p99); {tally.waits:,} were sent again after a wait."
+            f"{tally.batches:,} batches; the API took {api} a request; {tally.waits:,} were sent again after a wait.\n"
+            f"Before that a request waited {queued} in this simulator."
         )
+
+
+def _quantiles(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"{statistics.median(ordered) * 1000:.0f} ms (median), {p99 * 1000:.0f} ms (p99)"

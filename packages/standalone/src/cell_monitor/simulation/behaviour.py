@@ -1,7 +1,8 @@
 """The behaviour of a simulated student as a pure function of the seed, without clock and network.
 
 A student reads, edits, runs cells, fails and tries again, on a hard cell often with the same mistake. They may get
-stuck and ask for help, cancel the request, pause, restart the kernel after an endless loop, and finish or not.
+stuck and ask for help, cancel the request, pause, restart the kernel after an endless loop, and finish or not. What they do is
+reported as the JupyterLab extension reports it, and nothing else is; at the end of the class they close the notebook.
 """
 
 from __future__ import annotations
@@ -13,12 +14,29 @@ from random import Random
 from typing import Any, Final
 
 from cell_monitor.simulation.exercises import EXERCISES, Exercise, Mistake, Solution, format_traceback
+from cell_monitor.simulation.notebook import CELLS
 
-__all__ = ["HEARTBEAT_S", "Character", "Step", "plan_student"]
+__all__ = [
+    "EDIT_PERIOD_S",
+    "HEARTBEAT_S",
+    "HIDDEN_HEARTBEAT_S",
+    "SELECT_DELAY_S",
+    "Character",
+    "Step",
+    "ending",
+    "plan_student",
+]
 
-HEARTBEAT_S: Final = 20.0
+# The extension's own periods (src/capture/heartbeat.ts, src/capture/edits.ts); a test compares them.
+HEARTBEAT_S: Final = 15.0
+HIDDEN_HEARTBEAT_S: Final = 45.0
+EDIT_PERIOD_S: Final = 2.0
+SELECT_DELAY_S: Final = 1.0
+_LEAVES_WITHIN: Final = 0.03
+"""Share of the class, before its end, in which those who have not finished leave."""
 _STUCK_AFTER: Final = 3
 _MAX_TRIES: Final = 12
+_CLIENT: Final = {"extension_version": "0.1.0", "lab_version": "4.6.2", "kernel_name": "python3", "language": "python"}
 _QUESTIONS: Final = (
     "なぜエラーになりますか。",
     "I get the same error again and again.",
@@ -67,16 +85,18 @@ class Step:
         type: event type.
         data: the event's ``data``; a ``help_cancelled`` gets its ``request_id`` from the sender.
         exercise: the cell of the event; None for events of the whole notebook.
+        code: of the start of a run, what is run; it is no part of the event.
     """
 
     at: float
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)
     exercise: Exercise | None = None
+    code: str = ""
 
 
 def plan_student(seed: str, *, minutes: float, exercises: tuple[Exercise, ...] = EXERCISES) -> Iterator[Step]:
-    """Yield all events of one student in order of time, with a heartbeat every 20 seconds.
+    """Yield all events of one student in order of time, with heartbeats, from the session's begin to its end.
 
     Args:
         seed: the same seed gives the same student.
@@ -84,24 +104,78 @@ def plan_student(seed: str, *, minutes: float, exercises: tuple[Exercise, ...] =
         exercises: cells to work on, in this order.
     """
     random = Random(seed)  # noqa: S311
-    end = minutes * 60
-    beat = HEARTBEAT_S * random.uniform(0.5, 1.0)
-    visible = True
-    for step in _Student(random, Character.of(random), end, exercises).work():
-        while beat <= step.at and beat < end:
-            yield Step(beat, "heartbeat", {"queued": 0, "dropped": 0, "visible": visible})
-            beat += HEARTBEAT_S
+    length = minutes * 60
+    end = length * (1 - random.uniform(0.001, _LEAVES_WITHIN))
+    heartbeats = _Heartbeats(random.uniform(0.2, 1.0) * HEARTBEAT_S)
+    running: Step | None = None
+    for step in _Student(random, Character.of(random), length, exercises).work():
         if step.at >= end:
             break
+        if step.type == "session_started":
+            heartbeats.begin(step.at)
+        yield from heartbeats.until(step.at)
         if step.type == "_visible":
-            visible = bool(step.data["visible"])
+            yield from heartbeats.turn(step.at, visible=bool(step.data["visible"]))
             continue
         yield step
         if step.type == "session_ended":
             return
-    while beat < end:
-        yield Step(beat, "heartbeat", {"queued": 0, "dropped": 0, "visible": visible})
-        beat += HEARTBEAT_S
+        if step.type == "cell_execution_started":
+            running = step
+        elif step.type == "cell_executed":
+            running = None
+    yield from heartbeats.until(end)
+    yield from ending(end, running)
+
+
+def ending(at: float, running: Step | None) -> Iterator[Step]:
+    """Yield what the extension sends when a notebook is closed: a run that goes on ends as aborted.
+
+    Args:
+        at: when, in seconds since the start of the class.
+        running: the start of the run that goes on, if any.
+    """
+    if running is not None:
+        data = {
+            "execution_id": running.data["execution_id"],
+            "status": "aborted",
+            "duration_ms": max(0, round((at - running.at) * 1000)),
+            "code": running.code,
+            "outputs": [],
+        }
+        yield Step(at, "cell_executed", data, running.exercise)
+    yield Step(at, "notebook_closed")
+    yield Step(at, "session_ended", {"reason": "closed"})
+
+
+class _Heartbeats:
+    """The timer of the page: every 15 s while it is visible, and every 45 s while it is hidden."""
+
+    def __init__(self, first: float) -> None:
+        self._next = first
+        self._sent = first - HIDDEN_HEARTBEAT_S
+        self._visible = True
+
+    def begin(self, at: float) -> None:
+        """Begin with the session: nothing is sent before it."""
+        while self._next <= at:
+            self._next += HEARTBEAT_S
+
+    def until(self, at: float) -> Iterator[Step]:
+        while self._next <= at:
+            if self._visible or self._next - self._sent >= HIDDEN_HEARTBEAT_S:
+                yield self._heartbeat(self._next)
+            self._next += HEARTBEAT_S
+
+    def turn(self, at: float, *, visible: bool) -> Iterator[Step]:
+        """Hide or show the page; a page that is shown again sends one at once."""
+        self._visible = visible
+        if visible:
+            yield self._heartbeat(at)
+
+    def _heartbeat(self, at: float) -> Step:
+        self._sent = at
+        return Step(at, "heartbeat", {"queued": 0, "dropped": 0, "visible": self._visible})
 
 
 class _Student:
@@ -118,8 +192,8 @@ class _Student:
         self.waiting = False
 
     def work(self) -> Iterator[Step]:
-        yield self._step("session_started", {"client": {"extension_version": "0.1.0", "kernel_name": "python3"}})
-        yield self._step("notebook_opened", {"cells": [_outline(exercise) for exercise in self.exercises]})
+        yield self._step("session_started", {"client": _CLIENT})
+        yield self._step("notebook_opened", {"cells": list(CELLS.values())})
         pauses_at = self.random.randrange(len(self.exercises)) if self.character.pauses else None
         for number, exercise in enumerate(self.exercises):
             if number == pauses_at:
@@ -128,10 +202,10 @@ class _Student:
             self._pass(self.share * 0.05)
             yield self._step("notebook_saved", {"manual": self.random.random() < 0.4})
         self._pass(self.share * 0.2)
-        yield self._step("notebook_closed")
-        yield self._step("session_ended", {"reason": "closed"})
+        yield from ending(self.now, None)
 
     def _solve(self, exercise: Exercise) -> Iterator[Step]:
+        self._pass(SELECT_DELAY_S)
         yield self._step("cell_selected", exercise=exercise)
         self._pass(self.share * self.random.uniform(0.1, 0.25))
         helped = False
@@ -146,7 +220,7 @@ class _Student:
                 if self.waiting and self.random.random() < 0.9:
                     # Solved without help from staff.
                     self.waiting = False
-                    yield self._step("help_cancelled")
+                    yield self._step("help_cancelled", exercise=exercise)
                 return
             yield from self._run(exercise, attempt)
             self._pass(self.share * self.random.uniform(0.05, 0.2))
@@ -165,7 +239,8 @@ class _Student:
     def _edit(self, exercise: Exercise, code: str, *, first: bool) -> Iterator[Step]:
         bursts = self.random.randint(1, 3)
         for burst in range(1, bursts + 1):
-            self._pass(self.share * self.random.uniform(0.02, 0.07))
+            # However fast a student types, a cell's changes are reported once in two seconds.
+            self._pass(max(EDIT_PERIOD_S, self.share * self.random.uniform(0.02, 0.07)))
             data: dict[str, Any] = {"length": max(1, len(code) * burst // bursts)}
             if first and self.random.random() < 0.06:
                 data["pasted_length"] = data["length"]
@@ -174,7 +249,7 @@ class _Student:
     def _run(self, exercise: Exercise, attempt: Mistake | Solution) -> Iterator[Step]:
         self.execution_count += 1
         run_id = str(uuid.UUID(int=self.random.getrandbits(128), version=4))
-        yield self._step("cell_execution_started", {"execution_id": run_id}, exercise)
+        yield Step(self.now, "cell_execution_started", {"execution_id": run_id}, exercise, attempt.code)
         endless = isinstance(attempt, Mistake) and attempt.endless
         seconds = self.random.uniform(8, 40) if endless else self.random.lognormvariate(-3.2, 0.8)
         seconds = min(seconds, max(2.0, self.share))
@@ -200,7 +275,8 @@ class _Student:
             "outputs": outputs,
         }
         if isinstance(attempt, Mistake):
-            data["status"] = "error"
+            # An interrupt is not an error in the code.
+            data["status"] = "aborted" if attempt.endless else "error"
             data["error"] = {
                 "name": attempt.error,
                 "value": attempt.value,
@@ -227,14 +303,3 @@ class _Student:
 
     def _step(self, kind: str, data: Mapping[str, Any] | None = None, exercise: Exercise | None = None) -> Step:
         return Step(self.now, kind, data or {}, exercise)
-
-
-def _outline(exercise: Exercise) -> dict[str, Any]:
-    return {
-        "id": exercise.cell_id,
-        "source_id": exercise.cell_id,
-        "index": exercise.index,
-        "type": "code",
-        "heading": exercise.heading,
-        "ordinal": 1,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import time
 import uuid
@@ -12,17 +13,23 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-from cell_monitor.simulation.behaviour import Step, plan_student
+from cell_monitor.simulation.behaviour import Step, ending, plan_student
 from cell_monitor.simulation.client import ApiClient, ApiError, Tally
 from cell_monitor.simulation.exercises import NOTEBOOK_ID, NOTEBOOK_PATH, NOTEBOOK_TITLE
 from cell_monitor.simulation.names import student_names
+from cell_monitor.simulation.notebook import CELLS
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.events.types import EVENT_TYPES
 from cell_monitor_core.timestamps import to_text
 
-__all__ = ["Classroom", "ClassroomOptions", "EventWriter", "Progress"]
+__all__ = ["BATCH_DELAY_S", "LINGER_S", "Classroom", "ClassroomOptions", "EventWriter", "Progress"]
 
-_FLUSH_S: Final = 2.0
+# The extension's own (src/queue/queue.ts); a test compares them.
+LINGER_S: Final = 0.1
+BATCH_DELAY_S: Final = 10.0
 _MAX_BATCH: Final = 200
+_CLOSE_S: Final = 5.0
+"""How long an interrupted class may take to end its sessions."""
 _MAX_WAITING: Final = 20_000
 """Maximum number of unsent events of one student; the class is delayed when the API is too slow."""
 
@@ -75,11 +82,15 @@ class EventWriter:
         self._session_id = str(uuid.UUID(int=random.getrandbits(128), version=4))
         self._seq = 0
         self._help_id: str | None = None
+        self._last: Step | None = None
+        self._running: Step | None = None
+        self._started_at = ""
 
     def write(self, step: Step) -> dict[str, Any] | None:
         """Return the event of a step at the current time, or None for cancelling a help request that does not exist."""
         data = dict(step.data)
         event_id = str(new_event_id())
+        at = to_text(datetime.now(UTC))
         if step.type == "help_requested":
             self._help_id = event_id
         if step.type == "help_cancelled":
@@ -87,12 +98,18 @@ class EventWriter:
                 return None
             data["request_id"] = self._help_id
             self._help_id = None
+        if step.type == "cell_execution_started":
+            self._running, self._started_at = step, at
+        elif step.type == "cell_executed":
+            data["started_at"] = self._started_at
+            self._running = None
+        self._last = step
         self._seq += 1
         event: dict[str, Any] = {
             "event_id": event_id,
             "type": step.type,
-            "schema_version": 1,
-            "occurred_at": to_text(datetime.now(UTC)),
+            "schema_version": EVENT_TYPES[step.type].version,
+            "occurred_at": at,
             "session_id": self._session_id,
             "seq": self._seq,
             "notebook": self._notebook,
@@ -100,15 +117,13 @@ class EventWriter:
             "course": self._course_id,
         }
         if step.exercise is not None:
-            event["cell"] = {
-                "id": step.exercise.cell_id,
-                "source_id": step.exercise.cell_id,
-                "index": step.exercise.index,
-                "type": "code",
-                "heading": step.exercise.heading,
-                "ordinal": 1,
-            }
+            event["cell"] = CELLS[step.exercise.cell_id]
         return event
+
+    def close(self) -> Iterator[Step]:
+        """Yield the steps that end the session, if it has begun and not ended."""
+        if self._last is not None and self._last.type != "session_ended":
+            yield from ending(self._last.at, self._running)
 
 
 class Classroom:
@@ -122,6 +137,7 @@ class Classroom:
         self._tally = tally
         self._names = student_names(options.students, options.seed)
         self._usernames = [f"{options.prefix}-{number:03d}" for number in range(1, options.students + 1)]
+        self._writers = [self._writer(number, 0) for number in range(options.students)]
 
     async def enrol(self) -> None:
         """Add the students to the course's roster.
@@ -136,28 +152,53 @@ class Classroom:
         await self._client.enrol(self._options.course_id, members)
 
     async def run(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Send the events of the whole class.
+        """Send the events of the whole class; every session has ended then, also when the task is cancelled.
 
         Raises:
             ApiError: the API refused a batch, or was unavailable for too long.
         """
         queues: list[asyncio.Queue[dict[str, Any] | None]] = [asyncio.Queue(_MAX_WAITING) for _ in self._usernames]
+        try:
+            await self._play(queues, clock)
+        except asyncio.CancelledError:
+            await self._close(queues)
+            raise
+
+    async def _play(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
         run_steps = self._at_rate if self._options.rate else self._in_time
         try:
             async with asyncio.TaskGroup() as group:
                 for username, queue in zip(self._usernames, queues, strict=True):
                     group.create_task(self._deliver(username, queue))
                 await run_steps(queues, clock)
-                for queue in queues:
+                for writer, queue in zip(self._writers, queues, strict=True):
+                    for step in writer.close():
+                        await self._act(step, writer, queue)
                     await queue.put(None)
         except* ApiError as refused:
             raise ApiError(str(refused.exceptions[0])) from refused
+
+    async def _close(self, queues: list[asyncio.Queue[dict[str, Any] | None]]) -> None:
+        """Send what is queued and the ends of the sessions, as pages that are closed do, within a few seconds."""
+
+        async def close(username: str, writer: EventWriter, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
+            left = []
+            while not queue.empty():
+                left.append(queue.get_nowait())
+            left += [writer.write(step) for step in writer.close()]
+            events = [event for event in left if event is not None]
+            for start in range(0, len(events), _MAX_BATCH):
+                await self._client.send(username, events[start : start + _MAX_BATCH])
+
+        with contextlib.suppress(TimeoutError, ExceptionGroup):
+            async with asyncio.timeout(_CLOSE_S), asyncio.TaskGroup() as group:
+                for username, writer, queue in zip(self._usernames, self._writers, queues, strict=True):
+                    group.create_task(close(username, writer, queue))
 
     async def _in_time(self, queues: list[asyncio.Queue[dict[str, Any] | None]], clock: Callable[[], float]) -> None:
         """Execute each student's steps at their planned times."""
         options = self._options
         plans = [self._plan(number, 0) for number in range(options.students)]
-        writers = [self._writer(number, 0) for number in range(options.students)]
         upcoming: list[tuple[float, int, Step]] = []
         for number, plan in enumerate(plans):
             _push_next(upcoming, number, plan)
@@ -168,7 +209,7 @@ class Classroom:
             if wait > 0:
                 await asyncio.sleep(wait)
             self.progress.elapsed = clock() - started
-            await self._act(step, writers[number], queues[number])
+            await self._act(step, self._writers[number], queues[number])
             _push_next(upcoming, number, plans[number])
         self.progress.elapsed = options.real_seconds
 
@@ -178,7 +219,6 @@ class Classroom:
         rate = options.rate or 1.0
         rounds = [0] * options.students
         plans = [self._plan(number, 0) for number in range(options.students)]
-        writers = [self._writer(number, 0) for number in range(options.students)]
         started = clock()
         done = 0
         number = 0
@@ -189,9 +229,9 @@ class Classroom:
                 if step is None:
                     rounds[number] += 1
                     plans[number] = self._plan(number, rounds[number])
-                    writers[number] = self._writer(number, rounds[number])
+                    self._writers[number] = self._writer(number, rounds[number])
                     continue
-                await self._act(step, writers[number], queues[number])
+                await self._act(step, self._writers[number], queues[number])
                 done += 1
                 number = (number + 1) % options.students
             await asyncio.sleep(0.02)
@@ -208,19 +248,23 @@ class Classroom:
         await queue.put(event)
 
     async def _deliver(self, username: str, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
-        """Send the queued events in batches as the extension does: every two seconds, at most 200 events."""
-        interval = _FLUSH_S if self._options.rate is None else 0.5
-        interval = max(0.1, interval / max(1.0, self._options.speed))
+        """Send the queued events as the extension does: urgent ones at once, others with them or within ten seconds."""
+        speed = max(1.0, self._options.speed)
+        # At a fixed rate the batches matter and not the student: half a second's events travel together.
+        linger = LINGER_S / speed if self._options.rate is None else 0.5
+        delay = BATCH_DELAY_S / speed if self._options.rate is None else 0.5
         finished = False
         while not finished:
             batch: list[dict[str, Any]] = []
             event = await queue.get()
-            deadline = time.monotonic() + interval
+            deadline = time.monotonic() + delay
             while True:
                 if event is None:
                     finished = True
                     break
                 batch.append(event)
+                if EVENT_TYPES[event["type"]].urgent:
+                    deadline = min(deadline, time.monotonic() + linger)
                 if len(batch) >= _MAX_BATCH:
                     break
                 try:

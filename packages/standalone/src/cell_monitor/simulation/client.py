@@ -7,16 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
 import httpx
+
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["ApiClient", "ApiError", "NoCourseError", "Tally", "retry_after_seconds"]
 
 _RENEW_BEFORE_S: Final = 60.0
 _MAX_WAIT_S: Final = 30.0
 _MAX_ENROL: Final = 500
+_MAX_REQUESTS: Final = 32
 
 
 class ApiError(RuntimeError):
@@ -37,7 +41,8 @@ class Tally:
         reasons: of rejected events, by count.
         batches: requests that were answered 200.
         waits: requests that were answered 429 or 503, or not at all, and were sent again.
-        seconds: duration of each answered request; the newest 10,000.
+        seconds: time of the API for each answered request, from its last byte to the answer's first; the newest 10,000.
+        queued_seconds: time that each of them waited in this program before it was sent.
     """
 
     sent: int = 0
@@ -46,12 +51,38 @@ class Tally:
     batches: int = 0
     waits: int = 0
     seconds: list[float] = field(default_factory=list)
+    queued_seconds: list[float] = field(default_factory=list)
 
-    def note_seconds(self, seconds: float) -> None:
-        """Record the duration of one request."""
-        if len(self.seconds) >= 10_000:
-            del self.seconds[:5_000]
-        self.seconds.append(seconds)
+    def note_seconds(self, seconds: float, queued: float) -> None:
+        """Record the API's time for one request, and how long it waited before in this program."""
+        for kept, value in ((self.seconds, seconds), (self.queued_seconds, queued)):
+            if len(kept) >= 10_000:
+                del kept[:5_000]
+            kept.append(value)
+
+
+class _Stopwatch:
+    """Takes the times of one request from httpx's transport, which knows when it is sent and answered."""
+
+    def __init__(self) -> None:
+        self._began = self._sent = time.perf_counter()
+        self._answered: float | None = None
+
+    def begin_request(self) -> None:
+        """Note that the request waits no longer for others of this program."""
+        self._sent = time.perf_counter()
+
+    async def trace(self, event: str, _: dict[str, Any]) -> None:
+        """Note an event of the transport (https://www.encode.io/httpcore/extensions/#trace)."""
+        if event.endswith("send_request_body.complete"):
+            self._sent = time.perf_counter()
+        elif event.endswith("receive_response_headers.complete"):
+            self._answered = time.perf_counter()
+
+    def note(self, tally: Tally) -> None:
+        """Count the request, which has its answer."""
+        answered = time.perf_counter() if self._answered is None else self._answered
+        tally.note_seconds(answered - self._sent, self._sent - self._began)
 
 
 def retry_after_seconds(value: str | None, *, tries: int, random: Random) -> float:
@@ -84,12 +115,15 @@ class ApiClient:
             timeout=20,
             trust_env=False,
             transport=transport,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
+            limits=httpx.Limits(max_connections=_MAX_REQUESTS, max_keepalive_connections=_MAX_REQUESTS),
         )
         self._api_key = api_key
         self._tally = tally
         self._random = random
         self._sleep = sleep
+        # More at once would only wait for this program: its loop would find their answers late.
+        self._slots = asyncio.Semaphore(_MAX_REQUESTS)
+        self._sends_time = True
         self._tokens: dict[tuple[str, str | None], tuple[str, float]] = {}
 
     async def aclose(self) -> None:
@@ -126,8 +160,12 @@ class ApiClient:
         while waiting:
             token = await self._token("ingest", username)
             response = await self._request(
-                "POST", "events", headers={"Authorization": f"Bearer {token}"}, json={"events": waiting}
+                "POST", "events", headers={"Authorization": f"Bearer {token}"}, events=waiting
             )
+            if response.status_code == 400 and self._sends_time:
+                # An API of an earlier release does not know the time of sending.
+                self._sends_time = False
+                continue
             if response.status_code == 401:
                 self._tokens.pop(("ingest", username), None)
                 tries += 1
@@ -173,13 +211,25 @@ class ApiClient:
         self._tokens[audience, act_as] = (token, time.monotonic() + max(lifetime - _RENEW_BEFORE_S, lifetime / 2))
         return str(token)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _body(self, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the body of an ingest request, with the time of sending, from which the API knows how long events waited."""
+        return ({"sent_at": to_text(datetime.now(UTC))} if self._sends_time else {}) | {"events": events}
+
+    async def _request(
+        self, method: str, path: str, *, events: Sequence[dict[str, Any]] | None = None, **arguments: Any
+    ) -> httpx.Response:
         """Send one request; wait and repeat it while the API is busy or unavailable."""
         tries = 0
         while True:
-            started = time.perf_counter()
+            stopwatch = _Stopwatch()
             try:
-                response = await self._http.request(method, path, **arguments)
+                async with self._slots:
+                    stopwatch.begin_request()
+                    if events is not None:
+                        arguments["json"] = self._body(events)
+                    response = await self._http.request(
+                        method, path, extensions={"trace": stopwatch.trace}, **arguments
+                    )
             except httpx.TransportError as error:
                 tries += 1
                 if tries > 8:
@@ -187,7 +237,7 @@ class ApiClient:
                 wait = retry_after_seconds(None, tries=tries, random=self._random)
             else:
                 if response.status_code not in {429, 503}:
-                    self._tally.note_seconds(time.perf_counter() - started)
+                    stopwatch.note(self._tally)
                     return response
                 tries += 1
                 if tries > 60:
