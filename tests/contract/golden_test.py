@@ -21,7 +21,7 @@ from cell_monitor_core.auth.tokens import TokenIssuer, TokenVerifier
 from cell_monitor_core.events.codec import decode_event, decode_request
 from cell_monitor_core.events.reasons import Reason
 from cell_monitor_core.events.types import EVENT_TYPES
-from cell_monitor_core.records import StreamRecord, decode_entry, encode_record, encode_records
+from cell_monitor_core.records import StreamRecord, decode_beat, decode_entry, encode_record, encode_records
 from cell_monitor_gateway import protocol
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,6 +122,17 @@ def test_an_older_worker_reads_an_entry_with_waits():
     assert [record.received_at for record in read] == [record["received_at"] for record in entry["records"]]
 
 
+def test_beat_is_read_and_an_earlier_release_finds_no_record_in_it():
+    beat = golden("beat.json")
+    fields = {b"v": beat["fields"]["v"].encode(), b"b": bytes.fromhex(beat["fields"]["b_hex"])}
+    # What earlier releases read of an entry is the fields v and b.
+    assert decode_entry(fields | {b"w": beat["fields"]["w"].encode()}) == []
+    read = decode_beat(fields | {b"w": beat["fields"]["w"].encode()})
+    assert read is not None
+    assert {"at": read.at, "channels": list(read.channels)} == {"at": beat["at"], "channels": beat["channels"]}
+    assert decode_beat(fields) is None
+
+
 STATES = {"student": pubs.StudentState, "help": pubs.HelpState, "course": pubs.CourseState}
 
 
@@ -155,6 +166,7 @@ def server_frames():
         protocol.refreshed(5, expires_at=protocol.rfc3339(1_775_035_200)),
         protocol.unsubscribed(6, channel),
         batch,
+        protocol.watermark(pubs.Watermark(channel, epoch, 43, 1775034000123, 1775034000168)),
         protocol.error(7, protocol.ErrorType.PERMISSION_DENIED, "this course is not yours"),
         protocol.PING_FRAME,
         protocol.disconnect(protocol.CloseCode.SHUTDOWN, 850),

@@ -78,6 +78,11 @@ export class Format {
     return this.#unit(Math.floor(ms / DAY_MS), 'day')
   }
 
+  /** How far the page is behind: "45 s", "2 min". Whole seconds, which count up while one looks at it. */
+  delay(ms: number): string {
+    return ms < MINUTE_MS ? this.#t('time.seconds', { seconds: Math.floor(ms / 1000) }) : this.duration(ms)
+  }
+
   /** How long a run took: "12 ms", "1.4 sec", "2 min". */
   exactDuration(ms: number): string {
     if (ms < 1000) return this.#unit(Math.round(ms), 'millisecond')

@@ -1,5 +1,6 @@
 import type { Session } from '../api/session'
-import { connectionOf, initialState, step, type Connection, type LiveEffect, type LiveInput, type TimerName } from './machine'
+import { connectionOf, type Connection } from './connection'
+import { initialState, step, type LiveEffect, type LiveInput, type TimerName } from './machine'
 import { patchSnapshot, PublicationBuffer, type LiveSnapshot } from './patch'
 import { readFrame, SUBPROTOCOL, type Position } from './protocol'
 
@@ -24,7 +25,7 @@ const REFETCH_PAUSE_MS = 3_000
 const HIDDEN_FLUSH_MS = 1_000
 
 /**
- * Carries out the effects of the state machine: one socket, three timers, and a buffer of publications that patches
+ * Carries out the effects of the state machine: one socket, four timers, and a buffer of publications that patches
  * the cached snapshot once a frame.
  * `subscribe`/`connection` make it a store for `useSyncExternalStore`.
  */
@@ -89,7 +90,11 @@ export class LiveClient {
   }
 
   #input(input: LiveInput): void {
-    const [state, effects] = step(this.#state, input, { now: Date.now(), random: Math.random() })
+    const [state, effects] = step(this.#state, input, {
+      now: Date.now(),
+      monotonic: performance.now(),
+      random: Math.random(),
+    })
     this.#state = state
     for (const effect of effects) this.#carryOut(effect)
     const connection = connectionOf(state)

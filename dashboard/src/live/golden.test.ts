@@ -52,7 +52,7 @@ function sent(...inputs: LiveInput[]): Json[] {
   const all: Json[] = []
   for (const input of inputs) {
     let effects: readonly LiveEffect[]
-    ;[machine, effects] = step(machine, input, { now: 1_000, random: 0.5 })
+    ;[machine, effects] = step(machine, input, { now: 1_000, monotonic: 1_000, random: 0.5 })
     all.push(...effects.flatMap((effect) => (effect.type === 'send' ? [{ ...effect.frame }] : [])))
   }
   return all

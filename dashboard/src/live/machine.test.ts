@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
 import { publication } from '../testing/fixtures'
-import { backoffMs, connectionOf, initialState, step, type LiveEffect, type LiveInput, type LiveState } from './machine'
+import { connectionOf } from './connection'
+import { backoffMs, initialState, step, type LiveEffect, type LiveInput, type LiveState } from './machine'
 import type { ServerFrame } from './protocol'
 
 const position = { epoch: 'e1', offset: 10 }
@@ -14,7 +15,7 @@ class Rig {
   effects: readonly LiveEffect[] = []
 
   input(input: LiveInput): this {
-    ;[this.state, this.effects] = step(this.state, input, { now: this.now, random: 0.5 })
+    ;[this.state, this.effects] = step(this.state, input, { now: this.now, monotonic: this.now, random: 0.5 })
     return this
   }
 
@@ -32,7 +33,7 @@ class Rig {
   }
 
   subscribing(): this {
-    return this.joining().frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    return this.joining().frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: false })
   }
 
   live(): this {
@@ -84,7 +85,7 @@ describe('joining', () => {
   it('sends the token first, then subscribes from the position of the snapshot', () => {
     const rig = new Rig().joining()
     expect(rig.effect('send')?.frame).toEqual({ type: 'connect', id: 1, token: 't1' })
-    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: false })
     expect(rig.effect('send')?.frame).toEqual({
       type: 'subscribe',
       id: 2,
@@ -217,7 +218,7 @@ describe('while live', () => {
 
   it('sends a token that arrives while joining', () => {
     const rig = new Rig().joining().input({ type: 'token', token: 't2' })
-    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    rig.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: false })
     const sent = rig.effects.flatMap((effect) => (effect.type === 'send' ? [effect.frame.type] : []))
     expect(sent).toEqual(['subscribe', 'refresh'])
   })
@@ -232,13 +233,13 @@ describe('while live', () => {
 describe('frames and inputs out of place', () => {
   it('ignores replies to other requests than the one awaited', () => {
     const joining = new Rig().joining()
-    joining.frame({ type: 'connected', id: 99, ping_interval_s: 25, expires_at: '' })
+    joining.frame({ type: 'connected', id: 99, ping_interval_s: 25, expires_at: '', watermarks: false })
     expect(joining.state.phase).toBe('joining')
     const subscribing = new Rig().subscribing()
     subscribing.frame({ ...subscribing.subscribed(10), id: 99 } as ServerFrame)
     expect(subscribing.state.phase).toBe('subscribing')
     const live = new Rig().live()
-    live.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' })
+    live.frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: false })
     live.frame({ ...live.subscribed(0), recovered: false } as ServerFrame)
     expect(live.connection.kind).toBe('live')
   })
@@ -258,7 +259,7 @@ describe('frames and inputs out of place', () => {
     const record = (): void => {
       for (const effect of rig.effects) if (effect.type === 'send' && 'id' in effect.frame) ids.push(effect.frame.id)
     }
-    rig.frame({ type: 'connected', id: rig.state.awaiting ?? 0, ping_interval_s: 25, expires_at: '' })
+    rig.frame({ type: 'connected', id: rig.state.awaiting ?? 0, ping_interval_s: 25, expires_at: '', watermarks: false })
     record()
     rig.input({ type: 'token', token: 't3' })
     record()
@@ -414,7 +415,7 @@ it('is live only while it is subscribed, for any inputs in any order', () => {
   const frame = fc.constantFrom<ServerFrame | null>(
     null,
     { type: 'ping' },
-    { type: 'connected', id: 1, ping_interval_s: 25, expires_at: '' },
+    { type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: false },
     { type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e1', offset: 10, recovered: true, publications: [] },
     { type: 'subscribed', id: 2, channel: 'course:c1', epoch: 'e9', offset: 3, recovered: false, publications: [] },
     { type: 'publications', channel: 'course:c1', publications: [publication(11)] },
@@ -459,4 +460,74 @@ it('is live only while it is subscribed, for any inputs in any order', () => {
     }),
     { numRuns: 300 },
   )
+})
+
+describe('watermarks', () => {
+  const confirming = (): Rig => {
+    const rig = new Rig().joining().frame({ type: 'connected', id: 1, ping_interval_s: 25, expires_at: '', watermarks: true })
+    return rig.frame(rig.subscribed(10))
+  }
+  /** A watermark that was made `age` ms before it was published, and arrives at once. */
+  const mark = (rig: Rig, age = 50, more: Partial<Extract<ServerFrame, { type: 'watermark' }>> = {}): Rig =>
+    rig.frame({
+      type: 'watermark',
+      channel: 'course:c1',
+      epoch: 'e1',
+      offset: 10,
+      at: rig.now + 9e11 - age,
+      published_at: rig.now + 9e11,
+      ...more,
+    })
+
+  it('are what makes the page live: the connection alone does not', () => {
+    const rig = confirming()
+    expect(rig.connection.kind).toBe('connecting')
+    expect(rig.timer('fresh')).toBe(3_000)
+    expect(mark(rig).connection.kind).toBe('live')
+    expect(rig.timer('fresh')).toBe(2_950)
+  })
+
+  it('that never come leave it delayed by an unknown time', () => {
+    const rig = confirming().after(3_000).input({ type: 'timer', timer: 'fresh' })
+    expect(rig.connection).toEqual({ kind: 'delayed', since: 1_000_000, provenAt: null, refusal: null })
+  })
+
+  it('that stop while publications go on leave it delayed since the last one', () => {
+    const rig = mark(confirming())
+    rig.after(2_000).publications(11).after(950).input({ type: 'timer', timer: 'fresh' })
+    expect(rig.connection).toMatchObject({ kind: 'delayed', since: 999_950, provenAt: 999_950 })
+    expect(mark(rig, 50, { offset: 11 }).connection.kind).toBe('live')
+  })
+
+  it('that are old show by how much, and the page is live when the backlog is done', () => {
+    const rig = mark(confirming(), 45_000)
+    expect(rig.connection).toMatchObject({ kind: 'delayed', provenAt: 955_000 })
+    expect(mark(rig.after(500), 10_000).connection).toMatchObject({ kind: 'delayed', provenAt: 990_500 })
+    expect(mark(rig.after(500), 40).connection.kind).toBe('live')
+  })
+
+  it('count nothing when the page lacks a publication that precedes them: it recovers', () => {
+    const rig = mark(confirming(), 50, { offset: 11 })
+    expect(rig.kinds).toContain('close')
+    expect(rig.connection.kind).not.toBe('live')
+  })
+
+  it.each([{ epoch: 'e2' }, { channel: 'course:c2' }])('of %o count nothing', (other) => {
+    expect(mark(confirming(), 50, other).connection.kind).toBe('connecting')
+  })
+
+  it('are asked for again after a reconnection', () => {
+    const rig = mark(confirming()).input({ type: 'closed', code: 1006 })
+    expect(rig.connection).toMatchObject({ kind: 'reconnecting', since: 999_950 })
+    rig.after(20_000).input({ type: 'timer', timer: 'retry' }).input({ type: 'opened', token: 't1' })
+    rig.frame({ type: 'connected', id: rig.state.awaiting ?? 0, ping_interval_s: 25, expires_at: '', watermarks: true })
+    rig.frame(rig.subscribed(10))
+    expect(rig.connection).toMatchObject({ kind: 'reconnecting', since: 999_950 })
+    expect(mark(rig).connection.kind).toBe('live')
+  })
+
+  it('are judged at once when a suspended tab is shown again', () => {
+    const rig = mark(confirming()).after(20_000).input({ type: 'wake' })
+    expect(rig.connection.kind).toBe('delayed')
+  })
 })

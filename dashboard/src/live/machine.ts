@@ -3,6 +3,7 @@
  * `client.ts` carries the effects out.
  */
 
+import { delayMs, LIVE_MS, unproven, withWatermark, type Freshness } from './freshness'
 import { closeCodes, reconnectsAfter, type ClientFrame, type Position, type Publication, type ServerFrame } from './protocol'
 
 export type Phase =
@@ -44,6 +45,13 @@ export interface LiveState {
   verifiedAt: number | null
   /** A ping is overdue, but the socket is still open. */
   late: boolean
+  /** The gateway sends watermarks: without a recent one the page is not live. */
+  watermarks: boolean
+  freshness: Freshness
+  /** No watermark has arrived since it subscribed. */
+  unconfirmed: boolean
+  /** The newest watermark is too old, or none arrived in time. */
+  delayed: boolean
   /** From the `disconnect` frame that announces a close. */
   announced: { code: number; afterMs: number | null } | null
   /** Why the gateway refused: a close code, or the type of an error reply. */
@@ -69,7 +77,7 @@ export type LiveInput =
   | { type: 'retry' }
   | { type: 'stop' }
 
-export type TimerName = 'reply' | 'watch' | 'retry'
+export type TimerName = 'reply' | 'watch' | 'retry' | 'fresh'
 
 export type LiveEffect =
   | { type: 'open' }
@@ -82,6 +90,8 @@ export type LiveEffect =
 
 export interface Environment {
   now: number
+  /** Milliseconds of a clock that is never set. */
+  monotonic: number
   /** In [0, 1). */
   random: number
 }
@@ -112,6 +122,10 @@ export function initialState(channel: string): LiveState {
     lastFrameAt: 0,
     verifiedAt: null,
     late: false,
+    watermarks: false,
+    freshness: unproven,
+    unconfirmed: false,
+    delayed: false,
     announced: null,
     refusal: null,
     heldToken: null,
@@ -122,6 +136,7 @@ const clearAll: LiveEffect[] = [
   { type: 'clear', timer: 'reply' },
   { type: 'clear', timer: 'watch' },
   { type: 'clear', timer: 'retry' },
+  { type: 'clear', timer: 'fresh' },
 ]
 
 /** Full jitter: a random delay up to a ceiling that doubles, so that many browsers do not reconnect at once. */
@@ -145,6 +160,7 @@ function open(state: LiveState, now: number): Step {
     phase: 'opening',
     awaiting: null,
     late: false,
+    delayed: false,
     announced: null,
     refusal: null,
     heldToken: null,
@@ -163,6 +179,7 @@ function reconnectLater(state: LiveState, random: number, hintMs: number | null 
     attempt: state.attempt + 1,
     awaiting: null,
     late: false,
+    delayed: false,
     announced: null,
     heldToken: null,
   }
@@ -206,14 +223,22 @@ function follow(position: Position, publications: readonly Publication[]): [Posi
   return [{ epoch: position.epoch, offset }, fresh]
 }
 
-function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: Environment): Step {
+/** Judge the newest watermark now; `effects` end with the timer for the moment at which it becomes too old. */
+function judge(state: LiveState, { monotonic }: Environment, effects: readonly LiveEffect[]): Step {
+  const ms = LIVE_MS - delayMs(state.freshness, monotonic)
+  if (ms <= 0) return [{ ...state, delayed: true }, [...effects, { type: 'clear', timer: 'fresh' }]]
+  return [{ ...state, delayed: false }, [...effects, { type: 'timer', timer: 'fresh', ms: Math.ceil(ms) }]]
+}
+
+function onFrame(state: LiveState, frame: ServerFrame | null, environment: Environment): Step {
+  const { now, monotonic, random } = environment
   if (frame === null) return reconnectLater(state, random)
   const wasLate = state.late
   const received: LiveState = {
     ...state,
     lastFrameAt: now,
     late: false,
-    verifiedAt: state.phase === 'live' ? now : state.verifiedAt,
+    verifiedAt: state.phase === 'live' && !state.watermarks ? now : state.verifiedAt,
   }
   const rearmed: LiveEffect[] = wasLate ? [{ type: 'timer', timer: 'watch', ms: received.pingMs + GRACE_MS }] : []
   switch (frame.type) {
@@ -221,7 +246,8 @@ function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: E
       return [received, [...rearmed, { type: 'send', frame: { type: 'pong' } }]]
     case 'connected': {
       if (received.phase !== 'joining' || frame.id !== received.awaiting) return [received, rearmed]
-      const [next, effects] = subscribe({ ...received, pingMs: frame.ping_interval_s * 1000, heldToken: null })
+      const { watermarks } = frame
+      const [next, effects] = subscribe({ ...received, pingMs: frame.ping_interval_s * 1000, watermarks, heldToken: null })
       const watch: LiveEffect = { type: 'timer', timer: 'watch', ms: next.pingMs + GRACE_MS }
       if (received.heldToken === null) return [next, [watch, ...effects]]
       const token = received.heldToken
@@ -246,14 +272,16 @@ function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: E
         phase: 'live',
         awaiting: null,
         position: complete[0],
-        everLive: true,
+        everLive: received.everLive || !received.watermarks,
         offline: false,
         attempt: 0,
         resyncs: 0,
-        verifiedAt: now,
+        verifiedAt: received.watermarks ? received.verifiedAt : now,
+        unconfirmed: received.watermarks,
       }
       const deliver: LiveEffect[] = complete[1].length > 0 ? [{ type: 'deliver', publications: complete[1] }] : []
-      return [live, [...rearmed, { type: 'clear', timer: 'reply' }, ...deliver]]
+      const fresh: LiveEffect[] = live.unconfirmed ? [{ type: 'timer', timer: 'fresh', ms: LIVE_MS }] : []
+      return [live, [...rearmed, { type: 'clear', timer: 'reply' }, ...deliver, ...fresh]]
     }
     case 'publications': {
       if (received.phase !== 'live' || frame.channel !== received.channel || received.position === null) return [received, rearmed]
@@ -263,6 +291,19 @@ function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: E
       const [position, publications] = followed
       if (publications.length === 0) return [received, rearmed]
       return [{ ...received, position }, [...rearmed, { type: 'deliver', publications }]]
+    }
+    case 'watermark': {
+      const { position } = received
+      if (received.phase !== 'live' || frame.channel !== received.channel || position?.epoch !== frame.epoch) {
+        return [received, rearmed]
+      }
+      // The gateway sends it after the publications that it counts: one is missing here.
+      if (frame.offset > position.offset) return reconnectLater(received, random, 0)
+      const mark = { epoch: frame.epoch, at: frame.at, publishedAt: frame.published_at }
+      const freshness = withWatermark(received.freshness, mark, monotonic)
+      const verifiedAt = now - delayMs(freshness, monotonic)
+      const proven: LiveState = { ...received, freshness, verifiedAt, everLive: true, unconfirmed: false }
+      return judge(proven, environment, rearmed)
     }
     case 'disconnect':
       return [{ ...received, announced: { code: frame.code, afterMs: frame.reconnect_after_ms } }, rearmed]
@@ -278,8 +319,11 @@ function onFrame(state: LiveState, frame: ServerFrame | null, { now, random }: E
   }
 }
 
-function onTimer(state: LiveState, timer: TimerName, { now, random }: Environment): Step {
+function onTimer(state: LiveState, timer: TimerName, environment: Environment): Step {
+  const { now, random } = environment
   switch (timer) {
+    case 'fresh':
+      return state.phase === 'live' && state.watermarks ? judge(state, environment, []) : [state, []]
     case 'retry':
       if (state.phase === 'resyncing') return [state, fetchSnapshot]
       return state.phase === 'waiting' ? open(state, now) : [state, []]
@@ -298,6 +342,15 @@ function onTimer(state: LiveState, timer: TimerName, { now, random }: Environmen
       return [state, [{ type: 'timer', timer: 'watch', ms: lateMs - silentMs }]]
     }
   }
+}
+
+/** The timers may have been suspended with the tab. */
+function onWake(state: LiveState, environment: Environment): Step {
+  if (!isJoined(state)) return [state, []]
+  const [watched, effects] = onTimer(state, 'watch', environment)
+  if (watched.phase !== 'live' || watched.unconfirmed) return [watched, effects]
+  const [judged, more] = onTimer(watched, 'fresh', environment)
+  return [judged, [...effects, ...more]]
 }
 
 function isJoined(state: LiveState): boolean {
@@ -335,13 +388,16 @@ export function step(state: LiveState, input: LiveInput, environment: Environmen
         [{ type: 'send', frame: { type: 'refresh', id, token: input.token } }],
       ]
     }
-    case 'snapshot':
+    case 'snapshot': {
+      // It holds what was committed, which may be long behind: only a watermark tells.
+      const read = state.watermarks ? state.verifiedAt : now
       // While live the position is ahead of any snapshot, and versions decide between the two.
-      if (state.phase === 'resyncing') return subscribe({ ...state, position: input.position, verifiedAt: now })
+      if (state.phase === 'resyncing') return subscribe({ ...state, position: input.position, verifiedAt: read })
       if (state.phase === 'waiting' || state.phase === 'opening' || state.phase === 'joining') {
-        return [{ ...state, position: input.position, verifiedAt: now }, []]
+        return [{ ...state, position: input.position, verifiedAt: read }, []]
       }
       return [state, []]
+    }
     case 'snapshot-failed':
       return state.phase === 'resyncing' ? reconnectLater(state, random) : [state, []]
     case 'offline':
@@ -352,26 +408,8 @@ export function step(state: LiveState, input: LiveInput, environment: Environmen
       return [{ ...state, offline: false }, []]
     case 'wake':
       if (state.phase === 'waiting') return open(state, now)
-      // The watch timer may have been suspended with the tab.
-      return isJoined(state) ? onTimer(state, 'watch', environment) : [state, []]
+      return onWake(state, environment)
     case 'retry':
       return state.phase === 'refused' || state.phase === 'waiting' ? open({ ...state, attempt: 0 }, now) : [state, []]
   }
-}
-
-/** What the page shows about its own data. */
-export type Connection =
-  | { kind: 'connecting' }
-  | { kind: 'live' }
-  /** Not known to be complete; `since` is the last moment at which it was, milliseconds of this browser's clock. */
-  | { kind: 'reconnecting' | 'silent' | 'offline' | 'refused'; since: number; refusal: string | null }
-
-export function connectionOf(state: LiveState): Connection {
-  const { verifiedAt: since, refusal } = state
-  if (state.phase === 'live' && !state.late) return { kind: 'live' }
-  const first = !state.everLive && !state.offline && state.attempt === 0 && state.phase !== 'refused'
-  if (since === null || first) return { kind: 'connecting' }
-  if (state.phase === 'live') return { kind: 'silent', since, refusal }
-  if (state.phase === 'refused') return { kind: 'refused', since, refusal }
-  return { kind: state.offline ? 'offline' : 'reconnecting', since, refusal }
 }

@@ -23,7 +23,14 @@ export type Publication =
   | (Numbered & { kind: 'other' })
 
 export type ServerFrame =
-  | { type: 'connected'; id: number; ping_interval_s: number; expires_at: string }
+  | {
+      type: 'connected'
+      id: number
+      ping_interval_s: number
+      expires_at: string
+      /** Whether this gateway sends watermarks; those of earlier releases do not. */
+      watermarks: boolean
+    }
   | {
       type: 'subscribed'
       id: number
@@ -36,6 +43,7 @@ export type ServerFrame =
   | { type: 'refreshed'; id: number }
   | { type: 'ping' }
   | { type: 'publications'; channel: string; publications: Publication[] }
+  | { type: 'watermark'; channel: string; epoch: string; offset: number; at: number; published_at: number }
   | { type: 'disconnect'; code: number; reason: string; reconnect_after_ms: number | null }
   | { type: 'error'; id: number | null; error: { type: string; msg: string } }
   | { type: 'other' }
@@ -125,6 +133,7 @@ export function readFrame(text: unknown): ServerFrame | null {
         id,
         ping_interval_s: typeof ping === 'number' && ping > 0 ? ping : 25,
         expires_at: isText(expires) ? expires : '',
+        watermarks: frame['watermarks'] === true,
       }
     }
     case 'subscribed': {
@@ -139,6 +148,11 @@ export function readFrame(text: unknown): ServerFrame | null {
       const publications = readPublications(frame['publications'])
       if (!isText(frame['channel']) || publications === null) return null
       return { type: 'publications', channel: frame['channel'], publications }
+    }
+    case 'watermark': {
+      const { channel, epoch, offset, at, published_at: publishedAt } = frame
+      if (!isText(channel) || !isText(epoch) || !isCount(offset) || !isCount(at) || !isCount(publishedAt)) return null
+      return { type: 'watermark', channel, epoch, offset, at, published_at: publishedAt }
     }
     case 'disconnect': {
       const { code, reason, reconnect_after_ms: after } = frame

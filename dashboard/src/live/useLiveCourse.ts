@@ -5,7 +5,7 @@ import { configQuery } from '../api/queries'
 import { courseStateQuery, stateKey } from './snapshot'
 import { useServices } from '../api/services'
 import { LiveClient } from './client'
-import type { Connection } from './machine'
+import type { Connection } from './connection'
 import type { LiveSnapshot } from './patch'
 import { socketUrl } from './protocol'
 

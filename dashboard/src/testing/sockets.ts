@@ -53,12 +53,16 @@ export class FakeSocket {
     this.onclose?.({ code })
   }
 
-  /** Answer everything up to live, as a gateway with nothing to recover. */
-  goLive(epoch = 'e1', offset = 10, publications: unknown[] = []): void {
+  /**
+   * Answer everything up to live, as a gateway with nothing to recover.
+   *
+   * @param watermarks - whether the gateway sends them; those of earlier releases do not
+   */
+  goLive(epoch = 'e1', offset = 10, publications: unknown[] = [], watermarks = false): void {
     this.accept()
     const connect = this.sent.at(-1)
     if (connect?.type !== 'connect') throw new Error('no connect was sent')
-    this.frame({ type: 'connected', id: connect.id, ping_interval_s: 25, expires_at: '2026-04-01T11:00:00Z' })
+    this.frame({ type: 'connected', id: connect.id, ping_interval_s: 25, expires_at: '2026-04-01T11:00:00Z', watermarks })
     const subscribe = this.sent.at(-1)
     if (subscribe?.type !== 'subscribe') throw new Error('no subscribe was sent')
     const { id, channel } = subscribe

@@ -13,6 +13,7 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
 
 from .forwarder import Forwarder
+from .kernel_listener import KernelListener, unavailable
 from .routes import EventsHandler, StatusHandler
 from .spool import Spool, open_spool
 from .tokens import ApiKeyTokenProvider, TokenProvider
@@ -69,6 +70,7 @@ class CellMonitorApp(ExtensionApp):
 
     _forwarder: Forwarder | None = None
     _client: httpx.AsyncClient | None = None
+    _listener: KernelListener | None = None
 
     @default("api_url")
     def _default_api_url(self) -> str:
@@ -124,10 +126,13 @@ class CellMonitorApp(ExtensionApp):
         self._forwarder = Forwarder(upstream, self._open_spool, self.log, misconfigured=problem)
         self.settings["cell_monitor_forwarder"] = self._forwarder
         self.settings["cell_monitor_test_mode"] = self.test_mode
+        # The front end reads them from the page.
+        page_config = self.settings.setdefault("page_config_data", {})
         if self.course:
-            # The front end reads it from the page and names it in each event.
-            page_config = self.settings.setdefault("page_config_data", {})
             page_config["cellMonitorCourse"] = self.course
+        if upstream is not None:
+            self._listen_to_kernels(self._forwarder)
+        page_config["cellMonitorFollowsRuns"] = "true" if self._listener is not None else "false"
 
     def initialize_handlers(self) -> None:
         """Adds the two addresses."""
@@ -136,13 +141,26 @@ class CellMonitorApp(ExtensionApp):
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
         if self._forwarder is not None:
             await self._forwarder.start()
+        if self._listener is not None:
+            self._listener.start()
 
     async def stop_extension(self) -> None:
         """Stops sending; what is spooled stays on the disk."""
+        if self._listener is not None:
+            await self._listener.close()
         if self._forwarder is not None:
             await self._forwarder.close()
         if self._client is not None:
             await self._client.aclose()
+
+    def _listen_to_kernels(self, forwarder: Forwarder) -> None:
+        problem = unavailable(self.serverapp)
+        if problem is None:
+            self._listener = KernelListener(self.serverapp, forwarder.submit, self.log)
+        else:
+            self.log.warning("Runs that go on after their notebook was closed are not followed: %s.", problem)
+        self.settings["cell_monitor_listener"] = self._listener
+        self.settings["cell_monitor_listener_problem"] = problem
 
     def _open_spool(self) -> Spool:
         return open_spool(Path(self.spool_dir).expanduser(), self.spool_max_bytes)

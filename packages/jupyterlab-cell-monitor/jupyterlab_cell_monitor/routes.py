@@ -10,6 +10,7 @@ from tornado import web
 
 from .forwarder import Answer, Forwarder, encoded
 from .ingest_body import TRACEPARENT, BodyError, read_batch
+from .kernel_listener import KernelListener
 
 __all__ = ["EventsHandler", "StatusHandler"]
 
@@ -60,6 +61,10 @@ class EventsHandler(_Handler):
                 "The test mode is off here: the option test_mode or CELL_MONITOR_TEST_MODE turns it on.",
             )
             return
+        listener: KernelListener | None = self.settings.get("cell_monitor_listener")
+        if listener is not None and batch.test_id is None:
+            # Before it is sent, which may take seconds: what the page reports, the listener does not report.
+            listener.observe(batch.events)
         traceparent = self.request.headers.get("traceparent", "")
         answer = await self.forwarder.submit(
             batch, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None
@@ -74,4 +79,11 @@ class StatusHandler(_Handler):
     def get(self) -> None:
         """Answers the state and the size of the spool."""
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(self.forwarder.status()))
+        listener: KernelListener | None = self.settings.get("cell_monitor_listener")
+        runs: dict[str, object] = {"followed": listener is not None}
+        if listener is not None:
+            runs["open"] = listener.open_runs
+        problem = self.settings.get("cell_monitor_listener_problem")
+        if problem:
+            runs["reason"] = problem
+        self.finish(json.dumps(self.forwarder.status() | {"runs": runs}))

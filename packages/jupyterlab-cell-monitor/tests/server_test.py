@@ -53,6 +53,7 @@ def test_the_path_from_a_page_to_the_monitor(server: Any, api: Any, make_event: 
             "spooled_events": 0,
             "spooled_bytes": 0,
             "dropped_events": 0,
+            "runs": {"followed": True, "open": 0},
         }
 
         # What the ingest would refuse is refused here already, in the same words.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from cell_monitor_core.channels import partition_of
-from cell_monitor_core.publications import Snapshot
+from cell_monitor_core.publications import Snapshot, Watermark
 from cell_monitor_gateway.channel import ChannelLimits
 from cell_monitor_gateway.feed import Feed
 from cell_monitor_gateway.hub import Hub
@@ -52,6 +52,7 @@ class Following(RuleBasedStateMachine):
         self.hub.add_listener(self.members)
         self.clients = [Client(self.hub, self.model, number) for number in range(3)]
         self.feed_is_up = True
+        self.beats = 0
         self.publications = 0
         """How many since the epoch began, the feed was lost, or a read failed: those must not crowd out all else."""
         self.unnoticed = False
@@ -111,6 +112,21 @@ class Following(RuleBasedStateMachine):
             two = sum(client.subscribing for client in self.clients) > 1
             self.reached["published while two were subscribing"] += two
             self.reached["published while two were subscribing to a new channel"] += two and is_new
+
+    @precondition(lambda self: self.feed_is_up)
+    @rule()
+    def send_a_watermark(self) -> None:
+        self.beats += 1
+        before = [(client, client.watermark) for client in self.clients if client.subscribed]
+        lost = self.unnoticed
+        self.source.queue.put_nowait(Watermark(CHANNEL, self.model.epoch, self.model.top, self.beats, self.beats))
+        # It shows what was lost: the history is read.
+        self.unnoticed = False
+        self.turn()
+        self.reached["a watermark waited for what it counts"] += lost and any(
+            client.subscribed and client.watermark == seen for client, seen in before
+        )
+        self.reached["a watermark was sent"] += any(client.watermark == self.beats for client in self.clients)
 
     @precondition(lambda self: self.publications > 4)
     @rule()
@@ -235,6 +251,8 @@ def test_no_interleaving_makes_a_gap_a_duplicate_or_a_needless_snapshot() -> Non
         "a history and what was kept were merged",
         "a subscription failed",
         "a subscription was refused",
+        "a watermark was sent",
+        "a watermark waited for what it counts",
         "another epoch while a history was read",
         "published while a history was read",
         "published while two were subscribing",

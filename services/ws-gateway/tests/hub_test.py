@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cell_monitor_core.channels import partition_of
-from cell_monitor_core.publications import Publication, Snapshot
+from cell_monitor_core.publications import Publication, Snapshot, Watermark
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_gateway.channel import ChannelLimits, Subscription
 from cell_monitor_gateway.feed import Feed
@@ -326,3 +326,52 @@ async def test_what_was_kept_before_the_position_restarted_is_not_joined_to_a_hi
     subscribers.restart(0)
     assert subscribers.complete(late, 0) is None
     assert subscribers.following() == []
+
+
+def mark(stage: Stage, at: int) -> Watermark:
+    """Return a watermark that counts everything that was published."""
+    return Watermark(CHANNEL, stage.model.epoch, stage.model.top, at, at)
+
+
+async def test_a_watermark_waits_for_publications_that_wait_for_the_end_of_the_window() -> None:
+    stage = Stage(window_s=0.05)
+    client = await stage.follower(1)
+    stage.publish()
+    await turns()
+    stage.publish()
+    stage.hub.deliver_watermark(mark(stage, 1))
+    # The client compares the watermark with what it has.
+    assert (client.offset, client.watermark) == (1, 0)
+    async with asyncio.timeout(10):
+        while client.watermark == 0:
+            await asyncio.sleep(0.01)
+    assert client.offset == 2
+
+
+async def test_a_watermark_shows_that_a_publication_was_lost_and_waits_for_the_history() -> None:
+    stage = Stage()
+    client = await stage.follower(1)
+    stage.lose()
+    stage.hub.deliver_watermark(mark(stage, 1))
+    await turns()
+    assert (client.offset, client.watermark, len(stage.history.reads)) == (0, 0, 1)
+    await stage.answer_all()
+    assert (client.offset, client.watermark) == (1, 1)
+
+
+async def test_a_subscriber_that_still_reads_the_history_gets_no_watermark() -> None:
+    stage = Stage()
+    await stage.follower(1)
+    late = await stage.subscribe(2, stage.model.position())
+    stage.hub.deliver_watermark(mark(stage, 1))
+    await turns()
+    assert late.watermark == 0
+    await stage.answer_all()
+    stage.hub.deliver_watermark(mark(stage, 2))
+    assert late.watermark == 2
+
+
+async def test_a_watermark_of_a_channel_that_nobody_follows_here_is_dropped() -> None:
+    stage = Stage()
+    stage.hub.deliver_watermark(mark(stage, 1))
+    assert len(stage.hub) == 0

@@ -1,8 +1,8 @@
-import type { ReactElement } from 'react'
+import { useEffect, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { useFormat } from '../../i18n/format'
-import type { Connection } from '../../live/machine'
+import type { Connection } from '../../live/connection'
 import { closeCodes } from '../../live/protocol'
 import { Button } from '../../ui/Button'
 import { Icon, type IconName } from '../../ui/Icon'
@@ -11,6 +11,7 @@ import { Notice } from '../../ui/Notice'
 const icons: Readonly<Record<Connection['kind'], IconName>> = {
   connecting: 'reconnecting',
   live: 'live',
+  delayed: 'clock',
   reconnecting: 'reconnecting',
   silent: 'offline',
   offline: 'offline',
@@ -22,14 +23,36 @@ export function staleSince(connection: Connection): number | null {
   return connection.kind === 'live' || connection.kind === 'connecting' ? null : connection.since
 }
 
+/** How far the page is behind, in milliseconds, updated once a second; null where it is not, or not known. */
+function useDelay(connection: Connection): number | null {
+  const provenAt = connection.kind === 'delayed' ? connection.provenAt : null
+  const [now, setNow] = useState(() => performance.now())
+  useEffect(() => {
+    if (provenAt === null) return undefined
+    const tick = (): void => setNow(performance.now())
+    tick()
+    const timer = setInterval(tick, 1_000)
+    return () => clearInterval(timer)
+  }, [provenAt])
+  return provenAt === null ? null : Math.max(0, now - provenAt)
+}
+
 export function ConnectionBadge({ connection }: { connection: Connection }): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const since = staleSince(connection)
-  const text =
-    connection.kind === 'live' || connection.kind === 'connecting'
-      ? t(`connection.${connection.kind}`)
-      : t(`connection.${connection.kind}`, { time: format.time(since ?? 0) })
+  const delay = useDelay(connection)
+  const text = (): string => {
+    switch (connection.kind) {
+      case 'live':
+      case 'connecting':
+        return t(`connection.${connection.kind}`)
+      case 'delayed':
+        return delay === null ? t('connection.delayed') : t('connection.delayedBy', { delay: format.delay(delay) })
+      default:
+        return t(`connection.${connection.kind}`, { time: format.time(since ?? 0) })
+    }
+  }
   return (
     <div
       className={`connection connection--${since === null ? connection.kind : 'stale'}`}
@@ -37,7 +60,7 @@ export function ConnectionBadge({ connection }: { connection: Connection }): Rea
       aria-label={t('connection.label')}
     >
       <Icon name={icons[connection.kind]} />
-      <span>{text}</span>
+      <span>{text()}</span>
     </div>
   )
 }
@@ -51,21 +74,32 @@ export function StaleBanner({
 }): ReactElement | null {
   const { t } = useTranslation()
   const format = useFormat()
+  const delay = useDelay(connection)
   if (connection.kind === 'live' || connection.kind === 'connecting') return null
   const { refusal } = connection
+  const title = (): string => {
+    const time = format.timeWithSeconds(connection.since)
+    if (connection.kind !== 'delayed') return t('connection.staleTitle', { time })
+    return delay === null ? t('connection.help') : t('connection.helpDelayed', { delay: format.delay(delay) })
+  }
   const reason = (): string => {
+    if (connection.kind === 'delayed') {
+      if (delay === null) return t('connection.staleUnknown')
+      return t('connection.staleDelayed', { time: format.timeWithSeconds(connection.since) })
+    }
     if (connection.kind === 'silent') return t('connection.staleSilent')
     if (connection.kind === 'offline') return t('connection.staleOffline')
     if (connection.kind === 'reconnecting') return t('connection.staleReconnecting')
     if (refusal === String(closeCodes.permissionDenied)) return t('connection.stale3507')
     return t('connection.staleRefused', { code: refusal ?? '–' })
   }
+  // Not a live region: its seconds change. That the page is delayed is announced once.
   return (
     <Notice
       tone="warning"
       action={connection.kind === 'refused' && <Button onClick={onRetry}>{t('connection.retry')}</Button>}
     >
-      <strong>{t('connection.staleTitle', { time: format.timeWithSeconds(connection.since) })}</strong> {reason()}
+      <strong>{title()}</strong> {reason()}
     </Notice>
   )
 }

@@ -126,7 +126,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const chosen = views.find((view) => view.id === search.student)
   const title = foreign(snapshot.course.title) || courseId
   useTitle(waiting.length > 0 ? t('course.titleWithHelp', { count: waiting.length, title }) : title)
-  useAnnouncements(waiting, stale)
+  useAnnouncements(waiting, stale, connection.kind === 'delayed')
 
   return (
     <StaleContext value={stale}>
@@ -191,7 +191,7 @@ function requestId(view: StudentView): string {
 }
 
 /** Announce new requests, and whether the page is live, to screen readers. */
-function useAnnouncements(waiting: readonly StudentView[], stale: number | null): void {
+function useAnnouncements(waiting: readonly StudentView[], stale: number | null, delayed: boolean): void {
   const { t } = useTranslation()
   const format = useFormat()
   const announce = useAnnounce()
@@ -225,8 +225,10 @@ function useAnnouncements(waiting: readonly StudentView[], stale: number | null)
   }, [waiting, announce, t])
 
   useEffect(() => {
-    if (stale !== null && !wasStale.current) announce('connection', t('announce.stale', { time: format.time(stale) }))
+    if (stale !== null && !wasStale.current) {
+      announce('connection', delayed ? t('announce.delayed') : t('announce.stale', { time: format.time(stale) }))
+    }
     if (stale === null && wasStale.current) announce('connection', t('announce.live'))
     wasStale.current = stale !== null
-  }, [stale, announce, t, format])
+  }, [stale, delayed, announce, t, format])
 }

@@ -15,6 +15,7 @@ __all__ = [
     "REQUIRED_GROUPS",
     "check_partitions",
     "events_stream",
+    "followed_channels",
     "history_stream",
     "partition_tag",
     "presence_zset",
@@ -24,6 +25,9 @@ __all__ = [
     "seen_set",
     "sign_in_attempts",
     "test_progress",
+    "watermark_channel",
+    "watermark_lease",
+    "watermark_newest",
 ]
 
 GROUP_POSTGRES = "postgres"
@@ -93,6 +97,30 @@ def publication_versions(partition: int, channel: str) -> str:
 def presence_zset(partition: int, channel: str) -> str:
     """Sorted set of the connections that are subscribed to a channel; the score is the expiry in Unix seconds."""
     return f"cm:{partition_tag(partition)}:{channel}:presence"
+
+
+def followed_channels(partition: int) -> str:
+    """Sorted set of a partition's course channels that have subscribers; the score is the expiry in Unix seconds."""
+    return f"cm:{partition_tag(partition)}:followed"
+
+
+def watermark_lease(partition: int) -> str:
+    """Token of the API process that appends the partition's beats; expires if the process does not renew it."""
+    return f"cm:{partition_tag(partition)}:watermark-lease"
+
+
+def watermark_newest(partition: int) -> str:
+    """Entry id of the newest beat that was published: no older one is published after it."""
+    return f"cm:{partition_tag(partition)}:watermark-newest"
+
+
+def watermark_channel(partition: int) -> str:
+    """Sharded Pub/Sub channel of a partition's watermarks.
+
+    Apart from the publications, because gateways of earlier releases cannot read them. Both channels are in one slot, so a
+    connection that is subscribed to both receives their messages in the order in which Redis executed the commands.
+    """
+    return f"cm:{partition_tag(partition)}:watermarks"
 
 
 def test_progress(partition: int, test_id: str, person_id: bytes) -> str:

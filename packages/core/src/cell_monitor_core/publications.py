@@ -26,6 +26,7 @@ __all__ = [
     "Snapshot",
     "StudentState",
     "StudentStatus",
+    "Watermark",
 ]
 
 PublicationKind = Literal["student", "help", "course", "test"]
@@ -199,3 +200,20 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     epoch: str
     offset: int
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """Proof of how current a channel is: every event that was queued before ``at`` is committed and published.
+
+    It is no state: it has no version, no offset of its own and no history. Both times are milliseconds since the epoch by
+    the clock of the Redis node that holds the channel, so their difference is how long the beat travelled.
+
+    Attributes:
+        offset: the channel's newest publication at ``published_at``. Who lacks any up to it is not that current.
+    """
+
+    channel: str
+    epoch: str
+    offset: int
+    at: int
+    published_at: int

@@ -3,6 +3,9 @@
 One entry carries up to 64 records (256 KiB) of one partition in the field ``b``, as MessagePack; the field ``v`` is the format's
 version. A record keeps the event exactly as its sender wrote it, unknown fields included, together with what the API
 proved or decided: who, which course, when received.
+
+A *beat* is an entry without records that has a field ``w``: a worker of an earlier release finds nothing in it to store
+and acknowledges it. See docs/adr/0019.
 """
 
 from __future__ import annotations
@@ -14,10 +17,14 @@ import msgspec
 
 __all__ = [
     "ENTRY_VERSION",
+    "MAX_BEAT_CHANNELS",
     "MAX_ENTRY_BYTES",
     "MAX_RECORDS_PER_ENTRY",
+    "NO_RECORDS",
+    "Beat",
     "EntryError",
     "StreamRecord",
+    "decode_beat",
     "decode_entry",
     "deduplication_key",
     "encode_record",
@@ -28,6 +35,9 @@ __all__ = [
 ENTRY_VERSION: Final = b"1"
 MAX_RECORDS_PER_ENTRY: Final = 64
 MAX_ENTRY_BYTES: Final = 256 * 1024
+MAX_BEAT_CHANNELS: Final = 1000
+NO_RECORDS: Final = b"\x90"
+"""An empty MessagePack array: the payload of a beat."""
 
 
 class EntryError(ValueError):
@@ -55,6 +65,18 @@ class StreamRecord(msgspec.Struct, array_like=True, frozen=True):
     test_id: str | None = None
     traceparent: str | None = None
     waited_ms: int = 0
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What a beat says: every event that was queued before ``at`` precedes this entry in its partition's stream.
+
+    Attributes:
+        at: milliseconds since the epoch, the clock of the Redis node that holds the stream.
+        channels: the course channels that were followed then.
+    """
+
+    at: int
+    channels: tuple[str, ...]
 
 
 def deduplication_key(person_id: bytes, event_id: str) -> bytes:
@@ -125,3 +147,17 @@ def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:
         return _decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise EntryError(f"stream entry is not readable: {error}") from error
+
+
+def decode_beat(fields: dict[bytes, bytes]) -> Beat | None:
+    """Return the beat that an entry is; None for an entry with records, and for a beat of a form that is not known.
+
+    The field ``w`` holds the time and the channels, one a line.
+    """
+    text = fields.get(b"w")
+    if text is None or fields.get(b"b") != NO_RECORDS:
+        return None
+    at, *channels = text[:MAX_ENTRY_BYTES].decode(errors="replace").split("\n")
+    if not at.isdecimal() or not at.isascii() or len(at) > 15:
+        return None
+    return Beat(int(at), tuple(channels[:MAX_BEAT_CHANNELS]))

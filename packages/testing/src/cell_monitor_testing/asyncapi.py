@@ -49,7 +49,9 @@ def _server_frames() -> dict[str, Object]:
     code = {"enum": [int(code) for code in protocol.CloseCode]}
     return {
         "Connected": _frame(
-            "The connection accepts requests.", "connected", id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME
+            "The connection accepts requests. watermarks: the gateway sends them; absent from gateways of earlier releases.",
+            "connected",
+            id=_INTEGER, ping_interval_s={"type": "number"}, expires_at=_TIME, watermarks={"const": True},
         ),
         "Subscribed": _frame(
             "The position of the channel. If recovered is false, publications is empty: fetch the snapshot and subscribe "
@@ -72,6 +74,12 @@ def _server_frames() -> dict[str, Object]:
                 "properties": {"type": {"enum": [str(kind) for kind in protocol.ErrorType]}, "msg": _TEXT},
                 "required": ["type", "msg"],
             },
+        ),
+        "Watermark": _frame(
+            "Every event that was queued before at is in the publications up to offset. Both times are milliseconds since "
+            "the epoch by one clock of the server.",
+            "watermark",
+            channel=_TEXT, epoch=_TEXT, offset=_INTEGER, at=_INTEGER, published_at=_INTEGER,
         ),
         "Ping": _frame("Answer with pong.", "ping"),
         "Disconnect": _frame(
@@ -137,11 +145,12 @@ def _messages(schemas: dict[str, Object]) -> dict[str, Object]:
     messages["StreamEntry"] = {
         "name": "streamEntry",
         "title": "StreamEntry",
-        "summary": "Fields v = 1 and b, a MessagePack array of records.",
+        "summary": "Fields v = 1 and b, a MessagePack array of records. A beat has no records, and a field w: its time in "
+        "milliseconds since the epoch and the followed channels, one a line.",
         "contentType": "application/vnd.msgpack",
         "payload": {
             "type": "array",
-            "minItems": 1,
+            "minItems": 0,
             "maxItems": MAX_RECORDS_PER_ENTRY,
             "items": _reference("StreamRecord"),
         },
@@ -170,7 +179,7 @@ def _operations() -> dict[str, Object]:
     operations["sendUnasked"] = {
         "action": "send",
         "channel": {"$ref": "#/channels/websocket"},
-        "messages": _of("websocket", "Publications", "Ping", "Disconnect"),
+        "messages": _of("websocket", "Publications", "Watermark", "Ping", "Disconnect"),
     }
     for action, actor in (("send", "the API and the worker"), ("receive", "the gateway")):
         operations[f"{action}Publication"] = {

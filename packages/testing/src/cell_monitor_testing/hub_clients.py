@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from cell_monitor_core.publications import Publication, Snapshot
+from cell_monitor_core.publications import Publication, Snapshot, Watermark
 from cell_monitor_core.storage.ports import Recovery, StoreUnavailable
 from cell_monitor_gateway.hub import Hub
 from cell_monitor_gateway.protocol import CloseCode
@@ -20,12 +20,12 @@ class Source:
     """What the feed listens to; ``on_subscribed`` is the feed's."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Publication] = asyncio.Queue()
+        self.queue: asyncio.Queue[Publication | Watermark] = asyncio.Queue()
         self.on_subscribed: Callable[[Sequence[int]], None] | None = None
 
     async def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
-    ) -> AsyncIterator[Publication]:
+    ) -> AsyncIterator[Publication | Watermark]:
         """Yield what the test puts into ``queue``."""
         assert on_subscribed is not None
         self.on_subscribed = on_subscribed
@@ -63,6 +63,7 @@ class Client:
         self.offset = 0
         self.subscribed = False
         self.frames = 0
+        self.watermark = 0
         self.closed: CloseCode | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -76,11 +77,18 @@ class Client:
         return 0
 
     def write(self, frame: bytes) -> None:
-        """Take a frame of publications."""
+        """Take a frame of publications or a watermark."""
         start = {126: 4, 127: 10}.get(frame[1], 2)
         message = json.loads(frame[start:])
-        assert (message["type"], message["channel"]) == ("publications", CHANNEL)
+        assert message["channel"] == CHANNEL
         assert self.subscribed, "a frame before the answer, or after the end"
+        if message["type"] == "watermark":
+            assert message["epoch"] == self.epoch
+            assert message["offset"] <= self.offset, "a watermark before the publications that it counts"
+            assert message["at"] > self.watermark, "an older watermark after a newer one"
+            self.watermark = message["at"]
+            return
+        assert message["type"] == "publications"
         self.frames += 1
         self.take(message["publications"])
 

@@ -1,7 +1,8 @@
 """A live client without a user interface that processes snapshots and frames as the dashboard does.
 
 It fetches the course's snapshot, subscribes from its position, applies publications by version, checks that the offsets
-have no gaps, and reconnects as the close codes require. Its state at the end must equal a new snapshot.
+have no gaps, judges by watermarks how far it is behind, and reconnects as the close codes require. Its state at the end
+must equal a new snapshot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Any, Final, Self
@@ -47,6 +49,7 @@ class LiveClient:
         closes: close codes of its connections so far; 1006 for a broken connection.
         reconnects: number of connections that were lost or refused. ``recoveries``: subscriptions that recovered all
             missed publications. ``snapshots``: snapshots fetched. ``publications``: publications applied.
+        watermark: the newest one, None before the first.
     """
 
     def __init__(
@@ -81,6 +84,13 @@ class LiveClient:
         self.recoveries = 0
         self.snapshots = 0
         self.publications = 0
+        self.watermark: dict[str, Any] | None = None
+        self._proven_at = float("-inf")
+
+    @property
+    def delay_s(self) -> float:
+        """How far it is behind, as the dashboard judges it; infinite before the first watermark."""
+        return time.monotonic() - self._proven_at
 
     async def __aenter__(self) -> Self:
         self._http = httpx.AsyncClient(base_url=self._api, timeout=10, trust_env=False)
@@ -189,6 +199,8 @@ class LiveClient:
                 if frame["type"] == "publications":
                     for publication in frame["publications"]:
                         self._patch(publication)
+                elif frame["type"] == "watermark":
+                    self._note_watermark(frame)
                 elif frame["type"] == "ping":
                     await self._send(socket, type="pong")
                 elif frame["type"] == "disconnect":
@@ -210,6 +222,13 @@ class LiveClient:
                     if frame["error"]["type"] == "unavailable":
                         raise ConnectionError("the gateway cannot recover at the moment")
                     raise AssertionError(f"the gateway refused: {frame}")
+
+    def _note_watermark(self, frame: dict[str, Any]) -> None:
+        if frame["epoch"] == self.epoch and frame["offset"] > self.offset:
+            raise OffsetGap(f"at {self.offset}, then came the watermark of {frame['offset']}")
+        if frame["epoch"] == self.epoch:
+            self.watermark = frame
+            self._proven_at = time.monotonic() - max(0, frame["published_at"] - frame["at"]) / 1000
 
     def _patch(self, publication: dict[str, Any]) -> None:
         if publication["epoch"] != self.epoch or publication["offset"] != self.offset + 1:

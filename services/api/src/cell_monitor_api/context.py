@@ -28,6 +28,7 @@ from cell_monitor_api.services.signing import Signing
 from cell_monitor_api.services.snapshots import Snapshots
 from cell_monitor_api.services.token_buckets import TokenBuckets
 from cell_monitor_api.services.token_exchange import TokenExchange
+from cell_monitor_api.services.watermark_beats import WatermarkBeats
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.passwords import PasswordHasher
@@ -39,6 +40,7 @@ from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.storage.ports import Broker, EventProducer
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
+from cell_monitor_core.streams.beats import RedisBeats
 from cell_monitor_core.streams.producer import RedisEventProducer
 
 __all__ = ["ProcessContext"]
@@ -92,6 +94,9 @@ class ProcessContext:
             producer = RedisEventProducer(redis, partitions=settings.partitions)
             stack.push_async_callback(producer.aclose)
             broker = RedisBroker(redis, partitions=settings.partitions)
+            beats = WatermarkBeats(RedisBeats(redis, partitions=settings.partitions))
+            beats.start()
+            stack.push_async_callback(beats.aclose)
             time_series = await create_time_series(settings, pool)
             stack.push_async_callback(time_series.close)
             source: Literal["postgresql", "influxdb"] = "postgresql" if settings.influxdb_url is None else "influxdb"

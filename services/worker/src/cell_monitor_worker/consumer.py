@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from cell_monitor_core.records import EntryError, StreamRecord, decode_entry, encode_record
+from cell_monitor_core.records import EntryError, StreamRecord, decode_beat, decode_entry, encode_record
 from cell_monitor_core.storage.ports import EventConsumer, LogEntry, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
 from cell_monitor_core.telemetry.metrics import ENTRIES_RECLAIMED, EVENTS_FAILED, GROUP_HALTED
@@ -25,6 +25,7 @@ from cell_monitor_worker.batches import BatchQueue
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.exceptions import GroupHaltedError, StoppingError
 from cell_monitor_worker.failures import FailureLimit, RecordFailure
+from cell_monitor_worker.watermarks import WatermarkPublisher
 
 __all__ = ["FailedEvents", "GroupConsumer"]
 
@@ -87,6 +88,7 @@ class GroupConsumer:
         failed_events: stores records that can never be processed.
         settings: the worker's settings.
         partitions: number of streams.
+        watermarks: takes the beats; without it they are acknowledged only.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class GroupConsumer:
         settings: WorkerSettings,
         *,
         partitions: int,
+        watermarks: WatermarkPublisher | None = None,
     ) -> None:
         self.group = group
         self.halted: str | None = None
@@ -106,6 +109,7 @@ class GroupConsumer:
         self._failed_events = failed_events
         self._settings = settings
         self._partitions = partitions
+        self._watermarks = watermarks
         self._limit = FailureLimit(share=settings.worker_failed_share, at_least=settings.worker_failed_at_least)
         self._stopping = asyncio.Event()
         self._in_flight: set[tuple[int, str]] = set()
@@ -161,6 +165,7 @@ class GroupConsumer:
                 )
                 self._report_available()
                 pause = _FIRST_PAUSE_S
+                entries = await self._without_beats(partition, entries)
                 if entries:
                     records = await self._process(partition, entries)
                     size.note(len(entries), records, sum(len(entry.fields.get(b"b", b"")) for entry in entries))
@@ -191,12 +196,25 @@ class GroupConsumer:
                 partition, self.group, self._settings.instance, min_idle=min_idle, count=_RECLAIM_ENTRIES
             )
             mine = [entry for entry in entries if (partition, entry.entry_id) not in self._in_flight]
+            mine = await self._without_beats(partition, mine)
             if mine:
                 self._reclaimed.inc(len(mine))
                 _log.info("entries_reclaimed", group=self.group, partition=partition, entries=len(mine))
                 await self._process_reclaimed(partition, mine)
             if len(entries) < _RECLAIM_ENTRIES or self._stopping.is_set():
                 return
+
+    async def _without_beats(self, partition: int, entries: list[LogEntry]) -> list[LogEntry]:
+        """Return the entries with records; hand the beats to the watermarks, or acknowledge them."""
+        beats = {entry.entry_id: beat for entry in entries if (beat := decode_beat(entry.fields)) is not None}
+        if not beats:
+            return entries
+        if self._watermarks is None:
+            await self._log.acknowledge(partition, self.group, list(beats))
+        else:
+            for entry_id, beat in beats.items():
+                self._watermarks.note(partition, entry_id, beat)
+        return [entry for entry in entries if entry.entry_id not in beats]
 
     async def _process_reclaimed(self, partition: int, entries: list[LogEntry]) -> None:
         """Process entries together, but isolate those with many deliveries and move those with too many to failed_events."""
@@ -304,6 +322,8 @@ class GroupConsumer:
     async def _acknowledge(self, partition: int, entries: list[LogEntry]) -> None:
         """Acknowledge entries. If Redis is unavailable they stay pending and are processed again, which is idempotent."""
         await self._log.acknowledge(partition, self.group, [entry.entry_id for entry in entries])
+        if self._watermarks is not None:
+            self._watermarks.acknowledged(partition)
 
     async def _sleep(self, seconds: float) -> bool:
         """Sleep; return whether the process began to stop, which ends the sleep early."""

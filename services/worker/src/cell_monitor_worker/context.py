@@ -10,6 +10,7 @@ import asyncpg
 
 from cell_monitor_core import keys
 from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.broker.watermarks import RedisWatermarks
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
@@ -31,6 +32,7 @@ from cell_monitor_worker.owners import StoredOwners
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 from cell_monitor_worker.test_progress import TestProgress
+from cell_monitor_worker.watermarks import WatermarkPublisher
 
 __all__ = ["StoredFailures", "WorkerContext"]
 
@@ -65,6 +67,7 @@ class WorkerContext:
         help_outbox: HelpOutbox,
         help_expiry: HelpExpiry,
         opaque_events: OpaqueEvents,
+        watermarks: WatermarkPublisher,
         consumers: list[GroupConsumer],
         exits: AsyncExitStack,
     ) -> None:
@@ -76,6 +79,7 @@ class WorkerContext:
         self.help_outbox = help_outbox
         self.help_expiry = help_expiry
         self.opaque_events = opaque_events
+        self.watermarks = watermarks
         self.consumers = consumers
         self._exits = exits
 
@@ -117,6 +121,7 @@ class WorkerContext:
                 exits.push_async_callback(series.close)
                 sinks.append(TimeSeriesSink(series, progress, owners))
             failures = StoredFailures(pool, keyring)
+            watermarks = WatermarkPublisher(RedisWatermarks(redis), partitions=settings.partitions)
             consumers = [
                 GroupConsumer(
                     sink.group,
@@ -131,6 +136,7 @@ class WorkerContext:
                     failures,
                     settings,
                     partitions=settings.partitions,
+                    watermarks=watermarks if sink.group == keys.GROUP_POSTGRES else None,
                 )
                 for sink in sinks
             ]
@@ -139,7 +145,9 @@ class WorkerContext:
                 pool, keyring, publisher if keys.GROUP_POSTGRES in settings.groups else None, courses, series
             )
             expiry = HelpExpiry(pool, keyring, log, range(settings.partitions))
-            return cls(settings, pool, redis, log, courses, help_outbox, expiry, opaque, consumers, exits.pop_all())
+            return cls(
+                settings, pool, redis, log, courses, help_outbox, expiry, opaque, watermarks, consumers, exits.pop_all()
+            )
         raise AssertionError  # pragma: no cover - the block returns or raises
 
     async def aclose(self) -> None:

@@ -172,6 +172,7 @@ class Worker:
             for name, work in (
                 ("courses", context.courses.run()),
                 ("courses-missed", context.courses.look_for_missed()),
+                ("watermarks", context.watermarks.run()),
                 ("help-outbox", maintenance.every(maintenance.HELP_OUTBOX_INTERVAL_S, context.help_outbox.publish)),
                 (
                     "help-expiry",

@@ -17,11 +17,11 @@ from typing import Final, Protocol
 import structlog
 
 from cell_monitor_core.channels import partition_of
-from cell_monitor_core.publications import Publication, Snapshot
+from cell_monitor_core.publications import Publication, Snapshot, Watermark
 from cell_monitor_core.storage.ports import Recovery, StoreUnavailable
 from cell_monitor_core.telemetry.tracing import SpanStart, continue_trace, span
 from cell_monitor_gateway import metrics
-from cell_monitor_gateway.protocol import CloseCode, Subscriber, encode_publication, publications
+from cell_monitor_gateway.protocol import CloseCode, Subscriber, encode_publication, publications, watermark
 from cell_monitor_gateway.sequencer import (
     Accepted,
     Effect,
@@ -120,12 +120,32 @@ class Channel:
         self._pending_received_at: list[int] = []
         """When the API received the events behind what is pending, milliseconds since the epoch."""
         self._flush_handle: asyncio.Handle | None = None
+        self._watermark: Watermark | None = None
+        """The newest that was not sent yet: it waits for the publications up to its offset."""
 
     # Publications in
 
     def deliver(self, publication: Publication) -> None:
         """Take a live publication."""
         self._apply(self._sequencer.take(publication))
+
+    def deliver_watermark(self, mark: Watermark) -> None:
+        """Take a watermark; it is sent once everything up to its offset is."""
+        self._watermark = mark
+        if not self._has_all_before(mark):
+            # It was published after them, so they were lost on the way, or are being read already.
+            self._apply(self._sequencer.check())
+        self._send_watermark()
+
+    def _has_all_before(self, mark: Watermark) -> bool:
+        return mark.epoch == self._sequencer.epoch and mark.offset <= self._sequencer.offset
+
+    def _send_watermark(self) -> None:
+        """Send the watermark that waits, unless publications before it are still to be sent or read."""
+        mark = self._watermark
+        if mark is not None and not self._pending and self._has_all_before(mark):
+            self._watermark = None
+            metrics.WATERMARKS.inc(self._broadcast(self.subscribers.following(), watermark(mark), 0))
 
     def check_position(self) -> None:
         """Compare the position with the broker's and fill what is missing from the history."""
@@ -185,6 +205,7 @@ class Channel:
         self._pending.clear()
         self._pending_traces.clear()
         self._pending_received_at.clear()
+        self._watermark = None
         lost = self.subscribers.lose()
         spread = min(MAX_RECONNECT_SPREAD_MS, RECONNECT_SPREAD_MS_EACH * len(lost))
         for subscriber in lost:
@@ -211,6 +232,7 @@ class Channel:
             now = time.time() * 1000
             for at in received:
                 metrics.EVENT_FRAME.observe(max(0.0, now - at) / 1000)
+        self._send_watermark()
 
     def _send(self, pending: Sequence[Encoded]) -> None:
         deliveries, overflowed = self.subscribers.flush(pending)
@@ -220,8 +242,8 @@ class Channel:
         for subscriber in overflowed:
             subscriber.close(CloseCode.INSUFFICIENT_STATE)
 
-    def _broadcast(self, subscribers: Sequence[Subscriber], frame: bytes, count: int) -> None:
-        """Write one frame to many sockets: no task, no lock, no copy."""
+    def _broadcast(self, subscribers: Sequence[Subscriber], frame: bytes, count: int) -> int:
+        """Write one frame with ``count`` publications to many sockets: no task, no lock, no copy. Return to how many."""
         limit = self._limits.max_backlog_bytes
         slow: list[Subscriber] = []
         sent = 0
@@ -236,6 +258,7 @@ class Channel:
         metrics.BYTES.inc(sent * len(frame))
         for subscriber in slow:
             subscriber.close(CloseCode.SLOW)
+        return sent
 
     # Subscribers
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from cell_monitor_core.publications import Publication
+from cell_monitor_core.publications import Publication, Watermark
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_gateway import metrics
 from cell_monitor_gateway.hub import Hub
@@ -31,8 +31,8 @@ class PublicationSource(Protocol):
 
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
-    ) -> AsyncIterator[Publication]:
-        """Yield live publications; see ``RedisBroker.listen``."""
+    ) -> AsyncIterator[Publication | Watermark]:
+        """Yield live publications and watermarks; see ``RedisBroker.listen``."""
         ...
 
 
@@ -76,9 +76,12 @@ class Feed:
         """Deliver what is published; ends only by cancellation."""
         while True:
             try:
-                async for publication in self._source.listen(self._partitions, on_subscribed=self._on_subscribed):
-                    metrics.PUBLICATIONS.inc()
-                    self._hub.deliver(publication)
+                async for message in self._source.listen(self._partitions, on_subscribed=self._on_subscribed):
+                    if isinstance(message, Watermark):
+                        self._hub.deliver_watermark(message)
+                    else:
+                        metrics.PUBLICATIONS.inc()
+                        self._hub.deliver(message)
             except StoreUnavailable:
                 _log.warning("feed_interrupted")
             except Exception:  # noqa: BLE001 - nothing that one publication does may end the feed of all others

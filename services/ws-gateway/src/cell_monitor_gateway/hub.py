@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from cell_monitor_core.publications import Publication
+from cell_monitor_core.publications import Publication, Watermark
 from cell_monitor_gateway import metrics
 from cell_monitor_gateway.channel import Channel, ChannelLimits, History, Subscription
 from cell_monitor_gateway.protocol import Subscriber
@@ -62,6 +62,12 @@ class Hub:
         channel = self._channels.get(publication.channel)
         if channel is not None:
             channel.deliver(publication)
+
+    def deliver_watermark(self, watermark: Watermark) -> None:
+        """Hand a watermark to its channel, if anyone follows it here."""
+        channel = self._channels.get(watermark.channel)
+        if channel is not None:
+            channel.deliver_watermark(watermark)
 
     def check_positions(self, partitions: Sequence[int]) -> None:
         """Compare the position of every channel of some partitions with the broker's."""

@@ -23,7 +23,7 @@ class PresenceReporter:
     """
 
     def __init__(
-        self, presence: Presence, hub: Hub, *, flush_s: float = 1.0, refresh_s: float = PRESENCE_SECONDS / 3
+        self, presence: Presence, hub: Hub, *, flush_s: float = 0.25, refresh_s: float = PRESENCE_SECONDS / 3
     ) -> None:
         self._presence = presence
         self._hub = hub

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Protocol, Self, TypeAlias
 
 import msgspec
 
-from cell_monitor_core.publications import Publication
+from cell_monitor_core.publications import Publication, Watermark
 from cell_monitor_core.timestamps import to_text
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "subscribed",
     "text_frame",
     "unsubscribed",
+    "watermark",
 ]
 
 SUBPROTOCOL: Final = "cell-monitor.v1"
@@ -245,7 +246,14 @@ PING_FRAME: Final = text_frame(b'{"type":"ping"}')
 
 def connected(request_id: int, *, ping_interval: float, expires_at: str) -> bytes:
     """Return the frame that answers ``connect``."""
-    reply = {"type": "connected", "id": request_id, "ping_interval_s": ping_interval, "expires_at": expires_at}
+    reply = {
+        "type": "connected",
+        "id": request_id,
+        "ping_interval_s": ping_interval,
+        "expires_at": expires_at,
+        # A gateway of an earlier release sends none: its pages cannot wait for them.
+        "watermarks": True,
+    }
     return text_frame(_encoder.encode(reply))
 
 
@@ -315,3 +323,16 @@ def publications(channel: str, encoded: Sequence[bytes]) -> Iterator[tuple[int, 
         size += len(one) + 1
     if start < len(encoded):
         yield len(encoded) - start, text_frame(head + b",".join(encoded[start:]) + b"]}")
+
+
+def watermark(mark: Watermark) -> bytes:
+    """Return the frame that says how current a channel is for those who have its publications up to ``offset``."""
+    frame = {
+        "type": "watermark",
+        "channel": mark.channel,
+        "epoch": mark.epoch,
+        "offset": mark.offset,
+        "at": mark.at,
+        "published_at": mark.published_at,
+    }
+    return text_frame(_encoder.encode(frame))

@@ -22,13 +22,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from cell_monitor_core import keys
-from cell_monitor_core.publications import Publication
+from cell_monitor_core.publications import Publication, Watermark
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient
 
 __all__ = ["ShardListener"]
 
 _log = structlog.get_logger(__name__)
-_decoder = msgspec.json.Decoder(list[Publication])
+_publications: Final = msgspec.json.Decoder(list[Publication])
+_watermarks: Final = msgspec.json.Decoder(list[Watermark])
 
 _PING_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 20.0
@@ -43,7 +44,7 @@ _SINGLE: Final = "single"
 
 
 class ShardListener:
-    """Receives the publications of partitions; see ``RedisBroker.listen``."""
+    """Receives the publications and watermarks of partitions; see ``RedisBroker.listen``."""
 
     def __init__(
         self,
@@ -55,16 +56,16 @@ class ShardListener:
         self._partitions = tuple(partitions)
         self._on_subscribed = on_subscribed
         # Bounded: when the consumer is too slow, reads stop, Redis closes the connection and the offsets show the gap.
-        self._queue: asyncio.Queue[list[Publication]] = asyncio.Queue(_QUEUE_MESSAGES)
+        self._queue: asyncio.Queue[list[Publication] | list[Watermark]] = asyncio.Queue(_QUEUE_MESSAGES)
         self._topology_stale = False
 
-    async def publications(self) -> AsyncIterator[Publication]:
-        """Yield publications until the iterator is closed."""
+    async def messages(self) -> AsyncIterator[Publication | Watermark]:
+        """Yield publications and watermarks until the iterator is closed, those of a partition in their order."""
         watch = asyncio.get_running_loop().create_task(self._watch_owners(), name="publications-owners")
         try:
             while True:
-                for publication in await self._queue.get():
-                    yield publication
+                for message in await self._queue.get():
+                    yield message
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -144,8 +145,8 @@ class ShardListener:
         pubsub = PubSub(pool)
         try:
             for partition in sorted(partitions):
-                # One command per channel: a Cluster refuses a command with channels of several slots.
-                await pubsub.ssubscribe(keys.publication_channel(partition))
+                # One command per partition: a Cluster refuses a command with channels of several slots.
+                await pubsub.ssubscribe(keys.publication_channel(partition), keys.watermark_channel(partition))
             await self._pump(pubsub, partitions, backoff)
         finally:
             with contextlib.suppress(*REDIS_ERRORS):
@@ -156,7 +157,8 @@ class ShardListener:
     async def _pump(self, pubsub: PubSub, partitions: frozenset[int], backoff: _Backoff) -> None:
         loop = asyncio.get_running_loop()
         last_received_at = loop.time()
-        waiting = len(partitions)
+        watermarks = {keys.watermark_channel(partition).encode() for partition in partitions}
+        waiting = 2 * len(partitions)
         while True:
             message = await pubsub.get_message(timeout=_PING_SECONDS)
             if message is None:
@@ -167,7 +169,8 @@ class ShardListener:
             last_received_at = loop.time()
             kind = message["type"]
             if kind == "smessage":
-                await self._queue.put(_decoder.decode(message["data"]))
+                decoder = _watermarks if message["channel"] in watermarks else _publications
+                await self._queue.put(decoder.decode(message["data"]))
             elif kind == "ssubscribe":
                 waiting -= 1
                 if waiting == 0:

@@ -13,7 +13,7 @@ from cell_monitor_core import keys
 from cell_monitor_core.broker.listener import ShardListener
 from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
 from cell_monitor_core.channels import partition_of
-from cell_monitor_core.publications import Publication, Snapshot
+from cell_monitor_core.publications import Publication, Snapshot, Watermark
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_command, run_script
 from cell_monitor_core.storage.ports import Draft, Recovery, RedisUnavailable
 
@@ -104,15 +104,15 @@ class RedisBroker:
 
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
-    ) -> AsyncIterator[Publication]:
-        """Yield live publications of partitions without end; reconnect after a failure or a move of slots.
+    ) -> AsyncIterator[Publication | Watermark]:
+        """Yield live publications and watermarks of partitions without end; reconnect after a failure or a move of slots.
 
         Args:
             partitions: the partitions to subscribe to.
             on_subscribed: called with the partitions of each new or repeated subscription. Publications that were
                 sent before it have not been yielded.
         """
-        return ShardListener(self._client, partitions, on_subscribed).publications()
+        return ShardListener(self._client, partitions, on_subscribed).messages()
 
     async def _run(self, script: Script, script_keys: list[str], arguments: list[Any]) -> Any:
         """Run a script, and once more if the connection broke: versions make the second publication idempotent."""

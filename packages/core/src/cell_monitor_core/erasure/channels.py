@@ -35,9 +35,11 @@ async def delete_presence(client: RedisClient, partitions: int, course_id: str) 
         StoreUnavailable: Redis is unavailable.
     """
     channel = course_channel(course_id)
-    key = keys.presence_zset(partition_of(channel, partitions), channel)
+    partition = partition_of(channel, partitions)
+    key, followed = keys.presence_zset(partition, channel), keys.followed_channels(partition)
     try:
         await run_command(client, key, "DEL", key)
+        await run_command(client, followed, "ZREM", followed, channel)
     except REDIS_ERRORS as error:
         raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
 

@@ -128,6 +128,7 @@ TABLES: Final[dict[str, Table]] = {
 
 KEYS: Final[dict[str, str]] = {
     "events_stream": "records are taken out of the entries that hold them, queued or pending",
+    "followed_channels": "names of courses that are followed now, for a minute; deleted with its course",
     "history_stream": "the channels of the person's courses, and the test channels that the person used, begin again",
     "presence_zset": "random ids of connections, for a minute; deleted with its course",
     "publication_channel": "Pub/Sub keeps nothing",
@@ -136,5 +137,8 @@ KEYS: Final[dict[str, str]] = {
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
     "sign_in_attempts": "a keyed hash of the user name; ends with its window of some minutes",
     "test_progress": "deleted: the key holds the person's id",
+    "watermark_channel": "Pub/Sub keeps nothing",
+    "watermark_lease": "a random token",
+    "watermark_newest": "the id of a stream entry that holds no event",
 }
 """The functions of ``keys`` that name something in Redis, and what becomes of it."""

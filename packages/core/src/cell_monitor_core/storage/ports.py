@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
-from cell_monitor_core.publications import HelpState, Publication, PublicationKind, Snapshot, StudentState
+from cell_monitor_core.publications import HelpState, Publication, PublicationKind, Snapshot, StudentState, Watermark
 from cell_monitor_core.records import StreamRecord
 
 __all__ = [
@@ -160,8 +160,11 @@ class Broker(Protocol):
         """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
         ...
 
-    def listen(self, partitions: Sequence[int]) -> AsyncIterator[Publication]:
-        """Yield live publications of partitions. At most once: gaps show in the offsets and are the caller's to fill."""
+    def listen(self, partitions: Sequence[int]) -> AsyncIterator[Publication | Watermark]:
+        """Yield live publications and watermarks of partitions.
+
+        At most once: gaps show in the offsets and are the caller's to fill.
+        """
         ...
 
 

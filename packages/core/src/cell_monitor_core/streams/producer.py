@@ -27,6 +27,7 @@ from cell_monitor_core.channels import partition_of
 from cell_monitor_core.records import encode_records, entry_end
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
 from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
+from cell_monitor_core.streams.beats import MAX_BACKLOG_ENTRIES, MAX_BEATS
 from cell_monitor_core.streams.node_connection import NOT_RUN, NodeConnection, NodeConnections
 from cell_monitor_core.streams.scripts import APPEND, BACKLOG_FULL, append_outcomes
 
@@ -183,7 +184,7 @@ class RedisEventProducer:
     Args:
         client: gives the connections.
         partitions: number of streams, the same in every process.
-        max_backlog_entries: entries of one stream above which it takes no more.
+        max_backlog_entries: entries of one stream above which it takes no more events.
         max_buffered_bytes: bytes that may wait in this process for Redis' reply.
     """
 
@@ -192,7 +193,7 @@ class RedisEventProducer:
         client: RedisClient,
         *,
         partitions: int = 8,
-        max_backlog_entries: int = 100_000,
+        max_backlog_entries: int = MAX_BACKLOG_ENTRIES + MAX_BEATS,
         max_buffered_bytes: int = 32 * 1024 * 1024,
     ) -> None:
         keys.check_partitions(partitions)

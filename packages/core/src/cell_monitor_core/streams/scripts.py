@@ -7,7 +7,7 @@ from typing import Final
 from cell_monitor_core.redis_client import Script
 from cell_monitor_core.storage.ports import AppendOutcome
 
-__all__ = ["APPEND", "BACKLOG_FULL", "LAG", "RECLAIM", "TRIM", "append_outcomes"]
+__all__ = ["APPEND", "BACKLOG_FULL", "BEAT", "LAG", "RECLAIM", "RELEASE", "TRIM", "append_outcomes"]
 
 BACKLOG_FULL: Final = b"F"
 """The append script's answer when the stream is over its bound."""
@@ -102,33 +102,70 @@ if not lowest_ms then return 0 end
 return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-%.0f', lowest_ms, lowest_seq))
 """)
 
-LAG: Final = Script("""\
--- KEYS: stream. ARGV: group. Answers {entries not acknowledged, age of the oldest in ms}.
-if redis.call('EXISTS', KEYS[1]) == 0 then return {0, 0} end
-local group
-for _, fields in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local info = {}
-  for i = 1, #fields, 2 do info[fields[i]] = fields[i + 1] end
-  if info['name'] == ARGV[1] then group = info end
-end
-local count, oldest
-if not group then
-  count = redis.call('XLEN', KEYS[1])
-  oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-  oldest = oldest and oldest[1]
-else
-  -- lag is nil where Redis does not know it; the length is then the upper bound
-  local lag = group['lag'] or redis.call('XLEN', KEYS[1])
-  count = group['pending'] + lag
-  if group['pending'] > 0 then
-    oldest = redis.call('XPENDING', KEYS[1], ARGV[1])[2]
-  elseif lag > 0 then
-    local first = redis.call('XRANGE', KEYS[1], '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
-    oldest = first and first[1]
+_BACKLOG: Final = """\
+local function backlog(stream, name)
+  -- Returns the number of entries that a group has not acknowledged, and the id of the oldest of them or nil.
+  if redis.call('EXISTS', stream) == 0 then return 0, nil end
+  local group
+  for _, fields in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local info = {}
+    for i = 1, #fields, 2 do info[fields[i]] = fields[i + 1] end
+    if info['name'] == name then group = info end
   end
+  if not group then
+    local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    return redis.call('XLEN', stream), first and first[1]
+  end
+  local pending, lag = group['pending'], group['lag']
+  local unread = redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1)[1]
+  if not unread then
+    lag = 0
+  elseif not lag then
+    -- Redis does not know it once an entry that the group had not read was deleted, as beats are.
+    lag = math.max(redis.call('XLEN', stream) - pending, 1)
+  end
+  if pending > 0 then return pending + lag, redis.call('XPENDING', stream, name)[2] end
+  return lag, unread and unread[1]
 end
-if not oldest then return {count, 0} end
+local function age_ms(id)
+  local time = redis.call('TIME')
+  return math.max(time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(string.match(id, '^%d+')), 0)
+end
+"""
+
+LAG: Final = Script(
+    _BACKLOG
+    + """\
+-- KEYS: stream. ARGV: group. Answers {entries not acknowledged, age of the oldest in ms}.
+local count, oldest = backlog(KEYS[1], ARGV[1])
+return {count, oldest and age_ms(oldest) or 0}
+"""
+)
+
+BEAT: Final = Script(
+    _BACKLOG
+    + """\
+-- KEYS: lease, followed channels, stream
+-- ARGV: owner, ms that the lease lasts, group, most entries, most channels, payload without records, 1 to append
+-- Answers {'held', ms until another's lease ends}, {'idle'}, {'full'}, {'later'} where ARGV[7] is 0, or
+-- {'beat', age in ms of the oldest entry that the group had not finished}.
+local owner = redis.call('GET', KEYS[1])
+if owner and owner ~= ARGV[1] then return {'held', redis.call('PTTL', KEYS[1])} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if ARGV[7] == '0' then return {'later'} end
 local time = redis.call('TIME')
-local age = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(string.match(oldest, '^%d+'))
-return {count, math.max(age, 0)}
+local channels = redis.call('ZRANGE', KEYS[2], '(' .. time[1], '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[5])
+if #channels == 0 then return {'idle'} end
+if redis.call('XLEN', KEYS[3]) >= tonumber(ARGV[4]) then return {'full'} end
+local _, oldest = backlog(KEYS[3], ARGV[3])
+local at = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('XADD', KEYS[3], '*', 'v', '1', 'b', ARGV[6], 'w', at .. '\\n' .. table.concat(channels, '\\n'))
+return {'beat', oldest and age_ms(oldest) or 0}
+"""
+)
+
+RELEASE: Final = Script("""\
+-- KEYS: lease. ARGV: owner
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
 """)

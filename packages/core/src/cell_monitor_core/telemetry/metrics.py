@@ -95,6 +95,13 @@ HELP_ACTIONS: Final = CATALOGUE.counter(
     {"action": ("claim", "release", "resolve")},
 )
 
+BEATS: Final = CATALOGUE.counter(
+    "cell_monitor_beats_total",
+    "Beats of this process, one a second and partition with followed courses, by outcome: appended; full, because the "
+    "stream takes no more; failed, because Redis is unavailable. Dashboards are live only while beats get through.",
+    {"outcome": ("appended", "full", "failed")},
+)
+
 CATALOGUE.section("worker")
 BACKLOG_ENTRIES: Final = CATALOGUE.gauge(
     "cell_monitor_backlog_entries",
@@ -182,6 +189,13 @@ EVENT_PUBLICATION_SECONDS: Final = _histogram(
     "cell_monitor_event_publication_seconds", "From the API's receipt of an event to its publication.", _END_TO_END
 )
 
+WATERMARK_SECONDS: Final = _histogram(
+    "cell_monitor_watermark_seconds",
+    "From a beat to its publication as a watermark: how old dashboards are without the way to the browser. Over 3 s they "
+    "say that they are delayed.",
+    _END_TO_END,
+)
+
 CATALOGUE.section("gateway")
 GATEWAY_CONNECTIONS: Final = _gauge("cell_monitor_gateway_connections", "WebSockets that are open.")
 GATEWAY_CONNECTIONS_OPENED: Final = _counter(
@@ -193,7 +207,9 @@ GATEWAY_REFUSED: Final = CATALOGUE.counter(
     {"reason": ("draining", "origin_forbidden", "unsupported_subprotocol", "connection_limit")},
 )
 GATEWAY_SUBSCRIPTIONS: Final = _gauge("cell_monitor_gateway_subscriptions", "Subscriptions of open WebSockets.")
-GATEWAY_FRAMES: Final = _counter("cell_monitor_gateway_frames_total", "Frames of publications sent to WebSockets.")
+GATEWAY_FRAMES: Final = _counter(
+    "cell_monitor_gateway_frames_total", "Frames of publications and watermarks sent to WebSockets."
+)
 GATEWAY_BYTES: Final = _counter("cell_monitor_gateway_sent_bytes_total", "Bytes of these frames.")
 GATEWAY_PUBLICATIONS: Final = _counter(
     "cell_monitor_gateway_publications_total", "Publications received from the broker, including those that fill a gap."
@@ -214,6 +230,9 @@ GATEWAY_GAPS: Final = CATALOGUE.counter(
     "cell_monitor_gateway_gaps_total",
     "Gaps in a channel's offsets: filled from the history, or lost because the history is too short.",
     {"outcome": ("filled", "lost")},
+)
+GATEWAY_WATERMARKS: Final = _counter(
+    "cell_monitor_gateway_watermarks_total", "Watermarks sent to WebSockets, of each followed course one a second."
 )
 EVENT_FRAME_SECONDS: Final = _histogram(
     "cell_monitor_event_frame_seconds", "From the API's receipt of an event to the frame that shows it.", _END_TO_END

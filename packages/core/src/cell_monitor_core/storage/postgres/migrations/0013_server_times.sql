@@ -1,4 +1,4 @@
--- The time of an event is the server's (docs/adr/0019). Events that are stored keep the time that they were given: the
+-- The time of an event is the server's (docs/adr/0020). Events that are stored keep the time that they were given: the
 -- sender's clock, at most a day after the receipt. What that clock said of new events is in their facts ("occurred").
 ALTER TABLE events RENAME COLUMN occurred_at TO happened_at;
 

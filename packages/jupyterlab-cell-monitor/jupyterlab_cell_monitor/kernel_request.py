@@ -1,0 +1,116 @@
+"""One ``execute_request``, as the kernel's IOPub messages show it: what it runs, what it shows, how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .shown_outputs import OutputCollector, cut, joined, without_escapes
+
+__all__ = ["KernelRequest", "execution_data"]
+
+_CODE_BYTES = 16 * 1024
+_NAME_CHARS = 256
+_VALUE_BYTES = 2 * 1024
+_TRACEBACK_BYTES = 16 * 1024
+_MAX_COUNT = 2**31 - 1
+
+
+@dataclass(slots=True)
+class KernelRequest:
+    """The messages of one request so far. Its reply goes to the page that sent it and is not among them.
+
+    Attributes:
+        code: what it runs, as the kernel repeats it.
+        count: its execution count.
+        started_at: when the kernel began to execute it, by its clock; None before that.
+        ended_at: when its own idle status came, by the kernel's clock.
+        ended: whether its own idle status came, or its kernel is gone.
+        lost: whether its kernel is gone.
+    """
+
+    code: str = ""
+    count: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    ended: bool = False
+    lost: bool = False
+    outputs: OutputCollector = field(default_factory=OutputCollector)
+
+    def receive(self, kind: str, date: Any, content: dict[str, Any]) -> None:
+        """Take a message of the type ``kind`` that has this request as its parent."""
+        if kind == "status":
+            if content.get("execution_state") == "idle":
+                self.ended, self.ended_at = True, _time(date)
+            return
+        if kind == "execute_input":
+            self.code, _ = cut(joined(content.get("code")), _CODE_BYTES + 1)
+            count = content.get("execution_count")
+            self.count = count if isinstance(count, int) and 0 <= count <= _MAX_COUNT else None
+        self.started_at = self.started_at or _time(date)
+        self.outputs.add(kind, content)
+
+    @property
+    def duration_ms(self) -> int | None:
+        """How long it ran, by the kernel's clock; None where that is not known."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return max(0, round((self.ended_at - self.started_at).total_seconds() * 1000))
+
+
+def execution_data(execution_id: str, request: KernelRequest) -> dict[str, Any]:
+    """Return the ``data`` of a run's ``cell_executed``.
+
+    It failed if an error is shown at its end: that is what the student sees, whatever the reply said. An interrupt, and the
+    end of the kernel, end a run as ``aborted``.
+    """
+    shown = request.outputs.error
+    error = None if shown is None else _error(shown)
+    if request.lost or (error is not None and error["name"] == "KeyboardInterrupt"):
+        status = "aborted"
+    else:
+        status = "ok" if error is None else "error"
+    code, code_truncated = cut(without_escapes(request.code), _CODE_BYTES)
+    outputs, outputs_truncated = request.outputs.records()
+    data: dict[str, Any] = {"execution_id": execution_id, "status": status, "code": code, "outputs": outputs}
+    if request.count is not None:
+        data["execution_count"] = request.count
+    if request.duration_ms is not None:
+        data["duration_ms"] = request.duration_ms
+    if request.started_at is not None:
+        data["started_at"] = request.started_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    if code_truncated:
+        data["code_truncated"] = True
+    if outputs_truncated:
+        data["outputs_truncated"] = True
+    if error is not None:
+        data["error"] = error
+    return data
+
+
+def _error(content: dict[str, Any]) -> dict[str, Any]:
+    lines = content.get("traceback")
+    traceback = "\n".join(line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ""
+    value, value_cut = cut(without_escapes(joined(content.get("evalue"))), _VALUE_BYTES)
+    shown, traceback_cut = _middle_cut(without_escapes(traceback))
+    name = without_escapes(joined(content.get("ename")))[:_NAME_CHARS] or "Error"
+    error: dict[str, Any] = {"name": name, "value": value, "traceback": shown}
+    return error | {"truncated": True} if value_cut or traceback_cut else error
+
+
+def _middle_cut(text: str) -> tuple[str, bool]:
+    """Of a deep recursion both ends are needed."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= _TRACEBACK_BYTES:
+        return text, False
+    half = _TRACEBACK_BYTES // 2 - 8
+    head, tail = encoded[:half].decode("utf-8", "ignore"), encoded[-half:].decode("utf-8", "ignore")
+    return f"{head}\n…\n{tail}", True
+
+
+def _time(date: Any) -> datetime | None:
+    """Return a message's date; jupyter_client gives it as a datetime, and as a text where it cannot be read."""
+    if not isinstance(date, datetime):
+        return None
+    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,0 +1,167 @@
+"""Hazard: a run on a real kernel goes on after its page was closed, and nobody learns how it ended."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from jupyterlab_cell_monitor.kernel_listener import unavailable
+
+pytestmark = pytest.mark.timeout(180)
+
+PATH = "week1.ipynb"
+SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(3)\n1 / 0"
+
+
+class Notebook:
+    """A notebook's session on a real server, with a WebSocket to its kernel in place of the page's."""
+
+    socket: ClientConnection
+
+    def __init__(self, client: Any, api: Any, make_event: Callable[..., dict[str, Any]]) -> None:
+        self.client, self.api, self.make_event = client, api, make_event
+        body = {"path": PATH, "name": PATH, "type": "notebook", "kernel": {"name": "python3"}}
+        self.kernel_id = client.post("/api/sessions", json=body).json()["kernel"]["id"]
+        self.session_id = str(uuid.uuid4())
+        self.seq = 0
+
+    def send(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        self.seq += 1
+        event = self.make_event(
+            type=kind,
+            session_id=self.session_id,
+            seq=self.seq,
+            notebook={"id": "n", "path": PATH},
+            cell={"id": "c", "source_id": "c", "index": 0, "type": "code"},
+            data=data,
+        )
+        answer = self.client.post("/cell-monitor", json={"events": [event]})
+        assert answer.status_code == 200, answer.text
+        return event
+
+    def execute(self, code: str) -> str:
+        """Run code and return its message id, once the kernel has begun to execute it."""
+        message_id = str(uuid.uuid4())
+        header = {"msg_id": message_id, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        self.socket.send(json.dumps(message | {"buffers": []}))
+        while True:
+            received = json.loads(self.socket.recv(timeout=60))
+            if received["parent_header"].get("msg_id") == message_id and received["msg_type"] == "stream":
+                return message_id
+
+    def ended(self) -> list[dict[str, Any]]:
+        return [event for event in list(self.api.stored.values()) if event["type"] == "cell_executed"]
+
+    def wait_for_end(self) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while not (found := self.ended()):
+            assert time.monotonic() < deadline, self.client.get("/cell-monitor/status").text
+            time.sleep(0.05)
+        return found[0]
+
+
+@pytest.fixture
+def opened(jupyter: Any, api: Any, make_event: Callable[..., dict[str, Any]]) -> Iterator[Notebook]:
+    server = jupyter(environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": "test-key"})
+    with server.client() as client:
+        notebook = Notebook(client, api, make_event)
+        address = f"{server.url}/api/kernels/{notebook.kernel_id}/channels?token={server.token}"
+        with connect(address.replace("http://", "ws://", 1), proxy=None) as notebook.socket:
+            notebook.send("session_started", {"client": {"extension_version": "0.1.0"}, "ends_runs": False})
+            # The kernel's first message may come before the listener has subscribed; the run under test must not.
+            notebook.execute("print('ready')")
+            yield notebook
+
+
+def test_the_end_of_a_run_is_reported_after_its_page_was_closed(opened: Notebook) -> None:
+    run = opened.execute(SLOW)
+    start = opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "closed", "ends_runs": False})
+    opened.socket.close()
+    assert opened.client.get("/cell-monitor/status").json()["runs"] == {"followed": True, "open": 1}
+
+    end = opened.wait_for_end()
+    assert end["data"]["execution_id"] == run
+    assert (end["data"]["status"], end["data"]["error"]["name"]) == ("error", "ZeroDivisionError")
+    assert end["data"]["code"] == SLOW
+    assert [output["text"] for output in end["data"]["outputs"]] == ["begun\n"]
+    assert end["data"]["duration_ms"] >= 3000
+    assert (end["session_id"], end["seq"], end["cell"]) == (opened.session_id, opened.seq + 1, start["cell"])
+    last = list(opened.api.stored.values())[-1]
+    assert (last["type"], last["session_id"], last["seq"]) == ("session_ended", opened.session_id, opened.seq + 2)
+    # The page made the same event before it was closed: it counts once.
+    assert int(uuid.UUID(end["event_id"])) == int(uuid.UUID(start["event_id"])) ^ 1
+    assert opened.client.get("/cell-monitor/status").json()["runs"]["open"] == 0
+
+
+@pytest.mark.parametrize("act", ["restart", "shutdown"])
+def test_a_run_ends_with_its_kernel_also_while_no_page_is_open(opened: Notebook, act: str) -> None:
+    run = opened.execute("import time\nprint('begun', flush=True)\ntime.sleep(600)")
+    opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "hidden", "ends_runs": False})
+    opened.socket.close()
+    if act == "restart":
+        opened.client.post(f"/api/kernels/{opened.kernel_id}/restart").raise_for_status()
+    else:
+        opened.client.delete(f"/api/kernels/{opened.kernel_id}").raise_for_status()
+    end = opened.wait_for_end()
+    assert (end["data"]["execution_id"], end["data"]["status"]) == (run, "aborted")
+    assert [output["text"] for output in end["data"]["outputs"]] == ["begun\n"]
+
+
+def test_a_cell_that_kills_its_kernel_ends_also_while_no_page_is_open(opened: Notebook) -> None:
+    run = opened.execute("import os, time\nprint('begun', flush=True)\ntime.sleep(2)\nos._exit(1)")
+    opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "hidden", "ends_runs": False})
+    opened.socket.close()
+    end = opened.wait_for_end()
+    assert (end["data"]["execution_id"], end["data"]["status"]) == (run, "aborted")
+
+
+def test_a_run_that_no_page_reported_is_not_reported(opened: Notebook) -> None:
+    opened.execute("print('of another page')")
+    run = opened.execute(SLOW)
+    opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "closed", "ends_runs": False})
+    opened.wait_for_end()
+    assert {event["data"]["execution_id"] for event in opened.ended()} == {run}
+
+
+def test_while_the_monitor_is_unavailable_the_end_waits_in_the_spool(opened: Notebook) -> None:
+    run = opened.execute(SLOW)
+    opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "closed", "ends_runs": False})
+    opened.api.stop()
+    deadline = time.monotonic() + 60
+    while opened.client.get("/cell-monitor/status").json()["spooled_events"] < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    opened.api.start()
+    assert opened.wait_for_end()["data"]["status"] == "error"
+
+
+def test_a_server_whose_kernels_cannot_be_listened_to_says_why() -> None:
+    def nothing() -> None:
+        """Be callable."""
+
+    kernels = SimpleNamespace(connect_iopub=nothing, add_restart_callback=nothing, get_kernel=nothing)
+    kernels.__contains__ = nothing
+    parts = {
+        "kernel_manager": kernels,
+        "session_manager": SimpleNamespace(list_sessions=nothing),
+        "event_logger": SimpleNamespace(add_listener=nothing),
+    }
+    assert unavailable(SimpleNamespace(**parts)) is None
+    behind = SimpleNamespace(**parts, gateway_config=SimpleNamespace(gateway_enabled=True))
+    assert unavailable(behind) == "the kernels run behind a gateway"
+    parts["kernel_manager"] = SimpleNamespace(get_kernel=nothing)
+    assert unavailable(SimpleNamespace(**parts)) == "this Jupyter server has no kernel_manager.connect_iopub"

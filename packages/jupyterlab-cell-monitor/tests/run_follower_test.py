@@ -1,0 +1,314 @@
+"""Hazard: a run that goes on after its page was closed has no end, two ends, or one that its student did not see."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyterlab_cell_monitor.kernel_request import KernelRequest, execution_data
+from jupyterlab_cell_monitor.run_follower import KEPT_SECONDS, PAGE_SECONDS, RunFollower, end_id_of
+from jupyterlab_cell_monitor.shown_outputs import OutputCollector
+
+SESSION = "6f1c4f0e-6f59-4f0e-9d5d-2d8f3a1b0c01"
+KERNEL = "kernel-1"
+BEGAN = datetime(2026, 4, 1, 9, 0, tzinfo=UTC)
+CELL = {"id": "c", "source_id": "c", "index": 0, "type": "code"}
+NOTEBOOK = {"id": "n", "path": "week1.ipynb", "title": "week1"}
+
+
+class Page:
+    """What one page sends: numbered events of one session."""
+
+    def __init__(self, session: str = SESSION) -> None:
+        self.session = session
+        self.seq = 0
+
+    def event(self, kind: str, data: dict[str, Any], event_id: str = "") -> dict[str, Any]:
+        self.seq += 1
+        return {
+            "event_id": event_id or str(uuid.uuid4()),
+            "type": kind,
+            "schema_version": 1,
+            # This page's clock is an hour behind the kernel's.
+            "occurred_at": "2026-04-01T08:00:00.250Z",
+            "session_id": self.session,
+            "seq": self.seq,
+            "notebook": NOTEBOOK,
+            "cell": CELL,
+            "course": "intro",
+            "data": data,
+        }
+
+    def start(self, run: str) -> dict[str, Any]:
+        return self.event("cell_execution_started", {"execution_id": run})
+
+    def end(self, run: str) -> dict[str, Any]:
+        return self.event("cell_executed", {"execution_id": run, "status": "ok", "code": "", "outputs": []})
+
+    def left(self) -> dict[str, Any]:
+        return self.event("session_ended", {"reason": "closed", "ends_runs": False})
+
+
+def message(kind: str, content: dict[str, Any], parent: str, after_s: float = 0.0) -> dict[str, Any]:
+    return {
+        "header": {"msg_type": kind, "date": BEGAN + timedelta(seconds=after_s)},
+        "parent_header": {"msg_id": parent, "msg_type": "execute_request"},
+        "content": content,
+    }
+
+
+def begin(follower: RunFollower, run: str, code: str = "work()") -> None:
+    follower.message(KERNEL, message("status", {"execution_state": "busy"}, run), 0.0)
+    follower.message(KERNEL, message("execute_input", {"code": code, "execution_count": 7}, run), 0.0)
+
+
+def finish(follower: RunFollower, run: str, now: float, after_s: float = 28.0) -> None:
+    follower.message(KERNEL, message("status", {"execution_state": "idle"}, run, after_s), now)
+
+
+def fail(follower: RunFollower, run: str, name: str = "ValueError") -> None:
+    content = {"ename": name, "evalue": "late", "traceback": ["\x1b[31mTraceback\x1b[0m", f"{name}: late"]}
+    follower.message(KERNEL, message("error", content, run), 20.0)
+
+
+@pytest.fixture
+def run() -> str:
+    return str(uuid.uuid4())
+
+
+def test_the_end_of_a_run_whose_page_was_closed_is_reported_once_with_what_the_student_would_see(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    start = page.start(run)
+    follower.observe([start])
+    begin(follower, run, "for _ in range(28): work()")
+    left = page.left()
+    follower.observe([left])
+    assert follower.due(5.0) == []
+    fail(follower, run)
+    finish(follower, run, now=28.0)
+
+    (ended,) = follower.due(28.0)
+    executed, closed = ended.events
+    assert executed == {
+        "event_id": str(uuid.UUID(int=uuid.UUID(start["event_id"]).int ^ 1)),
+        "type": "cell_executed",
+        "schema_version": 1,
+        "occurred_at": "2026-04-01T08:00:28.250Z",
+        "session_id": SESSION,
+        "seq": 3,
+        "notebook": NOTEBOOK,
+        "cell": CELL,
+        "course": "intro",
+        "data": {
+            "execution_id": run,
+            "status": "error",
+            "code": "for _ in range(28): work()",
+            "outputs": [],
+            "execution_count": 7,
+            "duration_ms": 28_000,
+            "started_at": "2026-04-01T09:00:00.000Z",
+            "error": {"name": "ValueError", "value": "late", "traceback": "Traceback\nValueError: late"},
+        },
+    }
+    # The session of the closed page stays closed.
+    assert (closed["type"], closed["seq"], closed["data"]) == ("session_ended", 4, left["data"])
+    assert closed["event_id"] != left["event_id"]
+    follower.settled(ended)
+    assert follower.due(1000.0) == []
+
+
+def test_an_end_that_the_page_reports_is_not_reported_again(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run)])
+    begin(follower, run)
+    finish(follower, run, now=28.0)
+    assert follower.due(28.0 + PAGE_SECONDS / 2) == []
+    follower.observe([page.end(run), page.left()])
+    assert follower.due(1000.0) == []
+
+
+def test_the_end_that_a_crashed_page_does_not_report_is_reported_and_its_session_stays_as_it_is(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run)])
+    begin(follower, run)
+    finish(follower, run, now=28.0)
+    (ended,) = follower.due(28.0 + PAGE_SECONDS)
+    assert [event["type"] for event in ended.events] == ["cell_executed"]
+    assert ended.events[0]["data"]["status"] == "ok"
+
+
+def test_page_and_server_make_the_same_id_for_the_end_of_a_run_so_that_it_counts_once(run: str) -> None:
+    start_id = "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0e"
+    assert end_id_of(start_id) == "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0f"
+    follower, page = RunFollower(), Page()
+    follower.observe([page.event("cell_execution_started", {"execution_id": run}, start_id), page.left()])
+    begin(follower, run)
+    finish(follower, run, now=1.0)
+    assert follower.due(1.0)[0].events[0]["event_id"] == end_id_of(start_id)
+
+
+def test_only_runs_whose_start_a_page_reported_are_reported(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    others = str(uuid.uuid4())
+    follower.observe([page.start(run), page.left()])
+    for each in (run, others, "console_1"):
+        begin(follower, each, "secret()")
+        finish(follower, each, now=1.0)
+    assert [ended.execution_id for ended in follower.due(1000.0)] == [run]
+
+
+def test_a_start_that_arrives_after_its_run_ended_is_joined_with_it(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    begin(follower, run)
+    finish(follower, run, now=1.0)
+    assert follower.due(2.0) == []
+    follower.observe([page.start(run), page.left()])
+    assert [ended.execution_id for ended in follower.due(3.0)] == [run]
+
+
+def test_messages_of_runs_that_nobody_reports_are_forgotten(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    begin(follower, run)
+    finish(follower, run, now=1.0)
+    assert follower.due(2.0 + KEPT_SECONDS) == []
+    follower.observe([page.start(run), page.left()])
+    assert follower.due(3.0 + KEPT_SECONDS) == []
+
+
+@pytest.mark.parametrize("how", ["gone", "starting"])
+def test_a_run_whose_kernel_is_shut_down_or_restarted_ends_as_aborted(run: str, how: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()])
+    begin(follower, run)
+    if how == "gone":
+        follower.kernel_gone(KERNEL, 9.0)
+    else:
+        starting = message("status", {"execution_state": "starting"}, "")
+        follower.message(KERNEL, starting | {"parent_header": {}}, 9.0)
+    (ended,) = follower.due(9.0)
+    assert ended.events[0]["data"]["status"] == "aborted"
+    # A late message of the old process changes nothing.
+    fail(follower, run)
+    assert follower.due(9.0)[0].events[0]["data"]["status"] == "aborted"
+
+
+def test_another_kernel_that_goes_ends_no_run(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()])
+    begin(follower, run)
+    follower.kernel_gone("kernel-2", 9.0)
+    assert follower.due(1000.0) == []
+
+
+def test_an_interrupt_ends_a_run_as_aborted(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()])
+    begin(follower, run)
+    fail(follower, run, "KeyboardInterrupt")
+    finish(follower, run, now=9.0)
+    data = follower.due(9.0)[0].events[0]["data"]
+    assert (data["status"], data["error"]["name"]) == ("aborted", "KeyboardInterrupt")
+
+
+def test_the_idle_status_of_a_debug_request_ends_no_run(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()])
+    begin(follower, run)
+    idle = message("status", {"execution_state": "idle"}, str(uuid.uuid4()))
+    idle["parent_header"]["msg_type"] = "debug_request"
+    follower.message(KERNEL, idle, 3.0)
+    assert follower.due(1000.0) == []
+
+
+def test_an_event_is_cut_until_the_monitor_takes_it(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()])
+    begin(follower, run, "x" * 100_000)
+    for index in range(30):
+        content = {"data": {"text/plain": "語" * 9000}, "metadata": {}}
+        follower.message(KERNEL, message("display_data", content, run, float(index)), 2.0)
+    finish(follower, run, now=9.0)
+    (ended,) = follower.due(9.0)
+    data = ended.events[0]["data"]
+    assert len(json.dumps(ended.events[0])) <= 64 * 1024
+    assert len(data["outputs"]) == 20
+    assert all(output["truncated"] for output in data["outputs"])
+    assert (len(data["code"]), data["code_truncated"], data["outputs_truncated"]) == (16 * 1024, True, True)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {"type": "cell_execution_started"},
+        {"type": "cell_execution_started", "session_id": SESSION, "seq": 1, "data": {"execution_id": 5}},
+        {"type": "cell_execution_started", "session_id": SESSION, "seq": "1", "data": {}},
+        {"type": "session_ended", "session_id": SESSION, "seq": 2, "event_id": "x"},
+    ],
+)
+def test_events_that_are_none_change_nothing(bad: Any, run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), bad])
+    begin(follower, run)
+    finish(follower, run, now=1.0)
+    assert follower.due(1.0) == []
+    assert len(follower.due(1.0 + PAGE_SECONDS)) == 1
+
+
+@given(st.lists(st.sampled_from(["start", "begin", "finish", "page_end", "left", "report"]), max_size=14))
+def test_whatever_the_order_each_run_is_reported_at_most_once(steps: list[str]) -> None:
+    follower, page, run = RunFollower(), Page(), "0b7d3a52-8a55-4a52-b0fb-0a5f6f0b6c11"
+    start = page.start(run)
+    reported, page_reported, now = [], False, 0.0
+    for step in steps:
+        now += 1
+        if step == "start":
+            follower.observe([start])
+        elif step == "begin":
+            begin(follower, run)
+        elif step == "finish":
+            finish(follower, run, now)
+        elif step == "page_end":
+            follower.observe([page.end(run)])
+            page_reported = True
+        elif step == "left":
+            follower.observe([page.left()])
+        else:
+            for ended in follower.due(now):
+                reported.append(ended.events[0]["event_id"])
+                follower.settled(ended)
+    assert set(reported) <= {end_id_of(start["event_id"])}
+    if steps.count("start") <= 1:
+        assert len(reported) <= 1
+    if page_reported and "start" in steps and steps.index("start") < steps.index("page_end"):
+        assert len(reported) <= steps.count("start")
+
+
+def test_the_recorded_outputs_are_those_that_the_student_sees_at_the_end() -> None:
+    shown = OutputCollector()
+    shown.add("display_data", {"data": {"text/plain": "'0 %'"}, "transient": {"display_id": "p"}})
+    shown.add("update_display_data", {"data": {"text/plain": "'100 %'"}, "transient": {"display_id": "p"}})
+    shown.add("stream", {"name": "stdout", "text": "loading\r"})
+    shown.add("stream", {"name": "stdout", "text": "done\n12\b3\n\x1b[32mgreen\x1b[0m"})
+    records, missed = shown.records()
+    assert [record["text"] for record in records] == ["'100 %'", "doneing\n13\ngreen"]
+    assert not missed
+    shown.add("error", {"ename": "ValueError"})
+    shown.add("clear_output", {"wait": True})
+    assert shown.error is not None
+    shown.add("stream", {"name": "stdout", "text": "round 2"})
+    assert [record["text"] for record in shown.records()[0]] == ["round 2"]
+    assert shown.error is None
+
+
+def test_a_run_without_times_has_no_duration() -> None:
+    data = execution_data("0b7d3a52-8a55-4a52-b0fb-0a5f6f0b6c11", KernelRequest(ended=True))
+    assert "duration_ms" not in data
+    assert data["status"] == "ok"
