@@ -34,14 +34,20 @@ type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ?
 /** Maximum time between a save command and a save that is the student's own. */
 const MANUAL_SAVE_MS = 1500;
 
+/** The document of a notebook, which all its views in this page share. */
+export type NotebookDocument = NotebookPanel['context'];
+
 /**
  * Records one open notebook: JupyterLab's signals go to the trackers of runs, edits, selection and kernel, and what
  * those find to the notebook's session. Every slot is guarded: none of them throws.
+ *
+ * There is one capture for each document, however many views show it: model, kernel and file are the document's, and a
+ * listener in each view would report every act as often as the notebook is shown.
  */
 export class NotebookCapture {
   /** @param defaultCourse - the course of a notebook that names none, or null */
   constructor(
-    readonly panel: NotebookPanel,
+    private readonly _document: NotebookDocument,
     private readonly _context: ICaptureContext,
     defaultCourse: string | null
   ) {
@@ -82,35 +88,53 @@ export class NotebookCapture {
     this._origin.course = this._courseHint ?? course;
   }
 
-  /** Starts listening. The panel's context must be ready. */
+  /** Starts listening to the document, which must be ready. */
   attach(): void {
-    const { context, content, sessionContext } = this.panel;
+    const { sessionContext } = this._document;
     const metadata = this._metadata();
-    const path = this._context.localPath(context.path);
+    const path = this._context.localPath(this._document.path);
     this._origin.notebook = { id: notebookIdOf(metadata, path, this._context.renames), ...locationOf(path) };
     this._courseHint = courseHintOf(metadata);
     this._origin.course = this._courseHint ?? this._defaultCourse;
     this._attached = true;
 
-    context.pathChanged.connect(this._onPathChanged, this);
-    context.saveState.connect(this._onSaveState, this);
-    content.activeCellChanged.connect(this._onActiveCellChanged, this);
-    content.node.addEventListener('paste', this._onPaste, { capture: true, passive: true });
+    this._document.pathChanged.connect(this._onPathChanged, this);
+    this._document.saveState.connect(this._onSaveState, this);
     sessionContext.statusChanged.connect(this._onStatusChanged, this);
     sessionContext.kernelChanged.connect(this._onKernelChanged, this);
     this._listenTo(sessionContext.session?.kernel ?? null);
-    const cells = this.panel.model?.cells;
-    if (cells) {
-      cells.changed.connect(this._onCellsChanged, this);
-      for (const cell of cells) {
-        cell.sharedModel.changed.connect(this._onCellChanged, this);
-      }
+    const { cells } = this._document.model;
+    cells.changed.connect(this._onCellsChanged, this);
+    for (const cell of cells) {
+      cell.sharedModel.changed.connect(this._onCellChanged, this);
     }
+  }
+
+  /** Listens to a view of the document, too; what the student does counts in the view that had the focus last. */
+  addView(panel: NotebookPanel): void {
+    const { content } = panel;
+    this._views.add(panel);
+    this._view ??= panel;
+    const onFocus = (): void => {
+      this._view = panel;
+    };
+    content.activeCellChanged.connect(this._onActiveCellChanged, this);
+    content.node.addEventListener('focusin', onFocus, { passive: true });
+    content.node.addEventListener('paste', this._onPaste, { capture: true, passive: true });
+  }
+
+  /** A view was closed. Returns how many are left. */
+  removeView(panel: NotebookPanel): number {
+    this._views.delete(panel);
+    if (this._view === panel) {
+      this._view = [...this._views].pop() ?? null;
+    }
+    return this._views.size;
   }
 
   /** Starts a session if none is open. */
   begin(): void {
-    if (this.recording || !this._attached || this.panel.isDisposed) {
+    if (this.recording || !this._attached || this._document.isDisposed) {
       return;
     }
     this._session.begin();
@@ -138,7 +162,6 @@ export class NotebookCapture {
     this._cellList.dispose();
     this._kernel.dispose();
     this._listenTo(null);
-    this.panel.content?.node?.removeEventListener('paste', this._onPaste, { capture: true });
   }
 
   heartbeat(data: DataOf<'heartbeat'>): void {
@@ -154,7 +177,7 @@ export class NotebookCapture {
     if (session.id === null) {
       session.begin();
     }
-    const activeId = this.panel.content.activeCell?.model.id;
+    const activeId = this._activeId;
     return session.emit(type, data, activeId ? this._cells.reference(activeId) : null);
   }
 
@@ -187,7 +210,7 @@ export class NotebookCapture {
 
   private _selected(cellId: string): void {
     this._context.guard.run(() => {
-      const cell = this.recording && this.panel.isVisible ? this._cells.reference(cellId) : null;
+      const cell = this.recording && this._view?.isVisible ? this._cells.reference(cellId) : null;
       if (cell) {
         this._session.emit('cell_selected', {}, cell);
       }
@@ -195,7 +218,7 @@ export class NotebookCapture {
   }
 
   private _client(): Client {
-    const { kernelPreference: preference, session } = this.panel.sessionContext;
+    const { kernelPreference: preference, session } = this._document.sessionContext;
     // A new session has no kernel yet; the notebook names it.
     const kernelspec = named(this._metadata()['kernelspec']);
     const language = named(this._metadata()['language_info'])?.['name'] ?? kernelspec?.['language'] ?? preference.language;
@@ -209,7 +232,12 @@ export class NotebookCapture {
   }
 
   private _metadata(): Readonly<Record<string, unknown>> {
-    return this.panel.model?.metadata ?? {};
+    return this._document.model.metadata;
+  }
+
+  /** The id of the active cell of the view that the student is in. */
+  private get _activeId(): string | undefined {
+    return this._view?.content.activeCell?.model.id;
   }
 
   private _listenTo(kernel: Kernel.IKernelConnection | null): void {
@@ -265,9 +293,9 @@ export class NotebookCapture {
     });
   }
 
-  private _onActiveCellChanged(_: NotebookWidget, cell: CellWidget | null): void {
+  private _onActiveCellChanged(notebook: NotebookWidget, cell: CellWidget | null): void {
     this._context.guard.run(() => {
-      if (cell && this.recording) {
+      if (cell && this.recording && notebook === this._view?.content) {
         this._selection.moved(cell.model.id);
       }
     });
@@ -291,7 +319,7 @@ export class NotebookCapture {
       this._context.guard.run(() => {
         // In a shared document others' edits arrive here too; the student's own are in the active cell.
         const cellId = sender.getId();
-        if (cellId === this.panel.content.activeCell?.model.id) {
+        if (cellId === this._activeId) {
           this._edits.changed(cellId);
         }
       });
@@ -301,7 +329,7 @@ export class NotebookCapture {
   private readonly _onPaste = (event: ClipboardEvent): void => {
     this._context.guard.run(() => {
       const target = event.target;
-      const cellId = this.panel.content.activeCell?.model.id;
+      const cellId = this._activeId;
       if (this.recording && cellId && target instanceof Element && target.closest('.jp-InputArea-editor')) {
         const length = event.clipboardData?.getData('text/plain').length ?? 0;
         if (length > 0) {
@@ -312,7 +340,7 @@ export class NotebookCapture {
   };
 
   private readonly _origin: IEventOrigin = { notebook: { id: 'unknown', path: 'unknown' }, course: null };
-  private readonly _cells = new NotebookCells(() => this.panel.model);
+  private readonly _cells = new NotebookCells(() => (this._document.isDisposed ? null : this._document.model));
   private readonly _session: NotebookSession;
   /** For help asked for while recording is paused. */
   private readonly _helpSession: NotebookSession;
@@ -321,6 +349,8 @@ export class NotebookCapture {
   private readonly _cellList: CellListWatch;
   private readonly _runs: RunTracker;
   private readonly _kernel: KernelWatch;
+  private readonly _views = new Set<NotebookPanel>();
+  private _view: NotebookPanel | null = null;
   private _courseHint: string | null = null;
   private _defaultCourse: string | null;
   private _listened: Kernel.IKernelConnection | null = null;

@@ -1,7 +1,7 @@
 import type { Cell } from '@jupyterlab/cells';
 import type { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/notebook';
 import { NotebookActions } from '@jupyterlab/notebook';
-import type { ICaptureContext } from './notebook';
+import type { ICaptureContext, NotebookDocument } from './notebook';
 import { NotebookCapture } from './notebook';
 import { HEARTBEAT_MS, HeartbeatSchedule } from './heartbeat';
 
@@ -64,33 +64,44 @@ export class Recorder {
   /** The capture of the notebook that the student is in, or null. */
   get current(): NotebookCapture | null {
     const panel = this._tracker.currentWidget;
-    return (panel && this._notebooks.get(panel.content)) ?? null;
+    return panel && this.captureOf(panel);
   }
 
   /** The capture of this panel, or null. */
   captureOf(panel: NotebookPanel): NotebookCapture | null {
-    return this._notebooks.get(panel.content) ?? null;
+    return this._notebooks.get(panel.context) ?? null;
   }
 
   private _add(panel: NotebookPanel): void {
-    const ready = panel.context.ready.then(() => {
-      if (panel.isDisposed || this._notebooks.has(panel.content)) {
+    const { content, context } = panel;
+    const ready = context.ready.then(() => {
+      if (panel.isDisposed) {
         return;
       }
-      const content = panel.content;
-      const capture = new NotebookCapture(panel, this._context, this._defaultCourse);
-      this._notebooks.set(content, capture);
+      const capture = this._notebooks.get(context) ?? this._open(context);
+      capture.addView(panel);
+      this._views.set(content, capture);
       panel.disposed.connect(() => {
-        this._notebooks.delete(content);
-        this._context.guard.run(() => capture.end('closed'));
-        this._context.guard.run(() => capture.dispose());
+        this._views.delete(content);
+        if (capture.removeView(panel) === 0) {
+          this._notebooks.delete(context);
+          this._context.guard.run(() => capture.end('closed'));
+          this._context.guard.run(() => capture.dispose());
+        }
       });
-      capture.attach();
-      if (this._on) {
-        capture.begin();
-      }
     });
     this._context.guard.watch(ready);
+  }
+
+  /** Begins the capture of a document that was opened in its first view. */
+  private _open(document: NotebookDocument): NotebookCapture {
+    const capture = new NotebookCapture(document, this._context, this._defaultCourse);
+    this._notebooks.set(document, capture);
+    capture.attach();
+    if (this._on) {
+      capture.begin();
+    }
+    return capture;
   }
 
   private _heartbeat(): void {
@@ -109,7 +120,7 @@ export class Recorder {
   }
 
   private _onScheduled(_: unknown, args: { notebook: Notebook; cell: Cell }): void {
-    this._context.guard.run(() => this._notebooks.get(args.notebook)?.scheduled(args.cell));
+    this._context.guard.run(() => this._views.get(args.notebook)?.scheduled(args.cell));
   }
 
   private _onExecuted(
@@ -117,11 +128,13 @@ export class Recorder {
     args: { notebook: Notebook; cell: Cell; success: boolean; error?: unknown }
   ): void {
     this._context.guard.run(() =>
-      this._notebooks.get(args.notebook)?.executed(args.cell, args.success, args.error)
+      this._views.get(args.notebook)?.executed(args.cell, args.success, args.error)
     );
   }
 
-  private readonly _notebooks = new Map<Notebook, NotebookCapture>();
+  /** By document: two views of one document are one notebook. */
+  private readonly _notebooks = new Map<NotebookDocument, NotebookCapture>();
+  private readonly _views = new Map<Notebook, NotebookCapture>();
   private _on = false;
   private _defaultCourse: string | null = null;
   private readonly _schedule = new HeartbeatSchedule();
