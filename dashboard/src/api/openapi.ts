@@ -642,6 +642,8 @@ export interface components {
             /** @enum {unknown} */
             status: "aborted" | "error" | "ok";
             /** @default null */
+            error_expected: boolean | null;
+            /** @default null */
             duration_ms: number | null;
             /** @default null */
             started_at: string | null;
@@ -1117,7 +1119,46 @@ export interface components {
             sent_at?: string | null;
             /** @description How long each event waited; counts instead of `sent_at`. */
             waited_ms?: number[] | null;
-            events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
+            events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelConnected"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
+        };
+        /**
+         * KernelConnected
+         * @description The notebook's kernel answered the page for the first time. It answers in order, so what it had begun before has ended.
+         */
+        KernelConnected: {
+            /** @enum {unknown} */
+            type: "kernel_connected";
+            event_id: string;
+            /** @enum {unknown} */
+            schema_version: 1;
+            occurred_at: string;
+            session_id: string;
+            seq: number;
+            notebook: components["schemas"]["Notebook"];
+            /** @default null */
+            cell: components["schemas"]["Cell"] | null;
+            data: components["schemas"]["KernelConnectedData"];
+            /** @default null */
+            course: string | null;
+        };
+        /**
+         * KernelConnectedData
+         * @description The ``data`` of KernelConnected.
+         */
+        KernelConnectedData: Record<string, never>;
+        /**
+         * KernelDeathsRef
+         * @description A cell that killed the kernel, and how often in a row: since a run of it last ended by itself.
+         *
+         *         ``cell`` is None where the sender did not say which cell ran; then the deaths since any run last ended by itself count.
+         */
+        KernelDeathsRef: {
+            count: number;
+            since: string;
+            /** @default null */
+            notebook: components["schemas"]["NotebookRef"] | null;
+            /** @default null */
+            cell: components["schemas"]["CellRef"] | null;
         };
         /**
          * KernelDied
@@ -1143,7 +1184,10 @@ export interface components {
          * KernelDiedData
          * @description The ``data`` of KernelDied.
          */
-        KernelDiedData: Record<string, never>;
+        KernelDiedData: {
+            /** @default null */
+            running: boolean | null;
+        };
         /**
          * KernelRestarted
          * @description The notebook's kernel was restarted.
@@ -1171,6 +1215,8 @@ export interface components {
         KernelRestartedData: {
             /** @default null */
             reason: ("auto" | "user") | null;
+            /** @default null */
+            running: boolean | null;
         };
         /**
          * Login
@@ -1504,6 +1550,8 @@ export interface components {
         SessionEndedData: {
             /** @enum {unknown} */
             reason: "closed" | "hidden" | "unknown";
+            /** @default null */
+            ends_runs: boolean | null;
         };
         /**
          * SessionStarted
@@ -1530,6 +1578,8 @@ export interface components {
          * @description The ``data`` of SessionStarted.
          */
         SessionStartedData: {
+            /** @default null */
+            ends_runs: boolean | null;
             client: components["schemas"]["Client"];
         };
         /**
@@ -1603,6 +1653,8 @@ export interface components {
             last_seen_at: string | null;
             /** @default null */
             help: components["schemas"]["HelpRef"] | null;
+            /** @default null */
+            kernel_deaths: components["schemas"]["KernelDeathsRef"] | null;
             username: string;
             display_name: string | null;
         };

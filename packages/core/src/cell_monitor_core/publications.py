@@ -20,6 +20,7 @@ __all__ = [
     "HelpRef",
     "HelpState",
     "HelpStatus",
+    "KernelDeathsRef",
     "NotebookRef",
     "Publication",
     "PublicationKind",
@@ -86,6 +87,18 @@ class ExecutionRef(msgspec.Struct, frozen=True):
     notebook: NotebookRef | None = None
 
 
+class KernelDeathsRef(msgspec.Struct, frozen=True):
+    """A cell that killed the kernel, and how often in a row: since a run of it last ended by itself.
+
+    ``cell`` is None where the sender did not say which cell ran; then the deaths since any run last ended by itself count.
+    """
+
+    count: int
+    since: str
+    notebook: NotebookRef | None = None
+    cell: CellRef | None = None
+
+
 class HelpRef(msgspec.Struct, frozen=True):
     """The student's newest help request that is still open or claimed."""
 
@@ -111,6 +124,7 @@ class StudentState(msgspec.Struct, frozen=True):
         last_seen_at: the minute in which the API received the newest event of any kind, heartbeats included, by the
             API's clock. A page sends a heartbeat at least once a minute, also while it is hidden. A student who was not
             seen for longer has left, even with open sessions.
+        kernel_deaths: the cell that killed the kernel last, unless a run of it has ended by itself since.
     """
 
     student_id: str
@@ -134,6 +148,7 @@ class StudentState(msgspec.Struct, frozen=True):
     last_activity_at: str | None = None
     last_seen_at: str | None = None
     help: HelpRef | None = None
+    kernel_deaths: KernelDeathsRef | None = None
 
 
 class HelpState(msgspec.Struct, frozen=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,8 +26,10 @@ from cell_monitor_core.derivation.facts import (
 )
 from cell_monitor_core.derivation.records import StudentRecord, fold_all, group_by_cell
 from cell_monitor_core.derivation.students import student_state
-from cell_monitor_core.publications import CellRef, ErrorRef, NotebookRef
+from cell_monitor_core.publications import CellRef, ErrorRef, KernelDeathsRef, NotebookRef
 from cell_monitor_testing.traffic import class_traffic
+
+GOLDEN = json.loads(Path(__file__).parents[4].joinpath("tests/contract/golden/events.json").read_text())
 
 TYPES = (
     "session_started",
@@ -41,6 +45,7 @@ TYPES = (
     "cell_executed",
     "kernel_restarted",
     "kernel_died",
+    "kernel_connected",
     "help_requested",
     "heartbeat",
 )
@@ -55,6 +60,8 @@ def facts(draw: st.DrawFn) -> list[Fact]:
         kind = draw(st.sampled_from(TYPES))
         notebook = draw(st.sampled_from(("n1", "n2")))
         status = draw(st.sampled_from(("ok", "error", "aborted"))) if kind == "cell_executed" else None
+        died = kind in ("kernel_restarted", "kernel_died") and draw(st.booleans())
+        has_cell = kind in WITH_CELL or (died and draw(st.booleans()))
         made.append(
             Fact(
                 at=draw(st.integers(1, 30)),
@@ -63,11 +70,13 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 session=draw(st.sampled_from(("s1", "s2", "s3"))),
                 seq=draw(st.integers(1, 50)),
                 notebook=NotebookRef(notebook, f"{notebook}.ipynb"),
-                cell=CellRef(draw(st.sampled_from(("a", "b"))), 0) if kind in WITH_CELL else None,
+                cell=CellRef(draw(st.sampled_from(("a", "b"))), 0) if has_cell else None,
                 execution=draw(st.sampled_from("pqrstuvw")) if "execut" in kind else None,
                 status=status,
                 error=ErrorClass(draw(st.sampled_from(("NameError", "TypeError")))) if status == "error" else None,
                 occurred=draw(st.none() | st.integers(-(10**15), 10**15)),
+                kernel_death=died,
+                ends_runs=draw(st.booleans()),
             )
         )
     return made
@@ -189,14 +198,80 @@ def test_a_run_goes_on_until_its_own_end() -> None:
     assert _shown(_run(1, "a", "ok", execution="p"), _start(2, "a", "p")).status == "ok"
 
 
-@pytest.mark.parametrize("kind", ["kernel_restarted", "kernel_died", "session_ended", "session_started"])
+@pytest.mark.parametrize(
+    "kind", ["kernel_restarted", "kernel_died", "kernel_connected", "session_ended", "session_started"]
+)
 def test_no_run_outlives_what_ran_it(kind: str) -> None:
     assert _shown(_start(1, "a"), _other(2, kind)).status == "working"
     assert _shown(_other(1, kind), _start(2, "a")).status == "running"
 
 
+@pytest.mark.parametrize("kind", ["session_ended", "session_started"])
+def test_opening_or_leaving_the_notebook_does_not_hide_a_run_whose_end_will_be_reported(kind: str) -> None:
+    event = msgspec.structs.replace(_other(2, kind, session="s"), ends_runs=False)
+    assert _shown(_start(1, "a"), event).status == "running"
+    assert _shown(_start(1, "a"), event, _run(3, "a", "error", error="NameError")).status == "error"
+
+
 def test_closing_one_tab_does_not_end_the_run_in_another() -> None:
     assert _shown(_start(1, "a"), _other(2, "session_ended", session="other")).status == "running"
+
+
+def _death(at: int, cell: str | None = None) -> Fact:
+    place = CellRef(cell, 0) if cell else None
+    return msgspec.structs.replace(_other(at, "kernel_restarted"), cell=place, kernel_death=True)
+
+
+def test_deaths_of_the_kernel_count_for_the_cell_that_ran_until_a_run_of_it_ends_by_itself() -> None:
+    killed = (_run(1, "a", "ok"), _death(2, "a"), _run(3, "b", "ok"), _run(4, "a", "aborted"), _death(5, "a"))
+    deaths = _shown(*killed).kernel_deaths
+    # The cells that have to be run again after each restart do not reset the count.
+    assert deaths == KernelDeathsRef(2, "1970-01-01T00:00:00.002Z", NotebookRef("n", "n.ipynb"), CellRef("a", 0))
+    assert _shown(*killed, _run(6, "a", "error", error="NameError")).kernel_deaths is None
+    other = _shown(*killed, _death(6, "b")).kernel_deaths
+    assert other is not None
+    assert (other.count, other.cell) == (1, CellRef("b", 0))
+
+
+def test_deaths_of_which_the_sender_names_no_cell_count_since_a_run_ended_by_itself() -> None:
+    killed = [
+        (_start(n, "a", f"e{n}"), _run(n + 1, "a", "aborted", execution=f"e{n}"), _death(n + 2)) for n in (1, 4, 7)
+    ]
+    place = _other(1, "notebook_opened")
+    deaths = _shown(place, *(fact for facts in killed for fact in facts)).kernel_deaths
+    assert deaths is not None
+    assert (deaths.count, deaths.since, deaths.cell) == (3, "1970-01-01T00:00:00.003Z", CellRef("a", 0))
+    assert _shown(*killed[0], _run(4, "b", "ok")).kernel_deaths is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "died"),
+    [
+        ("kernel_restarted", {"reason": "user"}, False),
+        ("kernel_restarted", {"reason": "auto"}, True),
+        ("kernel_restarted", {"reason": "auto", "running": True}, True),
+        ("kernel_restarted", {"reason": "auto", "running": False}, False),
+        ("kernel_restarted", {}, False),
+        ("kernel_died", {}, True),
+        ("kernel_died", {"running": False}, False),
+    ],
+)
+def test_a_restart_by_the_student_or_seen_by_a_page_without_runs_is_no_death(
+    kind: str, data: dict[str, Any], died: bool
+) -> None:
+    raw = json.dumps({**GOLDEN[kind], "data": data}).encode()
+    assert read_event(raw, 2**42).fact.kernel_death is died
+
+
+def test_an_error_that_the_author_expects_is_no_failure() -> None:
+    event = GOLDEN["cell_executed"]
+    assert event["data"]["status"] == "error"
+    assert read_event(json.dumps(event).encode(), 2**42).fact.status == "error"
+    expected = {**event, "data": {**event["data"], "error_expected": True}}
+    read = read_event(json.dumps(expected).encode(), 2**42)
+    assert (read.fact.status, read.fact.error, read.text) == ("ok", None, None)
+    state = _shown(*(msgspec.structs.replace(read.fact, at=n, id=f"{n:08x}") for n in (1, 2, 3)))
+    assert (state.status, state.error_streak, state.errors, state.runs) == ("ok", 0, 0, 3)
 
 
 def test_a_session_that_comes_back_is_open_and_gaps_are_counted() -> None:

@@ -58,6 +58,7 @@ def after(fact: Fact) -> StudentState:
     ("kind", "data"),
     [
         ("heartbeat", {}),
+        ("kernel_connected", {}),
         ("session_ended", {}),
         ("notebook_closed", {}),
         ("session_started", {}),
@@ -108,6 +109,7 @@ def test_what_the_student_does_is_where_the_student_is(kind: str, data: dict[str
     ("kind", "data"),
     [
         ("heartbeat", {}),
+        ("kernel_connected", {}),
         ("cell_moved", {}),
         ("kernel_died", {}),
         ("notebook_saved", {"manual": False}),

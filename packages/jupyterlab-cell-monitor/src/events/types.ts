@@ -65,7 +65,10 @@ export type ExecutionError = {
 export type CellExecutedData = {
   execution_id: Uuid;
   execution_count?: number | null;
+  /** error: the student sees an error for it; aborted: interrupted, skipped, or its end is not known. */
   status: 'ok' | 'error' | 'aborted';
+  /** The author says that the cell may fail (tag raises-exception); an error of it is no failure. */
+  error_expected?: boolean | null;
   /** By the kernel's own times. */
   duration_ms?: Count | null;
   started_at?: Time | null;
@@ -110,10 +113,17 @@ export type HelpRequestedData = {
   message?: string | null;
 };
 
-export type KernelDiedData = Record<string, never>;
+export type KernelConnectedData = Record<string, never>;
+
+export type KernelDiedData = {
+  /** Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older senders. */
+  running?: boolean | null;
+};
 
 export type KernelRestartedData = {
   reason?: 'user' | 'auto' | null;
+  /** Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older senders. */
+  running?: boolean | null;
 };
 
 export type NotebookClosedData = Record<string, never>;
@@ -131,6 +141,8 @@ export type NotebookSavedData = {
 
 export type SessionEndedData = {
   reason: 'closed' | 'hidden' | 'unknown';
+  /** False: it ends no runs, the sender reports the end of each. Absent in older senders, where it ends them. */
+  ends_runs?: boolean | null;
 };
 
 /** The software that captures. */
@@ -142,6 +154,8 @@ export type Client = {
 };
 
 export type SessionStartedData = {
+  /** False: it ends no runs, the sender reports the end of each. Absent in older senders, where it ends them. */
+  ends_runs?: boolean | null;
   /** The software that captures. */
   client: Client;
 };
@@ -326,6 +340,26 @@ export type HelpRequested = {
   course?: string | null;
 };
 
+/** The notebook's kernel answered the page for the first time. It answers in order, so what it had begun before has ended. */
+export type KernelConnected = {
+  type: 'kernel_connected';
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
+  event_id: EventId;
+  /** Version of the type's schema. */
+  schema_version: 1;
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: KernelConnectedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
 /** The notebook's kernel died. */
 export type KernelDied = {
   type: 'kernel_died';
@@ -477,6 +511,7 @@ export type Event =
   | Heartbeat
   | HelpCancelled
   | HelpRequested
+  | KernelConnected
   | KernelDied
   | KernelRestarted
   | NotebookClosed
@@ -507,6 +542,7 @@ export const TRAITS: Readonly<Record<EventType, IEventTraits>> = {
   heartbeat: { version: 1, urgent: false, notices: true },
   help_cancelled: { version: 1, urgent: true, notices: true },
   help_requested: { version: 1, urgent: true, notices: true },
+  kernel_connected: { version: 1, urgent: false, notices: false },
   kernel_died: { version: 1, urgent: true, notices: false },
   kernel_restarted: { version: 1, urgent: true, notices: false },
   notebook_closed: { version: 1, urgent: false, notices: false },

@@ -14,13 +14,16 @@ import msgspec
 from cell_monitor_core.derivation.facts import NO_KEY, Fact, Key, fact_key
 from cell_monitor_core.publications import CellRef, NotebookRef
 
-__all__ = ["RUN_TYPES", "CellFold", "CellKey", "cell_key", "fold_cell"]
+__all__ = ["HISTORY_TYPES", "RUN_TYPES", "CellFold", "CellKey", "cell_key", "fold_cell"]
 
 CellKey: TypeAlias = tuple[str, str]
 """(notebook id, the cell's source id)."""
 
 RUN_TYPES: Final = frozenset(("cell_execution_started", "cell_executed"))
-"""Types of the facts that a cell's fold is made of."""
+"""Types of the facts about a cell's runs."""
+
+HISTORY_TYPES: Final = (*sorted(RUN_TYPES), "kernel_died", "kernel_restarted")
+"""Types of the facts that a cell's fold is made of; of those about the kernel only the ones that ``cell_key`` gives a cell."""
 
 _FINISHED_KEPT: Final = 8
 
@@ -44,6 +47,8 @@ class CellFold(msgspec.Struct, omit_defaults=True):
         started: key of the newest start of a run.
         started_execution: its execution id.
         started_ended: whether that run has ended.
+        deaths: how often the cell has killed the kernel since a run of it last ended by itself.
+        deaths_since: when the first of them was, milliseconds since the epoch.
         finished: execution ids that ended before their start was seen, newest last.
     """
 
@@ -63,14 +68,20 @@ class CellFold(msgspec.Struct, omit_defaults=True):
     started_execution: str | None = None
     started_ended: bool = False
     finished: tuple[str, ...] = ()
+    deaths: int = 0
+    deaths_since: int | None = None
 
     def add(self, fact: Fact) -> None:
-        """Fold a fact of a type in ``RUN_TYPES`` that is newer than all before it."""
+        """Fold a fact that ``cell_key`` gives this cell and that is newer than all before it."""
         self.last = fact_key(fact)
         self.notebook = fact.notebook
         self.cell = fact.cell
         if fact.type == "cell_executed":
             self._ended(fact)
+        elif fact.kernel_death:
+            self.deaths += 1
+            if self.deaths_since is None:
+                self.deaths_since = fact.at
         else:
             self.started = fact_key(fact)
             self.started_execution = fact.execution
@@ -88,7 +99,10 @@ class CellFold(msgspec.Struct, omit_defaults=True):
                 self.finished = (*self.finished[1 - _FINISHED_KEPT :], fact.execution)
         if fact.status == "aborted":
             self.aborted += 1
-        elif fact.status == "error":
+            return
+        self.deaths = 0
+        self.deaths_since = None
+        if fact.status == "error":
             self.errors += 1
             self.completed = "error"
             name = fact.error.name if fact.error is not None else None
@@ -105,8 +119,8 @@ class CellFold(msgspec.Struct, omit_defaults=True):
 
 
 def cell_key(fact: Fact) -> CellKey | None:
-    """Return the cell whose fold a fact belongs to, None if it is no run of a cell."""
-    if fact.type in RUN_TYPES and fact.notebook is not None and fact.cell is not None:
+    """Return the cell whose fold a fact belongs to, None if it is neither a run of a cell nor a death that one caused."""
+    if (fact.type in RUN_TYPES or fact.kernel_death) and fact.notebook is not None and fact.cell is not None:
         return (fact.notebook.id, fact.cell.source_id)
     return None
 

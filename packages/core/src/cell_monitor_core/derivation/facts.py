@@ -90,12 +90,15 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         type: the event's type; of an opaque event its type and version (``opaque_types``).
         session: session id, likewise.
         execution: id of the run.
+        status: how the run counts: an error that the cell's author expects (``error_expected``) is no failure, but ``ok``.
         request: the event id of the ``help_requested`` that a ``help_cancelled`` names.
         outline: the cells of a ``notebook_opened``.
         place: whether it says where the student is; None where its type implies that (``places``).
         activity: whether it is the student's activity, likewise.
         occurred: ``occurred_at`` as the sender's clock had it, milliseconds since the epoch; None in facts of releases whose
             ``at`` was that clock.
+        kernel_death: the kernel died, and nothing says that no cell of the sender ran: the cell, where there is one, killed it.
+        ends_runs: False where the sender reports the end of each run itself, although events of the type end runs.
     """
 
     at: int
@@ -115,6 +118,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     place: bool | None = None
     activity: bool | None = None
     occurred: int | None = None
+    kernel_death: bool = False
+    ends_runs: bool = True
 
 
 class ReadEvent(NamedTuple):
@@ -191,10 +196,12 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
     notebook = event.notebook
     cell = event.cell
     execution = status = duration_ms = execution_count = error = request = text = outline = None
+    kernel_death = False
+    ends_runs = True
     if isinstance(event, types.CellExecuted):
         data = event.data
         execution = data.execution_id
-        status = data.status
+        status = "ok" if data.status == "error" and data.error_expected else data.status
         duration_ms = data.duration_ms
         execution_count = data.execution_count
         if data.error is not None and status == "error":
@@ -211,6 +218,12 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         outline = tuple(
             OutlineCell(cell.id, cell.source_id, cell.index, cell.type, cell.heading) for cell in event.data.cells
         )
+    elif isinstance(event, types.KernelDied):
+        kernel_death = event.data.running is not False
+    elif isinstance(event, types.KernelRestarted):
+        kernel_death = event.data.reason == "auto" and event.data.running is not False
+    elif isinstance(event, (types.SessionStarted, types.SessionEnded)):
+        ends_runs = event.data.ends_runs is not False
     kind = _TYPE_OF[type(event)]
     fact = Fact(
         at,
@@ -230,5 +243,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         stored_place(kind, event),
         stored_activity(kind, event),
         occurred,
+        kernel_death,
+        ends_runs,
     )
     return ReadEvent(fact, text or None)

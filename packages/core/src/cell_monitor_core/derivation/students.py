@@ -22,6 +22,7 @@ from cell_monitor_core.publications import (
     ErrorRef,
     ExecutionRef,
     HelpRef,
+    KernelDeathsRef,
     NotebookRef,
     StudentState,
     StudentStatus,
@@ -30,6 +31,7 @@ from cell_monitor_core.publications import (
 __all__ = [
     "SEEN_STEP_MS",
     "CellAt",
+    "DeathAt",
     "NotebookAt",
     "RunAt",
     "StartAt",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _RUN_END_MARKERS_KEPT: Final = 32
+_UNPLACED_DEATHS_KEPT: Final = 20
 SEEN_STEP_MS: Final = 60_000
 """``last_seen_at`` is rounded down to a multiple of this."""
 
@@ -83,6 +86,14 @@ class RunAt(msgspec.Struct, frozen=True, array_like=True):
     notebook: NotebookRef | None = None
 
 
+class DeathAt(msgspec.Struct, frozen=True, array_like=True):
+    """A death of a kernel, and the cell that it executed."""
+
+    key: Key
+    notebook: NotebookRef
+    cell: CellRef
+
+
 class StudentFold(msgspec.Struct, omit_defaults=True):
     """One student in one course.
 
@@ -106,6 +117,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         help: the newest help request that is open or claimed.
         help_expired_at: when the newest help request that closed itself did so, milliseconds since the epoch: a fact of
             an earlier time that arrives later may open it again.
+        death: the newest death of a kernel of which the sender said which cell ran.
+        deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
+        unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
     """
 
     last_received_at: int = 0
@@ -128,6 +142,10 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     asked: Key = NO_KEY
     help: HelpRef | None = None
     help_expired_at: int = 0
+    death: DeathAt | None = None
+    deaths: int = 0
+    deaths_since: int | None = None
+    unplaced_deaths: tuple[Key, ...] = ()
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
@@ -144,7 +162,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self._start(fact, key)
         elif kind == "help_requested":
             self.asked = max(self.asked, key)
-        scope = RUN_END_SCOPES.get(kind)
+        if fact.kernel_death:
+            self._death(fact, key)
+        scope = RUN_END_SCOPES.get(kind) if fact.ends_runs else None
         if scope == "session":
             self._run_end_marker(f"s:{fact.session}", key)
         elif scope == "notebook" and fact.notebook is not None:
@@ -177,6 +197,12 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
                 newest = heapq.nlargest(_RUN_END_MARKERS_KEPT, run_end_markers.items(), key=lambda item: item[1])
                 run_end_markers = dict(newest)
             self.run_end_markers = run_end_markers
+
+    def _death(self, fact: Fact, key: Key) -> None:
+        if fact.notebook is None or fact.cell is None:
+            self.unplaced_deaths = tuple(sorted((*self.unplaced_deaths, key)))[-_UNPLACED_DEATHS_KEPT:]
+        elif self.death is None or key > self.death.key:
+            self.death = DeathAt(key, fact.notebook, fact.cell)
 
     def _run(self, fact: Fact, key: Key) -> None:
         self.runs += 1
@@ -212,6 +238,10 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.streak = now.streak
             self.streak_error = now.streak_error
             self.streak_since = now.streak_since
+        death = self.death
+        if death is not None and (death.notebook.id, death.cell.source_id) == cell:
+            self.deaths = now.deaths
+            self.deaths_since = now.deaths_since
         start = self.started
         if start is not None and (start.notebook_id, start.cell_id) == cell:
             start.ended = now.started_ended
@@ -246,6 +276,25 @@ def _execution(run: RunAt) -> ExecutionRef:
         error=None if run.error is None else ErrorRef(run.error.name),
         notebook=run.notebook,
     )
+
+
+def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
+    death = fold.death
+    unplaced = fold.unplaced_deaths
+    if death is not None and (not unplaced or death.key > unplaced[-1]):
+        if fold.deaths_since is None:
+            return None
+        return KernelDeathsRef(fold.deaths, rfc3339(fold.deaths_since), death.notebook, death.cell)
+    if fold.completed is not None:
+        unplaced = tuple(key for key in unplaced if key > fold.completed.key)
+    if not unplaced:
+        return None
+    since = rfc3339(unplaced[0][0])
+    # The run that started last is the one that the kernel executed: runs end as aborted with their kernel.
+    start, run = fold.started, fold.last_aborted
+    if start is None or run is None or (start.notebook_id, start.cell_id) != (run.notebook_id, run.cell.source_id):
+        return KernelDeathsRef(len(unplaced), since)
+    return KernelDeathsRef(len(unplaced), since, run.notebook, run.cell)
 
 
 def student_state(student_id: str, version: int, fold: StudentFold) -> StudentState:
@@ -290,6 +339,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         # Rounded to a minute: a publication for every heartbeat would cost dashboards much and show little.
         last_seen_at=rfc3339(received - received % SEEN_STEP_MS) if received else None,
         help=fold.help,
+        kernel_deaths=_kernel_deaths(fold),
     )
 
 

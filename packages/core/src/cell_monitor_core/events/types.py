@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from cell_monitor_core.events.traits import EventType
 
-__all__ = ["EVENT_TYPES", "Cell", "CellAdded", "CellAddedData", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellRemoved", "CellRemovedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+__all__ = ["EVENT_TYPES", "Cell", "CellAdded", "CellAddedData", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellRemoved", "CellRemovedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelConnected", "KernelConnectedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
 
 EventId = Annotated[str, Meta(min_length=36, max_length=36)]
 Time = Annotated[str, Meta(min_length=20, max_length=30)]
@@ -105,7 +105,11 @@ class CellExecutedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     execution_count: Annotated[int, Meta(ge=0, le=2147483647)] | None = None
 
+    # error: the student sees an error for it; aborted: interrupted, skipped, or its end is not known.
     status: Literal["ok", "error", "aborted"]
+
+    # The author says that the cell may fail (tag raises-exception); an error of it is no failure.
+    error_expected: bool | None = None
 
     # By the kernel's own times.
     duration_ms: Count | None = None
@@ -173,14 +177,26 @@ class HelpRequestedData(Struct, frozen=True, kw_only=True, omit_defaults=True, g
     message: Annotated[str, Meta(max_length=500)] | None = None
 
 
+class KernelConnectedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of KernelConnected."""
+
+
 class KernelDiedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of KernelDied."""
+
+    # Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older
+    # senders.
+    running: bool | None = None
 
 
 class KernelRestartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of KernelRestarted."""
 
     reason: Literal["user", "auto"] | None = None
+
+    # Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older
+    # senders.
+    running: bool | None = None
 
 
 class NotebookClosedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -208,6 +224,9 @@ class SessionEndedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     reason: Literal["closed", "hidden", "unknown"]
 
+    # False: it ends no runs, the sender reports the end of each. Absent in older senders, where it ends them.
+    ends_runs: bool | None = None
+
 
 class Client(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The software that captures."""
@@ -223,6 +242,9 @@ class Client(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
 class SessionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of SessionStarted."""
+
+    # False: it ends no runs, the sender reports the end of each. Absent in older senders, where it ends them.
+    ends_runs: bool | None = None
 
     # The software that captures.
     client: Client
@@ -480,6 +502,34 @@ class HelpRequested(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     course: Annotated[str, Meta(max_length=63)] | None = None
 
 
+class KernelConnected(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_connected"):
+    """The notebook's kernel answered the page for the first time. It answers in order, so what it had begun before has ended."""
+
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
+    event_id: EventId
+
+    # Version of the type's schema.
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: KernelConnectedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
 class KernelDied(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="kernel_died"):
     """The notebook's kernel died."""
 
@@ -710,6 +760,7 @@ Event = (
     | Heartbeat
     | HelpCancelled
     | HelpRequested
+    | KernelConnected
     | KernelDied
     | KernelRestarted
     | NotebookClosed
@@ -827,6 +878,18 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         program=None,
         ends_runs=None,
         personal=("data.message", "notebook.path", "notebook.title"),
+    ),
+    "kernel_connected": EventType(
+        "kernel_connected",
+        KernelConnected,
+        version=1,
+        activity=False,
+        place=False,
+        urgent=False,
+        notices=False,
+        program=None,
+        ends_runs="notebook",
+        personal=("notebook.path", "notebook.title"),
     ),
     "kernel_died": EventType(
         "kernel_died",

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
-from cell_monitor_core.derivation.cells import CellFold, CellKey
+from cell_monitor_core.derivation.cells import HISTORY_TYPES, CellFold, CellKey, cell_key
 from cell_monitor_core.derivation.facts import Fact, decode_fact, fact_key
 from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
@@ -234,14 +234,17 @@ async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKe
         FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
              AS k(course_id, person_id, notebook_id, cell_id, i)
              JOIN events e USING (course_id, person_id, notebook_id, cell_id)
-        WHERE e.type IN ('cell_execution_started', 'cell_executed') AND e.test_id IS NULL
+        WHERE e.type = ANY($5::text[]) AND e.test_id IS NULL
         ORDER BY k.i, e.happened_at
         """,
         *_cell_columns(cells),
+        HISTORY_TYPES,
     )
     histories: list[list[Fact]] = [[] for _ in cells]
-    for index, fact in rows:
-        histories[index - 1].append(decode_fact(fact))
+    for index, text in rows:
+        fact = decode_fact(text)
+        if cell_key(fact) is not None:
+            histories[index - 1].append(fact)
     for facts in histories:
         facts.sort(key=fact_key)
     return histories
