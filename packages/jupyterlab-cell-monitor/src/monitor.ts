@@ -58,6 +58,7 @@ export class CellMonitor implements ICellMonitor {
     this._recorder = new Recorder(tracker, {
       clock,
       guard,
+      followsRuns: PageConfig.getOption('cellMonitorFollowsRuns') === 'true',
       renames: new StoredRenames(localStorageOrNull(), `cell-monitor:renames:${serverSettings.baseUrl}`),
       extensionVersion: VERSION,
       labVersion: app.version,

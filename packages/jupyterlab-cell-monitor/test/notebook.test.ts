@@ -151,9 +151,7 @@ test('a restart is one event with its cause; a death is another', () => {
     {
       gone: () => seen.push('gone'),
       restarted: reason => seen.push(reason),
-      died: () => seen.push('died'),
-      busy: () => undefined,
-      idle: () => undefined
+      died: () => seen.push('died')
     },
     clock
   );

@@ -1,79 +1,36 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import fc from 'fast-check';
-import type { IKernelMessage } from '../src/capture/runs';
+import type { IKernelMessage } from '../src/capture/request';
 import { RunTracker } from '../src/capture/runs';
-import type { DataOf, NotebookSession } from '../src/events/session';
+import type { IUnseenCell } from '../src/capture/unseen';
 import type { Cell, CellExecutedData } from '../src/events/types';
 import { StillClock } from './clock';
+import { cells, Kernel, RunLog } from './kernel_messages';
 
 let clock: StillClock;
+let log: RunLog;
 let started: string[];
 let finished: { cell: Cell; data: CellExecutedData }[];
 let tracker: RunTracker;
-let serial = 0;
+let kernel: Kernel;
 
 beforeEach(() => {
   clock = new StillClock();
-  started = [];
-  finished = [];
-  tracker = new RunTracker(
-    { reference: id => (id.startsWith('cell') ? reference(id) : null) },
-    reporting(
-      executionId => started.push(executionId),
-      (cell, data) => finished.push({ cell, data })
-    ),
-    clock
-  );
+  log = new RunLog();
+  ({ started, finished } = log);
+  tracker = new RunTracker(cells, log, clock);
+  kernel = new Kernel(tracker, clock);
 });
 
-const reference = (id: string): Cell => ({ id, source_id: id, index: 0, type: 'code' });
-
-/** A session that reports the starts and the ends of runs. */
-function reporting(
-  onStart: (executionId: string) => void,
-  onEnd: (cell: Cell, data: CellExecutedData) => void
-): Pick<NotebookSession, 'emit'> {
-  return {
-    emit: (type, data, cell) => {
-      if (type === 'cell_execution_started') {
-        onStart((data as DataOf<'cell_execution_started'>).execution_id);
-      } else {
-        assert.equal(type, 'cell_executed');
-        onEnd(cell as Cell, data as CellExecutedData);
-      }
-      return 'id';
-    }
-  };
-}
-
-function message(
-  channel: string,
-  type: string,
-  content: Record<string, unknown>,
-  parent?: string,
-  metadata: Record<string, unknown> = {}
-): IKernelMessage {
-  return {
-    channel,
-    header: { msg_id: `m${serial++}`, msg_type: type, date: new Date(clock.time).toISOString() },
-    parent_header: parent ? { msg_id: parent } : {},
-    metadata,
-    content
-  };
-}
-
-function request(cellId: string, code = 'x'): string {
-  const sent = message('shell', 'execute_request', { code, silent: false }, undefined, { cellId });
-  tracker.message(sent, 'send');
-  return sent.header.msg_id;
-}
-
-const receive = (...args: Parameters<typeof message>): void => tracker.message(message(...args), 'recv');
-const input = (run: string, count = 1): void => receive('iopub', 'execute_input', { execution_count: count }, run);
-const idle = (run: string): void => receive('iopub', 'status', { execution_state: 'idle' }, run);
+const request = (cellId: string, code?: string, metadata?: Record<string, unknown>): string =>
+  kernel.request(cellId, code, metadata);
+const receive = (...args: Parameters<Kernel['message']>): void => kernel.receive(...args);
+const input = (run: string, count?: number): void => kernel.input(run, count);
+const idle = (run: string): void => kernel.idle(run);
 const reply = (run: string, content: Record<string, unknown>, metadata = {}): void =>
-  receive('shell', 'execute_reply', content, run, metadata);
+  kernel.reply(run, content, metadata);
+const ends = (): unknown[] => finished.map(({ data }) => [data.status, data.error?.name]);
 
 test('a run has the times of the kernel, not of the browser', () => {
   const run = request('cell-1', 'compute()');
@@ -226,21 +183,256 @@ test('a reply ends the run although the idle status is lost', () => {
   assert.equal(finished.length, 1);
 });
 
-test('a run whose reply is lost ends after a while', () => {
+test('a run that waits for another one is marked when it starts', () => {
+  const [first, second] = [request('cell-1'), request('cell-2')];
+  input(first);
+  kernel.end(first);
+  input(second);
+  kernel.end(second);
+  input(request('cell-3'));
+  assert.deepEqual(log.queued, [false, true, false]);
+});
+
+test('a kernel that says idle for a request on the control channel ends no run', () => {
+  // JupyterLab 4.2 and 4.4 ask the debugger whenever a notebook is shown; the kernel is idle after the answer.
   const run = request('cell-1');
   input(run);
-  tracker.kernelIdle();
-  clock.advance(5000);
-  tracker.kernelBusy(); // it was only between two cells
+  for (let n = 0; n < 5; n++) {
+    const debug = kernel.send('control', 'debug_request', { command: 'debugInfo' });
+    receive('iopub', 'status', { execution_state: 'busy' }, debug);
+    receive('control', 'debug_reply', {}, debug);
+    idle(debug);
+    clock.advance(60_000);
+  }
+  assert.equal(finished.length, 0);
+  assert.equal(tracker.running?.id, 'cell-1');
+  kernel.show(run, 'ValueError');
+  kernel.end(run, { status: 'error', ename: 'ValueError', evalue: 'v', traceback: ['t'] });
+  assert.deepEqual(ends(), [['error', 'ValueError']]);
+  assert.equal(finished[0]?.data.duration_ms, 300_000);
+  assert.equal(tracker.running, null);
+});
+
+test("another page's requests and their ends are not this page's", () => {
+  const run = request('cell-1');
+  input(run);
+  const foreign = '11111111-1111-4111-8111-111111111111';
+  input(foreign);
+  kernel.show(foreign, 'NameError');
+  kernel.end(foreign, { status: 'error', ename: 'NameError', evalue: '', traceback: [] });
+  assert.equal(finished.length, 0);
+  kernel.end(run);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+});
+
+test('a traceback that the student sees makes a failure of a run whose reply is ok', () => {
+  // %run, %%capture, %%time and showtraceback.
+  const run = request('cell-1', '%run fails.py');
+  input(run);
+  kernel.show(run, 'NameError');
+  kernel.end(run);
+  assert.deepEqual(ends(), [['error', 'NameError']]);
+  assert.equal(finished[0]?.data.error?.traceback, 't');
+});
+
+test('an interrupt inside %run is an interrupt, and a run that goes on after an error ends as it ends', () => {
+  const interrupted = request('cell-1', '%run endless.py');
+  input(interrupted);
+  kernel.show(interrupted, 'KeyboardInterrupt');
+  kernel.end(interrupted);
+  const both = request('cell-2', '%run fails.py\n1 / 0');
+  input(both);
+  kernel.show(both, 'NameError');
+  kernel.show(both, 'ZeroDivisionError');
+  kernel.end(both, { status: 'error', ename: 'ZeroDivisionError', evalue: 'v', traceback: [] });
+  assert.deepEqual(ends(), [
+    ['aborted', 'KeyboardInterrupt'],
+    ['error', 'ZeroDivisionError']
+  ]);
+});
+
+test('an error that the run itself cleared is not one that the student sees', () => {
+  const run = request('cell-1', '%run fails.py\nclear_output()');
+  input(run);
+  kernel.show(run, 'NameError');
+  receive('iopub', 'clear_output', { wait: false }, run);
+  kernel.end(run);
+  // Unless the run failed: its reply is an error, whatever was cleared before.
+  const failed = request('cell-1');
+  input(failed);
+  receive('iopub', 'clear_output', { wait: true }, failed);
+  kernel.end(failed, { status: 'error', ename: 'ValueError', evalue: '', traceback: [] });
+  assert.deepEqual(ends(), [
+    ['ok', undefined],
+    ['error', 'ValueError']
+  ]);
+});
+
+test('a traceback that was caught and printed is text', () => {
+  const run = request('cell-1');
+  input(run);
+  kernel.print(run, 'Traceback (most recent call last):\nZeroDivisionError: division by zero\n');
+  kernel.end(run);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+});
+
+test('a cell that its author lets fail is marked, whether it fails or not', () => {
+  const metadata = { tags: ['hide-input', 'raises-exception'] };
+  const fails = request('cell-1', '1 / 0', metadata);
+  input(fails);
+  kernel.show(fails, 'ZeroDivisionError');
+  kernel.end(fails, { status: 'error', ename: 'ZeroDivisionError', evalue: 'v', traceback: ['t'] });
+  kernel.end(request('cell-1', '1', metadata));
+  kernel.end(request('cell-2', '1', { tags: 'raises-exception' }));
+  assert.deepEqual(
+    finished.map(({ data }) => [data.status, data.error_expected]),
+    [
+      ['error', true],
+      ['ok', true],
+      ['ok', undefined]
+    ]
+  );
+});
+
+test('its own idle status ends a run whose reply is lost, with what the student saw', () => {
+  const failed = request('cell-1');
+  input(failed);
+  kernel.show(failed, 'KeyError');
+  idle(failed);
+  const skipped = request('cell-2');
+  idle(skipped);
+  const ran = request('cell-3');
+  input(ran);
+  idle(ran);
+  assert.equal(finished.length, 0);
+  clock.advance(2500);
+  assert.deepEqual(ends(), [
+    ['error', 'KeyError'],
+    ['aborted', undefined],
+    ['ok', undefined]
+  ]);
+});
+
+test('a run goes on while the connection is lost, and its messages are replayed after it', () => {
+  const run = request('cell-1');
+  input(run);
+  tracker.connectionLost();
+  clock.advance(600_000);
+  const info = kernel.send('shell', 'kernel_info_request', {});
+  kernel.print(run, 'kept by the server');
+  kernel.end(run);
+  receive('shell', 'kernel_info_reply', {}, info);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+  assert.equal(finished[0]?.data.outputs[0]?.text, 'kept by the server');
+});
+
+test('a run whose reply was lost with the connection ends when the kernel answers a later request', () => {
+  const lost = request('cell-1');
+  input(lost);
+  const waiting = request('cell-2');
+  tracker.connectionLost();
+  const info = kernel.send('shell', 'kernel_info_request', {});
+  clock.advance(600_000);
+  assert.equal(finished.length, 0, 'the kernel has not answered: it may still be at it');
+  receive('shell', 'kernel_info_reply', {}, info);
+  assert.deepEqual(ends(), [['aborted', undefined]]);
+  // The second may only have been kept back by JupyterLab until then; a run after it shows that it was not.
+  const later = request('cell-3');
+  input(later);
+  assert.equal(finished.length, 1);
+  kernel.end(later);
+  assert.deepEqual(
+    finished.map(({ cell, data }) => [cell.id, data.status]),
+    [
+      ['cell-1', 'aborted'],
+      ['cell-2', 'aborted'],
+      ['cell-3', 'ok']
+    ]
+  );
+  kernel.end(waiting);
+  assert.equal(finished.length, 3);
+});
+
+test('answers without a loss of the connection end no other run', () => {
+  // Some kernels answer questions about themselves while they execute.
+  const run = request('cell-1');
+  input(run);
+  const info = kernel.send('shell', 'kernel_info_request', {});
+  receive('shell', 'kernel_info_reply', {}, info);
+  assert.equal(tracker.open, 1);
+});
+
+test('a restart by another page ends what ran, and what was never executed once a later run is answered', () => {
+  const ran = request('cell-1');
+  input(ran);
+  request('cell-2');
+  receive('iopub', 'status', { execution_state: 'starting' });
+  assert.deepEqual(
+    finished.map(({ cell, data }) => [cell.id, data.status]),
+    [['cell-1', 'aborted']]
+  );
+  kernel.end(request('cell-3'));
+  assert.deepEqual(
+    finished.slice(1).map(({ cell, data }) => [cell.id, data.status]),
+    [
+      ['cell-2', 'aborted'],
+      ['cell-3', 'ok']
+    ]
+  );
+});
+
+test('a kernel that says that it starts does not end the run that waits for it', () => {
+  const run = request('cell-1');
+  receive('iopub', 'status', { execution_state: 'starting' });
   clock.advance(60_000);
   assert.equal(finished.length, 0);
-  tracker.kernelIdle();
-  clock.advance(11_000);
-  assert.equal(finished[0]?.data.status, 'aborted');
+  input(run);
+  kernel.end(run);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+});
+
+test('a run that waits for input goes on', () => {
+  const run = request('cell-1', 'input()');
+  input(run);
+  receive('stdin', 'input_request', { prompt: '?' }, run);
+  clock.advance(600_000);
+  assert.equal(tracker.running?.id, 'cell-1');
+  kernel.send('stdin', 'input_reply', { value: '1' }, run);
+  kernel.end(run);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+});
+
+test('runs that go on after the page is left are not ended by it', () => {
+  const run = request('cell-1');
+  input(run);
+  reply(run, { status: 'ok' });
+  request('cell-2');
+  tracker.handOver();
+  clock.advance(60_000);
+  tracker.kernelGone();
+  assert.equal(finished.length, 0);
+  assert.equal(clock.waiting, 0);
+});
+
+test('a run is known by the id of its request, by which the server half can name it', () => {
+  const run = request('cell-1');
+  kernel.end(run);
+  assert.equal(finished[0]?.data.execution_id, run);
+  const odd: IKernelMessage = { ...kernel.message('shell', 'execute_request', {}), metadata: { cellId: 'cell-1' } };
+  tracker.message({ ...odd, header: { ...odd.header, msg_id: 'no-uuid' } }, 'send');
+  tracker.kernelGone();
+  assert.match(finished[1]?.data.execution_id ?? '', /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+});
+
+test('help that is shown for a name is an output', () => {
+  const run = request('cell-1', 'len?');
+  input(run);
+  kernel.end(run, { status: 'ok', payload: [{ source: 'page', data: { 'text/plain': 'Signature: len(obj)' } }] });
+  assert.equal(finished[0]?.data.outputs[0]?.text, 'Signature: len(obj)');
 });
 
 test('a request that is announced twice, as after a reconnection, is one run', () => {
-  const sent = message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: 'cell-1' });
+  const sent = kernel.message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: 'cell-1' });
   tracker.message(sent, 'send');
   input(sent.header.msg_id);
   receive('iopub', 'stream', { name: 'stdout', text: 'x' }, sent.header.msg_id);
@@ -252,116 +444,269 @@ test('a request that is announced twice, as after a reconnection, is one run', (
 });
 
 test('requests that are not of a cell of this notebook are not runs', () => {
-  tracker.message(message('shell', 'execute_request', { code: 'x' }), 'send');
+  kernel.send('shell', 'execute_request', { code: 'x' });
   request('elsewhere');
-  tracker.message(message('shell', 'execute_request', { silent: true }, undefined, { cellId: 'cell-1' }), 'send');
+  kernel.send('shell', 'execute_request', { silent: true }, undefined, { cellId: 'cell-1' });
   receive('iopub', 'stream', { name: 'stdout', text: 'a console' }, 'unknown');
   assert.equal(tracker.open, 0);
 });
 
-test('a run that the kernel showed is not reported again by the notebook', () => {
-  tracker.scheduled('cell-1');
+/** A cell in the notebook's model, as the server changes it. */
+class SharedCell implements IUnseenCell {
+  code = 'remote()';
+  mayFail = false;
+  executionCount: number | null = null;
+  running = false;
+  outputs: IUnseenCell['outputs'] = [];
+  startedAt = null;
+  endedAt = null;
+  hasKernel = true;
+}
+
+const failure = { type: 'error', content: { ename: 'ZeroDivisionError', evalue: 'division by zero', traceback: ['t'] } };
+
+test('a run whose request this page sends is not reported again by the notebook', () => {
+  const cell = new SharedCell();
+  tracker.scheduled('cell-1', cell);
+  cell.running = true;
+  tracker.cellChanged('cell-1');
   const run = request('cell-1');
+  clock.advance(10);
+  tracker.cellChanged('cell-1');
+  assert.deepEqual(started, []);
   input(run);
-  reply(run, { status: 'ok' });
-  idle(run);
-  tracker.executed('cell-1', () => assert.fail('it was seen already'));
-  assert.equal(finished.length, 1);
+  kernel.end(run);
+  tracker.executed('cell-1', true, undefined);
+  clock.advance(60_000);
+  assert.deepEqual(ends(), [['ok', undefined]]);
+  assert.equal(started.length, 1);
 });
 
-test('a run that only JupyterLab reports is read from the cell', () => {
-  tracker.scheduled('cell-1');
-  clock.advance(400);
-  tracker.executed('cell-1', () => ({
-    success: false,
-    code: 'remote()',
-    executionCount: 3,
-    error: { name: 'ValueError', value: 'v', traceback: ['t'] },
-    outputs: [{ type: 'stream', content: { name: 'stdout', text: ['a', 'b'] } }],
-    startedAt: null,
-    endedAt: null
-  }));
-  const data = finished[0]?.data;
-  assert.equal(data?.status, 'error');
-  assert.equal(data?.duration_ms, 400);
-  assert.equal(data?.outputs[0]?.text, 'ab');
-  assert.deepEqual(started, [data?.execution_id]);
-  // JupyterLab reports a blank cell as executed too.
-  tracker.scheduled('cell-2');
-  tracker.executed('cell-2', () => null);
-  assert.equal(finished.length, 1);
+test('a run that the server executes starts and ends as its cell shows', () => {
+  const cell = new SharedCell();
+  cell.executionCount = 4;
+  tracker.scheduled('cell-1', cell);
+  clock.advance(3000);
+  assert.deepEqual(started, [], 'it waits for its turn');
+  cell.executionCount = null;
+  cell.running = true;
+  tracker.cellChanged('cell-1');
+  tracker.cellChanged('cell-1');
+  assert.equal(started.length, 1);
+  assert.equal(tracker.running?.id, 'cell-1');
+  clock.advance(700);
+  cell.outputs = [{ type: 'stream', content: { name: 'stdout', text: ['a', 'b'] } }, failure];
+  tracker.cellChanged('cell-1');
+  cell.running = false;
+  cell.executionCount = 5;
+  tracker.cellChanged('cell-1');
+  tracker.executed('cell-1', false, undefined);
+  const [run] = finished;
+  assert.deepEqual(run?.data.error, { name: 'ZeroDivisionError', value: 'division by zero', traceback: 't' });
+  assert.deepEqual([run?.data.status, run?.data.duration_ms, run?.data.execution_count], ['error', 700, 5]);
+  assert.equal(run?.data.outputs[0]?.text, 'ab');
+  assert.deepEqual(started, [run?.data.execution_id]);
 });
 
-test('each request ends in exactly one run, for any order of messages', () => {
-  const step = fc.constantFrom('request', 'announce', 'input', 'stream', 'error', 'ok', 'fail', 'abort', 'idle', 'gone', 'wait');
+test('the end of a run of the server waits for what the notebook has not received yet', () => {
+  // The answer to the request and the outputs come through different connections.
+  const cell = new SharedCell();
+  cell.executionCount = 4;
+  tracker.scheduled('cell-1', cell);
+  clock.advance(50);
+  tracker.executed('cell-1', false, undefined);
+  clock.advance(500);
+  assert.equal(finished.length, 0);
+  cell.outputs = [failure];
+  cell.executionCount = 5;
+  tracker.cellChanged('cell-1');
+  assert.deepEqual(ends(), [['error', 'ZeroDivisionError']]);
+  clock.advance(60_000);
+  assert.equal(finished.length, 1);
+  assert.equal(started.length, 1);
+});
+
+test('a run that the server skipped is aborted, and so is one that no kernel executed', () => {
+  const skipped = new SharedCell();
+  tracker.scheduled('cell-1', skipped);
+  clock.advance(50);
+  tracker.executed('cell-1', false, undefined);
+  clock.advance(2500);
+  const starting = new SharedCell();
+  starting.hasKernel = false;
+  tracker.scheduled('cell-2', starting);
+  // JupyterLab says that it succeeded.
+  tracker.executed('cell-2', true, undefined);
+  assert.deepEqual(
+    finished.map(({ data }) => [data.status, 'duration_ms' in data]),
+    [
+      ['aborted', false],
+      ['aborted', false]
+    ]
+  );
+  assert.deepEqual(started, []);
+  assert.equal(tracker.open, 0);
+});
+
+test('a restart ends a run that the server executes, and a late answer does not end it again', () => {
+  const cell = new SharedCell();
+  tracker.scheduled('cell-1', cell);
+  clock.advance(50);
+  cell.running = true;
+  tracker.cellChanged('cell-1');
+  tracker.kernelGone();
+  tracker.executed('cell-1', false, undefined);
+  clock.advance(60_000);
+  assert.deepEqual(ends(), [['aborted', undefined]]);
+  assert.equal(clock.waiting, 0);
+});
+
+test('a blank cell and a cell of another notebook are no runs', () => {
+  const blank = new SharedCell();
+  blank.code = ' \n';
+  tracker.scheduled('cell-1', blank);
+  tracker.executed('cell-1', true, undefined);
+  tracker.scheduled('elsewhere', new SharedCell());
+  tracker.executed('elsewhere', true, undefined);
+  assert.equal(finished.length, 0);
+  assert.equal(tracker.open, 0);
+});
+
+/** The messages that answer one request, in the order of their channel, and the outcome that the student sees. */
+const answers = fc.constantFrom(
+  { iopub: ['input', 'print', 'idle'], shell: ['ok'], outcome: 'ok' },
+  { iopub: ['input', 'error', 'idle'], shell: ['fail'], outcome: 'error' },
+  { iopub: ['input', 'error', 'print', 'idle'], shell: ['ok'], outcome: 'error' },
+  { iopub: ['input', 'error', 'clear', 'idle'], shell: ['ok'], outcome: 'ok' },
+  { iopub: ['input', 'interrupt', 'idle'], shell: ['ok'], outcome: 'aborted' },
+  { iopub: ['idle'], shell: ['abort'], outcome: 'aborted' }
+);
+
+test('any interleaving of the messages of several requests gives each run its own outcome, and one end', () => {
+  const act: Record<string, (run: string) => void> = {
+    input: run => input(run),
+    print: run => kernel.print(run, run),
+    error: run => kernel.show(run, 'E'),
+    interrupt: run => kernel.show(run, 'KeyboardInterrupt'),
+    clear: run => receive('iopub', 'clear_output', { wait: false }, run),
+    idle: run => idle(run),
+    ok: run => reply(run, { status: 'ok' }),
+    fail: run => reply(run, { status: 'error', ename: 'E', evalue: 'v', traceback: [] }),
+    abort: run => reply(run, { status: 'aborted' })
+  };
+  const noise: (() => void)[] = [
+    () => idle(kernel.send('control', 'debug_request', {})),
+    () => receive('iopub', 'status', { execution_state: 'idle' }),
+    () => kernel.end('22222222-2222-4222-8222-222222222222'),
+    () => clock.advance(20),
+    () => receive('shell', 'kernel_info_reply', {}, kernel.send('shell', 'kernel_info_request', {}))
+  ];
+  fc.assert(
+    fc.property(
+      fc.array(answers, { minLength: 1, maxLength: 5 }),
+      fc.infiniteStream(fc.nat(1000)),
+      (expected, choices) => {
+        clock = new StillClock();
+        const log = new RunLog();
+        tracker = new RunTracker(cells, log, clock);
+        kernel = new Kernel(tracker, clock);
+        const next = (bound: number): number => (choices.next().value as number) % bound;
+        const runs = expected.map((answer, n) => ({ id: request(`cell-${n}`), iopub: [...answer.iopub], shell: [...answer.shell] }));
+        for (;;) {
+          const queues = runs.flatMap(run => [run.iopub, run.shell].filter(queue => queue.length > 0).map(queue => ({ run, queue })));
+          const chosen = queues[next(queues.length || 1)];
+          if (!chosen) {
+            break;
+          }
+          (noise[next(noise.length * 3)] ?? (() => undefined))();
+          act[chosen.queue.shift() as string]?.(chosen.run.id);
+        }
+        clock.advance(60_000);
+        const outcomes = new Map(log.finished.map(({ data }) => [data.execution_id, data.status]));
+        assert.equal(log.finished.length, runs.length);
+        assert.equal(outcomes.size, runs.length);
+        runs.forEach((run, n) => assert.equal(outcomes.get(run.id), expected[n]?.outcome));
+        assert.equal(new Set(log.started).size, log.started.length);
+        assert.ok(log.finished.every(({ data }) => data.outputs.every(output => output.text === data.execution_id)));
+        assert.equal(tracker.open, 0);
+        assert.equal(clock.waiting, 0);
+      }
+    ),
+    { numRuns: 400 }
+  );
+});
+
+test('each request ends in exactly one run, for any order of messages, losses and ends of the kernel', () => {
+  const step = fc.constantFrom(
+    'request', 'announce', 'input', 'stream', 'error', 'ok', 'fail', 'abort', 'idle', 'gone', 'wait', 'lost', 'asked', 'starting'
+  );
   fc.assert(
     fc.property(fc.array(fc.tuple(step, fc.nat(3)), { maxLength: 60 }), steps => {
-      finished = [];
-      started = [];
       clock = new StillClock();
-      const ended = new Map<string, number>();
-      const runs: string[] = [];
+      const log = new RunLog();
+      tracker = new RunTracker(cells, log, clock);
+      kernel = new Kernel(tracker, clock);
       const sent: IKernelMessage[] = [];
-      const endedCells = new Set<string>();
-      const own = new RunTracker(
-        { reference },
-        reporting(
-          id => started.push(id),
-          (cell, data) => {
-            endedCells.add(cell.id);
-            ended.set(data.execution_id, (ended.get(data.execution_id) ?? 0) + 1);
-          }
-        ),
-        clock
-      );
-      const receive = (...args: Parameters<typeof message>): void => own.message(message(...args), 'recv');
+      const ended = (): Map<string, number> => {
+        const times = new Map<string, number>();
+        log.finished.forEach(({ data }) => times.set(data.execution_id, (times.get(data.execution_id) ?? 0) + 1));
+        return times;
+      };
       for (const [name, which] of steps) {
-        const run = runs[which] ?? 'none';
+        const run = sent[which]?.header.msg_id ?? 'none';
         switch (name) {
           case 'request': {
-            const next = message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: `cell-${serial}` });
-            own.message(next, 'send');
-            runs.unshift(next.header.msg_id);
+            const next = kernel.message('shell', 'execute_request', { code: 'x' }, undefined, { cellId: 'cell-1' });
+            tracker.message(next, 'send');
             sent.unshift(next);
             break;
           }
           case 'announce': // a message that waited for its connection may be announced again
-            if (sent[which] && !endedCells.has(String(sent[which].metadata['cellId']))) {
-              own.message(sent[which], 'send');
+            if (sent[which] && !ended().has(run)) {
+              tracker.message(sent[which], 'send');
             }
             break;
           case 'input':
-            receive('iopub', 'execute_input', { execution_count: 1 }, run);
+            input(run);
             break;
           case 'stream':
-            receive('iopub', 'stream', { name: 'stdout', text: 'x' }, run);
+            kernel.print(run, 'x');
             break;
           case 'error':
-            receive('iopub', 'error', { ename: 'E', evalue: 'v', traceback: [] }, run);
+            kernel.show(run, 'E');
             break;
           case 'ok':
           case 'fail':
           case 'abort':
-            receive('shell', 'execute_reply', { status: { ok: 'ok', fail: 'error', abort: 'aborted' }[name] }, run);
+            reply(run, { status: { ok: 'ok', fail: 'error', abort: 'aborted' }[name] });
             break;
           case 'idle':
-            receive('iopub', 'status', { execution_state: 'idle' }, run);
+            idle(run);
             break;
           case 'gone':
-            own.kernelGone();
+            tracker.kernelGone();
+            break;
+          case 'lost':
+            tracker.connectionLost();
+            break;
+          case 'asked':
+            receive('shell', 'kernel_info_reply', {}, kernel.send('shell', 'kernel_info_request', {}));
+            break;
+          case 'starting':
+            receive('iopub', 'status', { execution_state: 'starting' });
             break;
           default:
             clock.advance(500);
         }
       }
-      own.kernelGone();
+      tracker.kernelGone();
       clock.advance(60_000);
-      const requests = steps.filter(([name]) => name === 'request').length;
-      assert.equal(ended.size, requests);
-      assert.ok([...ended.values()].every(times => times === 1));
-      assert.equal(new Set(started).size, started.length);
-      assert.ok(started.every(id => ended.has(id)));
-      assert.equal(own.open, 0);
+      const times = ended();
+      assert.equal(times.size, sent.length);
+      assert.ok([...times.values()].every(count => count === 1));
+      assert.equal(new Set(log.started).size, log.started.length);
+      assert.ok(log.started.every(id => times.has(id)));
+      assert.equal(tracker.open, 0);
       assert.equal(clock.waiting, 0);
     }),
     { numRuns: 400 }

@@ -4,7 +4,6 @@ import fc from 'fast-check';
 import {
   capBytes,
   capChars,
-  settledLines,
   storableText,
   utf8Length,
   withoutEscapes
@@ -54,10 +53,4 @@ test('a title is cut at whole characters', () => {
 test('colours and links are removed from a traceback, its text is kept', () => {
   assert.equal(withoutEscapes('\u001b[0;31mZeroDivisionError\u001b[0m: x'), 'ZeroDivisionError: x');
   assert.equal(withoutEscapes('\u001b]8;;http://x\u0007link\u001b]8;;\u0007'), 'link');
-});
-
-test('a progress bar is recorded as it looks at the end', () => {
-  assert.equal(settledLines('start\n 10%\r 50%\r100%\nend'), 'start\n100%\nend');
-  assert.equal(settledLines('dos\r\nlines\r\n'), 'dos\nlines\n');
-  assert.equal(settledLines('50%\r'), '50%');
 });

@@ -1,11 +1,7 @@
-import type { ICodeCellModel } from '@jupyterlab/cells';
 import type { CellList } from '@jupyterlab/notebook';
-import { joinedText } from '../events/text';
 import type { Cell } from '../events/types';
-import { LIMITS } from '../events/types';
 import type { ICellList, ICellView } from './outline';
 import { indexOf, outlineOf, referenceOf } from './outline';
-import type { IUnseenRun } from './runs';
 
 /** The parts of a notebook's model that cells are read from. */
 export interface ICellSource {
@@ -53,33 +49,4 @@ export class NotebookCells implements ICellList {
     const source = this._source();
     return !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);
   }
-}
-
-/** Reads a run from the cell itself; null for a blank cell, which JupyterLab reports as executed too. */
-export function readUnseenRun(model: ICodeCellModel, success: boolean, error: unknown): IUnseenRun | null {
-  const code = model.sharedModel.getSource();
-  if (!code.trim()) {
-    return null;
-  }
-  const timing = model.getMetadata('execution') as Record<string, unknown> | undefined;
-  const time = (key: string): string | null => {
-    const value = timing?.[key];
-    return typeof value === 'string' ? value : null;
-  };
-  const outputs = model.outputs.toJSON().slice(0, 2 * LIMITS.outputs);
-  const failure = (error ?? {}) as Record<string, unknown>;
-  return {
-    success,
-    code,
-    executionCount: model.executionCount,
-    error: success
-      ? null
-      : { name: failure['errorName'], value: joinedText(failure['errorValue']), traceback: failure['traceback'] },
-    outputs: outputs.map(output => ({
-      type: String(output.output_type),
-      content: output
-    })),
-    startedAt: time('shell.execute_reply.started') ?? time('iopub.execute_input'),
-    endedAt: time('shell.execute_reply')
-  };
 }

@@ -6,8 +6,6 @@ export interface IKernelHost {
   gone(): void;
   restarted(reason: 'user' | 'auto'): void;
   died(): void;
-  busy(): void;
-  idle(): void;
 }
 
 /** A kernel that the server restarted reports `restarting` first and `autorestarting` right after it. */
@@ -49,12 +47,10 @@ export class KernelWatch {
         this._host.gone();
         break;
       case 'busy':
-        this._alive();
-        this._host.busy();
-        break;
       case 'idle':
-        this._alive();
-        this._host.idle();
+        // Some request began or ended, perhaps another page's: all that it says is that the kernel is alive.
+        this._restarting = false;
+        this._dead = false;
         break;
       default:
         break;
@@ -64,11 +60,6 @@ export class KernelWatch {
   dispose(): void {
     this._cancel?.();
     this._cancel = null;
-  }
-
-  private _alive(): void {
-    this._restarting = false;
-    this._dead = false;
   }
 
   private _restarting = false;

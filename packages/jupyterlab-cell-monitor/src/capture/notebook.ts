@@ -1,26 +1,20 @@
-import type { Cell as CellWidget, ICodeCellModel } from '@jupyterlab/cells';
+import type { Cell as CellWidget } from '@jupyterlab/cells';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { CellList, Notebook as NotebookWidget, NotebookPanel } from '@jupyterlab/notebook';
-import type { Kernel } from '@jupyterlab/services';
 import type { DataOf, IEventOrigin } from '../events/session';
 import { NotebookSession } from '../events/session';
 import { capChars, storableText } from '../events/text';
 import type { Client } from '../events/types';
 import type { EventQueue } from '../queue/queue';
-import type { IClock } from '../runtime/clock';
-import type { FaultGuard } from '../runtime/guard';
-import { NotebookCells, readUnseenRun } from './cells';
+import { NotebookCells } from './cells';
 import { CellListWatch, EditWatch, SelectionWatch } from './edits';
+import type { IExecutionContext } from './execution';
+import { ExecutionCapture } from './execution';
 import type { IRenameMemory } from './identity';
 import { courseHintOf, locationOf, notebookIdOf } from './identity';
-import { KernelWatch } from './kernel';
-import type { IKernelMessage } from './runs';
-import { RunTracker } from './runs';
 
 /** What all captured notebooks share. */
-export interface ICaptureContext {
-  readonly clock: IClock;
-  readonly guard: FaultGuard;
+export interface ICaptureContext extends IExecutionContext {
   readonly renames: IRenameMemory;
   readonly extensionVersion: string;
   readonly labVersion: string;
@@ -38,7 +32,7 @@ const MANUAL_SAVE_MS = 1500;
 export type NotebookDocument = NotebookPanel['context'];
 
 /**
- * Records one open notebook: JupyterLab's signals go to the trackers of runs, edits, selection and kernel, and what
+ * Records one open notebook: JupyterLab's signals go to the trackers of edits, selection and execution, and what
  * those find to the notebook's session. Every slot is guarded: none of them throws.
  *
  * There is one capture for each document, however many views show it: model, kernel and file are the document's, and a
@@ -60,17 +54,7 @@ export class NotebookCapture {
     this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count) =>
       this._session.emit(type, { count }, first)
     );
-    this._runs = new RunTracker(this._cells, this._session, clock);
-    this._kernel = new KernelWatch(
-      {
-        gone: () => this._runs.kernelGone(),
-        restarted: reason => this._session.emit('kernel_restarted', { reason }),
-        died: () => this._session.emit('kernel_died', {}),
-        busy: () => this._runs.kernelBusy(),
-        idle: () => this._runs.kernelIdle()
-      },
-      clock
-    );
+    this._execution = new ExecutionCapture(_document.sessionContext, this._cells, this._session, _context);
   }
 
   /** Whether events of this notebook are being recorded. */
@@ -90,7 +74,6 @@ export class NotebookCapture {
 
   /** Starts listening to the document, which must be ready. */
   attach(): void {
-    const { sessionContext } = this._document;
     const metadata = this._metadata();
     const path = this._context.localPath(this._document.path);
     this._origin.notebook = { id: notebookIdOf(metadata, path, this._context.renames), ...locationOf(path) };
@@ -100,9 +83,7 @@ export class NotebookCapture {
 
     this._document.pathChanged.connect(this._onPathChanged, this);
     this._document.saveState.connect(this._onSaveState, this);
-    sessionContext.statusChanged.connect(this._onStatusChanged, this);
-    sessionContext.kernelChanged.connect(this._onKernelChanged, this);
-    this._listenTo(sessionContext.session?.kernel ?? null);
+    this._execution.attach();
     const { cells } = this._document.model;
     cells.changed.connect(this._onCellsChanged, this);
     for (const cell of cells) {
@@ -138,19 +119,19 @@ export class NotebookCapture {
       return;
     }
     this._session.begin();
-    this._session.emit('session_started', { client: this._client() });
+    this._session.emit('session_started', { client: this._client(), ends_runs: false });
     this._session.emit('notebook_opened', { cells: this._cells.outline() });
     this._cellList.begin();
   }
 
-  /** Ends the session if one is open. Running cells end as aborted, because their end will not be observed. */
+  /** Ends the session if one is open. */
   end(reason: DataOf<'session_ended'>['reason']): void {
     if (this.recording) {
-      this._runs.kernelGone();
+      this._execution.end(reason !== 'unknown');
       if (reason === 'closed') {
         this._session.emit('notebook_closed', {});
       }
-      this._session.emit('session_ended', { reason });
+      this._session.emit('session_ended', { reason, ends_runs: false });
       this._session.end();
       this._cellList.dispose();
     }
@@ -160,8 +141,7 @@ export class NotebookCapture {
     this._edits.dispose();
     this._selection.dispose();
     this._cellList.dispose();
-    this._kernel.dispose();
-    this._listenTo(null);
+    this._execution.dispose();
   }
 
   heartbeat(data: DataOf<'heartbeat'>): void {
@@ -187,15 +167,11 @@ export class NotebookCapture {
   }
 
   scheduled(cell: CellWidget): void {
-    if (cell.model.type === 'code') {
-      this._runs.scheduled(cell.model.id);
-    }
+    this._execution.scheduled(cell);
   }
 
   executed(cell: CellWidget, success: boolean, error: unknown): void {
-    if (cell.model.type === 'code') {
-      this._runs.executed(cell.model.id, () => readUnseenRun(cell.model as ICodeCellModel, success, error));
-    }
+    this._execution.executed(cell, success, error);
   }
 
   private _edited(cellId: string, pasted: number): void {
@@ -240,38 +216,6 @@ export class NotebookCapture {
     return this._view?.content.activeCell?.model.id;
   }
 
-  private _listenTo(kernel: Kernel.IKernelConnection | null): void {
-    if (this._listened !== kernel) {
-      this._listened?.anyMessage.disconnect(this._onAnyMessage, this);
-      this._listened = kernel;
-      kernel?.anyMessage.connect(this._onAnyMessage, this);
-    }
-  }
-
-  private _onAnyMessage(_: unknown, args: Kernel.IAnyMessageArgs): void {
-    this._context.guard.run(() => {
-      if (this.recording) {
-        this._runs.message(args.msg as unknown as IKernelMessage, args.direction);
-      }
-    });
-  }
-
-  private _onStatusChanged(_: unknown, status: Kernel.Status): void {
-    this._context.guard.run(() => this._kernel.status(status));
-  }
-
-  private _onKernelChanged(
-    _: unknown,
-    change: { oldValue: Kernel.IKernelConnection | null; newValue: Kernel.IKernelConnection | null }
-  ): void {
-    this._context.guard.run(() => {
-      if (change.oldValue && change.oldValue.id !== change.newValue?.id) {
-        this._runs.kernelGone();
-      }
-      this._listenTo(change.newValue);
-    });
-  }
-
   private _onPathChanged(_: unknown, newPath: string): void {
     this._context.guard.run(() => {
       const path = this._context.localPath(newPath);
@@ -314,15 +258,24 @@ export class NotebookCapture {
     });
   }
 
-  private _onCellChanged(sender: { getId(): string }, change: { sourceChange?: unknown }): void {
-    if (change.sourceChange !== undefined && this.recording) {
+  private _onCellChanged(
+    sender: { getId(): string },
+    change: { sourceChange?: unknown; executionStateChange?: unknown; executionCountChange?: unknown; outputsChange?: unknown }
+  ): void {
+    if (!this.recording) {
+      return;
+    }
+    const cellId = sender.getId();
+    if (change.sourceChange !== undefined) {
       this._context.guard.run(() => {
         // In a shared document others' edits arrive here too; the student's own are in the active cell.
-        const cellId = sender.getId();
         if (cellId === this._activeId) {
           this._edits.changed(cellId);
         }
       });
+    }
+    if (change.executionStateChange ?? change.executionCountChange ?? change.outputsChange) {
+      this._context.guard.run(() => this._execution.cellChanged(cellId));
     }
   }
 
@@ -347,13 +300,11 @@ export class NotebookCapture {
   private readonly _edits: EditWatch;
   private readonly _selection: SelectionWatch;
   private readonly _cellList: CellListWatch;
-  private readonly _runs: RunTracker;
-  private readonly _kernel: KernelWatch;
+  private readonly _execution: ExecutionCapture;
   private readonly _views = new Set<NotebookPanel>();
   private _view: NotebookPanel | null = null;
   private _courseHint: string | null = null;
   private _defaultCourse: string | null;
-  private _listened: Kernel.IKernelConnection | null = null;
   private _attached = false;
   private _saveStartedAt = Number.NEGATIVE_INFINITY;
   private _saveCommandAt = Number.POSITIVE_INFINITY;

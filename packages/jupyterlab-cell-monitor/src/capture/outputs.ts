@@ -1,42 +1,76 @@
 import { RAW_OUTPUT_CHARS } from '../events/limits';
-import { capBytes, joinedText, settledLines, storableText, withoutEscapes } from '../events/text';
-import type { Output } from '../events/types';
+import { capBytes, joinedText, storableText, withoutEscapes } from '../events/text';
+import type { ExecutionError, Output } from '../events/types';
 import { LIMITS } from '../events/types';
+import { errorIn } from './errors';
+import { StreamText } from './stream';
 
 /** The parts of an IOPub message, or of a stored nbformat output, that outputs are made of. */
 export interface IOutputMessage {
-  /** `stream`, `execute_result`, `display_data`, `clear_output`; other types are ignored. */
+  /** `stream`, `execute_result`, `display_data`, `update_display_data`, `error`, `clear_output`; others are ignored. */
   type: string;
   content: Readonly<Record<string, unknown>>;
 }
 
-interface IGathered {
-  type: Output['type'];
-  name?: string;
-  mime?: string;
-  raw: string;
+interface IStream {
+  readonly type: 'stream';
+  readonly name: string;
+  readonly shown: StreamText;
+  size: number;
+}
+
+interface IDisplay {
+  readonly type: 'result' | 'display';
+  /** Under which name later messages replace it, if they may. */
+  readonly id: string | null;
+  bundle: IBundle;
+}
+
+/** A MIME bundle as it is recorded: its plain text, and its other forms only as a size. */
+interface IBundle {
+  mime: string;
+  text: string;
   size: number;
   cut: boolean;
 }
 
 /**
- * Gathers the outputs of one run in bounded memory.
- * Streams are merged, displays are kept as their plain text, their other forms only as a size.
+ * Gathers in bounded memory what the student sees below a cell at the end of a run: the rules are those of JupyterLab's
+ * output area. Texts of one stream in a row are one output; an update replaces the displays of its id; clearing removes
+ * what is there, an error included.
  */
 export class OutputCollector {
+  /** The last error that is shown, or null. */
+  get error(): ExecutionError | null {
+    return this._error;
+  }
+
   add(message: IOutputMessage): void {
+    const { content } = message;
     switch (message.type) {
       case 'stream':
         this._clearIfAsked();
-        this._stream(joinedText(message.content['name']).slice(0, 64) || 'stdout', joinedText(message.content['text']));
+        this._stream(joinedText(content['name']).slice(0, 64) || 'stdout', joinedText(content['text']));
         break;
       case 'execute_result':
+        this._clearIfAsked();
+        this._display('result', content);
+        break;
       case 'display_data':
         this._clearIfAsked();
-        this._display(message.type === 'execute_result' ? 'result' : 'display', message.content['data']);
+        // JupyterLab shows it once more, and what was shown under its id before becomes the same.
+        this._update(content);
+        this._display('display', content);
+        break;
+      case 'update_display_data':
+        this._update(content);
+        break;
+      case 'error':
+        this._clearIfAsked();
+        this._error = errorIn(content);
         break;
       case 'clear_output':
-        if (message.content['wait'] === true) {
+        if (content['wait'] === true) {
           this._clearsOnNext = true;
         } else {
           this._clear();
@@ -49,67 +83,59 @@ export class OutputCollector {
 
   /** The outputs so far; `truncated` when there were more than fit. */
   records(): { outputs: Output[]; truncated: boolean } {
-    const outputs = this._gathered.map(gathered => {
-      const shown = storableText(settledLines(withoutEscapes(gathered.raw)));
-      const capped = capBytes(shown, LIMITS.outputText);
-      const truncated = gathered.cut || capped.truncated;
-      return {
-        type: gathered.type,
-        ...(gathered.name !== undefined ? { name: gathered.name } : {}),
-        ...(gathered.mime !== undefined ? { mime: gathered.mime } : {}),
-        text: capped.text,
-        size: gathered.size,
-        ...(truncated ? { truncated } : {})
-      };
-    });
+    const outputs = this._gathered.map(gathered =>
+      gathered.type === 'stream'
+        ? recordOf({ type: 'stream', name: gathered.name }, gathered.shown.text, gathered.size, gathered.shown.cut)
+        : recordOf(
+            { type: gathered.type, mime: gathered.bundle.mime },
+            gathered.bundle.text,
+            gathered.bundle.size,
+            gathered.bundle.cut
+          )
+    );
     return { outputs, truncated: this._missed };
   }
 
   private _stream(name: string, text: string): void {
     const last = this._gathered[this._gathered.length - 1];
-    let target = last?.type === 'stream' && last.name === name ? last : undefined;
+    const ofName = (output: IStream | IDisplay | undefined): output is IStream =>
+      output?.type === 'stream' && output.name === name;
+    let target = ofName(last) ? last : undefined;
     if (!target && this._gathered.length >= LIMITS.outputs) {
       // A loop that writes to stdout and stderr in turn must not fill the list.
-      target = this._gathered.find(output => output.type === 'stream' && output.name === name);
+      target = this._gathered.find(ofName);
     }
-    if (target) {
-      this._append(target, text);
-    } else {
-      this._push({ type: 'stream', name, raw: '', size: 0, cut: false }, text);
+    if (!target) {
+      target = { type: 'stream', name, shown: new StreamText(), size: 0 };
+      this._push(target);
+    }
+    target.size += text.length;
+    target.shown.write(text);
+  }
+
+  private _display(type: IDisplay['type'], content: IOutputMessage['content']): void {
+    const bundle = bundleOf(content['data']);
+    if (bundle) {
+      // JupyterLab updates displays only, not results.
+      this._push({ type, id: type === 'display' ? displayId(content) : null, bundle });
     }
   }
 
-  private _display(type: 'result' | 'display', data: unknown): void {
-    if (!data || typeof data !== 'object') {
-      return;
+  private _update(content: IOutputMessage['content']): void {
+    const id = displayId(content);
+    const bundle = id === null ? null : bundleOf(content['data']);
+    for (const output of this._gathered) {
+      if (bundle && output.type !== 'stream' && output.id === id) {
+        output.bundle = bundle;
+      }
     }
-    const bundle = data as Record<string, unknown>;
-    const mimes = Object.keys(bundle);
-    const rich = mimes.find(mime => mime !== 'text/plain');
-    const others = mimes.filter(mime => mime !== 'text/plain').reduce((sum, mime) => sum + sizeOf(bundle[mime]), 0);
-    this._push(
-      { type, mime: (rich ?? 'text/plain').slice(0, 128), raw: '', size: others, cut: false },
-      joinedText(bundle['text/plain'])
-    );
   }
 
-  private _push(output: IGathered, text: string): void {
+  private _push(output: IStream | IDisplay): void {
     if (this._gathered.length >= LIMITS.outputs) {
       this._missed = true;
-      return;
-    }
-    this._gathered.push(output);
-    this._append(output, text);
-  }
-
-  private _append(output: IGathered, text: string): void {
-    output.size += text.length;
-    const free = RAW_OUTPUT_CHARS - output.raw.length;
-    if (text.length > free) {
-      output.cut = true;
-    }
-    if (free > 0) {
-      output.raw += text.slice(0, free);
+    } else {
+      this._gathered.push(output);
     }
   }
 
@@ -121,13 +147,43 @@ export class OutputCollector {
 
   private _clear(): void {
     this._gathered = [];
+    this._error = null;
     this._missed = false;
     this._clearsOnNext = false;
   }
 
-  private _gathered: IGathered[] = [];
+  private _gathered: (IStream | IDisplay)[] = [];
+  private _error: ExecutionError | null = null;
   private _missed = false;
   private _clearsOnNext = false;
+}
+
+function recordOf(kind: Pick<Output, 'type' | 'name' | 'mime'>, text: string, size: number, cut: boolean): Output {
+  const capped = capBytes(storableText(withoutEscapes(text)), LIMITS.outputText);
+  return { ...kind, text: capped.text, size, ...(cut || capped.truncated ? { truncated: true } : {}) };
+}
+
+function displayId(content: IOutputMessage['content']): string | null {
+  const transient = content['transient'];
+  const id = transient && typeof transient === 'object' ? (transient as Record<string, unknown>)['display_id'] : null;
+  return typeof id === 'string' ? id : null;
+}
+
+function bundleOf(data: unknown): IBundle | null {
+  if (!data || typeof data !== 'object') {
+    return null;
+  }
+  const bundle = data as Record<string, unknown>;
+  const mimes = Object.keys(bundle);
+  const rich = mimes.find(mime => mime !== 'text/plain');
+  const others = mimes.filter(mime => mime !== 'text/plain').reduce((sum, mime) => sum + sizeOf(bundle[mime]), 0);
+  const text = joinedText(bundle['text/plain']);
+  return {
+    mime: (rich ?? 'text/plain').slice(0, 128),
+    text: text.slice(0, RAW_OUTPUT_CHARS),
+    size: others + text.length,
+    cut: text.length > RAW_OUTPUT_CHARS
+  };
 }
 
 /** Characters of a MIME value; a large JSON value is measured in part, to bound the time. */

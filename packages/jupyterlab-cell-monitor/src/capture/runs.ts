@@ -1,358 +1,228 @@
 import { v4 as uuid4 } from 'uuid';
 import { OPEN_RUNS } from '../events/limits';
 import type { NotebookSession } from '../events/session';
-import { capBytes, capChars, joinedText, storableText, withoutEscapes } from '../events/text';
-import type { Cell, CellExecutedData, ExecutionError } from '../events/types';
-import { LIMITS } from '../events/types';
+import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
-import type { IOutputMessage } from './outputs';
-import { OutputCollector } from './outputs';
+import type { ICellFinder, IReportedRun } from './reports';
+import { RunReports } from './reports';
+import type { IKernelMessage } from './request';
+import { mayFail, requestedCode, RequestProgress } from './request';
+import type { IUnseenCell } from './unseen';
+import { UnseenRuns } from './unseen';
 
-/** The parts of a Jupyter kernel message that runs are read from. */
-export interface IKernelMessage {
-  readonly channel: string;
-  readonly header: { readonly msg_id: string; readonly msg_type: string; readonly date?: string };
-  readonly parent_header: { readonly msg_id?: string };
-  readonly metadata: Readonly<Record<string, unknown>>;
-  readonly content: Readonly<Record<string, unknown>>;
-}
-
-/** How a run ended that the kernel's messages did not show, for example one executed by the server. */
-export interface IUnseenRun {
-  success: boolean;
-  code: string;
-  executionCount: number | null;
-  error: { name: unknown; value: unknown; traceback: unknown } | null;
-  outputs: readonly IOutputMessage[];
-  /** Times from the cell's metadata, if it records them. */
-  startedAt: string | null;
-  endedAt: string | null;
-}
-
-/** Finds a cell of the notebook as events name it. */
-export interface ICellFinder {
-  /** Null when it is no cell of this notebook. */
-  reference(cellId: string): Cell | null;
-}
-
-interface IRun {
-  readonly executionId: string;
-  readonly cell: Cell;
-  readonly code: string;
-  readonly outputs: OutputCollector;
-  startedAt: string | null;
-  startedTick: number | null;
-  executionCount: number | null;
-  error: ExecutionError | null;
-  reply: IReply | null;
-  idle: boolean;
+interface IRun extends IReportedRun {
+  readonly progress: RequestProgress;
+  /** The connection was lost since it was sent, and its reply may have been lost with it. */
+  mayBeLost: boolean;
   cancelGrace: (() => void) | null;
 }
 
-interface IReply {
-  status: CellExecutedData['status'];
-  startedAt: string | null;
-  endedAt: string | null;
+/** How long the other of reply and idle status, and the last outputs, may come after the first of them. */
+const LAST_OUTPUTS_MS = 2000;
+
+/** Later requests remembered after a loss of the connection; one answered is enough. */
+const PROBES = 32;
+
+/** What a new kernel process says first. */
+function isProcessStart(message: IKernelMessage): boolean {
+  return (
+    message.channel === 'iopub' &&
+    message.header.msg_type === 'status' &&
+    message.content['execution_state'] === 'starting'
+  );
 }
 
-interface IIntent {
-  tick: number;
-  seenByKernel: boolean;
-}
-
-/** How long the last outputs may come after the reply. */
-const IDLE_GRACE_MS = 2000;
-
-/** How long a kernel may be idle before runs that it did not answer end as aborted. */
-const LOST_REPLY_MS = 10_000;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /**
- * Follows every run of one notebook from the request to its end, by the kernel's own messages: each request is
- * one run, however quickly it follows the last, and its times are the kernel's.
+ * Follows every run of one notebook from the request to its end. A run belongs to one request, and the messages that
+ * name that request as their parent are all that is believed of it (docs/dev/jupyterlab-signals.md): the status of the
+ * kernel says that some request ended, on whatever channel and of whichever page, and not which.
  *
- * A run ends when its reply and its idle status have both arrived, when the kernel is lost, or when the kernel has
- * been idle for a while without a reply. Interrupted, skipped and lost runs end as `aborted`.
+ * A run ends with its own reply and idle status, with a restart, a replacement or the death of the kernel, and when its
+ * reply can no longer come: the connection was lost, and a later request was answered. Interrupted, skipped and lost
+ * runs end as `aborted`.
  */
 export class RunTracker {
   constructor(
     private readonly _cells: ICellFinder,
-    private readonly _session: Pick<NotebookSession, 'emit'>,
+    session: Pick<NotebookSession, 'emit'>,
     private readonly _clock: IClock
-  ) {}
+  ) {
+    this._reports = new RunReports(session, _clock);
+    this._unseen = new UnseenRuns(_cells, this._reports, _clock);
+  }
 
   /** How many runs have not ended. */
   get open(): number {
-    return this._runs.size;
+    return this._runs.size + this._unseen.open;
+  }
+
+  /** The cell that the kernel executes now, or null; only runs of this page are known. */
+  get running(): Cell | null {
+    for (const run of this._runs.values()) {
+      if (run.progress.started && !run.progress.ended) {
+        return run.cell;
+      }
+    }
+    return this._unseen.running;
   }
 
   /** JupyterLab is about to run a code cell. */
-  scheduled(cellId: string): void {
-    const intents = this._intents.get(cellId) ?? [];
-    intents.push({ tick: this._clock.monotonic(), seenByKernel: false });
-    // The intent of a cancelled run remains; only the latest few can still be answered.
-    this._intents.set(cellId, intents.slice(-20));
+  scheduled(cellId: string, cell: IUnseenCell): void {
+    this._unseen.scheduled(cellId, cell);
   }
 
-  /**
-   * JupyterLab reports a cell as executed, including blank and markdown cells. `read` returns
-   * null for those; it is called only when the kernel's messages did not show the run.
-   */
-  executed(cellId: string, read: () => IUnseenRun | null): void {
-    const intents = this._intents.get(cellId);
-    const intent = intents?.shift();
-    if (!intents?.length) {
-      this._intents.delete(cellId);
-    }
-    if (!intent || intent.seenByKernel) {
-      return;
-    }
-    const unseen = read();
-    const cell = unseen ? this._cells.reference(cellId) : null;
-    if (!unseen || !cell) {
-      return;
-    }
-    const run = this._newRun(cell, unseen.code);
-    run.startedTick = intent.tick;
-    run.startedAt = unseen.startedAt;
-    run.executionCount = unseen.executionCount;
-    unseen.outputs.forEach(output => run.outputs.add(output));
-    run.error = unseen.error ? errorOf(unseen.error) : null;
-    this._emitStart(run);
-    this._end(run, {
-      status: unseen.success ? 'ok' : endOf(run.error),
-      startedAt: unseen.startedAt,
-      endedAt: unseen.endedAt
-    });
+  /** JupyterLab reports a code cell as executed; the error is what it reports of a failure. */
+  executed(cellId: string, success: boolean, error: unknown): void {
+    this._unseen.executed(cellId, success, error);
+  }
+
+  /** The state or the outputs of a code cell changed in the notebook's model. */
+  cellChanged(cellId: string): void {
+    this._unseen.changed(cellId);
   }
 
   /** A message between this page and the kernel. */
   message(message: IKernelMessage, direction: 'send' | 'recv'): void {
     if (direction === 'send') {
-      if (message.channel === 'shell' && message.header.msg_type === 'execute_request') {
-        this._request(message);
-      }
+      this._sent(message);
       return;
     }
-    const run = this._runs.get(message.parent_header?.msg_id ?? '');
-    if (!run) {
-      return;
-    }
-    if (message.channel === 'iopub') {
-      this._iopub(run, message);
-    } else if (message.channel === 'shell' && message.header.msg_type === 'execute_reply') {
-      this._reply(run, message);
-    }
-    if (run.reply && run.idle) {
-      this._close(message.parent_header.msg_id as string, run);
+    const parent = message.parent_header?.msg_id ?? '';
+    const run = this._runs.get(parent);
+    if (run) {
+      this._received(parent, run, message);
+    } else if (message.channel === 'shell') {
+      this._answered(parent);
+    } else if (isProcessStart(message)) {
+      this._restartedElsewhere();
     }
   }
 
-  /** The kernel was restarted, replaced or died: open runs will not be answered. */
+  /** The connection to the kernel was lost; JupyterLab tries to restore it. */
+  connectionLost(): void {
+    // An answer to what was sent before says nothing of what was sent since.
+    this._probes.clear();
+    for (const run of this._runs.values()) {
+      run.mayBeLost = true;
+    }
+  }
+
+  /** The kernel was restarted, replaced or died, or JupyterLab stopped connecting: open runs will not be answered. */
   kernelGone(): void {
-    this._cancelLost();
-    this._intents.clear();
     for (const [id, run] of [...this._runs]) {
       this._close(id, run);
     }
+    this._unseen.kernelGone();
+    this._probes.clear();
   }
 
-  /** The kernel reports idle. */
-  kernelIdle(): void {
-    if (this._runs.size > 0 && !this._cancelLostTimer) {
-      this._cancelLostTimer = this._clock.after(LOST_REPLY_MS, () => {
-        this._cancelLostTimer = null;
-        this.kernelGone();
-      });
-    }
+  /** Stops following the open runs, which go on: the server half reports their ends. */
+  handOver(): void {
+    this._runs.forEach(run => run.cancelGrace?.());
+    this._runs.clear();
+    this._unseen.forget();
+    this._probes.clear();
   }
 
-  /** The kernel reports busy. */
-  kernelBusy(): void {
-    this._cancelLost();
-  }
-
-  private _request(message: IKernelMessage): void {
-    const cellId = message.metadata['cellId'];
+  private _sent(message: IKernelMessage): void {
     const id = message.header.msg_id;
-    if (typeof cellId !== 'string' || this._runs.has(id) || message.content['silent'] === true) {
+    if (message.channel === 'shell' && this._probes.size < PROBES && this._anyMayBeLost) {
+      this._probes.set(id, message.header.msg_type === 'execute_request');
+    }
+    const request = requestedCode(message);
+    if (!request || this._runs.has(id)) {
       return;
     }
-    const intent = this._intents.get(cellId)?.find(waiting => !waiting.seenByKernel);
-    const cell = this._cells.reference(cellId);
-    if (!cell || this._runs.size >= OPEN_RUNS) {
-      return;
-    }
-    if (intent) {
-      intent.seenByKernel = true;
-    }
-    this._cancelLost();
-    this._runs.set(id, this._newRun(cell, joinedText(message.content['code'])));
-  }
-
-  private _iopub(run: IRun, message: IKernelMessage): void {
-    switch (message.header.msg_type) {
-      case 'execute_input':
-        run.executionCount = countOf(message.content['execution_count']) ?? run.executionCount;
-        this._start(run, message);
-        break;
-      case 'status':
-        if (message.content['execution_state'] === 'idle') {
-          run.idle = true;
-        }
-        break;
-      case 'error':
-        this._start(run, message);
-        run.error = errorOf({
-          name: message.content['ename'],
-          value: message.content['evalue'],
-          traceback: message.content['traceback']
-        });
-        break;
-      case 'stream':
-      case 'execute_result':
-      case 'display_data':
-      case 'clear_output':
-        this._start(run, message);
-        run.outputs.add({ type: message.header.msg_type, content: message.content });
-        break;
-      default:
-        break;
-    }
-  }
-
-  private _start(run: IRun, message: IKernelMessage): void {
-    if (run.startedTick === null) {
-      run.startedTick = this._clock.monotonic();
-      run.startedAt = message.header.date ?? null;
-      this._emitStart(run);
-    }
-  }
-
-  private _emitStart(run: IRun): void {
-    this._session.emit('cell_execution_started', { execution_id: run.executionId }, run.cell);
-  }
-
-  private _reply(run: IRun, message: IKernelMessage): void {
-    const status = message.content['status'];
-    run.executionCount = countOf(message.content['execution_count']) ?? run.executionCount;
-    if (status === 'error') {
-      run.error ??= errorOf({
-        name: message.content['ename'],
-        value: message.content['evalue'],
-        traceback: message.content['traceback']
+    this._unseen.seen(request.cellId);
+    const cell = this._cells.reference(request.cellId);
+    if (cell && this._runs.size < OPEN_RUNS) {
+      this._runs.set(id, {
+        // The server half, which receives the kernel's messages but not this page's, knows the run by it.
+        executionId: UUID.test(id) ? id : uuid4(),
+        cell,
+        code: request.code,
+        mayFail: mayFail(message.metadata),
+        queued: this._runs.size > 0,
+        startedTick: null,
+        progress: new RequestProgress(),
+        mayBeLost: false,
+        cancelGrace: null
       });
     }
-    const started = message.metadata['started'];
-    run.reply = {
-      status: status === 'ok' ? 'ok' : status === 'error' ? endOf(run.error) : 'aborted',
-      startedAt: typeof started === 'string' ? started : null,
-      endedAt: message.header.date ?? null
-    };
-    const id = message.parent_header.msg_id as string;
-    run.cancelGrace ??= this._clock.after(IDLE_GRACE_MS, () => this._close(id, run));
+  }
+
+  private _received(id: string, run: IRun, message: IKernelMessage): void {
+    const { progress } = run;
+    progress.receive(message);
+    if (progress.started) {
+      this._reports.started(run);
+    }
+    if (progress.replied) {
+      this._answered(id);
+    }
+    if (progress.complete) {
+      this._close(id, run);
+    } else if (progress.ended) {
+      run.cancelGrace ??= this._clock.after(LAST_OUTPUTS_MS, () => this._close(id, run));
+    }
+  }
+
+  /**
+   * A request was answered. A kernel answers the requests of its shell in their order, so that the reply to one sent
+   * before will not come any more. JupyterLab keeps execute requests back until the kernel has answered its first
+   * question: an answer to a request of another kind says nothing about a run that has not started.
+   */
+  private _answered(id: string): void {
+    const isRun = this._probes.get(id);
+    if (isRun === undefined) {
+      return;
+    }
+    for (const [lostId, run] of [...this._runs]) {
+      if (lostId === id) {
+        break;
+      }
+      if (run.mayBeLost && !run.progress.ended && (run.progress.started || isRun)) {
+        this._close(lostId, run);
+      }
+    }
+    if (!this._anyMayBeLost) {
+      this._probes.clear();
+    }
+  }
+
+  /** A new kernel process says that it starts: another page restarted the kernel, and what ran is gone. */
+  private _restartedElsewhere(): void {
+    for (const [id, run] of [...this._runs]) {
+      if (run.progress.started) {
+        this._close(id, run);
+      } else {
+        run.mayBeLost = true;
+      }
+    }
+  }
+
+  private get _anyMayBeLost(): boolean {
+    for (const run of this._runs.values()) {
+      if (run.mayBeLost) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private _close(id: string, run: IRun): void {
     if (this._runs.delete(id)) {
-      this._end(run, run.reply ?? { status: 'aborted', startedAt: null, endedAt: null });
+      run.cancelGrace?.();
+      const { outputs, executionCount, startedAt, endedAt } = run.progress;
+      this._reports.ended(run, { ...run.progress.outcome, outputs, executionCount, startedAt, endedAt });
     }
   }
 
-  private _end(run: IRun, reply: IReply): void {
-    run.cancelGrace?.();
-    const ran = run.startedTick !== null;
-    const startedAt = reply.startedAt ?? run.startedAt;
-    const code = capBytes(storableText(run.code), LIMITS.code);
-    const { outputs, truncated } = run.outputs.records();
-    const error = run.error ?? (reply.status === 'error' ? errorOf({ name: '', value: '', traceback: '' }) : null);
-    const data: CellExecutedData = {
-      execution_id: run.executionId,
-      ...(run.executionCount !== null ? { execution_count: run.executionCount } : {}),
-      status: reply.status,
-      // A cell that was skipped has no duration; zero would distort the medians.
-      ...(ran ? { duration_ms: this._duration(run, startedAt, reply.endedAt) } : {}),
-      ...(ran && startedAt ? timeField(startedAt) : {}),
-      code: code.text,
-      ...(code.truncated ? { code_truncated: true } : {}),
-      outputs,
-      ...(truncated ? { outputs_truncated: true } : {}),
-      ...(error ? { error } : {})
-    };
-    this._session.emit('cell_executed', data, run.cell);
-  }
-
-  private _duration(run: IRun, startedAt: string | null, endedAt: string | null): number {
-    const byKernel = startedAt && endedAt ? Date.parse(endedAt) - Date.parse(startedAt) : Number.NaN;
-    const wall = this._clock.monotonic() - (run.startedTick ?? this._clock.monotonic());
-    return Math.max(0, Math.round(Number.isFinite(byKernel) ? byKernel : wall));
-  }
-
-  private _newRun(cell: Cell, code: string): IRun {
-    return {
-      executionId: uuid4(),
-      cell,
-      code,
-      outputs: new OutputCollector(),
-      startedAt: null,
-      startedTick: null,
-      executionCount: null,
-      error: null,
-      reply: null,
-      idle: false,
-      cancelGrace: null
-    };
-  }
-
-  private _cancelLost(): void {
-    this._cancelLostTimer?.();
-    this._cancelLostTimer = null;
-  }
-
+  private readonly _reports: RunReports;
+  private readonly _unseen: UnseenRuns;
   private readonly _runs = new Map<string, IRun>();
-  private readonly _intents = new Map<string, IIntent[]>();
-  private _cancelLostTimer: (() => void) | null = null;
-}
-
-/** An interrupt is not an error in the code: the run ends as aborted. */
-function endOf(error: ExecutionError | null): 'error' | 'aborted' {
-  return error?.name === 'KeyboardInterrupt' ? 'aborted' : 'error';
-}
-
-function errorOf(parts: { name: unknown; value: unknown; traceback: unknown }): ExecutionError {
-  const lines = parts.traceback;
-  const raw = Array.isArray(lines) ? lines.filter(line => typeof line === 'string').join('\n') : joinedText(lines);
-  const value = capBytes(storableText(withoutEscapes(joinedText(parts.value))), LIMITS.errorValue);
-  const traceback = capTraceback(storableText(withoutEscapes(raw)));
-  const truncated = value.truncated || traceback.truncated;
-  return {
-    name: capChars(storableText(joinedText(parts.name)), LIMITS.errorName) || 'Error',
-    value: value.text,
-    traceback: traceback.text,
-    ...(truncated ? { truncated } : {})
-  };
-}
-
-/** Cuts the middle of a traceback: of a deep recursion both ends are needed. */
-function capTraceback(text: string): { text: string; truncated: boolean } {
-  const whole = capBytes(text, LIMITS.traceback);
-  if (!whole.truncated) {
-    return whole;
-  }
-  const half = LIMITS.traceback / 2 - 8;
-  const head = capBytes(text, half).text;
-  // The tail in characters may have up to three times as many bytes: shorten it until it fits.
-  let tail = text.slice(-half);
-  while (capBytes(tail, half).truncated) {
-    tail = tail.slice(Math.ceil(tail.length / 4));
-  }
-  return { text: `${head}\n…\n${storableText(tail)}`, truncated: true };
-}
-
-function countOf(value: unknown): number | null {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= 2147483647 ? value : null;
-}
-
-function timeField(text: string): { started_at?: string } {
-  const at = Date.parse(text);
-  return Number.isFinite(at) ? { started_at: new Date(at).toISOString() } : {};
+  /** Requests sent after a loss of the connection, and whether each was a run. */
+  private readonly _probes = new Map<string, boolean>();
 }

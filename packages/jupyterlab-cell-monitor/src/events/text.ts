@@ -82,21 +82,6 @@ export function withoutEscapes(text: string): string {
   return text.indexOf('\u001b') < 0 ? text : text.replace(ESCAPES, '');
 }
 
-/** `text` as a terminal shows it at the end, without what carriage returns overwrote (progress bars). */
-export function settledLines(text: string): string {
-  if (text.indexOf('\r') < 0) {
-    return text;
-  }
-  return text
-    .replace(/\r+\n/g, '\n')
-    .split('\n')
-    .map(line => {
-      const last = line.replace(/\r+$/, '');
-      return last.slice(last.lastIndexOf('\r') + 1);
-    })
-    .join('\n');
-}
-
 /** nbformat's multi-line strings are lists of lines. */
 export function joinedText(value: unknown): string {
   if (typeof value === 'string') {

@@ -1,0 +1,177 @@
+import type { Cell as CellWidget, ICodeCellModel } from '@jupyterlab/cells';
+import type { ISessionContext } from '@jupyterlab/apputils';
+import type { Kernel } from '@jupyterlab/services';
+import type { NotebookSession } from '../events/session';
+import type { Cell } from '../events/types';
+import type { IClock } from '../runtime/clock';
+import type { FaultGuard } from '../runtime/guard';
+import { KernelWatch } from './kernel';
+import { ModelCell } from './model';
+import type { ICellFinder } from './reports';
+import type { IKernelMessage } from './request';
+import { RunTracker } from './runs';
+
+/** What the capture of runs needs of the page. */
+export interface IExecutionContext {
+  readonly clock: IClock;
+  readonly guard: FaultGuard;
+  /** Whether the Jupyter server reports the ends of runs that go on after their page is gone. */
+  readonly followsRuns: boolean;
+}
+
+/** Records the runs of one notebook and what happens to its kernel. Every slot is guarded: none of them throws. */
+export class ExecutionCapture {
+  constructor(
+    private readonly _sessionContext: ISessionContext,
+    cells: ICellFinder,
+    private readonly _session: Pick<NotebookSession, 'id' | 'emit'>,
+    private readonly _context: IExecutionContext
+  ) {
+    this._runs = new RunTracker(cells, _session, _context.clock);
+    this._kernel = new KernelWatch(
+      {
+        gone: () => this._gone(),
+        restarted: reason => this._restarted(reason),
+        died: () => this._session.emit('kernel_died', { running: this._killed !== null }, this._killed)
+      },
+      _context.clock
+    );
+  }
+
+  /** Starts listening. */
+  attach(): void {
+    const context = this._sessionContext;
+    context.statusChanged.connect(this._onStatusChanged, this);
+    context.connectionStatusChanged.connect(this._onConnectionStatusChanged, this);
+    context.kernelChanged.connect(this._onKernelChanged, this);
+    this._listenTo(context.session?.kernel ?? null);
+  }
+
+  /**
+   * The session ends. Runs that go on are reported by the server half, if it does that; otherwise they end as aborted,
+   * because their end will not be observed.
+   *
+   * @param pageLeft - whether the page or the notebook was closed, as opposed to recording being switched off
+   */
+  end(pageLeft: boolean): void {
+    if (pageLeft && this._context.followsRuns) {
+      this._runs.handOver();
+    } else {
+      this._runs.kernelGone();
+    }
+  }
+
+  dispose(): void {
+    this._kernel.dispose();
+    this._runs.handOver();
+    this._listenTo(null);
+  }
+
+  /** JupyterLab is about to run a cell. */
+  scheduled(cell: CellWidget): void {
+    if (cell.model.type === 'code' && this._recording) {
+      const hasKernel = (): boolean => !!this._sessionContext.session?.kernel;
+      this._runs.scheduled(cell.model.id, new ModelCell(cell.model as ICodeCellModel, hasKernel));
+    }
+  }
+
+  /** JupyterLab reports a cell as executed. */
+  executed(cell: CellWidget, success: boolean, error: unknown): void {
+    if (cell.model.type === 'code') {
+      this._runs.executed(cell.model.id, success, error);
+    }
+  }
+
+  /** State, count or outputs of a cell changed in the notebook's model. */
+  cellChanged(cellId: string): void {
+    this._runs.cellChanged(cellId);
+  }
+
+  private get _recording(): boolean {
+    return this._session.id !== null;
+  }
+
+  private _gone(): void {
+    this._killed = this._runs.running;
+    this._runs.kernelGone();
+  }
+
+  private _restarted(reason: 'user' | 'auto'): void {
+    const killed = reason === 'auto' ? this._killed : null;
+    this._session.emit('kernel_restarted', { reason, running: this._killed !== null }, killed);
+  }
+
+  private _listenTo(kernel: Kernel.IKernelConnection | null): void {
+    if (this._listened === kernel) {
+      return;
+    }
+    this._listened?.anyMessage.disconnect(this._onAnyMessage, this);
+    this._listened = kernel;
+    if (kernel) {
+      kernel.anyMessage.connect(this._onAnyMessage, this);
+      const answered = kernel.info.then(() => this._connected(kernel));
+      // A kernel connection that is disposed before its answer rejects the promise.
+      answered.catch(() => undefined);
+    }
+  }
+
+  /** The kernel answered this page's first question, which waits in its queue behind everything that was sent before. */
+  private _connected(kernel: Kernel.IKernelConnection): void {
+    this._context.guard.run(() => {
+      if (this._listened === kernel && this._recording) {
+        this._session.emit('kernel_connected', {});
+      }
+    });
+  }
+
+  private _onAnyMessage(_: unknown, args: Kernel.IAnyMessageArgs): void {
+    this._context.guard.run(() => {
+      if (this._recording) {
+        this._runs.message(args.msg as unknown as IKernelMessage, args.direction);
+      }
+    });
+  }
+
+  private _onStatusChanged(_: unknown, status: Kernel.Status): void {
+    this._context.guard.run(() => {
+      if (!this._sessionContext.isDisposed) {
+        this._kernel.status(status);
+      }
+    });
+  }
+
+  private _onConnectionStatusChanged(_: unknown, status: Kernel.ConnectionStatus): void {
+    this._context.guard.run(() => {
+      if (this._sessionContext.isDisposed) {
+        // Closing the notebook closes the connection: the kernel goes on.
+        return;
+      }
+      if (status === 'connecting') {
+        this._runs.connectionLost();
+      } else if (status === 'disconnected') {
+        this._runs.kernelGone();
+      }
+    });
+  }
+
+  private _onKernelChanged(
+    _: unknown,
+    change: { oldValue: Kernel.IKernelConnection | null; newValue: Kernel.IKernelConnection | null }
+  ): void {
+    this._context.guard.run(() => {
+      if (this._sessionContext.isDisposed) {
+        return;
+      }
+      if (change.oldValue && change.oldValue.id !== change.newValue?.id) {
+        this._runs.kernelGone();
+      }
+      this._listenTo(change.newValue);
+    });
+  }
+
+  private readonly _runs: RunTracker;
+  private readonly _kernel: KernelWatch;
+  private _listened: Kernel.IKernelConnection | null = null;
+  /** The cell that the kernel executed when it was lost last, or null. */
+  private _killed: Cell | null = null;
+}

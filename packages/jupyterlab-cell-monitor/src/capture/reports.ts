@@ -1,0 +1,87 @@
+import type { NotebookSession } from '../events/session';
+import { capBytes, storableText } from '../events/text';
+import type { Cell, CellExecutedData } from '../events/types';
+import { LIMITS } from '../events/types';
+import type { IClock } from '../runtime/clock';
+import { errorOf } from './errors';
+import type { OutputCollector } from './outputs';
+import type { IOutcome } from './request';
+
+/** Finds a cell of the notebook as events name it. */
+export interface ICellFinder {
+  /** Null when it is no cell of this notebook. */
+  reference(cellId: string): Cell | null;
+}
+
+/** A run as its two events name it. */
+export interface IReportedRun {
+  readonly executionId: string;
+  readonly cell: Cell;
+  readonly code: string;
+  /** Whether the author of the cell says that it may fail. */
+  readonly mayFail: boolean;
+  /** Whether it waits for runs before it: the student may be elsewhere when it starts. */
+  readonly queued: boolean;
+  /** When its start was reported, by the page's monotonic clock; null before that. */
+  startedTick: number | null;
+}
+
+/** What is known of a run at its end. */
+export interface IRunEnd extends IOutcome {
+  outputs: OutputCollector;
+  executionCount: number | null;
+  /** By the kernel's clock, or null. */
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+/** Makes the events of runs: at most one start of each, and its end. */
+export class RunReports {
+  constructor(
+    private readonly _session: Pick<NotebookSession, 'emit'>,
+    private readonly _clock: IClock
+  ) {}
+
+  /** The kernel has begun to execute a run; a second call does nothing. */
+  started(run: IReportedRun): void {
+    if (run.startedTick === null) {
+      run.startedTick = this._clock.monotonic();
+      const data = { execution_id: run.executionId, ...(run.queued ? { queued: true } : {}) };
+      this._session.emit('cell_execution_started', data, run.cell);
+    }
+  }
+
+  /** A run has ended; the caller sees to it that this is called once. */
+  ended(run: IReportedRun, end: IRunEnd): void {
+    const ran = run.startedTick !== null;
+    const code = capBytes(storableText(run.code), LIMITS.code);
+    const { outputs, truncated } = end.outputs.records();
+    const error = end.error ?? (end.status === 'error' ? errorOf({ name: '', value: '', traceback: '' }) : null);
+    const data: CellExecutedData = {
+      execution_id: run.executionId,
+      ...(end.executionCount !== null ? { execution_count: end.executionCount } : {}),
+      status: end.status,
+      ...(run.mayFail ? { error_expected: true } : {}),
+      // A cell that was skipped has no duration; zero would distort the medians.
+      ...(ran ? { duration_ms: this._duration(run, end) } : {}),
+      ...(ran && end.startedAt ? timeField(end.startedAt) : {}),
+      code: code.text,
+      ...(code.truncated ? { code_truncated: true } : {}),
+      outputs,
+      ...(truncated ? { outputs_truncated: true } : {}),
+      ...(error ? { error } : {})
+    };
+    this._session.emit('cell_executed', data, run.cell);
+  }
+
+  private _duration(run: IReportedRun, { startedAt, endedAt }: IRunEnd): number {
+    const byKernel = startedAt && endedAt ? Date.parse(endedAt) - Date.parse(startedAt) : Number.NaN;
+    const wall = this._clock.monotonic() - (run.startedTick ?? this._clock.monotonic());
+    return Math.max(0, Math.round(Number.isFinite(byKernel) ? byKernel : wall));
+  }
+}
+
+function timeField(text: string): { started_at?: string } {
+  const at = Date.parse(text);
+  return Number.isFinite(at) ? { started_at: new Date(at).toISOString() } : {};
+}

@@ -1,0 +1,192 @@
+import { joinedText } from '../events/text';
+import type { CellExecutedData, ExecutionError } from '../events/types';
+import { errorIn } from './errors';
+import { OutputCollector } from './outputs';
+
+/** The parts of a Jupyter kernel message that runs are read from. */
+export interface IKernelMessage {
+  readonly channel: string;
+  readonly header: { readonly msg_id: string; readonly msg_type: string; readonly date?: string };
+  readonly parent_header: { readonly msg_id?: string };
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly content: Readonly<Record<string, unknown>>;
+}
+
+/** How a run ended. */
+export interface IOutcome {
+  status: CellExecutedData['status'];
+  error: ExecutionError | null;
+}
+
+interface IReply extends IOutcome {
+  startedAt: string | null;
+  endedAt: string | null;
+}
+
+/**
+ * What the messages that answer one `execute_request` say about its run: whether it started, what it shows, how it ended.
+ * It has no clock and knows no other request; which messages are its own is decided by their parent alone.
+ *
+ * A run has failed when the student sees an error for it: the reply of `%run`, `%%capture` or `%%time` is `ok` although
+ * their traceback is shown, and an error that was cleared again, or caught and printed, is none.
+ */
+export class RequestProgress {
+  readonly outputs = new OutputCollector();
+
+  /** Whether the kernel has begun to execute it. */
+  get started(): boolean {
+    return this._started;
+  }
+
+  /** When it began, by the kernel's clock, or null. */
+  get startedAt(): string | null {
+    return this._reply?.startedAt ?? this._startedAt;
+  }
+
+  /** When it ended, by the kernel's clock, or null. */
+  get endedAt(): string | null {
+    return this._reply?.endedAt ?? this._idleAt;
+  }
+
+  get executionCount(): number | null {
+    return this._executionCount;
+  }
+
+  /** Whether its reply has arrived. */
+  get replied(): boolean {
+    return this._reply !== null;
+  }
+
+  /** Whether its reply or its own idle status says that it has ended; outputs may still be on their way. */
+  get ended(): boolean {
+    return this._reply !== null || this._idle;
+  }
+
+  /** Whether all messages have arrived. */
+  get complete(): boolean {
+    return this._reply !== null && this._idle;
+  }
+
+  /** How it ended, as far as is known now: without a reply and an idle status of its own it was aborted. */
+  get outcome(): IOutcome {
+    const shown = this.outputs.error;
+    const reply = this._reply;
+    if (reply?.error) {
+      // The shown error is the same one, unless it was cleared or is an earlier one.
+      return endedBy(shown?.name === reply.error.name ? shown : reply.error);
+    }
+    if (reply?.status === 'aborted' || !this.ended) {
+      return { status: 'aborted', error: null };
+    }
+    if (shown) {
+      return endedBy(shown);
+    }
+    // A kernel answers a request that it skips with an idle status, too, but it never begins it.
+    return { status: reply || this._started ? 'ok' : 'aborted', error: null };
+  }
+
+  /** Takes a message that names this request as its parent. */
+  receive(message: IKernelMessage): void {
+    if (message.channel === 'iopub') {
+      this._iopub(message);
+    } else if (message.channel === 'shell' && message.header.msg_type === 'execute_reply') {
+      this._receiveReply(message);
+    }
+  }
+
+  private _iopub(message: IKernelMessage): void {
+    const type = message.header.msg_type;
+    switch (type) {
+      case 'execute_input':
+        this._executionCount = countOf(message.content['execution_count']) ?? this._executionCount;
+        this._begin(message);
+        break;
+      case 'status':
+        if (message.content['execution_state'] === 'idle') {
+          this._idle = true;
+          this._idleAt = message.header.date ?? null;
+        }
+        break;
+      case 'error':
+      case 'stream':
+      case 'execute_result':
+      case 'display_data':
+      case 'update_display_data':
+      case 'clear_output':
+        this._begin(message);
+        this.outputs.add({ type, content: message.content });
+        break;
+      default:
+        break;
+    }
+  }
+
+  private _begin(message: IKernelMessage): void {
+    if (!this._started) {
+      this._started = true;
+      this._startedAt = message.header.date ?? null;
+    }
+  }
+
+  private _receiveReply(message: IKernelMessage): void {
+    const { content, metadata } = message;
+    this._executionCount = countOf(content['execution_count']) ?? this._executionCount;
+    const started = metadata['started'];
+    const status = content['status'];
+    this._reply = {
+      // The protocol's older versions spell it "abort".
+      status: status === 'ok' || status === 'error' ? status : 'aborted',
+      error: status === 'error' ? errorIn(content) : null,
+      startedAt: typeof started === 'string' ? started : null,
+      endedAt: message.header.date ?? null
+    };
+    for (const page of pagesOf(content['payload'])) {
+      // JupyterLab shows the help text of `name?` below the cell.
+      this.outputs.add({ type: 'display_data', content: page });
+    }
+  }
+
+  private _started = false;
+  private _startedAt: string | null = null;
+  private _executionCount: number | null = null;
+  private _reply: IReply | null = null;
+  private _idle = false;
+  private _idleAt: string | null = null;
+}
+
+/** The end of a run that shows this error. An interrupt is not an error in the code: the run was aborted. */
+export function endedBy(error: ExecutionError): IOutcome {
+  return { status: error.name === 'KeyboardInterrupt' ? 'aborted' : 'error', error };
+}
+
+/**
+ * Whether the author of a cell says that it may fail: the tag `raises-exception`, by which JupyterLab and nbclient go on
+ * after its error.
+ */
+export function mayFail(metadata: Readonly<Record<string, unknown>>): boolean {
+  const tags = metadata['tags'];
+  return Array.isArray(tags) && tags.includes('raises-exception');
+}
+
+/** The code of an `execute_request` in a cell, or null where the message is none that a student sees. */
+export function requestedCode(message: IKernelMessage): { cellId: string; code: string } | null {
+  const cellId = message.metadata['cellId'];
+  const isRequest = message.channel === 'shell' && message.header.msg_type === 'execute_request';
+  if (!isRequest || typeof cellId !== 'string' || message.content['silent'] === true) {
+    return null;
+  }
+  return { cellId, code: joinedText(message.content['code']) };
+}
+
+function pagesOf(payload: unknown): Record<string, unknown>[] {
+  const parts = Array.isArray(payload) ? (payload as unknown[]) : [];
+  const pages = parts.filter(
+    (part): part is Record<string, unknown> =>
+      !!part && typeof part === 'object' && (part as Record<string, unknown>)['source'] === 'page'
+  );
+  return pages.slice(0, 1);
+}
+
+function countOf(value: unknown): number | null {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= 2147483647 ? value : null;
+}

@@ -1,0 +1,104 @@
+import type { ICellFinder } from '../src/capture/reports';
+import type { IKernelMessage } from '../src/capture/request';
+import type { RunTracker } from '../src/capture/runs';
+import type { DataOf, NotebookSession } from '../src/events/session';
+import type { Cell, CellExecutedData } from '../src/events/types';
+import type { StillClock } from './clock';
+
+export const reference = (id: string): Cell => ({ id, source_id: id, index: 0, type: 'code' });
+
+/** A notebook whose cells have ids that begin with "cell". */
+export const cells: ICellFinder = { reference: id => (id.startsWith('cell') ? reference(id) : null) };
+
+/** The events of runs that a session was given. */
+export class RunLog implements Pick<NotebookSession, 'emit'> {
+  readonly started: string[] = [];
+  readonly queued: boolean[] = [];
+  readonly finished: { cell: Cell; data: CellExecutedData }[] = [];
+
+  emit: NotebookSession['emit'] = (type, data, cell) => {
+    if (type === 'cell_execution_started') {
+      const start = data as DataOf<'cell_execution_started'>;
+      this.started.push(start.execution_id);
+      this.queued.push(start.queued === true);
+    } else if (type === 'cell_executed') {
+      this.finished.push({ cell: cell as Cell, data: data as CellExecutedData });
+    } else {
+      throw new Error(`a run made an event ${type}`);
+    }
+    return 'id';
+  };
+}
+
+let serial = 0;
+
+/** Makes messages as they pass between a page and its kernel, and gives them to a tracker. */
+export class Kernel {
+  constructor(
+    private readonly _tracker: Pick<RunTracker, 'message'>,
+    private readonly _clock: StillClock
+  ) {}
+
+  message(
+    channel: string,
+    type: string,
+    content: Record<string, unknown>,
+    parent?: string,
+    metadata: Record<string, unknown> = {}
+  ): IKernelMessage {
+    serial += 1;
+    return {
+      channel,
+      header: {
+        msg_id: `00000000-0000-4000-8000-${serial.toString(16).padStart(12, '0')}`,
+        msg_type: type,
+        date: new Date(this._clock.time).toISOString()
+      },
+      parent_header: parent ? { msg_id: parent } : {},
+      metadata,
+      content
+    };
+  }
+
+  /** The page sends a message; returns its id. */
+  send(...args: Parameters<Kernel['message']>): string {
+    const sent = this.message(...args);
+    this._tracker.message(sent, 'send');
+    return sent.header.msg_id;
+  }
+
+  /** The page asks the kernel to run a cell; returns the request's id. */
+  request(cellId: string, code = 'x', metadata: Record<string, unknown> = {}): string {
+    return this.send('shell', 'execute_request', { code, silent: false }, undefined, { ...metadata, cellId });
+  }
+
+  receive(...args: Parameters<Kernel['message']>): void {
+    this._tracker.message(this.message(...args), 'recv');
+  }
+
+  input(run: string, count = 1): void {
+    this.receive('iopub', 'execute_input', { execution_count: count }, run);
+  }
+
+  print(run: string, text: string): void {
+    this.receive('iopub', 'stream', { name: 'stdout', text }, run);
+  }
+
+  show(run: string, name: string): void {
+    this.receive('iopub', 'error', { ename: name, evalue: 'v', traceback: ['t'] }, run);
+  }
+
+  reply(run: string, content: Record<string, unknown>, metadata: Record<string, unknown> = {}): void {
+    this.receive('shell', 'execute_reply', content, run, metadata);
+  }
+
+  idle(run: string): void {
+    this.receive('iopub', 'status', { execution_state: 'idle' }, run);
+  }
+
+  /** Reply and idle status. */
+  end(run: string, content: Record<string, unknown> = { status: 'ok' }): void {
+    this.reply(run, content);
+    this.idle(run);
+  }
+}
