@@ -1718,6 +1718,7 @@ export interface components {
          *
          *         Attributes:
          *             stuck_errors: failed runs of one cell in a row.
+         *             kernel_deaths: deaths of the kernel in a row that one cell caused.
          *             long_run_s: seconds that one run takes.
          *             idle_s: seconds without any activity.
          *             offline_s: seconds without any event, heartbeats included (``StudentState.last_seen_at``).
@@ -1725,6 +1726,8 @@ export interface components {
         Thresholds: {
             /** @default 3 */
             stuck_errors: number;
+            /** @default 3 */
+            kernel_deaths: number;
             /** @default 180 */
             long_run_s: number;
             /** @default 480 */

@@ -37,6 +37,8 @@ export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactEleme
           ? t('reason.streakMixed', { count, time })
           : t('reason.streakSame', { count, error, time })
       }
+      case 'kernel_deaths':
+        return t('reason.kernelDeaths', { count: reason.count, time: format.time(since, now) })
       case 'long_run':
         return t('reason.longRun', { duration: format.duration(now - since) })
       case 'idle':

@@ -8,6 +8,7 @@ const icons: Readonly<Record<Condition, IconName>> = {
   help: 'hand',
   helped: 'helper',
   stuck: 'stuck',
+  kernelDied: 'error',
   longRun: 'clock',
   error: 'error',
   running: 'running',

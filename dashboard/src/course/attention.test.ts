@@ -149,6 +149,7 @@ function expected({ kind, since, count, error, by, notebook, cell }: GoldenCase[
   const reason = { kind, since: Date.parse(since), notebook: notebook ?? null, cell: cell ?? null }
   if (kind === 'streak') return { ...reason, count, error: error ?? null }
   if (kind === 'help') return { ...reason, received: Date.parse(since) }
+  if (kind === 'kernel_deaths') return { ...reason, count }
   return kind === 'claimed' ? { ...reason, by: by ?? null } : reason
 }
 

@@ -21,12 +21,20 @@ interface Where {
 export type Reason =
   | ({ kind: 'help'; since: number; received: number } & Where)
   | ({ kind: 'streak'; since: number; count: number; error: string | null } & Where)
+  | ({ kind: 'kernel_deaths'; since: number; count: number } & Where)
   | ({ kind: 'long_run'; since: number } & Where)
   | ({ kind: 'idle'; since: number } & Where)
   | ({ kind: 'claimed'; since: number; by: string | null } & Where)
 
 /** Most urgent first. Claimed requests come last: a member of the staff is there already. */
-const urgency: Readonly<Record<Reason['kind'], number>> = { help: 0, streak: 1, long_run: 2, idle: 3, claimed: 4 }
+const urgency: Readonly<Record<Reason['kind'], number>> = {
+  help: 0,
+  streak: 1,
+  kernel_deaths: 2,
+  long_run: 3,
+  idle: 4,
+  claimed: 5,
+}
 
 /** A student who has left needs no attention, whatever they asked. */
 export function reasonsFor(
@@ -51,6 +59,11 @@ export function reasonsFor(
       notebook: run?.notebook ?? null,
       cell: run?.cell ?? null,
     })
+  }
+  const deaths = state.kernel_deaths
+  if (deaths != null && deaths.count >= thresholds.kernel_deaths) {
+    const { count, notebook, cell } = deaths
+    reasons.push({ kind: 'kernel_deaths', count, since: at(deaths.since) ?? now, notebook, cell })
   }
   const running = state.status === 'running' ? at(state.running_since) : null
   if (running !== null && now - running >= thresholds.long_run_s * 1000) {
@@ -92,6 +105,7 @@ export type Condition =
   | 'help'
   | 'helped'
   | 'stuck'
+  | 'kernelDied'
   | 'longRun'
   | 'error'
   | 'running'
@@ -153,6 +167,7 @@ function conditionOf(student: Student, reasons: readonly Reason[], thresholds: T
   if (!hasStarted(student)) return 'waiting'
   if (hasLeft(student, thresholds, now)) return 'left'
   if (kinds.has('streak')) return 'stuck'
+  if (kinds.has('kernel_deaths')) return 'kernelDied'
   if (kinds.has('long_run')) return 'longRun'
   if (student.status === 'running') return 'running'
   if (kinds.has('idle')) return 'idle'

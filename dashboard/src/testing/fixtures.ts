@@ -6,7 +6,7 @@ import type { Publication } from '../live/protocol'
 export const NOW = Date.parse('2026-04-01T10:40:00Z')
 
 /** The defaults, as the API sends them for a course that sets none. */
-export const thresholds: Thresholds = { stuck_errors: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
+export const thresholds: Thresholds = { stuck_errors: 3, kernel_deaths: 3, long_run_s: 180, idle_s: 480, offline_s: 60 }
 
 export function before(minutes: number): string {
   return new Date(NOW - minutes * 60_000).toISOString()
@@ -35,6 +35,7 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
     last_activity_at: before(1),
     last_seen_at: null,
     help: null,
+    kernel_deaths: null,
     ...changes,
   }
 }

@@ -65,7 +65,7 @@ async def test_the_snapshot_holds_all_that_the_page_shows(busy):
     assert snapshot["course"] == {
         "course_id": "c1",
         "title": "Course c1",
-        "thresholds": {"stuck_errors": 3, "long_run_s": 180, "idle_s": 480, "offline_s": 60},
+        "thresholds": {"stuck_errors": 3, "kernel_deaths": 3, "long_run_s": 180, "idle_s": 480, "offline_s": 60},
     }
     students = {student["username"]: student for student in snapshot["students"]}
     assert students.keys() == {"ann", "tim"}

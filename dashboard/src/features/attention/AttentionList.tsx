@@ -34,6 +34,7 @@ export function AttentionList({ views, thresholds, now, onOpen }: AttentionListP
   const hidden = needy.length - shown.length
   const rule = t('attention.rule', {
     errors: thresholds.stuck_errors,
+    deaths: thresholds.kernel_deaths,
     run: format.span(thresholds.long_run_s),
     idle: format.span(thresholds.idle_s),
   })

@@ -22,7 +22,7 @@ def test_reasons_are_those_of_the_contract_in_its_order(case: AttentionCase) -> 
 
 def test_the_cases_reach_every_kind_of_reason_and_both_sides_of_left() -> None:
     kinds = {reason.kind for case in CASES for reason in case.reasons}
-    assert kinds == {"help", "streak", "long_run", "idle", "claimed"}
+    assert kinds == {"help", "streak", "kernel_deaths", "long_run", "idle", "claimed"}
     assert {case.left for case in CASES} == {True, False}
 
 
@@ -38,10 +38,17 @@ def test_a_student_is_stuck_in_the_cell_of_the_failed_runs() -> None:
 def test_thresholds_out_of_bounds_are_refused() -> None:
     assert {name: threshold_bounds(name) for name in Thresholds.__struct_fields__} == {
         "stuck_errors": (1, 100),
+        "kernel_deaths": (1, 20),
         "long_run_s": (10, 86_400),
         "idle_s": (10, 86_400),
         "offline_s": (60, 86_400),
     }
-    for name, value in {"stuck_errors": 0, "long_run_s": 9, "idle_s": 86_401, "offline_s": 59}.items():
+    for name, value in {
+        "stuck_errors": 0,
+        "kernel_deaths": 21,
+        "long_run_s": 9,
+        "idle_s": 86_401,
+        "offline_s": 59,
+    }.items():
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert({name: value}, Thresholds)

@@ -29,6 +29,7 @@ def thresholds() -> st.SearchStrategy[Thresholds]:
     return st.builds(
         Thresholds,
         stuck_errors=st.integers(1, 4),
+        kernel_deaths=st.integers(1, 4),
         long_run_s=st.integers(10, 400),
         idle_s=st.integers(10, 600),
         offline_s=st.integers(60, 300),

@@ -20,20 +20,20 @@ from cell_monitor_core.timestamps import to_text
 
 __all__ = ["Reason", "ReasonKind", "reasons_for", "stuck_cell"]
 
-ReasonKind = Literal["help", "streak", "long_run", "idle", "claimed"]
+ReasonKind = Literal["help", "streak", "kernel_deaths", "long_run", "idle", "claimed"]
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     """One reason for attention.
 
     Attributes:
-        kind: ``help``: asked and not claimed yet; ``streak``: failed runs of one cell in a row; ``long_run``: a run goes
-            on for long; ``idle``: no activity; ``claimed``: a member of the staff is helping.
+        kind: ``help``: asked and not claimed yet; ``streak``: failed runs of one cell in a row;
+            ``kernel_deaths``: one cell killed the kernel repeatedly; ``long_run``: a run goes on for long; ``idle``: no activity; ``claimed``: a member of the staff is helping.
         since: RFC 3339 UTC; the time asked about where the state names none.
-        count: of a streak: its failed runs.
+        count: of a streak: its failed runs; of deaths: their number.
         error: of a streak: the error class, if all its runs failed with the same.
         by: of a claim: the person who helps.
-        notebook: where that is: of a streak, of the run that goes on, or where the request was made; likewise ``cell``.
+        notebook: where that is: of a streak or deaths, of the run that goes on, or where the request was made; likewise ``cell``.
     """
 
     kind: ReasonKind
@@ -61,6 +61,11 @@ def reasons_for(
         reasons.append(Reason("help", asked.requested_at, notebook=asked.notebook, cell=asked.cell))
     if state.error_streak >= thresholds.stuck_errors:
         reasons.append(_streak(state, fallback))
+    deaths = state.kernel_deaths
+    if deaths is not None and deaths.count >= thresholds.kernel_deaths:
+        reasons.append(
+            Reason("kernel_deaths", deaths.since, count=deaths.count, notebook=deaths.notebook, cell=deaths.cell)
+        )
     running_since = state.running_since if state.status == "running" else None
     running = elapsed(running_since, now)
     if running_since and running is not None and running >= timedelta(seconds=thresholds.long_run_s):

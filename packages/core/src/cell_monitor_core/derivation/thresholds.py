@@ -13,6 +13,8 @@ __all__ = ["Thresholds", "bounds"]
 
 _DAY_S: Final = 86_400
 _Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
+# Of older senders the newest 20 deaths are kept (``students.StudentFold.unplaced_deaths``).
+_Deaths = Annotated[int, msgspec.Meta(ge=1, le=20)]
 _Seconds = Annotated[int, msgspec.Meta(ge=10, le=_DAY_S)]
 # A hidden page sends a heartbeat once a minute: below that every student who switches tabs would count as left.
 _OfflineSeconds = Annotated[int, msgspec.Meta(ge=60, le=_DAY_S)]
@@ -23,12 +25,14 @@ class Thresholds(msgspec.Struct, frozen=True):
 
     Attributes:
         stuck_errors: failed runs of one cell in a row.
+        kernel_deaths: deaths of the kernel in a row that one cell caused.
         long_run_s: seconds that one run takes.
         idle_s: seconds without any activity.
         offline_s: seconds without any event, heartbeats included (``StudentState.last_seen_at``).
     """
 
     stuck_errors: _Count = 3
+    kernel_deaths: _Deaths = 3
     long_run_s: _Seconds = 180
     idle_s: _Seconds = 480
     offline_s: _OfflineSeconds = 60

@@ -22,6 +22,11 @@ def _range(threshold: str) -> click.IntRange:
 @click.argument("course_id")
 @click.option("--stuck-errors", type=_range("stuck_errors"), help="Failed runs of one cell in a row: stuck.")
 @click.option(
+    "--kernel-deaths",
+    type=_range("kernel_deaths"),
+    help="Deaths of the kernel in a row that one cell caused: needs attention.",
+)
+@click.option(
     "--long-run", "long_run_s", type=_range("long_run_s"), metavar="SECONDS", help="Seconds that one run takes: long."
 )
 @click.option("--idle", "idle_s", type=_range("idle_s"), metavar="SECONDS", help="Seconds without any activity: quiet.")
@@ -38,6 +43,7 @@ def set_thresholds(
     *,
     course_id: str,
     stuck_errors: int | None,
+    kernel_deaths: int | None,
     long_run_s: int | None,
     idle_s: int | None,
     offline_s: int | None,
@@ -49,7 +55,13 @@ def set_thresholds(
     Thresholds without an option are unchanged; without any option the command only prints them. Dashboards use them
     from the next time that they load the course.
     """
-    named = {"stuck_errors": stuck_errors, "long_run_s": long_run_s, "idle_s": idle_s, "offline_s": offline_s}
+    named = {
+        "stuck_errors": stuck_errors,
+        "kernel_deaths": kernel_deaths,
+        "long_run_s": long_run_s,
+        "idle_s": idle_s,
+        "offline_s": offline_s,
+    }
     given = {name: value for name, value in named.items() if value is not None}
 
     async def work(connection: Connection) -> Thresholds:
@@ -63,7 +75,7 @@ def set_thresholds(
     with opened(data_dir) as deployment:
         now = with_connection(deployment, work)
     say(
-        f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, a run is long after "
-        f"{now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without any event "
+        f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, listed after "
+        f"{now.kernel_deaths} deaths of the kernel in a row by one cell, a run is long after {now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without any event "
         "or heartbeat."
     )
