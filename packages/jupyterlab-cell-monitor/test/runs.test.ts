@@ -526,6 +526,20 @@ test('the end of a run of the server waits for what the notebook has not receive
   assert.equal(started.length, 1);
 });
 
+test('a failure that the server reports and that the student reads as plain text is one', () => {
+  const cell = new SharedCell();
+  tracker.scheduled('cell-1', cell);
+  clock.advance(50);
+  cell.running = true;
+  tracker.cellChanged('cell-1');
+  cell.outputs = [{ type: 'stream', content: { name: 'stderr', text: 'UsageError: Line magic function' } }];
+  cell.executionCount = 1;
+  cell.running = false;
+  tracker.executed('cell-1', false, undefined);
+  clock.advance(2500);
+  assert.deepEqual(ends(), [['error', 'Error']]);
+});
+
 test('a run that the server skipped is aborted, and so is one that no kernel executed', () => {
   const skipped = new SharedCell();
   tracker.scheduled('cell-1', skipped);

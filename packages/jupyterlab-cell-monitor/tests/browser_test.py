@@ -187,7 +187,7 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
     page.keyboard.type("import os; os._exit(1)", delay=2)
     page.keyboard.press("Control+Enter")
     student.wait(lambda: len(student.events("kernel_restarted")) == 2)
-    assert student.events("kernel_restarted")[1]["data"] == {"reason": "auto"}
+    assert student.events("kernel_restarted")[1]["data"] == {"reason": "auto", "running": True}
     assert student.runs("blank")[0]["data"]["status"] == "aborted"
 
     # Rename, then close.

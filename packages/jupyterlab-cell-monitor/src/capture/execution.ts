@@ -97,8 +97,11 @@ export class ExecutionCapture {
   }
 
   private _restarted(reason: 'user' | 'auto'): void {
-    const killed = reason === 'auto' ? this._killed : null;
-    this._session.emit('kernel_restarted', { reason, running: this._killed !== null }, killed);
+    if (reason === 'auto') {
+      this._session.emit('kernel_restarted', { reason, running: this._killed !== null }, this._killed);
+    } else {
+      this._session.emit('kernel_restarted', { reason });
+    }
   }
 
   private _listenTo(kernel: Kernel.IKernelConnection | null): void {

@@ -199,10 +199,9 @@ export class UnseenRuns {
     }
     const failure = (run.report?.error ?? {}) as Record<string, unknown>;
     const reported = { name: failure['errorName'], value: failure['errorValue'], traceback: failure['traceback'] };
-    // Without an error that the student could see it was skipped, or its request failed.
-    return typeof reported.name === 'string' && reported.name
-      ? endedBy(errorOf(reported))
-      : { status: 'aborted', error: null };
+    // A mistake in a magic is text on stderr and no error. What has no count was skipped, or its request failed.
+    const failed = (typeof reported.name === 'string' && reported.name) || (!model.running && model.executionCount !== null);
+    return failed ? endedBy(errorOf(reported)) : { status: 'aborted', error: null };
   }
 
   private _end(run: IUnseenRun, outcome: IOutcome): void {

@@ -116,13 +116,13 @@ export type HelpRequestedData = {
 export type KernelConnectedData = Record<string, never>;
 
 export type KernelDiedData = {
-  /** Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older senders. */
+  /** Whether a run of the sender was lost with it, whose cell is the event's. Absent in older senders. */
   running?: boolean | null;
 };
 
 export type KernelRestartedData = {
   reason?: 'user' | 'auto' | null;
-  /** Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older senders. */
+  /** Of an automatic restart whether a run of the sender was lost with it, whose cell is the event's. Absent in older senders. */
   running?: boolean | null;
 };
 

@@ -184,8 +184,7 @@ class KernelConnectedData(Struct, frozen=True, kw_only=True, omit_defaults=True,
 class KernelDiedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The ``data`` of KernelDied."""
 
-    # Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older
-    # senders.
+    # Whether a run of the sender was lost with it, whose cell is the event's. Absent in older senders.
     running: bool | None = None
 
 
@@ -194,8 +193,8 @@ class KernelRestartedData(Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     reason: Literal["user", "auto"] | None = None
 
-    # Whether a run of the sender was lost with it; of a death its cell is the event's. Absent in older
-    # senders.
+    # Of an automatic restart whether a run of the sender was lost with it, whose cell is the event's. Absent
+    # in older senders.
     running: bool | None = None
 
 
