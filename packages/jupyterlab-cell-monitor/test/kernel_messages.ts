@@ -16,7 +16,12 @@ export class RunLog implements Pick<NotebookSession, 'emit'> {
   readonly queued: boolean[] = [];
   readonly finished: { cell: Cell; data: CellExecutedData }[] = [];
 
-  emit: NotebookSession['emit'] = (type, data, cell) => {
+  /** Ids of the events, in the order in which they were made. */
+  readonly ids: string[] = [];
+
+  emit: NotebookSession['emit'] = (type, data, cell, id) => {
+    const made = id ?? `01890000-0000-7000-8000-00000000000${(2 * this.ids.length).toString(16)}`;
+    this.ids.push(made);
     if (type === 'cell_execution_started') {
       const start = data as DataOf<'cell_execution_started'>;
       this.started.push(start.execution_id);
@@ -26,7 +31,7 @@ export class RunLog implements Pick<NotebookSession, 'emit'> {
     } else {
       throw new Error(`a run made an event ${type}`);
     }
-    return 'id';
+    return made;
   };
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import fc from 'fast-check';
+import { endId } from '../src/capture/reports';
 import type { IKernelMessage } from '../src/capture/request';
 import { RunTracker } from '../src/capture/runs';
 import type { IUnseenCell } from '../src/capture/unseen';
@@ -422,6 +423,19 @@ test('a run is known by the id of its request, by which the server half can name
   tracker.message({ ...odd, header: { ...odd.header, msg_id: 'no-uuid' } }, 'send');
   tracker.kernelGone();
   assert.match(finished[1]?.data.execution_id ?? '', /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+});
+
+test('the id of an end is that of its start with the last bit inverted, as the server half makes it', () => {
+  const run = request('cell-1');
+  input(run);
+  kernel.end(run);
+  kernel.end(request('cell-2'));
+  const [start, end, skipped] = log.ids;
+  assert.equal(start, '01890000-0000-7000-8000-000000000000');
+  assert.equal(end, '01890000-0000-7000-8000-000000000001');
+  // Without a start the server half does not know it.
+  assert.equal(skipped, '01890000-0000-7000-8000-000000000004');
+  assert.equal(endId('01890000-0000-7000-8000-00000000000f'), '01890000-0000-7000-8000-00000000000e');
 });
 
 test('help that is shown for a name is an output', () => {

@@ -24,6 +24,8 @@ export interface IReportedRun {
   readonly queued: boolean;
   /** When its start was reported, by the page's monotonic clock; null before that. */
   startedTick: number | null;
+  /** The event id of its start; null before that. */
+  startId: string | null;
 }
 
 /** What is known of a run at its end. */
@@ -47,7 +49,7 @@ export class RunReports {
     if (run.startedTick === null) {
       run.startedTick = this._clock.monotonic();
       const data = { execution_id: run.executionId, ...(run.queued ? { queued: true } : {}) };
-      this._session.emit('cell_execution_started', data, run.cell);
+      run.startId = this._session.emit('cell_execution_started', data, run.cell);
     }
   }
 
@@ -71,7 +73,7 @@ export class RunReports {
       ...(truncated ? { outputs_truncated: true } : {}),
       ...(error ? { error } : {})
     };
-    this._session.emit('cell_executed', data, run.cell);
+    this._session.emit('cell_executed', data, run.cell, run.startId === null ? undefined : endId(run.startId));
   }
 
   private _duration(run: IReportedRun, { startedAt, endedAt }: IRunEnd): number {
@@ -79,6 +81,14 @@ export class RunReports {
     const wall = this._clock.monotonic() - (run.startedTick ?? this._clock.monotonic());
     return Math.max(0, Math.round(Number.isFinite(byKernel) ? byKernel : wall));
   }
+}
+
+/**
+ * The event id of a run's end: that of its start with the last bit inverted. The server half, which reports the end of a
+ * run whose page is gone, makes the same one, so that an end that both report counts once.
+ */
+export function endId(startId: string): string {
+  return startId.slice(0, -1) + (Number.parseInt(startId.slice(-1), 16) ^ 1).toString(16);
 }
 
 function timeField(text: string): { started_at?: string } {

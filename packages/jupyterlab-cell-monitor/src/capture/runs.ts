@@ -146,6 +146,7 @@ export class RunTracker {
         mayFail: mayFail(message.metadata),
         queued: this._runs.size > 0,
         startedTick: null,
+        startId: null,
         progress: new RequestProgress(),
         mayBeLost: false,
         cancelGrace: null

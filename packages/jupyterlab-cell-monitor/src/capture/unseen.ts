@@ -87,6 +87,7 @@ export class UnseenRuns {
       mayFail: model.mayFail,
       queued: this._waiting.size > 0,
       startedTick: null,
+      startId: null,
       model,
       scheduledTick: this._clock.monotonic(),
       scheduledCount: model.executionCount,

@@ -66,8 +66,12 @@ export class NotebookSession {
     this._id = null;
   }
 
-  /** Makes the next event and queues it. Returns its id, or null if no session is open. */
-  emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null): string | null {
+  /**
+   * Makes the next event and queues it. Returns its id, or null if no session is open.
+   *
+   * @param id - the event's id, where it is made from that of another event; a new one otherwise
+   */
+  emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null, id?: string): string | null {
     if (this._id === null) {
       return null;
     }
@@ -80,7 +84,7 @@ export class NotebookSession {
       data,
       ...(course ? { course } : {})
     } as unknown as PartsOf<T>;
-    const event = encodeEvent(type, parts, this._clock.now());
+    const event = encodeEvent(type, parts, this._clock.now(), id);
     this._sink.push(event);
     return event.id;
   }
@@ -93,10 +97,16 @@ export class NotebookSession {
  * Makes an event: its id and its time are set here and never again. What is too large is cut and marked as truncated.
  *
  * @param now - milliseconds since 1970
+ * @param id - its id; a new one if absent
  */
-export function encodeEvent<T extends EventType>(type: T, parts: PartsOf<T>, now: number): IEncodedEvent {
+export function encodeEvent<T extends EventType>(
+  type: T,
+  parts: PartsOf<T>,
+  now: number,
+  id: string = uuid7()
+): IEncodedEvent {
   const event = {
-    event_id: uuid7(),
+    event_id: id,
     type,
     schema_version: TRAITS[type].version,
     occurred_at: timeText(now),

@@ -70,6 +70,8 @@ function sentence(event: Fields, trans: TranslationBundle): string {
       return helpRequested(data, trans);
     case 'help_cancelled':
       return trans.__('You took back your help request');
+    case 'kernel_connected':
+      return trans.__('The page reached the kernel');
     case 'kernel_died':
       return trans.__('The kernel died');
     case 'kernel_restarted':
