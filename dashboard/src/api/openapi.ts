@@ -1481,6 +1481,8 @@ export interface components {
          * @description One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds.
          *
          *         Attributes:
+         *             status: how the run counts: with ``error_expected`` an error is ``ok``.
+         *             error_expected: the author says that the cell may fail; false once the payload's time is over.
          *             content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
          */
         Run: {
@@ -1496,6 +1498,8 @@ export interface components {
             outputs: Record<string, never>[];
             outputs_truncated: boolean;
             error: components["schemas"]["RunError"] | null;
+            /** @default false */
+            error_expected: boolean;
             /**
              * @default available
              * @enum {unknown}

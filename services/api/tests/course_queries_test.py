@@ -135,6 +135,23 @@ async def test_runs_come_in_pages_newest_first(busy):
     assert second["next_before"] is None
 
 
+async def test_an_error_that_the_author_allows_counts_nowhere_and_is_shown_with_its_run(busy, make_event):
+    allowed = {
+        "execution_id": str(uuid4()),
+        "status": "error",
+        "error_expected": True,
+        "code": "1/0",
+        "outputs": [],
+        "error": {"name": "ZeroDivisionError", "value": "division by zero", "traceback": "Traceback"},
+    }
+    await busy.store("ann", "c1", make_event("cell_executed", session_id=str(uuid4()), data=allowed))
+    ann = f"/students/{busy.ids['ann']}"
+    [run] = (await get(busy, f"{ann}/runs", limit=1)).json()["runs"]
+    assert (run["status"], run["error_expected"], run["error"]["name"]) == ("ok", True, "ZeroDivisionError")
+    student = (await get(busy, ann)).json()["student"]
+    assert (student["status"], student["errors"], student["error_streak"]) == ("ok", 2, 0)
+
+
 async def test_wrong_questions_get_clear_answers(busy):
     runs = f"/students/{busy.ids['ann']}/runs"
     for path, params in (

@@ -51,13 +51,17 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
   const { t } = useTranslation()
   const format = useFormat()
   const where = format.place(run)
+  const end = foreign(run.error?.name) || t(`student.runStatus.${run.status}`)
+  // Of a cell that its author lets fail, also that it did not.
+  const expected = run.error === null ? 'student.errorMissing' : 'student.errorExpected'
+  const word = run.error_expected && run.status !== 'aborted' ? t(expected, { end }) : end
   return (
     <details className={`run run--${run.status}`} open={open}>
       <summary>
         <Icon name="chevron" />
         <span className={`run-status run-status--${run.status}`}>
           <Icon name={icons[run.status]} />
-          {foreign(run.error?.name) || t(`student.runStatus.${run.status}`)}
+          {word}
         </span>
         <span className="run__where">{where}</span>
         <span className="run__when">

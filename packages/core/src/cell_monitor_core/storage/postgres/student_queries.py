@@ -73,6 +73,7 @@ class _Data(msgspec.Struct, frozen=True):
     outputs: list[dict[str, Any]] = []
     outputs_truncated: bool | None = None
     error: RunError | None = None
+    error_expected: bool | None = None
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -88,6 +89,8 @@ class Run(msgspec.Struct, frozen=True):
     """One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds.
 
     Attributes:
+        status: how the run counts: with ``error_expected`` an error is ``ok``.
+        error_expected: the author says that the cell may fail; false once the payload's time is over.
         content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
     """
 
@@ -103,6 +106,7 @@ class Run(msgspec.Struct, frozen=True):
     outputs: list[dict[str, Any]]
     outputs_truncated: bool
     error: RunError | None
+    error_expected: bool = False
     content: Literal["available", "deleted"] = "available"
 
 
@@ -189,5 +193,6 @@ def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
         outputs=data.outputs,
         outputs_truncated=bool(data.outputs_truncated),
         error=data.error,
+        error_expected=bool(data.error_expected),
         content="deleted" if row["payload_enc"] is None else "available",
     )
