@@ -8,6 +8,7 @@ import { LiveClient } from './client'
 import type { Connection } from './connection'
 import type { LiveSnapshot } from './patch'
 import { socketUrl } from './protocol'
+import { watchClock } from '../ui/clock'
 
 export interface LiveCourse {
   query: UseQueryResult<LiveSnapshot>
@@ -45,6 +46,12 @@ export function useLiveCourse(courseId: string): LiveCourse {
       setLive(null)
     }
   }, [api, cache, courseId, ready, session])
+
+  // A fresh snapshot has the server's time: without it, every "since" would be wrong by as much as the clock was set.
+  useEffect(
+    () => watchClock(() => void cache.invalidateQueries({ queryKey: stateKey(courseId) })),
+    [cache, courseId],
+  )
 
   const connection = useSyncExternalStore(
     useCallback((listener) => live?.subscribe(listener) ?? (() => undefined), [live]),

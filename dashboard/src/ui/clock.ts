@@ -17,3 +17,27 @@ export function useNow(): number {
   }, [])
   return now
 }
+
+/** The two clocks of a browser differ by less than this from one tick to the next, unless one of them was set or stopped. */
+const STEP_MS = 1_000
+
+/**
+ * Call a function after this computer's clock was set, or the computer slept: what is known of the difference from the
+ * server's clock may be wrong then. Returns a function that ends it.
+ */
+export function watchClock(onStep: () => void): () => void {
+  const difference = (): number => Date.now() - performance.now()
+  let known = difference()
+  const check = (): void => {
+    const now = difference()
+    if (Math.abs(now - known) < STEP_MS) return
+    known = now
+    onStep()
+  }
+  const timer = setInterval(check, TICK_MS)
+  document.addEventListener('visibilitychange', check)
+  return () => {
+    clearInterval(timer)
+    document.removeEventListener('visibilitychange', check)
+  }
+}

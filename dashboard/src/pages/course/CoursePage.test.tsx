@@ -153,6 +153,24 @@ describe('live course page', () => {
     await live()
     expect(row('Aiko Tanaka')).toHaveTextContent('2 min ago')
   })
+
+  it.each([
+    ['forward', 10 * 3_600_000],
+    ['back', -10 * 3_600_000],
+  ])('uses the server’s clock after this one was set %s while the page was open', async (_, step) => {
+    const real = Date.now.bind(Date)
+    const served = (minutes: number) => new Date(real() - minutes * 60_000).toISOString()
+    api.snapshot = {
+      ...api.snapshot,
+      generated_at: served(0),
+      students: [student({ last_activity_at: served(2), display_name: 'Aiko Tanaka' })],
+    }
+    await live()
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => real() + step)
+    act(() => void document.dispatchEvent(new Event('visibilitychange')))
+    await waitFor(() => expect(row('Aiko Tanaka')).toHaveTextContent('2 min ago'))
+    clock.mockRestore()
+  })
 })
 
 describe('list of students', () => {

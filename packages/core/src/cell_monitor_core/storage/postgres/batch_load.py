@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.cells import CellKey
 from cell_monitor_core.derivation.help import turns_of_student
-from cell_monitor_core.derivation.placing import Arrival, is_late, place
+from cell_monitor_core.derivation.placing import Arrival, Neighbours, is_late, place
 from cell_monitor_core.derivation.records import StudentRecord, group_by_cell
 from cell_monitor_core.derivation.reduce import Loaded, NewFact, Student, StudentInput, StudentKey
 from cell_monitor_core.storage.postgres import help_requests, student_states
@@ -83,11 +83,14 @@ async def _place(
         for row in own
         if is_late(row.fact, students[key].sessions.get(row.fact.session))
     ]
-    found = await load_neighbours(connection, late) if late else {}
+    neighbours: dict[StudentKey, dict[tuple[str, int], Neighbours]] = {}
+    if late:
+        for (student, session, seq), near in (await load_neighbours(connection, late)).items():
+            neighbours.setdefault(student, {})[session, seq] = near
     for key, own in rows.items():
         arrivals = [Arrival(row.fact, row.record.received_at) for row in own]
-        neighbours = {(session, seq): near for (student, session, seq), near in found.items() if student == key}
-        for row, fact in zip(own, place(arrivals, students[key].sessions, neighbours), strict=True):
+        placed = place(arrivals, students[key].sessions, neighbours.get(key, {}))
+        for row, fact in zip(own, placed, strict=True):
             row.fact = fact
 
 
