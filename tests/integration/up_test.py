@@ -261,8 +261,8 @@ def test_load_is_sent_at_the_given_rate_without_loss(up: StandaloneUp) -> None:
     sent, accepted = (
         int(found.replace(",", "")) for found in re.findall(r"│ (?:sent|accepted) +│ +([\d,]+) │", done.stdout)
     )
-    # At most 100 per second for 6 seconds; fewer on a busy machine.
-    assert 50 < sent <= 600
+    # At most 100 per second for 6 seconds; fewer on a busy machine. Then at most three to end each of ten sessions.
+    assert 50 < sent <= 630
     assert accepted == sent
 
 
