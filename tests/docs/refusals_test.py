@@ -17,7 +17,11 @@ CATALOGUE = json.loads(
     (EXTENSION / "jupyterlab_cell_monitor/locale/ja_JP/LC_MESSAGES/jupyterlab_cell_monitor.json").read_text("utf-8")
 )
 WORDING = (EXTENSION / "src/status/wording.ts").read_text(encoding="utf-8")
-ROWS = [line.strip("|").split(" | ") for line in PAGE.split("## Alerts")[0].splitlines() if line.startswith("| ")]
+ROWS = [
+    line.strip("|").split(" | ")
+    for line in PAGE.split("## Refused by the API")[1].split("## Alerts")[0].splitlines()
+    if line.startswith("| ")
+]
 
 
 @pytest.mark.parametrize("code", [*Reason, *SENTENCES, ADDRESS_WRONG, KEY_REFUSED, "not_configured", "monitor_off"])

@@ -252,6 +252,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/courses/{course_id}/refusals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Course Refusals
+         * @description How many people's events of this course were refused within the last minutes, and why.
+         */
+        get: operations["course_refusals_api_v1_courses__course_id__refusals_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/courses/{course_id}/cells": {
         parameters: {
             query?: never;
@@ -836,6 +856,14 @@ export interface components {
             running: number;
             left: number;
             need_help: number;
+        };
+        /**
+         * CourseRefusals
+         * @description Whose events were refused within the last ``window_s`` seconds, by reason; most people first.
+         */
+        CourseRefusals: {
+            window_s: number;
+            refusals: components["schemas"]["RefusedPeople"][];
         };
         /**
          * CourseSnapshot
@@ -1475,6 +1503,20 @@ export interface components {
             size: number;
             /** @default null */
             truncated: boolean | null;
+        };
+        /**
+         * RefusedPeople
+         * @description People whose events are refused for one reason.
+         *
+         *         Attributes:
+         *             reason: a code of ``core/events/reasons.py``, or ``rate_limited``.
+         *             people: how many, 500 at most.
+         *             last_at: when it happened last, RFC 3339.
+         */
+        RefusedPeople: {
+            reason: string;
+            people: number;
+            last_at: string;
         };
         /**
          * Run
@@ -2202,6 +2244,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CourseSnapshot"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    course_refusals_api_v1_courses__course_id__refusals_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whose work is not recorded */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CourseRefusals"];
                 };
             };
             /** @description Refused or failed */

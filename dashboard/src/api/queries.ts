@@ -1,7 +1,16 @@
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 
 import { ApiError, send, type ApiClient } from './client'
-import type { Activity, CourseSummary, DashboardConfig, HelpState, Me, RunPage, StudentDetail } from './types'
+import type {
+  Activity,
+  CourseRefusals,
+  CourseSummary,
+  DashboardConfig,
+  HelpState,
+  Me,
+  RunPage,
+  StudentDetail,
+} from './types'
 
 /** Encode one segment of a path. */
 export const segment = encodeURIComponent
@@ -34,6 +43,16 @@ export const coursesQuery = (api: ApiClient) =>
   })
 
 export const courseKey = (courseId: string) => ['course', courseId] as const
+
+export const REFUSALS_EVERY_MS = 15_000
+
+/** Refusals change no state of the course, so that no publication reports them. */
+export const refusalsQuery = (api: ApiClient, courseId: string) =>
+  queryOptions({
+    queryKey: [...courseKey(courseId), 'refusals'],
+    queryFn: ({ signal }) => api.request<CourseRefusals>(`courses/${segment(courseId)}/refusals`, { signal }),
+    refetchInterval: REFUSALS_EVERY_MS,
+  })
 
 export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>
   queryOptions({

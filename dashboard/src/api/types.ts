@@ -25,6 +25,7 @@ export type CourseState = Schemas['CourseState']
 /** When a student counts as stuck, a run as long, a student as quiet or as left. */
 export type Thresholds = Schemas['Thresholds']
 export type TokenAnswer = Schemas['TokenAnswer']
+export type CourseRefusals = Schemas['CourseRefusals']
 export type CellProgress = Schemas['StudentCell']
 export type StudentDetail = Schemas['StudentDetail']
 export type RunOutput = Schemas['Output']

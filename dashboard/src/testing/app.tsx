@@ -54,6 +54,7 @@ export class FakeApi {
         ],
       },
     }))
+    this.on('GET courses/c1/refusals', () => ({ body: { window_s: 150, refusals: [] } }))
     this.on('GET courses/c1/state', () => ({ body: this.snapshot }))
     this.on('GET courses/c1/activity', () => ({
       body: {

@@ -60,6 +60,7 @@ PUT    /api/v1/courses/{course_id}/members                    401    403     403
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401    403     403      403       ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/state                      401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/cells                      401    403     ok       ok        ok         404      404     404      ok    404
+GET    /api/v1/courses/{course_id}/refusals                  401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/activity                   401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/students                   401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/students/{student_id}      401    403     ok       ok        ok         404      404     404      ok    404
@@ -97,6 +98,7 @@ PUT    /api/v1/courses/{course_id}/members                    401          401  
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
+GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/activity                   401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/students                   401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/students/{student_id}      401          401        401           403          ok           ok
@@ -134,6 +136,7 @@ PUT    /api/v1/courses/{course_id}/members                    401          401  
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
+GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/activity                   401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/students                   401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/students/{student_id}      401          401        401           403          ok           ok
@@ -170,6 +173,7 @@ PUT    /api/v1/courses/{course_id}/members                    403      403      
 DELETE /api/v1/courses/{course_id}/members/{person_id}        403      403       404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/cells                      403      ok        404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/refusals                  403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/activity                   403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/students                   403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/students/{student_id}      403      ok        404       ok          404        401    401     401     401     403       401

@@ -20,6 +20,7 @@ import { newestRun } from '../../features/activity/series'
 import { AttentionList } from '../../features/attention/AttentionList'
 import { viewStudents, type StudentView } from '../../course/view'
 import { silentSince } from '../../features/attention/silence'
+import { RefusalNotice } from '../../features/refusals/RefusalNotice'
 import { HelpList } from '../../features/help/HelpList'
 import { HelpRequest } from '../../features/help/HelpRequest'
 import { StudentDrawer } from '../../features/student/StudentDrawer'
@@ -147,6 +148,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               {t('attention.silent', { time: format.time(silent - snapshot.clock_offset_ms) })}
             </Notice>
           )}
+          <RefusalNotice courseId={courseId} />
           <Counters counts={counts} counters={snapshot.counters} />
           <div className="course__grid">
             <AttentionList views={views} thresholds={thresholds} now={now} onOpen={open} />

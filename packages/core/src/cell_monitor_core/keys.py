@@ -22,6 +22,7 @@ __all__ = [
     "publication_channel",
     "publication_meta",
     "publication_versions",
+    "refused_senders",
     "seen_set",
     "sign_in_attempts",
     "test_progress",
@@ -92,6 +93,11 @@ def history_stream(partition: int, channel: str) -> str:
 def publication_versions(partition: int, channel: str) -> str:
     """Hash of the newest version published for each ``kind:key`` of a channel."""
     return f"cm:{partition_tag(partition)}:{channel}:versions"
+
+
+def refused_senders(partition: int, channel: str) -> str:
+    """Sorted set of digests of senders whose events were refused in a course; the score is the time in Unix seconds."""
+    return f"cm:{partition_tag(partition)}:{channel}:refused"
 
 
 def presence_zset(partition: int, channel: str) -> str:

@@ -19,6 +19,7 @@ from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.notices import Notices
+from cell_monitor_api.services.refusals import Refusals
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.roster import Roster
 from cell_monitor_api.services.sessions import Sessions
@@ -29,6 +30,7 @@ from cell_monitor_api.services.snapshots import Snapshots
 from cell_monitor_api.services.token_buckets import TokenBuckets
 from cell_monitor_api.services.token_exchange import TokenExchange
 from cell_monitor_api.services.watermark_beats import WatermarkBeats
+from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.passwords import PasswordHasher
@@ -66,6 +68,7 @@ class ProcessContext:
     ingest: Ingest
     roster: Roster
     password_sign_in: PasswordSignIn
+    refusals: Refusals
     sessions: Sessions
     snapshots: Snapshots
     test_progress: TestProgress
@@ -114,6 +117,8 @@ class ProcessContext:
             stack.push_async_callback(notices.aclose)
             hasher = PasswordHasher()
             stack.callback(hasher.close)
+            refusals = Refusals(pool, RefusedSenders(redis, partitions=settings.partitions))
+            stack.push_async_callback(refusals.aclose)
             progress = TestProgress(redis, partitions=settings.partitions)
             limits = SignInLimits(
                 SignInAttempts(redis),
@@ -145,7 +150,9 @@ class ProcessContext:
                     notices=notices,
                     progress=progress,
                     metrics=IngestMetrics(),
+                    refusals=refusals,
                 ),
+                refusals=refusals,
                 roster=Roster(pool, keyring, index, hasher, counters),
                 password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
                 sessions=sessions,

@@ -134,6 +134,7 @@ KEYS: Final[dict[str, str]] = {
     "publication_channel": "Pub/Sub keeps nothing",
     "publication_meta": "with history_stream",
     "publication_versions": "with history_stream",
+    "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
     "sign_in_attempts": "a keyed hash of the user name; ends with its window of some minutes",
     "test_progress": "deleted: the key holds the person's id",

@@ -15,6 +15,7 @@ from cell_monitor_api.dependencies import Caller, Context, CourseReader, RosterE
 from cell_monitor_api.models.courses import (
     CourseAnswer,
     CourseList,
+    CourseRefusals,
     CourseSnapshot,
     MemberList,
     NewCourse,
@@ -73,6 +74,12 @@ async def remove_member(context: Context, grant: RosterEditor, person_id: UUID) 
 async def course_state(context: Context, grant: CourseReader) -> Response:
     """A course's snapshot, and the position from which to follow it."""
     return StructResponse(await context.process.snapshots.course(grant.course_id))
+
+
+@router.get("/courses/{course_id}/refusals", responses=answers(CourseRefusals, "Whose work is not recorded"))
+async def course_refusals(context: Context, grant: CourseReader) -> Response:
+    """How many people's events of this course were refused within the last minutes, and why."""
+    return StructResponse(await context.process.refusals.read(grant.course_id))
 
 
 @router.get("/courses/{course_id}/cells", responses=answers(CourseCells, "All cells that anybody ran"))

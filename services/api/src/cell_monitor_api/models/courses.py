@@ -17,12 +17,14 @@ __all__ = [
     "CourseAnswer",
     "CourseList",
     "CourseListItem",
+    "CourseRefusals",
     "CourseSnapshot",
     "MemberAnswer",
     "MemberList",
     "NewCourse",
     "NewMember",
     "NewMembers",
+    "RefusedPeople",
     "SnapshotCourse",
     "StaffMember",
     "Student",
@@ -160,3 +162,24 @@ class CourseSnapshot(msgspec.Struct, frozen=True):
     staff: list[StaffMember]
     help: list[HelpState]
     counters: CourseState
+
+
+class RefusedPeople(msgspec.Struct, frozen=True):
+    """People whose events are refused for one reason.
+
+    Attributes:
+        reason: a code of ``core/events/reasons.py``, or ``rate_limited``.
+        people: how many, 500 at most.
+        last_at: when it happened last, RFC 3339.
+    """
+
+    reason: str
+    people: int
+    last_at: str
+
+
+class CourseRefusals(msgspec.Struct, frozen=True):
+    """Whose events were refused within the last ``window_s`` seconds, by reason; most people first."""
+
+    window_s: int
+    refusals: list[RefusedPeople]

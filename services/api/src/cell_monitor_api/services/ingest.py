@@ -17,6 +17,7 @@ import structlog
 from cell_monitor_api.exceptions import CourseForbidden, LogUnavailableError, RateLimited
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.notices import HelpNotice, Notices
+from cell_monitor_api.services.refusals import RATE_LIMITED, Refusals
 from cell_monitor_api.services.token_buckets import TokenBuckets
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.tokens import Claims
@@ -63,14 +64,16 @@ class Sender:
         person_id: of the sender.
         person: the same, 16 bytes.
         channels: of the courses that the sender is a member of, by course id.
+        student_of: the courses in which the sender is a student.
     """
 
-    __slots__ = ("_only_course", "channels", "person", "person_id")
+    __slots__ = ("_only_course", "channels", "person", "person_id", "student_of")
 
     def __init__(self, claims: Claims) -> None:
         self.person_id = claims.person_id
         self.person = self.person_id.bytes
         self.channels = {course_id: course_channel(course_id) for course_id in claims.courses}
+        self.student_of = tuple(course_id for course_id, role in claims.courses.items() if role == "student")
         self._only_course = next(iter(self.channels)) if len(self.channels) == 1 else None
 
     def course_of(self, hint: str | None) -> tuple[str, str | None]:
@@ -107,6 +110,7 @@ class Ingest:
         notices: what senders are shown about their requests for help.
         progress: record of runs in test mode.
         metrics: counters.
+        refusals: notes for the staff of courses.
         clock: seconds since the epoch.
     """
 
@@ -118,6 +122,7 @@ class Ingest:
         notices: Notices,
         progress: TestProgress,
         metrics: IngestMetrics,
+        refusals: Refusals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.producer = producer
@@ -125,6 +130,7 @@ class Ingest:
         self.notices = notices
         self.metrics = metrics
         self._progress = progress
+        self._refusals = refusals
         self._clock = clock
 
     async def take(
@@ -164,6 +170,7 @@ class Ingest:
         wait_s = self.buckets.take(sender.person, count)
         if wait_s:
             self.metrics.limited()
+            self._refusals.note(sender.person, RATE_LIMITED, sender.student_of, None)
             raise RateLimited(
                 f"too many events from this sender; send them again in {wait_s} seconds", retry_after=wait_s
             )
@@ -182,6 +189,7 @@ class Ingest:
         hint: str | None = None
         batch: _Batch | None = None
         refusal: str | None = None
+        refused_hint: str | None = None
         wants_notices = not events
         for position, raw in enumerate(events):
             try:
@@ -199,6 +207,7 @@ class Ingest:
             if batch is None:
                 results.append(EventResult(event_id, "rejected", str(refusal)))
                 refusals.append(str(refusal))
+                refused_hint = hint
                 continue
             waited_ms = waits.of_event(position, event.occurred_at)
             record = StreamRecord(person, batch.course_id, received_at, bytes(raw), test_id, traceparent, waited_ms)
@@ -208,6 +217,8 @@ class Ingest:
             results.append(None)
         if refusals:
             self.metrics.rejected(refusals)
+            if test_id is None:
+                self._refusals.note(person, refusals[-1], sender.student_of, refused_hint)
             _refuse_if_all_foreign(refusals, len(events))
         retry_after = await self._append_all(batches, results)
         final = cast("list[EventResult]", results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +18,7 @@ __all__ = [
     "Course",
     "CourseSummary",
     "create",
+    "existing",
     "get",
     "ids",
     "list_all",
@@ -142,6 +144,12 @@ async def list_of_person(executor: Executor, person_id: UUID, *, now: datetime) 
 async def list_all(executor: Executor, person_id: UUID, *, now: datetime) -> list[CourseSummary]:
     """Return all courses likewise, each with the person's own role in it."""
     return await _summaries(executor, _SUMMARY.format(join="LEFT JOIN"), person_id, now)
+
+
+async def existing(executor: Executor, course_ids: Collection[str]) -> set[str]:
+    """Return those of the ids that are a course's."""
+    rows = await executor.fetch("SELECT course_id FROM courses WHERE course_id = ANY($1::text[])", list(course_ids))
+    return {row[0] for row in rows}
 
 
 async def ids(executor: Executor) -> list[str]:
