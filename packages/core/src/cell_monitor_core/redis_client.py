@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, SlotNotCoveredError
 
 __all__ = [
     "BLOCK_LIMIT_SECONDS",
@@ -42,8 +42,8 @@ _BLOCKING_TIMEOUT_SECONDS: Final = BLOCK_LIMIT_SECONDS + 10.0
 _HEALTH_CHECK_SECONDS: Final = 30
 _MAX_CONNECTIONS: Final = 200
 
-REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
-"""All that redis-py raises when Redis is unavailable, refuses or answers too late."""
+REDIS_ERRORS: Final = (RedisError, SlotNotCoveredError, OSError, TimeoutError)
+"""All that redis-py raises when Redis is unavailable, refuses or answers too late, or when a shard has no master."""
 
 
 class _ClosedUnderneath:

@@ -1,4 +1,4 @@
-"""What a connection says that somebody else closes in the middle of a command."""
+"""Hazard: an error of a connection or of a Cluster ends a task, because it is none of those that redis-py documents."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from redis.asyncio import RedisCluster
+from redis.crc import key_slot
 
-from cell_monitor_core.redis_client import REDIS_ERRORS, aclose, connect
+from cell_monitor_core import keys
+from cell_monitor_core.redis_client import REDIS_ERRORS, aclose, connect, run_command
 
 
 @pytest.fixture
@@ -41,3 +43,13 @@ async def test_closed_while_waiting_for_an_answer_is_an_error_of_redis(cluster: 
     await connection.disconnect(nowait=True)
     with pytest.raises(REDIS_ERRORS):
         await waiting
+
+
+async def test_a_shard_without_a_master_is_an_error_of_redis(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = keys.events_stream(0)
+    await run_command(cluster, stream, "EXISTS", stream)
+    covered = dict(cluster.nodes_manager.slots_cache)
+    del covered[key_slot(stream.encode())]
+    monkeypatch.setattr(cluster.nodes_manager, "slots_cache", covered)
+    with pytest.raises(REDIS_ERRORS):
+        await run_command(cluster, stream, "EXISTS", stream)
