@@ -19,7 +19,7 @@ from cell_monitor_core.derivation.facts import read_event
 from cell_monitor_core.derivation.help import HelpAlreadyClaimed, HelpClosed, help_request_id
 from cell_monitor_core.derivation.records import fold_all
 from cell_monitor_core.derivation.students import student_state
-from cell_monitor_core.publications import ErrorRef, StudentState
+from cell_monitor_core.publications import CellRef, ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import course_counters, help_requests, pool
@@ -573,6 +573,27 @@ class TestHelp:
         assert help_ref is not None
         assert help_ref.request_id == str(request_at(1))
         await assert_rebuild_finds_nothing(db, keyring)
+
+
+async def test_a_death_of_the_kernel_that_arrives_late_counts_for_its_cell(db: Pool, keyring: KeyRing) -> None:
+    cell = {"id": "a", "source_id": "a", "index": 0, "type": "code"}
+
+    def death(at: int) -> StreamRecord:
+        return record("kernel_restarted", at, cell=cell, data={"reason": "auto", "running": True})
+
+    store = PostgresFactStore(db, keyring)
+    await store.apply([run(1, "ok"), run(3, "aborted"), death(4), run(5, "aborted"), death(6)])
+    # The first of three arrives last; a restart by the student, who was in the same cell, is none.
+    await store.apply([death(2), record("kernel_restarted", 7, cell=cell, data={"reason": "user"})])
+    [state] = (await shown(db)).values()
+    assert state.kernel_deaths is not None
+    assert (state.kernel_deaths.count, state.kernel_deaths.cell) == (3, CellRef("a", 0))
+    await assert_rebuild_finds_nothing(db, keyring)
+    # And one that is older than a run that ended by itself counts no more.
+    await store.apply([run(9, "error")])
+    await store.apply([death(8)])
+    assert (await shown(db))[state.student_id].kernel_deaths is None
+    await assert_rebuild_finds_nothing(db, keyring)
 
 
 async def test_rebuild_finds_and_corrects_every_changed_state(db: Pool, keyring: KeyRing, traffic: Traffic) -> None:
