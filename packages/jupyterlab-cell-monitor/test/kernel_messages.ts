@@ -14,6 +14,8 @@ export const cells: ICellFinder = { reference: id => (id.startsWith('cell') ? re
 export class RunLog implements Pick<NotebookSession, 'emit'> {
   readonly started: string[] = [];
   readonly queued: boolean[] = [];
+  /** How often the kernel was reported as connected. */
+  connected = 0;
   readonly finished: { cell: Cell; data: CellExecutedData }[] = [];
 
   /** Ids of the events, in the order in which they were made. */
@@ -28,6 +30,8 @@ export class RunLog implements Pick<NotebookSession, 'emit'> {
       this.queued.push(start.queued === true);
     } else if (type === 'cell_executed') {
       this.finished.push({ cell: cell as Cell, data: data as CellExecutedData });
+    } else if (type === 'kernel_connected') {
+      this.connected += 1;
     } else {
       throw new Error(`a run made an event ${type}`);
     }

@@ -20,7 +20,7 @@ beforeEach(() => {
   clock = new StillClock();
   log = new RunLog();
   ({ started, finished } = log);
-  tracker = new RunTracker(cells, log, clock);
+  tracker = new RunTracker(cells, log, clock, false);
   kernel = new Kernel(tracker, clock);
 });
 
@@ -354,6 +354,26 @@ test('a run whose reply was lost with the connection ends when the kernel answer
   assert.equal(finished.length, 3);
 });
 
+test('the end of a run that was lost with the connection is left to the server half, where it follows runs', () => {
+  tracker = new RunTracker(cells, log, clock, true);
+  kernel = new Kernel(tracker, clock);
+  const lost = request('cell-1');
+  input(lost);
+  tracker.connectionLost();
+  receive('shell', 'kernel_info_reply', {}, kernel.send('shell', 'kernel_info_request', {}));
+  assert.equal(tracker.open, 0);
+  // An end that the page made up would be the first of its id, and the true one its duplicate.
+  assert.equal(finished.length, 0);
+  assert.equal(log.connected, 1);
+  input(request('cell-2'));
+  tracker.disconnected();
+  assert.equal(finished.length, 0);
+  assert.equal(tracker.open, 0);
+  input(request('cell-3'));
+  tracker.kernelGone();
+  assert.deepEqual(ends(), [['aborted', undefined]]);
+});
+
 test('answers without a loss of the connection end no other run', () => {
   // Some kernels answer questions about themselves while they execute.
   const run = request('cell-1');
@@ -636,7 +656,7 @@ test('any interleaving of the messages of several requests gives each run its ow
       (expected, choices) => {
         clock = new StillClock();
         const log = new RunLog();
-        tracker = new RunTracker(cells, log, clock);
+        tracker = new RunTracker(cells, log, clock, false);
         kernel = new Kernel(tracker, clock);
         const next = (bound: number): number => (choices.next().value as number) % bound;
         const runs = expected.map((answer, n) => ({ id: request(`cell-${n}`), iopub: [...answer.iopub], shell: [...answer.shell] }));
@@ -672,7 +692,7 @@ test('each request ends in exactly one run, for any order of messages, losses an
     fc.property(fc.array(fc.tuple(step, fc.nat(3)), { maxLength: 60 }), steps => {
       clock = new StillClock();
       const log = new RunLog();
-      tracker = new RunTracker(cells, log, clock);
+      tracker = new RunTracker(cells, log, clock, false);
       kernel = new Kernel(tracker, clock);
       const sent: IKernelMessage[] = [];
       const ended = (): Map<string, number> => {

@@ -100,7 +100,8 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
     ]
     assert run["data"]["execution_count"] == 1
     assert 0 <= run["data"]["duration_ms"] < 60_000
-    assert run["cell"] == {"id": "hello", "source_id": "hello", "index": 1, "type": "code", "heading": "Week 1"}
+    place = {"index": 1, "type": "code", "heading": "Week 1", "ordinal": 1}
+    assert run["cell"] == {"id": "hello", "source_id": "hello", **place}
     (start,) = student.events("cell_execution_started")
     assert start["data"]["execution_id"] == run["data"]["execution_id"]
 

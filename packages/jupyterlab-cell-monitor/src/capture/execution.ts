@@ -27,7 +27,7 @@ export class ExecutionCapture {
     private readonly _session: Pick<NotebookSession, 'id' | 'emit'>,
     private readonly _context: IExecutionContext
   ) {
-    this._runs = new RunTracker(cells, _session, _context.clock);
+    this._runs = new RunTracker(cells, _session, _context.clock, _context.followsRuns);
     this._kernel = new KernelWatch(
       {
         gone: () => this._gone(),
@@ -152,7 +152,7 @@ export class ExecutionCapture {
       if (status === 'connecting') {
         this._runs.connectionLost();
       } else if (status === 'disconnected') {
-        this._runs.kernelGone();
+        this._runs.disconnected();
       }
     });
   }

@@ -41,15 +41,17 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
  *
  * A run ends with its own reply and idle status, with a restart, a replacement or the death of the kernel, and when its
  * reply can no longer come: the connection was lost, and a later request was answered. Interrupted, skipped and lost
- * runs end as `aborted`.
+ * runs end as `aborted`; of those that were lost with the connection the server half reports the end, if it follows runs.
  */
 export class RunTracker {
+  /** @param _followed - whether the server half reports the ends that this page does not see */
   constructor(
     private readonly _cells: ICellFinder,
-    session: Pick<NotebookSession, 'emit'>,
-    private readonly _clock: IClock
+    private readonly _session: Pick<NotebookSession, 'emit'>,
+    private readonly _clock: IClock,
+    private readonly _followed: boolean
   ) {
-    this._reports = new RunReports(session, _clock);
+    this._reports = new RunReports(_session, _clock);
     this._unseen = new UnseenRuns(_cells, this._reports, _clock);
   }
 
@@ -109,7 +111,16 @@ export class RunTracker {
     }
   }
 
-  /** The kernel was restarted, replaced or died, or JupyterLab stopped connecting: open runs will not be answered. */
+  /** JupyterLab stopped connecting: this page will not see how its runs end. */
+  disconnected(): void {
+    if (this._followed) {
+      this.handOver();
+    } else {
+      this.kernelGone();
+    }
+  }
+
+  /** The kernel was restarted, replaced or died: open runs will not be answered. */
   kernelGone(): void {
     for (const [id, run] of [...this._runs]) {
       this._close(id, run);
@@ -180,13 +191,19 @@ export class RunTracker {
     if (isRun === undefined) {
       return;
     }
+    let lost = false;
     for (const [lostId, run] of [...this._runs]) {
       if (lostId === id) {
         break;
       }
       if (run.mayBeLost && !run.progress.ended && (run.progress.started || isRun)) {
-        this._close(lostId, run);
+        lost = true;
+        this._lose(lostId, run);
       }
+    }
+    if (lost && this._followed) {
+      // The run has ended, also if the server half did not see it either.
+      this._session.emit('kernel_connected', {});
     }
     if (!this._anyMayBeLost) {
       this._probes.clear();
@@ -211,6 +228,15 @@ export class RunTracker {
       }
     }
     return false;
+  }
+
+  /** A run ended without this page seeing how. */
+  private _lose(id: string, run: IRun): void {
+    if (this._followed) {
+      this._runs.delete(id);
+    } else {
+      this._close(id, run);
+    }
   }
 
   private _close(id: string, run: IRun): void {

@@ -189,7 +189,8 @@ def test_runs_of_others_on_the_same_kernel_are_not_the_notebooks(student: Any) -
 
 def test_a_kernel_that_a_cell_kills_is_the_cells_doing_and_counts_once(new_page: Callable[[], Any]) -> None:
     first, second = new_page(), new_page()
-    killer = "import os, signal\nprint('start', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    # What is printed leaves the process in a thread of its own.
+    killer = "import os, signal, time\nprint('start', flush=True)\ntime.sleep(1)\nos.kill(os.getpid(), signal.SIGKILL)"
     first.open("killer.ipynb", notebook(cell("code", "1", "other"), cell("code", killer, "killer")))
     second.open("killer.ipynb")
     first.run(1)
