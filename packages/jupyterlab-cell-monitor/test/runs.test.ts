@@ -158,6 +158,19 @@ test('an interrupted cell is aborted, not failed', () => {
   assert.equal(finished[0]?.data.status, 'aborted');
 });
 
+test('a cell that kills the kernel before its start is known is the one that ran', () => {
+  assert.deepEqual([tracker.running], [null]);
+  const ended = request('cell-1');
+  reply(ended, { status: 'ok' });
+  const killer = request('cell-2');
+  request('cell-3');
+  assert.equal(tracker.running?.id, 'cell-2');
+  input(killer);
+  assert.equal(tracker.running?.id, 'cell-2');
+  kernel.end(killer);
+  assert.equal(tracker.running?.id, 'cell-3');
+});
+
 test('a restart ends every open run once', () => {
   const runs = [request('cell-1'), request('cell-2'), request('cell-3')];
   input(runs[0] as string);

@@ -60,14 +60,14 @@ export class RunTracker {
     return this._runs.size + this._unseen.open;
   }
 
-  /** The cell that the kernel executes now, or null; only runs of this page are known. */
+  /**
+   * The cell that the kernel executes now, or null; only runs of this page are known. Where none has started it is the
+   * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins.
+   */
   get running(): Cell | null {
-    for (const run of this._runs.values()) {
-      if (run.progress.started && !run.progress.ended) {
-        return run.cell;
-      }
-    }
-    return this._unseen.running;
+    const going = [...this._runs.values()].filter(run => !run.progress.ended);
+    const run = going.find(each => each.progress.started) ?? going[0];
+    return run?.cell ?? this._unseen.running;
   }
 
   /** JupyterLab is about to run a code cell. */

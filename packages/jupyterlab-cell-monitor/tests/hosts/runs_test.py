@@ -81,7 +81,7 @@ _LIVE = {
     ),
     "overwritten": ("import time\nprint('loading', end='', flush=True)\ntime.sleep(0.3)\nprint('\\rdone')", "doneing"),
     "backspace": (
-        "import time\nfor mark in '|/-':\n    print('\\b' + mark, end='', flush=True)\n    time.sleep(0.05)\nprint('\\b!')",
+        "import time\nprint('|', end='', flush=True)\nfor mark in '/-':\n    print('\\b' + mark, end='', flush=True)\n    time.sleep(0.05)\nprint('\\b!')",
         "!",
     ),
     "clear": (
@@ -202,6 +202,14 @@ def test_a_kernel_that_a_cell_kills_is_the_cells_doing_and_counts_once(new_page:
     assert (own["data"], own["cell"]["id"]) == ({"reason": "auto", "running": True}, "killer")
     (seen,) = by_session.values()
     assert (seen["data"], seen.get("cell")) == ({"reason": "auto", "running": False}, None)
+
+
+def test_a_cell_that_kills_the_kernel_at_once_is_named(student: Any) -> None:
+    student.open("at-once.ipynb", notebook(cell("code", "import os\nos._exit(1)", "killer")))
+    student.run(0)
+    (restarted,) = student.wait(lambda: student.events("kernel_restarted"))
+    assert (restarted["data"], restarted["cell"]["id"]) == ({"reason": "auto", "running": True}, "killer")
+    assert student.ended(1, "killer")[0]["status"] == "aborted"
 
 
 def test_a_lost_connection_loses_no_outcome(student: Any) -> None:
