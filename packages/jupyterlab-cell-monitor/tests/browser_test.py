@@ -208,7 +208,7 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
     assert closed["notebook"]["path"] == "a new name.ipynb"
     assert closed["notebook"]["id"] == opened["notebook"]["id"]
     (ended,) = student.wait(lambda: student.events("session_ended"))
-    assert ended["data"] == {"reason": "closed"}
+    assert ended["data"] == {"reason": "closed", "ends_runs": False}
 
     # Every event of the session is here, once, numbered without a gap.
     session = [event for event in student.events() if event["session_id"] == started["session_id"]]
