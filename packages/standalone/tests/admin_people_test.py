@@ -127,6 +127,31 @@ def test_removing_somebody_who_is_no_member_says_how_to_find_out_who_is(site: In
     assert (missing.exit_code, "There is no course 'physics-9'" in missing.stderr) == (1, True)
 
 
+def test_a_name_gives_the_administrators_terminal_no_order(site: Installation) -> None:
+    name = "\x1b]0;owned\x07\x9b2J Ann\u202e [red]x[/red]\nLee"
+    settings = CoreSettings.load()
+    keyring, index = KeyRing.from_settings(settings), BlindIndex.from_settings(settings)
+
+    async def enrol(connection: Connection) -> None:
+        person = await people.upsert(connection, keyring, index, username="ann\u202eeve", display_name=name)
+        await memberships.upsert_many(connection, "physics-1", {person: "student"})
+
+    site.ask(enrol)
+    outputs = [
+        site.done("list-members", "physics-1").output,
+        site.done("list-members", "physics-1", "--json").output,
+        site.admin("remove-member", "physics-1", "ann\u202eeve", answer="n\n").output,
+        site.done("remove-member", "physics-1", "ann\u202eeve", "--yes").output,
+    ]
+    for output in outputs:
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", output), output
+        assert "ann" in output
+    assert "[red]x[/red]" in outputs[0]
+    assert "\\x1b]0;owned\\x07" in outputs[0]
+    # A program reads the name as it is.
+    assert name in {json.loads(line)["display_name"] for line in outputs[1].splitlines()}
+
+
 def test_an_admin_of_the_site_can_be_made_one_no_longer(site: Installation) -> None:
     site.done("add-member", "physics-1", "sato", "--role", "instructor", "--site-admin")
     # Without the option the right is unchanged.

@@ -23,7 +23,7 @@ from cell_monitor.accounts import (
 )
 from cell_monitor.commands import api_keys, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, fail, print_json, say
 from cell_monitor.deployment import Deployment
 from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core import keys
@@ -89,7 +89,7 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
         rows, waiting = with_connection(deployment, work)
     if as_json:
         for row in rows:
-            click.echo(json.dumps({name: getattr(row, name) for name in row.__slots__}, default=str))
+            print_json({name: getattr(row, name) for name in row.__slots__})
         return
     table = Table(title=f"{waiting:,} failed events wait to be replayed", title_justify="left")
     for heading in ("id", "when", "group", "course", "reason", "detail", "replayed"):
@@ -98,7 +98,7 @@ def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_d
         replayed = f"{row.replayed_at:%Y-%m-%d %H:%M}" if row.replayed_at else ""
         when = f"{row.failed_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(
-            str(row.failed_id), when, row.consumer_group, row.course_id or "", row.reason, row.detail, replayed
+            str(row.failed_id), when, row.consumer_group, *map(cell, (row.course_id, row.reason, row.detail)), replayed
         )
     Console(highlight=False).print(table)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.storage.postgres import api_keys, people
 from cell_monitor_core.storage.postgres.pool import Connection
@@ -77,16 +75,16 @@ def list_api_keys(*, with_ended: bool, as_json: bool, data_dir: str | None) -> N
         for key in shown:
             fields = {name: getattr(key, name) for name in key.__slots__}
             username = names[key.person_id].username if key.person_id is not None else None
-            click.echo(json.dumps({**fields, "username": username}, default=str, ensure_ascii=False))
+            print_json({**fields, "username": username})
         return
     table = Table(title=f"{len(usable):,} API keys work", title_justify="left")
     for heading in ("id", "name", "person", "scopes", "made", "ends", "last used", "state"):
         table.add_column(heading, overflow="fold")
     for key in shown:
-        person = Text(names[key.person_id].username) if key.person_id is not None else Text("none: a service")
+        person = cell(names[key.person_id].username if key.person_id is not None else "none: a service")
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
         made, ends = f"{key.created_at:%Y-%m-%d}", f"{key.expires_at:%Y-%m-%d}"
-        table.add_row(key.key_id, Text(key.name), person, " ".join(key.scopes), made, ends, used, _state(key))
+        table.add_row(key.key_id, cell(key.name), person, " ".join(key.scopes), made, ends, used, _state(key))
     Console(highlight=False).print(table)
 
 
@@ -111,7 +109,7 @@ def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
             raise fail(f"There is no API key of that id, or it was revoked before. All there are: {listing}")
         if not yes:
             name = found[key_id].name
-            click.confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.", abort=True, err=True)
+            confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.")
         await api_keys.revoke(connection, key_id)
 
     with opened(data_dir) as deployment:

@@ -10,7 +10,7 @@ import asyncpg
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, progress_console, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
@@ -62,7 +62,7 @@ def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
     ) as error:
         raise fail(str(error)) from error
     for difference in report.differences:
-        click.echo(difference)
+        echo(difference)
     if report.difference_count > len(report.differences):
         click.echo(f"… and {report.difference_count - len(report.differences):,} more")
     click.echo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
 from cell_monitor.commands.stores import (
@@ -21,7 +19,7 @@ from cell_monitor.commands.stores import (
     require_person,
     with_connection,
 )
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.storage.postgres import accounts, courses, identities, memberships, people, sign_ins
@@ -113,7 +111,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         if role is None:
             raise fail(f"{person.username} is a member of {course_id} by {', '.join(given)}: remove them there.")
         if not yes:
-            click.confirm(f"Remove {person.username} ({role}) from {course_id}?", abort=True, err=True)
+            confirm(f"Remove {person.username} ({role}) from {course_id}?")
         async with connection.transaction():
             await memberships.remove(connection, course_id, person.person_id)
             if no_site_admin:
@@ -181,16 +179,15 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
                 "sources": member.sources,
                 "site_admin": person.is_admin,
             }
-            click.echo(json.dumps(fields, ensure_ascii=False))
+            print_json(fields)
         return
     table = Table(title=f"{len(members):,} members of {course_id}", title_justify="left")
     for heading in ("user name", "name", "role", "according to", "site admin"):
         table.add_column(heading, overflow="fold")
     for member in members:
         person = member.person
-        name = Text(person.display_name or "")
         admin = "yes" if person.is_admin else ""
-        table.add_row(Text(person.username), name, member.role, member.according_to, admin)
+        table.add_row(cell(person.username), cell(person.display_name), member.role, member.according_to, admin)
     Console(highlight=False).print(table)
 
 

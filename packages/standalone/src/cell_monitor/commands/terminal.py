@@ -1,16 +1,24 @@
-"""Output of the commands: progress and messages on standard error, results on standard output."""
+"""Output of the commands: progress and messages on standard error, results on standard output.
+
+Names, titles and ids were written by others, and a terminal obeys control characters: all that is printed passes through
+here, where they become escapes (``foreign_text.escaped``).
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import click
 from rich.console import Console
+from rich.text import Text
 
-__all__ = ["DATA_DIR_OPTION", "fail", "progress_console", "say", "step"]
+from cell_monitor_core.foreign_text import escaped
+
+__all__ = ["DATA_DIR_OPTION", "cell", "confirm", "echo", "fail", "print_json", "progress_console", "say", "step"]
 
 progress_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -24,8 +32,33 @@ DATA_DIR_OPTION = click.option(
 
 
 def say(line: str) -> None:
-    """Print one line of progress."""
-    progress_console.print(line, markup=False)
+    """Print a message of progress."""
+    progress_console.print(_lines(line), markup=False)
+
+
+def echo(line: str) -> None:
+    """Print a result on standard output."""
+    click.echo(_lines(line))
+
+
+def cell(text: str | None) -> Text:
+    """Return a text for a cell of a table: no markup, one line."""
+    return Text(escaped(text or ""))
+
+
+def print_json(fields: Mapping[str, object]) -> None:
+    """Print an object as one line of JSON. What a terminal obeys is escaped, and means the same to a reader of JSON."""
+    text = json.dumps(fields, default=str, ensure_ascii=False)
+    click.echo("".join(char if escaped(char) == char else json.dumps(char)[1:-1] for char in text))
+
+
+def confirm(question: str) -> None:
+    """Ask, and end the command unless the answer is yes."""
+    click.confirm(_lines(question), abort=True, err=True)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 @contextmanager
@@ -39,7 +72,7 @@ def step(name: str) -> Iterator[None]:
 
 def fail(message: str) -> SystemExit:
     """Print an error message; return the exception that ends the command with exit code 1."""
-    progress_console.print(f"[bold red]Error:[/bold red] {_escape(message)}")
+    progress_console.print(f"[bold red]Error:[/bold red] {_escape(_lines(message))}")
     sys.stdout.flush()
     return SystemExit(1)
 

@@ -35,7 +35,7 @@ def _range(threshold: str) -> click.IntRange:
     "offline_s",
     type=_range("offline_s"),
     metavar="SECONDS",
-    help="Seconds without any event or heartbeat: gone.",
+    help="Seconds without any event or heartbeat, after which a student has left.",
 )
 @click.option("--defaults", is_flag=True, help="First reset all of them to the defaults.")
 @DATA_DIR_OPTION
@@ -50,7 +50,7 @@ def set_thresholds(
     defaults: bool,
     data_dir: str | None,
 ) -> None:
-    """Set when a course's dashboard reports a student as stuck, a run as long, a student as quiet or gone.
+    """Set when a course's dashboard reports a student as stuck, a run as long, a student as quiet or as left.
 
     Thresholds without an option are unchanged; without any option the command only prints them. Dashboards use them
     from the next time that they load the course.
@@ -76,6 +76,7 @@ def set_thresholds(
         now = with_connection(deployment, work)
     say(
         f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, listed after "
-        f"{now.kernel_deaths} deaths of the kernel in a row by one cell, a run is long after {now.long_run_s} s, quiet after {now.idle_s} s without activity, gone after {now.offline_s} s without any event "
+        f"{now.kernel_deaths} deaths of the kernel in a row by one cell, a run is long after {now.long_run_s} s, quiet "
+        f"after {now.idle_s} s without activity, left after {now.offline_s} s without any event "
         "or heartbeat."
     )
