@@ -156,7 +156,7 @@ def test_every_fact_in_a_row_names_its_own_cell(
     screenshot(page, "words-drawer")
 
 
-def test_every_person_can_be_read_and_told_from_every_other(
+def test_every_person_can_be_read_and_distinguished_from_every_other(
     instructor: Callable[..., Page], lesson: None, screenshot: Callable[[Page, str], None]
 ) -> None:
     page = instructor()

@@ -6,6 +6,7 @@ export const filters = [
   'all',
   'help',
   'stuck',
+  'kernelDied',
   'longRun',
   'running',
   'error',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { before, execution, helpRequest, NOW, snapshot, student, thresholds } from '../testing/fixtures'
-import { viewStudents } from './view'
+import { placeOfCondition, viewStudents } from './view'
 import { arrange, countByFilter, type Filter } from './arrangement'
 
 const collator = new Intl.Collator('ja', { numeric: true, sensitivity: 'base' })
@@ -44,6 +44,22 @@ describe('condition', () => {
   })
 })
 
+describe('the place of a condition', () => {
+  const cell = (source_id: string) => ({ source_id, index: 0, type: 'code', heading: source_id, ordinal: 1 })
+  const notebook = { id: 'n1', path: 'n1.ipynb', title: null }
+  const placeOf = (changes: Parameters<typeof student>[0]) => placeOfCondition(views({ cell: cell('A'), ...changes })[0]!)?.cell
+
+  it('is the cell of the fact, wherever the student is now', () => {
+    const failed = execution({ status: 'error', cell: cell('C'), notebook, error: { name: 'SyntaxError', value: '' } })
+    expect(placeOf({ status: 'error', error_streak: 3, last_execution: failed })).toEqual(cell('C'))
+    expect(placeOf({ status: 'running', running_since: before(1), running_cell: cell('R') })).toEqual(cell('R'))
+    const deaths = { count: 3, since: before(2), notebook, cell: cell('K') }
+    expect(placeOf({ kernel_deaths: deaths })).toEqual(cell('K'))
+    expect(placeOf({ last_execution: execution({ cell: cell('B') }) })).toEqual(cell('B'))
+    expect(placeOf({ last_activity_at: before(15), last_seen_at: before(1) })).toBeUndefined()
+  })
+})
+
 describe('list', () => {
   it('finds full-width and half-width forms alike, all words, in name, notebook, cell and error', () => {
     const list = views(
@@ -68,7 +84,7 @@ describe('list', () => {
     )
     const counts = countByFilter(list)
     expect(counts).toEqual({
-      all: 4, help: 0, stuck: 1, longRun: 1, running: 1, error: 1, active: 2, idle: 1, left: 1, notStarted: 0,
+      all: 4, help: 0, stuck: 1, kernelDied: 0, longRun: 1, running: 1, error: 1, active: 2, idle: 1, left: 1, notStarted: 0,
     })
     for (const filter of Object.keys(counts) as Filter[]) {
       expect(names(list, { filter })).toHaveLength(counts[filter])

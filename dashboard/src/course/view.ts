@@ -7,6 +7,7 @@
  */
 
 import type { CellRef, CourseSnapshot, HelpState, NotebookRef, Student, StudentState, Thresholds } from '../api/types'
+import type { Place } from '../i18n/format'
 import { labels, personOf, staffPerson, type PersonLabel } from './names'
 import { compareRequests, isActiveRequest, receiptOf } from './requests'
 import { at, hasLeft, hasStarted, isActive, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
@@ -127,7 +128,7 @@ export interface StudentView {
   words: Readonly<Record<Word, boolean>>
 }
 
-export const words = ['notStarted', 'left', 'active', 'quiet', 'running', 'stuck', 'longRun', 'needsHelp', 'leftWaiting'] as const
+export const words = ['notStarted', 'left', 'active', 'quiet', 'running', 'stuck', 'kernelDied', 'longRun', 'needsHelp', 'leftWaiting'] as const
 export type Word = (typeof words)[number]
 
 /**
@@ -174,6 +175,25 @@ function conditionOf(student: Student, reasons: readonly Reason[], thresholds: T
   return student.status
 }
 
+/** Where the fact is that the one word of a student comes from; null for a word of no cell. */
+export function placeOfCondition({ student, condition, reasons }: Pick<StudentView, 'student' | 'condition' | 'reasons'>): Place | null {
+  const reasonOf = (kind: Reason['kind']): Place | null => reasons.find((reason) => reason.kind === kind) ?? null
+  switch (condition) {
+    case 'running':
+    case 'longRun':
+      return { notebook: student.running_notebook, cell: student.running_cell }
+    case 'kernelDied':
+      return reasonOf('kernel_deaths')
+    case 'stuck':
+      return reasonOf('streak')
+    case 'ok':
+      return student.last_execution ?? null
+    default:
+      // An error is shown with its own cell beside it.
+      return null
+  }
+}
+
 function wordsOf(
   student: Student,
   help: HelpState | null,
@@ -189,6 +209,7 @@ function wordsOf(
     quiet: isQuiet(student, thresholds, now),
     running: isRunning(student, thresholds, now),
     stuck: has('streak'),
+    kernelDied: has('kernel_deaths'),
     longRun: has('long_run'),
     needsHelp: needsHelp(student, help, thresholds, now),
     leftWaiting: leftWaiting(student, help, thresholds, now),

@@ -19,6 +19,7 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
   const format = useFormat()
   const { student, reasons } = view
   const run = student.last_execution
+  const deaths = student.kernel_deaths
   const running = { notebook: student.running_notebook, cell: student.running_cell }
   const since = student.running_since == null ? '' : format.ago(student.running_since, now)
   return (
@@ -78,6 +79,15 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
             )}
           </dd>
         </div>
+        {deaths != null && (
+          <div>
+            <dt>{t('student.kernelDeaths')}</dt>
+            <dd>
+              {t('student.kernelDeathsText', { count: deaths.count, time: format.time(deaths.since, now) })}{' '}
+              {format.place(deaths)}
+            </dd>
+          </div>
+        )}
         <div>
           <dt>{t('student.totals')}</dt>
           <dd>

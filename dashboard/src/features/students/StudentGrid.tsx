@@ -18,7 +18,7 @@ import { ErrorName } from '../../course/ErrorName'
 import { PersonName } from '../../course/PersonName'
 import { StatusTag } from '../../course/StatusTag'
 import type { Sort } from '../../course/arrangement'
-import type { StudentView } from '../../course/view'
+import { placeOfCondition, type StudentView } from '../../course/view'
 
 const columns = ['name', 'status', 'notebook', 'cell', 'error', 'since'] as const
 const sortedColumn: Partial<Record<Sort, (typeof columns)[number]>> = {
@@ -196,9 +196,8 @@ const StudentRow = memo(function StudentRow({
   const { student } = view
   const run = student.last_execution
   const failed = run?.status === 'error' ? run.error : null
-  const running = view.condition === 'running' || view.condition === 'longRun'
-  const runningCell = { notebook: student.running_notebook, cell: student.running_cell }
-  const runningWhere = running ? format.placeBeside(runningCell, student) : ''
+  const place = placeOfCondition(view)
+  const where = place === null ? '' : format.placeBeside(place, student)
   const style: CSSProperties = { transform: `translateY(${offset}px)` }
   const statusId = `status-${view.id}`
   const errorId = `error-${view.id}`
@@ -228,7 +227,7 @@ const StudentRow = memo(function StudentRow({
       </div>
       <div role="gridcell" className="grid__cell grid__cell--status">
         <StatusTag condition={view.condition} id={statusId} />
-        {runningWhere !== '' && <span className="fact-place">{t('cell.at', { where: runningWhere })}</span>}
+        {where !== '' && <span className="fact-place">{t('cell.at', { where })}</span>}
       </div>
       <div role="gridcell" className="grid__cell grid__cell--notebook">
         {format.notebook(student.notebook) || t('students.none')}
