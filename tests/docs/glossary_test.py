@@ -45,6 +45,24 @@ def test_both_catalogues_use_the_terms_of_the_glossary(name, word, others):
         assert [text for text in CATALOGUES[name] if other in text] == [], f"use {word}"
 
 
+def test_the_words_for_students_are_those_of_the_dashboard():
+    text = (REPOSITORY / "docs/dev/glossary.md").read_text(encoding="utf-8").partition("## Words for students")[2]
+    words = re.findall(r"^\| ([a-z ]+) \| ([^|]+) \| .+ \|$", text, re.MULTILINE)
+    assert len(words) == 9
+    english, japanese = (catalogue(f"dashboard/src/i18n/{language}.json") for language in ("en", "ja"))
+    shown = {key: (english["status"][key].lower(), japanese["status"][key]) for key in english["status"]}
+    shown["active"] = (english["course"]["active"].lower(), japanese["course"]["active"])
+    for word, terms in words:
+        assert any(word == en and ja in terms.split(", ") for en, ja in shown.values()), word
+    # The figure, the filter and the status of a word are the same text.
+    for tree in (english, japanese):
+        for figure, condition in (("running", "running"), ("stuck", "stuck"), ("left", "left")):
+            assert tree["course"][figure] == tree["students"]["filters"][condition] == tree["status"][condition]
+        for condition in ("longRun", "kernelDied", "idle"):
+            assert tree["students"]["filters"][condition] == tree["status"][condition]
+        assert tree["course"]["active"] == tree["students"]["filters"]["active"]
+
+
 # Students see no message when a request is closed: the button returns to its initial text.
 @pytest.mark.parametrize("word", [word for word, _ in ROWS if word != "解決済み"])
 def test_both_catalogues_contain_each_term(word):
