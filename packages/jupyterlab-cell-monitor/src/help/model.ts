@@ -57,7 +57,7 @@ export class HelpModel {
     if (requestId === null) {
       return false;
     }
-    this._knownAt = this._clock.now();
+    this._knownAt = this._clock.monotonic();
     this._set({ phase: 'sending', requestId, by: null });
     return true;
   }
@@ -85,25 +85,23 @@ export class HelpModel {
     const asking = isAsking(this._state.phase);
     const own = help.find(notice => notice.request_id === this._state.requestId);
     if (asking && own) {
-      this._knownAt = this._clock.now();
+      this._knownAt = this._clock.monotonic();
       this._apply(own);
       return;
     }
     if (!asking) {
-      // Ids sort by time: the newest one is the student's.
-      const others = help
-        .filter(notice => !this._over.has(notice.request_id as string))
-        .sort((a, b) => ((a.request_id as string) < (b.request_id as string) ? 1 : -1));
+      // The newest first, as the monitor received them: ids sort by the time of a clock that may be wrong.
+      const others = help.filter(notice => !this._over.has(notice.request_id as string));
       const open = others.find(notice => notice.status === 'open' || notice.status === 'claimed');
       if (open) {
-        this._knownAt = this._clock.now();
+        this._knownAt = this._clock.monotonic();
         this._apply(open);
         return;
       }
       // Ended while no page was open here.
       const ended = others.filter(notice => isEnd(notice.status) && !this._shown.has(notice.request_id as string));
       ended.reverse().forEach(notice => this._apply(notice));
-    } else if (this._state.phase !== 'sending' && this._clock.now() - this._knownAt > FORGOTTEN_MS) {
+    } else if (this._state.phase !== 'sending' && this._clock.monotonic() - this._knownAt > FORGOTTEN_MS) {
       this._set(NONE);
     }
   }

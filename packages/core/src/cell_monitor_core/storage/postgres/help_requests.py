@@ -395,7 +395,7 @@ async def notices_of_person(
           AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
                           WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
                           ELSE greatest(resolved_at, cancelled_at) > now() - $2::interval END
-        ORDER BY requested_at DESC, event_id DESC LIMIT $4
+        ORDER BY coalesce(received_at, requested_at) DESC, event_id DESC LIMIT $4
         """,
         person_id,
         changed_within,
