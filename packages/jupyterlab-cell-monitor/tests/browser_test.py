@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,34 @@ def test_a_run_that_the_student_saw_survives_the_death_of_the_pages_process(stud
     student.wait(lambda: student.runs("hello"))
     sent = [event["event_id"] for seen in api.requests for event in seen.events if event["type"] == "cell_executed"]
     assert len(sent) == len(set(sent)) == 2
+
+
+# The computer's clock as its owner sets it: the monotonic one goes on.
+_CLOCK = """() => {
+    const real = Date.now.bind(Date);
+    window.setClock = hours => { Date.now = () => real() + hours * 3600 * 1000; };
+}"""
+
+
+def test_a_clock_that_is_set_during_a_lesson_delays_nothing_and_makes_no_run_old(student: Student) -> None:
+    page, api = student.page, student.api
+    student.wait(lambda: student.events("notebook_opened"))
+    page.evaluate(_CLOCK)
+    for hours, index, source_id in ((10, 3, "ex-1"), (-10, 1, "hello"), (24 * 2000, 4, "after")):
+        page.evaluate("hours => window.setClock(hours)", hours)
+        student.run(index)
+        (run,) = student.wait(lambda source_id=source_id: student.runs(source_id))
+        (seen,) = [seen for seen in api.requests if run["event_id"] in {event["event_id"] for event in seen.events}]
+        waited_ms = dict(zip([event["event_id"] for event in seen.events], seen.waited_ms, strict=True))
+        # It left soon after it had ended, whatever the clock says; a timer set for the clock of before would take hours.
+        assert 0 <= waited_ms[run["event_id"]] < 60_000
+        # The clock is sent as it is: only its distances count.
+        off = datetime.fromisoformat(seen.sent_at) - datetime.now(UTC)
+        assert abs(off - timedelta(hours=hours)) < timedelta(minutes=5)
+    numbers = [event["seq"] for event in sorted(student.events(), key=lambda event: event["seq"])]
+    student.wait(lambda: len(student.events()) == max(event["seq"] for event in student.events()))
+    assert numbers == sorted(set(numbers))
+    assert student.complaints == []
 
 
 def test_nothing_is_recorded_while_paused_except_a_call_for_help(student: Student) -> None:
