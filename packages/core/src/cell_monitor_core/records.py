@@ -93,6 +93,7 @@ def deduplication_key(person_id: bytes, event_id: str) -> bytes:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[StreamRecord])
+_DUPLICATE: Final = ord("1")
 
 
 def encode_record(record: StreamRecord) -> bytes:
@@ -131,8 +132,12 @@ def entry_end(records: list[bytes], start: int, size: int) -> int:
     return end
 
 
-def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:
+def decode_entry(fields: dict[bytes, bytes], *, duplicates: bool = False) -> list[StreamRecord]:
     """Decode an entry's fields as Redis returns them.
+
+    Args:
+        fields: of the entry.
+        duplicates: return records as well whose event was queued before, as the field ``d`` says (``1`` at their places).
 
     Raises:
         EntryError: unknown version, missing payload or malformed MessagePack.
@@ -144,9 +149,13 @@ def decode_entry(fields: dict[bytes, bytes]) -> list[StreamRecord]:
     if payload is None:
         raise EntryError("stream entry without its payload field b")
     try:
-        return _decoder.decode(payload)
+        records = _decoder.decode(payload)
     except msgspec.DecodeError as error:
         raise EntryError(f"stream entry is not readable: {error}") from error
+    marks = fields.get(b"d")
+    if marks is None or duplicates or len(marks) != len(records):
+        return records
+    return [record for record, mark in zip(records, marks, strict=True) if mark != _DUPLICATE]
 
 
 def decode_beat(fields: dict[bytes, bytes]) -> Beat | None:

@@ -64,6 +64,15 @@ async def test_the_same_id_again_is_answered_duplicate_and_not_queued_again(prod
     assert await texts(consumer) == ["once"]
 
 
+async def test_a_copy_that_is_sent_again_with_new_ones_is_read_once(producer: Any, consumer: Any) -> None:
+    await consumer.ensure_groups()
+    once, other = item("once"), item("other")
+    assert await producer.append(CHANNEL, [once]) == ["accepted"]
+    # Its receipt is another one by now, and so would be its place in the time series.
+    assert await producer.append(CHANNEL, [once, other, once]) == ["duplicate", "accepted", "duplicate"]
+    assert await texts(consumer) == ["once", "other"]
+
+
 async def test_two_copies_in_one_call_are_one_accepted_and_one_duplicate(producer: Any) -> None:
     same = item("same")
     other = item("other")

@@ -91,7 +91,7 @@ async def _replace(
     belongs: Callable[[StreamRecord], bool],
 ) -> bool:
     try:
-        records = decode_entry(fields)
+        records = decode_entry(fields, duplicates=True)
     except EntryError:
         return False
     kept = [encode_record(record) for record in records if not belongs(record)]

@@ -32,7 +32,12 @@ for i, id in ipairs(ids) do
 end
 if #fresh == 0 then return table.concat(marks) end
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 'F' end
-redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1])
+if #fresh == #ids then
+  redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1])
+else
+  -- The copies that are queued already are marked: they have another receipt, and nobody needs them.
+  redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1], 'd', table.concat(marks))
+end
 local size = redis.call('SCARD', KEYS[2])
 if size < tonumber(ARGV[4]) then
   redis.call('SADD', KEYS[2], unpack(fresh))
