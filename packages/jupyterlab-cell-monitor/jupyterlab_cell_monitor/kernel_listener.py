@@ -28,7 +28,9 @@ __all__ = ["KernelListener", "unavailable"]
 
 _SCHEMA_ID = "https://events.jupyter.org/jupyter_server/kernel_actions/v1"
 _TICK_SECONDS = 1.0
+_SEARCH_SECONDS = 0.2
 _RETRY_SECONDS = 15.0
+_KERNEL_SECONDS = 60.0
 _MAX_KERNELS = 100
 _SHOWN = frozenset(
     {
@@ -87,6 +89,8 @@ class KernelListener:
         self._streams: dict[str, ZMQStream] = {}
         self._paths: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
+        # Paths whose kernel is not known yet, and until when it is looked for: a page is recorded before it has a kernel.
+        self._wanted: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         server.event_logger.add_listener(schema_id=_SCHEMA_ID, listener=self._on_kernel_action)
@@ -111,25 +115,29 @@ class KernelListener:
     def observe(self, events: Iterable[Any]) -> None:
         """Take the events of a page's batch, which are not validated. Returns at once."""
         listed = list(events)
-        self._follower.observe(listed)
+        self._follower.observe(listed, self._clock())
         for event in listed:
             path = _path_of(event)
             kind = event.get("type") if path is not None else None
             if path is None:
                 continue
             if kind in _KERNEL_MAY_BE_NEW or (kind == "cell_execution_started" and path not in self._paths):
-                self._spawn(self._listen(path))
+                self._wanted[path] = self._clock() + _KERNEL_SECONDS
         self._wake.set()
 
-    async def _listen(self, path: str) -> None:
-        try:
-            sessions = await ensure_async(self._sessions.list_sessions())
-            kernels = [each["kernel"]["id"] for each in sessions if each.get("path") == path and each.get("kernel")]
-            for kernel_id in kernels[:1]:
+    async def _listen_to_wanted(self) -> None:
+        wanted = dict(self._wanted)
+        if not wanted:
+            return
+        sessions = await ensure_async(self._sessions.list_sessions())
+        kernels = {each.get("path"): each["kernel"]["id"] for each in sessions if each.get("kernel")}
+        for path, until in wanted.items():
+            kernel_id = kernels.get(path)
+            if kernel_id is not None:
                 self._paths[path] = kernel_id
                 self._subscribe(kernel_id)
-        except Exception as error:  # noqa: BLE001 - a kernel manager of another package may raise anything
-            self._log.warning("The kernel of a notebook cannot be listened to (%s).", type(error).__name__)
+            if (kernel_id is not None or self._clock() >= until) and self._wanted.get(path) == until:
+                del self._wanted[path]
 
     def _subscribe(self, kernel_id: str) -> None:
         if kernel_id in self._streams or kernel_id not in self._kernels or len(self._streams) >= _MAX_KERNELS:
@@ -178,9 +186,13 @@ class KernelListener:
     async def _send_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_SECONDS):
+                async with asyncio.timeout(_SEARCH_SECONDS if self._wanted else _TICK_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
+            try:
+                await self._listen_to_wanted()
+            except Exception as error:  # noqa: BLE001 - a session manager of another package may raise anything
+                self._log.warning("The kernel of a notebook cannot be listened to (%s).", type(error).__name__)
             try:
                 for kernel_id in [each for each in self._streams if each not in self._kernels]:
                     self._gone(kernel_id)

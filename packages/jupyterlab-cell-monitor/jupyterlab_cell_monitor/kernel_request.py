@@ -24,7 +24,7 @@ class KernelRequest:
     Attributes:
         code: what it runs, as the kernel repeats it.
         count: its execution count.
-        started_at: when the kernel began to execute it, by its clock; None before that.
+        started_at: when the kernel began to execute it, by its clock; None where that message was not received.
         ended_at: when its own idle status came, by the kernel's clock.
         ended: whether its own idle status came, or its kernel is gone.
         lost: whether its kernel is gone.
@@ -48,7 +48,7 @@ class KernelRequest:
             self.code, _ = cut(joined(content.get("code")), _CODE_BYTES + 1)
             count = content.get("execution_count")
             self.count = count if isinstance(count, int) and 0 <= count <= _MAX_COUNT else None
-        self.started_at = self.started_at or _time(date)
+            self.started_at = _time(date)
         self.outputs.add(kind, content)
 
     @property
@@ -59,8 +59,8 @@ class KernelRequest:
         return max(0, round((self.ended_at - self.started_at).total_seconds() * 1000))
 
 
-def execution_data(execution_id: str, request: KernelRequest) -> dict[str, Any]:
-    """Return the ``data`` of a run's ``cell_executed``.
+def execution_data(execution_id: str, request: KernelRequest, duration_ms: int | None) -> dict[str, Any]:
+    """Return the ``data`` of a run's ``cell_executed``, with the duration that is known of it.
 
     It failed if an error is shown at its end: that is what the student sees, whatever the reply said. An interrupt, and the
     end of the kernel, end a run as ``aborted``.
@@ -76,9 +76,12 @@ def execution_data(execution_id: str, request: KernelRequest) -> dict[str, Any]:
     data: dict[str, Any] = {"execution_id": execution_id, "status": status, "code": code, "outputs": outputs}
     if request.count is not None:
         data["execution_count"] = request.count
-    if request.duration_ms is not None:
-        data["duration_ms"] = request.duration_ms
-    if request.started_at is not None:
+    if duration_ms is not None:
+        data["duration_ms"] = duration_ms
+    if request.started_at is None:
+        # Its first messages were missed, and what it printed then with them.
+        code_truncated = outputs_truncated = True
+    else:
         data["started_at"] = request.started_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     if code_truncated:
         data["code_truncated"] = True

@@ -63,6 +63,12 @@ class _Session:
     end: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    event: dict[str, Any]
+    observed: float
+
+
 @dataclass(slots=True)
 class _Request:
     kernel: str
@@ -75,7 +81,7 @@ class RunFollower:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._starts: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._starts: OrderedDict[str, _Start] = OrderedDict()
         self._requests: OrderedDict[str, _Request] = OrderedDict()
 
     @property
@@ -83,7 +89,7 @@ class RunFollower:
         """Runs whose start was reported, and no end yet."""
         return len(self._starts)
 
-    def observe(self, events: Iterable[Any]) -> None:
+    def observe(self, events: Iterable[Any], now: float) -> None:
         """Take events that a page sends, which are not validated."""
         for event in events:
             if not isinstance(event, dict):
@@ -98,7 +104,7 @@ class RunFollower:
             elif seq == session.seq:
                 session.end = None
             if kind == "cell_execution_started":
-                self._started(event)
+                self._started(event, now)
             elif kind == "cell_executed":
                 self._ended(event)
 
@@ -143,9 +149,9 @@ class RunFollower:
             request = self._requests.get(execution_id)
             if request is None or not request.progress.ended:
                 continue
-            session = self._sessions.get(start["session_id"])
+            session = self._sessions.get(start.event["session_id"])
             if (session is not None and session.end is not None) or now - request.ended >= PAGE_SECONDS:
-                due.append(self._report(execution_id, start, session or _Session(int(start["seq"])), request))
+                due.append(self._report(execution_id, start, session or _Session(int(start.event["seq"])), request))
         return due
 
     def settled(self, run: EndedRun) -> None:
@@ -157,11 +163,11 @@ class RunFollower:
             if session is not None:
                 session.seq = max(session.seq, event["seq"])
 
-    def _started(self, event: dict[str, Any]) -> None:
+    def _started(self, event: dict[str, Any], now: float) -> None:
         execution_id, occurred_at = _execution_of(event), event.get("occurred_at")
         timed = isinstance(occurred_at, str) and _TIME.fullmatch(occurred_at) is not None
         if execution_id is not None and timed and _is_uuid(event.get("event_id")):
-            _kept(self._starts, execution_id, lambda: event, _MAX_RUNS)
+            _kept(self._starts, execution_id, lambda: _Start(event, now), _MAX_RUNS)
 
     def _ended(self, event: dict[str, Any]) -> None:
         execution_id = _execution_of(event)
@@ -169,9 +175,12 @@ class RunFollower:
             self._starts.pop(execution_id, None)
             self._requests.pop(execution_id, None)
 
-    def _report(self, execution_id: str, start: dict[str, Any], session: _Session, request: _Request) -> EndedRun:
+    def _report(self, execution_id: str, started: _Start, session: _Session, request: _Request) -> EndedRun:
+        start, progress = started.event, request.progress
         began = datetime.fromisoformat(start["occurred_at"]).astimezone(UTC)
-        duration = timedelta(milliseconds=request.progress.duration_ms or 0)
+        duration_ms = progress.duration_ms
+        if duration_ms is None:
+            duration_ms = max(0, round((request.ended - started.observed) * 1000))
         shared: dict[str, Any] = {
             name: start[name] for name in ("session_id", "notebook", "cell", "course") if name in start
         }
@@ -181,9 +190,9 @@ class RunFollower:
             "type": "cell_executed",
             "schema_version": 1,
             # By the page's clock, as all events of its session.
-            "occurred_at": (began + duration).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "occurred_at": (began + timedelta(milliseconds=duration_ms)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             "seq": session.seq + 1,
-            "data": execution_data(execution_id, request.progress),
+            "data": execution_data(execution_id, progress, duration_ms),
         }
         events = [_within_bound(end)]
         if session.end is not None:

@@ -85,10 +85,10 @@ def run() -> str:
 def test_the_end_of_a_run_whose_page_was_closed_is_reported_once_with_what_the_student_would_see(run: str) -> None:
     follower, page = RunFollower(), Page()
     start = page.start(run)
-    follower.observe([start])
+    follower.observe([start], 0.0)
     begin(follower, run, "for _ in range(28): work()")
     left = page.left()
-    follower.observe([left])
+    follower.observe([left], 0.0)
     assert follower.due(5.0) == []
     fail(follower, run)
     finish(follower, run, now=28.0)
@@ -125,17 +125,17 @@ def test_the_end_of_a_run_whose_page_was_closed_is_reported_once_with_what_the_s
 
 def test_an_end_that_the_page_reports_is_not_reported_again(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run)])
+    follower.observe([page.start(run)], 0.0)
     begin(follower, run)
     finish(follower, run, now=28.0)
     assert follower.due(28.0 + PAGE_SECONDS / 2) == []
-    follower.observe([page.end(run), page.left()])
+    follower.observe([page.end(run), page.left()], 0.0)
     assert follower.due(1000.0) == []
 
 
 def test_the_end_that_a_crashed_page_does_not_report_is_reported_and_its_session_stays_as_it_is(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run)])
+    follower.observe([page.start(run)], 0.0)
     begin(follower, run)
     finish(follower, run, now=28.0)
     (ended,) = follower.due(28.0 + PAGE_SECONDS)
@@ -147,16 +147,27 @@ def test_page_and_server_make_the_same_id_for_the_end_of_a_run_so_that_it_counts
     start_id = "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0e"
     assert end_id_of(start_id) == "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0f"
     follower, page = RunFollower(), Page()
-    follower.observe([page.event("cell_execution_started", {"execution_id": run}, start_id), page.left()])
+    follower.observe([page.event("cell_execution_started", {"execution_id": run}, start_id), page.left()], 0.0)
     begin(follower, run)
     finish(follower, run, now=1.0)
     assert follower.due(1.0)[0].events[0]["event_id"] == end_id_of(start_id)
 
 
+def test_a_run_whose_first_messages_were_missed_has_the_time_since_its_start_and_says_what_is_missing(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()], 5.0)
+    fail(follower, run)
+    finish(follower, run, now=33.0)
+    data = follower.due(33.0)[0].events[0]["data"]
+    assert (data["status"], data["duration_ms"]) == ("error", 28_000)
+    assert (data["code_truncated"], data["outputs_truncated"]) == (True, True)
+    assert "started_at" not in data
+
+
 def test_only_runs_whose_start_a_page_reported_are_reported(run: str) -> None:
     follower, page = RunFollower(), Page()
     others = str(uuid.uuid4())
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     for each in (run, others, "console_1"):
         begin(follower, each, "secret()")
         finish(follower, each, now=1.0)
@@ -168,7 +179,7 @@ def test_a_start_that_arrives_after_its_run_ended_is_joined_with_it(run: str) ->
     begin(follower, run)
     finish(follower, run, now=1.0)
     assert follower.due(2.0) == []
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     assert [ended.execution_id for ended in follower.due(3.0)] == [run]
 
 
@@ -177,14 +188,14 @@ def test_messages_of_runs_that_nobody_reports_are_forgotten(run: str) -> None:
     begin(follower, run)
     finish(follower, run, now=1.0)
     assert follower.due(2.0 + KEPT_SECONDS) == []
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     assert follower.due(3.0 + KEPT_SECONDS) == []
 
 
 @pytest.mark.parametrize("how", ["gone", "starting"])
 def test_a_run_whose_kernel_is_shut_down_or_restarted_ends_as_aborted(run: str, how: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     begin(follower, run)
     if how == "gone":
         follower.kernel_gone(KERNEL, 9.0)
@@ -200,7 +211,7 @@ def test_a_run_whose_kernel_is_shut_down_or_restarted_ends_as_aborted(run: str, 
 
 def test_another_kernel_that_goes_ends_no_run(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     begin(follower, run)
     follower.kernel_gone("kernel-2", 9.0)
     assert follower.due(1000.0) == []
@@ -208,7 +219,7 @@ def test_another_kernel_that_goes_ends_no_run(run: str) -> None:
 
 def test_an_interrupt_ends_a_run_as_aborted(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     begin(follower, run)
     fail(follower, run, "KeyboardInterrupt")
     finish(follower, run, now=9.0)
@@ -218,7 +229,7 @@ def test_an_interrupt_ends_a_run_as_aborted(run: str) -> None:
 
 def test_the_idle_status_of_a_debug_request_ends_no_run(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     begin(follower, run)
     idle = message("status", {"execution_state": "idle"}, str(uuid.uuid4()))
     idle["parent_header"]["msg_type"] = "debug_request"
@@ -228,7 +239,7 @@ def test_the_idle_status_of_a_debug_request_ends_no_run(run: str) -> None:
 
 def test_an_event_is_cut_until_the_monitor_takes_it(run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), page.left()])
+    follower.observe([page.start(run), page.left()], 0.0)
     begin(follower, run, "x" * 100_000)
     for index in range(30):
         content = {"data": {"text/plain": "語" * 9000}, "metadata": {}}
@@ -255,7 +266,7 @@ def test_an_event_is_cut_until_the_monitor_takes_it(run: str) -> None:
 )
 def test_events_that_are_none_change_nothing(bad: Any, run: str) -> None:
     follower, page = RunFollower(), Page()
-    follower.observe([page.start(run), bad])
+    follower.observe([page.start(run), bad], 0.0)
     begin(follower, run)
     finish(follower, run, now=1.0)
     assert follower.due(1.0) == []
@@ -270,16 +281,16 @@ def test_whatever_the_order_each_run_is_reported_at_most_once(steps: list[str]) 
     for step in steps:
         now += 1
         if step == "start":
-            follower.observe([start])
+            follower.observe([start], 0.0)
         elif step == "begin":
             begin(follower, run)
         elif step == "finish":
             finish(follower, run, now)
         elif step == "page_end":
-            follower.observe([page.end(run)])
+            follower.observe([page.end(run)], 0.0)
             page_reported = True
         elif step == "left":
-            follower.observe([page.left()])
+            follower.observe([page.left()], 0.0)
         else:
             for ended in follower.due(now):
                 reported.append(ended.events[0]["event_id"])
@@ -309,6 +320,6 @@ def test_the_recorded_outputs_are_those_that_the_student_sees_at_the_end() -> No
 
 
 def test_a_run_without_times_has_no_duration() -> None:
-    data = execution_data("0b7d3a52-8a55-4a52-b0fb-0a5f6f0b6c11", KernelRequest(ended=True))
+    data = execution_data("0b7d3a52-8a55-4a52-b0fb-0a5f6f0b6c11", KernelRequest(ended=True), None)
     assert "duration_ms" not in data
     assert data["status"] == "ok"
