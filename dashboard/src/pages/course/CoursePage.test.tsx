@@ -88,6 +88,37 @@ describe('live course page', () => {
     await waitFor(() => expect(screen.getByTestId('announcer')).toHaveTextContent('Aiko Tanaka asks for help.'))
   })
 
+  it('counts a student who left with a request under left, and lists the request apart', async () => {
+    const gone = { last_activity_at: minutesAgo(40), last_seen_at: minutesAgo(40) }
+    const [aiko, ben, chen] = classOf('Aiko Tanaka', 'Ben Adams', 'Chen Li')
+    api.snapshot = {
+      ...api.snapshot,
+      students: [{ ...aiko!, ...gone }, ben!, chen!],
+      help: [
+        helpRequest({ request_id: 'h1', student_id: 's1', requested_at: minutesAgo(45), message: 'Too late?' }),
+        helpRequest({ request_id: 'h2', student_id: 's2', requested_at: minutesAgo(2) }),
+      ],
+    }
+    await live()
+    expect([figure('Need help'), figure('Left'), figure('Active')].map((found) => found?.textContent)).toEqual(['1', '1', '2'])
+    expect(document.title).toBe('(1) Programming – Cell Monitor')
+    const region = screen.getByRole('region', { name: 'Help requests' })
+    expect(within(region).getByRole('list', { name: 'Help requests, longest waiting first' })).not.toHaveTextContent('Aiko')
+    const apart = within(region).getByText('1 request of a student who has left').closest('details')
+    expect(apart).toHaveTextContent(/Aiko Tanaka.*Asked at.*Too late\?/u)
+    expect(screen.getByRole('list', { name: 'Students who need attention' })).not.toHaveTextContent('Aiko')
+    expect(row('Aiko Tanaka')).toHaveTextContent('Left')
+  })
+
+  it('removes a request that closed itself', async () => {
+    api.snapshot = { ...api.snapshot, help: [helpRequest({ requested_at: minutesAgo(2) })] }
+    await live()
+    expect(figure('Need help')).toHaveTextContent('1')
+    await publish(helpPublication(11, { status: 'expired', version: 2, closed_at: minutesAgo(0) }))
+    expect(figure('Need help')).toHaveTextContent('0')
+    expect(screen.getByText('Nobody needs help.')).toBeVisible()
+  })
+
   it('marks everything as outdated when the connection is lost, and removes the mark when it is live again', async () => {
     await live()
     expect(connection()).toHaveTextContent('Live')
