@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -91,3 +92,22 @@ async def test_beats_go_on_after_errors() -> None:
     running.start()
     await until(lambda: beats.appended >= 3)
     await running.aclose()
+
+
+class Swallowing(Failing):
+    """Beats whose command takes no notice of a cancellation."""
+
+    async def append(self, partition: int) -> BeatReply:
+        self.appended += 1
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        return BeatReply("beat", 3600.0)
+
+
+async def test_the_process_ends_although_a_command_swallows_the_cancellation() -> None:
+    beats = Swallowing()
+    running = WatermarkBeats(beats, interval_s=0.01)
+    running.start()
+    await until(lambda: beats.appended == 1)
+    async with asyncio.timeout(20):
+        await running.aclose()

@@ -46,6 +46,7 @@ class WatermarkBeats:
         self._interval_s = interval_s
         self._tasks: list[asyncio.Task[None]] = []
         self._unavailable = False
+        self._closing = False
         self._outcomes = {outcome: BEATS.labels(outcome) for outcome in ("appended", "full", "failed")}
 
     def start(self) -> None:
@@ -55,6 +56,8 @@ class WatermarkBeats:
 
     async def aclose(self) -> None:
         """End, and give up the leases so that another process takes over at once."""
+        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -68,7 +71,7 @@ class WatermarkBeats:
     async def _repeat(self, partition: int) -> None:
         # Spread over the interval: not all partitions at the same moment.
         pause = self._interval_s * partition / self._beats.partitions
-        while True:
+        while not self._closing:
             await asyncio.sleep(pause)
             pause = await self._append(partition)
 
