@@ -1,6 +1,6 @@
 """Measure the figures of docs/performance.md, each with its baseline in the same run on the same machine.
 
-Writes the figures to build/bench.json and, with --write-docs, the table in docs/performance.md. Takes about ten
+Writes the figures to build/bench.json and, with --write-docs, the table in docs/performance.md. Takes about fifteen
 minutes on two cores; stop other work first, because ratios need a quiet machine.
 
 With --against COMMIT it compares this checkout with another commit instead: CPU time per event and memory of each
@@ -10,6 +10,7 @@ is 1 if a figure is more than 10 % worse beyond noise: the whole 95 % interval o
 
   make bench                                      the whole benchmark
   make bench ARGS="worker --quick"                one part, to see that it works
+  make bench ARGS="pixel"                         from the key in JupyterLab to the pixel on the dashboard
   make bench ARGS="--against main"                this checkout against main
   make bench ARGS="--against 6eff2f1 --rounds 15" more rounds: narrower intervals
 """
@@ -33,6 +34,7 @@ import comparison
 import gateway
 import ingest
 import machine
+import pixel
 import report
 import screen
 import stack as stacks
@@ -43,6 +45,7 @@ from progress import Progress
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.storage.postgres.migrations import migrate
+from cell_monitor_testing.browser import find_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = UUID("6f1d9b1e-0d6c-4f6a-9d2c-6a3f0f6f7a11")
@@ -137,8 +140,21 @@ class Parts:
 
 
 def run(names: Sequence[str], *, quick: bool) -> dict[str, Any]:
-    """Start the stores, run the given parts and return their figures."""
-    progress = Progress(steps=68 if len(names) == len(report.PARTS) else 20 * len(names))
+    """Run the given parts and return their figures."""
+    progress = Progress(steps=72 if len(names) == len(report.PARTS) else 20 * len(names))
+    results: dict[str, Any] = {}
+    if set(names) - {"pixel"}:
+        results |= _run_on_stores([name for name in names if name != "pixel"], progress, quick=quick)
+    if "pixel" in names:
+        if find_chromium() is None:
+            progress.step("key to pixel: skipped, there is no Chromium or Chrome on the PATH")
+        else:
+            results["pixel"] = pixel.measure(progress, quick=quick)
+    return results
+
+
+def _run_on_stores(names: Sequence[str], progress: Progress, *, quick: bool) -> dict[str, Any]:
+    """Start the stores, run the parts that use them and return their figures."""
     results: dict[str, Any] = {}
     with stacks.stack() as running:
         progress.step("starting PostgreSQL and Valkey")
@@ -189,6 +205,12 @@ def compare_with(commit: str, *, rounds: int) -> int:
     return 1 if worse else 0
 
 
+def _keep(path: Path, figures: dict[str, Any]) -> None:
+    """Write the figures; those of parts that were not measured now stay as they are."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(kept | figures, indent=2) + "\n")
+
+
 def main() -> int:
     """Run the benchmark or the comparison and return the exit code.
 
@@ -222,8 +244,7 @@ def main() -> int:
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     (build / "bench-details.json").write_text(json.dumps(results, indent=2) + "\n")
-    if set(arguments.parts) == set(report.PARTS):
-        (build / "bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    _keep(build / "bench.json", figures)
     table = report.table(results, machine.describe(), seconds=time.monotonic() - began)
     sys.stdout.write(table)
     if arguments.write_docs:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from cell_monitor_testing.optional_programs import REQUIRE_BROWSER, skip_or_fail
 
-__all__ = ["running_chromium"]
+__all__ = ["find_chromium", "running_chromium"]
 
 _PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS: Final = (
@@ -26,13 +26,18 @@ _FLAGS: Final = (
 )
 
 
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome, None if neither is installed."""
+    return next(filter(None, map(shutil.which, _PROGRAMS)), None)
+
+
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
     """Start Chromium. Without it the test is skipped or, with ``CELL_MONITOR_REQUIRE_BROWSER=1``, fails.
 
     Playwright runs an event loop in this thread, so no async test can run until it has stopped.
     """
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    program = find_chromium()
     if program is None:
         skip_or_fail("no Chromium or Chrome on the PATH", switch=REQUIRE_BROWSER)
     with sync_playwright() as playwright:
