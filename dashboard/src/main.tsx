@@ -4,6 +4,7 @@ import { createRoot } from 'react-dom/client'
 import { App } from './app/App'
 import { createAppRouter } from './app/router'
 import { createServices } from './api/services'
+import { takeSignInLink } from './api/sign-in-link'
 import { restoreTheme } from './ui/theme'
 import { createI18n } from './i18n'
 
@@ -16,11 +17,13 @@ import './styles/students.css'
 import './styles/student.css'
 
 restoreTheme()
+// Before the router reads the address.
+const services = createServices(takeSignInLink())
 
 const root = document.getElementById('root')
 if (root === null) throw new Error('index.html has no #root')
 createRoot(root).render(
   <StrictMode>
-    <App services={createServices()} router={createAppRouter()} i18n={createI18n()} />
+    <App services={services} router={createAppRouter()} i18n={createI18n()} />
   </StrictMode>,
 )

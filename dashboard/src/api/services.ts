@@ -12,8 +12,9 @@ export interface Services {
   client: QueryClient
 }
 
-export function createServices(): Services {
-  const session = new Session()
+/** `link` is the secret of the link that the page was opened with, if any. */
+export function createServices(link: string | null = null): Services {
+  const session = new Session(link)
   const client = new QueryClient({
     defaultOptions: {
       queries: { retry: worthRetrying, retryDelay: (failures) => 500 * 2 ** failures, staleTime: 5_000 },

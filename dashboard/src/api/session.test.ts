@@ -36,6 +36,43 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-out', reason: 'none' })
   })
 
+  it('signs in with the link that the page was opened with, and posts it once', async () => {
+    api.signedIn = false
+    api.on('POST auth/link', () => token())
+    const session = new Session('0123456789abcdef_secret')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+    expect(api.calls).toEqual(['POST auth/link'])
+  })
+
+  it.each([
+    ['sign_in_link_used', 'link-used'],
+    ['invalid_sign_in_link', 'link-invalid'],
+  ])('says that a link was refused: %s', async (type, reason) => {
+    api.signedIn = false
+    api.on('POST auth/link', () => ({ status: 401, body: fault(type) }))
+    const session = new Session('0123456789abcdef_secret')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason })
+  })
+
+  it('stays signed in when a link that was used is opened again in the same browser', async () => {
+    api.on('POST auth/link', () => ({ status: 401, body: fault('sign_in_link_used') }))
+    const session = new Session('0123456789abcdef_secret')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+  })
+
+  it('keeps the link while the server does not answer', async () => {
+    api.on('POST auth/link', () => ({ status: 503, body: fault('database_unavailable') }))
+    const session = new Session('0123456789abcdef_secret')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'unreachable' })
+    api.on('POST auth/link', () => token())
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+  })
+
   it('renews before the token expires, and passes the new token to its listeners', async () => {
     api.on('POST auth/refresh', () => token(600))
     const session = new Session()

@@ -6,8 +6,11 @@ export type SessionState =
   | { status: 'starting' }
   /** The server did not answer whether the sign-in is still valid. */
   | { status: 'unreachable' }
-  | { status: 'signed-out'; reason: 'none' | 'expired' | 'signed-out' }
+  | { status: 'signed-out'; reason: SignedOutReason }
   | { status: 'signed-in' }
+
+/** `link-used` and `link-invalid`: the page was opened with a link that signs in once, which was refused. */
+export type SignedOutReason = 'none' | 'expired' | 'signed-out' | 'link-used' | 'link-invalid'
 
 type Listener = () => void
 
@@ -34,7 +37,12 @@ export class Session implements TokenSource {
   readonly #tokenListeners = new Set<(token: string) => void>()
   readonly #tabs: BroadcastChannel | null
 
-  constructor() {
+  /** The secret of the link that the page was opened with, until the server has answered. */
+  #link: string | null
+  #refusedLink: 'link-used' | 'link-invalid' | null = null
+
+  constructor(link: string | null = null) {
+    this.#link = link
     this.#tabs = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL)
     this.#tabs?.addEventListener('message', (message: MessageEvent<unknown>) => {
       if (message.data === 'signed-out') this.#end('signed-out')
@@ -64,10 +72,12 @@ export class Session implements TokenSource {
   }
 
   /**
-   * Renew the sign-in from the cookie, unless no person has signed in with this browser. Called when the page loads, and
-   * again from the "unreachable" page.
+   * Use the link that the page was opened with. Without one, or when it is refused, renew the sign-in from the cookie,
+   * unless no person has signed in with this browser. Called when the page loads, and again from the "unreachable" page.
    */
   async start(): Promise<void> {
+    if (this.#link !== null && !(await this.#useLink(this.#link))) return
+    if (this.#state.status === 'signed-in') return
     if (readMark() === null) {
       this.#end('none')
       return
@@ -81,6 +91,27 @@ export class Session implements TokenSource {
     this.#generation += 1
     setMark()
     this.#accept(answer)
+  }
+
+  /** Return false if the server did not answer for the link, which is then kept for the next `start`. */
+  async #useLink(link: string): Promise<boolean> {
+    let answer: TokenAnswer
+    try {
+      answer = (await send('auth/link', { method: 'POST', body: { link } })) as TokenAnswer
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        this.#link = null
+        this.#refusedLink = error.type === 'sign_in_link_used' ? 'link-used' : 'link-invalid'
+        return true
+      }
+      this.#set({ status: 'unreachable' })
+      return false
+    }
+    this.#link = null
+    this.#generation += 1
+    setMark()
+    this.#accept(answer)
+    return true
   }
 
   async signOut(): Promise<void> {
@@ -159,7 +190,7 @@ export class Session implements TokenSource {
     this.#generation += 1
     this.#token = null
     clearTimeout(this.#timer)
-    this.#set({ status: 'signed-out', reason })
+    this.#set({ status: 'signed-out', reason: reason === 'none' ? (this.#refusedLink ?? 'none') : reason })
   }
 
   #schedule(delayMs: number): void {

@@ -31,7 +31,7 @@ from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_testing.keys import SampleSecrets
@@ -49,6 +49,7 @@ POST   /api/v1/events                                         401    401     401
 POST   /api/v1/test/events/{test_id}                          401    401     401      401       401        401      401     401      401   401
 GET    /api/v1/test/events/{test_id}                          401    401     401      401       401        401      401     401      401   401
 POST   /api/v1/auth/login                                     ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+POST   /api/v1/auth/link                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/refresh                                   401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/logout                                    ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/token                                     401    401     401      401       401        401      401     401      401   401
@@ -87,6 +88,7 @@ POST   /api/v1/events                                         403          403  
 POST   /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 GET    /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 POST   /api/v1/auth/login                                     ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -125,6 +127,7 @@ POST   /api/v1/events                                         ok           403  
 POST   /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 GET    /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 POST   /api/v1/auth/login                                     ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -162,6 +165,7 @@ POST   /api/v1/events                                         ok       ok       
 POST   /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401     401       401
 GET    /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401     401       401
 POST   /api/v1/auth/login                                     ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/auth/link                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/refresh                                   401      401       401       401         401        401    401     401     401     401       401
 POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401     401       401
@@ -433,7 +437,9 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
     assert "{" not in url, f"no value for the parameters of {path}"
     if path.endswith("/activity"):
         url += "?start=2026-04-01T09:00:00Z&stop=2026-04-01T10:00:00Z&every=60"
+    link = await sign_in_links.create(callers.pool, callers.ids["second"], timedelta(minutes=1))
     bodies: Mapping[Route, dict[str, Any]] = {
+        ("POST", "/api/v1/auth/link"): {"link": link},
         ("POST", "/api/v1/auth/login"): {"username": "second", "password": PASSWORD},
         ("POST", "/api/v1/auth/token"): {"audience": "ingest"},
         ("POST", "/api/v1/courses"): {"course_id": f"c-{uuid4()}", "title": "New"},

@@ -3,6 +3,7 @@ import { useId, useState, type FunctionComponent, type ReactElement } from 'reac
 import { useTranslation } from 'react-i18next'
 
 import { configQuery } from '../../api/queries'
+import type { SignedOutReason } from '../../api/session'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
@@ -14,8 +15,11 @@ type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void }>
 /** By `kind` of `GET config`. A way that is not here cannot be shown: the server may be newer than this page. */
 const WAYS = new Map<string, Way>([['password', PasswordForm]])
 
+/** Prints a new link; see `cell-monitor sign-in-link --help`. */
+const LINK_COMMAND = 'cell-monitor sign-in-link'
+
 /** Shown in place of any page while nobody is signed in, so that the address stays and the page comes back. */
-export function SignInPage({ reason }: { reason: 'none' | 'expired' | 'signed-out' }): ReactElement {
+export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElement {
   const { t } = useTranslation()
   const title = useId()
   const [attempted, setAttempted] = useState(false)
@@ -27,13 +31,22 @@ export function SignInPage({ reason }: { reason: 'none' | 'expired' | 'signed-ou
         <h1 id={title}>{t('signIn.title')}</h1>
         <p className="sign-in__lead">{t('signIn.lead')}</p>
         {!attempted && reason !== 'none' && (
-          <Notice tone="info" role="status">
-            {reason === 'expired' ? t('signIn.expired') : t('signIn.signedOut')}
-          </Notice>
+          <SignedOutNotice reason={reason} />
         )}
         <Ways labelledBy={title} onAttempt={() => setAttempted(true)} />
       </div>
     </div>
+  )
+}
+
+/** Why nobody is signed in; for a refused link also how to get another. */
+function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
+  const { t } = useTranslation()
+  const refused = reason === 'link-used' || reason === 'link-invalid'
+  return (
+    <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
+      {t(`signIn.reasons.${reason}`)} {refused && <code className="sign-in__command">{LINK_COMMAND}</code>}
+    </Notice>
   )
 }
 

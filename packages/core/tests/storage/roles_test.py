@@ -52,6 +52,7 @@ memberships     SIU   S
 course_members  S     S
 course_links    S     -
 sign_ins        SIUD  -
+sign_in_links   SIUD  -
 api_keys        SIUD  -
 events          S     SI
 event_keys      S     SI

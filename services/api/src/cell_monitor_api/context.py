@@ -18,6 +18,7 @@ from cell_monitor_api.services.credentials import ApiKeyVerifier
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
+from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.refusals import Refusals
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
@@ -69,6 +70,7 @@ class ProcessContext:
     roster: Roster
     password_sign_in: PasswordSignIn
     refusals: Refusals
+    link_sign_in: LinkSignIn
     sessions: Sessions
     snapshots: Snapshots
     test_progress: TestProgress
@@ -155,6 +157,7 @@ class ProcessContext:
                 refusals=refusals,
                 roster=Roster(pool, keyring, index, hasher, counters),
                 password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
+                link_sign_in=LinkSignIn(pool, limits, sessions),
                 sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),
                 test_progress=progress,

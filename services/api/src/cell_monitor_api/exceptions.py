@@ -206,6 +206,20 @@ class SignInLimited(ClientRequestError):
     status_code = 429
 
 
+class SignInLinkInvalid(ClientRequestError):
+    """The link is unknown or out of date; the answer does not say which."""
+
+    error = "invalid_sign_in_link"
+    status_code = 401
+
+
+class SignInLinkUsed(ClientRequestError):
+    """The link signed somebody in before."""
+
+    error = "sign_in_link_used"
+    status_code = 401
+
+
 class TimeSeriesUnavailable(ClientRequestError):
     """The time-series store is unavailable; everything else works."""
 

@@ -110,6 +110,9 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "schema_version": Table(other=("version", "name", "checksum", "applied_at"), note="of the installation"),
     "session_states": Table(person=("person_id",), course=("course_id",), other=("session_id", "fold")),
+    "sign_in_links": Table(
+        person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at")
+    ),
     "sign_ins": Table(person=("person_id",), other=("cookie_hash", "created_at", "expires_at")),
     "student_states": Table(
         person=("person_id",),

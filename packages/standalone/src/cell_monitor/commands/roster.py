@@ -22,7 +22,15 @@ from cell_monitor.commands.stores import (
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
 from cell_monitor_core.channels import COURSE_ID_PATTERN
-from cell_monitor_core.storage.postgres import accounts, courses, identities, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import (
+    accounts,
+    courses,
+    identities,
+    memberships,
+    people,
+    sign_in_links,
+    sign_ins,
+)
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -219,6 +227,7 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
             await accounts.set_password(connection, person.person_id, hash_password(password))
             # All sign-ins with the old password end.
             await sign_ins.revoke_person(connection, person.person_id)
+            await sign_in_links.revoke_person(connection, person.person_id)
         return person
 
     with opened(data_dir) as deployment:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Caller, Context, SameSite
-from cell_monitor_api.models.auth import Login, Me, TokenAnswer, TokenRequest
+from cell_monitor_api.models.auth import LinkLogin, Login, Me, TokenAnswer, TokenRequest
 from cell_monitor_api.services.credentials import TokenWish
 from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
@@ -39,6 +39,15 @@ async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Respon
     signed_in: SignedIn = await context.process.password_sign_in.sign_in(
         body.username, body.password.get_secret_value(), context.client_address
     )
+    response = StructResponse(signed_in.token)
+    _set_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
+    return response
+
+
+@router.post("/auth/link", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
+async def sign_in_with_link(context: Context, _same_site: SameSite, body: LinkLogin) -> Response:
+    """Sign in with a link, which works once."""
+    signed_in = await context.process.link_sign_in.sign_in(body.link.get_secret_value(), context.client_address)
     response = StructResponse(signed_in.token)
     _set_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
     return response

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
 
-__all__ = ["Login", "Me", "MyCourse", "SignInWay", "TokenAnswer", "TokenRequest", "Username"]
+__all__ = ["LinkLogin", "Login", "Me", "MyCourse", "SignInWay", "TokenAnswer", "TokenRequest", "Username"]
 
 Username = Annotated[
     str, Field(min_length=1, max_length=150, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$")
@@ -24,6 +24,14 @@ class Login(BaseModel):
 
     username: Username
     password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)]
+
+
+class LinkLogin(BaseModel):
+    """The secret part of a link that signs in once."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    link: Annotated[SecretStr, Field(min_length=1, max_length=200)]
 
 
 class SignInWay(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from cell_monitor_api.models.courses import MemberAnswer
 from cell_monitor_api.services.counters import Counters
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_in_links, sign_ins
 
 __all__ = ["MemberChange", "Roster"]
 
@@ -137,3 +137,4 @@ class Roster:
         for person_id in hashes:
             # All sign-ins with the old password end.
             await sign_ins.revoke_person(connection, person_id)
+            await sign_in_links.revoke_person(connection, person_id)

@@ -82,8 +82,16 @@ class SignInLimits:
         Raises:
             SignInLimited: with ``Retry-After``.
         """
-        await self._count("address", address)
+        await self.count_address(address)
         await self._count("account", username)
+
+    async def count_address(self, address: str) -> None:
+        """Count one attempt that names no account.
+
+        Raises:
+            SignInLimited: with ``Retry-After``.
+        """
+        await self._count("address", address)
 
     async def forget_account(self, username: str) -> None:
         """Reset the count of an account after a successful sign-in."""

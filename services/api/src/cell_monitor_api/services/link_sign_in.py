@@ -1,0 +1,51 @@
+"""Sign-in of people with a link that `cell-monitor up` or `cell-monitor sign-in-link` printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from cell_monitor_api.exceptions import SignInLimited, SignInLinkInvalid, SignInLinkUsed
+from cell_monitor_api.services.sessions import Sessions, SignedIn
+from cell_monitor_api.services.sign_in_limits import SignInLimits
+from cell_monitor_core.storage.postgres import sign_in_links
+from cell_monitor_core.telemetry.metrics import SIGN_INS
+
+__all__ = ["LinkSignIn"]
+
+_log = structlog.get_logger(__name__)
+
+
+class LinkSignIn:
+    """Exchanges links for sessions, each once."""
+
+    def __init__(self, pool: Any, limits: SignInLimits, sessions: Sessions) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._sessions = sessions
+
+    async def sign_in(self, link: str, address: str) -> SignedIn:
+        """Use a link and begin a session of its person.
+
+        Raises:
+            SignInLimited: too many attempts from this address.
+            SignInLinkUsed: the link signed somebody in before, or its person's password was changed.
+            SignInLinkInvalid: the link is unknown or out of date.
+            NotAuthenticated: the person has been deleted meanwhile.
+        """
+        try:
+            await self._limits.count_address(address)
+        except SignInLimited:
+            SIGN_INS.labels("link", "rate_limited").inc()
+            raise
+        used = await sign_in_links.use(self._pool, link)
+        if isinstance(used, sign_in_links.Refusal):
+            SIGN_INS.labels("link", "refused").inc()
+            _log.info("sign_in_refused")
+            if used is sign_in_links.Refusal.USED:
+                raise SignInLinkUsed("this link was used before: get a new one with `cell-monitor sign-in-link`")
+            raise SignInLinkInvalid("this link is not valid any more: get a new one with `cell-monitor sign-in-link`")
+        signed_in = await self._sessions.begin(used)
+        SIGN_INS.labels("link", "ok").inc()
+        return signed_in

@@ -1,0 +1,135 @@
+"""Hazards: a link signs in twice, after its time, as another person, or its secret is readable where it should not be."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from cell_monitor_core.auth.tokens import TokenVerifier
+from cell_monitor_core.storage.postgres import sign_in_links
+from cell_monitor_core.telemetry import metrics
+
+COOKIE = "cell_monitor_sign_in"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def ivy(site):
+    await site.course("c1", ivy="instructor")
+    return site
+
+
+async def use(site, link, **options):
+    return await site.client.post("/api/v1/auth/link", json={"link": link}, **options)
+
+
+def fault(answer):
+    return answer.status_code, answer.json()["detail"][0]["type"]
+
+
+async def test_a_link_gives_the_same_session_as_a_password_and_no_second_one(ivy):
+    link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    answer = await use(ivy, link)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    cookie = answer.headers["set-cookie"]
+    for part in (f"{COOKIE}=", "HttpOnly", "SameSite=strict", "Path=/api/v1/auth"):
+        assert part in cookie
+    claims = TokenVerifier(ivy.process.signing, "gateway").verify(answer.json()["access_token"])
+    assert (claims.sub, claims.courses, claims.scopes) == (str(ivy.ids["ivy"]), {"c1": "instructor"}, ())
+    refreshed = await ivy.client.post("/api/v1/auth/refresh", headers={"cookie": cookie.partition(";")[0]})
+    assert refreshed.status_code == 200
+
+    again = await use(ivy, link)
+    assert fault(again) == (401, "sign_in_link_used")
+    assert "cell-monitor sign-in-link" in again.json()["detail"][0]["msg"]
+    assert "set-cookie" not in again.headers
+
+
+async def test_of_many_uses_at_the_same_time_one_signs_in(ivy):
+    link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    answers = await asyncio.gather(*(use(ivy, link) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 19
+    assert {fault(answer)[1] for answer in answers if answer.status_code == 401} == {"sign_in_link_used"}
+
+
+async def test_a_link_ends_with_its_time_and_with_a_change_of_the_password(ivy):
+    pool = ivy.process.pool
+    late = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    await pool.execute("UPDATE sign_in_links SET expires_at = now() - interval '1 second'")
+    assert fault(await use(ivy, late)) == (401, "invalid_sign_in_link")
+    changed = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    await sign_in_links.revoke_person(pool, ivy.ids["ivy"])
+    assert fault(await use(ivy, changed)) == (401, "sign_in_link_used")
+
+
+async def test_links_that_were_never_made_are_refused_alike(ivy):
+    link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    name, secret = link.split("_", 1)
+    wrong = "B" if secret[0] == "A" else "A"
+    presented = [
+        "x",
+        f"{name}_{wrong}{secret[1:]}",
+        f"{'0' * 16}_{secret}",
+        name,
+        f"{link} ",
+        f"{link}'; --",
+        "ä" * 200,
+    ]
+    answers = [await use(ivy, text) for text in presented]
+    assert {fault(answer) for answer in answers} == {(401, "invalid_sign_in_link")}
+    assert len({answer.json()["detail"][0]["msg"] for answer in answers}) == 1
+    assert (await use(ivy, "x" * 201)).status_code == 422
+    # The attempts did not use the link.
+    assert (await use(ivy, link)).status_code == 200
+
+
+async def test_only_a_hash_is_stored_and_nothing_is_logged(ivy):
+    with capture_logs() as logs:
+        link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+        await use(ivy, link)
+        await use(ivy, link)
+        refused = await ivy.client.post("/api/v1/auth/link", json={"link": link, "more": 1})
+    assert refused.status_code == 422
+    secret = link.split("_", 1)[1]
+    assert secret not in refused.text
+    assert secret not in str(logs)
+    [row] = await ivy.process.pool.fetch("SELECT * FROM sign_in_links")
+    assert row["secret_hash"] == hashlib.sha256(secret.encode()).digest()
+    assert secret not in str(dict(row))
+
+
+async def test_attempts_from_one_address_are_limited_and_counted(ivy):
+    def counted(outcome):
+        return metrics.SIGN_INS.labels("link", outcome).value
+
+    before = counted("refused"), counted("rate_limited")
+    answers = [await use(ivy, "x") for _ in range(101)]
+    assert [answer.status_code for answer in answers[:100]] == [401] * 100
+    assert fault(answers[100]) == (429, "rate_limited")
+    assert int(answers[100].headers["retry-after"]) > 0
+    assert (counted("refused") - before[0], counted("rate_limited") - before[1]) == (100, 1)
+
+
+async def test_another_sites_page_cannot_use_a_link(ivy):
+    link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    assert (await use(ivy, link, headers={"sec-fetch-site": "cross-site"})).status_code == 403
+    assert (await use(ivy, link)).status_code == 200
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(), timedelta(seconds=-1), timedelta(days=1, seconds=1)])
+async def test_no_link_lives_longer_than_a_day(ivy, lifetime):
+    with pytest.raises(ValueError, match="a link lives at most"):
+        await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], lifetime)
+
+
+async def test_links_that_ended_days_ago_are_deleted(ivy):
+    pool = ivy.process.pool
+    await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    await pool.execute("UPDATE sign_in_links SET expires_at = now() - interval '25 hours'")
+    await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    assert await pool.fetchval("SELECT count(*) FROM sign_in_links") == 1
