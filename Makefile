@@ -58,7 +58,7 @@ help: ## Show this list
 		/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: up
-up: install ## Start everything on this machine; prints the dashboard's address and a password. Options: ARGS="--port-base 9000"
+up: install ## Start everything on this machine; prints a link for the instructor and one for a student. Options: ARGS="--port-base 9000"
 	@data="$(DATA_DIR)"; data="$${data/#\~\//$$HOME/}"; mkdir -p "$$data" 2>/dev/null && [ -w "$$data" ] || { \
 		echo "The data cannot be kept in $(DATA_DIR): that folder cannot be created or written to. Set another:"; \
 		echo "  make up DATA_DIR=\"\$$HOME/cell-monitor-data\""; exit 1; }

@@ -71,7 +71,7 @@ def client(up: StandaloneUp) -> Iterator[httpx.Client]:
 
 def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
-    assert list(addresses) == ["dashboard", "api", "gateway", "jupyterlab", "user", "password"]
+    assert list(addresses) == ["dashboard", "api", "gateway", "jupyterlab", "user", "password", "sign_in_link"]
     with httpx.Client(timeout=20, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.headers["content-type"].startswith("text/html")

@@ -1,7 +1,8 @@
-"""Hazards: ``up`` does not warn of an unencrypted network; its output cannot be parsed by a script."""
+"""Hazards: ``up`` does not warn of an unencrypted network; its output cannot be parsed by a script or used by a person."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ class Pretended:
 
     def start(self) -> Addresses:
         url = self._options.listening.dashboard_url(self._options.ports)
-        return Addresses(url, url, "ws://g/ws", None, "instructor", "password")
+        return Addresses(
+            url, url, "ws://g/ws", "http://j/lab?token=t", "instructor", "the-password", f"{url}/courses/c#sign-in=l"
+        )
 
     def watch(self) -> None:
         raise StopRequested
@@ -70,3 +73,21 @@ def test_printed_command_contains_the_data_directory_given_by_make(run: Any, tmp
 def test_setting_without_effect_is_reported(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELL_MONITOR_GATEWAY_URL", "wss://elsewhere/ws")
     assert "CELL_MONITOR_GATEWAY_URL has no effect on `up`: use --name or --public-url." in _words(run())
+
+
+def test_the_links_say_whose_they_are_and_nothing_has_to_be_copied(run: Any) -> None:
+    lines = [line.strip() for line in run("--public-url", "https://monitor.example.org").stdout.splitlines() if line]
+    assert lines == [
+        "Instructor: the dashboard. This link signs you in once, within 15 minutes:",
+        "https://monitor.example.org/courses/c#sign-in=l",
+        "Student: JupyterLab with the sample notebook:",
+        "http://j/lab/tree/first-steps.ipynb?token=t",
+    ]
+
+
+def test_the_fields_for_scripts_stay_as_they_were(run: Any) -> None:
+    fields = json.loads(run("--json").stdout)
+    assert fields["user"] == "instructor"
+    assert fields["password"] == "the-password"
+    assert fields["jupyterlab"] == "http://j/lab?token=t"
+    assert fields["sign_in_link"].endswith("#sign-in=l")

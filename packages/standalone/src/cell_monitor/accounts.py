@@ -17,7 +17,7 @@ from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core.auth.passwords import hash_password, verify_password
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import BlindIndex, KeyRing, generate_key
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 
@@ -34,6 +34,7 @@ __all__ = [
     "copy_sample_notebooks",
     "login_of",
     "make_login_roles",
+    "make_sign_in_link",
     "prepare_keys",
     "read_keys",
     "seed_sample_course",
@@ -114,6 +115,18 @@ async def seed_sample_course(dsn: str, secrets: SecretFolder) -> None:
             await _keep_api_key(
                 connection, secrets, SIMULATOR_KEY_FILE, ["events:write", "people:act_as", "roster:write"], None
             )
+    finally:
+        await connection.close()
+
+
+async def make_sign_in_link(dsn: str, secrets: SecretFolder, lifetime: timedelta) -> str:
+    """Make a link that signs the sample course's instructor in once; return its secret part."""
+    keyring, index = read_keys(secrets)
+    connection = await connect(dsn, application_name="cell-monitor-up")
+    try:
+        instructor = await people.find(connection, keyring, index, INSTRUCTOR)
+        assert instructor is not None  # seed_sample_course made it
+        return await sign_in_links.create(connection, instructor.person_id, lifetime)
     finally:
         await connection.close()
 

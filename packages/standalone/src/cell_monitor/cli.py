@@ -8,6 +8,7 @@ import click
 
 from cell_monitor.commands.admin import admin
 from cell_monitor.commands.rebuild import rebuild
+from cell_monitor.commands.sign_in_link import sign_in_link
 from cell_monitor.commands.simulate import simulate
 from cell_monitor.commands.status import status
 from cell_monitor.commands.up import up
@@ -22,9 +23,10 @@ def main() -> None:
 
     \b
     First steps:
-      cell-monitor up            start everything on this machine; prints the dashboard's address and a password
+      cell-monitor up            start everything on this machine; prints a link for the instructor and one for a student
       cell-monitor simulate      play a class of 30 for five minutes, in a second terminal
       cell-monitor status        is everything well?
+      cell-monitor sign-in-link  another link that signs the instructor in once
 
     \b
     A course of your own:
@@ -34,5 +36,5 @@ def main() -> None:
     """  # noqa: D301 - click's own mark
 
 
-for command in (up, simulate, rebuild, admin, status):
+for command in (up, simulate, sign_in_link, rebuild, admin, status):
     main.add_command(command)

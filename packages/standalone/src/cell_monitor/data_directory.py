@@ -45,6 +45,7 @@ class Instance:
     Attributes:
         pid: process id of ``cell-monitor up``.
         jupyterlab: URL without the token; None if started without JupyterLab.
+        public_dashboard: URL of the dashboard for people on other machines; None where ``up`` is of a version before.
         worker: base URL of the worker's health and metrics.
         postgres_port: TCP port of PostgreSQL on 127.0.0.1.
         valkey_port: TCP port of Valkey on 127.0.0.1.
@@ -58,6 +59,7 @@ class Instance:
     jupyterlab: str | None
     postgres_port: int
     valkey_port: int
+    public_dashboard: str | None = None
 
 
 class DataDirectory:

@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from cell_monitor.accounts import (
     INSTRUCTOR,
     INSTRUCTOR_PASSWORD_FILE,
+    SAMPLE_COURSE,
     copy_sample_notebooks,
     make_login_roles,
+    make_sign_in_link,
     prepare_keys,
     read_keys,
     seed_sample_course,
@@ -38,7 +42,10 @@ from cell_monitor.supervisor import Program, Supervisor
 from cell_monitor_core.storage.postgres.migrations import migrate
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 
-__all__ = ["Addresses", "Installation", "UpOptions"]
+__all__ = ["SIGN_IN_LINK_LIFETIME", "Addresses", "Installation", "UpOptions", "sign_in_address"]
+
+SIGN_IN_LINK_LIFETIME: Final = timedelta(minutes=15)
+SAMPLE_NOTEBOOK: Final = "first-steps.ipynb"
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -57,7 +64,12 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What ``up`` prints. ``jupyterlab`` holds its token, None without JupyterLab."""
+    """What ``up`` prints.
+
+    Attributes:
+        jupyterlab: with its token; None without JupyterLab.
+        sign_in_link: opens the sample course on the dashboard and signs the instructor in once; None without a dashboard.
+    """
 
     dashboard: str
     api: str
@@ -65,6 +77,12 @@ class Addresses:
     jupyterlab: str | None
     user: str
     password: str
+    sign_in_link: str | None
+
+    @property
+    def notebook(self) -> str | None:
+        """The sample notebook in JupyterLab, with the token; None without JupyterLab."""
+        return None if self.jupyterlab is None else self.jupyterlab.replace("/lab?", f"/lab/tree/{SAMPLE_NOTEBOOK}?", 1)
 
     def as_dict(self) -> dict[str, str | None]:
         """The keys of ``--json``."""
@@ -173,6 +191,7 @@ class Installation:
             jupyterlab=f"http://{local}:{ports.jupyterlab}" if self._options.with_jupyterlab else None,
             postgres_port=self._postgres.port,
             valkey_port=self._valkey.port,
+            public_dashboard=self._options.listening.dashboard_url(ports),
         )
 
     def _addresses(self) -> Addresses:
@@ -189,4 +208,14 @@ class Installation:
             jupyterlab=jupyterlab,
             user=INSTRUCTOR,
             password=self._data.secrets.get(INSTRUCTOR_PASSWORD_FILE),
+            sign_in_link=self._sign_in_link(listening.dashboard_url(ports)) if self._options.with_dashboard else None,
         )
+
+    def _sign_in_link(self, dashboard: str) -> str:
+        link = asyncio.run(make_sign_in_link(self._postgres.dsn, self._data.secrets, SIGN_IN_LINK_LIFETIME))
+        return sign_in_address(f"{dashboard}/courses/{SAMPLE_COURSE}", link)
+
+
+def sign_in_address(page: str, link: str) -> str:
+    """Return the URL of a page that uses a link: in the fragment, which a browser sends to no server and no log contains."""
+    return f"{page}#sign-in={link}"

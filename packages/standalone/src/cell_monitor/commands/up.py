@@ -10,7 +10,7 @@ import click
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console, say, step
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor.installation import Addresses, Installation, UpOptions
+from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, Addresses, Installation, UpOptions
 from cell_monitor.invocation import command_line
 from cell_monitor.listening import LOOPBACK, Listening, ListeningError
 from cell_monitor.ports import DEFAULT_PORT_BASE, Ports
@@ -140,8 +140,11 @@ def _run(installation: Installation, *, data: DataDirectory, options: UpOptions,
             if options.with_jupyterlab:
                 say(_JUPYTERLAB_ON_A_NETWORK)
         if not as_json:
-            simulate = command_line("simulate", data_dir=data.path)
-            say(f"\nPress Ctrl-C to stop. To simulate a class, in a second terminal: {simulate}")
+            say("\nIn a second terminal:")
+            if addresses.sign_in_link is not None:
+                say(f"  {command_line('sign-in-link', data_dir=data.path)}   another link to sign in")
+            say(f"  {command_line('simulate', data_dir=data.path)}   a class of 30 at work")
+            say("Press Ctrl-C to stop.")
         installation.watch()
     except StopRequested:
         progress_console.print()
@@ -156,10 +159,12 @@ def _show(addresses: Addresses, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(addresses.as_dict()))
         return
-    click.echo(f"Dashboard  {addresses.dashboard}")
-    click.echo(f"API        {addresses.api}")
-    click.echo(f"Gateway    {addresses.gateway}")
-    if addresses.jupyterlab is not None:
-        click.echo(f"JupyterLab {addresses.jupyterlab}")
-    click.echo(f"User       {addresses.user}")
-    click.echo(f"Password   {addresses.password}")
+    if addresses.sign_in_link is not None:
+        minutes = int(SIGN_IN_LINK_LIFETIME.total_seconds() // 60)
+        click.echo(f"\nInstructor: the dashboard. This link signs you in once, within {minutes} minutes:")
+        click.echo(f"  {addresses.sign_in_link}")
+    else:
+        click.echo(f"\nAPI: {addresses.api}")
+    if addresses.notebook is not None:
+        click.echo("\nStudent: JupyterLab with the sample notebook:")
+        click.echo(f"  {addresses.notebook}")
