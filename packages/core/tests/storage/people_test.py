@@ -108,9 +108,12 @@ async def test_a_course_is_made_once_and_thresholds_have_defaults(pool):
     assert not await courses.create(pool, "c1", "Second")
     course = await courses.get(pool, "c1")
     assert isinstance(course, Course)
-    assert (course.title, course.thresholds) == ("First", Thresholds(3, 180, 480, 60))
+    assert (course.title, course.thresholds) == (
+        "First",
+        Thresholds(stuck_errors=3, kernel_deaths=3, long_run_s=180, idle_s=480, offline_s=60),
+    )
     await pool.execute("UPDATE courses SET thresholds = $1", {"stuck_errors": 5})
-    assert (await courses.get(pool, "c1")).thresholds == Thresholds(5, 180, 480, 60)
+    assert (await courses.get(pool, "c1")).thresholds == Thresholds(stuck_errors=5)
     assert await courses.get(pool, "c2") is None
     for bad in ("C1", "", "a" * 64, "a;b"):
         with pytest.raises(asyncpg.CheckViolationError):

@@ -129,6 +129,7 @@ async def test_a_run_shows_code_outputs_and_error_as_they_were_sent(pool, keyrin
         "notebook": {"id": "n1", "path": "week1.ipynb", "title": "Week 1"},
         "cell": {"source_id": "cell-1", "index": 3, "type": "code", "heading": None, "ordinal": None},
         "status": "error",
+        "error_expected": False,
         "duration_ms": None,
         "execution_count": 7,
         "code": "print('cell-1')",
