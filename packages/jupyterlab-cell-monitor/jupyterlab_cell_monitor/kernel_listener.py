@@ -118,9 +118,9 @@ class KernelListener:
         self._follower.observe(listed, self._clock())
         for event in listed:
             path = _path_of(event)
-            kind = event.get("type") if path is not None else None
             if path is None:
                 continue
+            kind = event.get("type")
             if kind in _KERNEL_MAY_BE_NEW or (kind == "cell_execution_started" and path not in self._paths):
                 self._wanted[path] = self._clock() + _KERNEL_SECONDS
         self._wake.set()

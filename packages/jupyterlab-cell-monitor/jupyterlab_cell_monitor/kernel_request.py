@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .shown_outputs import OutputCollector, cut, joined, without_escapes
+from .timestamps import to_text
 
 __all__ = ["KernelRequest", "execution_data"]
 
@@ -82,7 +83,7 @@ def execution_data(execution_id: str, request: KernelRequest, duration_ms: int |
         # Its first messages were missed, and what it printed then with them.
         code_truncated = outputs_truncated = True
     else:
-        data["started_at"] = request.started_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        data["started_at"] = to_text(request.started_at)
     if code_truncated:
         data["code_truncated"] = True
     if outputs_truncated:

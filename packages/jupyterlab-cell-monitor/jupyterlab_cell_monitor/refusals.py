@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .ingest_body import course_of
+from .timestamps import to_text
 
 __all__ = ["MEMBERSHIP_REASONS", "SENTENCES", "SPOOL_FULL", "Refusals"]
 
@@ -161,9 +162,7 @@ class Refusals:
         return {
             code: {
                 "events": count.events,
-                "last_at": datetime.fromtimestamp(count.last_at, UTC)
-                .isoformat(timespec="seconds")
-                .replace("+00:00", "Z"),
+                "last_at": to_text(datetime.fromtimestamp(count.last_at, UTC), "seconds"),
                 "current": code in current,
                 "sentence": SENTENCES.get(code, SENTENCES[_OTHER]),
             }

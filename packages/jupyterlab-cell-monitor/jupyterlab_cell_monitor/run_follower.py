@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from .ingest_body import MAX_EVENT_BYTES, event_json
 from .kernel_request import KernelRequest, execution_data
+from .timestamps import to_text
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ KEPT_SECONDS = 120.0
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z")
+_LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 # What is cut from an event that is too large although each of its texts is within its bound: bytes of each output.
 _SMALLER = (2048, 512, 0)
 
@@ -66,6 +68,7 @@ class _Session:
 @dataclass(frozen=True, slots=True)
 class _Start:
     event: dict[str, Any]
+    began: datetime
     observed: float
 
 
@@ -164,10 +167,9 @@ class RunFollower:
                 session.seq = max(session.seq, event["seq"])
 
     def _started(self, event: dict[str, Any], now: float) -> None:
-        execution_id, occurred_at = _execution_of(event), event.get("occurred_at")
-        timed = isinstance(occurred_at, str) and _TIME.fullmatch(occurred_at) is not None
-        if execution_id is not None and timed and _is_uuid(event.get("event_id")):
-            _kept(self._starts, execution_id, lambda: _Start(event, now), _MAX_RUNS)
+        execution_id, began = _execution_of(event), _time_of(event)
+        if execution_id is not None and began is not None and _is_uuid(event.get("event_id")):
+            _kept(self._starts, execution_id, lambda: _Start(event, began, now), _MAX_RUNS)
 
     def _ended(self, event: dict[str, Any]) -> None:
         execution_id = _execution_of(event)
@@ -177,7 +179,6 @@ class RunFollower:
 
     def _report(self, execution_id: str, started: _Start, session: _Session, request: _Request) -> EndedRun:
         start, progress = started.event, request.progress
-        began = datetime.fromisoformat(start["occurred_at"]).astimezone(UTC)
         duration_ms = progress.duration_ms
         if duration_ms is None:
             duration_ms = max(0, round((request.ended - started.observed) * 1000))
@@ -190,7 +191,9 @@ class RunFollower:
             "type": "cell_executed",
             "schema_version": 1,
             # By the page's clock, as all events of its session.
-            "occurred_at": (began + timedelta(milliseconds=duration_ms)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "occurred_at": to_text(
+                started.began + min(timedelta(milliseconds=duration_ms), _LAST_TIME - started.began)
+            ),
             "seq": session.seq + 1,
             "data": execution_data(execution_id, progress, duration_ms),
         }
@@ -210,6 +213,17 @@ def _execution_of(event: dict[str, Any]) -> str | None:
     data = event.get("data")
     found = data.get("execution_id") if isinstance(data, dict) else None
     return found if _is_uuid(found) else None
+
+
+def _time_of(event: dict[str, Any]) -> datetime | None:
+    """Return when a page's clock had the event; None where it names no time that exists."""
+    text = event.get("occurred_at")
+    if not isinstance(text, str) or not _TIME.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _is_uuid(value: Any) -> bool:

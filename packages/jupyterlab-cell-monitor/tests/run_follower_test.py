@@ -174,6 +174,33 @@ def test_only_runs_whose_start_a_page_reported_are_reported(run: str) -> None:
     assert [ended.execution_id for ended in follower.due(1000.0)] == [run]
 
 
+@pytest.mark.parametrize(
+    ("began", "ended"),
+    [
+        ("0009-04-01T08:00:00.250Z", "0009-04-01T08:00:28.250Z"),
+        ("9999-12-31T23:59:59.500Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_page_whose_clock_is_centuries_off_has_ends_that_the_monitor_can_read(
+    run: str, began: str, ended: str
+) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run) | {"occurred_at": began}, page.left()], 0.0)
+    begin(follower, run)
+    finish(follower, run, 28.0)
+    [reported] = follower.due(28.0)
+    assert [event["occurred_at"] for event in reported.events] == [ended, ended]
+
+
+def test_a_start_at_a_time_that_does_not_exist_stops_no_other_report(run: str) -> None:
+    follower, page, odd = RunFollower(), Page(), str(uuid.uuid4())
+    follower.observe([page.start(odd) | {"occurred_at": "2026-13-45T99:99:99Z"}, page.start(run), page.left()], 0.0)
+    for each in (odd, run):
+        begin(follower, each)
+        finish(follower, each, 28.0)
+    assert [reported.execution_id for reported in follower.due(28.0)] == [run]
+
+
 def test_a_start_that_arrives_after_its_run_ended_is_joined_with_it(run: str) -> None:
     follower, page = RunFollower(), Page()
     begin(follower, run)
