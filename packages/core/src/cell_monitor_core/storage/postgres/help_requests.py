@@ -384,19 +384,19 @@ async def notices_of_person(
     the student has asked again it is not.
     """
     rows = await executor.fetch(
-        """
+        f"""
         SELECT event_id, course_id, status,
                CASE status WHEN 'claimed' THEN claimed_by WHEN 'resolved' THEN resolved_by END AS by,
                CASE status WHEN 'claimed' THEN claimed_at WHEN 'resolved' THEN resolved_at
                            WHEN 'cancelled' THEN cancelled_at WHEN 'expired' THEN expired_at
                            ELSE requested_at END AS at
-        FROM help_requests
+        FROM help_requests r
         WHERE person_id = $1 AND requested_at IS NOT NULL
           AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
                           WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
                           ELSE greatest(resolved_at, cancelled_at) > now() - $2::interval END
-        ORDER BY coalesce(received_at, requested_at) DESC, event_id DESC LIMIT $4
-        """,
+        ORDER BY {_RECEIVED} DESC, event_id DESC LIMIT $4
+        """,  # noqa: S608
         person_id,
         changed_within,
         expired_within,

@@ -235,7 +235,6 @@ async def load_histories(connection: Connection, cells: Sequence[tuple[StudentKe
              AS k(course_id, person_id, notebook_id, cell_id, i)
              JOIN events e USING (course_id, person_id, notebook_id, cell_id)
         WHERE e.type = ANY($5::text[]) AND e.test_id IS NULL
-        ORDER BY k.i, e.happened_at
         """,
         *_cell_columns(cells),
         HISTORY_TYPES,
