@@ -1,6 +1,6 @@
 /** How people are named on the page: readable, and each different from the others. Pure. */
 
-import type { StaffMember, Student } from '../api/types'
+import type { CourseSnapshot, StaffMember, Student } from '../api/types'
 import { codePoints, isolated, visible } from '../i18n/foreign'
 import { lookKey, readsAsOwnText } from '../i18n/lookalikes'
 
@@ -78,12 +78,17 @@ export function labels(people: readonly (Person & { id: string })[]): Map<string
   )
 }
 
-export function personOf(student: Student): Person & { id: string } {
+function personOf(student: Student): Person & { id: string } {
   return { id: student.student_id, username: student.username, display_name: student.display_name }
 }
 
-export function staffPerson(member: StaffMember): Person & { id: string } {
+function staffPerson(member: StaffMember): Person & { id: string } {
   return { id: member.person_id, username: member.username, display_name: member.display_name }
+}
+
+/** Name the students and the staff of a course, by person. */
+export function labelsOf({ students, staff }: Pick<CourseSnapshot, 'students' | 'staff'>): Map<string, PersonLabel> {
+  return labels([...students.map(personOf), ...staff.map(staffPerson)])
 }
 
 /** The name of one person alone. */

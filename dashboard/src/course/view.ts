@@ -8,7 +8,7 @@
 
 import type { CellRef, CourseSnapshot, HelpState, NotebookRef, Student, StudentState, Thresholds } from '../api/types'
 import type { Place } from '../i18n/format'
-import { labels, personOf, staffPerson, type PersonLabel } from './names'
+import { labelsOf, type PersonLabel } from './names'
 import { compareRequests, isActiveRequest, receiptOf } from './requests'
 import { at, hasLeft, hasStarted, isActive, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
 
@@ -220,6 +220,7 @@ export function viewStudents(
   snapshot: Pick<CourseSnapshot, 'students' | 'help' | 'staff'>,
   thresholds: Thresholds,
   now: number,
+  named: ReadonlyMap<string, PersonLabel> = labelsOf(snapshot),
 ): StudentView[] {
   const byId = new Map<string, HelpState>()
   const byStudent = new Map<string, HelpState>()
@@ -229,7 +230,6 @@ export function viewStudents(
     const held = byStudent.get(request.student_id)
     if (held === undefined || compareRequests(request, held) < 0) byStudent.set(request.student_id, request)
   }
-  const named = labels([...snapshot.students.map(personOf), ...snapshot.staff.map(staffPerson)])
   return snapshot.students.map((student) => {
     const help = requestOf(student, byId, byStudent)
     const reasons = reasonsFor(student, help, thresholds, now)

@@ -29,7 +29,7 @@ import { countByFilter } from '../../course/arrangement'
 import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
 import { StaleContext } from '../../course/AsOf'
 import { Counters } from './Counters'
-import { labels, personOf, staffPerson } from '../../course/names'
+import { labelsOf } from '../../course/names'
 import { PeopleContext, type People } from '../../course/people'
 import { useLiveCourse, type LiveCourse } from '../../live/useLiveCourse'
 
@@ -84,7 +84,9 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const now = (stale ?? tick) + snapshot.clock_offset_ms
 
   const { thresholds } = snapshot.course
-  const views = useMemo(() => viewStudents(snapshot, thresholds, now), [snapshot, thresholds, now])
+  const { students, staff } = snapshot
+  const named = useMemo(() => labelsOf({ students, staff }), [students, staff])
+  const views = useMemo(() => viewStudents(snapshot, thresholds, now, named), [snapshot, thresholds, now, named])
   const counts = useMemo(() => countByFilter(views), [views])
   const silent = useMemo(() => silentSince(views, thresholds, now), [views, thresholds, now])
   const waiting = useMemo(
@@ -95,11 +97,11 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const people = useMemo<People>(() => {
     const mine = me.data?.courses.find((course) => course.course_id === courseId)?.role
     return {
-      staff: labels([...snapshot.staff.map(staffPerson), ...snapshot.students.map(personOf)]),
+      staff: named,
       me: me.data?.person_id ?? '',
       role: mine ?? (me.data?.is_admin === true ? 'instructor' : 'observer'),
     }
-  }, [snapshot.staff, snapshot.students, me.data, courseId])
+  }, [named, me.data, courseId])
 
   const open = useCallback(
     (student: string) => void navigate({ search: (held) => ({ ...held, student }), resetScroll: false }),
