@@ -43,12 +43,13 @@ class StatusBody extends Widget {
   private _show(): void {
     const { _monitor: monitor, _trans: trans } = this;
     const lines = [statusSentence(monitor, trans)];
-    const shown = refusalOf(monitor);
-    if (shown && (monitor.state === 'refused' || monitor.state === 'incomplete')) {
+    // The refusal that the sentence of the state is about.
+    const shown = monitor.state === 'refused' || monitor.state === 'incomplete' ? refusalOf(monitor) : null;
+    if (shown) {
       lines.push(...courseLine(shown, trans));
     }
     for (const refusal of monitor.refusals) {
-      if (refusal !== shown || (monitor.state !== 'refused' && monitor.state !== 'incomplete')) {
+      if (refusal !== shown) {
         lines.push(refusalSentence(refusal, trans));
       }
       lines.push(trans._n('%1 event was not recorded.', '%1 events were not recorded.', refusal.events));
