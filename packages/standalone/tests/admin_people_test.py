@@ -19,7 +19,6 @@ from cell_monitor_core.settings import CoreSettings
 from cell_monitor_core.storage.postgres import api_keys, courses, memberships, people, sign_ins
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection, connect
-from cell_monitor_testing.keys import SampleSecrets
 
 T = TypeVar("T")
 
@@ -71,15 +70,8 @@ class Installation:
 
 
 @pytest.fixture
-def site(database: str, secrets: SampleSecrets, monkeypatch: pytest.MonkeyPatch) -> Installation:
-    for name, value in {
-        "DATABASE_URL": f"{database}?role=cell_monitor_api",
-        "REDIS_URL": "redis://127.0.0.1:9",
-        "ENCRYPTION_KEYS": secrets.encryption_keys,
-        "INDEX_KEY": secrets.index_key,
-    }.items():
-        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
-    made = Installation(database)
+def site(api_rights: str) -> Installation:
+    made = Installation(api_rights)
     for course_id in ("physics-1", "physics-2"):
         made.done("create-course", course_id, "Physics")
         made.done("add-member", course_id, "sato", "--role", "instructor", "--display-name", "佐藤 葵")

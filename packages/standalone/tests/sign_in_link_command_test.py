@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 from cell_monitor.cli import main
 from cell_monitor_core.storage.postgres.pool import connect
-from cell_monitor_testing.keys import SampleSecrets
 
 URL = "https://monitor.example.org"
 
@@ -20,18 +19,10 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def site(database: str, secrets: SampleSecrets, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in {
-        # As in a container: with the rights of the API alone.
-        "DATABASE_URL": f"{database}?role=cell_monitor_api",
-        "REDIS_URL": "redis://127.0.0.1:9",
-        "ENCRYPTION_KEYS": secrets.encryption_keys,
-        "INDEX_KEY": secrets.index_key,
-    }.items():
-        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
+def site(api_rights: str) -> str:
     assert run("admin", "create-course", "physics-1", "Physics").exit_code == 0
     assert run("admin", "add-member", "physics-1", "sato", "--role", "instructor").exit_code == 0
-    return database
+    return api_rights
 
 
 def test_the_link_is_the_only_output_and_ends_when_it_was_said(site: str) -> None:
