@@ -89,6 +89,20 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
+async def test_fault_proxy_cuts_a_connection_that_is_only_being_made() -> None:
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+    async with FaultProxy(server.sockets[0].getsockname()[1]) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        async with asyncio.timeout(10):
+            while proxy.connections == 0:
+                await asyncio.sleep(0)
+            await proxy.cut()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+    server.close()
+
+
 async def test_fault_proxy_cuts_stalls_drops_and_heals() -> None:
     server = await asyncio.start_server(_echo, "127.0.0.1", 0)
     async with FaultProxy(server.sockets[0].getsockname()[1]) as proxy:

@@ -25,7 +25,7 @@ class FaultProxy:
         self._target = (target_host, target_port)
         self._server: asyncio.Server | None = None
         self._port = 0
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -56,10 +56,11 @@ class FaultProxy:
             self._server = None
         self.reset_connections()
         self._flowing.set()
-        pumps = list(self._pumps)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        # Those that are still connecting to the server have no writers that could be reset.
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     def reset_connections(self) -> None:
         """Reset all open connections; new ones work."""
@@ -93,30 +94,28 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        ends = {writer}
         try:
             if self._refusing:
-                writer.transport.abort()
                 return
-            try:
-                server_reader, server_writer = await asyncio.open_connection(*self._target)
-            except OSError:
-                writer.transport.abort()
-                return
-            self._writers |= {writer, server_writer}
-            pumps = [
-                asyncio.create_task(self._pump(reader, server_writer, "up")),
-                asyncio.create_task(self._pump(server_reader, writer, "down")),
-            ]
-            self._pumps.update(pumps)
-            try:
-                await asyncio.gather(*pumps, return_exceptions=True)
-            finally:
-                self._pumps.difference_update(pumps)
-                for end in (writer, server_writer):
-                    self._writers.discard(end)
-                    end.transport.abort()
-        except asyncio.CancelledError:
-            writer.transport.abort()
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+            ends.add(server_writer)
+            self._writers |= ends
+            await asyncio.gather(
+                self._pump(reader, server_writer, "up"),
+                self._pump(server_reader, writer, "down"),
+                return_exceptions=True,
+            )
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._serving.discard(task)
+            self._writers -= ends
+            for end in ends:
+                end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
         with contextlib.suppress(OSError):
