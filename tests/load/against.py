@@ -20,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import httpx
 from builds import ROOT, Build, RunningBuild, build_of_commit, running
@@ -79,9 +78,7 @@ class Site:
         self._api_key = self._post("api-keys", key, headers)["key"]
         # Neighbours are in different courses, as in the traffic of a university.
         self._students = [
-            {"course": course, "username": f"{course}-{n}", "session": str(uuid4())}
-            for n in range(STUDENTS)
-            for course in self._courses()
+            {"course": course, "username": f"{course}-{n}"} for n in range(STUDENTS) for course in self._courses()
         ]
 
     def load(self, seconds: float, folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from http_load import event_ids, one_event
 
@@ -24,6 +25,8 @@ __all__ = ["main", "run"]
 def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Send ``spec['rate']`` events per second, ``spec['batch']`` per request, of each student in turn; return counts."""
     students = spec["students"]
+    # A page numbers the events of its own session from 1: with numbers that were used before, all would come late.
+    sessions = [str(uuid4()) for _ in students]
     ids = event_ids(os.getpid())
     free: list[socket.socket] = []
     busy: dict[int, tuple[socket.socket, bytes]] = {}
@@ -66,13 +69,14 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
         while (left := due - time.perf_counter()) > 0:
             collect(left)
         late += left < -0.05
-        student = students[number % len(students)]
+        turn = number % len(students)
+        student = students[turn]
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         events = []
         for _ in range(spec["batch"]):
             sequence += 1
             event = one_event(next(ids), sequence, course=student["course"], at=at)
-            event["session_id"] = student["session"]
+            event["session_id"] = sessions[turn]
             event["data"]["error"]["value"] = f"{spec['mark']}{time.monotonic_ns()}"
             events.append(event)
         body = json.dumps({"events": events}, separators=(",", ":")).encode()

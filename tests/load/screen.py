@@ -91,9 +91,7 @@ def measure(
         ]
         for course in courses
     ]
-    students = [
-        {"course": course, "session": str(person), "token": issue_student(course, person)} for course, person in people
-    ]
+    students = [{"course": course, "token": issue_student(course, person)} for course, person in people]
     results: dict[str, Any] = {}
     for label, length in (("warm-up", 3.0), ("measured", seconds)):
         progress.step(f"event to screen, {label}: {RATE} events/s, {DASHBOARDS} dashboards, {length:.0f} s")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import machine
 import stack as stacks
@@ -42,8 +42,11 @@ async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, 
     ids = event_ids(start)
     begin = datetime.now(UTC) - timedelta(minutes=90)
     sequence = 0
+    # New ones with each backlog: with numbers that a session used before, all events would come late.
+    sessions = [str(uuid4()) for _ in people]
     for number in range(events // REQUEST):
-        course, person = people[number % len(people)]
+        turn = number % len(people)
+        course, person = people[turn]
         items = []
         for _ in range(REQUEST):
             sequence += 1
@@ -51,7 +54,7 @@ async def fill(redis_url: str, people: Sequence[tuple[str, UUID]], events: int, 
             moment = (begin + timedelta(milliseconds=sequence)).isoformat(timespec="milliseconds")
             event = one_event(event_id, sequence, course=course, at=moment.replace("+00:00", "Z"))
             event["cell"]["source_id"] = f"exercise-{sequence % 8}"
-            event["session_id"] = str(person)
+            event["session_id"] = sessions[turn]
             record = StreamRecord(
                 person_id=person.bytes,
                 course_id=course,
