@@ -14,6 +14,9 @@ from traitlets import Bool, Float, Integer, TraitError, Unicode, default, valida
 
 from .forwarder import Forwarder
 from .kernel_listener import KernelListener, unavailable
+from .notebook_files import NotebookFiles, follow_changes
+from .notebook_ids import NotebookIds
+from .notebook_routes import NotebooksHandler
 from .routes import EventsHandler, StatusHandler
 from .spool import Spool, open_spool
 from .tokens import ApiKeyTokenProvider, TokenProvider
@@ -128,15 +131,32 @@ class CellMonitorApp(ExtensionApp):
         self.settings["cell_monitor_test_mode"] = self.test_mode
         # The front end reads them from the page.
         page_config = self.settings.setdefault("page_config_data", {})
+        self._initialize_notebook_ids()
         if self.course:
             page_config["cellMonitorCourse"] = self.course
         if upstream is not None:
             self._listen_to_kernels(self._forwarder)
         page_config["cellMonitorFollowsRuns"] = "true" if self._listener is not None else "false"
 
+    def _initialize_notebook_ids(self) -> None:
+        assert self.serverapp is not None
+        contents = self.serverapp.contents_manager
+        files = NotebookFiles(contents)
+        directory = Path(jupyter_data_dir()) / "cell-monitor" / "notebooks"
+        ids = NotebookIds(directory, str(getattr(contents, "root_dir", "")), files.exists)
+        self.settings["cell_monitor_notebook_files"] = files
+        self.settings["cell_monitor_notebook_ids"] = ids
+        follow_changes(contents.event_logger, contents.event_schema_id, ids, files, self.log)
+
     def initialize_handlers(self) -> None:
-        """Adds the two addresses."""
-        self.handlers.extend([(r"/cell-monitor/?", EventsHandler), (r"/cell-monitor/status/?", StatusHandler)])
+        """Adds the addresses."""
+        self.handlers.extend(
+            [
+                (r"/cell-monitor/?", EventsHandler),
+                (r"/cell-monitor/status/?", StatusHandler),
+                (r"/cell-monitor/notebooks/?", NotebooksHandler),
+            ]
+        )
 
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
         if self._forwarder is not None:

@@ -1,4 +1,4 @@
-"""The two addresses below the Jupyter server's own: `cell-monitor` and `cell-monitor/status`."""
+"""The addresses below the Jupyter server's own: `cell-monitor` and `cell-monitor/status`; see also `notebook_routes`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from .forwarder import Answer, Forwarder, encoded
 from .ingest_body import TRACEPARENT, BodyError, read_batch
 from .kernel_listener import KernelListener
 
-__all__ = ["EventsHandler", "StatusHandler"]
+__all__ = ["CellMonitorHandler", "EventsHandler", "StatusHandler"]
 
 
-class _Handler(ExtensionHandlerMixin, APIHandler):
+class CellMonitorHandler(ExtensionHandlerMixin, APIHandler):
+    """What the handlers share: a refusal with its error code, and that they are no activity of the student."""
+
     # A heartbeat is not the student at work: it must not keep an idle server from being culled.
     _track_activity = False
 
     @property
     def forwarder(self) -> Forwarder:
+        """Sends batches to the monitor."""
         forwarder: Forwarder = self.settings["cell_monitor_forwarder"]
         return forwarder
 
     def give(self, answer: Answer) -> None:
+        """Answers the request."""
         self.set_status(answer.status)
         for name, value in answer.headers.items():
             self.set_header(name, value)
@@ -32,10 +36,11 @@ class _Handler(ExtensionHandlerMixin, APIHandler):
         self.finish(encoded(answer), set_content_type="application/json")
 
     def refuse(self, status: int, error: str, msg: str) -> None:
+        """Answers with an error in the form of the API's."""
         self.give(Answer(status, {"detail": [{"type": error, "msg": msg}]}))
 
 
-class EventsHandler(_Handler):
+class EventsHandler(CellMonitorHandler):
     """Takes the front end's batches."""
 
     @web.authenticated
@@ -72,7 +77,7 @@ class EventsHandler(_Handler):
         self.give(answer)
 
 
-class StatusHandler(_Handler):
+class StatusHandler(CellMonitorHandler):
     """Reports the state of the connection to the monitor."""
 
     @web.authenticated
