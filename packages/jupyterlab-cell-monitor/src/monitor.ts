@@ -4,7 +4,10 @@ import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ServerConnection } from '@jupyterlab/services';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
-import { StoredRenames } from './capture/identity';
+import { OwnActs } from './capture/acts';
+import { isAddressed } from './capture/front';
+import { LocalIds, NotebookIdentity } from './capture/identity';
+import { Renames } from './capture/renames';
 import type { NotebookCapture } from './capture/notebook';
 import { Recorder } from './capture/recorder';
 import { COURSE_CHARS } from './events/limits';
@@ -17,6 +20,7 @@ import type { IClock } from './runtime/clock';
 import { browserClock } from './runtime/clock';
 import { FaultGuard } from './runtime/guard';
 import type { ICellMonitor, IHelpState, IRefusal, MonitorState } from './tokens';
+import { HttpNotebookIds } from './transport/notebooks';
 import { HttpTransport } from './transport/transport';
 import { VERSION } from './version';
 
@@ -55,15 +59,40 @@ export class CellMonitor implements ICellMonitor {
       sendLock: sendLock(queueName),
       hidden: () => document.visibilityState === 'hidden'
     });
+    const localPath = (path: string): string =>
+      SERVER_DRIVES.includes(contents.driveName(path)) ? contents.localPath(path) : path;
+    const renames = new Renames(clock, localPath);
+    contents.fileChanged.connect((_, change) =>
+      guard.run(() => {
+        if (change.type === 'rename') {
+          renames.renamed(change.oldValue?.path, change.newValue?.path);
+        }
+      })
+    );
+    this._acts = new OwnActs(clock, document);
     this._recorder = new Recorder(tracker, {
       clock,
       guard,
       followsRuns: PageConfig.getOption('cellMonitorFollowsRuns') === 'true',
-      renames: new StoredRenames(localStorageOrNull(), `cell-monitor:renames:${serverSettings.baseUrl}`),
+      identity: new NotebookIdentity(
+        new HttpNotebookIds(async init =>
+          ServerConnection.makeRequest(URLExt.join(address, 'notebooks'), init, serverSettings)
+        ),
+        new LocalIds(
+          localStorageOrNull(),
+          `cell-monitor:notebooks:${serverSettings.baseUrl}`,
+          `cell-monitor:renames:${serverSettings.baseUrl}`
+        )
+      ),
+      acts: this._acts,
       extensionVersion: VERSION,
       labVersion: app.version,
       queue: this._queue,
-      localPath: path => contents.localPath(path)
+      localPath,
+      renamedFrom: path => renames.from(path),
+      isInFront: widgets => document.visibilityState === 'visible' && widgets.has(app.shell.currentWidget),
+      onFrontChanged: callback => app.shell.currentChanged?.connect(callback),
+      isAddressed: path => isAddressed(path, addressedPath(localPath), navigationType())
     });
     this._help = new HelpModel(
       {
@@ -193,9 +222,11 @@ export class CellMonitor implements ICellMonitor {
     this._help.cancel();
   }
 
-  /** Save commands do not name a notebook: they apply to the current one. */
+  /** Save commands do not name a notebook: they apply to the current one. A program may carry them out, too. */
   savedByHand(): void {
-    this._recorder.current?.savedByHand();
+    if (this._acts.recent()) {
+      this._recorder.current?.savedByHand();
+    }
   }
 
   /** The capture of this panel, or null. */
@@ -216,6 +247,7 @@ export class CellMonitor implements ICellMonitor {
   private readonly _guard: FaultGuard;
   private readonly _transport: HttpTransport;
   private readonly _queue: EventQueue;
+  private readonly _acts: OwnActs;
   private readonly _recorder: Recorder;
   private readonly _help: HelpModel;
   private _helpCapture: NotebookCapture | null = null;
@@ -224,6 +256,20 @@ export class CellMonitor implements ICellMonitor {
   private readonly _changed = new Signal<ICellMonitor, void>(this);
   private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);
   private readonly _helpRefused = new Signal<ICellMonitor, void>(this);
+}
+
+/** The drives whose files are the Jupyter server's own: the default one, and that of jupyter-collaboration. */
+const SERVER_DRIVES: readonly string[] = ['', 'RTC'];
+
+/** The path of the file in the page's address, of JupyterLab or of Notebook 7; empty if it has none. */
+function addressedPath(localPath: (path: string) => string): string {
+  return localPath(PageConfig.getOption('treePath') || PageConfig.getOption('notebookPath'));
+}
+
+/** How the page was loaded: `navigate`, `reload`, `back_forward` or `prerender`. */
+function navigationType(): string {
+  const [entry] = performance.getEntriesByType('navigation');
+  return entry ? (entry as PerformanceNavigationTiming).type : '';
 }
 
 /** The course that the student's settings name, else the site's; null when neither names one. */

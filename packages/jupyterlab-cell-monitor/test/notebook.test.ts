@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CELL_LIST_PERIOD_MS, CellListWatch, EditWatch, SelectionWatch } from '../src/capture/edits';
-import { courseHintOf, hashOf, locationOf, notebookIdOf, StoredRenames } from '../src/capture/identity';
+import { courseHintOf, hashOf, LocalIds, locationOf, NotebookIdentity, proposalOf } from '../src/capture/identity';
 import { KernelWatch } from '../src/capture/kernel';
 import type { ICellView } from '../src/capture/outline';
-import { headingOf, labelOf, outlineOf, referenceOf, sourceIdOf } from '../src/capture/outline';
+import { headingOf, labelOf, outlineOf, referenceOf } from '../src/capture/outline';
 import { FaultGuard } from '../src/runtime/guard';
 import { StillClock } from './clock';
 
@@ -15,7 +15,7 @@ const cell = (id: string, type: ICellView['type'] = 'code', source = '', metadat
   metadata
 });
 const list = (...cells: ICellView[]) => ({ length: cells.length, get: (index: number) => cells[index] as ICellView });
-const noRenames = { idAt: () => null, moved: () => undefined };
+const idsOf = (cells: readonly ICellView[]) => cells.map(each => each.id);
 
 test('a cell is under the nearest heading above it', () => {
   const cells = list(
@@ -27,9 +27,9 @@ test('a cell is under the nearest heading above it', () => {
   );
   assert.equal(labelOf(cells, 1).heading, undefined);
   assert.equal(labelOf(cells, 4).heading, 'Loops and while');
-  assert.equal(referenceOf(cells, 2, true).heading, 'Loops and while');
+  assert.equal(referenceOf(cells, 2, []).heading, 'Loops and while');
   assert.deepEqual(
-    outlineOf(cells, true).map(found => found.heading),
+    outlineOf(cells, []).map(found => found.heading),
     [undefined, undefined, 'Loops and while', 'Loops and while', 'Loops and while']
   );
   assert.equal(headingOf('#hashtag'), null);
@@ -49,55 +49,104 @@ test('code cells below one heading, or below headings of one text, are numbered'
   );
   const numbers = [undefined, undefined, 1, undefined, 2, undefined, 1, undefined, 3];
   assert.deepEqual(
-    outlineOf(cells, true).map(found => found.ordinal),
+    outlineOf(cells, []).map(found => found.ordinal),
     numbers
   );
   assert.deepEqual(
     numbers.map((_, index) => labelOf(cells, index)),
-    outlineOf(cells, true).map(({ heading, ordinal }) => ({
+    outlineOf(cells, []).map(({ heading, ordinal }) => ({
       ...(heading !== undefined && { heading }),
       ...(ordinal !== undefined && { ordinal })
     }))
   );
 });
 
-test('an exercise has the same source id for every student', () => {
-  assert.equal(sourceIdOf(cell('x', 'code', '', { nbgrader: { grade_id: 'ex-1' } }), 3, true), 'ex-1');
-  assert.equal(sourceIdOf(cell('abc'), 3, true), 'abc');
-  // Before nbformat 4.5 each load generates new ids.
-  assert.equal(sourceIdOf(cell('random'), 3, false), 'position-3');
-});
-
 test('the outline of a long notebook has its first 500 cells', () => {
   const cells = list(...Array.from({ length: 700 }, (_, n) => cell(`c${n}`)));
-  assert.equal(outlineOf(cells, true).length, 500);
+  assert.equal(outlineOf(cells, []).length, 500);
 });
 
-test('a notebook keeps its id when it is renamed, also after a reload', () => {
+/** A browser's storage; each page reads it again. */
+function browser() {
   const kept = new Map<string, string>();
   const storage = { getItem: (key: string) => kept.get(key) ?? null, setItem: (k: string, v: string) => void kept.set(k, v) };
-  const id = notebookIdOf({}, 'week1.ipynb', new StoredRenames(storage, 'k'));
-  new StoredRenames(storage, 'k').moved('mine.ipynb', id);
-  const reloaded = new StoredRenames(storage, 'k');
-  assert.equal(notebookIdOf({}, 'mine.ipynb', reloaded), id);
-  reloaded.moved('week1.ipynb', id);
-  assert.equal(notebookIdOf({}, 'week1.ipynb', reloaded), id);
-  // An id in the notebook's metadata takes precedence.
-  assert.equal(notebookIdOf({ cell_monitor: { notebook_id: 'hw-1' } }, 'mine.ipynb', reloaded), 'hw-1');
+  return { kept, page: () => new LocalIds(storage, 'ids', 'renames') };
+}
+
+/** A server half that does not answer. */
+const unavailable = { open: async () => Promise.resolve(null), remember: async () => Promise.resolve(false) };
+
+test('without the server half new notebooks that are renamed are two, also after a reload', async () => {
+  const { page } = browser();
+  const named = async (name: string): Promise<string> => {
+    const identity = new NotebookIdentity(unavailable, page());
+    const { id } = await identity.open({}, 'Untitled.ipynb');
+    assert.equal((await identity.open({}, name, 'Untitled.ipynb')).id, id);
+    return id;
+  };
+  const first = await named('task1.ipynb');
+  const second = await named('task2.ipynb');
+  assert.notEqual(first, second);
+  const reloaded = new NotebookIdentity(unavailable, page());
+  assert.equal((await reloaded.open({}, 'task1.ipynb')).id, first);
+  assert.equal((await reloaded.open({}, 'task2.ipynb')).id, second);
 });
 
-test('renames are kept for the page when the storage is broken, full or forbidden', () => {
-  const broken = new StoredRenames({ getItem: () => '{"not": a list', setItem: () => assert.fail('full') }, 'k');
-  assert.equal(broken.idAt('x'), null);
-  broken.moved('x', 'id');
-  assert.equal(broken.idAt('x'), 'id');
-  new StoredRenames(null, 'k').moved('x', 'id');
+test('without the server half a copy of a named notebook has another id than the original', async () => {
+  const { page } = browser();
+  const metadata = { cell_monitor: { notebook_id: 'week-1' } };
+  const identity = new NotebookIdentity(unavailable, page());
+  assert.equal((await identity.open(metadata, 'week1.ipynb')).id, 'week-1');
+  const copy = (await identity.open(metadata, 'week1-Copy1.ipynb')).id;
+  assert.match(copy, /^week-1~[0-9a-f]{12}$/);
+  assert.equal((await identity.open(metadata, 'week1-Copy1.ipynb')).id, copy);
+  assert.equal((await identity.open(metadata, 'week1.ipynb')).id, 'week-1');
 });
 
-test('every student with the same path has the same notebook id, and other paths have another', () => {
-  assert.equal(notebookIdOf({}, 'a/b.ipynb', noRenames), notebookIdOf({}, 'a/b.ipynb', noRenames));
+test('what the server half answers is the id, and the id that an earlier version stored is offered to it', async () => {
+  const { kept, page } = browser();
+  kept.set('renames', JSON.stringify([['mine.ipynb', 'path-old']]));
+  const asked: unknown[] = [];
+  const remote = {
+    ...unavailable,
+    open: async (...request: unknown[]) => {
+      asked.push(request);
+      return Promise.resolve({ id: 'answered', cellIds: ['a'], cells: [] });
+    }
+  };
+  const identity = new NotebookIdentity(remote, page());
+  assert.equal((await identity.open({}, 'mine.ipynb', 'before.ipynb')).id, 'answered');
+  const path = `path-${hashOf('mine.ipynb')}`;
+  assert.deepEqual(asked, [[{ path: 'mine.ipynb', id: path, named: false, shared: true }, 'before.ipynb', 'path-old']]);
+  // While it does not answer once, the id is the one that it answered before.
+  assert.equal((await new NotebookIdentity(unavailable, page()).open({}, 'mine.ipynb')).id, 'answered');
+});
+
+test('ids are kept for the page when the storage is broken, full or forbidden', () => {
+  const proposal = proposalOf({}, 'Untitled.ipynb');
+  const broken = new LocalIds({ getItem: () => '{"not": a list', setItem: () => assert.fail('full') }, 'ids', 'renames');
+  for (const local of [broken, new LocalIds(null, 'ids', 'renames')]) {
+    const id = local.claim(proposal, null);
+    assert.equal(local.claim(proposal, null), id);
+  }
+});
+
+test('every student with the same path proposes the same notebook id, and other paths have another', () => {
+  assert.deepEqual(proposalOf({}, 'a/b.ipynb'), proposalOf({}, 'a/b.ipynb'));
   assert.equal(new Set(Array.from({ length: 20_000 }, (_, n) => hashOf(`notebook-${n}.ipynb`))).size, 20_000);
   assert.match(hashOf(''), /^[0-9a-f]{16}$/);
+  // Nobody was given a notebook that has no name yet.
+  assert.deepEqual(
+    ['Untitled.ipynb', 'a/Untitled12.ipynb', 'Untitled-solution.ipynb'].map(path => proposalOf({}, path).shared),
+    [false, false, true]
+  );
+});
+
+test('two notebooks of one assignment are two, wherever a student keeps them', () => {
+  const metadata = { cell_monitor: { assignment_id: 'hw-1' } };
+  assert.equal(proposalOf(metadata, 'a/q1.ipynb').id, proposalOf(metadata, 'b/q1.ipynb').id);
+  assert.notEqual(proposalOf(metadata, 'a/q1.ipynb').id, proposalOf(metadata, 'a/q2.ipynb').id);
+  assert.equal(proposalOf({ cell_monitor: { notebook_id: 'n', assignment_id: 'hw-1' } }, 'a.ipynb').id, 'n');
 });
 
 test('the course and the title come from the notebook', () => {
@@ -132,7 +181,7 @@ test('two seconds of typing are one report', () => {
 test('moving through cells selects only the last one', () => {
   const clock = new StillClock();
   const reports: string[] = [];
-  const watch = new SelectionWatch(clock, id => reports.push(id));
+  const watch = new SelectionWatch(clock, id => reports.push(id) > 0);
   for (const id of ['a', 'b', 'c']) {
     watch.moved(id);
     clock.advance(200);
@@ -142,6 +191,29 @@ test('moving through cells selects only the last one', () => {
   watch.moved('c');
   clock.advance(2000);
   assert.deepEqual(reports, ['c']);
+});
+
+test('a cell is selected again when the student comes back to it, and not while the student is elsewhere', () => {
+  const clock = new StillClock();
+  const reports: string[] = [];
+  let there = true;
+  const watch = new SelectionWatch(clock, id => there && reports.push(id) > 0);
+  watch.moved('a');
+  clock.advance(2000);
+  watch.moved('a');
+  clock.advance(2000);
+  assert.deepEqual(reports, ['a']);
+  watch.entered('a');
+  clock.advance(2000);
+  assert.deepEqual(reports, ['a', 'a']);
+  there = false;
+  watch.moved('b');
+  clock.advance(2000);
+  there = true;
+  // It was never reported, so it is now.
+  watch.moved('b');
+  clock.advance(2000);
+  assert.deepEqual(reports, ['a', 'a', 'b']);
 });
 
 test('a restart is one event with its cause; a death is another', () => {
@@ -178,18 +250,21 @@ function watchedNotebook(...ids: string[]) {
       return cells.length;
     },
     get: (index: number) => cells[index] as ICellView,
-    outline: () => outlineOf(list(...cells), true)
+    outline: () => outlineOf(list(...cells), idsOf(cells))
   };
-  const watch = new CellListWatch(source, clock, guard, (type, first, count) =>
-    reports.push([type, first.id, first.index, count])
-  );
+  const owners: boolean[] = [];
+  const watch = new CellListWatch(source, clock, guard, (type, first, count, own) => {
+    reports.push([type, first.id, first.index, count]);
+    owners.push(own);
+  });
   watch.begin();
-  const set = (...now: string[]) => {
+  const change = (own: boolean, ...now: string[]) => {
     cells = now.map(id => cell(id));
-    watch.changed();
+    watch.changed(own);
   };
+  const set = (...now: string[]) => change(true, ...now);
   const later = () => clock.advance(CELL_LIST_PERIOD_MS);
-  return { clock, guard, reports, watch, set, later };
+  return { clock, guard, reports, owners, watch, change, set, later };
 }
 
 test('a cell that was added or removed is reported once, where it is or was', () => {
@@ -205,6 +280,19 @@ test('a cell that was added or removed is reported once, where it is or was', ()
     ['cell_added', 'new', 2, 1],
     ['cell_removed', 'b', 1, 1]
   ]);
+});
+
+test('cells that another person or a program adds are not the student\'s act, unless the student adds some too', () => {
+  const { owners, change, later } = watchedNotebook('a');
+  change(false, 'a', 'b');
+  later();
+  change(false, 'a', 'b', 'c');
+  change(true, 'a', 'b', 'c', 'd');
+  change(false, 'a', 'b', 'c', 'd', 'e');
+  later();
+  change(false, 'a', 'b');
+  later();
+  assert.deepEqual(owners, [false, true, false]);
 });
 
 test('a paste of 500 cells and an undo of it are one event each', () => {

@@ -633,6 +633,19 @@ test('a blank cell and a cell of another notebook are no runs', () => {
   assert.equal(tracker.open, 0);
 });
 
+test('a run that a program asks for is no act of the student', () => {
+  let own = true;
+  tracker = new RunTracker(cells, log, clock, false, () => own);
+  kernel = new Kernel(tracker, clock);
+  for (own of [true, false]) {
+    const run = request('cell-1', 'a');
+    input(run);
+    reply(run, { status: 'ok' });
+    idle(run);
+  }
+  assert.deepEqual(log.queued, [false, true]);
+});
+
 /** The messages that answer one request, in the order of their channel, and the outcome that the student sees. */
 const answers = fc.constantFrom(
   { iopub: ['input', 'print', 'idle'], shell: ['ok'], outcome: 'ok' },

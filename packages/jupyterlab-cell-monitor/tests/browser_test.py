@@ -178,10 +178,12 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
 
     # Adding and removing a cell: an event each, and none for the cells that the notebook was loaded with.
     assert student.events("cell_added", "cell_removed") == []
-    student.command("notebook:insert-cell-below")
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
     (added,) = student.wait(lambda: student.events("cell_added"))
     assert (added["cell"]["index"], added["data"]) == (7, {"count": 1})
-    student.command("notebook:delete-cell")
+    page.keyboard.press("d")
+    page.keyboard.press("d")
     (removed,) = student.wait(lambda: student.events("cell_removed"))
     assert (removed["cell"], removed["data"]) == (added["cell"], {"count": 1})
     student.cell(6).locator(".cm-content").click()

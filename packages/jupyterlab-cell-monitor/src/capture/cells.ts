@@ -2,6 +2,7 @@ import type { CellList } from '@jupyterlab/notebook';
 import type { Cell } from '../events/types';
 import type { ICellList, ICellView } from './outline';
 import { indexOf, outlineOf, referenceOf } from './outline';
+import { SourceIds } from './sources';
 
 /** The parts of a notebook's model that cells are read from. */
 export interface ICellSource {
@@ -36,17 +37,46 @@ export class NotebookCells implements ICellList {
   /** The cell with this id as events name it, or null when it is no cell of this notebook. */
   reference(cellId: string): Cell | null {
     const index = indexOf(this, cellId);
-    return index < 0 ? null : referenceOf(this, index, this._hasStableIds());
+    return index < 0 ? null : this.at(this._usedAmong(cellId, index));
+  }
+
+  /** The cell at this index as events name it. */
+  at(index: number): Cell {
+    return referenceOf(this, index, this.sourceIds.all);
   }
 
   /** The cells as events name them, up to the limit of an outline. */
   outline(): Cell[] {
-    return outlineOf(this, this._hasStableIds());
+    return outlineOf(this, this.sourceIds.all);
   }
 
-  /** Before nbformat 4.5 each load of the file generates new ids. */
-  private _hasStableIds(): boolean {
-    const source = this._source();
-    return !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);
+  /** The student used this cell: of several cells with its id it is the one that is meant. */
+  used(model: object): void {
+    this._used = model;
   }
+
+  /** Starts from what is known of the notebook's cells, which was loaded. */
+  load(fileIds: readonly (string | null)[] | null, stored: unknown): void {
+    const source = this._source();
+    // Before nbformat 4.5 each load of the file generates new ids.
+    const storesIds = !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);
+    this.sourceIds.load({ stored, fileIds, storesIds });
+  }
+
+  /** A cell that is cut, put back by an undo and then pasted is in the notebook twice, with one id. */
+  private _usedAmong(cellId: string, first: number): number {
+    const cells = this._source()?.cells;
+    for (let index = first; cells && index < cells.length; index++) {
+      const model = cells.get(index);
+      if (model === this._used && model.id === cellId) {
+        return index;
+      }
+    }
+    return first;
+  }
+
+  /** The ids by which all students' copies of a cell are one. */
+  readonly sourceIds = new SourceIds(this);
+
+  private _used: object | null = null;
 }

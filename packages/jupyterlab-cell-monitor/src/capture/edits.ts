@@ -58,20 +58,27 @@ export class EditWatch {
 
 /** Reports a cell as selected once it was active for a while, and never twice in a row. */
 export class SelectionWatch {
+  /** @param _report - returns whether the student is still there, so that it was reported */
   constructor(
     private readonly _clock: IClock,
-    private readonly _report: (cellId: string) => void
+    private readonly _report: (cellId: string) => boolean
   ) {}
 
+  /** The student selected this cell. */
   moved(cellId: string): void {
     this._cancel?.();
     this._cancel = this._clock.after(SELECT_DELAY_MS, () => {
       this._cancel = null;
-      if (cellId !== this._reported) {
+      if (cellId !== this._reported && this._report(cellId)) {
         this._reported = cellId;
-        this._report(cellId);
       }
     });
+  }
+
+  /** The student came back to this cell from elsewhere: it is reported even if it was the last one here. */
+  entered(cellId: string): void {
+    this._reported = null;
+    this.moved(cellId);
   }
 
   dispose(): void {
@@ -98,7 +105,7 @@ export class CellListWatch {
     private readonly _cells: IOutlinedCells,
     private readonly _clock: IClock,
     private readonly _guard: FaultGuard,
-    private readonly _report: (type: 'cell_added' | 'cell_removed', first: Cell, count: number) => void
+    private readonly _report: (type: 'cell_added' | 'cell_removed', first: Cell, count: number, own: boolean) => void
   ) {}
 
   /** Starts from the cells as they are now: those that a notebook is loaded with are not reported. */
@@ -107,8 +114,13 @@ export class CellListWatch {
     this._known = this._listed();
   }
 
-  /** The list of cells changed. */
-  changed(): void {
+  /**
+   * The list of cells changed.
+   *
+   * @param own - whether the student did it; what is reported together is the student's if any of it is
+   */
+  changed(own: boolean): void {
+    this._own ||= own;
     this._cancel ??= this._clock.after(
       CELL_LIST_PERIOD_MS,
       this._guard.wrap(() => this._compare())
@@ -119,10 +131,13 @@ export class CellListWatch {
   dispose(): void {
     this._cancel?.();
     this._cancel = null;
+    this._own = false;
   }
 
   private _compare(): void {
     this._cancel = null;
+    const own = this._own;
+    this._own = false;
     const before = this._known;
     const now = (this._known = this._listed());
     const removed = [...before.values()].filter(cell => !now.has(cell.id));
@@ -132,10 +147,10 @@ export class CellListWatch {
     }
     const added = [...now.values()].filter(cell => !before.has(cell.id));
     if (removed[0]) {
-      this._report('cell_removed', removed[0], removed.length);
+      this._report('cell_removed', removed[0], removed.length, own);
     }
     if (added[0]) {
-      this._report('cell_added', added[0], added.length);
+      this._report('cell_added', added[0], added.length, own);
     }
   }
 
@@ -152,4 +167,5 @@ export class CellListWatch {
 
   private _known: ReadonlyMap<string, Cell> = new Map();
   private _cancel: (() => void) | null = null;
+  private _own = false;
 }

@@ -25,9 +25,10 @@ export class ExecutionCapture {
     private readonly _sessionContext: ISessionContext,
     cells: ICellFinder,
     private readonly _session: Pick<NotebookSession, 'id' | 'emit'>,
-    private readonly _context: IExecutionContext
+    private readonly _context: IExecutionContext,
+    isOwnAct: () => boolean
   ) {
-    this._runs = new RunTracker(cells, _session, _context.clock, _context.followsRuns);
+    this._runs = new RunTracker(cells, _session, _context.clock, _context.followsRuns, isOwnAct);
     this._kernel = new KernelWatch(
       {
         gone: () => this._gone(),

@@ -10,17 +10,29 @@ import { NotebookCells } from './cells';
 import { CellListWatch, EditWatch, SelectionWatch } from './edits';
 import type { IExecutionContext } from './execution';
 import { ExecutionCapture } from './execution';
-import type { IRenameMemory } from './identity';
-import { courseHintOf, locationOf, notebookIdOf } from './identity';
+import type { NotebookIdentity } from './identity';
+import { courseHintOf, locationOf } from './identity';
+import type { OwnActs } from './acts';
+import { openedByStudent } from './front';
+import { CellMemory } from './memory';
 
 /** What all captured notebooks share. */
 export interface ICaptureContext extends IExecutionContext {
-  readonly renames: IRenameMemory;
+  readonly identity: NotebookIdentity;
+  readonly acts: OwnActs;
   readonly extensionVersion: string;
   readonly labVersion: string;
   readonly queue: Pick<EventQueue, 'push' | 'holds' | 'queued' | 'dropped' | 'flushOnHide'>;
-  /** The path of the file without its drive's name. */
+  /** The path of the file without the name of its drive, where that is the server's own. */
   localPath(path: string): string;
+  /** The path that the file had before, if this page just renamed it or its folder to this path; else null. */
+  renamedFrom(path: string): string | null;
+  /** Whether one of these widgets is in front of the student: the page is visible, and the widget is its current one. */
+  isInFront(widgets: ReadonlySet<unknown>): boolean;
+  /** Calls back whenever another widget comes to the front. */
+  onFrontChanged(callback: () => void): void;
+  /** Whether the page was loaded from the address of the file at this path. */
+  isAddressed(path: string): boolean;
 }
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
@@ -51,10 +63,19 @@ export class NotebookCapture {
     this._helpSession = new NotebookSession(this._origin, clock, queue);
     this._edits = new EditWatch(clock, (cellId, pasted) => this._edited(cellId, pasted));
     this._selection = new SelectionWatch(clock, cellId => this._selected(cellId));
-    this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count) =>
-      this._session.emit(type, { count }, first)
+    this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count, own) =>
+      this._session.emit(type, { count, ...(own ? {} : { own }) }, first)
     );
-    this._execution = new ExecutionCapture(_document.sessionContext, this._cells, this._session, _context);
+    this._memory = new CellMemory(this._cells.sourceIds, clock, async cells =>
+      _context.identity.remember(this._origin.notebook.id, cells)
+    );
+    this._execution = new ExecutionCapture(
+      _document.sessionContext,
+      this._cells,
+      this._session,
+      _context,
+      () => this.inFront && _context.acts.recent()
+    );
   }
 
   /** Whether events of this notebook are being recorded. */
@@ -72,14 +93,22 @@ export class NotebookCapture {
     this._origin.course = this._courseHint ?? course;
   }
 
-  /** Starts listening to the document, which must be ready. */
-  attach(): void {
+  /** Finds out which notebook the document is, and starts listening to it. It must be ready. */
+  async attach(): Promise<void> {
     const metadata = this._metadata();
     const path = this._context.localPath(this._document.path);
-    this._origin.notebook = { id: notebookIdOf(metadata, path, this._context.renames), ...locationOf(path) };
+    const { id, cellIds, cells: stored } = await this._context.identity.open(metadata, path);
+    if (this._document.isDisposed) {
+      return;
+    }
+    // It may have been renamed meanwhile.
+    this._origin.notebook = { id, ...locationOf(this._context.localPath(this._document.path)) };
+    this._cells.load(cellIds, stored);
+    this._memory.loaded(stored);
     this._courseHint = courseHintOf(metadata);
     this._origin.course = this._courseHint ?? this._defaultCourse;
     this._attached = true;
+    this._listenToTransactions();
 
     this._document.pathChanged.connect(this._onPathChanged, this);
     this._document.saveState.connect(this._onSaveState, this);
@@ -118,9 +147,14 @@ export class NotebookCapture {
     if (this.recording || !this._attached || this._document.isDisposed) {
       return;
     }
+    const restored = !openedByStudent(
+      this.inFront,
+      withinMs => this._context.acts.recent(withinMs),
+      this._context.isAddressed(this._origin.notebook.path)
+    );
     this._session.begin();
     this._session.emit('session_started', { client: this._client(), ends_runs: false });
-    this._session.emit('notebook_opened', { cells: this._cells.outline() });
+    this._session.emit('notebook_opened', { cells: this._cells.outline(), ...(restored ? { restored } : {}) });
     this._cellList.begin();
   }
 
@@ -141,11 +175,26 @@ export class NotebookCapture {
     this._edits.dispose();
     this._selection.dispose();
     this._cellList.dispose();
+    this._memory.dispose();
     this._execution.dispose();
   }
 
+  /** Emits a heartbeat, which names the notebook and the cell if they are in front of the student. */
   heartbeat(data: DataOf<'heartbeat'>): void {
-    this._session.emit('heartbeat', data);
+    if (this.inFront) {
+      const activeId = this._activeId;
+      this._session.emit('heartbeat', data, activeId ? this._cells.reference(activeId) : null);
+    } else {
+      this._session.emitOutside('heartbeat', data);
+    }
+  }
+
+  /** The student came to this notebook from elsewhere: another tab, another window, or what is not a notebook. */
+  entered(): void {
+    const activeId = this._activeId;
+    if (this.recording && activeId) {
+      this._selection.entered(activeId);
+    }
   }
 
   /**
@@ -167,6 +216,7 @@ export class NotebookCapture {
   }
 
   scheduled(cell: CellWidget): void {
+    this._cells.used(cell.model);
     this._execution.scheduled(cell);
   }
 
@@ -176,6 +226,7 @@ export class NotebookCapture {
 
   private _edited(cellId: string, pasted: number): void {
     this._context.guard.run(() => {
+      this._memory.changed();
       const cell = this.recording ? this._cells.reference(cellId) : null;
       if (cell) {
         const length = this._cells.get(cell.index).source.length;
@@ -184,12 +235,28 @@ export class NotebookCapture {
     });
   }
 
-  private _selected(cellId: string): void {
-    this._context.guard.run(() => {
-      const cell = this.recording && this._view?.isVisible ? this._cells.reference(cellId) : null;
-      if (cell) {
-        this._session.emit('cell_selected', {}, cell);
-      }
+  private _selected(cellId: string): boolean {
+    const cell = this.recording && this.inFront ? this._cells.reference(cellId) : null;
+    return cell !== null && this._session.emit('cell_selected', {}, cell) !== null;
+  }
+
+  /** Whether a view of the notebook is in front of the student. */
+  get inFront(): boolean {
+    return this._context.isInFront(this._views);
+  }
+
+  /** Whether what happens in the notebook now is the student's act. */
+  private get _own(): boolean {
+    return this._local && this.inFront && this._context.acts.recent();
+  }
+
+  /** Changes of other people of a shared document come in transactions that are not local. */
+  private _listenToTransactions(): void {
+    const { ydoc } = this._document.model.sharedModel as {
+      ydoc?: { on(name: 'beforeObserverCalls', slot: (transaction: { local: boolean }) => void): void };
+    };
+    ydoc?.on('beforeObserverCalls', transaction => {
+      this._local = transaction.local;
     });
   }
 
@@ -221,8 +288,24 @@ export class NotebookCapture {
       const path = this._context.localPath(newPath);
       const { id } = this._origin.notebook;
       this._origin.notebook = { id, ...locationOf(path) };
-      this._context.renames.moved(path, id);
+      this._context.guard.watch(this._identifyAgain(path, this._context.renamedFrom(path)));
     });
+  }
+
+  /** A notebook that was renamed is the same one; one that was saved under another name is another one. */
+  private async _identifyAgain(path: string, renamedFrom: string | null): Promise<void> {
+    const { id } = await this._context.identity.open(this._metadata(), path, renamedFrom);
+    const current = this._context.localPath(this._document.path);
+    if (this._document.isDisposed || path !== current || id === this._origin.notebook.id) {
+      return;
+    }
+    const recording = this.recording;
+    this.end('closed');
+    this._origin.notebook = { id, ...locationOf(path) };
+    this._memory.changed();
+    if (recording) {
+      this.begin();
+    }
   }
 
   private _onSaveState(_: unknown, state: DocumentRegistry.SaveState): void {
@@ -233,13 +316,14 @@ export class NotebookCapture {
       } else if (state.startsWith('completed')) {
         const manual = Math.abs(this._saveStartedAt - this._saveCommandAt) < MANUAL_SAVE_MS;
         this._session.emit('notebook_saved', { manual });
+        this._memory.saved();
       }
     });
   }
 
   private _onActiveCellChanged(notebook: NotebookWidget, cell: CellWidget | null): void {
     this._context.guard.run(() => {
-      if (cell && this.recording && notebook === this._view?.content) {
+      if (cell && this.recording && notebook === this._view?.content && this._own) {
         this._selection.moved(cell.model.id);
       }
     });
@@ -252,8 +336,10 @@ export class NotebookCapture {
           cell.sharedModel.changed.connect(this._onCellChanged, this);
         }
       }
+      this._cells.sourceIds.changed();
+      this._memory.changed();
       if (this.recording) {
-        this._cellList.changed();
+        this._cellList.changed(this._own);
       }
     });
   }
@@ -262,14 +348,17 @@ export class NotebookCapture {
     sender: { getId(): string },
     change: { sourceChange?: unknown; executionStateChange?: unknown; executionCountChange?: unknown; outputsChange?: unknown }
   ): void {
+    const cellId = sender.getId();
+    if (change.sourceChange !== undefined) {
+      this._cells.sourceIds.edited(cellId);
+    }
     if (!this.recording) {
       return;
     }
-    const cellId = sender.getId();
     if (change.sourceChange !== undefined) {
       this._context.guard.run(() => {
-        // In a shared document others' edits arrive here too; the student's own are in the active cell.
-        if (cellId === this._activeId) {
+        // Others' edits of a shared document, and those of programs, arrive here too.
+        if (cellId === this._activeId && this._own) {
           this._edits.changed(cellId);
         }
       });
@@ -300,9 +389,12 @@ export class NotebookCapture {
   private readonly _edits: EditWatch;
   private readonly _selection: SelectionWatch;
   private readonly _cellList: CellListWatch;
+  private readonly _memory: CellMemory;
   private readonly _execution: ExecutionCapture;
   private readonly _views = new Set<NotebookPanel>();
   private _view: NotebookPanel | null = null;
+  /** Whether the change of the document that is being observed was made in this page. */
+  private _local = true;
   private _courseHint: string | null = null;
   private _defaultCourse: string | null;
   private _attached = false;

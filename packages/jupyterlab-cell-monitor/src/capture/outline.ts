@@ -93,28 +93,15 @@ function label({ heading }: HeadingCounter, ordinal: number | undefined): Pick<C
 }
 
 /**
- * The id that the same exercise has for every student: nbgrader's `grade_id`, else the cell's own id,
- * which a copy of the assignment keeps, else its position.
+ * The reference of the cell at `index`.
  *
- * @param hasStableIds - false for notebooks older than nbformat 4.5, where each load generates new cell ids
+ * @param sourceIds - of all cells, in their order
  */
-export function sourceIdOf(cell: ICellView, index: number, hasStableIds: boolean): string {
-  const nbgrader = cell.metadata['nbgrader'];
-  if (nbgrader && typeof nbgrader === 'object') {
-    const gradeId = (nbgrader as Record<string, unknown>)['grade_id'];
-    if (typeof gradeId === 'string' && gradeId) {
-      return capChars(storableText(gradeId), ID_CHARS);
-    }
-  }
-  return hasStableIds && cell.id ? capChars(cell.id, ID_CHARS) : `position-${index}`;
-}
-
-/** The reference of the cell at `index`. */
-export function referenceOf(cells: ICellList, index: number, hasStableIds: boolean): Cell {
+export function referenceOf(cells: ICellList, index: number, sourceIds: readonly string[]): Cell {
   const cell = cells.get(index);
   return {
     id: capChars(cell.id, ID_CHARS) || `position-${index}`,
-    source_id: sourceIdOf(cell, index, hasStableIds),
+    source_id: sourceIds[index] ?? `position-${index}`,
     index,
     type: cell.type,
     ...labelOf(cells, index)
@@ -131,8 +118,8 @@ export function indexOf(cells: ICellList, id: string): number {
   return -1;
 }
 
-/** References of the first 500 cells, in one pass. */
-export function outlineOf(cells: ICellList, hasStableIds: boolean): Cell[] {
+/** References of the first 500 cells, in one pass; `sourceIds` as in `referenceOf`. */
+export function outlineOf(cells: ICellList, sourceIds: readonly string[]): Cell[] {
   const outline: Cell[] = [];
   const counter = new HeadingCounter();
   for (let index = 0; index < Math.min(cells.length, LIMITS.outlineCells); index++) {
@@ -140,7 +127,7 @@ export function outlineOf(cells: ICellList, hasStableIds: boolean): Cell[] {
     const ordinal = counter.add(cell);
     outline.push({
       id: capChars(cell.id, ID_CHARS) || `position-${index}`,
-      source_id: sourceIdOf(cell, index, hasStableIds),
+      source_id: sourceIds[index] ?? `position-${index}`,
       index,
       type: cell.type,
       ...label(counter, ordinal)

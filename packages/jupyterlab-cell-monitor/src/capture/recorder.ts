@@ -24,8 +24,21 @@ export class Recorder {
     this._tracker.forEach(panel => guard.run(() => this._add(panel)));
     document.addEventListener(
       'visibilitychange',
-      guard.wrap(() => (document.visibilityState === 'hidden' ? this._context.queue.flushOnHide() : this._heartbeat()))
+      guard.wrap(() => {
+        if (document.visibilityState === 'hidden') {
+          this._here = null;
+          this._context.queue.flushOnHide();
+        } else {
+          this._heartbeat();
+        }
+      })
     );
+    // In another window of the student the last act may be in another notebook.
+    window.addEventListener('blur', () => {
+      this._here = null;
+    });
+    this._context.acts.onInput = guard.wrap(() => this._follow());
+    this._context.onFrontChanged(guard.wrap(() => this._follow()));
     window.addEventListener(
       'pagehide',
       guard.wrap(() => {
@@ -78,7 +91,8 @@ export class Recorder {
       if (panel.isDisposed) {
         return;
       }
-      const capture = this._notebooks.get(context) ?? this._open(context);
+      const known = this._notebooks.get(context);
+      const capture = known ?? new NotebookCapture(context, this._context, this._defaultCourse);
       capture.addView(panel);
       this._views.set(content, capture);
       panel.disposed.connect(() => {
@@ -89,19 +103,35 @@ export class Recorder {
           this._context.guard.run(() => capture.dispose());
         }
       });
+      if (!known) {
+        this._context.guard.watch(this._open(context, capture));
+      }
     });
     this._context.guard.watch(ready);
   }
 
   /** Begins the capture of a document that was opened in its first view. */
-  private _open(document: NotebookDocument): NotebookCapture {
-    const capture = new NotebookCapture(document, this._context, this._defaultCourse);
+  private async _open(document: NotebookDocument, capture: NotebookCapture): Promise<void> {
     this._notebooks.set(document, capture);
-    capture.attach();
-    if (this._on) {
+    await capture.attach();
+    if (this._on && this._notebooks.get(document) === capture) {
       capture.begin();
     }
-    return capture;
+  }
+
+  /** Follows the student from one notebook of this page to another, or to what is none. */
+  private _follow(): void {
+    const capture = this._inFront;
+    if (capture !== this._here && (capture === null || this._context.acts.recent())) {
+      this._here = capture;
+      capture?.entered();
+    }
+  }
+
+  /** The capture of the notebook in front of the student, or null. */
+  private get _inFront(): NotebookCapture | null {
+    const found = [...this._notebooks.values()].find(capture => capture.inFront);
+    return found ?? null;
   }
 
   private _heartbeat(): void {
@@ -135,6 +165,8 @@ export class Recorder {
   /** By document: two views of one document are one notebook. */
   private readonly _notebooks = new Map<NotebookDocument, NotebookCapture>();
   private readonly _views = new Map<Notebook, NotebookCapture>();
+  /** The notebook of the student's last act in this page; null once the student left the page. */
+  private _here: NotebookCapture | null = null;
   private _on = false;
   private _defaultCourse: string | null = null;
   private readonly _schedule = new HeartbeatSchedule();

@@ -20,7 +20,7 @@ export interface IReportedRun {
   readonly code: string;
   /** Whether the author of the cell says that it may fail. */
   readonly mayFail: boolean;
-  /** Whether it waits for runs before it: the student may be elsewhere when it starts. */
+  /** Whether it waits for runs before it, or a program asks for it: the student may be elsewhere when it starts. */
   readonly queued: boolean;
   /** When its start was reported, by the page's monotonic clock; null before that. */
   startedTick: number | null;

@@ -49,10 +49,11 @@ export class RunTracker {
     private readonly _cells: ICellFinder,
     private readonly _session: Pick<NotebookSession, 'emit'>,
     private readonly _clock: IClock,
-    private readonly _followed: boolean
+    private readonly _followed: boolean,
+    private readonly _isOwnAct: () => boolean = () => true
   ) {
     this._reports = new RunReports(_session, _clock);
-    this._unseen = new UnseenRuns(_cells, this._reports, _clock);
+    this._unseen = new UnseenRuns(_cells, this._reports, _clock, _isOwnAct);
   }
 
   /** How many runs have not ended. */
@@ -155,7 +156,7 @@ export class RunTracker {
         cell,
         code: request.code,
         mayFail: mayFail(message.metadata),
-        queued: this._runs.size > 0,
+        queued: this._runs.size > 0 || !this._isOwnAct(),
         startedTick: null,
         startId: null,
         progress: new RequestProgress(),

@@ -54,7 +54,8 @@ export class UnseenRuns {
   constructor(
     private readonly _cells: ICellFinder,
     private readonly _reports: RunReports,
-    private readonly _clock: IClock
+    private readonly _clock: IClock,
+    private readonly _isOwnAct: () => boolean
   ) {}
 
   get open(): number {
@@ -85,7 +86,7 @@ export class UnseenRuns {
       cell,
       code: model.code,
       mayFail: model.mayFail,
-      queued: this._waiting.size > 0,
+      queued: this._waiting.size > 0 || !this._isOwnAct(),
       startedTick: null,
       startId: null,
       model,

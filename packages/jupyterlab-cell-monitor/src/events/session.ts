@@ -72,14 +72,29 @@ export class NotebookSession {
    * @param id - the event's id, where it is made from that of another event; a new one otherwise
    */
   emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null, id?: string): string | null {
+    return this._emit(type, data, this._origin.notebook, cell, id);
+  }
+
+  /** The same, for an event that names no notebook: none is in front of the student. */
+  emitOutside(type: 'heartbeat', data: DataOf<'heartbeat'>): string | null {
+    return this._emit(type, data, null, null);
+  }
+
+  private _emit<T extends EventType>(
+    type: T,
+    data: DataOf<T>,
+    notebook: Notebook | null,
+    cell: Cell | null,
+    id?: string
+  ): string | null {
     if (this._id === null) {
       return null;
     }
-    const { notebook, course } = this._origin;
+    const { course } = this._origin;
     const parts = {
       session_id: this._id,
       seq: ++this._seq,
-      notebook,
+      ...(notebook ? { notebook } : {}),
       ...(cell ? { cell } : {}),
       data,
       ...(course ? { course } : {})

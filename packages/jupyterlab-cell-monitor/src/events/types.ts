@@ -83,7 +83,7 @@ export type CellExecutedData = {
 export type CellExecutionStartedData = {
   /** This run; the same in cell_executed. */
   execution_id: Uuid;
-  /** It waited for runs before it, so the student may be elsewhere when it starts. */
+  /** It waited for runs before it, or a program asked for it; the student may be elsewhere when it starts. */
   queued?: boolean | null;
 };
 

@@ -134,7 +134,7 @@ class CellExecutionStartedData(Struct, frozen=True, kw_only=True, omit_defaults=
     # This run; the same in cell_executed.
     execution_id: Uuid
 
-    # It waited for runs before it, so the student may be elsewhere when it starts.
+    # It waited for runs before it, or a program asked for it; the student may be elsewhere when it starts.
     queued: bool | None = None
 
 

@@ -1,0 +1,379 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { ISeenCell } from '../src/capture/matching';
+import { identify } from '../src/capture/matching';
+import type { ICellView } from '../src/capture/outline';
+import { SourceIds } from '../src/capture/sources';
+
+interface ICellOfTest {
+  /** Which cell it is, whatever happens to it: what the test knows and the code under test does not. */
+  readonly self: number;
+  id: string;
+  text: string;
+  grade: string | null;
+}
+
+/** A notebook in JupyterLab, its file, and what the monitor stored about it. */
+class NotebookOfTest {
+  constructor(
+    /** Whether the format of the file has ids for cells. */
+    private readonly _format: 'with ids' | 'without ids',
+    /** Whether the program that wrote the file gave each cell an id, as the format demands. */
+    idsInFile: boolean,
+    cells: readonly { text: string; grade?: string }[]
+  ) {
+    this.cells = cells.map(({ text, grade }) => ({ self: this._made++, id: '', text, grade: grade ?? null }));
+    this._file = this.cells.map((cell, n) => ({ ...cell, id: idsInFile && _format === 'with ids' ? `file-${n}` : '' }));
+    this.load();
+  }
+
+  cells: ICellOfTest[];
+  stored: unknown = null;
+  sources!: SourceIds;
+
+  /** A page loads the file. */
+  load(): void {
+    this.cells = this._file.map(cell => ({ ...cell, id: cell.id || `loaded-${this._made++}` }));
+    const view = (cell: ICellOfTest): ICellView => ({
+      id: cell.id,
+      type: 'code',
+      source: cell.text,
+      metadata: cell.grade ? { nbgrader: { grade_id: cell.grade } } : {}
+    });
+    const count = (): number => this.cells.length;
+    this.sources = new SourceIds({
+      get length() {
+        return count();
+      },
+      get: index => view(this.cells[index] as ICellOfTest)
+    });
+    this.sources.load({
+      stored: JSON.parse(JSON.stringify(this.stored)) as unknown,
+      fileIds: this._file.map(cell => cell.id || null),
+      storesIds: this._format === 'with ids'
+    });
+  }
+
+  save(): void {
+    this._file = this.cells.map(cell => ({ ...cell, id: this._format === 'with ids' ? cell.id : '' }));
+    this.stored = this.sources.stored;
+  }
+
+  insert(at: number, text: string, grade: string | null = null, id = `new-${this._made}`): ICellOfTest {
+    const cell = { self: this._made++, id, text, grade };
+    this.cells.splice(Math.min(at, this.cells.length), 0, cell);
+    this.sources.changed();
+    return cell;
+  }
+
+  remove(at: number): ICellOfTest | undefined {
+    const [cell] = this.cells.splice(at, 1);
+    this.sources.changed();
+    return cell;
+  }
+
+  put(at: number, cell: ICellOfTest): void {
+    this.cells.splice(Math.min(at, this.cells.length), 0, cell);
+    this.sources.changed();
+  }
+
+  edit(at: number, text: string): void {
+    const cell = this.cells[at];
+    if (cell) {
+      cell.text = text;
+      this.sources.edited(cell.id);
+    }
+  }
+
+  /** The source id of each cell, by which cell it is. */
+  get ids(): Map<number, string> {
+    const all = this.sources.all;
+    return new Map(this.cells.map((cell, index) => [cell.self, all[index] as string]));
+  }
+
+  private _made = 0;
+  private _file: ICellOfTest[];
+}
+
+const texts = (...all: string[]): { text: string }[] => all.map(text => ({ text }));
+
+test('a cell of a file without ids keeps its id when a cell is inserted above it, and after a reload', () => {
+  for (const format of ['with ids', 'without ids'] as const) {
+    const notebook = new NotebookOfTest(format, false, texts('a = 1', 'raise ValueError("x")', 'b = 2'));
+    // As every student sees it who was given the file.
+    assert.deepEqual(notebook.sources.all, ['position-0', 'position-1', 'position-2']);
+    notebook.insert(0, '');
+    assert.deepEqual(notebook.sources.all.slice(1), ['position-0', 'position-1', 'position-2']);
+    const before = notebook.ids;
+    notebook.save();
+    notebook.load();
+    assert.deepEqual(notebook.ids, before);
+    notebook.edit(2, 'raise TypeError("y")');
+    notebook.save();
+    notebook.load();
+    assert.deepEqual(notebook.ids, before);
+  }
+});
+
+test('a cell that has an id in the file has it for all students, and nothing needs to be stored', () => {
+  const notebook = new NotebookOfTest('with ids', true, [{ text: 'a' }, { text: 'b', grade: 'ex-1' }]);
+  assert.deepEqual(notebook.sources.all, ['file-0', 'ex-1']);
+  notebook.insert(1, 'c');
+  notebook.edit(0, 'changed');
+  assert.deepEqual(notebook.sources.all, ['file-0', 'new-2', 'ex-1']);
+  assert.equal(notebook.sources.stored, null);
+});
+
+test('a copy of an exercise is a cell of its own, wherever it is pasted and after a reload', () => {
+  for (const format of ['with ids', 'without ids'] as const) {
+    for (const at of [0, 1]) {
+      const notebook = new NotebookOfTest(format, true, [{ text: 'raise ValueError("ex")', grade: 'ex-1' }]);
+      const original = notebook.cells[0] as ICellOfTest;
+      const copy = notebook.insert(at, original.text, 'ex-1');
+      assert.equal(notebook.ids.get(original.self), 'ex-1');
+      assert.notEqual(notebook.ids.get(copy.self), 'ex-1');
+      notebook.edit(at, 'print(1)');
+      const before = notebook.ids;
+      notebook.save();
+      notebook.load();
+      assert.deepEqual(notebook.ids, before);
+      // Without the original the copy stays what it is, also for what is pasted from it.
+      notebook.remove(1 - at);
+      const second = notebook.insert(1, 'print(1)', 'ex-1');
+      notebook.save();
+      notebook.load();
+      assert.equal(notebook.ids.get(copy.self), before.get(copy.self));
+      assert.notEqual(notebook.ids.get(second.self), before.get(copy.self));
+    }
+  }
+});
+
+test('exercises that begin with the same text are not exchanged', () => {
+  const stub = 'raise NotImplementedError()';
+  const notebook = new NotebookOfTest('without ids', false, [
+    { text: stub, grade: 'ex-1' },
+    { text: stub, grade: 'ex-2' },
+    { text: stub, grade: 'ex-3' }
+  ]);
+  notebook.remove(0);
+  notebook.edit(0, 'solved');
+  notebook.save();
+  notebook.load();
+  assert.deepEqual(notebook.sources.all, ['ex-2', 'ex-3']);
+  const copy = notebook.insert(2, stub, 'ex-3');
+  assert.notEqual(notebook.ids.get(copy.self), 'ex-1');
+});
+
+test('a deleted cell that is put back, also after a save and a reload, is the same cell', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a', 'b', 'c'));
+  const cell = notebook.remove(0) as ICellOfTest;
+  assert.deepEqual(notebook.sources.all, ['file-1', 'file-2']);
+  notebook.put(2, cell);
+  assert.deepEqual(notebook.sources.all, ['file-1', 'file-2', 'file-0']);
+  // An exercise that was copied, deleted and pasted has another id; nbgrader takes it for the same.
+  const graded = new NotebookOfTest('with ids', true, [{ text: 'a', grade: 'ex-1' }, { text: 'b' }]);
+  graded.remove(0);
+  assert.deepEqual(graded.sources.all, ['file-1']);
+  graded.insert(1, 'a', 'ex-1');
+  assert.deepEqual(graded.sources.all, ['file-1', 'ex-1']);
+  const plain = new NotebookOfTest('without ids', false, texts('a', 'b', 'c'));
+  const removed = plain.remove(1) as ICellOfTest;
+  plain.save();
+  plain.load();
+  plain.put(0, removed);
+  plain.save();
+  plain.load();
+  assert.deepEqual(plain.sources.all, ['position-1', 'position-0', 'position-2']);
+});
+
+test('the parts of a split cell and merged cells have ids of their own', () => {
+  const notebook = new NotebookOfTest('with ids', true, [{ text: 'one\ntwo', grade: 'ex-1' }, { text: 'b' }]);
+  // JupyterLab leaves the last part in the cell and copies its metadata to the others.
+  const head = notebook.insert(0, 'one', 'ex-1');
+  notebook.edit(1, 'two');
+  assert.deepEqual(notebook.sources.all, [head.id, 'ex-1', 'file-1']);
+  notebook.remove(0);
+  notebook.edit(0, 'one\ntwo');
+  assert.deepEqual(notebook.sources.all, ['ex-1', 'file-1']);
+});
+
+test('two cells with one id are two cells', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a', 'b'));
+  notebook.insert(1, 'a', null, 'file-0');
+  assert.equal(new Set(notebook.sources.all).size, 3);
+  assert.equal(notebook.sources.all[0], 'file-0');
+  // The same, in a file that was written like that.
+  const same: ISeenCell = { cellId: 'x', hash: 'h', blank: false, gradeId: 'g', inFile: true };
+  assert.equal(new Set(identify([], [same, same, same], true)).size, 3);
+});
+
+test('what was stored is not trusted', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a', 'b'));
+  for (const stored of [7, [7], [['', '', '', 1]], [['x', 'file-0', '', 1], ['x', 'file-1', '', 1]], { a: 1 }]) {
+    notebook.stored = stored;
+    notebook.load();
+    assert.equal(new Set(notebook.sources.all).size, 2);
+    assert.ok(notebook.sources.all.every(id => id.length > 0 && id.length <= 128));
+  }
+});
+
+test('a notebook of 3,000 cells that was written again is matched in bounded time and memory', () => {
+  const cells = (prefix: string): ISeenCell[] =>
+    Array.from({ length: 3000 }, (_, n) => ({
+      cellId: `${prefix}${n}`,
+      hash: `${prefix}${n}`,
+      blank: false,
+      gradeId: null,
+      inFile: false
+    }));
+  const known = cells('a').map(cell => ({ ...cell, sourceId: cell.cellId, present: true }));
+  assert.equal(new Set(identify(known, cells('b'), true)).size, 3000);
+});
+
+type Step =
+  | { step: 'insert' | 'edit'; at: number; text: string }
+  | { step: 'remove' | 'copy' | 'undo' | 'save' | 'reload'; at: number }
+  | { step: 'move'; at: number; to: number };
+
+const at = fc.nat({ max: 8 });
+// Few texts, so that cells of the same text are frequent; the property compares only what can be distinguished.
+const text = fc.constantFrom('', 'x = 1', 'y = 2', 'raise ValueError()');
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({ step: fc.constantFrom('insert' as const, 'edit' as const), at, text }),
+  fc.record({ step: fc.constantFrom('remove' as const, 'copy' as const, 'undo' as const), at }),
+  fc.record({ step: fc.constantFrom('save' as const, 'reload' as const), at }),
+  fc.record({ step: fc.constant('move' as const), at, to: at })
+);
+
+function take(notebook: NotebookOfTest, removed: { cell: ICellOfTest; at: number }[], one: Step): void {
+  const index = notebook.cells.length > 0 ? one.at % notebook.cells.length : 0;
+  switch (one.step) {
+    case 'insert':
+      notebook.insert(one.at, one.text);
+      break;
+    case 'edit':
+      notebook.edit(index, one.text);
+      break;
+    case 'remove': {
+      const cell = notebook.remove(index);
+      if (cell) {
+        removed.push({ cell, at: index });
+      }
+      break;
+    }
+    case 'undo': {
+      const last = removed.pop();
+      if (last) {
+        notebook.put(last.at, last.cell);
+      }
+      break;
+    }
+    case 'copy': {
+      const cell = notebook.cells[index];
+      if (cell) {
+        notebook.insert(index + 1, cell.text, cell.grade);
+      }
+      break;
+    }
+    case 'move': {
+      const cell = notebook.remove(index);
+      if (cell) {
+        notebook.put(one.to, cell);
+      }
+      break;
+    }
+    case 'save':
+      notebook.save();
+      break;
+    case 'reload':
+      notebook.save();
+      notebook.load();
+      // What was removed cannot be put back by an undo in the new page.
+      removed.length = 0;
+      break;
+  }
+}
+
+const notebooks = fc
+  .record({
+    format: fc.constantFrom('with ids' as const, 'without ids' as const),
+    idsInFile: fc.boolean(),
+    cells: fc.array(fc.record({ text, grade: fc.option(fc.constantFrom('ex-1', 'ex-2'), { nil: undefined }) }), { maxLength: 6 })
+  })
+  .map(({ format, idsInFile, cells }) => ({
+    format,
+    idsInFile,
+    cells: cells.map(({ text, grade }) => (grade ? { text, grade } : { text }))
+  }));
+
+test('whatever is done to a notebook, no two cells have one source id', () => {
+  fc.assert(
+    fc.property(notebooks, fc.array(step, { maxLength: 30 }), ({ format, idsInFile, cells }, steps) => {
+      const notebook = new NotebookOfTest(format, idsInFile, cells);
+      const removed: { cell: ICellOfTest; at: number }[] = [];
+      for (const one of steps) {
+        take(notebook, removed, one);
+        const ids = notebook.sources.all;
+        assert.equal(ids.length, notebook.cells.length);
+        assert.equal(new Set(ids).size, ids.length);
+        assert.ok(ids.every(id => id.length > 0));
+      }
+    }),
+    { numRuns: 500 }
+  );
+});
+
+test('while a notebook is open, and after a reload where the file has ids, every cell keeps its source id', () => {
+  fc.assert(
+    fc.property(notebooks, fc.array(step, { maxLength: 30 }), ({ format, idsInFile, cells }, steps) => {
+      // Without grade ids: a pasted exercise takes the place of one that was deleted, and keeps it.
+      const notebook = new NotebookOfTest(format, idsInFile, texts(...cells.map(cell => cell.text)));
+      const removed: { cell: ICellOfTest; at: number }[] = [];
+      const known = new Map<number, string>();
+      for (const one of steps) {
+        if (one.step === 'reload' && format === 'without ids') {
+          continue;
+        }
+        take(notebook, removed, one);
+        for (const [self, id] of notebook.ids) {
+          assert.equal(known.get(self) ?? id, id);
+          known.set(self, id);
+        }
+      }
+    }),
+    { numRuns: 500 }
+  );
+});
+
+test('a reload of a file without ids changes no source id of a cell whose text no other has', () => {
+  const distinct = fc.uniqueArray(fc.string({ minLength: 1, maxLength: 6 }).filter(value => value.trim() !== ''), {
+    minLength: 1,
+    maxLength: 8
+  });
+  const changes = fc.array(
+    fc.record({ kind: fc.constantFrom('insert' as const, 'remove' as const, 'move' as const), at, to: at }),
+    { maxLength: 12 }
+  );
+  fc.assert(
+    fc.property(distinct, changes, (all, steps) => {
+      const notebook = new NotebookOfTest('without ids', false, texts(...all));
+      steps.forEach(({ kind, at, to }, n) => {
+        const index = notebook.cells.length > 0 ? at % notebook.cells.length : 0;
+        if (kind === 'insert') {
+          notebook.insert(at, `inserted ${n}`);
+        } else {
+          const cell = notebook.remove(index);
+          if (cell && kind === 'move') {
+            notebook.put(to, cell);
+          }
+        }
+        const before = notebook.ids;
+        notebook.save();
+        notebook.load();
+        assert.deepEqual(notebook.ids, before);
+      });
+    }),
+    { numRuns: 300 }
+  );
+});

@@ -1,0 +1,372 @@
+"""Hazards, in a real JupyterLab: one notebook or cell under two ids, or two under one; a program's act moves the student."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from cell_monitor_testing.jupyter_page import Student, cell, notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+API_KEY = "test-key"
+
+_FAILS = 'raise ValueError("x")'
+
+
+class Lab:
+    """A student's Jupyter server, and the browsers in which the student works with it."""
+
+    def __init__(self, chromium: Any, server: Any, api: Any) -> None:
+        self.home = Path(server.log.parent)
+        self.api = api
+        self.students: list[Student] = []
+        self._chromium = chromium
+        self._server = server
+
+    def write(self, path: str, text: str) -> None:
+        file = self.home / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+    def browser(self, path: str, *, others: int = 0) -> Student:
+        """Open a notebook in a browser that has never been here, as from a link; `others` tabs are open already."""
+        page = self._chromium.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+        page.set_default_timeout(60_000)
+        student = Student(page, self.api)
+        self.students.append(student)
+        page.goto(f"{self._server.url}/lab/tree/{path}?token={self._server.token}")
+        self.ready(student, path)
+        student.wait(lambda: len(student.events("notebook_opened")) > others)
+        return student
+
+    def ready(self, student: Student, path: str) -> None:
+        student.page.wait_for_function(
+            """path => {
+                const widget = window.jupyterapp?.shell.currentWidget;
+                return widget?.context?.path === path && widget.sessionContext?.session?.kernel?.status === 'idle';
+            }""",
+            arg=path,
+        )
+
+    def reload(self, student: Student, path: str) -> None:
+        before = len(student.events("notebook_opened"))
+        student.page.reload()
+        self.ready(student, path)
+        student.wait(lambda: len(student.events("notebook_opened")) > before)
+
+    def open_tab(self, student: Student, path: str) -> None:
+        student.page.evaluate("path => window.jupyterapp.commands.execute('docmanager:open', {path})", path)
+        self.ready(student, path)
+
+    def close(self) -> None:
+        for student in self.students:
+            student.page.context.close()
+
+
+@pytest.fixture
+def lab(chromium: Any, jupyter: Callable[..., Any], api: Any) -> Iterator[Lab]:
+    server = jupyter(
+        "lab",
+        environment={"CELL_MONITOR_API_URL": api.url, "CELL_MONITOR_API_KEY": API_KEY},
+        options=["--LabApp.expose_app_in_browser=True"],
+    )
+    lab = Lab(chromium, server, api)
+    yield lab
+    lab.close()
+    assert [complaint for student in lab.students for complaint in student.complaints] == []
+
+
+def save(student: Student) -> None:
+    before = len(student.events("notebook_saved"))
+    student.page.keyboard.press("Control+s")
+    student.wait(lambda: len(student.events("notebook_saved")) > before)
+
+
+def run(student: Student, index: int) -> dict[str, Any]:
+    """Run a cell and return its event."""
+    before = len(student.runs())
+    student.run(index)
+    return student.wait(lambda: student.runs()[before:])[0]
+
+
+def current(page: Page, expression: str) -> Any:
+    return page.evaluate(
+        f"async () => {{ const widget = window.jupyterapp.shell.currentWidget; return {expression}; }}"
+    )
+
+
+def old_format(minor: int, *sources: str) -> str:
+    """A notebook whose cells have no ids, as nbformat 4.4 or a program that writes 4.5 without them makes it."""
+    value = json.loads(notebook(*(cell("code", source, "unused") for source in sources)))
+    value["nbformat_minor"] = minor
+    for each in value["cells"]:
+        del each["id"]
+    return json.dumps(value)
+
+
+def format_3(*sources: str) -> str:
+    cells = [
+        {"cell_type": "code", "input": source, "outputs": [], "language": "python", "metadata": {}}
+        for source in sources
+    ]
+    metadata = {"name": "", "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": metadata, "worksheets": [{"cells": cells}]})
+
+
+def test_new_notebooks_that_are_renamed_are_two_in_every_browser(lab: Lab) -> None:
+    lab.write("start.ipynb", notebook(cell("code", "1", "start")))
+    student = lab.browser("start.ipynb")
+    ids = {}
+    for name in ("task1.ipynb", "task2.ipynb"):
+        student.page.evaluate(
+            "() => window.jupyterapp.commands.execute('notebook:create-new', {kernelName: 'python3'})"
+        )
+        lab.ready(student, "Untitled.ipynb")
+        student.wait(lambda: student.events("notebook_opened")[-1]["notebook"]["path"] == "Untitled.ipynb")
+        current(student.page, f"await widget.context.rename('{name}')")
+        lab.ready(student, name)
+        student.cell(0).locator(".cm-content").click()
+        student.page.keyboard.type("2 + 2")
+        student.page.keyboard.press("Control+Enter")
+        ended = student.wait(
+            lambda name=name: [event for event in student.runs() if event["notebook"]["path"] == name]  # type: ignore[misc]
+        )
+        ids[name] = ended[0]["notebook"]["id"]
+        save(student)
+    assert len(set(ids.values())) == 2
+    opened = [event["notebook"] for event in student.events("notebook_opened")]
+    assert len({each["id"] for each in opened}) == 3
+    for name, identity in ids.items():
+        other = lab.browser(name, others=len(student.events("notebook_opened")))
+        assert run(other, 0)["notebook"]["id"] == identity
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        old_format(4, "a = 1", _FAILS, "b = 2"),
+        old_format(5, "a = 1", _FAILS, "b = 2"),
+        format_3("a = 1", _FAILS, "b = 2"),
+    ],
+    ids=["nbformat 4.4", "nbformat 4.5 of a generator", "nbformat 3"],
+)
+def test_a_cell_without_an_id_is_one_cell_after_insertions_saves_reloads_and_in_another_browser(
+    lab: Lab, text: str
+) -> None:
+    lab.write("week1.ipynb", text)
+    student = lab.browser("week1.ipynb")
+    accept = student.page.locator(".jp-Dialog .jp-mod-accept")
+    if accept.count():
+        # "This notebook has been converted".
+        accept.first.click()
+    # As every student sees it who was given the file.
+    assert run(student, 1)["cell"]["source_id"] == "position-1"
+    lab.reload(student, "week1.ipynb")
+    assert run(student, 1)["cell"]["source_id"] == "position-1"
+    student.select(0)
+    student.page.keyboard.press("a")
+    expect(student.page.locator(".jp-Notebook .jp-Cell")).to_have_count(4)
+    failed = run(student, 2)
+    assert (failed["cell"]["source_id"], failed["cell"]["index"]) == ("position-1", 2)
+    with student.page.expect_response(lambda answer: answer.request.method == "PUT" and "notebooks" in answer.url):
+        save(student)
+    lab.reload(student, "week1.ipynb")
+    assert run(student, 2)["cell"]["source_id"] == "position-1"
+    other = lab.browser("week1.ipynb", others=len(student.events("notebook_opened")))
+    assert run(other, 2)["cell"]["source_id"] == "position-1"
+    assert {event["notebook"]["id"] for event in student.events()} == {student.events()[0]["notebook"]["id"]}
+
+
+def test_a_copied_exercise_is_a_cell_of_its_own_and_hides_no_failure_of_the_original(lab: Lab) -> None:
+    exercise = cell("code", 'raise ValueError("ex")', "original", nbgrader={"grade_id": "ex-1", "solution": True})
+    lab.write("week1.ipynb", notebook(exercise))
+    student = lab.browser("week1.ipynb")
+    page = student.page
+    assert run(student, 0)["cell"]["source_id"] == "ex-1"
+    student.select(0)
+    page.keyboard.press("c")
+    page.keyboard.press("v")
+    expect(page.locator(".jp-Notebook .jp-Cell")).to_have_count(2)
+    student.cell(1).locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("print(1)")
+    page.keyboard.press("Control+Enter")
+    copy = student.wait(lambda: student.runs()[1:])[0]
+    assert copy["data"]["status"] == "ok"
+    assert copy["cell"]["source_id"] != "ex-1"
+    assert run(student, 0)["cell"]["source_id"] == "ex-1"
+    assert [event["data"]["status"] for event in student.runs("ex-1")] == ["error", "error"]
+    # The copy is moved above the original, which is the first one of the file from now on.
+    student.select(1)
+    page.keyboard.press("Control+Shift+ArrowUp")
+    expect(student.cell(0)).to_contain_text("print(1)")
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "notebooks" in answer.url):
+        save(student)
+    lab.reload(student, "week1.ipynb")
+    assert run(student, 0)["cell"]["source_id"] == copy["cell"]["source_id"]
+    assert run(student, 1)["cell"]["source_id"] == "ex-1"
+
+
+def test_a_deleted_cell_that_is_put_back_is_the_same_and_one_pasted_twice_is_another(lab: Lab) -> None:
+    lab.write("week1.ipynb", notebook(cell("code", _FAILS, "first"), cell("code", "b = 2", "second")))
+    student = lab.browser("week1.ipynb")
+    page = student.page
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    student.select(0)
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    expect(cells).to_have_count(1)
+    page.keyboard.press("z")
+    expect(cells).to_have_count(2)
+    assert run(student, 0)["cell"]["source_id"] == "first"
+    # Cut, put back by an undo, and pasted: JupyterLab then has two cells of one id.
+    student.select(0)
+    page.keyboard.press("x")
+    expect(cells).to_have_count(1)
+    page.keyboard.press("z")
+    expect(cells).to_have_count(2)
+    student.select(1)
+    page.keyboard.press("v")
+    expect(cells).to_have_count(3)
+    assert [run(student, index)["cell"]["source_id"] for index in (0, 1)] == ["first", "second"]
+    pasted = run(student, 2)["cell"]
+    assert pasted["source_id"] not in {"first", "second"}
+    assert pasted["index"] == 2
+
+
+def test_two_cells_of_one_id_in_a_file_are_two_cells(lab: Lab) -> None:
+    lab.write("week1.ipynb", notebook(cell("code", "a = 1", "same"), cell("code", _FAILS, "same")))
+    student = lab.browser("week1.ipynb")
+    first, second = (run(student, index)["cell"]["source_id"] for index in (0, 1))
+    assert first == "same"
+    assert second != "same"
+    lab.reload(student, "week1.ipynb")
+    assert run(student, 1)["cell"]["source_id"] == second
+
+
+def test_copies_moves_and_saves_under_another_name(lab: Lab) -> None:
+    given = notebook(cell("code", "a = 1", "first"), cell_monitor={"notebook_id": "week-1"})
+    lab.write("given/week1.ipynb", given)
+    student = lab.browser("given/week1.ipynb")
+    page = student.page
+    assert run(student, 0)["notebook"]["id"] == "week-1"
+    # A copy by a program outside of Jupyter, while the original exists.
+    shutil.copy(lab.home / "given/week1.ipynb", lab.home / "copy.ipynb")
+    lab.open_tab(student, "copy.ipynb")
+    copy = run(student, 0)["notebook"]
+    assert copy["path"] == "copy.ipynb"
+    assert copy["id"] != "week-1"
+    # The folder is renamed while the notebook is open, but not in front.
+    page.evaluate("() => window.jupyterapp.serviceManager.contents.rename('given', 'mine')")
+    # The file browser shows the folder that is gone.
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    lab.open_tab(student, "mine/week1.ipynb")
+    moved = run(student, 0)["notebook"]
+    assert (moved["id"], moved["path"]) == ("week-1", "mine/week1.ipynb")
+    # Save as: the notebook goes on under another name, as another notebook; the file of the first one is still there.
+    page.keyboard.press("Control+Shift+s")
+    page.locator(".jp-Dialog input").fill("mine/final.ipynb")
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    lab.ready(student, "mine/final.ipynb")
+    student.wait(lambda: student.events("notebook_opened")[-1]["notebook"]["path"] == "mine/final.ipynb")
+    final = run(student, 0)["notebook"]
+    assert final["id"] not in {"week-1", copy["id"]}
+    other = lab.browser("mine/week1.ipynb", others=len(student.events("notebook_opened")))
+    assert run(other, 0)["notebook"]["id"] == "week-1"
+    # Another program moves the file.
+    (lab.home / "mine/week1.ipynb").rename(lab.home / "moved.ipynb")
+    again = lab.browser("moved.ipynb", others=len(student.events("notebook_opened")))
+    assert run(again, 0)["notebook"]["id"] == "week-1"
+
+
+def test_what_programs_do_is_no_act_of_the_student(lab: Lab) -> None:
+    for name in ("week1.ipynb", "week2.ipynb"):
+        lab.write(name, notebook(cell("code", "a = 1", "a"), cell("code", "b = 2", "b"), cell("code", "c = 3", "c")))
+    student = lab.browser("week1.ipynb")
+    page = student.page
+    # Opened by a link.
+    (opened,) = student.events("notebook_opened")
+    assert "restored" not in opened["data"]
+    run(student, 1)
+    lab.open_tab(student, "week2.ipynb")
+    student.wait(lambda: len(student.events("notebook_opened")) == 2)
+    student.select(2)
+    student.wait(lambda: [event for event in student.events("cell_selected") if event["cell"]["source_id"] == "c"])
+    acts = ("cell_selected", "cell_edited", "notebook_saved", "cell_added", "notebook_opened")
+
+    # JupyterLab loads the page again and restores both tabs.
+    before = len(student.events(*acts))
+    lab.reload(student, "week2.ipynb")
+    page.locator(".lm-TabBar-tab", has_text="week1.ipynb").wait_for()
+    restored = student.wait(lambda: student.events(*acts)[before:])
+    assert {(event["type"], event["data"].get("restored")) for event in restored} == {("notebook_opened", True)}
+
+    # A program selects, edits, adds and saves, in front and behind.
+    before = len(student.events(*acts))
+    page.evaluate(
+        """async () => {
+            const { shell, commands } = window.jupyterapp;
+            const panel = shell.currentWidget;
+            panel.content.activeCellIndex = 0;
+            panel.model.sharedModel.getCell(0).setSource('changed by a program');
+            panel.model.sharedModel.insertCell(1, {cell_type: 'code', source: 'added by a program'});
+            await panel.context.save();
+            await commands.execute('docmanager:save');
+        }"""
+    )
+    student.wait(lambda: len(student.events("notebook_saved")) >= 2 and student.events("cell_added"))
+    done = student.events(*acts)[before:]
+    assert {event["type"] for event in done} == {"notebook_saved", "cell_added"}
+    assert {event["data"].get("manual", event["data"].get("own")) for event in done} == {False}
+
+    # The student goes to the other tab: where the student is follows, although no cell there was selected.
+    page.locator(".lm-TabBar-tab", has_text="week1.ipynb").click()
+    selected = student.wait(lambda: student.events("cell_selected", seq=student.events("cell_selected")[-1]["seq"]))
+    student.wait(lambda: student.events("cell_selected")[-1]["notebook"]["path"] == "week1.ipynb")
+    assert selected
+    # And what the student does counts.
+    lab.ready(student, "week1.ipynb")
+    student.select(0)
+    page.keyboard.press("b")
+    added = student.wait(lambda: [event for event in student.events("cell_added") if "own" not in event["data"]])
+    assert added[-1]["notebook"]["path"] == "week1.ipynb"
+    save(student)
+    assert student.events("notebook_saved")[-1]["data"] == {"manual": True}
+
+
+def test_a_heartbeat_names_what_is_in_front_or_nothing(lab: Lab) -> None:
+    lab.write("week1.ipynb", notebook(cell("code", "a = 1", "a"), cell("code", "b = 2", "b")))
+    lab.write("notes.txt", "text")
+    student = lab.browser("week1.ipynb")
+    student.select(1)
+    beat = student.wait(lambda: student.events("heartbeat"))[-1]
+    student.wait(lambda: student.events("heartbeat")[-1].get("cell", {}).get("source_id") == "b", student.events)
+    assert beat["data"]["visible"] is True
+    # A file that is no notebook is in front: the notebook's tab is open, and the student is not in it.
+    student.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:open', {path: 'notes.txt'})")
+    student.page.locator(".jp-FileEditor").wait_for()
+    student.wait(lambda: "notebook" not in student.events("heartbeat")[-1])
+    assert "cell" not in student.events("heartbeat")[-1]
+    assert student.events("heartbeat")[-1]["session_id"] == beat["session_id"]
+
+
+def test_of_two_pages_the_one_of_the_last_act_says_where_the_student_is(lab: Lab) -> None:
+    for name in ("week1.ipynb", "week2.ipynb"):
+        lab.write(name, notebook(cell("code", "a = 1", "a"), cell("code", "b = 2", "b")))
+    first = lab.browser("week1.ipynb")
+    run(first, 0)
+    second = lab.browser("week2.ipynb", others=1)
+    run(second, 0)
+    first.page.bring_to_front()
+    # The active cell of the first page is active already: an act in it counts all the same.
+    first.page.evaluate("() => window.dispatchEvent(new Event('blur'))")
+    first.cell(0).locator(".cm-content").click()
+    first.wait(lambda: [event["notebook"]["path"] for event in first.events("cell_selected")][-1:] == ["week1.ipynb"])
+    assert first.events("cell_selected")[-1]["cell"]["source_id"] == "a"
