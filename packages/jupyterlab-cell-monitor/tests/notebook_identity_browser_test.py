@@ -262,34 +262,48 @@ def test_two_cells_of_one_id_in_a_file_are_two_cells(lab: Lab) -> None:
     assert run(student, 1)["cell"]["source_id"] == second
 
 
-def test_copies_moves_and_saves_under_another_name(lab: Lab) -> None:
-    given = notebook(cell("code", "a = 1", "first"), cell_monitor={"notebook_id": "week-1"})
-    lab.write("given/week1.ipynb", given)
+def given(lab: Lab) -> Student:
+    """Return a student who opened and ran a notebook that names its id."""
+    lab.write("given/week1.ipynb", notebook(cell("code", "a = 1", "first"), cell_monitor={"notebook_id": "week-1"}))
     student = lab.browser("given/week1.ipynb")
-    page = student.page
     assert run(student, 0)["notebook"]["id"] == "week-1"
-    # A copy by a program outside of Jupyter, while the original exists.
+    return student
+
+
+def test_a_copy_of_a_notebook_is_another_one_also_if_both_name_one_id(lab: Lab) -> None:
+    student = given(lab)
+    # By a program outside of Jupyter, while the original exists.
     shutil.copy(lab.home / "given/week1.ipynb", lab.home / "copy.ipynb")
     lab.open_tab(student, "copy.ipynb")
     copy = run(student, 0)["notebook"]
     assert copy["path"] == "copy.ipynb"
     assert copy["id"] != "week-1"
-    # The folder is renamed while the notebook is open, but not in front.
-    page.evaluate("() => window.jupyterapp.serviceManager.contents.rename('given', 'mine')")
-    lab.open_tab(student, "mine/week1.ipynb")
-    moved = run(student, 0)["notebook"]
-    assert (moved["id"], moved["path"]) == ("week-1", "mine/week1.ipynb")
-    # Save as: the notebook goes on under another name, as another notebook; the file of the first one is still there.
-    page.keyboard.press("Control+Shift+s")
-    page.locator(".jp-Dialog input").fill("mine/final.ipynb")
-    page.locator(".jp-Dialog .jp-mod-accept").click()
-    lab.ready(student, "mine/final.ipynb")
-    student.wait(lambda: student.events("notebook_opened")[-1]["notebook"]["path"] == "mine/final.ipynb")
+    # "Save as" closes the notebook, whose outputs are not saved yet, and opens the new file.
+    lab.open_tab(student, "given/week1.ipynb")
+    student.page.keyboard.press("Control+Shift+s")
+    student.page.locator(".jp-Dialog input").fill("given/final.ipynb")
+    student.page.locator(".jp-Dialog .jp-mod-accept").click()
+    student.page.locator(".jp-Dialog", has_text="Save your work").get_by_role("button", name="Save").click()
+    # JupyterLab shows the new file and has the focus elsewhere.
+    student.page.locator(".lm-TabBar-tab", has_text="final.ipynb").click()
+    lab.ready(student, "given/final.ipynb")
+    student.wait(lambda: student.events("notebook_opened")[-1]["notebook"]["path"] == "given/final.ipynb")
     final = run(student, 0)["notebook"]
     assert final["id"] not in {"week-1", copy["id"]}
+    other = lab.browser("given/week1.ipynb", others=len(student.events("notebook_opened")))
+    assert run(other, 0)["notebook"]["id"] == "week-1"
+
+
+def test_a_notebook_is_the_same_one_after_its_folder_was_renamed_and_its_file_was_moved(lab: Lab) -> None:
+    student = given(lab)
+    # While the notebook is open.
+    student.page.evaluate("() => window.jupyterapp.serviceManager.contents.rename('given', 'mine')")
+    lab.ready(student, "mine/week1.ipynb")
+    moved = run(student, 0)["notebook"]
+    assert (moved["id"], moved["path"]) == ("week-1", "mine/week1.ipynb")
     other = lab.browser("mine/week1.ipynb", others=len(student.events("notebook_opened")))
     assert run(other, 0)["notebook"]["id"] == "week-1"
-    # Another program moves the file.
+    # By another program; the pages that have it open do not know.
     (lab.home / "mine/week1.ipynb").rename(lab.home / "moved.ipynb")
     again = lab.browser("moved.ipynb", others=len(student.events("notebook_opened")))
     assert run(again, 0)["notebook"]["id"] == "week-1"
