@@ -80,6 +80,8 @@ export const runsQuery = (api: ApiClient, courseId: string, studentId: string) =
 export interface AskedActivity extends Activity {
   minutes: number
   asked_at: number
+  /** The same by `performance.now()`, which is never set. */
+  asked_tick: number
 }
 
 export interface ActivitySpan {
@@ -100,6 +102,7 @@ export const activityQuery = (
     queryKey: [...courseKey(courseId), 'activity', minutes],
     queryFn: async ({ signal }): Promise<AskedActivity> => {
       const askedAt = Date.now()
+      const askedTick = performance.now()
       // Events have the server's time; with a slow clock of the browser the newest would be missing.
       const now = askedAt + clockOffsetMs()
       const every = bucketS * 1000
@@ -110,7 +113,7 @@ export const activityQuery = (
         every: String(bucketS),
       })
       const path = `courses/${segment(courseId)}/activity?${search.toString()}`
-      return { ...(await api.request<Activity>(path, { signal })), minutes, asked_at: askedAt }
+      return { ...(await api.request<Activity>(path, { signal })), minutes, asked_at: askedAt, asked_tick: askedTick }
     },
     // A span is always fetched when it is chosen: the cached one may lack the newest runs.
     staleTime: 0,

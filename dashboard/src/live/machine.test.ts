@@ -12,10 +12,12 @@ const position = { epoch: 'e1', offset: 10 }
 class Rig {
   state: LiveState = initialState('course:c1')
   now = 1_000_000
+  /** How much this computer's clock was set by. */
+  set = 0
   effects: readonly LiveEffect[] = []
 
   input(input: LiveInput): this {
-    ;[this.state, this.effects] = step(this.state, input, { now: this.now, monotonic: this.now, random: 0.5 })
+    ;[this.state, this.effects] = step(this.state, input, { now: this.now + this.set, monotonic: this.now, random: 0.5 })
     return this
   }
 
@@ -202,6 +204,15 @@ describe('while live', () => {
     rig.after(12_000).input({ type: 'timer', timer: 'watch' })
     expect(rig.kinds).toContain('close')
     expect(rig.connection).toMatchObject({ kind: 'reconnecting', since: verified })
+  })
+
+  it.each([-3_600_000, 0])('notices silence although the clock of this computer was set by %d ms', (set) => {
+    const rig = new Rig().live()
+    rig.set = set
+    rig.after(28_000).input({ type: 'timer', timer: 'watch' })
+    expect(rig.connection.kind).toBe('silent')
+    rig.after(12_000).input({ type: 'timer', timer: 'watch' })
+    expect(rig.connection.kind).toBe('reconnecting')
   })
 
   it('checks the time when the tab is shown again or the machine resumes', () => {

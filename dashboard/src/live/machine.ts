@@ -5,6 +5,7 @@
 
 import { delayMs, LIVE_MS, unproven, withWatermark, type Freshness } from './freshness'
 import { closeCodes, reconnectsAfter, type ClientFrame, type Position, type Publication, type ServerFrame } from './protocol'
+import { receivedAt, silentMs, type Received } from './silence'
 
 export type Phase =
   /** Not started, or stopped. */
@@ -40,7 +41,7 @@ export interface LiveState {
   nextId: number
   pingMs: number
   /** When the newest frame arrived on this socket, or else when it was opened. */
-  lastFrameAt: number
+  lastFrame: Received
   /** The last time at which the page was known to be complete; null before the first snapshot. */
   verifiedAt: number | null
   /** A ping is overdue, but the socket is still open. */
@@ -119,7 +120,7 @@ export function initialState(channel: string): LiveState {
     awaiting: null,
     nextId: 1,
     pingMs: 25_000,
-    lastFrameAt: 0,
+    lastFrame: { at: 0, tick: 0 },
     verifiedAt: null,
     late: false,
     watermarks: false,
@@ -154,7 +155,7 @@ function deadMs(state: LiveState): number {
   return Math.max(DEAD_MS, Math.round(state.pingMs * 1.5))
 }
 
-function open(state: LiveState, now: number): Step {
+function open(state: LiveState, environment: Environment): Step {
   const next: LiveState = {
     ...state,
     phase: 'opening',
@@ -164,7 +165,7 @@ function open(state: LiveState, now: number): Step {
     announced: null,
     refusal: null,
     heldToken: null,
-    lastFrameAt: now,
+    lastFrame: receivedAt(environment),
   }
   // Without a timer a connection attempt could take minutes to fail.
   return [next, [...clearAll, { type: 'timer', timer: 'reply', ms: REPLY_MS }, { type: 'open' }]]
@@ -236,7 +237,7 @@ function onFrame(state: LiveState, frame: ServerFrame | null, environment: Envir
   const wasLate = state.late
   const received: LiveState = {
     ...state,
-    lastFrameAt: now,
+    lastFrame: receivedAt(environment),
     late: false,
     verifiedAt: state.phase === 'live' && !state.watermarks ? now : state.verifiedAt,
   }
@@ -320,26 +321,26 @@ function onFrame(state: LiveState, frame: ServerFrame | null, environment: Envir
 }
 
 function onTimer(state: LiveState, timer: TimerName, environment: Environment): Step {
-  const { now, random } = environment
+  const { random } = environment
   switch (timer) {
     case 'fresh':
       return state.phase === 'live' && state.watermarks ? judge(state, environment, []) : [state, []]
     case 'retry':
       if (state.phase === 'resyncing') return [state, fetchSnapshot]
-      return state.phase === 'waiting' ? open(state, now) : [state, []]
+      return state.phase === 'waiting' ? open(state, environment) : [state, []]
     case 'reply':
       return ['opening', 'joining', 'subscribing', 'resyncing'].includes(state.phase)
         ? reconnectLater(state, random)
         : [state, []]
     case 'watch': {
       if (!isJoined(state)) return [state, []]
-      const silentMs = now - state.lastFrameAt
-      if (silentMs >= deadMs(state)) return reconnectLater(state, random, 0)
+      const silent = silentMs(state.lastFrame, environment)
+      if (silent >= deadMs(state)) return reconnectLater(state, random, 0)
       const lateMs = state.pingMs + GRACE_MS
-      if (silentMs >= lateMs) {
-        return [{ ...state, late: true }, [{ type: 'timer', timer: 'watch', ms: deadMs(state) - silentMs }]]
+      if (silent >= lateMs) {
+        return [{ ...state, late: true }, [{ type: 'timer', timer: 'watch', ms: deadMs(state) - silent }]]
       }
-      return [state, [{ type: 'timer', timer: 'watch', ms: lateMs - silentMs }]]
+      return [state, [{ type: 'timer', timer: 'watch', ms: lateMs - silent }]]
     }
   }
 }
@@ -361,7 +362,7 @@ export function step(state: LiveState, input: LiveInput, environment: Environmen
   const { now, random } = environment
   if (input.type === 'stop') return [{ ...state, phase: 'idle', awaiting: null }, [...clearAll, { type: 'close' }]]
   if (state.phase === 'idle') {
-    return input.type === 'start' ? open({ ...state, position: input.position, verifiedAt: now }, now) : [state, []]
+    return input.type === 'start' ? open({ ...state, position: input.position, verifiedAt: now }, environment) : [state, []]
   }
   switch (input.type) {
     case 'start':
@@ -404,12 +405,12 @@ export function step(state: LiveState, input: LiveInput, environment: Environmen
       // The browser reports this long before a ping is overdue.
       return state.phase === 'refused' ? [state, []] : reconnectLater({ ...state, offline: true }, random)
     case 'online':
-      if (state.phase === 'waiting') return open({ ...state, offline: false, attempt: 0 }, now)
+      if (state.phase === 'waiting') return open({ ...state, offline: false, attempt: 0 }, environment)
       return [{ ...state, offline: false }, []]
     case 'wake':
-      if (state.phase === 'waiting') return open(state, now)
+      if (state.phase === 'waiting') return open(state, environment)
       return onWake(state, environment)
     case 'retry':
-      return state.phase === 'refused' || state.phase === 'waiting' ? open({ ...state, attempt: 0 }, now) : [state, []]
+      return state.phase === 'refused' || state.phase === 'waiting' ? open({ ...state, attempt: 0 }, environment) : [state, []]
   }
 }

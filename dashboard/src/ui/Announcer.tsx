@@ -21,13 +21,13 @@ export function Announcer({ children }: { children: ReactNode }): ReactElement {
   const announce = useMemo<Announce>(() => {
     const flush = (): void => {
       timer.current = undefined
-      lastAt.current = Date.now()
+      lastAt.current = performance.now()
       setText([...waiting.current.values()].join(' '))
       waiting.current.clear()
     }
     return (topic, message) => {
       waiting.current.set(topic, message)
-      timer.current ??= setTimeout(flush, Math.max(250, lastAt.current + THROTTLE_MS - Date.now()))
+      timer.current ??= setTimeout(flush, Math.max(250, lastAt.current + THROTTLE_MS - performance.now()))
     }
   }, [])
 

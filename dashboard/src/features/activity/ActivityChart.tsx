@@ -67,7 +67,7 @@ export default function ActivityChart({ courseId, runs, newestRunAt, now }: Acti
   useRefetchPace({
     revision: runs,
     changedLately: newestRunAt !== null && now - newestRunAt < LATELY_MS,
-    askedAt: data?.asked_at,
+    askedAt: data?.asked_tick,
     failedAt: activity.errorUpdatedAt,
     refetch: useCallback(() => void refetch({ cancelRefetch: false }), [refetch]),
   })

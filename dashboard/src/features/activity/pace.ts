@@ -30,13 +30,13 @@ export class RefetchPace {
   }
 
   readonly changed = (): void => {
-    this.#changedAt = Date.now()
+    this.#changedAt = performance.now()
     if (this.#timer === undefined) this.#plan()
   }
 
-  /** The request sent at `askedAt` was answered. */
+  /** The request sent at `askedAt`, by `performance.now()`, was answered. */
   readonly answered = (askedAt: number): void => {
-    const tookMs = Date.now() - askedAt
+    const tookMs = performance.now() - askedAt
     const pauseMs = Math.max(PAUSE_MS, tookMs * PAUSE_PER_ANSWER) * (1 + Math.random() * PAUSE_SPREAD)
     this.#pauseMs = Math.min(pauseMs, REFETCH_INTERVAL_MS)
     this.#askedAt = Math.max(this.#askedAt, askedAt)
@@ -49,7 +49,7 @@ export class RefetchPace {
   readonly failed = (): void => {
     this.stop()
     this.#changedAt = null
-    this.#askedAt = Date.now()
+    this.#askedAt = performance.now()
     this.#pauseMs = REFETCH_INTERVAL_MS
   }
 
@@ -65,7 +65,7 @@ export class RefetchPace {
 
   #plan(): void {
     if (this.#changedAt === null) return
-    const now = Date.now()
+    const now = performance.now()
     const earliest = Math.max(now, this.#changedAt) + LEAD_MS + Math.random() * LEAD_SPREAD_MS
     this.#timer = setTimeout(this.#ask, Math.max(earliest, this.#askedAt + this.#pauseMs) - now)
   }
@@ -73,7 +73,7 @@ export class RefetchPace {
   readonly #ask = (): void => {
     this.#timer = undefined
     if (document.visibilityState === 'hidden') return
-    this.#askedAt = Date.now()
+    this.#askedAt = performance.now()
     this.#refetch()
   }
 }

@@ -7,7 +7,7 @@ interface Paced {
   revision: number
   /** There were changes just before the first answer, which may lack them. */
   changedLately: boolean
-  /** When the newest answer was requested; undefined before the first. */
+  /** When the newest answer was requested, by `performance.now()`; undefined before the first. */
   askedAt: number | undefined
   /** When a fetch last failed; 0 if none did. */
   failedAt: number
