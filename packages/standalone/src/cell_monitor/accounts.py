@@ -132,7 +132,7 @@ async def make_sign_in_link(dsn: str, secrets: SecretFolder, lifetime: timedelta
 
 
 async def _keep_password(connection: Connection, index: BlindIndex, person_id: UUID, password: str) -> None:
-    """The password that ``up`` prints is the one that works."""
+    """Let the password in the installation's secrets be the one that works."""
     account = await accounts.find(connection, index, INSTRUCTOR)
     if account is None or not verify_password(account.password_hash, password):
         await accounts.set_password(connection, person_id, hash_password(password))

@@ -15,7 +15,6 @@ from cell_monitor import container_secrets
 from cell_monitor.accounts import (
     ENCRYPTION_KEYS_FILE,
     INSTRUCTOR,
-    INSTRUCTOR_PASSWORD_FILE,
     SIGNING_KEYS_FILE,
     make_login_roles,
     read_keys,
@@ -191,7 +190,7 @@ def create_secrets(*, folder: Path, postgres_host: str, valkey_host: str, servic
 @admin.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def prepare(*, folder: Path) -> None:
-    """Migrate the database, create the services' logins and the sample course; print the instructor's password.
+    """Migrate the database, create the services' logins and the sample course; print how its instructor signs in.
 
     FOLDER contains the secrets that create-secrets created. The command can be run at every start.
     """
@@ -203,5 +202,6 @@ def prepare(*, folder: Path) -> None:
         asyncio.run(seed_sample_course(dsn, secrets))
     except (MigrationError, StoreUnavailable) as error:
         raise fail(str(error)) from error
-    click.echo(f"User      {INSTRUCTOR}")
-    click.echo(f"Password  {secrets.get(INSTRUCTOR_PASSWORD_FILE)}")
+    # The output of a container is kept in a log, which is no place for a password or a link.
+    say(f"The sample course is ready. For a link that signs its instructor {INSTRUCTOR} in once:")
+    say("    docker compose run --rm tools sign-in-link --url http://127.0.0.1:8900")
