@@ -40,6 +40,7 @@ OTHER_PROGRAMS: Final = frozenset(
         "API_KEY_FILE",
         "API_URL",
         "COURSE",
+        "HUB_TOKEN",
         "SPOOL_DIR",
         # The command cell-monitor
         "DATA_DIR",

@@ -18,7 +18,8 @@ BY_SCOPE = {
     "courses:read": {"read_course"},
     "admin": {"read_course", "answer_help", "manage_members", "administer"},
 }
-AUDIENCES = {"session": {"api", "gateway"}, "api_key": {"api", "gateway", "ingest"}}
+AUDIENCES = {"session": {"api", "gateway"}, "api_key": {"api", "gateway", "ingest"}, "hub_server": {"ingest"}}
+ALWAYS = {"session": SESSION, "api_key": set(), "hub_server": {"send_events"}}
 
 
 def test_every_grant_and_scope_is_written_down():
@@ -29,7 +30,7 @@ def test_every_grant_and_scope_is_written_down():
 
 @pytest.mark.parametrize("grant", list(Grant))
 def test_no_scopes_add_nothing(grant):
-    assert allowed_by(grant, ()) == (SESSION if grant == "session" else set())
+    assert allowed_by(grant, ()) == ALWAYS[grant]
 
 
 @given(st.sets(st.sampled_from([*BY_SCOPE, "root", "", "admin ", "ADMIN", "*"])))
@@ -37,6 +38,7 @@ def test_a_key_allows_what_its_scopes_say_and_a_session_is_not_widened_by_them(s
     expected = set().union(*(BY_SCOPE.get(scope, set()) for scope in scopes))
     assert allowed_by(Grant.API_KEY, scopes) == expected
     assert allowed_by(Grant.SESSION, scopes) == SESSION
+    assert allowed_by(Grant.HUB_SERVER, scopes) == {"send_events"}
 
 
 def test_no_permission_is_out_of_reach_or_forgotten():

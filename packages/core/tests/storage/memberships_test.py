@@ -121,12 +121,15 @@ async def test_a_removal_at_the_ruling_source_wins_until_that_source_gives_a_rol
 
 async def test_what_a_source_says_of_a_person_is_taken_over_whole(pool, ann) -> None:
     await memberships.upsert_many(pool, "c2", {ann: "observer"})
-    assert await memberships.set_all(pool, ann, {"c1": "student", "c2": "instructor"}, source=Source.HUB) == 2
-    assert await memberships.set_all(pool, ann, {"c1": "student", "c2": "instructor"}, source=Source.HUB) == 0
+    assert await memberships.set_all(pool, ann, {"c1": "student", "c2": "instructor"}, source=Source.HUB) == [
+        "c1",
+        "c2",
+    ]
+    assert await memberships.set_all(pool, ann, {"c1": "student", "c2": "instructor"}, source=Source.HUB) == []
     assert await memberships.roles_of(pool, ann) == {"c1": "student", "c2": "instructor"}
-    assert await memberships.set_all(pool, ann, {"c3": "assistant"}, source=Source.HUB) == 3
+    assert await memberships.set_all(pool, ann, {"c3": "assistant"}, source=Source.HUB) == ["c1", "c2", "c3"]
     assert await memberships.roles_of(pool, ann) == {"c2": "observer", "c3": "assistant"}
-    assert await memberships.set_all(pool, ann, {}, source=Source.HUB) == 1
+    assert await memberships.set_all(pool, ann, {}, source=Source.HUB) == ["c3"]
     assert await memberships.roles_of(pool, ann) == {"c2": "observer"}
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await memberships.set_all(pool, ann, {"c1": "student", "c9": "student"}, source=Source.HUB)

@@ -26,6 +26,8 @@ class Grant(StrEnum):
     """A person signed in with a browser. Their roles decide; scopes do not limit them."""
     API_KEY = "api_key"
     """An API key was exchanged. Without scopes it allows nothing; with scopes, what both these and the roles allow."""
+    HUB_SERVER = "hub_server"
+    """A JupyterHub said whose server it is. It sends its user's events and does nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ GRANTS: Final[Mapping[Grant, GrantRule]] = MappingProxyType(
             audiences=frozenset({Audience.API, Audience.GATEWAY, Audience.INGEST}),
             always=frozenset(),
             by_scope=_KEY_SCOPES,
+        ),
+        Grant.HUB_SERVER: GrantRule(
+            audiences=frozenset({Audience.INGEST}),
+            always=frozenset({Permission.SEND_EVENTS}),
+            by_scope=MappingProxyType({}),
         ),
     }
 )

@@ -54,7 +54,7 @@ class UnknownKey(TokenInvalid):
     """The token names a key that is not known here, perhaps not yet."""
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a verified token says. A token that lacks one of these is refused: absence never means permission.
 
     Attributes:
@@ -67,6 +67,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         courses: role by course id, as of ``iat``.
         scopes: of the API key, empty for other grants.
         admin: whether the holder is an admin of the site, as of ``iat``.
+        server: name of the Jupyter server that sends, empty for a user's default one; None where there is no Hub. It
+            allows nothing.
     """
 
     iss: str
@@ -79,6 +81,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     courses: dict[str, Role]
     scopes: tuple[str, ...]
     admin: bool
+    server: str | None = None
 
     @property
     def person_id(self) -> UUID:
@@ -146,8 +149,10 @@ class TokenIssuer:
         courses: Mapping[str, str] | None = None,
         scopes: Sequence[str] = (),
         admin: bool = False,
+        lifetime: int | None = None,
+        server: str | None = None,
     ) -> tuple[str, int]:
-        """Return a new token and the seconds for which it is valid.
+        """Return a new token and the seconds for which it is valid: ``lifetime``, where that is shorter than others'.
 
         Raises:
             ValueError: the person has more courses than fit a token (about 150), or the grant is for other audiences.
@@ -155,18 +160,21 @@ class TokenIssuer:
         if not GRANTS[grant].audiences.issuperset(audience):
             raise ValueError(f"a token of the grant {grant} cannot be for {', '.join(audience)}")
         now = int(self._clock())
-        claims = {
+        seconds = self.lifetime if lifetime is None else min(lifetime, self.lifetime)
+        claims: dict[str, object] = {
             "iss": ISSUER,
             "sub": str(person_id),
             "aud": list(audience),
             "iat": now,
-            "exp": now + self.lifetime,
+            "exp": now + seconds,
             "jti": secrets.token_urlsafe(16),
             "grant": grant,
             "courses": dict(courses or {}),
             "scopes": list(scopes),
             "admin": admin,
         }
+        if server is not None:
+            claims["server"] = server
         token = self._jws.encode(
             msgspec.json.encode(claims),
             self.signing_keys.private_key,
@@ -175,7 +183,7 @@ class TokenIssuer:
         )
         if len(token) > MAX_TOKEN_BYTES:
             raise ValueError(f"{len(courses or {})} courses do not fit a token of {MAX_TOKEN_BYTES} bytes")
-        return token, self.lifetime
+        return token, seconds
 
 
 class TokenVerifier:

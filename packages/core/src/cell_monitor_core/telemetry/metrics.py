@@ -80,8 +80,13 @@ RATE_LIMITED: Final = CATALOGUE.counter(
 
 SIGN_INS: Final = CATALOGUE.counter(
     "cell_monitor_sign_ins_total",
-    "Sign-ins with a password or a link, refreshes of the cookie and exchanges of an API key, by outcome.",
-    {"how": ("password", "link", "cookie", "api_key"), "outcome": ("ok", "refused", "rate_limited")},
+    "Sign-ins with a password or a link, refreshes of the cookie and exchanges of a credential, by outcome.",
+    {"how": ("password", "link", "cookie", "api_key", "hub_server"), "outcome": ("ok", "refused", "rate_limited")},
+)
+HUB_REQUESTS: Final = CATALOGUE.counter(
+    "cell_monitor_hub_requests_total",
+    "Questions to JupyterHub whose a token is, by what came of them.",
+    {"outcome": ("ok", "refused", "unfit", "unavailable")},
 )
 HTTP_REQUESTS: Final = CATALOGUE.counter(
     "cell_monitor_http_requests_total", "Requests other than ingest and probes, by status code.", {"status": None}

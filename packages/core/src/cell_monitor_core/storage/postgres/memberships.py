@@ -133,8 +133,8 @@ async def remove(executor: Executor, course_id: str, person_id: UUID, *, source:
     return bool(await executor.fetchval(sql, course_id, person_id, source))
 
 
-async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source) -> int:
-    """Take over all that a source says of one person, as role by course id; return how many rows changed.
+async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source) -> list[str]:
+    """Take over all that a source says of one person, as role by course id; return the courses in which that changed.
 
     Courses that it gave before and does not name now are removed, see ``remove``; other sources' rows stay.
 
@@ -157,11 +157,11 @@ async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str],
             WHERE memberships.role IS DISTINCT FROM excluded.role
             RETURNING course_id
         )
-        SELECT course_id FROM ended UNION ALL SELECT course_id FROM given
+        SELECT course_id FROM ended UNION ALL SELECT course_id FROM given ORDER BY course_id
         """,
         person_id,
         [course_id for course_id, _ in ordered],
         [role for _, role in ordered],
         source,
     )
-    return len(rows)
+    return [row["course_id"] for row in rows]
