@@ -187,8 +187,11 @@ def test_server_frames_have_exactly_this_text():
     assert [payload(frame) for frame in server_frames()] == FRAMES["server"]
 
 
-def test_token_has_exactly_these_claims(monkeypatch):
-    expected = golden("jwt_claims.json")
+@pytest.mark.parametrize(
+    ("name", "audience"), [("jwt_claims.json", "gateway"), ("jwt_claims_of_a_server.json", "ingest")]
+)
+def test_token_has_exactly_these_claims(monkeypatch, name, audience):
+    expected = golden(name)
     claims = expected["claims"]
     keys = SigningKeys({expected["header"]["kid"]: SigningKeys.generate().private_key}, expected["header"]["kid"])
     monkeypatch.setattr(tokens.secrets, "token_urlsafe", lambda _: claims["jti"])
@@ -200,10 +203,12 @@ def test_token_has_exactly_these_claims(monkeypatch):
         courses=claims["courses"],
         scopes=claims["scopes"],
         admin=claims["admin"],
+        lifetime=claims["exp"] - claims["iat"],
+        server=claims.get("server"),
     )
     header, body, _ = (base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in token.split("."))
     assert json.loads(header) == expected["header"]
     assert json.loads(body) == claims
     assert expires_in == claims["exp"] - claims["iat"]
-    read = TokenVerifier(keys, "gateway", clock=lambda: claims["iat"]).verify(token)
+    read = TokenVerifier(keys, audience, clock=lambda: claims["iat"]).verify(token)
     assert json.loads(msgspec.json.encode(read)) == claims

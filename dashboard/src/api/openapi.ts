@@ -139,7 +139,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange
-         * @description Exchange a credential (`Authorization: ApiKey <key>`) for an access token.
+         * @description Exchange a credential (`Authorization: ApiKey <key>` or `JupyterHub <token>`) for an access token.
          */
         post: operations["exchange_api_v1_auth_token_post"];
         delete?: never;
@@ -1837,6 +1837,11 @@ export interface components {
              * @description User name, spelled exactly, of the person whose events these are.
              */
             act_as?: string | null;
+            /**
+             * Server
+             * @description Name of the Jupyter server that asks; empty for its user's default one.
+             */
+            server?: string | null;
         };
     };
     responses: never;

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
 
 __all__ = ["ApiSettings"]
@@ -53,7 +55,48 @@ class ApiSettings(CoreSettings):
     signing_keys: SecretStr | None = Field(
         None, description="Private JWK set that signs access tokens. Changes of the file are noticed."
     )
+    api_hub_url: str | None = Field(
+        None,
+        max_length=500,
+        description="JupyterHub's API as the API reaches it, such as `http://hub:8081/hub/api`; without it no Hub proves "
+        "who sends.",
+    )
+    api_hub_issuer: str = Field(
+        "jupyterhub",
+        pattern=r"^[a-z0-9][a-z0-9:/._-]{0,99}$",
+        description="Name of the Hub among the issuers of identities. With another name its users become other people.",
+    )
+    api_hub_send_scope: str = Field(
+        "custom:cell-monitor:send",
+        pattern=r"^(custom:[a-z0-9][a-z0-9_*:-]*[a-z0-9]|access:services!service=[^\s]+)$",
+        max_length=200,
+        description="Scope that the token of a student's server must carry.",
+    )
+    api_hub_recheck_s: int = Field(
+        60, ge=10, le=600, description="Seconds after which the Hub must be asked again about a token that it gave."
+    )
+    api_hub_group_pattern: str | None = Field(
+        None,
+        max_length=500,
+        description="Regular expression for the whole name of a Hub's group, with the groups `course` and `role`, such as "
+        "`course-(?P<course>.+)-(?P<role>instructors|students)`. Other groups give nothing.",
+    )
+    api_hub_roles: dict[str, Role] = Field(
+        {},
+        description="JSON object: what the pattern's `role` may say beside the roles and their plurals, and the role that "
+        'it means, such as `{"teacher": "instructor", "ta": "assistant"}`.',
+    )
+    api_act_as_keys: bool | None = Field(
+        None,
+        description="Whether API keys with `people:act_as` get tokens of other people; without a value only where no "
+        "JupyterHub proves who sends.",
+    )
     test_mode: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
+
+    @property
+    def allows_act_as(self) -> bool:
+        """Whether API keys may get tokens of other people."""
+        return self.api_hub_url is None if self.api_act_as_keys is None else self.api_act_as_keys
 
     @property
     def signing_keys_path(self) -> Path | None:
@@ -66,6 +109,24 @@ class ApiSettings(CoreSettings):
     def _check_gateway_url(cls, value: str) -> str:
         if not value.startswith(("ws://", "wss://", "http://", "https://", "/")) or any(c in value for c in " ;,\"'\n"):
             raise ValueError("must begin with ws://, wss://, http://, https:// or /")
+        return value
+
+    @field_validator("api_hub_url")
+    @classmethod
+    def _check_hub_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
+
+    @field_validator("api_hub_group_pattern")
+    @classmethod
+    def _check_hub_group_pattern(cls, value: str | None) -> str | None:
+        try:
+            groups = {} if value is None else re.compile(value).groupindex
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        if value is not None and not {"course", "role"} <= groups.keys():
+            raise ValueError("needs the groups (?P<course>…) and (?P<role>…)")
         return value
 
     @model_validator(mode="after")

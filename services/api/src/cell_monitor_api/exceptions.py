@@ -18,6 +18,8 @@ __all__ = [
     "HeadTooSlow",
     "HelpAlreadyClaimed",
     "HelpClosed",
+    "HubTokenInvalid",
+    "HubUnavailable",
     "InsufficientScope",
     "InvalidBody",
     "InvalidCredentials",
@@ -113,6 +115,20 @@ class HelpClosed(ClientRequestError):
 
     error = "help_closed"
     status_code = 409
+
+
+class HubTokenInvalid(ClientRequestError):
+    """JupyterHub does not know the token, not yet or no longer, or it is not one of its user's own server."""
+
+    error = "invalid_hub_token"
+    status_code = 401
+
+
+class HubUnavailable(ClientRequestError):
+    """JupyterHub cannot be asked whose the token is; try again after ``Retry-After`` seconds."""
+
+    error = "hub_unavailable"
+    status_code = 503
 
 
 class InsufficientScope(ClientRequestError):

@@ -72,8 +72,8 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
 async def exchange(
     context: Context, body: TokenRequest, authorization: Annotated[str | None, Header(max_length=500)] = None
 ) -> Response:
-    """Exchange a credential (`Authorization: ApiKey <key>`) for an access token."""
-    wish = TokenWish(Audience(body.audience), body.act_as)
+    """Exchange a credential (`Authorization: ApiKey <key>` or `JupyterHub <token>`) for an access token."""
+    wish = TokenWish(Audience(body.audience), body.act_as, body.server)
     return StructResponse(await context.process.exchange.exchange(authorization, wish))
 
 

@@ -49,6 +49,9 @@ class TokenRequest(BaseModel):
     act_as: Username | None = Field(
         None, description="User name, spelled exactly, of the person whose events these are."
     )
+    server: str | None = Field(
+        None, max_length=255, description="Name of the Jupyter server that asks; empty for its user's default one."
+    )
 
 
 class TokenAnswer(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Credentials that are exchanged for access tokens: one verifier for each scheme of the ``Authorization`` header.
 
-Adding a scheme, such as a JupyterHub's, adds a class here or in a new module, a ``Grant`` with its row in ``core.auth.grants``,
+Adding a scheme adds a class here or in a new module, as ``hub_credentials``, a ``Grant`` with its row in ``core.auth.grants``,
 and the verifier to the list in ``context``.
 """
 
@@ -24,10 +24,17 @@ _SERVICES: Final = UUID("5b1b1c1e-6b52-5c0a-9d7c-6f0a3b0a2f11")
 
 @dataclass(frozen=True, slots=True)
 class TokenWish:
-    """What a token is asked for: an audience and, optionally, the user name of another person whose it shall be."""
+    """What a token is asked for.
+
+    Attributes:
+        audience: the service that it is for.
+        act_as: user name of another person whose it shall be.
+        server: name of the Jupyter server that asks, by its own word.
+    """
 
     audience: Audience
     act_as: str | None = None
+    server: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +46,16 @@ class Proof:
         is_person: whether the subject is a person, who has memberships.
         scopes: of the credential; empty for grants that need none.
         is_admin: whether the holder may be an admin of the site, as far as the grant and the scopes allow it.
+        lifetime_s: seconds that the proof is good for; None where that is not limited.
+        server: name of the Jupyter server that holds the credential; None where it is not known.
     """
 
     subject: UUID
     is_person: bool
     scopes: tuple[str, ...] = ()
     is_admin: bool = False
+    lifetime_s: int | None = None
+    server: str | None = None
 
 
 class CredentialVerifier(Protocol):
@@ -68,13 +79,18 @@ class CredentialVerifier(Protocol):
 
 
 class ApiKeyVerifier:
-    """``Authorization: ApiKey <key>``; see docs/adr/0009 for what such a token may do."""
+    """``Authorization: ApiKey <key>``; see docs/adr/0009 for what such a token may do.
+
+    Args:
+        act_as: whether a key with ``people:act_as`` gets tokens of other people.
+    """
 
     scheme = "ApiKey"
     grant = Grant.API_KEY
 
-    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex) -> None:
+    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, *, act_as: bool = True) -> None:
         self._pool = pool
+        self._allows_act_as = act_as
         self._keyring = keyring
         self._index = index
 
@@ -102,6 +118,9 @@ class ApiKeyVerifier:
 
     async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:
         assert wish.act_as is not None
+        if not self._allows_act_as:
+            # A reader of such a key could send as each student, while JupyterHub proves who each one is.
+            raise InsufficientScope("no key acts as others here: CELL_MONITOR_API_ACT_AS_KEYS is off")
         if Scope.PEOPLE_ACT_AS not in key.scopes:
             raise InsufficientScope(f"the API key lacks the scope {Scope.PEOPLE_ACT_AS}")
         if wish.audience != Audience.INGEST:

@@ -75,5 +75,7 @@ class TokenExchange:
             courses=courses_that_fit(roles),
             scopes=carried,
             admin=proof.is_admin and Permission.ADMINISTER in permissions,
+            lifetime=proof.lifetime_s,
+            server=proof.server,
         )
         return TokenAnswer(token, expires_in)

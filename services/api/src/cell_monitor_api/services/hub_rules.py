@@ -1,0 +1,99 @@
+"""What a JupyterHub's word means here: whether a token proves its sender, and what groups mean in courses. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cell_monitor_api.storage.hub_api import TokenOwner
+from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.channels import COURSE_ID_PATTERN
+
+__all__ = ["GroupRules", "HubSender", "NotASender", "sender_of"]
+
+_MAX_NAME_CHARS: Final = 255
+"""Of the Hub's own column."""
+_SERVER_SCOPE: Final = "access:servers!server="
+_COURSE_ID: Final = re.compile(COURSE_ID_PATTERN)
+_RANK: Final = list(Role)
+"""Roles from the highest to the lowest."""
+
+
+class NotASender(ValueError):  # noqa: N818 - named for what is the matter
+    """The token proves nothing about who sends; the message says why, for the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSender:
+    """A user of the Hub whose server sends.
+
+    Attributes:
+        name: exactly as the Hub spells it.
+        groups: of the user.
+        server: name of the server that the token belongs to, empty for the default one; None where the token does not say.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    server: str | None
+
+
+def sender_of(owner: TokenOwner, scope: str) -> HubSender:
+    """Return the user whose server holds a token.
+
+    A name alone proves nothing: somebody who visits another person's server leaves an OAuth token of theirs there, which
+    carries their name and groups. Such a token never carries a custom scope that its client was not allowed to ask for,
+    belongs to a browser's session, and is for the server of another user.
+
+    Args:
+        owner: the Hub's answer about the token.
+        scope: that the token must carry.
+
+    Raises:
+        NotASender: it is not the token of a user's own server.
+    """
+    if owner.kind != "user" or not 0 < len(owner.name) <= _MAX_NAME_CHARS:
+        raise NotASender("the token is not a user's")
+    if scope not in owner.scopes:
+        raise NotASender(f"the token lacks the scope {scope}")
+    if owner.session_id is not None:
+        raise NotASender("the token belongs to a browser's session and not to a server")
+    servers = {found.removeprefix(_SERVER_SCOPE) for found in owner.scopes if found.startswith(_SERVER_SCOPE)}
+    if not servers:
+        return HubSender(owner.name, tuple(owner.groups), None)
+    own = {name.removeprefix(f"{owner.name}/") for name in servers if name.startswith(f"{owner.name}/")}
+    if len(own) != len(servers):
+        raise NotASender("the token is for another user's server")
+    return HubSender(owner.name, tuple(owner.groups), own.pop() if len(own) == 1 else None)
+
+
+class GroupRules:
+    """What groups mean by their names.
+
+    Args:
+        pattern: regular expression with the groups ``course`` and ``role``, matched with a group's whole name; None for none.
+        roles: what the pattern's ``role`` may say, beside the roles themselves and their plurals.
+    """
+
+    def __init__(self, pattern: str | None, roles: Mapping[str, Role]) -> None:
+        self._pattern = None if pattern is None else re.compile(pattern)
+        self._roles = {str(role): role for role in Role} | {f"{role}s": role for role in Role} | dict(roles)
+
+    def roles_of(self, groups: Iterable[str], linked: Mapping[str, str]) -> dict[str, str]:
+        """Return the highest role by course id; a group that does not match gives nothing.
+
+        Args:
+            groups: names of a user's groups.
+            linked: what the links of ``course_links`` give the user.
+        """
+        best = {course_id: Role(role) for course_id, role in linked.items()}
+        for group in groups:
+            match = self._pattern.fullmatch(group) if self._pattern is not None else None
+            if match is None:
+                continue
+            course_id, role = match["course"] or "", self._roles.get(match["role"] or "")
+            if role is not None and _COURSE_ID.fullmatch(course_id):
+                best[course_id] = min(best.get(course_id, role), role, key=_RANK.index)
+        return {course_id: str(role) for course_id, role in sorted(best.items())}
