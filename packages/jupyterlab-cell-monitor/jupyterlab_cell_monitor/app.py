@@ -12,6 +12,7 @@ from jupyter_core.paths import jupyter_data_dir
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Integer, TraitError, Unicode, default, validate
 
+from .credentials import configured_credentials
 from .forwarder import Forwarder
 from .kernel_listener import KernelListener, unavailable
 from .notebook_files import NotebookFiles, follow_changes
@@ -19,7 +20,7 @@ from .notebook_ids import NotebookIds
 from .notebook_routes import NotebooksHandler
 from .routes import EventsHandler, StatusHandler
 from .spool import Spool, open_spool
-from .tokens import ApiKeyTokenProvider, TokenProvider
+from .tokens import ExchangedTokens
 from .upstream import Upstream
 
 __all__ = ["CellMonitorApp"]
@@ -48,6 +49,10 @@ class CellMonitorApp(ExtensionApp):
     api_key_file = Unicode(
         help="File that holds the API key. It is read again for each token, so the key can be replaced at any time. "
         "Default: the environment's CELL_MONITOR_API_KEY_FILE."
+    ).tag(config=True)
+    hub_token = Unicode(
+        help="Token that JupyterHub made for sending, where no API key is configured; else the server's own token is "
+        "used. Default: the environment's CELL_MONITOR_HUB_TOKEN."
     ).tag(config=True)
     course = Unicode(
         help="Course of notebooks that name none themselves. Empty lets the monitor decide by its roster. "
@@ -87,6 +92,10 @@ class CellMonitorApp(ExtensionApp):
     def _default_api_key_file(self) -> str:
         return os.environ.get("CELL_MONITOR_API_KEY_FILE", "")
 
+    @default("hub_token")
+    def _default_hub_token(self) -> str:
+        return os.environ.get("CELL_MONITOR_HUB_TOKEN", "")
+
     @default("course")
     def _default_course(self) -> str:
         return os.environ.get("CELL_MONITOR_COURSE", "")
@@ -116,14 +125,16 @@ class CellMonitorApp(ExtensionApp):
                 _require_http(api_url)
         except TraitError as error:
             api_url, problem = "", str(error)
-        if api_url and not (self.api_key or self.api_key_file):
-            problem = "api_url is set, but neither api_key nor api_key_file is"
-        elif api_url:
+        credentials = configured_credentials(self.api_key, self.api_key_file, self.hub_token, os.environ)
+        if api_url and credentials is None:
+            problem = "api_url is set, but neither api_key nor api_key_file is, and no JupyterHub started this server"
+        elif api_url and credentials is not None:
             self._client = httpx.AsyncClient(
                 timeout=httpx.Timeout(self.request_timeout_s, connect=self.connect_timeout_s),
                 limits=httpx.Limits(max_connections=10, max_keepalive_connections=4, keepalive_expiry=30),
             )
-            upstream = Upstream(self._client, api_url, self._tokens(self._client, api_url), self.request_timeout_s)
+            tokens = ExchangedTokens(self._client, f"{api_url}/api/v1/auth/token", credentials)
+            upstream = Upstream(self._client, api_url, tokens, self.request_timeout_s)
         if problem:
             self.log.warning("The cell monitor is switched off: %s.", problem)
         self._forwarder = Forwarder(upstream, self._open_spool, self.log, misconfigured=problem)
@@ -184,16 +195,6 @@ class CellMonitorApp(ExtensionApp):
 
     def _open_spool(self) -> Spool:
         return open_spool(Path(self.spool_dir).expanduser(), self.spool_max_bytes)
-
-    def _tokens(self, client: httpx.AsyncClient, api_url: str) -> TokenProvider:
-        """Where an identity from JupyterHub will take the API key's place."""
-        return ApiKeyTokenProvider(client, f"{api_url}/api/v1/auth/token", self._read_key)
-
-    def _read_key(self) -> str:
-        if self.api_key_file:
-            return Path(self.api_key_file).expanduser().read_text("utf-8").strip()
-        key: str = self.api_key
-        return key
 
 
 def _require_http(url: str) -> None:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import uniform
 from typing import Protocol
 
 import httpx
 
-__all__ = ["ApiKeyTokenProvider", "TokenProvider", "TokenRefused", "TokenUnavailable", "retry_after_seconds"]
+__all__ = [
+    "Credential",
+    "CredentialUnreadable",
+    "ExchangedTokens",
+    "TokenProvider",
+    "TokenRefused",
+    "TokenUnavailable",
+    "retry_after_seconds",
+]
 
 _SPARE_SECONDS = 60.0
+# After a refusal the wait grows from one second to this: JupyterHub knows a server's token a moment after its start.
 _REFUSED_SECONDS = 30.0
+# Of a token that lives no longer than the spare time this part is used, each server's a little different.
+_USED_PART = (0.6, 0.8)
 # A refused sender asks for a new token this often at most.
 _RENEW_SECONDS = 10.0
 _MAX_RETRY_AFTER = 600.0
@@ -33,11 +46,32 @@ class TokenUnavailable(Exception):  # noqa: N818 - named for what is so
 
 
 class TokenRefused(Exception):  # noqa: N818 - named for what is so
-    """The monitor does not know this key, or no longer."""
+    """The monitor does not know the credential, or no longer."""
+
+
+class CredentialUnreadable(Exception):  # noqa: N818 - named for what is so
+    """The configured credential cannot be read; the message says why, without any secret."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credential:
+    """Something that proves whose events these are.
+
+    Attributes:
+        scheme: of the `Authorization` header: `ApiKey` or `JupyterHub`.
+        secret: the key or token.
+        name: what a message calls it.
+        server: name of this server in JupyterHub, empty for its user's default one; None where there is no Hub.
+    """
+
+    scheme: str
+    secret: str
+    name: str
+    server: str | None = None
 
 
 class TokenProvider(Protocol):
-    """Gives tokens for the ingest. A Hub's `JUPYTERHUB_API_TOKEN` becomes another implementation of this."""
+    """Gives tokens for the ingest."""
 
     async def token(self) -> str:
         """A token that is good for some while yet.
@@ -70,13 +104,14 @@ def retry_after_seconds(header: str | None) -> float:
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if seconds == seconds else 0.0  # noqa: PLR0124 - NaN
 
 
-class ApiKeyTokenProvider:
-    """Trades an API key for short tokens, one exchange at a time however many ask.
+class ExchangedTokens:
+    """Trades a credential for short tokens, one exchange at a time however many ask.
 
     Args:
         client: makes the requests.
         url: the whole address of the exchange.
-        read_key: reads the key for every exchange, so that a replaced key file is used.
+        credentials: reads them for every exchange, so that a replaced key file is used. The first that is not refused
+            counts. Raises `CredentialUnreadable`.
         clock: monotonic seconds.
     """
 
@@ -84,15 +119,17 @@ class ApiKeyTokenProvider:
         self,
         client: httpx.AsyncClient,
         url: str,
-        read_key: Callable[[], str],
+        credentials: Callable[[], Sequence[Credential]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._url = url
-        self._read_key = read_key
+        self._credentials = credentials
         self._clock = clock
         self._token: str | None = None
         self._good_until = 0.0
+        self._refusals = 0
+        self._refusal = ""
         self._refused_until = 0.0
         self._asked_at = 0.0
         self._exchange = asyncio.Lock()
@@ -105,7 +142,7 @@ class ApiKeyTokenProvider:
             if self._token is not None and self._clock() < self._good_until:
                 return self._token
             if self._clock() < self._refused_until:
-                raise TokenRefused("the monitor refused the API key")
+                raise TokenRefused(self._refusal)
             return await self._ask()
 
     def reject(self, token: str) -> None:
@@ -125,21 +162,34 @@ class ApiKeyTokenProvider:
     async def _ask(self) -> str:
         self._asked_at = self._clock()
         try:
-            key = self._read_key()
-        except OSError as error:
-            raise TokenRefused(f"the API key file cannot be read: {error.strerror}") from None
+            credentials = self._credentials()
+        except CredentialUnreadable as error:
+            raise TokenRefused(str(error)) from None
+        refusal = "there is no credential"
+        for credential in credentials:
+            response = await self._post(credential)
+            if response.status_code == 200:
+                self._refusals = 0
+                return self._taken(response)
+            if response.status_code not in {401, 403}:
+                retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+                raise TokenUnavailable(f"HTTP {response.status_code} from the token exchange", retry_after)
+            refusal = f"the monitor refused {credential.name} (HTTP {response.status_code})"
+        self._refusal = refusal
+        self._refused_until = self._clock() + min(_REFUSED_SECONDS, 2.0**self._refusals)
+        # Beyond this the wait does not grow.
+        self._refusals = min(self._refusals + 1, 10)
+        raise TokenRefused(refusal)
+
+    async def _post(self, credential: Credential) -> httpx.Response:
+        wish = {"audience": "ingest"} | ({} if credential.server is None else {"server": credential.server})
+        headers = {"Authorization": f"{credential.scheme} {credential.secret}"}
         try:
-            response = await self._client.post(
-                self._url, json={"audience": "ingest"}, headers={"Authorization": f"ApiKey {key}"}
-            )
+            return await self._client.post(self._url, json=wish, headers=headers)
         except httpx.HTTPError as error:
             raise TokenUnavailable(type(error).__name__) from None
-        if response.status_code in {401, 403}:
-            self._refused_until = self._clock() + _REFUSED_SECONDS
-            raise TokenRefused(f"the monitor refused the API key (HTTP {response.status_code})")
-        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-        if response.status_code != 200:
-            raise TokenUnavailable(f"HTTP {response.status_code} from the token exchange", retry_after)
+
+    def _taken(self, response: httpx.Response) -> str:
         try:
             answer = response.json()
             token, expires_in = answer["access_token"], float(answer["expires_in"])
@@ -148,6 +198,6 @@ class ApiKeyTokenProvider:
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise TokenUnavailable("the token exchange gave an unreadable answer")
         self._token = token
-        # Even a token that lives shorter than the spare time serves the requests of its first half.
-        self._good_until = self._clock() + max(expires_in - _SPARE_SECONDS, expires_in / 2)
+        part = uniform(*_USED_PART)  # noqa: S311 - spreads the load
+        self._good_until = self._clock() + max(expires_in - _SPARE_SECONDS, expires_in * part)
         return token

@@ -25,7 +25,7 @@ import pytest
 from cell_monitor_testing.jupyter_process import JupyterProcess, start_jupyter
 from jupyterlab_cell_monitor.forwarder import Forwarder
 from jupyterlab_cell_monitor.spool import open_spool
-from jupyterlab_cell_monitor.tokens import ApiKeyTokenProvider
+from jupyterlab_cell_monitor.tokens import Credential, ExchangedTokens
 from jupyterlab_cell_monitor.upstream import Upstream
 from jupyterlab_cell_monitor.waits import HoldClock
 
@@ -281,7 +281,9 @@ def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
         clock: HoldClock | None = None,
     ) -> AsyncIterator[Forwarder]:
         async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
-            tokens = ApiKeyTokenProvider(client, f"{api.url}/api/v1/auth/token", read_key)
+            tokens = ExchangedTokens(
+                client, f"{api.url}/api/v1/auth/token", lambda: [Credential("ApiKey", read_key(), "the API key")]
+            )
             forwarder = Forwarder(
                 Upstream(client, api.url, tokens, timeout_s),
                 (lambda: open_spool(tmp_path / "spool", max_bytes)) if spool else None,
