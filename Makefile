@@ -86,9 +86,9 @@ test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" select
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: test-hosts
-test-hosts: node $(STAMPS)/dev $(STAMPS)/extension browser ## Test the extension in other JupyterLab versions; HOSTS="lab-4.4 …" or all; ARGS="-k word"
+test-hosts: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
 	@$(BIN)/python -m cell_monitor_testing.jupyter_hosts prepare $(HOSTS)
-	@$(BIN)/pytest $(EXTENSION)/tests/hosts $(addprefix --host=,$(HOSTS)) $(ARGS)
+	@$(BIN)/pytest $(EXTENSION)/tests/hosts tests/hub $(addprefix --host=,$(HOSTS)) $(ARGS)
 
 .PHONY: test-fresh
 test-fresh: node $(STAMPS)/dev ## Clone the last commit, install and start it as on a fresh machine (about 4 minutes)
@@ -193,6 +193,13 @@ $(STAMPS)/dashboard-modules: dashboard/package-lock.json | node
 	$(call say,Installing the dashboard's modules)
 	@mkdir -p $(STAMPS)
 	@cd dashboard && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(STAMPS)/hub-proxy: tests/hub/package-lock.json | node
+	$(require_writable)
+	$(call say,Installing the proxy of the JupyterHub of the tests)
+	@mkdir -p $(STAMPS)
+	@cd tests/hub && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dashboard/dist/index.html: $(DASHBOARD_SOURCES) $(STAMPS)/dashboard-modules

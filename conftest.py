@@ -1,5 +1,5 @@
-"""Loads the shared fixtures: real servers, see ``cell_monitor_testing.fixtures``."""
+"""Loads the shared fixtures and options: ``cell_monitor_testing.fixtures`` has real servers, ``host_plugin`` hosts."""
 
 from __future__ import annotations
 
-pytest_plugins = ["cell_monitor_testing.fixtures"]
+pytest_plugins = ["cell_monitor_testing.fixtures", "cell_monitor_testing.host_plugin"]

@@ -70,7 +70,7 @@ async def test_a_token_that_the_hub_does_not_know_is_refused(exchange, status: i
         (200, HUB, b'{"padding": "' + b"x" * 300_000 + b'"}'),
     ],
 )
-async def test_an_answer_of_a_proxy_or_of_a_broken_hub_proves_nothing_and_refuses_nobody_for_good(
+async def test_an_answer_of_a_proxy_or_of_a_broken_hub_proves_nothing_and_refuses_nobody_permanently(
     exchange, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     async with answering(status, headers, body) as (url, _):

@@ -13,23 +13,11 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cell_monitor_testing.browser import running_chromium
-from cell_monitor_testing.jupyter_hosts import Host, chosen_hosts
+from cell_monitor_testing.jupyter_hosts import Host
 from cell_monitor_testing.jupyter_page import Student
 from cell_monitor_testing.jupyter_process import JupyterProcess, start_jupyter
 
 API_KEY = "test-key"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--host", action="append", default=[], help="a host of hosts.toml, or all; none: those of CI")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test in the chosen hosts whose row names its file."""
-    if "host" in metafunc.fixturenames:
-        subject = Path(metafunc.module.__file__ or "").stem.removesuffix("_test")
-        hosts = [host for host in chosen_hosts(metafunc.config.getoption("--host")) if subject in host.tests]
-        metafunc.parametrize("host", hosts, ids=[host.name for host in hosts], scope="session")
 
 
 @dataclass

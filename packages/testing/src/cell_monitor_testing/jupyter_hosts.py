@@ -1,4 +1,6 @@
-"""The Jupyter installations ("hosts") in which the extension is tested, each a virtual environment below ``build/hosts``.
+"""The Jupyter installations ("hosts") of the tests, each a virtual environment below ``build/hosts``.
+
+Two tables name them: the JupyterLab versions of the extension's tests, and the JupyterHub versions of ``tests/hub``.
 
 ``python -m cell_monitor_testing.jupyter_hosts prepare [NAME …]`` makes them and installs the extension's wheel into each;
 ``pin NAME`` writes the versions of one as its constraints.
@@ -18,14 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HOSTS_FOLDER", "Host", "chosen_hosts", "load_hosts", "prepare"]
+__all__ = ["HOSTS_FOLDER", "HUB_FOLDER", "Host", "chosen_hosts", "load_hosts", "prepare"]
 
 _REPOSITORY: Final = Path(__file__).parents[4]
 _EXTENSION: Final = _REPOSITORY / "packages/jupyterlab-cell-monitor"
 _BUILD: Final = _REPOSITORY / "build/hosts"
 
 HOSTS_FOLDER: Final = _EXTENSION / "tests/hosts"
-"""The folder of the table of hosts, their constraints and their tests."""
+"""The folder of the table of JupyterLab versions, their constraints and their tests."""
+HUB_FOLDER: Final = _REPOSITORY / "tests/hub"
+"""The same of JupyterHub versions."""
 
 _NOT_PINNED: Final = frozenset({"pip", "setuptools", "wheel", "jupyterlab-cell-monitor", "jupyterlab_cell_monitor"})
 
@@ -39,12 +43,14 @@ class Host:
         packages: requirements with exact versions; empty for the environment that runs the tests.
         tests: names of the test files, without ``_test.py``, that are run in it.
         ci: whether it is one of those that are tested by default.
+        folder: of the table, the constraints and the tests.
     """
 
     name: str
     packages: tuple[str, ...]
     tests: tuple[str, ...]
     ci: bool
+    folder: Path
 
     @property
     def python(self) -> str:
@@ -54,7 +60,7 @@ class Host:
     @property
     def constraints(self) -> Path:
         """The file that pins everything in its environment."""
-        return HOSTS_FOLDER / "constraints" / f"{self.name}.txt"
+        return self.folder / "constraints" / f"{self.name}.txt"
 
     def version_of(self, package: str) -> str | None:
         """The exact version of one of ``packages``, or None if it is not one of them."""
@@ -65,15 +71,15 @@ class Host:
         return None
 
 
-def load_hosts(table: Path = HOSTS_FOLDER / "hosts.toml") -> list[Host]:
-    """Return the rows of the table, in its order.
+def load_hosts(folder: Path = HOSTS_FOLDER) -> list[Host]:
+    """Return the rows of a folder's ``hosts.toml``, in its order.
 
     Raises:
         KeyError: a row has no ``packages`` or ``tests``.
     """
-    rows = tomllib.loads(table.read_text(encoding="utf-8"))
+    rows = tomllib.loads((folder / "hosts.toml").read_text(encoding="utf-8"))
     return [
-        Host(name, tuple(row["packages"]), tuple(row["tests"]), bool(row.get("ci", False)))
+        Host(name, tuple(row["packages"]), tuple(row["tests"]), bool(row.get("ci", False)), folder)
         for name, row in rows.items()
     ]
 
@@ -84,7 +90,7 @@ def chosen_hosts(names: Iterable[str]) -> list[Host]:
     Raises:
         ValueError: there is no host of a name.
     """
-    hosts = {host.name: host for host in load_hosts()}
+    hosts = {host.name: host for folder in (HOSTS_FOLDER, HUB_FOLDER) for host in load_hosts(folder)}
     wanted = list(names)
     if wanted == ["all"]:
         return list(hosts.values())

@@ -1,0 +1,108 @@
+"""Hazard: configuring the Hub for Cell Monitor loses what a site configured before, or gives servers more rights."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+_FILE = Path(__file__).parents[1] / "jupyterhub_config.d/cell_monitor_hub.py"
+_SPEC = importlib.util.spec_from_file_location("cell_monitor_hub", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+hub = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(hub)
+
+URL = "http://api:8900"
+
+
+def roles_of(c: Config) -> dict[str, set[str]]:
+    return {role["name"]: set(role["scopes"]) for role in c.JupyterHub.load_roles}
+
+
+def test_a_hub_without_roles_keeps_what_its_users_and_servers_may_do_anyway() -> None:
+    c = Config()
+    hub.configure(c, api_url=URL)
+    assert roles_of(c) == {
+        "user": {"self", hub.SCOPE},
+        "server": {"users:activity!user", "access:servers!server", hub.SCOPE},
+    }
+    assert set(c.JupyterHub.custom_scopes) == {hub.SCOPE}
+
+
+def test_roles_and_scopes_of_the_site_stay() -> None:
+    c = Config()
+    c.JupyterHub.load_roles = [{"name": "user", "scopes": ["self", "shares!user"]}, {"name": "culler", "scopes": ["x"]}]
+    c.JupyterHub.custom_scopes = {"custom:other": {"description": "d"}}
+    hub.configure(c, api_url=URL)
+    hub.configure(c, api_url=URL)
+    assert roles_of(c)["user"] == {"self", "shares!user", hub.SCOPE}
+    assert roles_of(c)["culler"] == {"x"}
+    assert len(c.JupyterHub.load_roles) == 3
+    assert set(c.JupyterHub.custom_scopes) == {"custom:other", hub.SCOPE}
+
+
+def test_roles_that_were_appended_to_the_default_stay() -> None:
+    c = Config()
+    c.JupyterHub.load_roles.append({"name": "culler", "scopes": ["x"]})
+    hub.configure(c, api_url=URL)
+    assert set(roles_of(c)) == {"culler", "user", "server"}
+
+
+class User:
+    """A user of the Hub with the tokens made so far."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self.orm_user = SimpleNamespace(api_tokens=[SimpleNamespace(note="mine"), SimpleNamespace(note="Cell Monitor")])
+
+    def new_api_token(self, *, note: str, scopes: list[str], expires_in: int) -> str:
+        self.orm_user.api_tokens.append(SimpleNamespace(note=note, scopes=scopes, expires_in=expires_in))
+        return f"token-{next(self._numbers)}"
+
+
+def spawner_of(user: User, name: str) -> Any:
+    tokens = user.orm_user.api_tokens
+    return SimpleNamespace(
+        user=user,
+        name=name,
+        environment={"LANG": "C"},
+        db=SimpleNamespace(delete=tokens.remove, commit=lambda: None),
+        called=[],
+    )
+
+
+def test_each_server_gets_a_token_of_its_own_that_ends_with_it_and_the_site_s_hooks_run() -> None:
+    c = Config()
+
+    async def before(spawner: Any) -> None:
+        spawner.called.append("start")
+
+    c.Spawner.pre_spawn_hook = before
+    c.Spawner.post_stop_hook = lambda spawner: spawner.called.append("stop")
+    hub.configure(c, api_url=URL, course="physics", token_days=2)
+    user = User()
+    first, second = spawner_of(user, ""), spawner_of(user, "lab 2")
+    for spawner in (first, second, first):
+        asyncio.run(c.Spawner.pre_spawn_hook(spawner))
+    made = [token for token in user.orm_user.api_tokens if hasattr(token, "scopes")]
+    assert [(token.scopes, token.expires_in) for token in made] == [([hub.SCOPE], 172_800)] * 2
+    assert first.environment[hub.TOKEN_VARIABLE] != second.environment[hub.TOKEN_VARIABLE]
+    assert first.environment["CELL_MONITOR_API_URL"] == URL
+    assert (first.environment["LANG"], first.environment["CELL_MONITOR_COURSE"]) == ("C", "physics")
+    asyncio.run(c.Spawner.post_stop_hook(first))
+    left = [token.note for token in user.orm_user.api_tokens]
+    assert left == ["mine", "Cell Monitor", "Cell Monitor, server 'lab 2'"]
+    assert first.called == ["start", "start", "stop"]
+
+
+@pytest.mark.parametrize(("url", "days"), [("api:8900", 30), ("", 30), (URL, 0)])
+def test_an_argument_that_cannot_work_is_said_at_the_hub_s_start(url: str, days: int) -> None:
+    with pytest.raises(ValueError, match="must"):
+        hub.configure(Config(), api_url=url, token_days=days)
