@@ -60,7 +60,9 @@ class TokenExchange:
         try:
             proof = await verifier.verify(credential.strip(" \t")[:_MAX_CREDENTIAL], wish)
         except ClientRequestError as error:
-            SIGN_INS.labels(grant, "refused" if error.status_code == 401 else "ok").inc()
+            # Where nobody could be asked, nothing is known of the credential.
+            if error.status_code < 500:
+                SIGN_INS.labels(grant, "refused" if error.status_code == 401 else "ok").inc()
             raise
         SIGN_INS.labels(grant, "ok").inc()
         carried = tuple(scope for scope in _USEFUL[wish.audience] if scope in proof.scopes)
