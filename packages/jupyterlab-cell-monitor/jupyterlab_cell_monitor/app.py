@@ -19,6 +19,7 @@ from .notebook_files import NotebookFiles, follow_changes
 from .notebook_ids import NotebookIds
 from .notebook_routes import NotebooksHandler
 from .routes import EventsHandler, StatusHandler
+from .run_journal import RunJournal
 from .spool import Spool, open_spool
 from .tokens import ExchangedTokens
 from .upstream import Upstream
@@ -63,7 +64,7 @@ class CellMonitorApp(ExtensionApp):
         "Default: whether the environment's CELL_MONITOR_TEST_MODE is true."
     ).tag(config=True)
     spool_dir = Unicode(
-        help="Directory for events while the monitor is unavailable. "
+        help="Directory for events while the monitor is unavailable, and for the names of runs that go on. "
         "Default: the environment's CELL_MONITOR_SPOOL_DIR, else cell-monitor/spool in Jupyter's data directory."
     ).tag(config=True)
     spool_max_bytes = Integer(
@@ -147,7 +148,10 @@ class CellMonitorApp(ExtensionApp):
             page_config["cellMonitorCourse"] = self.course
         if upstream is not None:
             self._listen_to_kernels(self._forwarder)
-        page_config["cellMonitorFollowsRuns"] = "true" if self._listener is not None else "false"
+        follows = "true" if self._listener is not None else "false"
+        page_config["cellMonitorFollowsRuns"] = follows
+        # Earlier releases follow runs, too, but send on what a page hands over.
+        page_config["cellMonitorTakesRuns"] = follows
 
     def _initialize_notebook_ids(self) -> None:
         assert self.serverapp is not None
@@ -187,7 +191,8 @@ class CellMonitorApp(ExtensionApp):
     def _listen_to_kernels(self, forwarder: Forwarder) -> None:
         problem = unavailable(self.serverapp)
         if problem is None:
-            self._listener = KernelListener(self.serverapp, forwarder.submit, self.log)
+            journal = RunJournal(Path(self.spool_dir).expanduser() / "runs", self.log)
+            self._listener = KernelListener(self.serverapp, forwarder.submit, journal, self.log)
         else:
             self.log.warning("Runs that go on after their notebook was closed are not followed: %s.", problem)
         self.settings["cell_monitor_listener"] = self._listener

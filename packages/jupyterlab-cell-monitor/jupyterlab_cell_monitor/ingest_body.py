@@ -55,9 +55,10 @@ class Batch:
     """A request body and the events in it.
 
     Attributes:
-        body: what the monitor takes: the bytes as they came, without a `test_id`.
+        body: what the monitor takes: the bytes as they came, without a `test_id` and `runs`.
         events: one JSON value per event, not validated further: that is the monitor's business.
         test_id: the run in the monitor's test mode that the events belong to; None for real ones.
+        runs: what the page hands over to this server, not validated either: it is no part of `body`.
         sent_at: what the request says of when it was sent, not validated either; likewise `waited_ms`.
     """
 
@@ -66,6 +67,7 @@ class Batch:
     test_id: str | None = None
     sent_at: Any = None
     waited_ms: Any = None
+    runs: Any = None
 
     @property
     def with_times(self) -> bool:
@@ -95,15 +97,15 @@ def read_batch(body: bytes) -> Batch:
     if len(events) > MAX_EVENTS:
         raise BodyError(413, "too_many_events", f"A request may hold at most {MAX_EVENTS} events.")
     times = {"sent_at": value.get("sent_at"), "waited_ms": value.get("waited_ms")}
-    if "test_id" not in value:
+    if "test_id" not in value and "runs" not in value:
         return Batch(body, events, **times)
-    # The monitor reads the name in the address and takes nothing but events in the body.
-    test_id = value.pop("test_id")
+    # The monitor reads the name in the address, and takes nothing but events and their waits in the body.
+    test_id, runs = value.pop("test_id", None), value.pop("runs", None)
     if test_id is not None and not (isinstance(test_id, str) and TEST_ID.fullmatch(test_id)):
         raise BodyError(400, "invalid_body", f'"test_id" must be a text like {TEST_ID.pattern}.')
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     # Halves of surrogate pairs cannot be encoded: they go on as the escapes that they came as.
-    return Batch(text.encode("utf-8", "backslashreplace"), events, test_id, **times)
+    return Batch(text.encode("utf-8", "backslashreplace"), events, test_id, runs=runs, **times)
 
 
 def event_json(event: Any) -> bytes:

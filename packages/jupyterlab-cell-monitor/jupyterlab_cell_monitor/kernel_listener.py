@@ -1,4 +1,4 @@
-"""Listens to the kernels of recorded notebooks, and sends the ends of runs whose page is gone.
+"""Listens to the kernels of recorded notebooks, and sends the starts and ends of runs whose page is gone.
 
 Each kernel publishes what it does on its IOPub channel to everyone who subscribes; a run that goes on after its tab was
 closed is still published there. Used are the public parts of jupyter_client and jupyter_server alone:
@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,10 @@ from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
 
 from .forwarder import Answer
+from .handed_runs import HandedRun
 from .ingest_body import Batch, batch_body, event_json
-from .run_follower import EndedRun, RunFollower
+from .run_follower import RunFollower, RunReport
+from .run_journal import RunJournal
 
 __all__ = ["KernelListener", "unavailable"]
 
@@ -69,6 +71,7 @@ class KernelListener:
     Args:
         server: the Jupyter server, of which `unavailable` returned None.
         submit: sends a batch, or keeps it; see ``Forwarder.submit``.
+        journal: where the open runs are stored for the process that comes after this one.
         log: takes failures; never what a kernel published.
         clock: monotonic seconds.
     """
@@ -77,12 +80,14 @@ class KernelListener:
         self,
         server: Any,
         submit: Callable[..., Awaitable[Answer]],
+        journal: RunJournal,
         log: logging.Logger | logging.LoggerAdapter[Any],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kernels = server.kernel_manager
         self._sessions = server.session_manager
         self._submit = submit
+        self._journal = journal
         self._log = log
         self._clock = clock
         self._follower = RunFollower()
@@ -104,6 +109,7 @@ class KernelListener:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._journal.close()
         for kernel_id in list(self._streams):
             self._stop_listening(kernel_id)
 
@@ -112,10 +118,20 @@ class KernelListener:
         """Runs whose start a page reported, and whose end nobody did yet."""
         return self._follower.open_runs
 
-    def observe(self, events: Iterable[Any]) -> None:
-        """Take the events of a page's batch, which are not validated. Returns at once."""
+    def observe(self, events: Iterable[Any], runs: Sequence[HandedRun] = (), waits_ms: Sequence[int] = ()) -> None:
+        """Take the events of a page's batch, which are not validated, and the runs that it hands over. Returns at once.
+
+        Args:
+            events: as sent.
+            runs: those that are open.
+            waits_ms: how long each event waited in the browser.
+        """
         listed = list(events)
-        self._follower.observe(listed, self._clock())
+        now = self._clock()
+        self._follower.observe(listed, now, [wait / 1000 for wait in waits_ms])
+        self._follower.hand_over(runs, now)
+        for kernel_id in {run.kernel for run in runs if run.kernel is not None}:
+            self._subscribe(kernel_id)
         for event in listed:
             path = _path_of(event)
             if path is None:
@@ -124,6 +140,10 @@ class KernelListener:
             if kind in _KERNEL_MAY_BE_NEW or (kind == "cell_execution_started" and path not in self._paths):
                 self._wanted[path] = self._clock() + _KERNEL_SECONDS
         self._wake.set()
+
+    async def save(self) -> None:
+        """Return when the open runs are stored for the process that comes after this one."""
+        await self._journal.save(self._follower.saved())
 
     async def _listen_to_wanted(self) -> None:
         wanted = dict(self._wanted)
@@ -184,6 +204,9 @@ class KernelListener:
             stream.close()
 
     async def _send_forever(self) -> None:
+        recovered = await self._journal.open()
+        if recovered is not None:
+            self._follower.recover(recovered.runs, self._clock(), recovered.ago_s)
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SEARCH_SECONDS if self._wanted else _TICK_SECONDS):
@@ -197,25 +220,32 @@ class KernelListener:
                 for kernel_id in [each for each in self._streams if each not in self._kernels]:
                     self._gone(kernel_id)
                     self._stop_listening(kernel_id)
+                for kernel_id in [each for each in self._follower.kernels if each not in self._kernels]:
+                    # Of a server that was killed: the kernel ended with it.
+                    self._follower.kernel_gone(kernel_id, self._clock())
+                await self.save()
                 await self._send_due()
             except Exception as error:  # noqa: BLE001 - the next run must still be sent
                 self._log.warning("The end of a run could not be reported (%s).", type(error).__name__)
 
     async def _send_due(self) -> None:
         now = self._clock()
-        for run in self._follower.due(now):
-            if now < self._not_before.get(run.execution_id, now):
+        for execution_id in [report.execution_id for report in self._follower.due(now)]:
+            # Made now: its numbers come after those of what was sent before it.
+            report = self._follower.report(execution_id, now)
+            if report is None or now < self._not_before.get(execution_id, now):
                 continue
-            if await self._sent(run):
-                self._not_before.pop(run.execution_id, None)
-                self._follower.settled(run)
+            if await self._sent(report):
+                self._not_before.pop(execution_id, None)
+                self._follower.settled(report)
+                self._wake.set()
             else:
-                self._not_before[run.execution_id] = now + _RETRY_SECONDS
+                self._not_before[execution_id] = now + _RETRY_SECONDS
 
-    async def _sent(self, run: EndedRun) -> bool:
-        waits = [round(max(0.0, self._clock() - run.ended) * 1000)] * len(run.events)
-        body = batch_body([event_json(event) for event in run.events], waits)
-        answer = await self._submit(Batch(body, list(run.events), waited_ms=waits), traceparent=None)
+    async def _sent(self, report: RunReport) -> bool:
+        waits = [round(max(0.0, self._clock() - at) * 1000) for at in report.times]
+        body = batch_body([event_json(event) for event in report.events], waits)
+        answer = await self._submit(Batch(body, list(report.events), waited_ms=waits), traceparent=None)
         if answer.status >= 500:
             return False
         results = answer.body.get("results", []) if isinstance(answer.body, dict) else []

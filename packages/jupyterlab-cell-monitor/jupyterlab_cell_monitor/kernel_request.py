@@ -23,7 +23,9 @@ class KernelRequest:
     """The messages of one request so far. Its reply goes to the page that sent it and is not among them.
 
     Attributes:
-        code: what it runs, as the kernel repeats it.
+        whole: whether the first of its messages was received.
+        begun: whether the kernel has begun to execute it; one that it skips after an error never begins.
+        code: what it runs, as the kernel repeats it, cut; ``code_size`` are its bytes of UTF-8 before that.
         count: its execution count.
         started_at: when the kernel began to execute it, by its clock; None where that message was not received.
         ended_at: when its own idle status came, by the kernel's clock.
@@ -31,7 +33,10 @@ class KernelRequest:
         lost: whether its kernel is gone.
     """
 
+    whole: bool = False
+    begun: bool = False
     code: str = ""
+    code_size: int = 0
     count: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -42,14 +47,22 @@ class KernelRequest:
     def receive(self, kind: str, date: Any, content: dict[str, Any]) -> None:
         """Take a message of the type ``kind`` that has this request as its parent."""
         if kind == "status":
-            if content.get("execution_state") == "idle":
+            state = content.get("execution_state")
+            if state == "idle":
                 self.ended, self.ended_at = True, _time(date)
+            elif state == "busy" and not self.begun:
+                self.whole = True
             return
         if kind == "execute_input":
-            self.code, _ = cut(joined(content.get("code")), _CODE_BYTES + 1)
+            # Nothing is shown before it, except by a kernel that sends it late: then `busy` was received, or it was not.
+            self.whole = self.whole or not self.begun
+            code = joined(content.get("code"))
+            self.code, _ = cut(code, _CODE_BYTES + 1)
+            self.code_size = len(code.encode("utf-8", "surrogatepass"))
             count = content.get("execution_count")
             self.count = count if isinstance(count, int) and 0 <= count <= _MAX_COUNT else None
             self.started_at = _time(date)
+        self.begun = True
         self.outputs.add(kind, content)
 
     @property
@@ -60,28 +73,39 @@ class KernelRequest:
         return max(0, round((self.ended_at - self.started_at).total_seconds() * 1000))
 
 
-def execution_data(execution_id: str, request: KernelRequest, duration_ms: int | None) -> dict[str, Any]:
+def execution_data(
+    execution_id: str, request: KernelRequest, duration_ms: int | None, *, error_expected: bool = False
+) -> dict[str, Any]:
     """Return the ``data`` of a run's ``cell_executed``, with the duration that is known of it.
 
-    It failed if an error is shown at its end: that is what the student sees, whatever the reply said. An interrupt, and the
-    end of the kernel, end a run as ``aborted``.
+    It failed if an error is shown at its end: that is what the student sees, whatever the reply said; ``error_expected``
+    says that its author allows that. An interrupt, and the end of the kernel, end a run as ``aborted``. So does a run that
+    the kernel skipped, and one that shows no error where an error may have been missed: what is not known is not ok.
+    An error that only the reply has, which is not published, is known by what IPython writes.
     """
     shown = request.outputs.error
     error = None if shown is None else _error(shown)
     if request.lost or (error is not None and error["name"] == "KeyboardInterrupt"):
         status = "aborted"
+    elif error is not None:
+        status = "error"
     else:
-        status = "ok" if error is None else "error"
+        status = "ok" if request.whole and request.begun else "aborted"
     code, code_truncated = cut(without_escapes(request.code), _CODE_BYTES)
     outputs, outputs_truncated = request.outputs.records()
+    if status == "ok" and outputs and _is_usage_error(outputs[-1]):
+        status = "aborted"
     data: dict[str, Any] = {"execution_id": execution_id, "status": status, "code": code, "outputs": outputs}
     if request.count is not None:
         data["execution_count"] = request.count
     if duration_ms is not None:
         data["duration_ms"] = duration_ms
+    if error_expected:
+        data["error_expected"] = True
     if request.started_at is None:
-        # Its first messages were missed, and what it printed then with them.
-        code_truncated = outputs_truncated = True
+        # Its first messages were missed, and what it printed then with them; or it was skipped, and printed nothing.
+        code_truncated = True
+        outputs_truncated = outputs_truncated or not (request.whole and request.ended and not request.begun)
     else:
         data["started_at"] = to_text(request.started_at)
     if code_truncated:
@@ -91,6 +115,12 @@ def execution_data(execution_id: str, request: KernelRequest, duration_ms: int |
     if error is not None:
         data["error"] = error
     return data
+
+
+def _is_usage_error(output: dict[str, Any]) -> bool:
+    """Whether an output ends as a wrong use of a magic does: text on stderr, and an error in the reply alone."""
+    last_line = output["text"].rstrip("\n").rpartition("\n")[2]
+    return output.get("name") == "stderr" and last_line.startswith("UsageError: ")
 
 
 def _error(content: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from jupyter_server.base.handlers import APIHandler
@@ -9,8 +10,10 @@ from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from .forwarder import Answer, Forwarder, encoded
-from .ingest_body import TRACEPARENT, BodyError, read_batch
+from .handed_runs import read_runs
+from .ingest_body import TRACEPARENT, Batch, BodyError, read_batch
 from .kernel_listener import KernelListener
+from .waits import browser_waits
 
 __all__ = ["CellMonitorHandler", "EventsHandler", "StatusHandler"]
 
@@ -69,12 +72,24 @@ class EventsHandler(CellMonitorHandler):
         listener: KernelListener | None = self.settings.get("cell_monitor_listener")
         if listener is not None and batch.test_id is None:
             # Before it is sent, which may take seconds: what the page reports, the listener does not report.
-            listener.observe(batch.events)
+            waits = browser_waits(batch.events, batch.sent_at, batch.waited_ms)
+            listener.observe(batch.events, read_runs(batch.runs), waits)
+        # The page keeps what is not answered: an answer says that the runs are known also after a kill of this server.
+        answer, _ = await asyncio.gather(self._answer(batch), listener.save() if listener is not None else _nothing())
+        self.give(answer)
+
+    async def _answer(self, batch: Batch) -> Answer:
+        if batch.runs is not None and not batch.events:
+            # Nothing of it is the monitor's, which would be asked for the notices.
+            return Answer(200, {"results": [], "notices": None})
         traceparent = self.request.headers.get("traceparent", "")
-        answer = await self.forwarder.submit(
+        return await self.forwarder.submit(
             batch, traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None
         )
-        self.give(answer)
+
+
+async def _nothing() -> None:
+    """Stores nothing: no run is followed."""
 
 
 class StatusHandler(CellMonitorHandler):

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from .spool_record import HEADER_BYTES, MAX_PAYLOAD, Record, frame_of, payload_of, record_of, scan
 
-__all__ = ["Chunk", "Position", "Record", "Spool", "SpoolLocked", "open_spool"]
+__all__ = ["Chunk", "Position", "Record", "Spool", "SpoolLocked", "hold", "open_spool"]
 
 _SLOTS = 32
 
@@ -66,7 +66,7 @@ class Spool:
         self._directory = directory
         self._max_bytes = max_bytes
         self._segment_bytes = max(4096, max_bytes // 16)
-        self._lock = _lock(directory / "lock")
+        self._lock = hold(directory / "lock")
         self._segments: deque[_Segment] = deque()
         self._active: BinaryIO | None = None
         self._cursor = Position(0, 0)
@@ -306,8 +306,12 @@ def _together(one: Record, other: Record) -> bool:
     return one.test_id == other.test_id and one.traceparent == other.traceparent
 
 
-def _lock(path: Path) -> BinaryIO | None:
-    """Holds the directory for this process; without file locks (Windows) nothing is held."""
+def hold(path: Path) -> BinaryIO | None:
+    """Holds a file for this process until it is closed; without file locks (Windows) nothing is held.
+
+    Raises:
+        SpoolLocked: another process holds it.
+    """
     try:
         import fcntl  # noqa: PLC0415 - absent on Windows
     except ImportError:

@@ -46,24 +46,56 @@ class Notebook:
         assert answer.status_code == 200, answer.text
         return event
 
+    def hand_over(self, *runs: str) -> dict[str, Any]:
+        """Hand runs over as a page does that has nothing else to send; return the answer."""
+        handed = [
+            {
+                "execution_id": run,
+                "start_id": self.make_event()["event_id"],
+                "session_id": self.session_id,
+                "seq": self.seq,
+                "notebook": {"id": "n", "path": PATH},
+                "cell": {"id": "c", "source_id": "c", "index": 0, "type": "code"},
+                "kernel": self.kernel_id,
+                "requested_at": "2026-04-01T09:00:00.123Z",
+                "age_ms": 0,
+            }
+            for run in runs
+        ]
+        answer = self.client.post("/cell-monitor", json={"runs": handed, "events": []})
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
     def execute(self, code: str) -> str:
         """Run code and return its message id, once the kernel has begun to execute it."""
-        message_id = str(uuid.uuid4())
-        header = {"msg_id": message_id, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
-        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
-        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        self.socket.send(json.dumps(message | {"buffers": []}))
+        message_id = self.request(code)
         while True:
             received = json.loads(self.socket.recv(timeout=60))
             if received["parent_header"].get("msg_id") == message_id and received["msg_type"] == "stream":
                 return message_id
 
+    def request(self, code: str) -> str:
+        """Ask the kernel to run code and return the message id."""
+        message_id = str(uuid.uuid4())
+        header = {"msg_id": message_id, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        self.socket.send(json.dumps(message | {"buffers": []}))
+        return message_id
+
     def ended(self) -> list[dict[str, Any]]:
         return [event for event in list(self.api.stored.values()) if event["type"] == "cell_executed"]
 
-    def wait_for_end(self) -> dict[str, Any]:
+    def wait_until_none_is_open(self) -> None:
         deadline = time.monotonic() + 60
-        while not (found := self.ended()):
+        while self.client.get("/cell-monitor/status").json()["runs"]["open"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def wait_for_end(self, number: int = 1) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while len(found := self.ended()) < number:
             assert time.monotonic() < deadline, self.client.get("/cell-monitor/status").text
             time.sleep(0.05)
         return found[0]
@@ -101,6 +133,48 @@ def test_the_end_of_a_run_is_reported_after_its_page_was_closed(opened: Notebook
     # The page made the same event before it was closed: it counts once.
     assert int(uuid.UUID(end["event_id"])) == int(uuid.UUID(start["event_id"])) ^ 1
     assert opened.client.get("/cell-monitor/status").json()["runs"]["open"] == 0
+
+
+def test_runs_that_were_queued_when_their_page_was_closed_start_and_end_in_their_order(opened: Notebook) -> None:
+    first = opened.execute("import time\nprint('begun', flush=True)\ntime.sleep(2)")
+    opened.send("cell_execution_started", {"execution_id": first})
+    failing, skipped = opened.request("1 / 0"), opened.request("print('never')")
+    before = len(opened.api.requests)
+    assert opened.hand_over(first, failing, skipped) == {"results": [], "notices": None}
+    assert opened.client.get("/cell-monitor/status").json()["runs"]["open"] == 3
+    # What is only this server's costs the monitor no request.
+    assert len(opened.api.requests) == before
+    opened.send("session_ended", {"reason": "closed", "ends_runs": False})
+    opened.socket.close()
+    opened.wait_for_end(3)
+    assert [(event["data"]["execution_id"], event["data"]["status"]) for event in opened.ended()] == [
+        (first, "ok"),
+        (failing, "error"),
+        (skipped, "aborted"),
+    ]
+    starts = [event for event in opened.api.stored.values() if event["type"] == "cell_execution_started"]
+    assert [start["data"]["execution_id"] for start in starts] == [first, failing]
+    opened.wait_until_none_is_open()
+    # The session of the closed page is closed at the end.
+    assert list(opened.api.stored.values())[-1]["type"] == "session_ended"
+    seqs = [event["seq"] for event in opened.api.stored.values() if event["session_id"] == opened.session_id]
+    assert len(seqs) == len(set(seqs))
+
+
+def test_queued_runs_end_with_their_kernel_while_no_page_is_open(opened: Notebook) -> None:
+    first = opened.execute("import os, time\nprint('begun', flush=True)\ntime.sleep(2)\nos._exit(1)")
+    opened.send("cell_execution_started", {"execution_id": first})
+    queued = opened.request("print('never')")
+    opened.hand_over(first, queued)
+    opened.send("session_ended", {"reason": "closed", "ends_runs": False})
+    opened.socket.close()
+    opened.wait_for_end(2)
+    assert {event["data"]["execution_id"]: event["data"]["status"] for event in opened.ended()} == {
+        first: "aborted",
+        queued: "aborted",
+    }
+    starts = [event for event in opened.api.stored.values() if event["type"] == "cell_execution_started"]
+    assert [start["data"]["execution_id"] for start in starts] == [first]
 
 
 @pytest.mark.parametrize("act", ["restart", "shutdown"])
