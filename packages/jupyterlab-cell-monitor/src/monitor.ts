@@ -14,6 +14,7 @@ import { COURSE_CHARS } from './events/limits';
 import { HelpModel } from './help/model';
 import { ShownRequests } from './help/shown';
 import type { SendLock } from './queue/queue';
+import { OpenRuns } from './queue/open_runs';
 import { EventQueue } from './queue/queue';
 import { IndexedDbStore, OpeningStore } from './queue/store';
 import type { IClock } from './runtime/clock';
@@ -48,6 +49,8 @@ export class CellMonitor implements ICellMonitor {
     // Under this Jupyter server's own address, with its cookie and XSRF token.
     const address = URLExt.join(serverSettings.baseUrl, 'cell-monitor');
     this._transport = new HttpTransport(init => ServerConnection.makeRequest(address, init, serverSettings));
+    const takesRuns = PageConfig.getOption('cellMonitorTakesRuns') === 'true';
+    const openRuns = takesRuns ? new OpenRuns(clock) : null;
     this._queue = new EventQueue({
       store: new OpeningStore(openStore(queueName), OPEN_TIMEOUT_MS, error => {
         this._storeFailed = true;
@@ -57,7 +60,8 @@ export class CellMonitor implements ICellMonitor {
       clock,
       guard,
       sendLock: sendLock(queueName),
-      hidden: () => document.visibilityState === 'hidden'
+      hidden: () => document.visibilityState === 'hidden',
+      ...(openRuns ? { openRuns } : {})
     });
     const localPath = (path: string): string =>
       SERVER_DRIVES.includes(contents.driveName(path)) ? contents.localPath(path) : path;
@@ -74,6 +78,7 @@ export class CellMonitor implements ICellMonitor {
       clock,
       guard,
       followsRuns: PageConfig.getOption('cellMonitorFollowsRuns') === 'true',
+      openRuns,
       identity: new NotebookIdentity(
         new HttpNotebookIds(async init =>
           ServerConnection.makeRequest(URLExt.join(address, 'notebooks'), init, serverSettings)

@@ -1,4 +1,4 @@
-import type { ICellFinder } from '../src/capture/reports';
+import type { ICellFinder, RunSession } from '../src/capture/reports';
 import type { IKernelMessage } from '../src/capture/request';
 import type { RunTracker } from '../src/capture/runs';
 import type { DataOf, NotebookSession } from '../src/events/session';
@@ -11,7 +11,7 @@ export const reference = (id: string): Cell => ({ id, source_id: id, index: 0, t
 export const cells: ICellFinder = { reference: id => (id.startsWith('cell') ? reference(id) : null) };
 
 /** The events of runs that a session was given. */
-export class RunLog implements Pick<NotebookSession, 'emit'> {
+export class RunLog implements RunSession {
   readonly started: string[] = [];
   readonly queued: boolean[] = [];
   /** How often the kernel was reported as connected. */
@@ -20,6 +20,13 @@ export class RunLog implements Pick<NotebookSession, 'emit'> {
 
   /** Ids of the events, in the order in which they were made. */
   readonly ids: string[] = [];
+
+  readonly names = {
+    session_id: '01890000-0000-4000-8000-000000000000',
+    seq: 7,
+    notebook: { id: 'week1', path: 'week1.ipynb' },
+    course: 'intro'
+  };
 
   emit: NotebookSession['emit'] = (type, data, cell, id) => {
     const made = id ?? `01890000-0000-7000-8000-00000000000${(2 * this.ids.length).toString(16)}`;

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
 import fc from 'fast-check';
-import { endId } from '../src/capture/reports';
+import { endId, RunReports } from '../src/capture/reports';
 import type { IKernelMessage } from '../src/capture/request';
 import { RunTracker } from '../src/capture/runs';
 import type { IUnseenCell } from '../src/capture/unseen';
 import type { Cell, CellExecutedData } from '../src/events/types';
+import { HANDED_BYTES, OpenRuns } from '../src/queue/open_runs';
 import { StillClock } from './clock';
-import { cells, Kernel, RunLog } from './kernel_messages';
+import { cells, Kernel, reference, RunLog } from './kernel_messages';
 
 let clock: StillClock;
 let log: RunLog;
@@ -463,12 +466,128 @@ test('the id of an end is that of its start with the last bit inverted, as the s
   input(run);
   kernel.end(run);
   kernel.end(request('cell-2'));
-  const [start, end, skipped] = log.ids;
-  assert.equal(start, '01890000-0000-7000-8000-000000000000');
-  assert.equal(end, '01890000-0000-7000-8000-000000000001');
-  // Without a start the server half does not know it.
-  assert.equal(skipped, '01890000-0000-7000-8000-000000000004');
+  const [start, end] = log.ids as [string, string];
+  assert.match(start, /^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+  assert.equal(BigInt(`0x${start.slice(-4)}`) ^ 1n, BigInt(`0x${end.slice(-4)}`));
+  assert.equal(start.slice(0, -4), end.slice(0, -4));
   assert.equal(endId('01890000-0000-7000-8000-00000000000f'), '01890000-0000-7000-8000-00000000000e');
+});
+
+/** A tracker whose runs are handed over, and the runs that wait for it. */
+function handing(followed = true): OpenRuns {
+  const open = new OpenRuns(clock);
+  tracker = new RunTracker(cells, log, clock, followed, () => true, open, () => 'kernel-1');
+  kernel = new Kernel(tracker, clock);
+  return open;
+}
+
+const handed = (open: OpenRuns): Record<string, unknown>[] => {
+  const { json, ids } = open.take(HANDED_BYTES);
+  const runs = json ? (JSON.parse(`{${json}"events":[]}`) as { runs: Record<string, unknown>[] }).runs : [];
+  assert.deepEqual(ids, runs.map(run => run['execution_id']));
+  return runs;
+};
+
+test('runs that wait in the kernel when the page is gone are handed over with the ids that their events will have', () => {
+  const open = handing();
+  const [first, second] = [request('cell-1'), request('cell-2', 'x', { tags: ['raises-exception'] })];
+  input(first);
+  clock.advance(1500);
+  tracker.handOver();
+  const runs = handed(open);
+  assert.deepEqual(
+    runs.map(run => [run['execution_id'], run['kernel'], run['error_expected'], run['age_ms'], run['server_code']]),
+    [
+      [first, 'kernel-1', undefined, 1500, undefined],
+      [second, 'kernel-1', true, 1500, undefined]
+    ]
+  );
+  // The start that the page made before has the id that it handed over.
+  assert.deepEqual(log.ids, [runs[0]?.['start_id']]);
+});
+
+test('a run whose end the page reports is not handed over any more, and both have the ids made of its start', () => {
+  const open = handing();
+  const run = request('cell-1');
+  const [asked] = handed(open);
+  open.answered([run], false);
+  input(run);
+  kernel.end(run);
+  assert.deepEqual(log.ids, [asked?.['start_id'], endId(String(asked?.['start_id']))]);
+  assert.deepEqual(handed(open), []);
+  // One that the kernel skipped has an end of that id, too: the server half may report it as well.
+  const skipped = request('cell-2');
+  const [waiting] = handed(open);
+  reply(skipped, { status: 'aborted' });
+  idle(skipped);
+  assert.equal(log.ids.at(-1), endId(String(waiting?.['start_id'])));
+});
+
+test('a run that the server executes is handed over with what its request is known by', () => {
+  const open = handing();
+  const cell = new SharedCell();
+  cell.code = `print('${'語'.repeat(200)}')`;
+  tracker.scheduled('cell-1', cell);
+  assert.deepEqual(handed(open), [], 'the page may send the request itself');
+  clock.advance(0);
+  const [run] = handed(open);
+  assert.deepEqual(run?.['server_code'], { head: cell.code.slice(0, 128), bytes: 609 });
+  cell.running = true;
+  tracker.cellChanged('cell-1');
+  assert.deepEqual(started, [run?.['execution_id']]);
+  // A run that no kernel executes is none of the server's.
+  cell.kernelId = null;
+  tracker.scheduled('cell-2', cell);
+  clock.advance(0);
+  assert.deepEqual(handed(open), []);
+});
+
+test('what is handed over is what the server half reads', () => {
+  const golden = JSON.parse(
+    readFileSync(join(__dirname, '../../../../../tests/contract/golden/handed_runs.json'), 'utf8')
+  ) as { runs: Record<string, unknown>[] };
+  const open = new OpenRuns(clock);
+  const reports = new RunReports(
+    {
+      emit: () => null,
+      names: {
+        session_id: '6f1c4f0e-6f59-4f0e-9d5d-2d8f3a1b0c01',
+        seq: 7,
+        notebook: { id: 'week1', path: 'week1.ipynb', title: 'week1' },
+        course: 'intro'
+      }
+    },
+    clock,
+    open
+  );
+  const run = { queued: false, startedTick: null };
+  const [first, second] = golden.runs as [Record<string, string>, Record<string, string>];
+  const kernelId = first['kernel'] as string;
+  reports.requested(
+    {
+      ...run,
+      executionId: first['execution_id'] as string,
+      startId: first['start_id'] as string,
+      cell: reference('cell-1'),
+      code: '1 / 0',
+      mayFail: true
+    },
+    { kernel: kernelId, byServer: false }
+  );
+  clock.advance(500);
+  reports.requested(
+    {
+      ...run,
+      executionId: second['execution_id'] as string,
+      startId: second['start_id'] as string,
+      cell: reference('cell-2'),
+      code: "print('語')",
+      mayFail: false
+    },
+    { kernel: kernelId, byServer: true }
+  );
+  clock.advance(1000);
+  assert.deepEqual(handed(open), golden.runs);
 });
 
 test('help that is shown for a name is an output', () => {
@@ -507,7 +626,7 @@ class SharedCell implements IUnseenCell {
   outputs: IUnseenCell['outputs'] = [];
   startedAt = null;
   endedAt = null;
-  hasKernel = true;
+  kernelId: string | null = 'kernel-1';
 }
 
 const failure = { type: 'error', content: { ename: 'ZeroDivisionError', evalue: 'division by zero', traceback: ['t'] } };
@@ -594,7 +713,7 @@ test('a run that the server skipped is aborted, and so is one that no kernel exe
   tracker.executed('cell-1', false, undefined);
   clock.advance(2500);
   const starting = new SharedCell();
-  starting.hasKernel = false;
+  starting.kernelId = null;
   tracker.scheduled('cell-2', starting);
   // JupyterLab says that it succeeded.
   tracker.executed('cell-2', true, undefined);

@@ -7,7 +7,7 @@ import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import { KernelWatch } from './kernel';
 import { ModelCell } from './model';
-import type { ICellFinder } from './reports';
+import type { ICellFinder, OpenRunList } from './reports';
 import type { IKernelMessage } from './request';
 import { RunTracker } from './runs';
 
@@ -17,6 +17,8 @@ export interface IExecutionContext {
   readonly guard: FaultGuard;
   /** Whether the Jupyter server reports the ends of runs that go on after their page is gone. */
   readonly followsRuns: boolean;
+  /** The open runs, which the server half must know to report how they go on; null where it takes none. */
+  readonly openRuns: OpenRunList | null;
 }
 
 /** Records the runs of one notebook and what happens to its kernel. Every slot is guarded: none of them throws. */
@@ -24,18 +26,19 @@ export class ExecutionCapture {
   constructor(
     private readonly _sessionContext: ISessionContext,
     cells: ICellFinder,
-    private readonly _session: Pick<NotebookSession, 'id' | 'emit'>,
+    private readonly _session: Pick<NotebookSession, 'id' | 'emit' | 'names'>,
     private readonly _context: IExecutionContext,
     isOwnAct: () => boolean
   ) {
-    this._runs = new RunTracker(cells, _session, _context.clock, _context.followsRuns, isOwnAct);
+    const { clock, followsRuns, openRuns } = _context;
+    this._runs = new RunTracker(cells, _session, clock, followsRuns, isOwnAct, openRuns, () => this._kernelId);
     this._kernel = new KernelWatch(
       {
         gone: () => this._gone(),
         restarted: reason => this._restarted(reason),
         died: () => this._session.emit('kernel_died', { running: this._killed !== null }, this._killed)
       },
-      _context.clock
+      clock
     );
   }
 
@@ -71,8 +74,7 @@ export class ExecutionCapture {
   /** JupyterLab is about to run a cell. */
   scheduled(cell: CellWidget): void {
     if (cell.model.type === 'code' && this._recording) {
-      const hasKernel = (): boolean => !!this._sessionContext.session?.kernel;
-      this._runs.scheduled(cell.model.id, new ModelCell(cell.model as ICodeCellModel, hasKernel));
+      this._runs.scheduled(cell.model.id, new ModelCell(cell.model as ICodeCellModel, () => this._kernelId));
     }
   }
 
@@ -86,6 +88,10 @@ export class ExecutionCapture {
   /** State, count or outputs of a cell changed in the notebook's model. */
   cellChanged(cellId: string): void {
     this._runs.cellChanged(cellId);
+  }
+
+  private get _kernelId(): string | null {
+    return this._sessionContext.session?.kernel?.id ?? null;
   }
 
   private get _recording(): boolean {

@@ -6,10 +6,10 @@ import type { IUnseenCell } from './unseen';
 
 /** A code cell of an open notebook as its run is read from it; see `IUnseenCell`. */
 export class ModelCell implements IUnseenCell {
-  /** @param kernel - whether the notebook has a kernel now */
+  /** @param _kernel - returns the id of the kernel that the notebook has now, or null */
   constructor(
     private readonly _model: ICodeCellModel,
-    private readonly _kernel: () => boolean
+    private readonly _kernel: () => string | null
   ) {}
 
   get code(): string {
@@ -44,7 +44,7 @@ export class ModelCell implements IUnseenCell {
     return this._time('shell.execute_reply') ?? this._time('execution_failed');
   }
 
-  get hasKernel(): boolean {
+  get kernelId(): string | null {
     return this._kernel();
   }
 

@@ -1,7 +1,8 @@
 import type { NotebookSession } from '../events/session';
-import { capBytes, storableText } from '../events/text';
+import { capBytes, storableText, timeText, utf8Length } from '../events/text';
 import type { Cell, CellExecutedData } from '../events/types';
 import { LIMITS } from '../events/types';
+import type { OpenRuns } from '../queue/open_runs';
 import type { IClock } from '../runtime/clock';
 import { errorOf } from './errors';
 import type { OutputCollector } from './outputs';
@@ -24,8 +25,8 @@ export interface IReportedRun {
   readonly queued: boolean;
   /** When its start was reported, by the page's monotonic clock; null before that. */
   startedTick: number | null;
-  /** The event id of its start; null before that. */
-  startId: string | null;
+  /** The event id of its start. It is chosen when the run is asked for, because the server half may report the start. */
+  readonly startId: string;
 }
 
 /** What is known of a run at its end. */
@@ -37,19 +38,55 @@ export interface IRunEnd extends IOutcome {
   endedAt: string | null;
 }
 
+/** What runs need of the session whose events they make. */
+export type RunSession = Pick<NotebookSession, 'emit' | 'names'>;
+
+/** The page's runs that are open. */
+export type OpenRunList = Pick<OpenRuns, 'opened' | 'closed'>;
+
+/** What the server half must know of a run when it is asked for. */
+export interface IRequestedRun {
+  /** The id of its kernel, or null. */
+  readonly kernel: string | null;
+  /** Whether the server executes it, in place of this page. */
+  readonly byServer: boolean;
+}
+
+/** Characters of the code of a run that the server executes, by which the server half finds its request. */
+const HEAD_CHARS = 128;
+
 /** Makes the events of runs: at most one start of each, and its end. */
 export class RunReports {
+  /** @param _open - notified of each run that is asked for and of each whose end is reported; null for none */
   constructor(
-    private readonly _session: Pick<NotebookSession, 'emit'>,
-    private readonly _clock: IClock
+    private readonly _session: RunSession,
+    private readonly _clock: IClock,
+    private readonly _open: OpenRunList | null = null
   ) {}
+
+  /** A run is asked for: until its end is reported, the server half may have to report it. */
+  requested(run: IReportedRun, { kernel, byServer }: IRequestedRun): void {
+    const names = this._open && this._session.names;
+    if (names) {
+      this._open?.opened({
+        execution_id: run.executionId,
+        start_id: run.startId,
+        ...names,
+        cell: run.cell,
+        ...(kernel === null ? {} : { kernel }),
+        requested_at: timeText(this._clock.now()),
+        ...(run.mayFail ? { error_expected: true } : {}),
+        ...(byServer ? { server_code: { head: headOf(run.code), bytes: utf8Length(run.code) } } : {})
+      });
+    }
+  }
 
   /** The kernel has begun to execute a run; a second call does nothing. */
   started(run: IReportedRun): void {
     if (run.startedTick === null) {
       run.startedTick = this._clock.monotonic();
       const data = { execution_id: run.executionId, ...(run.queued ? { queued: true } : {}) };
-      run.startId = this._session.emit('cell_execution_started', data, run.cell);
+      this._session.emit('cell_execution_started', data, run.cell, run.startId);
     }
   }
 
@@ -73,7 +110,8 @@ export class RunReports {
       ...(truncated ? { outputs_truncated: true } : {}),
       ...(error ? { error } : {})
     };
-    this._session.emit('cell_executed', data, run.cell, run.startId === null ? undefined : endId(run.startId));
+    this._open?.closed(run.executionId);
+    this._session.emit('cell_executed', data, run.cell, endId(run.startId));
   }
 
   private _duration(run: IReportedRun, { startedAt, endedAt }: IRunEnd): number {
@@ -89,6 +127,11 @@ export class RunReports {
  */
 export function endId(startId: string): string {
   return startId.slice(0, -1) + (Number.parseInt(startId.slice(-1), 16) ^ 1).toString(16);
+}
+
+/** The beginning of a code, without half of a surrogate pair, which UTF-8 cannot express. */
+function headOf(code: string): string {
+  return code.slice(0, HEAD_CHARS).replace(/[\ud800-\udbff]$/, '');
 }
 
 function timeField(text: string): { started_at?: string } {

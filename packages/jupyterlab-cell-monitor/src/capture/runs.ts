@@ -1,9 +1,8 @@
-import { v4 as uuid4 } from 'uuid';
+import { v4 as uuid4, v7 as uuid7 } from 'uuid';
 import { OPEN_RUNS } from '../events/limits';
-import type { NotebookSession } from '../events/session';
 import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
-import type { ICellFinder, IReportedRun } from './reports';
+import type { ICellFinder, IReportedRun, OpenRunList, RunSession } from './reports';
 import { RunReports } from './reports';
 import type { IKernelMessage } from './request';
 import { mayFail, requestedCode, RequestProgress } from './request';
@@ -44,15 +43,20 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
  * runs end as `aborted`; of those that were lost with the connection the server half reports the end, if it follows runs.
  */
 export class RunTracker {
-  /** @param _followed - whether the server half reports the ends that this page does not see */
+  /**
+   * @param _followed - whether the server half reports the ends that this page does not see
+   * @param open - the runs that the server half has to know for that; null where it takes none
+   */
   constructor(
     private readonly _cells: ICellFinder,
-    private readonly _session: Pick<NotebookSession, 'emit'>,
+    private readonly _session: RunSession,
     private readonly _clock: IClock,
     private readonly _followed: boolean,
-    private readonly _isOwnAct: () => boolean = () => true
+    private readonly _isOwnAct: () => boolean = () => true,
+    open: OpenRunList | null = null,
+    private readonly _kernelId: () => string | null = () => null
   ) {
-    this._reports = new RunReports(_session, _clock);
+    this._reports = new RunReports(_session, _clock, open);
     this._unseen = new UnseenRuns(_cells, this._reports, _clock, _isOwnAct);
   }
 
@@ -150,7 +154,7 @@ export class RunTracker {
     this._unseen.seen(request.cellId);
     const cell = this._cells.reference(request.cellId);
     if (cell && this._runs.size < OPEN_RUNS) {
-      this._runs.set(id, {
+      const run: IRun = {
         // The server half, which receives the kernel's messages but not this page's, knows the run by it.
         executionId: UUID.test(id) ? id : uuid4(),
         cell,
@@ -158,11 +162,15 @@ export class RunTracker {
         mayFail: mayFail(message.metadata),
         queued: this._runs.size > 0 || !this._isOwnAct(),
         startedTick: null,
-        startId: null,
+        startId: uuid7(),
         progress: new RequestProgress(),
         mayBeLost: false,
         cancelGrace: null
-      });
+      };
+      this._runs.set(id, run);
+      if (run.executionId === id) {
+        this._reports.requested(run, { kernel: this._kernelId(), byServer: false });
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-import { v4 as uuid4 } from 'uuid';
+import { v4 as uuid4, v7 as uuid7 } from 'uuid';
 import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import { errorOf } from './errors';
@@ -21,8 +21,8 @@ export interface IUnseenCell {
   /** Times from the cell's metadata, if it records them. */
   readonly startedAt: string | null;
   readonly endedAt: string | null;
-  /** Whether there is a kernel that could execute it. */
-  readonly hasKernel: boolean;
+  /** The id of the kernel that could execute it, or null. */
+  readonly kernelId: string | null;
 }
 
 interface IUnseenRun extends IReportedRun {
@@ -88,17 +88,21 @@ export class UnseenRuns {
       mayFail: model.mayFail,
       queued: this._waiting.size > 0 || !this._isOwnAct(),
       startedTick: null,
-      startId: null,
+      startId: uuid7(),
       model,
       scheduledTick: this._clock.monotonic(),
       scheduledCount: model.executionCount,
-      hadKernel: model.hasKernel,
+      hadKernel: model.kernelId !== null,
       unseen: false,
       report: null,
       cancelTimer: null
     };
+    const kernel = model.kernelId;
     run.cancelTimer = this._clock.after(0, () => {
       run.unseen = true;
+      if (run.hadKernel) {
+        this._reports.requested(run, { kernel, byServer: true });
+      }
       this.changed(cellId);
     });
     runs.push(run);

@@ -39,6 +39,14 @@ export interface IEventOrigin {
   course: string | null;
 }
 
+/** What names a session and its notebook; `seq` is the highest number that it has used. */
+export interface ISessionNames {
+  readonly session_id: string;
+  readonly seq: number;
+  readonly notebook: Notebook;
+  readonly course?: string;
+}
+
 /**
  * The browser sessions of one notebook, one at a time. Numbers each session's events from 1, so that a gap shows what
  * is missing. A page load begins a new session: what the last one had not sent is still queued, with its own numbers.
@@ -53,6 +61,12 @@ export class NotebookSession {
   /** The id of the open session, or null. */
   get id(): string | null {
     return this._id;
+  }
+
+  /** What names the open session and its notebook, as its next event would; null if none is open. */
+  get names(): ISessionNames | null {
+    const { notebook, course } = this._origin;
+    return this._id === null ? null : { session_id: this._id, seq: this._seq, notebook, ...(course ? { course } : {}) };
   }
 
   /** Starts a new session: a new id, numbered from 1. */

@@ -7,6 +7,8 @@ import type { IRefusal } from '../tokens';
 import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
 import { Outcomes, problemOf } from './outcomes';
+import { LastRequests } from './last_requests';
+import { HANDED_BYTES, OpenRuns } from './open_runs';
 import { SendSchedule } from './schedule';
 import type { IBoundedStoreOptions } from './store';
 import { BoundedStore, RecentEvents } from './store';
@@ -30,6 +32,11 @@ export const BATCH_BYTES = 900 * 1024;
 export const LINGER_MS = 100;
 /** How long other events wait for an urgent one to be sent with. */
 export const BATCH_DELAY_MS = 10_000;
+/**
+ * How long an open run waits for events to be handed over with. What runs at once, or is queued behind a run that ends
+ * soon, so costs no request of its own.
+ */
+export const HAND_OVER_MS = 1000;
 /** Pause before the next attempt to send while another tab of this Jupyter server is sending. */
 const OTHER_TAB_MS = 2000;
 /** Interval of requests to a Jupyter server without our server half, or with it switched off. */
@@ -42,6 +49,8 @@ export interface IQueueOptions extends IBoundedStoreOptions {
   sendLock?: SendLock;
   /** Whether the page is hidden, so that its timers may run once a minute only. */
   hidden?: () => boolean;
+  /** The runs to hand over to the server half; absent where it takes none. */
+  openRuns?: OpenRuns;
 }
 
 /** How many of the latest events are kept for the status dialog. */
@@ -64,6 +73,9 @@ export class EventQueue implements IEventSink {
     this._waits = new WaitClock(options.clock);
     this._sendLock = options.sendLock ?? (async action => (await action(), true));
     this._hidden = options.hidden ?? (() => false);
+    this._openRuns = options.openRuns ?? new OpenRuns(options.clock);
+    this._lastRequests = new LastRequests(this._recent, this._openRuns, this._waits, this._transport);
+    this._openRuns.onOpened = () => this._schedule.within(HAND_OVER_MS);
     this._schedule = new SendSchedule(
       options.clock,
       options.guard,
@@ -171,17 +183,14 @@ export class EventQueue implements IEventSink {
     if (this._connection === 'off') {
       return;
     }
-    const batch = this._recent.takeForLastRequest();
-    if (batch.length === 0) {
-      return;
-    }
-    const sent = this._transport.send(this._waits.bodyOf(batch), batch.length, true).then(async result => {
-      this._recent.release(batch);
+    const sent = this._lastRequests.send()?.then(async ({ batch, result }) => {
       if (result.kind === 'answer') {
         await this._applyResults(batch, result);
       }
     });
-    this._guard.watch(sent);
+    if (sent) {
+      this._guard.watch(sent);
+    }
   }
 
   /** Stops all timers. What is stored stays for the next page. */
@@ -211,16 +220,18 @@ export class EventQueue implements IEventSink {
     let limit = BATCH_EVENTS;
     // Events that are pushed while a request is answered have a linger of their own.
     let left = this._store.count;
-    while (!this._disposed && left > 0) {
+    while (!this._disposed && (left > 0 || this._openRuns.waiting)) {
       if (this._schedule.pausing) {
         this._schedule.within(0);
         return;
       }
       const batch = await this._store.oldest(limit, BATCH_BYTES);
-      if (batch.length === 0) {
+      const runs = this._openRuns.take(HANDED_BYTES);
+      if (batch.length === 0 && runs.ids.length === 0) {
         break;
       }
-      const result = await this._transport.send(this._waits.bodyOf(batch), batch.length, false);
+      const result = await this._transport.send(this._waits.bodyOf(batch, runs.json), batch.length, false);
+      this._openRuns.answered(runs.ids, result.kind === 'answer');
       switch (result.kind) {
         case 'answer': {
           const again = await this._applyResults(batch, result);
@@ -242,6 +253,10 @@ export class EventQueue implements IEventSink {
           left -= batch.length;
           break;
         case 'refused':
+          if (runs.ids.length > 0) {
+            this._openRuns.stop();
+            break;
+          }
           if (this._waits.omitWaits(result.reason)) {
             break;
           }
@@ -381,6 +396,8 @@ export class EventQueue implements IEventSink {
   private readonly _sendLock: SendLock;
   private readonly _waits: WaitClock;
   private readonly _hidden: () => boolean;
+  private readonly _openRuns: OpenRuns;
+  private readonly _lastRequests: LastRequests;
   private readonly _schedule: SendSchedule;
   private readonly _buffer: IEncodedEvent[] = [];
   private readonly _recent = new RecentEvents(BODY_BYTES, EVENT_EXTRA_BYTES);

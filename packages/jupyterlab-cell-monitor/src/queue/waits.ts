@@ -25,9 +25,13 @@ export class WaitClock {
     return { page: this._page, monotonic: this._clock.monotonic(), wall: this._clock.now() };
   }
 
-  /** A request's body. An older server does not know the waits: see `omitWaits`. */
-  bodyOf(events: readonly IEncodedEvent[]): string {
-    const list = `"events":[${events.map(event => event.json).join(',')}]`;
+  /**
+   * A request's body. An older server does not know the waits: see `omitWaits`.
+   *
+   * @param runs - the key with the runs that are handed over, with a comma behind it, or nothing
+   */
+  bodyOf(events: readonly IEncodedEvent[], runs = ''): string {
+    const list = `${runs}"events":[${events.map(event => event.json).join(',')}]`;
     if (this._omit || events.length === 0) {
       return `{${list}}`;
     }

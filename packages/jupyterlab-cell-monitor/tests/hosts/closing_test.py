@@ -53,6 +53,76 @@ def test_the_end_of_a_run_is_reported_although_its_page_is_gone(
     assert len(later.runs("slow")) == 1
 
 
+QUEUE = notebook(
+    cell("code", "import time\nprint('begun', flush=True)\ntime.sleep(4)", "first"),
+    cell("code", "print('second')", "second"),
+    cell("code", "int('late')", "fails"),
+    cell("code", "print('never')", "skipped"),
+)
+
+
+@pytest.mark.parametrize("act", [leave, crash], ids=["left", "crashed"])
+def test_runs_that_were_queued_when_their_page_was_gone_have_each_a_start_and_an_end(
+    new_page: Callable[[], Any], act: Callable[[Any], None]
+) -> None:
+    student, later = new_page(), new_page()
+    student.open("queue.ipynb", QUEUE)
+    student.command("notebook:run-all-cells")
+    expect(student.cell(0)).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    act(student)
+    later.ended(4)
+    ends = {run["cell"]["source_id"]: run["data"] for run in later.runs()}
+    assert {cell_id: run["status"] for cell_id, run in ends.items()} == {
+        "first": "ok",
+        "second": "ok",
+        "fails": "error",
+        "skipped": "aborted",
+    }
+    assert (ends["fails"]["error"]["name"], ends["fails"]["code"]) == ("ValueError", "int('late')")
+    assert [output["text"] for output in ends["second"]["outputs"]] == ["second\n"]
+    starts = later.events("cell_execution_started")
+    assert [start["cell"]["source_id"] for start in starts] == ["first", "second", "fails"]
+    # The student is not there when they start.
+    assert all(start["data"]["queued"] for start in starts[1:])
+    assert [start["data"]["execution_id"] for start in starts] == [
+        ends[start["cell"]["source_id"]]["execution_id"] for start in starts
+    ]
+    # Opened again, nothing is reported once more.
+    later.open("queue.ipynb")
+    later.run(1)
+    later.ended(2, "second")
+    assert len(later.runs()) == 5
+
+
+def test_a_run_that_is_queued_behind_a_long_one_is_known_to_the_server_before_its_browser_is_killed(
+    new_page: Callable[[], Any],
+) -> None:
+    student, later = new_page(), new_page()
+    student.open("behind.ipynb", QUEUE)
+    student.run(0)
+    expect(student.cell(0)).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    student.run(1)
+    with student.server.client() as client:
+        student.wait(lambda: client.get("/cell-monitor/status").json()["runs"]["open"] == 2)
+    crash(student)
+    (run,) = later.ended(1, "second")
+    assert run["status"] == "ok"
+    assert [start["cell"]["source_id"] for start in later.events("cell_execution_started")] == ["first", "second"]
+
+
+def test_an_error_that_the_author_expects_is_none_after_its_page_was_closed(new_page: Callable[[], Any]) -> None:
+    student, later = new_page(), new_page()
+    student.open("expected.ipynb", notebook(cell("code", SLOW, "slow", tags=["raises-exception"])))
+    student.run(0)
+    expect(student.cell(0)).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    leave(student)
+    (run,) = later.ended(1, "slow")
+    assert (run["status"], run["error_expected"]) == ("error", True)
+
+
 def test_a_run_during_which_the_page_is_loaded_again_ends_once(student: Any) -> None:
     student.open("again.ipynb", CELLS)
     student.run(0)
@@ -87,6 +157,29 @@ def own_server(host: Any, api: Any, tmp_path: Path) -> Iterator[Callable[[], Jup
     yield start
     for server in started:
         server.stop()
+
+
+def test_a_run_whose_server_is_killed_while_its_page_is_loaded_again_has_an_end(
+    new_page: Callable[[], Any], own_server: Callable[[], JupyterProcess], api: Any
+) -> None:
+    student = new_page()
+    student.server, student.api = own_server(), api
+    student.open("reloaded.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
+    student.run(0)
+    expect(student.cell(0)).to_contain_text("begun")
+    (start,) = student.wait(lambda: student.events("cell_execution_started"))
+    leave(student)
+    student.wait(lambda: student.events("session_ended"))
+    errors = len(student.complaints)
+    student.server.kill()
+    student.server = own_server()
+    student.open("reloaded.ipynb")
+    (run,) = student.ended(1, "slow")
+    # Nobody can know how it would have ended.
+    assert (run["status"], run["execution_id"]) == ("aborted", start["data"]["execution_id"])
+    # The browser itself notes requests that were cut.
+    leave(student)
+    del student.complaints[errors:]
 
 
 def test_runs_of_a_jupyter_server_that_is_killed_count_once(

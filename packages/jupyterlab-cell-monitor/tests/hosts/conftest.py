@@ -123,7 +123,8 @@ def new_page(
     """Make pages, each in a browser context of its own, that share one folder of the server."""
     contexts: list[Any] = []
     pages: list[HostPage] = []
-    folder = re.sub(r"\W+", "-", request.node.originalname)
+    # With its parameters: the events of another run of the same test are in another folder.
+    folder = re.sub(r"\W+", "-", request.node.name)
 
     def made() -> HostPage:
         context = chromium.new_context(viewport={"width": 1280, "height": 1000})

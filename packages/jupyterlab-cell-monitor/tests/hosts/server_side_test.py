@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from cell_monitor_testing.jupyter_page import cell, notebook
 
@@ -43,3 +45,39 @@ def test_an_interrupted_run_of_the_server_is_aborted(student: Any) -> None:
     student.command("notebook:interrupt-kernel")
     (run,) = student.ended(1, "endless")
     assert (run["status"], run["error"]["name"]) == ("aborted", "KeyboardInterrupt")
+
+
+def test_runs_of_the_server_that_go_on_after_their_page_was_closed_have_each_a_start_and_an_end(
+    new_page: Callable[[], Any],
+) -> None:
+    student, later = new_page(), new_page()
+    slow = "import time\nprint('begun', flush=True)\ntime.sleep(5)"
+    student.open(
+        "left.ipynb",
+        notebook(
+            cell("code", slow, "slow"),
+            cell("code", "print('next')", "next"),
+            cell("code", "1 / 0", "fails", tags=["raises-exception"]),
+            cell("code", "print('never')", "dropped"),
+        ),
+    )
+    student.command("notebook:run-all-cells")
+    expect(student.cell(0)).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    student.page.goto("about:blank")
+    later.ended(4)
+    ends = {run["cell"]["source_id"]: run["data"] for run in later.runs()}
+    assert [
+        (ends[cell_id]["status"], ends[cell_id].get("error_expected")) for cell_id in ("slow", "next", "fails")
+    ] == [
+        ("ok", None),
+        ("ok", None),
+        ("error", True),
+    ]
+    assert [output["text"] for output in ends["slow"]["outputs"]] == ["begun\n"]
+    assert ends["fails"]["error"]["name"] == "ZeroDivisionError"
+    # The server drops what waits behind a failure.
+    assert ends["dropped"]["status"] == "aborted"
+    starts = {start["data"]["execution_id"] for start in later.events("cell_execution_started")}
+    assert starts == {ends[cell_id]["execution_id"] for cell_id in ("slow", "next", "fails")}
+    assert len(later.runs()) == 4
