@@ -118,6 +118,11 @@ class KernelListener:
         """Runs whose start a page reported, and whose end nobody did yet."""
         return self._follower.open_runs
 
+    def opened(self, path: str) -> None:
+        """A page opens this notebook: listen to its kernel before the page's first event arrives, which may take seconds."""
+        self._wanted[path] = self._clock() + _KERNEL_SECONDS
+        self._wake.set()
+
     def observe(self, events: Iterable[Any], runs: Sequence[HandedRun] = (), waits_ms: Sequence[int] = ()) -> None:
         """Take the events of a page's batch, which are not validated, and the runs that it hands over. Returns at once.
 

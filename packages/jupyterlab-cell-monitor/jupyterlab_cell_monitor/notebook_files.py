@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ class NotebookFiles:
             return bool(await ensure_async(self._contents.file_exists(path)))
         except (OSError, web.HTTPError):
             return False
+
+    def is_new(self, path: str) -> bool:
+        """Return whether a file has the name of a new one, which depends on the server's language and configuration."""
+        name = path.rpartition("/")[2]
+        names = (getattr(self._contents, f"untitled_{kind}", "") for kind in ("notebook", "file"))
+        return any(new and re.fullmatch(rf"{re.escape(new)}\d*(\.\w+)?", name) for new in names)
 
     def signature(self, path: str) -> FileSignature | None:
         """Return a file's signature; None where the contents manager has no local files."""

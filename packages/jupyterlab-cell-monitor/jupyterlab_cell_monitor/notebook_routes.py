@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from tornado import web
 
+from .kernel_listener import KernelListener
 from .notebook_files import MAX_CELLS, NotebookFiles
 from .notebook_ids import NotebookIds, Proposal
 from .routes import CellMonitorHandler
@@ -38,6 +40,11 @@ class NotebooksHandler(CellMonitorHandler):
             return
         ids: NotebookIds = self.settings["cell_monitor_notebook_ids"]
         files: NotebookFiles = self.settings["cell_monitor_notebook_files"]
+        listener: KernelListener | None = self.settings.get("cell_monitor_listener")
+        if listener is not None:
+            listener.opened(proposal.path)
+        if files.is_new(proposal.path):
+            proposal = replace(proposal, shared=False)
         try:
             identity = await ids.open(proposal, files.signature(proposal.path))
         except OSError as error:

@@ -2,7 +2,8 @@ import type { IClock } from '../src/runtime/clock';
 
 /** A clock that only the test advances. */
 export class StillClock implements IClock {
-  time = Date.UTC(2026, 3, 1, 9);
+  static readonly start = Date.UTC(2026, 3, 1, 9);
+  time = StillClock.start;
 
   now(): number {
     return this.time;

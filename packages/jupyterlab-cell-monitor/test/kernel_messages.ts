@@ -28,6 +28,8 @@ export class RunLog implements RunSession {
     course: 'intro'
   };
 
+  withNames: NotebookSession['withNames'] = (cell, callback) => callback(this.names, cell);
+
   emit: NotebookSession['emit'] = (type, data, cell, id) => {
     const made = id ?? `01890000-0000-7000-8000-00000000000${(2 * this.ids.length).toString(16)}`;
     this.ids.push(made);

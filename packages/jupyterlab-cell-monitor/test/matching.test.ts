@@ -32,8 +32,8 @@ class NotebookOfTest {
   stored: unknown = null;
   sources!: SourceIds;
 
-  /** A page loads the file. */
-  load(): void {
+  /** A page loads the file; `meanwhile` is done before it is known which cells these are. */
+  load(meanwhile: () => void = () => undefined): void {
     this.cells = this._file.map(cell => ({ ...cell, id: cell.id || `loaded-${this._made++}` }));
     const view = (cell: ICellOfTest): ICellView => ({
       id: cell.id,
@@ -48,10 +48,13 @@ class NotebookOfTest {
       },
       get: index => view(this.cells[index] as ICellOfTest)
     });
+    this.sources.opened();
+    meanwhile();
     this.sources.load({
       stored: JSON.parse(JSON.stringify(this.stored)) as unknown,
       fileIds: this._file.map(cell => cell.id || null),
-      storesIds: this._format === 'with ids'
+      storesIds: this._format === 'with ids',
+      shared: false
     });
   }
 
@@ -71,6 +74,12 @@ class NotebookOfTest {
     const [cell] = this.cells.splice(at, 1);
     this.sources.changed();
     return cell;
+  }
+
+  /** Some cells become one, in one change. */
+  replace(at: number, count: number, text: string, id: string): void {
+    this.cells.splice(at, count, { self: this._made++, id, text, grade: null });
+    this.sources.changed();
   }
 
   put(at: number, cell: ICellOfTest): void {
@@ -97,6 +106,58 @@ class NotebookOfTest {
 }
 
 const texts = (...all: string[]): { text: string }[] => all.map(text => ({ text }));
+
+test('what the student changes before it is known which cells these are changes the id of none', () => {
+  for (const format of ['with ids', 'without ids'] as const) {
+    const notebook = new NotebookOfTest(format, false, texts('a = 1', 'b = 2', 'c = 3'));
+    notebook.load(() => {
+      notebook.insert(0, 'new', null, 'new');
+      notebook.remove(2);
+      notebook.edit(1, 'a = 10');
+      // Until then a cell is called by its own id.
+      assert.deepEqual(
+        notebook.sources.all,
+        notebook.cells.map(cell => cell.id)
+      );
+    });
+    assert.deepEqual(notebook.sources.all, ['new', 'position-0', 'position-2']);
+    assert.deepEqual(
+      [...notebook.cells.map(cell => cell.id), 'gone'].map(id => notebook.sources.of(id)),
+      ['new', 'position-0', 'position-2', 'gone']
+    );
+  }
+});
+
+test('a shared document that is filled after it was opened has the ids of its file', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a = 1', 'b = 2'));
+  const cells = notebook.cells;
+  const { sources } = notebook;
+  notebook.cells = [];
+  sources.opened();
+  sources.load({ stored: null, fileIds: ['file-0', null], storesIds: true, shared: true });
+  assert.deepEqual(sources.all, []);
+  assert.equal(sources.stored, null);
+  notebook.cells = cells;
+  sources.changed();
+  assert.deepEqual(sources.all, ['file-0', 'position-1']);
+});
+
+test('a cell that is in a shared document and not yet in its file has the id that the page has that added it', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a = 1', 'b = 2'));
+  notebook.insert(1, 'added', null, 'added');
+  const { sources } = notebook;
+  const load = (fileIds: readonly (string | null)[], shared: boolean): readonly string[] => {
+    sources.opened();
+    sources.load({ stored: null, fileIds, storesIds: true, shared });
+    return sources.all;
+  };
+  assert.deepEqual(load(['file-0', 'file-1'], true), ['file-0', 'added', 'file-1']);
+  // A program that reads the cells from another file makes ids up at each load, but keeps those that it knows.
+  assert.deepEqual(load(['file-0', 'file-1'], false), ['file-0', 'position-1', 'file-1']);
+  // Where the file has no id, or has one twice, those are made up.
+  assert.deepEqual(load(['file-0', null], true), ['file-0', 'position-1', 'position-2']);
+  assert.deepEqual(load(['file-0', 'file-0'], true), ['file-0', 'position-1', 'position-2']);
+});
 
 test('a cell of a file without ids keeps its id when a cell is inserted above it, and after a reload', () => {
   for (const format of ['with ids', 'without ids'] as const) {
@@ -198,13 +259,76 @@ test('the parts of a split cell and merged cells have ids of their own', () => {
   assert.deepEqual(notebook.sources.all, ['ex-1', 'file-1']);
 });
 
+test('a cell whose type is changed is the same one, also where JupyterLab gives it another id, and after an undo', () => {
+  const notebook = new NotebookOfTest('without ids', true, texts('a', 'b', 'b'));
+  const before = notebook.sources.all;
+  notebook.replace(1, 1, 'b', 'retyped');
+  assert.deepEqual(notebook.sources.all, before);
+  const [, cell] = notebook.cells;
+  notebook.replace(1, 1, 'b', 'retyped-again');
+  assert.deepEqual(notebook.sources.all, before);
+  notebook.remove(1);
+  notebook.put(1, cell as ICellOfTest);
+  assert.deepEqual(notebook.sources.all, before);
+  // Another text is another cell.
+  notebook.replace(1, 1, 'pasted', 'pasted');
+  assert.deepEqual(notebook.sources.all, [before[0], 'pasted', before[2]]);
+});
+
+test('of a split cell the last part is the cell, also where JupyterLab gives each part another id, and an undo', () => {
+  const notebook = new NotebookOfTest('without ids', true, texts('a', 'upper\n\nlower', 'c'));
+  const [first, second, third] = notebook.sources.all;
+  const [, whole] = notebook.cells;
+  notebook.cells.splice(1, 1);
+  notebook.insert(1, 'upper', null, 'upper');
+  notebook.insert(2, 'lower', null, 'lower');
+  assert.deepEqual(notebook.sources.all, [first, 'upper', second, third]);
+  notebook.cells.splice(1, 1);
+  notebook.cells.splice(1, 1);
+  notebook.put(1, whole as ICellOfTest);
+  assert.deepEqual(notebook.sources.all, [first, second, third]);
+  // Parts of another text are other cells.
+  notebook.cells.splice(1, 1);
+  notebook.insert(1, 'upper', null, 'one');
+  notebook.insert(2, 'LOWER', null, 'two');
+  assert.deepEqual(notebook.sources.all, [first, 'one', 'two', third]);
+});
+
+test('merged cells are the oldest of them, and an undo gives each its own id back', () => {
+  const notebook = new NotebookOfTest('with ids', true, texts('a', 'b', 'c'));
+  const [, cell] = notebook.cells;
+  // The cell is split and merged again.
+  const upper = notebook.insert(1, 'upper');
+  assert.deepEqual(notebook.sources.all, ['file-0', upper.id, 'file-1', 'file-2']);
+  notebook.replace(1, 2, 'upper\n\nb', 'merged');
+  assert.deepEqual(notebook.sources.all, ['file-0', 'file-1', 'file-2']);
+  notebook.remove(1);
+  notebook.put(1, upper);
+  notebook.put(2, cell as ICellOfTest);
+  assert.deepEqual(notebook.sources.all, ['file-0', upper.id, 'file-1', 'file-2']);
+  // What only begins with their texts is another cell.
+  notebook.replace(2, 2, 'b\n\nc and more', 'other');
+  assert.deepEqual(notebook.sources.all, ['file-0', upper.id, 'other']);
+});
+
+test('a cell that is added after the only cell was deleted is another one, although it has its text', () => {
+  const notebook = new NotebookOfTest('with ids', false, texts('a'));
+  const [first] = notebook.sources.all;
+  const cell = notebook.remove(0);
+  assert.deepEqual(notebook.sources.all, []);
+  const added = notebook.insert(0, 'a');
+  assert.deepEqual(notebook.sources.all, [added.id]);
+  notebook.put(0, cell as ICellOfTest);
+  assert.deepEqual(notebook.sources.all, [first, added.id]);
+});
+
 test('two cells with one id are two cells', () => {
   const notebook = new NotebookOfTest('with ids', true, texts('a', 'b'));
   notebook.insert(1, 'a', null, 'file-0');
   assert.equal(new Set(notebook.sources.all).size, 3);
   assert.equal(notebook.sources.all[0], 'file-0');
   // The same, in a file that was written like that.
-  const same: ISeenCell = { cellId: 'x', hash: 'h', blank: false, gradeId: 'g', inFile: true };
+  const same = { cellId: 'x', hash: 'h', length: 1, text: () => 'h', blank: false, gradeId: 'g', inFile: true };
   assert.equal(new Set(identify([], [same, same, same], true)).size, 3);
 });
 
@@ -223,6 +347,8 @@ test('a notebook of 3,000 cells that was written again is matched in bounded tim
     Array.from({ length: 3000 }, (_, n) => ({
       cellId: `${prefix}${n}`,
       hash: `${prefix}${n}`,
+      length: 5,
+      text: () => `${prefix}${n}`,
       blank: false,
       gradeId: null,
       inFile: false

@@ -550,12 +550,16 @@ test('what is handed over is what the server half reads', () => {
   const reports = new RunReports(
     {
       emit: () => null,
-      names: {
-        session_id: '6f1c4f0e-6f59-4f0e-9d5d-2d8f3a1b0c01',
-        seq: 7,
-        notebook: { id: 'week1', path: 'week1.ipynb', title: 'week1' },
-        course: 'intro'
-      }
+      withNames: (cell, callback) =>
+        callback(
+          {
+            session_id: '6f1c4f0e-6f59-4f0e-9d5d-2d8f3a1b0c01',
+            seq: 7,
+            notebook: { id: 'week1', path: 'week1.ipynb', title: 'week1' },
+            course: 'intro'
+          },
+          cell
+        )
     },
     clock,
     open

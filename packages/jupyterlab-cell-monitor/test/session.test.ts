@@ -6,13 +6,16 @@ import fc from 'fast-check';
 import { FaultGuard } from '../src/runtime/guard';
 import type { IEncodedEvent } from '../src/events/session';
 import { encodeEvent, NotebookSession } from '../src/events/session';
-import type { CellExecuted, Event } from '../src/events/types';
+import type { Cell, CellExecuted, CellExecutionStarted, Event, Notebook, NotebookOpened } from '../src/events/types';
 import { newTraceparent } from '../src/transport/traceparent';
 import { VERSION } from '../src/version';
 import { StillClock } from './clock';
 
 const notebook = { id: 'n', path: 'n.ipynb' };
 const cell = { id: 'c', source_id: 'c', index: 0, type: 'code' as const };
+const identified = (each: Cell): Cell => each;
+const moment = { page: 'p', monotonic: 0, wall: 0 };
+const sinkOf = (taken: IEncodedEvent[]) => ({ push: (event: IEncodedEvent) => void taken.push(event), moment: () => moment });
 const UUID7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 test('the version is the installed one', () => {
@@ -22,7 +25,7 @@ test('the version is the installed one', () => {
 
 test('events of a session are numbered and have the fields of the contract', () => {
   const taken: IEncodedEvent[] = [];
-  const session = new NotebookSession({ notebook, course: 'c1' }, new StillClock(), { push: event => taken.push(event) });
+  const session = new NotebookSession({ notebook, course: 'c1', identified }, new StillClock(), sinkOf(taken));
   session.begin();
   session.emit('session_started', { client: { extension_version: VERSION } });
   const id = session.emit('cell_selected', {}, cell);
@@ -45,8 +48,8 @@ test('events of a session are numbered and have the fields of the contract', () 
 
 test('a session that has ended sends nothing, and the next one counts from 1 again under another id', () => {
   const taken: IEncodedEvent[] = [];
-  const origin = { notebook, course: null };
-  const session = new NotebookSession(origin, new StillClock(), { push: event => taken.push(event) });
+  const origin = { notebook, course: null, identified };
+  const session = new NotebookSession(origin, new StillClock(), sinkOf(taken));
   assert.equal(session.emit('kernel_died', {}), null);
   session.begin();
   session.emit('kernel_died', {});
@@ -64,6 +67,56 @@ test('a session that has ended sends nothing, and the next one counts from 1 aga
     ]
   );
   assert.notEqual(events[0]?.session_id, events[1]?.session_id);
+});
+
+test('what happens before the notebook is known is sent with its own times once it is', () => {
+  const taken: IEncodedEvent[] = [];
+  const clock = new StillClock();
+  const made = { page: 'p', monotonic: 0, wall: 0 };
+  const origin = {
+    notebook: null as Notebook | null,
+    course: 'c1',
+    identified: (each: Cell): Cell => ({ ...each, source_id: 'position-0' })
+  };
+  const session = new NotebookSession(origin, clock, {
+    push: event => void taken.push(event),
+    moment: () => ({ ...made, monotonic: clock.monotonic() })
+  });
+  session.begin();
+  session.emit('notebook_opened', { cells: [cell] });
+  const before = session.id;
+  clock.advance(1500);
+  const named: unknown[] = [];
+  session.withNames(cell, (names, known) => named.push([names, known.source_id]));
+  const id = session.emit('cell_execution_started', { execution_id: 'e' }, cell);
+  session.emitOutside('heartbeat', { queued: 0, dropped: 0, visible: true });
+  session.emit('session_ended', { reason: 'closed' });
+  session.end();
+  clock.advance(1000);
+  assert.equal(taken.length, 0);
+  origin.notebook = notebook;
+  session.identified();
+  session.identified();
+  const events = taken.map(event => JSON.parse(event.json) as Event);
+  assert.deepEqual(
+    events.map(event => [event.type, event.seq, event.session_id, event.notebook?.id, event.occurred_at.slice(17, 23)]),
+    [
+      ['notebook_opened', 1, before, 'n', '00.000'],
+      ['cell_execution_started', 2, before, 'n', '01.500'],
+      ['heartbeat', 3, before, undefined, '01.500'],
+      ['session_ended', 4, before, 'n', '01.500']
+    ]
+  );
+  assert.equal(events[1]?.event_id, id);
+  // The run is handed over with the same names, and no run of no session.
+  session.withNames(cell, () => assert.fail('there is no session'));
+  assert.deepEqual(named, [[{ session_id: before, seq: 4, notebook, course: 'c1' }, 'position-0']]);
+  assert.deepEqual(
+    taken.map(event => event.made?.monotonic).map(at => (at ?? 0) - StillClock.start),
+    [0, 1500, 1500, 1500]
+  );
+  const [opened, started] = events as [NotebookOpened, CellExecutionStarted];
+  assert.deepEqual([opened.data.cells[0]?.source_id, started.cell.source_id], ['position-0', 'position-0']);
 });
 
 test('an event is never too large for the server, for any size of its parts', () => {

@@ -124,6 +124,17 @@ def test_a_data_directory_that_cannot_be_written_to_is_said_and_breaks_nothing(j
         assert page.patch("/api/contents/a.ipynb", json={"path": "b.ipynb"}).status_code == 200
 
 
+def test_a_new_notebook_is_no_others_however_the_server_names_new_ones(jupyter: Callable[..., Any]) -> None:
+    server = jupyter(options=["--ContentsManager.untitled_notebook=Neu"])
+    with server.client() as page:
+        path = page.post("/api/contents", json={"type": "notebook"}).json()["path"]
+        assert path == "Neu.ipynb"
+        assert opened(page, path, "path-1")["notebook_id"].startswith("path-1~")
+        script = page.post("/api/contents", json={"type": "file", "ext": ".py"}).json()["path"]
+        assert opened(page, script, "path-2")["notebook_id"].startswith("path-2~")
+        assert opened(page, "Neuland.ipynb", "path-3")["notebook_id"] == "path-3"
+
+
 def test_ids_survive_a_restart_of_the_server(tmp_path: Path) -> None:
     found = []
     (tmp_path / "Untitled.ipynb").write_text(notebook(cell("code", "1", "first")))

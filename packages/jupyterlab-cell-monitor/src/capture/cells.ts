@@ -9,6 +9,8 @@ export interface ICellSource {
   readonly cells: CellList;
   readonly nbformat: number;
   readonly nbformatMinor: number;
+  /** Whether it is a shared document. */
+  readonly collaborative?: boolean;
 }
 
 /** The cells of an open notebook, read on access and not copied. */
@@ -42,12 +44,19 @@ export class NotebookCells implements ICellList {
 
   /** The cell at this index as events name it. */
   at(index: number): Cell {
-    return referenceOf(this, index, this.sourceIds.all);
+    return this._noted(referenceOf(this, index, this.sourceIds.all));
   }
 
   /** The cells as events name them, up to the limit of an outline. */
   outline(): Cell[] {
-    return outlineOf(this, this.sourceIds.all);
+    const cells = outlineOf(this, this.sourceIds.all);
+    cells.forEach(cell => this._noted(cell));
+    return cells;
+  }
+
+  /** A reference to a cell that was made before `load`, with the source id that the cell turned out to have. */
+  identified(cell: Cell): Cell {
+    return this._early.has(cell) ? { ...cell, source_id: this.sourceIds.of(cell.id) } : cell;
   }
 
   /** The student used this cell: of several cells with its id it is the one that is meant. */
@@ -55,12 +64,24 @@ export class NotebookCells implements ICellList {
     this._used = model;
   }
 
-  /** Starts from what is known of the notebook's cells, which was loaded. */
+  /** The notebook was opened: it has the cells of its file. */
+  opened(): void {
+    this.sourceIds.opened();
+  }
+
+  /** Starts from what is known of the notebook that was opened. */
   load(fileIds: readonly (string | null)[] | null, stored: unknown): void {
     const source = this._source();
     // Before nbformat 4.5 each load of the file generates new ids.
     const storesIds = !source || source.nbformat > 4 || (source.nbformat === 4 && source.nbformatMinor >= 5);
-    this.sourceIds.load({ stored, fileIds, storesIds });
+    this.sourceIds.load({ stored, fileIds, storesIds, shared: source?.collaborative === true });
+  }
+
+  private _noted(cell: Cell): Cell {
+    if (!this.sourceIds.loaded) {
+      this._early.add(cell);
+    }
+    return cell;
   }
 
   /** A cell that is cut, put back by an undo and then pasted is in the notebook twice, with one id. */
@@ -79,4 +100,6 @@ export class NotebookCells implements ICellList {
   readonly sourceIds = new SourceIds(this);
 
   private _used: object | null = null;
+  /** References that were made before it was known which cells these are. */
+  private readonly _early = new WeakSet<Cell>();
 }

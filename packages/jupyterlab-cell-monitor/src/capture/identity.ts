@@ -17,8 +17,11 @@ function ours(metadata: Metadata, key: string): string | null {
   return null;
 }
 
-/** How Jupyter names new notebooks: every one of them, of every student, has such a path at first. */
-const UNNAMED = /^Untitled\d*\.ipynb$/;
+/**
+ * How Jupyter names new notebooks and scripts: every one of them, of every student, has such a path at first. The server
+ * half knows how this server names them.
+ */
+const UNNAMED = /^untitled\d*\.\w+$/i;
 
 /**
  * The id that a notebook should have, and its path as the server half knows it. The student's file is never written to,
@@ -100,6 +103,11 @@ export class NotebookIdentity {
       return opened;
     }
     return { id: this._local.claim(proposal, movedFrom), cellIds: null, cells: null };
+  }
+
+  /** Returns the id of a notebook as far as this browser knows it, where the server half cannot be waited for. */
+  openHere(metadata: Metadata, path: string): IOpenedNotebook {
+    return { id: this._local.claim(proposalOf(metadata, path), null), cellIds: null, cells: null };
   }
 
   /** Stores what is known of a notebook's cells, for other pages and browsers. Returns whether it was stored. */

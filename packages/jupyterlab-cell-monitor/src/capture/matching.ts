@@ -1,5 +1,6 @@
 import { ID_CHARS } from '../events/limits';
 import { capChars, storableText } from '../events/text';
+import { hashOf } from './identity';
 
 /** A cell that was identified before. */
 export interface IKnownCell {
@@ -11,6 +12,12 @@ export interface IKnownCell {
   readonly hash: string;
   /** False once it was removed: its `sourceId` stays its own, so that it is known again when it is put back. */
   readonly present: boolean;
+  /** Characters of its text; missing where it was not seen by this page. */
+  readonly length?: number;
+  /** Ids that it had in the model before, which an undo brings back. */
+  readonly formerIds?: readonly string[];
+  /** The number of the change of the notebook in which it was added; missing for those that were there before. */
+  readonly added?: number;
 }
 
 /** A cell of the notebook as it is now. */
@@ -19,6 +26,10 @@ export interface ISeenCell {
   readonly hash: string;
   /** Whether it has no text: such cells cannot be distinguished by it. */
   readonly blank: boolean;
+  /** Reads its text. */
+  readonly text: () => string;
+  /** Characters of its text. */
+  readonly length: number;
   /** nbgrader's `grade_id`, which JupyterLab copies with a cell, or null. */
   readonly gradeId: string | null;
   /** Whether `cellId` is in the file; otherwise it was made up when the file was loaded. */
@@ -34,10 +45,12 @@ const POSITION = 'position-';
  * Returns the source id of each seen cell, in their order: each cell that is among the known ones keeps its own, and no
  * two cells have the same.
  *
- * A seen cell is a known one if it has its id, or alone has its `grade_id`. After the file was loaded again, which may
- * have changed ids and texts, it is also the known one that has its text, first in the order of the notebook and then
- * anywhere, or that is missing at its place between two cells that were found. Every other cell is new. A new cell gets its `grade_id` if no other cell has or had it, else its id, else
- * its position.
+ * A seen cell is a known one if it has its id, or alone has its `grade_id`, or if it has the text of those that are
+ * missing at its place: JupyterLab, some versions always, makes a new cell of one whose type is changed, of several that
+ * are merged, which then is the oldest of them, and of each part of one that is split, of which the last is the cell. After the file was loaded again, which may have changed ids and texts, it is also the known
+ * one that has its text, first in the order of the notebook and then anywhere, or that is missing at its place between two
+ * cells that were found. Every other cell is new. A new cell gets its `grade_id` if no other cell has or had it, else its
+ * id, else its position.
  *
  * @param known - in the order of the notebook, those that were removed last; empty when the notebook is seen first
  * @param seen - the notebook's cells
@@ -47,6 +60,7 @@ export function identify(known: readonly IKnownCell[], seen: readonly ISeenCell[
   const match = new Match(known, seen);
   match.byId();
   match.byGrade();
+  match.byParts();
   if (loaded) {
     match.byOrder();
     match.byText();
@@ -66,6 +80,9 @@ class Match {
 
   byId(): void {
     const known = indexed(this._known, cell => cell.cellId);
+    this._known.forEach((cell, at) =>
+      cell.formerIds?.forEach(id => known.set(id, [...(known.get(id) ?? []), at]))
+    );
     // Of two cells with one id the one whose text did not change is the known one.
     for (const unchanged of [true, false]) {
       this._seen.forEach((cell, index) => {
@@ -89,6 +106,24 @@ class Match {
       const at = known.get(gradeId)?.[0];
       if (first !== undefined && others.length === 0 && at !== undefined && !this._taken[at]) {
         this._pair(free[first] as number, at);
+      }
+    }
+  }
+
+  /** Cells that have the texts of those that are missing at their place: one instead of several, or several instead of one. */
+  byParts(): void {
+    const present = this._freeKnown(cell => cell.present);
+    for (const { after, before, seen } of present.length > 0 ? this._gaps() : []) {
+      const missing = present.filter(at => at > after && at < before && !this._taken[at]);
+      const cells = seen.map(index => this._seen[index] as ISeenCell);
+      const parts = missing.map(at => this._known[at] as IKnownCell);
+      const [first] = cells;
+      const [whole] = parts;
+      if (first && cells.length === 1 && isMadeOf(first, parts)) {
+        const oldest = missing.reduce((one, other) => (addedAt(this._known, other) < addedAt(this._known, one) ? other : one));
+        this._pair(seen[0] as number, oldest);
+      } else if (whole && parts.length === 1 && areMadeFrom(cells, whole)) {
+        this._pair(seen[seen.length - 1] as number, missing[0] as number);
       }
     }
   }
@@ -192,6 +227,54 @@ class Match {
 function sameText(known: IKnownCell, seen: ISeenCell): boolean {
   const ungraded = known.sourceId === known.cellId || known.sourceId.startsWith(POSITION);
   return known.hash === seen.hash && (seen.gradeId === null || seen.gradeId === known.sourceId || ungraded);
+}
+
+function addedAt(known: readonly IKnownCell[], at: number): number {
+  return known[at]?.added ?? 0;
+}
+
+/** Whether a cell's text is that of these cells, with one or two line breaks between them, as JupyterLab merges cells. */
+function isMadeOf(cell: ISeenCell, parts: readonly IKnownCell[]): boolean {
+  if (parts.length === 0 || parts.some(part => part.length === undefined)) {
+    return false;
+  }
+  const source = cell.text();
+  let at = 0;
+  for (const [n, { length = 0, hash }] of parts.entries()) {
+    if (n > 0) {
+      const breaks = /\n\n?/y;
+      breaks.lastIndex = at;
+      at += breaks.exec(source)?.[0].length ?? Number.NaN;
+    }
+    const part = source.slice(at, at + length);
+    if (!CELL_TYPES.some(type => hashOfText(type, part) === hash)) {
+      return false;
+    }
+    at += length;
+  }
+  return at === source.length;
+}
+
+/** Whether the texts of these cells are the parts of the cell's text, without the line breaks at which JupyterLab splits it. */
+function areMadeFrom(cells: readonly ISeenCell[], { length = 0, hash }: IKnownCell): boolean {
+  const missing = length - cells.reduce((sum, cell) => sum + cell.length, 0);
+  const breaks = missing / (cells.length - 1);
+  if (!(breaks >= 0) || !Number.isInteger(breaks)) {
+    return false;
+  }
+  const source = cells.map(cell => cell.text()).join('\n'.repeat(breaks));
+  return CELL_TYPES.some(type => hashOfText(type, source) === hash);
+}
+
+const CELL_TYPES = ['code', 'markdown', 'raw'] as const;
+
+/** Characters of a cell's text that tell it from others. */
+const HASHED_CHARS = 20_000;
+
+/** The hash of a cell's type and text, the same for all that have no text. */
+export function hashOfText(type: (typeof CELL_TYPES)[number], source: string): string {
+  const text = source.trim() ? source : '';
+  return hashOf(`${type}\n${text.length}\n${text.slice(0, HASHED_CHARS)}`);
 }
 
 /** The ids that a new cell may have, the best first; the last is always possible with a number behind it. */

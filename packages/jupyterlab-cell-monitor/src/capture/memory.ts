@@ -16,7 +16,12 @@ export class CellMemory {
   /** The notebook was loaded with what was stored. */
   loaded(stored: unknown): void {
     this._stored = JSON.stringify(stored ?? null);
-    this.changed();
+    if (this._stored === 'null') {
+      // At once: another page that opens a shared document a moment later finds cells that were added meanwhile.
+      void this._remember();
+    } else {
+      this.changed();
+    }
   }
 
   /** A cell was added, removed, moved or edited. */

@@ -3,45 +3,21 @@ import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { CellList, Notebook as NotebookWidget, NotebookPanel } from '@jupyterlab/notebook';
 import type { DataOf, IEventOrigin } from '../events/session';
 import { NotebookSession } from '../events/session';
-import { capChars, storableText } from '../events/text';
-import type { Client } from '../events/types';
-import type { EventQueue } from '../queue/queue';
 import { NotebookCells } from './cells';
+import { clientOf } from './client';
+import type { ICaptureContext, NotebookDocument } from './context';
 import { CellListWatch, EditWatch, SelectionWatch } from './edits';
-import type { IExecutionContext } from './execution';
 import { ExecutionCapture } from './execution';
-import type { NotebookIdentity } from './identity';
+import { Identification } from './identification';
 import { courseHintOf, locationOf } from './identity';
-import type { OwnActs } from './acts';
+import type { IOpenedNotebook } from '../transport/notebooks';
 import { openedByStudent } from './front';
 import { CellMemory } from './memory';
-
-/** What all captured notebooks share. */
-export interface ICaptureContext extends IExecutionContext {
-  readonly identity: NotebookIdentity;
-  readonly acts: OwnActs;
-  readonly extensionVersion: string;
-  readonly labVersion: string;
-  readonly queue: Pick<EventQueue, 'push' | 'holds' | 'queued' | 'dropped' | 'flushOnHide'>;
-  /** The path of the file without the name of its drive, where that is the server's own. */
-  localPath(path: string): string;
-  /** The path that the file had before, if this page just renamed it or its folder to this path; else null. */
-  renamedFrom(path: string): string | null;
-  /** Whether one of these widgets is in front of the student: the page is visible, and the widget is its current one. */
-  isInFront(widgets: ReadonlySet<unknown>): boolean;
-  /** Calls back whenever another widget comes to the front. */
-  onFrontChanged(callback: () => void): void;
-  /** Whether the page was loaded from the address of the file at this path. */
-  isAddressed(path: string): boolean;
-}
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
 
 /** Maximum time between a save command and a save that is the student's own. */
 const MANUAL_SAVE_MS = 1500;
-
-/** The document of a notebook, which all its views in this page share. */
-export type NotebookDocument = NotebookPanel['context'];
 
 /**
  * Records one open notebook: JupyterLab's signals go to the trackers of edits, selection and execution, and what
@@ -59,6 +35,20 @@ export class NotebookCapture {
   ) {
     const { clock, guard, queue } = _context;
     this._defaultCourse = defaultCourse;
+    this._identification = new Identification(
+      {
+        get metadata() {
+          return _document.model.metadata;
+        },
+        get isDisposed() {
+          return _document.isDisposed;
+        },
+        identified: opened => this._identified(opened),
+        replaced: id => this._replaced(id)
+      },
+      _context.identity,
+      guard
+    );
     this._session = new NotebookSession(this._origin, clock, queue);
     this._helpSession = new NotebookSession(this._origin, clock, queue);
     this._edits = new EditWatch(clock, (cellId, pasted) => this._edited(cellId, pasted));
@@ -66,9 +56,10 @@ export class NotebookCapture {
     this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count, own) =>
       this._session.emit(type, { count, ...(own ? {} : { own }) }, first)
     );
-    this._memory = new CellMemory(this._cells.sourceIds, clock, async cells =>
-      _context.identity.remember(this._origin.notebook.id, cells)
-    );
+    this._memory = new CellMemory(this._cells.sourceIds, clock, async cells => {
+      const { notebook } = this._origin;
+      return notebook !== null && _context.identity.remember(notebook.id, cells);
+    });
     this._execution = new ExecutionCapture(
       _document.sessionContext,
       this._cells,
@@ -93,21 +84,16 @@ export class NotebookCapture {
     this._origin.course = this._courseHint ?? course;
   }
 
-  /** Finds out which notebook the document is, and starts listening to it. It must be ready. */
-  async attach(): Promise<void> {
-    const metadata = this._metadata();
-    const path = this._context.localPath(this._document.path);
-    const { id, cellIds, cells: stored } = await this._context.identity.open(metadata, path);
-    if (this._document.isDisposed) {
-      return;
-    }
-    // It may have been renamed meanwhile.
-    this._origin.notebook = { id, ...locationOf(this._context.localPath(this._document.path)) };
-    this._cells.load(cellIds, stored);
-    this._memory.loaded(stored);
-    this._courseHint = courseHintOf(metadata);
+  /**
+   * Starts listening to the document, which must be ready, and finds out which notebook it is. That takes a moment, in
+   * which the student works: the events of that time are kept until then.
+   */
+  attach(): void {
+    this._courseHint = courseHintOf(this._metadata());
     this._origin.course = this._courseHint ?? this._defaultCourse;
+    this._cells.opened();
     this._attached = true;
+    this._identification.opened(this._context.localPath(this._document.path));
     this._listenToTransactions();
 
     this._document.pathChanged.connect(this._onPathChanged, this);
@@ -150,10 +136,10 @@ export class NotebookCapture {
     const restored = !openedByStudent(
       this.inFront,
       withinMs => this._context.acts.recent(withinMs),
-      this._context.isAddressed(this._origin.notebook.path)
+      this._context.isAddressed(this._identification.path)
     );
     this._session.begin();
-    this._session.emit('session_started', { client: this._client(), ends_runs: false });
+    this._session.emit('session_started', { client: clientOf(this._document, this._context), ends_runs: false });
     this._session.emit('notebook_opened', { cells: this._cells.outline(), ...(restored ? { restored } : {}) });
     this._cellList.begin();
   }
@@ -168,6 +154,9 @@ export class NotebookCapture {
       this._session.emit('session_ended', { reason, ends_runs: false });
       this._session.end();
       this._cellList.dispose();
+    }
+    if (reason === 'hidden') {
+      this._identification.settle();
     }
   }
 
@@ -253,25 +242,14 @@ export class NotebookCapture {
   /** Changes of other people of a shared document come in transactions that are not local. */
   private _listenToTransactions(): void {
     const { ydoc } = this._document.model.sharedModel as {
-      ydoc?: { on(name: 'beforeObserverCalls', slot: (transaction: { local: boolean }) => void): void };
+      ydoc?: { on(name: 'beforeObserverCalls' | 'afterTransaction', slot: (transaction: { local: boolean }) => void): void };
     };
     ydoc?.on('beforeObserverCalls', transaction => {
       this._local = transaction.local;
     });
-  }
-
-  private _client(): Client {
-    const { kernelPreference: preference, session } = this._document.sessionContext;
-    // A new session has no kernel yet; the notebook names it.
-    const kernelspec = named(this._metadata()['kernelspec']);
-    const language = named(this._metadata()['language_info'])?.['name'] ?? kernelspec?.['language'] ?? preference.language;
-    const kernel = session?.kernel?.name ?? preference.name ?? kernelspec?.['name'];
-    return {
-      extension_version: this._context.extensionVersion,
-      lab_version: capChars(this._context.labVersion, 64),
-      ...(typeof kernel === 'string' && kernel ? { kernel_name: capChars(storableText(kernel), 128) } : {}),
-      ...(typeof language === 'string' && language ? { language: capChars(storableText(language), 64) } : {})
-    };
+    ydoc?.on('afterTransaction', () => {
+      this._local = true;
+    });
   }
 
   private _metadata(): Readonly<Record<string, unknown>> {
@@ -283,29 +261,38 @@ export class NotebookCapture {
     return this._view?.content.activeCell?.model.id;
   }
 
-  private _onPathChanged(_: unknown, newPath: string): void {
-    this._context.guard.run(() => {
-      const path = this._context.localPath(newPath);
-      const { id } = this._origin.notebook;
-      this._origin.notebook = { id, ...locationOf(path) };
-      this._context.guard.watch(this._identifyAgain(path, this._context.renamedFrom(path)));
-    });
+  /** It is known which notebook this is: what was kept until now is sent. */
+  private _identified({ id, cellIds, cells: stored }: IOpenedNotebook): void {
+    // It may have been renamed meanwhile.
+    this._origin.notebook = { id, ...locationOf(this._identification.path) };
+    this._cells.load(cellIds, stored);
+    if (!this._document.isDisposed) {
+      this._memory.loaded(stored);
+    }
+    this._session.identified();
+    this._helpSession.identified();
   }
 
-  /** A notebook that was renamed is the same one; one that was saved under another name is another one. */
-  private async _identifyAgain(path: string, renamedFrom: string | null): Promise<void> {
-    const { id } = await this._context.identity.open(this._metadata(), path, renamedFrom);
-    const current = this._context.localPath(this._document.path);
-    if (this._document.isDisposed || path !== current || id === this._origin.notebook.id) {
-      return;
-    }
+  /** The session of the notebook that it was ends, and one of another begins. */
+  private _replaced(id: string): void {
     const recording = this.recording;
     this.end('closed');
-    this._origin.notebook = { id, ...locationOf(path) };
-    this._memory.changed();
+    this._origin.notebook = { id, ...locationOf(this._identification.path) };
+    // Nothing is stored about this one's cells.
+    this._memory.loaded(null);
     if (recording) {
       this.begin();
     }
+  }
+
+  private _onPathChanged(_: unknown, newPath: string): void {
+    this._context.guard.run(() => {
+      const path = this._context.localPath(newPath);
+      if (this._origin.notebook) {
+        this._origin.notebook = { id: this._origin.notebook.id, ...locationOf(path) };
+      }
+      this._identification.moved(path, this._context.renamedFrom(path));
+    });
   }
 
   private _onSaveState(_: unknown, state: DocumentRegistry.SaveState): void {
@@ -381,7 +368,11 @@ export class NotebookCapture {
     });
   };
 
-  private readonly _origin: IEventOrigin = { notebook: { id: 'unknown', path: 'unknown' }, course: null };
+  private readonly _origin: IEventOrigin = {
+    notebook: null,
+    course: null,
+    identified: cell => this._cells.identified(cell)
+  };
   private readonly _cells = new NotebookCells(() => (this._document.isDisposed ? null : this._document.model));
   private readonly _session: NotebookSession;
   /** For help asked for while recording is paused. */
@@ -391,6 +382,7 @@ export class NotebookCapture {
   private readonly _cellList: CellListWatch;
   private readonly _memory: CellMemory;
   private readonly _execution: ExecutionCapture;
+  private readonly _identification: Identification;
   private readonly _views = new Set<NotebookPanel>();
   private _view: NotebookPanel | null = null;
   /** Whether the change of the document that is being observed was made in this page. */
@@ -400,8 +392,4 @@ export class NotebookCapture {
   private _attached = false;
   private _saveStartedAt = Number.NEGATIVE_INFINITY;
   private _saveCommandAt = Number.POSITIVE_INFINITY;
-}
-
-function named(value: unknown): Record<string, unknown> | null {
-  return value && typeof value === 'object' ? (value as Record<string, unknown>) : null;
 }

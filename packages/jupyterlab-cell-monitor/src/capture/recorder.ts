@@ -1,7 +1,7 @@
 import type { Cell } from '@jupyterlab/cells';
 import type { INotebookTracker, Notebook, NotebookPanel } from '@jupyterlab/notebook';
 import { NotebookActions } from '@jupyterlab/notebook';
-import type { ICaptureContext, NotebookDocument } from './notebook';
+import type { ICaptureContext, NotebookDocument } from './context';
 import { NotebookCapture } from './notebook';
 import { HEARTBEAT_MS, HeartbeatSchedule } from './heartbeat';
 
@@ -104,19 +104,14 @@ export class Recorder {
         }
       });
       if (!known) {
-        this._context.guard.watch(this._open(context, capture));
+        this._notebooks.set(context, capture);
+        capture.attach();
+        if (this._on) {
+          capture.begin();
+        }
       }
     });
     this._context.guard.watch(ready);
-  }
-
-  /** Begins the capture of a document that was opened in its first view. */
-  private async _open(document: NotebookDocument, capture: NotebookCapture): Promise<void> {
-    this._notebooks.set(document, capture);
-    await capture.attach();
-    if (this._on && this._notebooks.get(document) === capture) {
-      capture.begin();
-    }
   }
 
   /** Follows the student from one notebook of this page to another, or to what is none. */

@@ -39,7 +39,7 @@ export interface IRunEnd extends IOutcome {
 }
 
 /** What runs need of the session whose events they make. */
-export type RunSession = Pick<NotebookSession, 'emit' | 'names'>;
+export type RunSession = Pick<NotebookSession, 'emit' | 'withNames'>;
 
 /** The page's runs that are open. */
 export type OpenRunList = Pick<OpenRuns, 'opened' | 'closed'>;
@@ -66,19 +66,28 @@ export class RunReports {
 
   /** A run is asked for: until its end is reported, the server half may have to report it. */
   requested(run: IReportedRun, { kernel, byServer }: IRequestedRun): void {
-    const names = this._open && this._session.names;
-    if (names) {
-      this._open?.opened({
+    if (!this._open) {
+      return;
+    }
+    const open = this._open;
+    const requestedAt = timeText(this._clock.now());
+    const at = this._clock.monotonic();
+    this._session.withNames(run.cell, (names, cell) => {
+      if (this._ended.has(run)) {
+        return;
+      }
+      const handed = {
         execution_id: run.executionId,
         start_id: run.startId,
         ...names,
-        cell: run.cell,
+        cell,
         ...(kernel === null ? {} : { kernel }),
-        requested_at: timeText(this._clock.now()),
+        requested_at: requestedAt,
         ...(run.mayFail ? { error_expected: true } : {}),
         ...(byServer ? { server_code: { head: headOf(run.code), bytes: utf8Length(run.code) } } : {})
-      });
-    }
+      };
+      open.opened(handed, at);
+    });
   }
 
   /** The kernel has begun to execute a run; a second call does nothing. */
@@ -110,6 +119,7 @@ export class RunReports {
       ...(truncated ? { outputs_truncated: true } : {}),
       ...(error ? { error } : {})
     };
+    this._ended.add(run);
     this._open?.closed(run.executionId);
     this._session.emit('cell_executed', data, run.cell, endId(run.startId));
   }
@@ -119,6 +129,8 @@ export class RunReports {
     const wall = this._clock.monotonic() - (run.startedTick ?? this._clock.monotonic());
     return Math.max(0, Math.round(Number.isFinite(byKernel) ? byKernel : wall));
   }
+
+  private readonly _ended = new WeakSet<IReportedRun>();
 }
 
 /**

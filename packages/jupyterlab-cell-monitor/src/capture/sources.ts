@@ -1,6 +1,7 @@
-import { hashOf } from './identity';
+import { ID_CHARS } from '../events/limits';
+import { capChars } from '../events/text';
 import type { IKnownCell, ISeenCell } from './matching';
-import { identify } from './matching';
+import { hashOfText, identify } from './matching';
 import type { ICellList, ICellView } from './outline';
 
 /** Cells that were removed and whose ids stay their own. */
@@ -9,8 +10,8 @@ const KEPT_REMOVED = 200;
 /** Cells of one notebook that are stored: what the server half takes. */
 const MAX_STORED = 2000;
 
-/** Characters of a cell's text that tell it from others. */
-const HASHED_CHARS = 20_000;
+/** Ids that a cell had in the model before and that are remembered. */
+const FORMER_IDS = 8;
 
 /** A cell as it is stored: source id, cell id, hash, and 1 if it is in the notebook. */
 export type StoredCell = readonly [string, string, string, 0 | 1];
@@ -23,71 +24,125 @@ export interface ILoadedCells {
   readonly fileIds: readonly (string | null)[] | null;
   /** Whether the notebook's format stores ids (nbformat 4.5 and later). */
   readonly storesIds: boolean;
+  /** Whether the notebook is a shared document, which the server loaded and which may be ahead of its file. */
+  readonly shared: boolean;
 }
 
 /** The source ids of an open notebook's cells: stable while cells are edited, moved, added, removed and loaded again. */
 export class SourceIds {
   constructor(private readonly _cells: ICellList) {}
 
-  /** Starts from what is known of the notebook, which was loaded. */
-  load(loaded: ILoadedCells): void {
-    this._storesIds = loaded.storesIds;
-    this._known = knownCells(loaded.stored);
-    const current = [...Array(this._cells.length).keys()].map(index => this._cells.get(index).id);
-    this._inFile = new Set(
-      current.filter((id, index) => (loaded.fileIds ? loaded.fileIds[index] === id : loaded.storesIds))
-    );
-    this._update(true);
+  /** Whether it is known which cells these are. */
+  get loaded(): boolean {
+    return this._loaded !== null;
   }
 
-  /** Cells were added, removed or moved. */
+  /** The notebook was opened with the cells that it has now; the student may change them before `load`. */
+  opened(): void {
+    this._opened = this._seen();
+  }
+
+  /** Starts from what is known of the notebook that was opened. */
+  load(loaded: ILoadedCells): void {
+    this._loaded = loaded;
+    this._known = knownCells(loaded.stored);
+    this._update(true, this._opened.length > 0 ? this._opened : this._seen());
+    this._stale = true;
+  }
+
+  /** Cells were added, removed, moved or replaced by others, which may have the same ids. */
   changed(): void {
+    this._texts.clear();
     this._stale = true;
   }
 
   /** A cell's text changed. */
   edited(cellId: string): void {
-    this._hashes.delete(cellId);
+    this._texts.delete(cellId);
     this._stale = true;
   }
 
-  /** The source ids, one for each cell in the order of the notebook. */
+  /** The source ids, one for each cell in the order of the notebook; the cells' own ids before `load`. */
   get all(): readonly string[] {
+    if (!this._loaded) {
+      return [...Array(this._cells.length).keys()].map(index => this._cells.get(index).id);
+    }
     if (this._stale) {
       const known = new Set(this._known.filter(cell => cell.present).map(cell => cell.cellId));
+      const seen = this._seen();
       // None of the cells before: the file was loaded again.
-      this._update(!this._seen().some(cell => known.has(cell.cellId)));
+      this._update(known.size > 0 && !seen.some(cell => known.has(cell.cellId)), seen);
     }
     return this._ids;
+  }
+
+  /** The source id of the cell with this id, which was in the notebook while it was opened. */
+  of(cellId: string): string {
+    if (this._stale) {
+      void this.all;
+    }
+    return this._known.find(cell => capChars(cell.cellId, ID_CHARS) === cellId)?.sourceId ?? cellId;
   }
 
   /** What has to be stored so that another page finds the same ids; null where they follow from the file alone. */
   get stored(): StoredCell[] | null {
     const ids = this.all;
-    if (this._storesIds) {
+    if (this._loaded?.storesIds && ids.length > 0) {
       const saved = this._seen().map(cell => ({ ...cell, inFile: true }));
       if (identify([], saved, true).every((id, index) => id === ids[index])) {
         return null;
       }
+    }
+    if (this._known.length === 0) {
+      return null;
     }
     const present = this._known.filter(cell => cell.present).slice(0, MAX_STORED);
     const removed = this._known.filter(cell => !cell.present);
     return [...present, ...removed].map(cell => [cell.sourceId, cell.cellId, cell.hash, cell.present ? 1 : 0]);
   }
 
-  private _update(loaded: boolean): void {
-    const seen = this._seen();
+  private _update(loaded: boolean, cells: readonly ISeenCell[]): void {
+    this._stale = false;
+    this._filled ||= cells.length > 0;
+    if (!this._filled) {
+      // JupyterLab opens no notebook without cells: this one is still being filled, as a shared document may be.
+      return;
+    }
+    const seen = this._known.length === 0 ? this._markedInFile(cells) : cells;
     this._ids = identify(this._known, seen, loaded);
     const taken = new Set(this._ids);
+    const before = new Map(this._known.map(cell => [cell.sourceId, cell]));
+    const added = before.size > 0 ? ++this._changes : 0;
     const removed = this._known
       .filter(cell => !taken.has(cell.sourceId))
       .map(cell => ({ ...cell, present: false }))
       .slice(-KEPT_REMOVED);
     this._known = [
-      ...seen.map(({ cellId, hash }, index) => ({ sourceId: this._ids[index] as string, cellId, hash, present: true })),
+      ...seen.map(({ cellId, hash, length }, index) => {
+        const sourceId = this._ids[index] as string;
+        const known = before.get(sourceId);
+        const former = known && known.cellId !== cellId ? [known.cellId] : [];
+        return {
+          sourceId,
+          cellId,
+          hash,
+          present: true,
+          length,
+          formerIds: [...former, ...(known?.formerIds ?? [])].filter(id => id !== cellId).slice(0, FORMER_IDS),
+          added: known ? (known.added ?? 0) : added
+        };
+      }),
       ...removed
     ];
-    this._stale = false;
+  }
+
+  /** The cells of the first load, with what the file itself says of their ids. */
+  private _markedInFile(cells: readonly ISeenCell[]): ISeenCell[] {
+    const { fileIds, storesIds, shared } = this._loaded ?? { fileIds: null, storesIds: true, shared: false };
+    const ids = new Set(fileIds);
+    // A shared document may have cells that are not in the file yet; their ids stay as they are.
+    const complete = shared && fileIds !== null && fileIds.length > 0 && !ids.has(null) && ids.size === fileIds.length;
+    return cells.map(cell => ({ ...cell, inFile: fileIds && !complete ? ids.has(cell.cellId) : storesIds }));
   }
 
   private _seen(): ISeenCell[] {
@@ -95,45 +150,48 @@ export class SourceIds {
     return [...Array(this._cells.length).keys()].map(index => {
       const cell = this._cells.get(index);
       // Two cells may have the same id for a while; the second one's text is read each time.
-      const hash = ids.has(cell.id) ? hashOfCell(cell) : this._hash(cell);
+      const { hash, length } = ids.has(cell.id) ? textOf(cell) : this._text(cell);
       ids.add(cell.id);
       return {
         cellId: cell.id,
         hash,
+        length,
         blank: hash === BLANK[cell.type],
+        text: () => cell.source,
         gradeId: gradeIdOf(cell),
-        inFile: this._inFile.has(cell.id)
+        inFile: true
       };
     });
   }
 
-  private _hash(cell: ICellView): string {
-    let hash = this._hashes.get(cell.id);
-    if (hash === undefined) {
-      hash = hashOfCell(cell);
-      this._hashes.set(cell.id, hash);
+  private _text(cell: ICellView): IText {
+    let text = this._texts.get(cell.id);
+    if (text === undefined) {
+      text = textOf(cell);
+      this._texts.set(cell.id, text);
     }
-    return hash;
+    return text;
   }
 
   private _known: readonly IKnownCell[] = [];
   private _ids: readonly string[] = [];
-  private _inFile: ReadonlySet<string> = new Set();
-  private _storesIds = true;
+  private _opened: readonly ISeenCell[] = [];
+  private _loaded: ILoadedCells | null = null;
   private _stale = true;
-  private readonly _hashes = new Map<string, string>();
+  private readonly _texts = new Map<string, IText>();
+  private _changes = 0;
+  private _filled = false;
 }
 
-function textHash(type: string, source: string): string {
-  return hashOf(`${type}\n${source.length}\n${source.slice(0, HASHED_CHARS)}`);
+/** What is kept of a cell's text. */
+type IText = Pick<ISeenCell, 'hash' | 'length'>;
+
+function textOf(cell: ICellView): IText {
+  const { type, source } = cell;
+  return { hash: hashOfText(type, source), length: source.length };
 }
 
-function hashOfCell(cell: ICellView): string {
-  const source = cell.source;
-  return textHash(cell.type, source.trim() ? source : '');
-}
-
-const BLANK = { code: textHash('code', ''), markdown: textHash('markdown', ''), raw: textHash('raw', '') };
+const BLANK = { code: hashOfText('code', ''), markdown: hashOfText('markdown', ''), raw: hashOfText('raw', '') };
 
 /** nbgrader's `grade_id`, which is the same for all students and which JupyterLab copies with a cell. */
 function gradeIdOf(cell: ICellView): string | null {

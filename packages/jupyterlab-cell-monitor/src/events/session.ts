@@ -23,20 +23,40 @@ export interface IEncodedEvent {
   readonly json: string;
   /** Its length in UTF-8 bytes. */
   readonly bytes: number;
-  /** When it was queued; missing in what an older version stored. */
+  /** When it was made; missing in what an older version stored. */
   readonly made?: IMoment;
 }
 
 /** Takes events to be sent. */
 export interface IEventSink {
   push(event: IEncodedEvent): void;
+  /** Now, by the clocks that show how long an event waited. */
+  moment(): IMoment;
 }
 
 /** What all events of a notebook name. The notebook's capture changes it in place when the notebook is renamed. */
 export interface IEventOrigin {
-  notebook: Notebook;
+  /** Null while it is not known which notebook it is: what happens then is kept until `NotebookSession.identified`. */
+  notebook: Notebook | null;
   /** The course that the events are meant for, or null to leave it to the server. */
   course: string | null;
+  /** Returns a cell with the source id that it has; while the notebook is not known that is not known either. */
+  identified(cell: Cell): Cell;
+}
+
+/** An event as it is when it happens. */
+interface IMadeEvent<T extends EventType> {
+  readonly type: T;
+  readonly id: string;
+  readonly sessionId: string;
+  readonly seq: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly made: IMoment;
+  /** Whether it names the notebook. */
+  readonly inside: boolean;
+  readonly cell: Cell | null;
+  readonly data: DataOf<T>;
 }
 
 /** What names a session and its notebook; `seq` is the highest number that it has used. */
@@ -63,12 +83,6 @@ export class NotebookSession {
     return this._id;
   }
 
-  /** What names the open session and its notebook, as its next event would; null if none is open. */
-  get names(): ISessionNames | null {
-    const { notebook, course } = this._origin;
-    return this._id === null ? null : { session_id: this._id, seq: this._seq, notebook, ...(course ? { course } : {}) };
-  }
-
   /** Starts a new session: a new id, numbered from 1. */
   begin(): void {
     this._id = uuid4();
@@ -86,40 +100,91 @@ export class NotebookSession {
    * @param id - the event's id, where it is made from that of another event; a new one otherwise
    */
   emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null, id?: string): string | null {
-    return this._emit(type, data, this._origin.notebook, cell, id);
+    return this._emit(type, data, true, cell, id);
   }
 
   /** The same, for an event that names no notebook: none is in front of the student. */
   emitOutside(type: 'heartbeat', data: DataOf<'heartbeat'>): string | null {
-    return this._emit(type, data, null, null);
+    return this._emit(type, data, false, null);
+  }
+
+  /**
+   * Calls back with what names the open session and its notebook, as an event would, and with the cell as events name it:
+   * at once, or when it is known which notebook it is. Does nothing if no session is open.
+   */
+  withNames(cell: Cell, callback: (names: ISessionNames, cell: Cell) => void): void {
+    const sessionId = this._id;
+    if (sessionId === null) {
+      return;
+    }
+    const seq = this._seq;
+    this._onceIdentified((notebook, course) => {
+      const sameSession = this._id === null || this._id === sessionId;
+      const names = { session_id: sessionId, seq: sameSession ? this._seq : seq, notebook, ...(course ? { course } : {}) };
+      callback(names, this._origin.identified(cell));
+    });
+  }
+
+  /** It is known now which notebook it is: queues what happened before, with the times at which it happened. */
+  identified(): void {
+    this._held.splice(0).forEach(action => action());
   }
 
   private _emit<T extends EventType>(
     type: T,
     data: DataOf<T>,
-    notebook: Notebook | null,
+    inside: boolean,
     cell: Cell | null,
-    id?: string
+    id: string = uuid7()
   ): string | null {
     if (this._id === null) {
       return null;
     }
-    const { course } = this._origin;
-    const parts = {
-      session_id: this._id,
+    const event: IMadeEvent<T> = {
+      type,
+      id,
+      sessionId: this._id,
       seq: ++this._seq,
-      ...(notebook ? { notebook } : {}),
-      ...(cell ? { cell } : {}),
-      data,
+      at: this._clock.now(),
+      made: this._sink.moment(),
+      inside,
+      cell,
+      data
+    };
+    this._onceIdentified((notebook, course) => this._queue(event, notebook, course));
+    return id;
+  }
+
+  private _onceIdentified(action: (notebook: Notebook, course: string | null) => void): void {
+    const { notebook, course } = this._origin;
+    if (notebook === null) {
+      this._held.push(() => this._onceIdentified(action));
+    } else {
+      action(notebook, course);
+    }
+  }
+
+  private _queue<T extends EventType>(event: IMadeEvent<T>, notebook: Notebook, course: string | null): void {
+    const parts = {
+      session_id: event.sessionId,
+      seq: event.seq,
+      ...(event.inside ? { notebook } : {}),
+      ...(event.cell ? { cell: this._origin.identified(event.cell) } : {}),
+      data: this._withCells(event.data),
       ...(course ? { course } : {})
     } as unknown as PartsOf<T>;
-    const event = encodeEvent(type, parts, this._clock.now(), id);
-    this._sink.push(event);
-    return event.id;
+    this._sink.push({ ...encodeEvent(event.type, parts, event.at, event.id), made: event.made });
+  }
+
+  private _withCells(data: object): object {
+    const { cells } = data as Partial<NotebookOpenedData>;
+    return cells ? { ...data, cells: cells.map(cell => this._origin.identified(cell)) } : data;
   }
 
   private _id: string | null = null;
   private _seq = 0;
+  /** What is done then, in this order. Little: the server half is asked for a few seconds at most. */
+  private readonly _held: (() => void)[] = [];
 }
 
 /**

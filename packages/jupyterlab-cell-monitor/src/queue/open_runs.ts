@@ -49,10 +49,10 @@ export class OpenRuns {
     return [...this._runs.values()].some(run => !run.sending);
   }
 
-  /** A run is asked for. */
-  opened(run: IOpenRun): void {
+  /** A run was asked for, `at` by the monotonic clock. */
+  opened(run: IOpenRun, at: number = this._clock.monotonic()): void {
     if (!this._stopped) {
-      this._runs.set(run.execution_id, { json: JSON.stringify(run), at: this._clock.monotonic(), sending: false });
+      this._runs.set(run.execution_id, { json: JSON.stringify(run), at, sending: false });
       this.onOpened?.();
     }
   }

@@ -1,7 +1,7 @@
 import type { IEncodedEvent, IEventSink } from '../events/session';
 import type { IEventTraits } from '../events/types';
 import { TRAITS } from '../events/types';
-import type { IClock } from '../runtime/clock';
+import type { IClock, IMoment } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import type { IRefusal } from '../tokens';
 import type { INotice, ITransport, SendResult } from '../transport/transport';
@@ -143,17 +143,21 @@ export class EventQueue implements IEventSink {
   }
 
   /** Takes an event, stores it, and sends it with others: soon if its type is urgent. */
-  push(made: IEncodedEvent): void {
+  push(taken: IEncodedEvent): void {
     if (this._disposed) {
       return;
     }
-    const event = { ...made, made: this._waits.now() };
+    const event = { made: this._waits.now(), ...taken };
     this._buffer.push(event);
     this._recent.add(event, this._clock.monotonic());
     this._latest.unshift(event.json);
     this._latest.splice(LATEST_EVENTS);
     this._guard.watch(this._persist());
     this._schedule.within(this.queued >= BATCH_EVENTS ? 0 : this._lingerOf(event));
+  }
+
+  moment(): IMoment {
+    return this._waits.now();
   }
 
   /** Requests the notices with an empty batch. */
