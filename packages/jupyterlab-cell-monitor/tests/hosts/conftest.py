@@ -63,6 +63,12 @@ class HostPage(Student):
         self.host = running.host
         self.server = running.server
 
+    @property
+    def drive(self) -> str:
+        """The name of the drive of shared documents, where they have one."""
+        version = self.host.version_of("jupyter-collaboration")
+        return "RTC:" if version is not None and version.startswith("2.") else ""
+
     def write(self, name: str, text: str) -> str:
         """Write a file into the page's folder; returns its path for the server."""
         target = self.server.folder / self.folder / name
@@ -70,12 +76,21 @@ class HostPage(Student):
         target.write_text(text, encoding="utf-8")
         return f"{self.folder}/{name}"
 
-    def open(self, name: str, text: str | None = None, *, application: str = "lab") -> None:
-        """Load the page with a notebook of its folder, after writing its text if given, and wait for its kernel."""
+    def open(
+        self, name: str, text: str | None = None, *, application: str = "lab", workspace: str | None = None
+    ) -> None:
+        """Load the page with a notebook of its folder, after writing its text if given, and wait for its kernel.
+
+        Without a workspace the page is one that does not restore its tabs when it is loaded again.
+        """
         if text is not None:
             self.write(name, text)
         kind = "notebooks" if application == "notebook" else "lab/tree"
-        self.page.goto(f"{self.server.url}/{kind}/{self.folder}/{name}?token={self.server.token}&reset")
+        if workspace is not None:
+            kind = f"lab/workspaces/{workspace}/tree"
+        reset = "" if workspace is not None else "&reset"
+        drive = "" if application == "notebook" else self.drive
+        self.page.goto(f"{self.server.url}/{kind}/{drive}{self.folder}/{name}?token={self.server.token}{reset}")
         self.page.wait_for_function("() => !!window.jupyterapp")
         self.ready(name)
 
@@ -107,6 +122,22 @@ class HostPage(Student):
         )
         self.wait(lambda: [e for e in self.events("notebook_opened") if e["notebook"]["path"].endswith(name)])
 
+    def soon(self, condition: Callable[[], Any]) -> Any:
+        """Wait for events that the page sends with others: those of a run leave at once, and a program asks for one.
+
+        Raises:
+            AssertionError: the condition was not true in time.
+        """
+
+        def sent() -> Any:
+            value = condition()
+            if not value:
+                self.command("notebook:run-cell")
+                self.page.wait_for_timeout(300)
+            return value
+
+        return self.wait(sent)
+
     def ended(self, number: int, source_id: str = "") -> list[dict[str, Any]]:
         """Wait until this many runs (of one cell, or of all) have ended, and return their data."""
         found = self.wait(
@@ -124,7 +155,7 @@ def new_page(
     contexts: list[Any] = []
     pages: list[HostPage] = []
     # With its parameters: the events of another run of the same test are in another folder.
-    folder = re.sub(r"\W+", "-", request.node.name)
+    folder = re.sub(r"\W+", "-", request.node.name).strip("-")
 
     def made() -> HostPage:
         context = chromium.new_context(viewport={"width": 1280, "height": 1000})
