@@ -99,25 +99,28 @@ def test_cells_are_the_same_after_changes_of_the_list_and_an_undo_of_them(studen
 def test_cells_are_the_same_after_the_notebook_was_loaded_again(student: Any, text: str) -> None:
     student.open("week1.ipynb", text)
     before = ids(student)
-    # As "Save" does, which does nothing where the server has saved the shared document already.
-    student.page.evaluate(
-        """async () => {
-            const { context } = window.jupyterapp.shell.currentWidget;
-            await context.save();
-            await context.createCheckpoint();
-        }"""
-    )
-    student.select(0)
-    student.page.keyboard.press("a")
-    cells_are(student, 4)
-    # JupyterLab 4.2 takes a moment until the new cell has the focus.
-    student.cell(0).locator(".cm-content").fill("added = 1")
-    expect(student.cell(0)).to_contain_text("added = 1")
-    assert ids(student)[1:] == before
-    # As it was when it was saved.
-    confirm(student, "docmanager:restore-checkpoint")
-    cells_are(student, 3)
-    assert ids(student) == before
+    shared = student.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.collaborative")
+    # A shared document does not follow its file to a checkpoint, which is older than what the server has loaded.
+    if not shared:
+        # As "Save" does.
+        student.page.evaluate(
+            """async () => {
+                const { context } = window.jupyterapp.shell.currentWidget;
+                await context.save();
+                await context.createCheckpoint();
+            }"""
+        )
+        student.select(0)
+        student.page.keyboard.press("a")
+        cells_are(student, 4)
+        # JupyterLab 4.2 takes a moment until the new cell has the focus.
+        student.cell(0).locator(".cm-content").fill("added = 1")
+        expect(student.cell(0)).to_contain_text("added = 1")
+        assert ids(student)[1:] == before
+        # As it was when it was saved.
+        confirm(student, "docmanager:restore-checkpoint")
+        cells_are(student, 3)
+        assert ids(student) == before
 
     # As another program wrote it meanwhile.
     value = json.loads(text)
@@ -127,8 +130,9 @@ def test_cells_are_the_same_after_the_notebook_was_loaded_again(student: Any, te
     value["cells"].insert(1, added)
     student.write("week1.ipynb", json.dumps(value))
     # A shared document follows its file.
-    if not student.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.model.collaborative"):
+    if not shared:
         confirm(student, "docmanager:reload")
     cells_are(student, 4)
+    expect(student.cell(1)).to_contain_text("added = 1")
     now = ids(student)
     assert [now[0], *now[2:]] == before
