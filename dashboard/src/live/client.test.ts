@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { liveSnapshot, publication, student } from '../testing/fixtures'
+import { counterPublication, liveSnapshot, publication, student } from '../testing/fixtures'
 import { FakeSocket, installFakeSockets } from '../testing/sockets'
 import { LiveClient } from './client'
 import type { LiveSnapshot } from './patch'
@@ -119,6 +119,70 @@ describe('live client', () => {
     ])
     await vi.advanceTimersByTimeAsync(3_000)
     expect(ports.fetchSnapshot).toHaveBeenCalledOnce()
+    client.stop()
+  })
+
+  async function countersArrive(offset: number, students: number): Promise<void> {
+    FakeSocket.newest().frame({
+      type: 'publications',
+      channel: 'course:c1',
+      publications: [counterPublication(offset, { students })],
+    })
+    await frame()
+  }
+
+  it.each([
+    ['removed', 1],
+    ['added', 3],
+  ])('fetches the snapshot when the counters say that a student was %s', async (_, students) => {
+    const { client, ports } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    await countersArrive(11, 2)
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect(ports.fetchSnapshot).not.toHaveBeenCalled()
+    await countersArrive(12, students)
+    await countersArrive(13, students)
+    await vi.advanceTimersByTimeAsync(3_000)
+    expect(ports.fetchSnapshot).toHaveBeenCalledOnce()
+    client.stop()
+  })
+
+  it('fetches the snapshot again after a change that follows soon, and after a fetch that failed', async () => {
+    const { client, ports } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    let students = 2
+    ports.fetchSnapshot.mockImplementation(() => {
+      const rows = Array.from({ length: students }, (_, index) => student({ student_id: `s${index + 1}` }))
+      ports.writeSnapshot({ ...ports.readSnapshot(), students: rows })
+      return Promise.resolve({ epoch: 'e1', offset: 12 })
+    })
+    ports.fetchSnapshot.mockRejectedValueOnce(new Error('no answer'))
+    for (const [offset, count] of [[11, 1], [12, 1], [13, 2]] as const) {
+      students = count
+      await countersArrive(offset, count)
+      await vi.advanceTimersByTimeAsync(3_000)
+    }
+    expect(ports.fetchSnapshot).toHaveBeenCalledTimes(3)
+    expect(ports.readSnapshot().students).toHaveLength(2)
+    client.stop()
+  })
+
+  it('does not fetch on and on when counters and snapshot keep differing', async () => {
+    const { client, ports } = page()
+    client.start(start)
+    await settle()
+    FakeSocket.newest().goLive()
+    for (let second = 0; second < 240; second += 1) {
+      if (second % 20 === 0) FakeSocket.newest().frame({ type: 'ping' })
+      await countersArrive(11 + second, 7)
+      await vi.advanceTimersByTimeAsync(980)
+    }
+    expect(ports.fetchSnapshot.mock.calls.length).toBeGreaterThan(1)
+    expect(ports.fetchSnapshot.mock.calls.length).toBeLessThan(8)
     client.stop()
   })
 

@@ -1,7 +1,7 @@
 import type { Session } from '../api/session'
 import { connectionOf, type Connection } from './connection'
 import { initialState, step, type LiveEffect, type LiveInput, type TimerName } from './machine'
-import { patchSnapshot, PublicationBuffer, type LiveSnapshot } from './patch'
+import { patchSnapshot, PublicationBuffer, rosterDiffers, type LiveSnapshot } from './patch'
 import { readFrame, SUBPROTOCOL, type Position } from './protocol'
 
 /** The client's dependencies. */
@@ -19,8 +19,11 @@ export interface LivePorts {
 
 /** Minimum remaining lifetime of the token that a socket is opened with. */
 const TOKEN_MIN_MS = 30_000
-/** Maximum delay of the snapshot that is fetched because of students missing in the cached one. */
+/** Maximum delay of the snapshot that is fetched because the cached one lists other students than the course has. */
 const REFETCH_PAUSE_MS = 3_000
+/** How long the counters are not believed after a fetched snapshot differed from them too: at first, and at most. */
+const DIFFERENT_PAUSE_MS = 5_000
+const DIFFERENT_PAUSE_MAX_MS = 120_000
 /** Hidden tabs get no animation frames; they still count help requests in their title. */
 const HIDDEN_FLUSH_MS = 1_000
 
@@ -40,6 +43,8 @@ export class LiveClient {
   readonly #buffer = new PublicationBuffer()
   #cancelFlush: (() => void) | null = null
   #refetchTimer: ReturnType<typeof setTimeout> | undefined
+  /** From when on counters that differ from the list cause a fetch, by the monotonic clock, and the newest pause. */
+  #different = { from: 0, pauseMs: 0 }
   readonly #listeners = new Set<() => void>()
 
   constructor(channel: string, ports: LivePorts) {
@@ -208,17 +213,30 @@ export class LiveClient {
     this.#cancelFlush = null
     const held = this.#ports.readSnapshot()
     if (held === undefined || this.#buffer.size === 0) return
-    const { snapshot, unknownStudent } = patchSnapshot(held, this.#buffer.take())
+    const { snapshot, unknownStudent, otherRoster } = patchSnapshot(held, this.#buffer.take())
     this.#ports.writeSnapshot(snapshot)
-    if (unknownStudent) this.#refetchSoon()
+    if (unknownStudent || (otherRoster && performance.now() >= this.#different.from)) this.#refetchSoon()
   }
 
   /** After a random part of the pause, so that the dashboards of a course do not all fetch at once. */
   #refetchSoon(): void {
     this.#refetchTimer ??= setTimeout(() => {
       this.#refetchTimer = undefined
-      // After a failure the next publication of that student causes another fetch.
-      this.#ports.fetchSnapshot().catch(() => undefined)
+      void this.#refetch()
     }, Math.random() * REFETCH_PAUSE_MS)
+  }
+
+  async #refetch(): Promise<void> {
+    try {
+      await this.#ports.fetchSnapshot()
+    } catch {
+      // The next publication of that student, or of the counters, causes another fetch.
+      return
+    }
+    const held = this.#ports.readSnapshot()
+    if (held === undefined) return
+    const before = this.#different.pauseMs
+    const pauseMs = rosterDiffers(held) ? Math.min(DIFFERENT_PAUSE_MAX_MS, Math.max(DIFFERENT_PAUSE_MS, 2 * before)) : 0
+    this.#different = { from: performance.now() + pauseMs, pauseMs }
   }
 }

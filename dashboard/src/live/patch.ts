@@ -20,6 +20,13 @@ export interface Patched {
   snapshot: LiveSnapshot
   /** There was a state of a student that the snapshot does not have: a student joined, fetch it again. */
   unknownStudent: boolean
+  /** The published counters count another number of students than are listed: the roster was changed, fetch it again. */
+  otherRoster: boolean
+}
+
+/** Whether the counters count another number of students than the snapshot lists. */
+export function rosterDiffers({ counters, students }: Pick<LiveSnapshot, 'counters' | 'students'>): boolean {
+  return counters.students !== students.length
 }
 
 /** Key of the thing that a publication describes: a newer one replaces an older one in the buffer. */
@@ -121,7 +128,8 @@ export function patchSnapshot(snapshot: LiveSnapshot, publications: readonly Pub
   for (const item of publications) {
     if (item.kind === 'course' && item.state.version > next.counters.version) next = { ...next, counters: item.state }
   }
-  return { snapshot: next, unknownStudent: unseen.size > 0 }
+  const otherRoster = publications.some((item) => item.kind === 'course') && rosterDiffers(next)
+  return { snapshot: next, unknownStudent: unseen.size > 0, otherRoster }
 }
 
 /** Apply one changed help request from an answer of the API to the snapshot. */

@@ -1,4 +1,4 @@
-import type { CourseSnapshot, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import type { CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
@@ -109,4 +109,9 @@ export function publication(offset: number, changes: Partial<StudentState> = {},
 
 export function helpPublication(offset: number, changes: Partial<HelpState> = {}): Publication {
   return { channel: 'course:c1', epoch: 'e1', offset, kind: 'help', state: helpRequest(changes) }
+}
+
+export function counterPublication(offset: number, changes: Partial<CourseState> = {}): Publication {
+  const state = { ...snapshot().counters, version: offset, ...changes }
+  return { channel: 'course:c1', epoch: 'e1', offset, kind: 'course', state }
 }

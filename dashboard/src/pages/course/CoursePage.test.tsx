@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 
 import type { StudentState } from '../../api/types'
 import { fault, FakeApi, renderApp } from '../../testing/app'
-import { execution, helpPublication, helpRequest, publication, snapshot, state, student } from '../../testing/fixtures'
+import { counterPublication, execution, helpPublication, helpRequest, publication, snapshot, state, student } from '../../testing/fixtures'
 import { FakeSocket, installFakeSockets } from '../../testing/sockets'
 
 let api: FakeApi
@@ -148,6 +148,22 @@ describe('live course page', () => {
     api.snapshot = { ...api.snapshot, students: classOf('Aiko Tanaka', 'Ben Adams', 'Chen Li', 'Dora New') }
     await publish(change(11, { student_id: 's4' }))
     expect(await screen.findByRole('row', { name: /Dora New/u }, { timeout: 4_000 })).toBeInTheDocument()
+  })
+
+  it('shows a student no more, nor their request, when the counters say that somebody left the roster', async () => {
+    // The pause before the fetch is random.
+    vi.spyOn(Math, 'random').mockReturnValue(0)
+    const request = helpRequest({ student_id: 's2', requested_at: minutesAgo(2) })
+    const { students } = api.snapshot
+    api.snapshot = { ...api.snapshot, help: [request], counters: { ...api.snapshot.counters, students: 3 } }
+    await live()
+    const list = screen.getByRole('region', { name: 'Help requests' })
+    expect(within(list).getByRole('article', { name: 'Ben Adams' })).toBeVisible()
+    api.snapshot = { ...api.snapshot, offset: 11, help: [], students: students.filter((held) => held.student_id !== 's2') }
+    await publish(counterPublication(11, { students: 2 }))
+    await waitFor(() => expect(rowNames()).toEqual(['Aiko Tanaka', 'Chen Li']))
+    expect(screen.queryAllByText(/Ben Adams/u, { selector: '.person' })).toEqual([])
+    expect(within(list).getByText('Nobody needs help.')).toBeVisible()
   })
 
   it('is translated into Japanese', async () => {
