@@ -29,6 +29,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 CLOCKS = (0, 10 * HOUR, -10 * HOUR, 2 * DAY, -2000 * DAY, -(NOW + 5 * DAY), 7000 * 365 * DAY)
 """How far a computer's clock is ahead: right, hours and days off, before 1970, and in the year 9,000."""
+CLOCK_NAMES = ("right", "ahead-10-h", "behind-10-h", "ahead-2-days", "behind-2000-days", "before-1970", "in-9000")
 
 
 @dataclass
@@ -87,7 +88,7 @@ def ms(text: str | None) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
-@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("clock", CLOCKS, ids=CLOCK_NAMES)
 async def test_runs_after_a_clock_was_set_right_are_the_newest(db: Pool, keyring: KeyRing, clock: int) -> None:
     store = PostgresFactStore(db, keyring)
     wrong, right = Session(clock=clock), Session()
