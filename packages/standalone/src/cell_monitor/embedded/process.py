@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from typing import Final
 __all__ = ["ChildProcess", "EmbeddedServerError", "PortInUseError", "free_port", "require_free_port", "tail"]
 
 _PR_SET_PDEATHSIG: Final = 1
+_SERVER_PORTS: Final = range(20_000, 32_768)
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -39,7 +41,15 @@ class PortInUseError(EmbeddedServerError):
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment."""
+    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment.
+
+    It is below the ports that Linux (``ip_local_port_range``, ip(7)), macOS and Windows give to outgoing connections and
+    to port 0: one of those could take it before the server that it is for has started.
+    """
+    for port in random.SystemRandom().sample(_SERVER_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
