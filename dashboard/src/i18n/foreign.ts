@@ -7,6 +7,8 @@
  * through here; the rule `foreign-text` in eslint.config.js holds that.
  */
 
+import { plainText } from './ansi'
+
 /** White space but for the ideographic space, which stands in names; U+2800 is a Braille pattern without a dot. */
 const blanks = /[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\ufeff]+/gu
 const surrogates = /\p{Surrogate}/gu
@@ -55,7 +57,12 @@ export function foreign(text: string | null | undefined): string {
   return text == null ? '' : isolated(visible(text))
 }
 
-/** The same with its line breaks, each line isolated. */
+/** The name or the value of an error in one line: a library may have written it for a terminal, with its colours. */
+export function foreignError(text: string | null | undefined): string {
+  return text == null ? '' : foreign(plainText(text))
+}
+
+/** A text with its line breaks, each line isolated. */
 export function foreignLines(text: string): string {
   return text.split(/\r\n|[\n\r\u2028\u2029]/u).map(foreign).join('\n').trim()
 }

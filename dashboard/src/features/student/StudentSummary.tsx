@@ -3,7 +3,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { HelpState } from '../../api/types'
 import { ErrorName } from '../../course/ErrorName'
-import { foreign } from '../../i18n/foreign'
+import { foreign, foreignError } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { ReasonText } from '../../course/ReasonText'
 import type { StudentView } from '../../course/view'
@@ -72,7 +72,7 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
                 <time dateTime={run.at}>{format.time(run.at, now)}</time> {format.place(run)}
                 {run.error != null && (
                   <span className="facts__error">
-                    <ErrorName error={run.error} fact={run} beside={run} /> {foreign(run.error.value)}
+                    <ErrorName error={run.error} fact={run} beside={run} /> {foreignError(run.error.value)}
                   </span>
                 )}
               </>

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { plainText } from './ansi'
+import { plainText } from '../../i18n/ansi'
 import { highlight } from './highlight'
 
 describe('terminal text', () => {

@@ -12,7 +12,7 @@ import {
 } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { foreign } from '../../i18n/foreign'
+import { foreignError } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { ErrorName } from '../../course/ErrorName'
 import { PersonName } from '../../course/PersonName'
@@ -241,7 +241,7 @@ const StudentRow = memo(function StudentRow({
         ) : (
           <>
             <ErrorName error={failed} fact={run} beside={student} />{' '}
-            <span className="error-value">{foreign(failed.value)}</span>
+            <span className="error-value">{foreignError(failed.value)}</span>
           </>
         )}
       </div>

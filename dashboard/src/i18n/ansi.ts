@@ -1,10 +1,10 @@
 /** Terminal output as plain text. */
 
 const ESC = '\\u001b'
-/** CSI (colours, cursor), OSC (titles, links) and the two-character escapes, as ECMA-48 forms them. */
+/** CSI (colours, cursor), OSC (titles, links) and the two-character escapes, as ECMA-48 forms them; a text may be cut within one. */
 const escapes = new RegExp(
   [
-    `(?:${ESC}\\[|\\u009b)[0-?]*[ -/]*[@-~]`,
+    `(?:${ESC}\\[|\\u009b)[0-?]*[ -/]*(?:[@-~]|$)`,
     `(?:${ESC}\\]|\\u009d)[^\\u0007\\u001b\\u009c]*(?:\\u0007|${ESC}\\\\|\\u009c)?`,
     `${ESC}[PX^_][^\\u001b\\u009c]*(?:${ESC}\\\\|\\u009c)?`,
     `${ESC}[ -/]*[0-~]?`,
