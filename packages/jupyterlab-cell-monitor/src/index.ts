@@ -14,7 +14,7 @@ import { CellMonitor } from './monitor';
 import { translatedSchema } from './settings/schema';
 import { statusDialog } from './status/dialog';
 import { createStatusItem, needsAction } from './status/item';
-import { statusLabel } from './status/wording';
+import { notificationText, statusLabel } from './status/wording';
 import { CommandIDs, DOMAIN, ICellMonitor, PluginIDs } from './tokens';
 
 function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSettings {
@@ -164,7 +164,7 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
       if (needsAction(monitor.state) && !notified.has(label)) {
         notified.add(label);
         // JupyterLab cuts a notification at 140 characters, so what to do is in the dialog.
-        Notification.warning(trans.__('%1. The details say what to do.', label), {
+        Notification.warning(notificationText(label, trans), {
           autoClose: statusBar ? 20_000 : false,
           actions: [{ label: trans.__('Details'), callback: () => void app.commands.execute(CommandIDs.showStatus) }]
         });

@@ -23,6 +23,11 @@ export function statusLabel(monitor: ICellMonitor, trans: TranslationBundle): st
   }
 }
 
+/** The notification that a state needs somebody to act; its label may end with a question mark. */
+export function notificationText(label: string, trans: TranslationBundle): string {
+  return trans.__('%1 (the details say what to do)', label);
+}
+
 /** The same in a sentence or two: what is so, and what to do about it. */
 export function statusSentence(monitor: ICellMonitor, trans: TranslationBundle): string {
   switch (monitor.state) {
