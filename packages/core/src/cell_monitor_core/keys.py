@@ -23,6 +23,7 @@ __all__ = [
     "publication_meta",
     "publication_versions",
     "refused_senders",
+    "revocations",
     "seen_set",
     "sign_in_attempts",
     "test_progress",
@@ -135,6 +136,11 @@ def test_progress(partition: int, test_id: str, person_id: bytes) -> str:
 
 
 test_progress.__test__ = False  # type: ignore[attr-defined]
+
+
+def revocations() -> str:
+    """Sorted set of what ended access tokens lately; the score is when it was written, in Unix milliseconds."""
+    return "cm:{revocations}"
 
 
 def sign_in_attempts(kind: str, digest: str) -> str:

@@ -53,6 +53,7 @@ course_members  S     S
 course_links    S     -
 sign_ins        SIUD  -
 sign_in_links   SIUD  -
+revocations     SIUD  -
 api_keys        SIUD  -
 events          S     SI
 event_keys      S     SI

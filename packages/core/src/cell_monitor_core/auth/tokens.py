@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.api_jws import PyJWS
 
 from cell_monitor_core.auth.grants import GRANTS, Grant, allowed_by
+from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.roles import Permission, Role, may_in_course
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
@@ -31,6 +32,7 @@ __all__ = [
     "TokenExpired",
     "TokenInvalid",
     "TokenIssuer",
+    "TokenRevoked",
     "TokenVerifier",
     "UnknownKey",
 ]
@@ -50,6 +52,10 @@ class TokenExpired(TokenInvalid):
     """The token was right and its time is over: get a new one."""
 
 
+class TokenRevoked(TokenExpired):
+    """The token ended before its time: its person's rights changed, or its credential ended. A new one may be had."""
+
+
 class UnknownKey(TokenInvalid):
     """The token names a key that is not known here, perhaps not yet."""
 
@@ -67,6 +73,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         courses: role by course id, as of ``iat``.
         scopes: of the API key, empty for other grants.
         admin: whether the holder is an admin of the site, as of ``iat``.
+        gen: generation of the person's rights that the token states; see ``auth.revocations``.
+        cred: name of the credential that it came of, ``session:…`` or ``key:…``; empty where that is not known.
         server: name of the Jupyter server that sends, empty for a user's default one; None where there is no Hub. It
             allows nothing.
     """
@@ -81,6 +89,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     courses: dict[str, Role]
     scopes: tuple[str, ...]
     admin: bool
+    gen: int = 0
+    cred: str = ""
     server: str | None = None
 
     @property
@@ -151,6 +161,8 @@ class TokenIssuer:
         admin: bool = False,
         lifetime: int | None = None,
         server: str | None = None,
+        generation: int = 0,
+        credential: str = "",
     ) -> tuple[str, int]:
         """Return a new token and the seconds for which it is valid: ``lifetime``, where that is shorter than others'.
 
@@ -173,8 +185,8 @@ class TokenIssuer:
             "scopes": list(scopes),
             "admin": admin,
         }
-        if server is not None:
-            claims["server"] = server
+        optional = {"gen": generation, "cred": credential, "server": server}
+        claims |= {name: value for name, value in optional.items() if value or (name == "server" and value is not None)}
         token = self._jws.encode(
             msgspec.json.encode(claims),
             self.signing_keys.private_key,
@@ -196,8 +208,11 @@ class TokenVerifier:
         *,
         cache_size: int = 4096,
         clock: Callable[[], float] = time.time,
+        revocations: RevocationList | None = None,
     ) -> None:
         self.keys_source = keys_source
+        self._revocations = revocations if revocations is not None else RevocationList()
+        self._revocations_seen = self._revocations.version
         self._audience = audience
         self._cache: OrderedDict[str, Claims] = OrderedDict()
         self._cache_size = cache_size
@@ -211,11 +226,12 @@ class TokenVerifier:
         """Return the claims of a valid token.
 
         Raises:
+            TokenRevoked: it ended before its time.
             TokenExpired: its time is over.
             UnknownKey: signed with a key that the source does not have.
             TokenInvalid: anything else.
         """
-        self._notice_new_keys()
+        self._notice_changes()
         now = self._clock()
         claims = self._cache.get(token)
         if claims is not None:
@@ -225,6 +241,8 @@ class TokenVerifier:
             self._cache.move_to_end(token)
             return claims
         claims = self._verify(token, now)
+        if self._revocations.covers(claims.sub, claims.gen, claims.cred):
+            raise TokenRevoked("the token was revoked")
         self._cache[token] = claims
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
@@ -233,17 +251,21 @@ class TokenVerifier:
     @property
     def epoch(self) -> int:
         """Number that changes with the keys; see ``holds``."""
-        self._notice_new_keys()
+        self._notice_changes()
         return self._epoch
 
     def holds(self, claims: Claims, epoch: int) -> bool:
         """Return whether claims that ``verify`` returned in an epoch are still valid, for callers that cache them."""
         seen = self._seen
-        if seen[1] != seen[0].generation or seen[0] is not self.keys_source:
-            self._notice_new_keys()
+        if (
+            seen[1] != seen[0].generation
+            or seen[0] is not self.keys_source
+            or self._revocations_seen != self._revocations.version
+        ):
+            self._notice_changes()
         return epoch == self._epoch and claims.exp > self._clock()
 
-    def _notice_new_keys(self) -> None:
+    def _notice_changes(self) -> None:
         source = self.keys_source
         seen = self._seen
         if seen[1] != source.generation or seen[0] is not source:
@@ -251,6 +273,13 @@ class TokenVerifier:
             self._cache.clear()
             self._epoch += 1
             self._seen = (source, source.generation)
+        if self._revocations_seen != self._revocations.version:
+            self._revocations_seen = self._revocations.version
+            self._epoch += 1
+            covers = self._revocations.covers
+            for token, claims in list(self._cache.items()):
+                if covers(claims.sub, claims.gen, claims.cred):
+                    del self._cache[token]
 
     def _verify(self, token: str, now: float) -> Claims:
         if len(token) > MAX_TOKEN_BYTES:

@@ -103,6 +103,7 @@ TABLES: Final[dict[str, Table]] = {
             "username_enc",
             "display_name_enc",
             "email_enc",
+            "token_generation",
             "is_admin",
             "created_at",
             "identity_pending",
@@ -110,6 +111,10 @@ TABLES: Final[dict[str, Table]] = {
     ),
     "schema_version": Table(other=("version", "name", "checksum", "applied_at"), note="of the installation"),
     "session_states": Table(person=("person_id",), course=("course_id",), other=("session_id", "fold")),
+    "revocations": Table(
+        other=("revocation_id", "subject", "generation", "created_at", "delivered_at"),
+        note="ids of people, which say nothing once the person is erased; deleted an hour after they were delivered",
+    ),
     "sign_in_links": Table(
         person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at")
     ),
@@ -138,6 +143,7 @@ KEYS: Final[dict[str, str]] = {
     "publication_meta": "with history_stream",
     "publication_versions": "with history_stream",
     "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
+    "revocations": "ids of people, which say nothing once the person is erased; ends after 12 minutes",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
     "sign_in_attempts": "a keyed hash of the user name; ends with its window of some minutes",
     "test_progress": "deleted: the key holds the person's id",

@@ -8,7 +8,7 @@ from uuid import UUID
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.erasure.places import TABLES
-from cell_monitor_core.storage.postgres import failed_events
+from cell_monitor_core.storage.postgres import failed_events, revocations
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = [
@@ -52,6 +52,7 @@ async def begin_person(connection: Connection, person_id: UUID) -> None:
             person_id,
         )
         # Rows that refer to the person end with this one, student_states among them: the row that a worker locks.
+        await revocations.erased_people(connection, [person_id])
         await connection.execute("DELETE FROM people WHERE person_id = $1", person_id)
 
 

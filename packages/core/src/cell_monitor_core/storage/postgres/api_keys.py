@@ -17,7 +17,7 @@ from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["MAX_DAYS", "ApiKey", "create", "list_all", "revoke", "verify"]
+__all__ = ["MAX_DAYS", "ApiKey", "create", "credential_of", "list_all", "revoke", "verify"]
 
 MAX_DAYS: Final = 730
 """How long a key may live: two years, so that one that is forgotten ends by itself."""
@@ -38,6 +38,11 @@ class ApiKey:
     expires_at: datetime
     revoked_at: datetime | None
     last_used_at: datetime | None
+
+
+def credential_of(key_id: str) -> str:
+    """Return the name by which tokens state the key that they came of."""
+    return f"key:{key_id}"
 
 
 def _api_key(row: Any) -> ApiKey:
@@ -116,6 +121,11 @@ async def list_all(executor: Executor) -> list[ApiKey]:
 
 
 async def revoke(executor: Executor, key_id: str) -> bool:
-    """Make a key stop working; return False if there is none of that id or it was revoked before."""
-    sql = "UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING true"
-    return bool(await executor.fetchval(sql, key_id))
+    """Make a key and its tokens stop working; return False if there is none of that id or it was revoked before."""
+    sql = """
+        WITH ended AS (
+            UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING true
+        ), revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)
+        SELECT true FROM ended
+        """
+    return bool(await executor.fetchval(sql, key_id, credential_of(key_id)))

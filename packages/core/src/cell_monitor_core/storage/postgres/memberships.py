@@ -3,7 +3,7 @@
 Each source keeps its own row, so that sources never overwrite each other. The role that counts, the *effective* role, is
 the highest that any source gives; where the course names a ruling source, that one alone decides about everybody of whom
 it has ever spoken, a removal included (docs/adr/0015). The view ``course_members`` derives it, and everything reads it
-from there.
+from there. Tokens that state earlier roles are revoked with each change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED
 
 __all__ = [
     "Member",
@@ -106,13 +107,16 @@ async def upsert_many(
     # In the order of the key, so that two such statements never wait for each other.
     ordered = sorted(roles.items())
     rows = await executor.fetch(
-        """
-        INSERT INTO memberships (course_id, person_id, source, role)
-        SELECT $1, person_id, $4, role FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
-        ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
-        WHERE memberships.role IS DISTINCT FROM excluded.role
-        RETURNING person_id
-        """,
+        f"""
+        WITH changed AS (
+            INSERT INTO memberships (course_id, person_id, source, role)
+            SELECT $1, person_id, $4, role FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
+            ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
+            WHERE memberships.role IS DISTINCT FROM excluded.role
+            RETURNING person_id
+        ), {REVOKE_CHANGED}
+        SELECT person_id FROM changed
+        """,  # noqa: S608 - no values
         course_id,
         [person_id for person_id, _ in ordered],
         [role for _, role in ordered],
@@ -126,10 +130,13 @@ async def remove(executor: Executor, course_id: str, person_id: UUID, *, source:
 
     That it did so stays stored as well: as the ruling source it keeps the person out whatever others say.
     """
-    sql = (
-        "UPDATE memberships SET role = NULL, changed_at = now() "
-        "WHERE course_id = $1 AND person_id = $2 AND source = $3 AND role IS NOT NULL RETURNING true"
-    )
+    sql = f"""
+        WITH changed AS (
+            UPDATE memberships SET role = NULL, changed_at = now()
+            WHERE course_id = $1 AND person_id = $2 AND source = $3 AND role IS NOT NULL RETURNING person_id
+        ), {REVOKE_CHANGED}
+        SELECT true FROM changed
+        """  # noqa: S608 - no values
     return bool(await executor.fetchval(sql, course_id, person_id, source))
 
 
@@ -145,7 +152,7 @@ async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str],
     # One statement: nobody sees the person with half of their courses. In the order of the key.
     ordered = sorted(roles.items())
     rows = await executor.fetch(
-        """
+        f"""
         WITH new AS (SELECT * FROM unnest($2::text[], $3::text[]) AS new (course_id, role)), ended AS (
             UPDATE memberships SET role = NULL, changed_at = now()
             WHERE person_id = $1 AND source = $4 AND role IS NOT NULL AND course_id NOT IN (SELECT course_id FROM new)
@@ -156,9 +163,13 @@ async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str],
             ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
             WHERE memberships.role IS DISTINCT FROM excluded.role
             RETURNING course_id
-        )
-        SELECT course_id FROM ended UNION ALL SELECT course_id FROM given ORDER BY course_id
-        """,
+        ), changes AS (
+            SELECT course_id FROM ended UNION ALL SELECT course_id FROM given
+        ), changed AS (
+            SELECT $1::uuid AS person_id WHERE EXISTS (SELECT FROM changes)
+        ), {REVOKE_CHANGED}
+        SELECT course_id FROM changes ORDER BY course_id
+        """,  # noqa: S608 - no values
         person_id,
         [course_id for course_id, _ in ordered],
         [role for _, role in ordered],

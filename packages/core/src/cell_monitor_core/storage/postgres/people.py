@@ -33,7 +33,7 @@ DISPLAY_NAME: Final = "people.display_name"
 EMAIL: Final = "people.email"
 USERNAME_INDEX: Final = "username"
 
-_COLUMNS = "person_id, username_enc, display_name_enc, email_enc, is_admin, created_at"
+_COLUMNS = "person_id, username_enc, display_name_enc, email_enc, is_admin, created_at, token_generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Person:
     email: str | None
     is_admin: bool
     created_at: datetime
+    token_generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def _person(keyring: KeyRing, row: Any) -> Person:
         email=_open(keyring, row["email_enc"], EMAIL, person_id),
         is_admin=row["is_admin"],
         created_at=row["created_at"],
+        token_generation=row["token_generation"],
     )
 
 
@@ -268,5 +270,13 @@ async def belonging_elsewhere(
 
 async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
     """Make somebody a site's admin, or no longer; return False if there is no such person."""
-    sql = "UPDATE people SET is_admin = $2 WHERE person_id = $1 RETURNING true"
+    sql = """
+        WITH changed AS (
+            UPDATE people SET is_admin = $2, token_generation = token_generation + 1 WHERE person_id = $1
+            RETURNING person_id, token_generation
+        ), revoked AS (
+            INSERT INTO revocations (subject, generation) SELECT person_id::text, token_generation FROM changed
+        )
+        SELECT true FROM changed
+        """
     return bool(await executor.fetchval(sql, person_id, is_admin))

@@ -7,8 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED
 
-__all__ = ["SignIn", "create", "get", "prune", "revoke", "revoke_person"]
+__all__ = ["SignIn", "create", "credential_of", "get", "prune", "revoke", "revoke_person"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class SignIn:
     person_id: UUID
     created_at: datetime
     expires_at: datetime
+
+
+def credential_of(cookie_hash: bytes) -> str:
+    """Return the name by which tokens state the sign-in that they came of: half of a hash of 256 random bits."""
+    return f"session:{cookie_hash.hex()[:32]}"
 
 
 async def create(executor: Executor, cookie_hash: bytes, person_id: UUID, expires_at: datetime) -> None:
@@ -40,14 +46,22 @@ async def get(executor: Executor, cookie_hash: bytes) -> SignIn | None:
 
 
 async def revoke(executor: Executor, cookie_hash: bytes) -> bool:
-    """End one sign-in; return False if it was not there."""
-    sql = "DELETE FROM sign_ins WHERE cookie_hash = $1 RETURNING true"
-    return bool(await executor.fetchval(sql, cookie_hash))
+    """End one sign-in and the tokens that came of it; return False if it was not there."""
+    sql = """
+        WITH ended AS (DELETE FROM sign_ins WHERE cookie_hash = $1 RETURNING true),
+             revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)
+        SELECT true FROM ended
+        """
+    return bool(await executor.fetchval(sql, cookie_hash, credential_of(cookie_hash)))
 
 
 async def revoke_person(executor: Executor, person_id: UUID) -> int:
-    """End all of a person's sign-ins, as after a change of password; return how many."""
-    return len(await executor.fetch("DELETE FROM sign_ins WHERE person_id = $1 RETURNING 1", person_id))
+    """End all of a person's sign-ins and tokens, as after a change of password; return how many sign-ins."""
+    sql = f"""
+        WITH changed AS (SELECT $1::uuid AS person_id), {REVOKE_CHANGED}
+        DELETE FROM sign_ins WHERE person_id = $1 RETURNING 1
+        """  # noqa: S608 - no values
+    return len(await executor.fetch(sql, person_id))
 
 
 async def prune(executor: Executor) -> int:
