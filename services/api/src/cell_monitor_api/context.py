@@ -24,6 +24,7 @@ from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.refusals import Refusals
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
+from cell_monitor_api.services.revocation_delivery import RevocationDelivery
 from cell_monitor_api.services.roster import Roster
 from cell_monitor_api.services.sessions import Sessions
 from cell_monitor_api.services.sign_in import PasswordSignIn
@@ -38,6 +39,7 @@ from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.auth.passwords import PasswordHasher
+from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -48,6 +50,7 @@ from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.beats import RedisBeats
 from cell_monitor_core.streams.producer import RedisEventProducer
+from cell_monitor_core.streams.revocations import RedisRevocations, RevocationFeed
 
 __all__ = ["ProcessContext"]
 
@@ -115,6 +118,13 @@ class ProcessContext:
             )
             signing.start()
             stack.push_async_callback(signing.aclose)
+            revoked = RevocationList()
+            feed = RevocationFeed(RedisRevocations(redis), revoked)
+            feed.start()
+            stack.push_async_callback(feed.aclose)
+            delivery = RevocationDelivery(pool, RedisRevocations(redis))
+            delivery.start()
+            stack.push_async_callback(delivery.aclose)
             publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
             counters = Counters(pool, publisher)
@@ -157,8 +167,8 @@ class ProcessContext:
                 producer=producer,
                 broker=broker,
                 signing=signing,
-                api_verifier=TokenVerifier(signing, "api"),
-                ingest_verifier=TokenVerifier(signing, "ingest"),
+                api_verifier=TokenVerifier(signing, "api", revocations=revoked),
+                ingest_verifier=TokenVerifier(signing, "ingest", revocations=revoked),
                 access=Access(pool, keyring),
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),

@@ -114,4 +114,4 @@ def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
 
     with opened(data_dir) as deployment:
         with_connection(deployment, work)
-    say(f"Key {key_id} gets no more tokens. Those that it got end within ten minutes.")
+    say(f"Key {key_id} gets no more tokens. Those that it got end within seconds.")

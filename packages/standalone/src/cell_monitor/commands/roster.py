@@ -133,7 +133,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         say(f"{person.username} is no longer a member of {course_id}.")
     else:
         say(f"{person.username} is no longer in the roster of {course_id}, but still {still} there by another source.")
-    say("What they opened before ends when its token does, within ten minutes.")
+    say("What they opened before ends within seconds.")
     if no_site_admin:
         say(f"{person.username} is no longer an admin of the whole site.")
     elif person.is_admin:
@@ -236,4 +236,4 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
         if deployment.data is not None and person.username == INSTRUCTOR:
             # `up` prints this one, and sees to it that it works.
             deployment.data.secrets.put(INSTRUCTOR_PASSWORD_FILE, password)
-    say(f"Password of {person.username} set. Who was signed in with the old one is signed out, within ten minutes.")
+    say(f"Password of {person.username} set. Who was signed in with the old one is signed out within seconds.")

@@ -74,7 +74,7 @@ class ApiKeys:
         return ApiKeyList([ApiKeyAnswer(**_answer(key)) for key in await api_keys.list_all(self._pool)])
 
     async def revoke(self, key_id: str) -> None:
-        """Make a key stop working; tokens made of it hold for at most ten minutes more.
+        """Make a key stop working; tokens made of it end within seconds.
 
         Raises:
             NotFound: there is none of that id that still works.

@@ -46,6 +46,7 @@ class Proof:
         is_person: whether the subject is a person, who has memberships.
         scopes: of the credential; empty for grants that need none.
         is_admin: whether the holder may be an admin of the site, as far as the grant and the scopes allow it.
+        credential: name of what was proven with, see ``Claims.cred``; empty where it is not revoked by itself.
         lifetime_s: seconds that the proof is good for; None where that is not limited.
         server: name of the Jupyter server that holds the credential; None where it is not known.
     """
@@ -54,6 +55,7 @@ class Proof:
     is_person: bool
     scopes: tuple[str, ...] = ()
     is_admin: bool = False
+    credential: str = ""
     lifetime_s: int | None = None
     server: str | None = None
 
@@ -105,16 +107,19 @@ class ApiKeyVerifier:
         key = await api_keys.verify(self._pool, credential)
         if key is None:
             raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
+        credential = api_keys.credential_of(key.key_id)
         if wish.act_as is not None:
             person = await self._act_as(key, wish)
-            return Proof(person.person_id, is_person=True, scopes=key.scopes)
+            return Proof(person.person_id, is_person=True, scopes=key.scopes, credential=credential)
         if key.person_id is None:
-            return Proof(uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True)
+            return Proof(
+                uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True, credential=credential
+            )
         owner = await people.get(self._pool, self._keyring, key.person_id)
         # The key goes with its person (ON DELETE CASCADE); here they went between two statements.
         if owner is None:
             raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
-        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin)
+        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin, credential=credential)
 
     async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:
         assert wish.act_as is not None

@@ -107,7 +107,7 @@ class Roster:
         ]
 
     async def remove_member(self, course_id: str, person_id: UUID) -> None:
-        """Remove somebody from the roster; tokens that name the membership hold for at most ten minutes more.
+        """Remove somebody from the roster; tokens that name the membership end within seconds.
 
         What another source says of them stays, see ``core.storage.postgres.memberships``.
 

@@ -64,8 +64,8 @@ class Sessions:
         Raises:
             NotAuthenticated: the person has been deleted meanwhile.
         """
-        token = await self._token(person_id)
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+        token = await self._token(person_id, cookie)
         await sign_ins.prune(self._pool)
         await sign_ins.create(self._pool, _digest(cookie), person_id, datetime.now(UTC) + self._lifetime)
         _log.info("signed_in", person_id=str(person_id))
@@ -81,7 +81,7 @@ class Sessions:
         SIGN_INS.labels("cookie", "refused" if sign_in is None else "ok").inc()
         if sign_in is None:
             raise NotAuthenticated("nobody is signed in: sign in first")
-        return await self._token(sign_in.person_id)
+        return await self._token(sign_in.person_id, cookie or "")
 
     async def end(self, cookie: str | None) -> None:
         """End a session; without one there is nothing to do."""
@@ -106,11 +106,12 @@ class Sessions:
             courses=[MyCourse(course.course_id, course.title, course.role or "") for course in own],
         )
 
-    async def _token(self, person_id: UUID) -> TokenAnswer:
+    async def _token(self, person_id: UUID, cookie: str) -> TokenAnswer:
         async with self._pool.acquire() as connection:
             person = await people.get(connection, self._keyring, person_id)
             if person is None:
                 raise NotAuthenticated("nobody is signed in: sign in first")
+            # After the generation: a role that is lost in between is stated by a token that is revoked already.
             roles = await memberships.roles_of(connection, person_id)
         token, expires_in = self._issuer.issue(
             grant=Grant.SESSION,
@@ -118,6 +119,8 @@ class Sessions:
             audience=SESSION_AUDIENCES,
             courses=courses_that_fit(roles),
             admin=person.is_admin,
+            generation=person.token_generation,
+            credential=sign_ins.credential_of(_digest(cookie)),
         )
         return TokenAnswer(token, expires_in)
 

@@ -13,7 +13,7 @@ from cell_monitor_core.auth.grants import GRANTS, allowed_by
 from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.scopes import Audience, Scope
 from cell_monitor_core.auth.tokens import TokenIssuer
-from cell_monitor_core.storage.postgres import memberships
+from cell_monitor_core.storage.postgres import memberships, revocations
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 from cell_monitor_core.web.errors import ClientRequestError
 
@@ -69,6 +69,8 @@ class TokenExchange:
         permissions = allowed_by(grant, carried)
         if wish.audience not in GRANTS[grant].audiences or not permissions:
             raise InsufficientScope(f"this credential allows nothing at the audience {wish.audience}")
+        # Before the roles: one that is lost in between is stated by a token that is revoked already.
+        generation = await revocations.generation_of(self._pool, proof.subject) if proof.is_person else None
         roles = await memberships.roles_of(self._pool, proof.subject) if proof.is_person else {}
         token, expires_in = self._issuer.issue(
             grant=grant,
@@ -77,6 +79,8 @@ class TokenExchange:
             courses=courses_that_fit(roles),
             scopes=carried,
             admin=proof.is_admin and Permission.ADMINISTER in permissions,
+            generation=generation or 0,
+            credential=proof.credential,
             lifetime=proof.lifetime_s,
             server=proof.server,
         )

@@ -1,0 +1,113 @@
+"""Hazard: somebody signs out, is dismissed or loses a key, and goes on reading or sending with the token they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+async def ivy(site):
+    await site.course("c1", ivy="instructor", tanaka="student")
+    await site.person("ivy", password=PASSWORD)
+    return site
+
+
+async def sign_in(site):
+    answer = await site.client.post("/api/v1/auth/login", json={"username": "ivy", "password": PASSWORD})
+    return {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+async def until_refused(site, headers, path="/api/v1/me"):
+    """Wait until a token is refused; returns the error."""
+    deadline = time.monotonic() + 30
+    while (answer := await site.client.get(path, headers=headers)).status_code == 200:
+        assert time.monotonic() < deadline, "the token is still accepted"
+        await asyncio.sleep(0.05)
+    return answer.status_code, answer.json()["detail"][0]["type"]
+
+
+async def test_signing_out_ends_the_token_too_and_no_other_sign_in(ivy):
+    first = await sign_in(ivy)
+    cookies = dict(ivy.client.cookies)
+    ivy.client.cookies.clear()
+    second = await sign_in(ivy)
+    ivy.client.cookies.clear()
+    ivy.client.cookies.update(cookies)
+    assert (await ivy.client.post("/api/v1/auth/logout")).status_code == 204
+    assert await until_refused(ivy, first) == (401, "token_expired")
+    assert (await ivy.client.get("/api/v1/me", headers=second)).status_code == 200
+
+
+CHANGES = {
+    "dismissed": lambda site: memberships.remove(site.process.pool, "c1", site.ids["ivy"]),
+    "another role": lambda site: memberships.upsert_many(site.process.pool, "c1", {site.ids["ivy"]: "student"}),
+    "no admin any more": lambda site: people.set_admin(site.process.pool, site.ids["ivy"], is_admin=False),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_a_token_that_states_lost_rights_ends_and_the_next_one_is_accepted_at_once(ivy, change):
+    headers = await sign_in(ivy)
+    assert (await ivy.client.get("/api/v1/me", headers=headers)).status_code == 200
+    await change(ivy)
+    assert await until_refused(ivy, headers) == (401, "token_expired")
+    answer = await ivy.client.post("/api/v1/auth/refresh")
+    renewed = {"authorization": f"Bearer {answer.json()['access_token']}"}
+    assert (await ivy.client.get("/api/v1/me", headers=renewed)).status_code == 200
+
+
+async def test_a_change_of_password_ends_all_tokens_and_sign_ins(ivy):
+    headers = await sign_in(ivy)
+    await sign_ins.revoke_person(ivy.process.pool, ivy.ids["ivy"])
+    assert await until_refused(ivy, headers) == (401, "token_expired")
+    assert (await ivy.client.post("/api/v1/auth/refresh")).status_code == 401
+
+
+async def test_a_key_that_was_revoked_sends_nothing_more(ivy, make_event):
+    key, text = await api_keys.create(
+        ivy.process.pool,
+        name="tanaka",
+        scopes=["events:write"],
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+        person_id=ivy.ids["tanaka"],
+    )
+    answer = await ivy.client.post(
+        "/api/v1/auth/token", json={"audience": "ingest"}, headers={"authorization": f"ApiKey {text}"}
+    )
+    headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+    async def send():
+        return await ivy.client.post("/api/v1/events", headers=headers, json={"events": [make_event()]})
+
+    assert (await send()).status_code == 200
+    await api_keys.revoke(ivy.process.pool, key.key_id)
+    deadline = time.monotonic() + 30
+    while (refused := await send()).status_code == 200:
+        assert time.monotonic() < deadline, "the key's token is still accepted"
+        await asyncio.sleep(0.05)
+    assert (refused.status_code, refused.json()["detail"][0]["type"]) == (401, "token_expired")
+    again = await ivy.client.post(
+        "/api/v1/auth/token", json={"audience": "ingest"}, headers={"authorization": f"ApiKey {text}"}
+    )
+    assert again.status_code == 401
+
+
+async def test_another_process_of_the_api_refuses_the_token_as_well(ivy, make_site):
+    headers = await sign_in(ivy)
+    async with make_site(
+        redis_url=ivy.settings.redis_url,
+        database_url=ivy.settings.database_url,
+        signing_keys=ivy.settings.signing_keys,
+    ) as other:
+        assert (await other.client.get("/api/v1/me", headers=headers)).status_code == 200
+        await memberships.remove(ivy.process.pool, "c1", ivy.ids["ivy"])
+        for site in (ivy, other):
+            assert await until_refused(site, headers) == (401, "token_expired")
