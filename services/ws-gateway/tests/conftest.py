@@ -47,6 +47,8 @@ class Authority:
         audience: str = "gateway",
         scopes: tuple[str, ...] = (),
         admin: bool = False,
+        generation: int = 0,
+        credential: str = "",
     ) -> str:
         issuer = TokenIssuer(self.signing_keys, lifetime=lifetime)
         return issuer.issue(
@@ -56,6 +58,8 @@ class Authority:
             courses={"c1": "instructor"} if courses is None else courses,
             scopes=scopes,
             admin=admin,
+            generation=generation,
+            credential=credential,
         )[0]
 
 

@@ -61,6 +61,7 @@ class Verifier:
 
     def __init__(self, lifetime: float = 600) -> None:
         self.lifetime = lifetime
+        self.revoked: set[str] = set()
 
     async def verify(self, token: str) -> Claims:
         now = time.time()
@@ -76,6 +77,9 @@ class Verifier:
             scopes=(),
             admin=False,
         )
+
+    def is_revoked(self, claims: Claims) -> bool:
+        return claims.sub in self.revoked
 
 
 class NoPresence:

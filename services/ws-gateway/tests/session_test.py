@@ -17,7 +17,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.revocations import Revocation
 from cell_monitor_core.auth.signing_keys import SigningKeys
+from cell_monitor_core.redis_client import aclose
+from cell_monitor_core.redis_client import connect as connect_redis
+from cell_monitor_core.streams.revocations import RedisRevocations
 
 SERVICE = "0d1e5bd3-4d6c-5f8a-9d6a-8a2b7e7d7a11"
 """Subject of a token that comes from a key of nobody."""
@@ -188,6 +192,25 @@ async def test_an_expired_token_closes_so_that_the_client_reconnects(
 def json_exp(token: str) -> float:
     payload = token.split(".")[1]
     return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+
+
+async def test_a_revoked_token_ends_its_connections_within_seconds_and_no_others(
+    gateway: Any, connect_client: Any, authority: Any, valkey: str
+) -> None:
+    person, other = (str(uuid.uuid4()) for _ in range(2))
+    removed = await connect_client(gateway, token=authority.token(person=person))
+    renewed = await connect_client(gateway, token=authority.token(person=person, generation=1))
+    signed_out = await connect_client(gateway, token=authority.token(person=other, credential="session:a"))
+    elsewhere = await connect_client(gateway, token=authority.token(person=other, credential="session:b"))
+    redis = connect_redis(valkey, name="test")
+    await RedisRevocations(redis).append([Revocation(person, 1), Revocation("session:a")])
+    await aclose(redis)
+    assert [(await client.closed())[0] for client in (removed, signed_out)] == [3005, 3005]
+    for client in (renewed, elsewhere):
+        assert (await client.request("subscribe", channel="course:c1"))["type"] == "subscribed"
+    refused = await connect_client(gateway, token=None)
+    await refused.send(type="connect", id=1, token=authority.token(person=person))
+    assert (await refused.closed())[0] == 3005
 
 
 async def test_a_refreshed_token_outlives_the_first(

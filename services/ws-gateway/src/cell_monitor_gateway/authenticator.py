@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cell_monitor_core.auth.jwks import RemoteKeys
+from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier, UnknownKey
 from cell_monitor_core.storage.ports import StoreUnavailable
@@ -26,11 +27,13 @@ class Authenticator:
 
     Args:
         jwks_url: where the API publishes its keys.
+        revocations: what ended tokens before their time.
     """
 
-    def __init__(self, jwks_url: str) -> None:
+    def __init__(self, jwks_url: str, revocations: RevocationList) -> None:
         self._keys = RemoteKeys(jwks_url, min_interval=REFRESH_INTERVAL_SECONDS)
-        self._verifier = TokenVerifier(self._keys, Audience.GATEWAY)
+        self._revocations = revocations
+        self._verifier = TokenVerifier(self._keys, Audience.GATEWAY, revocations=revocations)
 
     async def __aenter__(self) -> Self:
         await self._keys.__aenter__()
@@ -62,6 +65,10 @@ class Authenticator:
                         raise StoreUnavailable("the keys of tokens could not be fetched") from None
                     return self._verifier.verify(token)
                 await asyncio.sleep(0.2)
+
+    def is_revoked(self, claims: Claims) -> bool:
+        """Return whether a token that was verified has ended before its time."""
+        return self._revocations.covers(claims.sub, claims.gen, claims.cred)
 
     async def check_keys(self) -> None:
         """Return if keys have been fetched.

@@ -9,11 +9,13 @@ from typing import Final, Self
 
 import structlog
 
+from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.presence import Presence
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.runtime import LoopWatchdog
 from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.streams.revocations import RedisRevocations, RevocationFeed
 from cell_monitor_core.telemetry.metrics import EVENT_LOOP_LAG_SECONDS
 from cell_monitor_core.web.health import Health
 from cell_monitor_gateway.app import GatewayApp
@@ -46,11 +48,14 @@ class GatewayProcess:
             restores them.
     """
 
-    def __init__(self, settings: GatewaySettings, redis: RedisClient, authenticator: Authenticator) -> None:
+    def __init__(
+        self, settings: GatewaySettings, redis: RedisClient, authenticator: Authenticator, revocations: RevocationList
+    ) -> None:
         self.redis = redis
         self.failed: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.authenticator = authenticator
+        self.revocations = RevocationFeed(RedisRevocations(redis), revocations)
         broker = RedisBroker(redis, partitions=settings.partitions)
         self.hub = Hub(
             broker,
@@ -91,7 +96,8 @@ class GatewayProcess:
         """Compose a process that talks to the Redis and to the API of the settings."""
         assert settings.jwks_url is not None
         redis = connect(settings.redis_url.get_secret_value(), name=f"gateway-{settings.instance}")
-        return cls(settings, redis, Authenticator(settings.jwks_url))
+        revocations = RevocationList()
+        return cls(settings, redis, Authenticator(settings.jwks_url, revocations), revocations)
 
     def _open_session(self, writer: FrameWriter) -> Session:
         return Session(
@@ -112,6 +118,7 @@ class GatewayProcess:
                     ("feed", self.feed.listen()),
                     ("position-check", self.feed.check_positions()),
                     ("presence", self.presence.run()),
+                    ("revocations", self.revocations.run()),
                     ("deadlines", self.sessions.watch_deadlines()),
                 )
             ]

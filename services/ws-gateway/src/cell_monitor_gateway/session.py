@@ -295,7 +295,8 @@ class Session:
         elif self.claims is None:
             if now - self._opened_at > limits.connect_timeout_s:
                 self.close(CloseCode.STALE)
-        elif time.time() >= self.claims.exp:
+        elif time.time() >= self.claims.exp or self._authenticator.is_revoked(self.claims):
+            # The client asks for a new token: it gets none if nobody is signed in any more, and one without the lost rights.
             self.close(CloseCode.EXPIRED)
         elif self._pinged_at is not None and now - self._pinged_at > limits.pong_timeout_s:
             self.close(CloseCode.NO_PONG)
