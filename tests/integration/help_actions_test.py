@@ -31,7 +31,7 @@ from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.people import NewPerson
 from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_testing.fault_proxy import FaultProxy
-from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.live_client import LiveClient
 from cell_monitor_testing.processes import ServiceProcess
 
@@ -138,7 +138,11 @@ async def desk(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pat
 
         issuer = TokenIssuer(SigningKeys.load(secrets.signing_keys))
         token, _ = issuer.issue(
-            grant=Grant.SESSION, person_id=str(ivy), audience=["api", "gateway"], courses={"c1": "instructor"}
+            grant=Grant.SESSION,
+            person_id=str(ivy),
+            audience=["api", "gateway"],
+            courses={"c1": "instructor"},
+            generation=NEWEST_GENERATION,
         )
 
         async def give() -> str:

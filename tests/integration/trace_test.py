@@ -27,7 +27,7 @@ from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.events.ids import new_event_id
-from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -106,7 +106,11 @@ async def test_a_sampled_request_is_traced_to_the_frame(
         await services.enter_async_context(service("gateway", JWKS_URL=jwks))
         async with connect(gateway, subprotocols=[Subprotocol("cell-monitor.v1")]) as socket:
             token, _ = issuer.issue(
-                grant=Grant.SESSION, person_id=teacher, audience=["gateway"], courses={"c1": "instructor"}
+                grant=Grant.SESSION,
+                person_id=teacher,
+                audience=["gateway"],
+                courses={"c1": "instructor"},
+                generation=NEWEST_GENERATION,
             )
             await socket.send(json.dumps({"type": "connect", "id": 1, "token": token}))
             assert json.loads(await socket.recv())["type"] == "connected"
@@ -118,6 +122,7 @@ async def test_a_sampled_request_is_traced_to_the_frame(
                 audience=["ingest"],
                 courses={"c1": "student"},
                 scopes=["events:write"],
+                generation=NEWEST_GENERATION,
             )
             event = {
                 "event_id": str(new_event_id()),

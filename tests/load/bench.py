@@ -46,6 +46,7 @@ from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.storage.postgres.migrations import migrate
 from cell_monitor_testing.browser import find_chromium
+from cell_monitor_testing.keys import NEWEST_GENERATION
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = UUID("6f1d9b1e-0d6c-4f6a-9d2c-6a3f0f6f7a11")
@@ -100,11 +101,18 @@ class Parts:
             audience=["ingest"],
             courses={course: "student"},
             scopes=["events:write"],
+            generation=NEWEST_GENERATION,
         )[0]
 
     def _instructor(self) -> str:
         courses = {course: "instructor" for course, _ in people()} | {"bench": "instructor"}
-        return self._issuer.issue(grant=Grant.SESSION, person_id=SPACE, audience=["api", "gateway"], courses=courses)[0]
+        return self._issuer.issue(
+            grant=Grant.SESSION,
+            person_id=SPACE,
+            audience=["api", "gateway"],
+            courses=courses,
+            generation=NEWEST_GENERATION,
+        )[0]
 
     def ingest(self) -> dict[str, Any]:
         """Ingest against both baselines."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -34,7 +34,7 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
-from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 
 PASSWORD = "correct horse battery"
@@ -399,6 +399,17 @@ async def _issue(callers: Callers, secrets: SampleSecrets) -> None:
     }
     long_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
     admin: dict[str, Any] = {"person_id": callers.ids["admin"], "courses": {"c1": "instructor"}, "admin": True}
+    admin["generation"] = NEWEST_GENERATION
+    # As tokens that the news of their revocation has not reached: what the database says counts all the same.
+    for name, rights in {"removed": {"courses": {"c1": "instructor"}}, "former-admin": {"admin": True}}.items():
+        token, _ = TokenIssuer(ours).issue(
+            grant=Grant.SESSION,
+            person_id=callers.ids[name],
+            audience=["api", "gateway"],
+            generation=NEWEST_GENERATION,
+            **cast("dict[str, Any]", rights),
+        )
+        callers.tokens[name] = dict.fromkeys(callers.tokens[name], token)
     callers.tokens |= {
         "token expired": {
             "api": TokenIssuer(ours, clock=lambda: long_ago).issue(grant=Grant.SESSION, audience=["api"], **admin)[0]

@@ -27,7 +27,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord, decode_entry
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
-from cell_monitor_testing.keys import SampleSecrets
+from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 
 PASSWORD = "correct horse battery"
 
@@ -94,6 +94,7 @@ class Site:
             courses=self.roles.get(username, {}) if courses is None else courses,
             scopes=scopes,
             admin=admin,
+            generation=NEWEST_GENERATION,
         )
         return token
 

@@ -16,6 +16,7 @@ from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.signing_keys import decode_public_jwks
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import api_keys
+from cell_monitor_testing.keys import NEWEST_GENERATION
 
 
 def fault(answer):
@@ -199,9 +200,13 @@ async def test_keys_rotate_without_a_restart(make_site, tmp_path, monkeypatch, s
         after = before.with_new_key()
         path.write_text(after.to_json())
         # Another process has read the file already: its token names a key that this one does not know yet.
-        token, _ = signing.issuer.issue(grant=Grant.SESSION, person_id=site.ids["ann"], audience=["api"])
+        token, _ = signing.issuer.issue(
+            grant=Grant.SESSION, person_id=site.ids["ann"], audience=["api"], generation=NEWEST_GENERATION
+        )
         signing.issuer.signing_keys = after
-        newer, _ = signing.issuer.issue(grant=Grant.SESSION, person_id=site.ids["ann"], audience=["api"])
+        newer, _ = signing.issuer.issue(
+            grant=Grant.SESSION, person_id=site.ids["ann"], audience=["api"], generation=NEWEST_GENERATION
+        )
         signing.issuer.signing_keys = before
         signing._looked_at -= 10
         me = "/api/v1/me"

@@ -6,11 +6,15 @@ import base64
 import json
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-__all__ = ["SampleSecrets"]
+__all__ = ["NEWEST_GENERATION", "SampleSecrets"]
+
+NEWEST_GENERATION: Final = 2**31 - 1
+"""Generation of tokens that a test signs itself: they hold whatever the test changes of their person's rights."""
 
 
 def _b64url(raw: bytes) -> str:

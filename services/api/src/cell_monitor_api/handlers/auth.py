@@ -12,6 +12,7 @@ from cell_monitor_api.models.auth import LinkLogin, Login, Me, TokenAnswer, Toke
 from cell_monitor_api.services.credentials import TokenWish
 from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
+from cell_monitor_core.auth.tokens import MAX_TOKEN_BYTES
 
 __all__ = ["COOKIE", "router"]
 
@@ -70,7 +71,9 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
 
 @router.post("/auth/token", responses=answers(TokenAnswer, "A token for the audience"))
 async def exchange(
-    context: Context, body: TokenRequest, authorization: Annotated[str | None, Header(max_length=500)] = None
+    context: Context,
+    body: TokenRequest,
+    authorization: Annotated[str | None, Header(max_length=MAX_TOKEN_BYTES)] = None,
 ) -> Response:
     """Exchange a credential (`Authorization: ApiKey <key>` or `JupyterHub <token>`) for an access token."""
     wish = TokenWish(Audience(body.audience), body.act_as, body.server)
