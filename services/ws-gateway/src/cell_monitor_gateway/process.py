@@ -127,6 +127,7 @@ class GatewayProcess:
             try:
                 yield self
             finally:
+                self.revocations.stop()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

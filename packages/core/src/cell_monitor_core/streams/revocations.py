@@ -93,22 +93,29 @@ class RevocationFeed:
         self._clock = clock
         self._score = 0
         self._unavailable = False
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin; returns at once."""
         self._task = asyncio.create_task(self.run(), name="revocations")
 
+    def stop(self) -> None:
+        """Let ``run`` end after the look that it is at."""
+        self._closing = True
+
     async def aclose(self) -> None:
         """End what ``start`` began."""
+        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
+        self.stop()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def run(self) -> None:
-        """Read again and again; ends only by cancellation."""
-        while True:
+        """Read again and again, until ``stop`` or cancellation."""
+        while not self._closing:
             await self.read()
             await asyncio.sleep(self._interval_s)
 

@@ -37,6 +37,7 @@ class RevocationDelivery:
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
         self._unavailable = False
+        self._closing = False
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -44,6 +45,8 @@ class RevocationDelivery:
 
     async def aclose(self) -> None:
         """End. What is left is delivered by another process, or by the next one."""
+        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -51,7 +54,7 @@ class RevocationDelivery:
 
     async def _run(self) -> None:
         rounds = 0
-        while True:
+        while not self._closing:
             try:
                 more = await self.deliver()
                 if rounds % _PRUNE_EVERY == _PRUNE_EVERY - 1:
