@@ -1,4 +1,4 @@
-"""Hazards: somebody's rights are taken away and their tokens stay; a revocation is lost on its way, or never ends."""
+"""Hazards: somebody loses rights and their tokens stay; a revocation is lost on its way, or never ends."""
 
 from __future__ import annotations
 
