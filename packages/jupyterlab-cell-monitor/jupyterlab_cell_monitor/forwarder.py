@@ -124,10 +124,11 @@ class Forwarder:
             state = "misconfigured"
         elif self._upstream is None:
             state = "off"
-        elif self._refusals.everything:
-            state = "refused"
+        elif self._unavailable:
+            # Before the refusals: events are spooled, of which nobody knows yet whether they are refused.
+            state = "unavailable"
         else:
-            state = "unavailable" if self._unavailable else "ok"
+            state = "refused" if self._refusals.everything else "ok"
         status: dict[str, Any] = {
             "state": state,
             "spooled_events": self._spool.pending_events if self._spool else 0,

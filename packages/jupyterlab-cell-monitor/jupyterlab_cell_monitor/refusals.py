@@ -43,8 +43,16 @@ SENTENCES = {
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_CODES = 32
-_MAX_COURSES = 16
+_MAX_CURRENT = 16
 _KEPT_S = 600.0
+# A page sends an event a minute: of one that is still refused another event was refused within this time.
+_GOES_ON_S = 150.0
+_MAX_NOTEBOOK_CHARS = 64
+_NO_NOTEBOOK = ""
+
+# What events that are refused together have in common: their course hint, and the notebook where the reason is in the events
+# themselves. One event that cannot be read says nothing of the other notebooks of its course.
+_Key = tuple[str | None, str | None]
 
 
 @dataclass(slots=True)
@@ -57,26 +65,32 @@ class _Count:
 
 @dataclass(slots=True)
 class _Current:
-    """The refusals of one course hint.
+    """The refusals of one course hint, or of one notebook.
 
     Attributes:
         reason: the code of the newest.
         events: how many.
-        everything: whether no event with this hint was accepted since.
-        until: monotonic seconds after which it is no longer shown.
+        everything: whether no event with this hint, of this notebook, was accepted since.
+        last: when the newest was refused, in monotonic seconds.
     """
 
     reason: str
     events: int
     everything: bool
-    until: float
+    last: float
+
+    @property
+    def of_course(self) -> bool:
+        """Whether the reason concerns all events with the course hint."""
+        return self.reason in MEMBERSHIP_REASONS
 
 
 class Refusals:
     """Counts refusals since the start, and knows which are current.
 
     All events of a course hint count as refused from an answer in which none of them was accepted to the next one in which one
-    was. Where only some are refused, that is reported for ten minutes.
+    was; so do those of a notebook where the reason is in the events themselves. Where only some are refused, that is reported
+    for ten minutes.
 
     Args:
         log: gets one line when a code becomes current and one when it ends.
@@ -95,7 +109,7 @@ class Refusals:
         self._clock = clock
         self._wall_clock = wall_clock
         self._counts: dict[str, _Count] = {}
-        self._current: dict[str | None, _Current] = {}
+        self._current: dict[_Key, _Current] = {}
         self._full: _Current | None = None
         self._logged: set[str] = set()
         self.events = 0
@@ -110,18 +124,21 @@ class Refusals:
         """
         if not self._current and all(result["status"] != "rejected" for result in results):
             return
-        accepted: set[str | None] = set()
-        refused: dict[str | None, list[str]] = {}
+        accepted: set[_Key] = set()
+        refused: dict[_Key, list[str]] = {}
         for event, result in zip(events, results, strict=True):
+            course, notebook = course_of(event), _notebook_of(event)
             if result["status"] == "rejected":
-                refused.setdefault(course_of(event), []).append(self._count(result.get("reason"), 1))
+                reason = self._count(result.get("reason"), 1)
+                refused.setdefault((course, None if reason in MEMBERSHIP_REASONS else notebook), []).append(reason)
                 self.events += 1
             elif result["status"] != "retry":
-                accepted.add(course_of(event))
-        for course in accepted:
-            self._accept(course)
-        for course, reasons in refused.items():
-            self._refuse(course, reasons[-1], len(reasons), everything=course not in accepted)
+                # An event of a notebook is also one with its course hint.
+                accepted |= {(course, notebook), (course, None), (course, _NO_NOTEBOOK)}
+        for key in accepted:
+            self._accept(key)
+        for key, reasons in refused.items():
+            self._refuse(key, reasons[-1], len(reasons), everything=key not in accepted)
         self._log_changes()
 
     def note_all(self, events: list[Any], reason: str) -> list[dict[str, Any]]:
@@ -135,25 +152,27 @@ class Refusals:
         if count <= 0:
             return
         self._count(SPOOL_FULL, count)
-        before = self._full.events if self._full and self._full.until > self._clock() else 0
-        self._full = _Current(SPOOL_FULL, before + count, everything=False, until=self._clock() + _KEPT_S)
+        before = self._full.events if self._full and self._is_shown(self._full) else 0
+        self._full = _Current(SPOOL_FULL, before + count, everything=False, last=self._clock())
         self._log_changes()
 
     @property
     def everything(self) -> bool:
-        """Whether there is a course hint whose events are all refused now."""
-        return any(current.everything for _, current in self._shown())
+        """Whether there is a course hint or a notebook whose events are all refused, and still come."""
+        now = self._clock()
+        return any(current.everything and now - current.last < _GOES_ON_S for _, current in self._shown())
 
     def current(self) -> list[dict[str, Any]]:
-        """What the front end shows: one entry for each course hint with current refusals, and one for a full spool."""
+        """What the front end shows: one entry for each course hint or notebook with current refusals, and one for a full spool."""
         return [
             {
                 "reason": current.reason,
                 "course": course,
                 "events": current.events,
                 "everything": current.everything,
+                **({} if current.of_course or current is self._full else {"notebook": notebook or None}),
             }
-            for course, current in self._shown()
+            for (course, notebook), current in self._shown()
         ]
 
     def by_code(self) -> dict[str, dict[str, Any]]:
@@ -169,13 +188,15 @@ class Refusals:
             for code, count in self._counts.items()
         }
 
-    def _shown(self) -> list[tuple[str | None, _Current]]:
-        now = self._clock()
-        for course in [course for course, current in self._current.items() if current.until <= now]:
-            del self._current[course]
-        if self._full is not None and self._full.until <= now:
+    def _is_shown(self, current: _Current) -> bool:
+        return self._clock() < current.last + _KEPT_S
+
+    def _shown(self) -> list[tuple[_Key, _Current]]:
+        for key in [key for key, current in self._current.items() if not self._is_shown(current)]:
+            del self._current[key]
+        if self._full is not None and not self._is_shown(self._full):
             self._full = None
-        return [*self._current.items(), *([(None, self._full)] if self._full else [])]
+        return [*self._current.items(), *([((None, None), self._full)] if self._full else [])]
 
     def _count(self, reason: object, events: int) -> str:
         code = self._known(reason)
@@ -190,22 +211,22 @@ class Refusals:
             return _OTHER
         return reason if reason in self._counts or reason in SENTENCES or len(self._counts) < _MAX_CODES else _OTHER
 
-    def _accept(self, course: str | None) -> None:
-        current = self._current.get(course)
+    def _accept(self, key: _Key) -> None:
+        current = self._current.get(key)
         if current is None:
             return
-        if current.reason in MEMBERSHIP_REASONS:
-            del self._current[course]
+        if current.of_course:
+            del self._current[key]
         else:
             current.everything = False
 
-    def _refuse(self, course: str | None, reason: str, events: int, *, everything: bool) -> None:
-        before = self._current.pop(course, None)
-        if len(self._current) >= _MAX_COURSES:
+    def _refuse(self, key: _Key, reason: str, events: int, *, everything: bool) -> None:
+        before = self._current.pop(key, None)
+        if len(self._current) >= _MAX_CURRENT:
             del self._current[next(iter(self._current))]
         # Taken out and put back: the first key is the one that was refused the longest time ago.
-        counted = before.events if before and before.until > self._clock() else 0
-        self._current[course] = _Current(reason, counted + events, everything, self._clock() + _KEPT_S)
+        counted = before.events if before and self._is_shown(before) else 0
+        self._current[key] = _Current(reason, counted + events, everything, self._clock())
 
     def _log_changes(self) -> None:
         current = {each.reason for _, each in self._shown()}
@@ -214,3 +235,10 @@ class Refusals:
         for code in sorted(self._logged - current):
             self._log.info("Events are no longer refused (%s), after %d events.", code, self._counts[code].events)
         self._logged = current
+
+
+def _notebook_of(event: Any) -> str:
+    """The id of the notebook that an event names; empty where it names none that can be one."""
+    notebook = event.get("notebook") if isinstance(event, dict) else None
+    found = notebook.get("id") if isinstance(notebook, dict) else None
+    return found if isinstance(found, str) and len(found) <= _MAX_NOTEBOOK_CHARS else _NO_NOTEBOOK

@@ -20,6 +20,7 @@ import { IndexedDbStore, OpeningStore } from './queue/store';
 import type { IClock } from './runtime/clock';
 import { browserClock } from './runtime/clock';
 import { FaultGuard } from './runtime/guard';
+import { concerning } from './status/concern';
 import type { ICellMonitor, IHelpState, IRefusal, MonitorState } from './tokens';
 import { HttpNotebookIds } from './transport/notebooks';
 import { HttpTransport } from './transport/transport';
@@ -173,10 +174,8 @@ export class CellMonitor implements ICellMonitor {
 
   get refusals(): readonly IRefusal[] {
     const capture = this._subject();
-    // Refusals name the course of their events; without a notebook all are of interest. Losses have no course.
-    return this._queue.refusals.filter(
-      refusal => !capture || refusal.course === capture.course || (refusal.course === null && !refusal.everything)
-    );
+    const id = capture?.id ?? null;
+    return concerning(this._queue.refusals, capture && id !== null ? { id, course: capture.course } : null);
   }
 
   get problem(): string | null {

@@ -38,6 +38,8 @@ export interface IRefusal {
   readonly events: number;
   /** None of them is recorded; otherwise only some are not. */
   readonly everything: boolean;
+  /** Where the reason is in the events themselves: the id of their notebook, null where they name none. */
+  readonly notebook?: string | null;
 }
 
 /** The running monitor, for this extension's own widgets and for others' extensions. */

@@ -72,9 +72,48 @@ def test_the_notebooks_of_another_course_are_not_reported_as_refused(refusals: R
 def test_one_invalid_event_among_good_ones_is_reported_for_ten_minutes(refusals: Refusals, clock: Clock) -> None:
     refusals.note([{}, {}], [*accepted(), *refused("invalid_event")])
     refusals.note([{}], accepted())
-    assert refusals.current() == [{"reason": "invalid_event", "course": None, "events": 1, "everything": False}]
+    assert refusals.current() == [
+        {"reason": "invalid_event", "course": None, "events": 1, "everything": False, "notebook": None}
+    ]
     clock.now += 601
     assert refusals.current() == []
+
+
+def test_an_invalid_event_says_nothing_of_the_other_notebooks_of_its_course(refusals: Refusals) -> None:
+    refusals.note([{"notebook": {"id": "a"}}], refused("invalid_event"))
+    refusals.note([{"notebook": {"id": "b"}}], accepted())
+    assert [(entry["notebook"], entry["everything"]) for entry in refusals.current()] == [("a", True)]
+    refusals.note([{"notebook": {"id": "a"}}], accepted())
+    assert [(entry["notebook"], entry["everything"]) for entry in refusals.current()] == [("a", False)]
+
+
+def test_hostile_notebook_ids_are_reported_as_none(refusals: Refusals) -> None:
+    for notebook in ("x" * 5000, {"id": ["a"]}, {"id": "x" * 5000}, None):
+        refusals.note([{"notebook": notebook}], refused("invalid_event"))
+    assert [(entry["notebook"], entry["events"]) for entry in refusals.current()] == [(None, 4)]
+    refusals.note([{"notebook": {"id": "a"}}], accepted())
+    assert not refusals.everything
+
+
+def test_the_state_is_not_refused_when_no_more_events_are_refused(refusals: Refusals, clock: Clock) -> None:
+    refusals.note([{}], refused("course_required"))
+    for _ in range(5):
+        # An open page sends an event a minute.
+        clock.now += 60
+        refusals.note([{}], refused("course_required"))
+        assert refusals.everything
+    clock.now += 151
+    assert not refusals.everything
+
+
+async def test_a_refusal_does_not_hide_that_events_are_spooled(api: Any, open_forwarder: Any, make_event: Any) -> None:
+    api.status_of = lambda _: "rejected"
+    async with open_forwarder() as forwarder:
+        await submit(forwarder, make_event())
+        assert forwarder.status()["state"] == "refused"
+        api.stop()
+        await submit(forwarder, make_event())
+        assert (forwarder.status()["state"], forwarder.status()["spooled_events"]) == ("unavailable", 1)
 
 
 def test_a_refusal_that_is_not_repeated_is_not_current_without_end(refusals: Refusals, clock: Clock) -> None:

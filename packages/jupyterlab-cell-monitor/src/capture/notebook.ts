@@ -74,6 +74,11 @@ export class NotebookCapture {
     return this._session.id !== null;
   }
 
+  /** The notebook's id as its events name it, or null while it is not known. */
+  get id(): string | null {
+    return this._origin.notebook?.id ?? null;
+  }
+
   /** The course that the notebook's events name, or null. */
   get course(): string | null {
     return this._origin.course;

@@ -93,7 +93,10 @@ function refusalsOf(value: unknown): IRefusal[] {
     reason: String(refusal['reason']),
     course: typeof refusal['course'] === 'string' ? refusal['course'] : null,
     events: typeof refusal['events'] === 'number' ? refusal['events'] : 1,
-    everything: refusal['everything'] === true
+    everything: refusal['everything'] === true,
+    ...('notebook' in refusal
+      ? { notebook: typeof refusal['notebook'] === 'string' ? refusal['notebook'] : null }
+      : {})
   }));
 }
 
