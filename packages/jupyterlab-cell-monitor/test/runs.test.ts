@@ -88,6 +88,14 @@ test('an error has its traceback, without colours', () => {
   assert.deepEqual(finished[0]?.data.error, { name: 'NameError', value: "name 'x'", traceback: 'Traceback\nline 1' });
 });
 
+test('an error that the reply does not name is the one that the student sees', () => {
+  const run = request('cell-1');
+  input(run);
+  kernel.show(run, 'AttributeError');
+  kernel.end(run, { status: 'error', ename: 'NoneType', evalue: 'None', traceback: [] });
+  assert.deepEqual(ends(), [['error', 'AttributeError']]);
+});
+
 test('the traceback of a deep recursion keeps both ends', () => {
   const run = request('cell-1');
   input(run);

@@ -27,13 +27,13 @@ def constants() -> dict[str, Family[Any]]:
 
 def counted(name: str, sources: Iterable[str]) -> bool:
     """Return whether the sources increment a metric, by its name or by another name that they assign to it."""
-    trees = [_parsed(source) for source in sources]
+    modules = [_nodes(source) for source in sources]
     shared = {name}
     while True:
         before = len(shared)
-        for tree in trees:
-            names = _names(tree, shared)
-            if any(_counts(node, names) for node in ast.walk(tree)):
+        for nodes in modules:
+            names = _names(nodes, shared)
+            if any(_counts(node, names) for node in nodes):
                 return True
             # Constants can be imported by other modules; other names are local to the module.
             shared |= {found for found in names if found.isupper()}
@@ -42,16 +42,17 @@ def counted(name: str, sources: Iterable[str]) -> bool:
 
 
 @lru_cache(maxsize=1000)
-def _parsed(source: str) -> ast.Module:
-    return ast.parse(source)
+def _nodes(source: str) -> tuple[ast.AST, ...]:
+    # The nodes and not the tree: it would be walked thousands of times, and that takes most of the time of the tests.
+    return tuple(ast.walk(ast.parse(source)))
 
 
-def _names(tree: ast.Module, shared: Iterable[str]) -> set[str]:
+def _names(nodes: Iterable[ast.AST], shared: Iterable[str]) -> set[str]:
     """Return all names of the metric in one module."""
     names = set(shared)
     while True:
         before = len(names)
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and _root(node.value) in names:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 names |= {found for target in targets if (found := _root(target)) is not None}
