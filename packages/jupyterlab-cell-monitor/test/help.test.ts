@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
+import type { TranslationBundle } from '@jupyterlab/translation';
 import { END_SHOWN_MS, HelpModel } from '../src/help/model';
+import { helpLabel, helpSentence, helpWarning } from '../src/help/wording';
 import { ShownRequests } from '../src/help/shown';
-import type { HelpPhase } from '../src/tokens';
+import type { HelpPhase, ICellMonitor } from '../src/tokens';
 import { StillClock } from './clock';
 
 let clock: StillClock;
@@ -176,4 +178,17 @@ test('what was shown is remembered, bounded, and not guessed without a storage',
   assert.equal(requests.has('new'), true);
   // In a private window an old end would otherwise be shown at each reload.
   assert.equal(new ShownRequests(null, 'k').has('new'), true);
+});
+
+test('where waiting does not help, neither the dialog nor the button promises that a request goes out', () => {
+  const trans = { __: (text: string) => text } as unknown as TranslationBundle;
+  const monitor = (state: string, problem: string | null): ICellMonitor =>
+    ({ state, problem, help: { phase: 'sending', requestId: 'r', by: null } }) as unknown as ICellMonitor;
+  for (const state of ['held', 'paused', 'refused']) {
+    assert.match(helpWarning(monitor(state, 'api_key_refused'), trans) ?? '', /ask .* in person/);
+    assert.match(helpSentence(monitor(state, 'api_key_refused'), trans), /ask your instructor in person/);
+    assert.equal(helpLabel(monitor(state, 'api_key_refused'), trans), 'Help: not sent yet');
+  }
+  assert.equal(helpWarning(monitor('saved', null), trans), null);
+  assert.match(helpSentence(monitor('saved', null), trans), /as soon as it can/);
 });

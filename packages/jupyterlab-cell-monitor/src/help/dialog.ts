@@ -4,24 +4,19 @@ import { Widget } from '@lumino/widgets';
 import { LIMITS } from '../events/types';
 import type { ICellMonitor } from '../tokens';
 import { isAsking } from './model';
-import { helpSentence } from './wording';
+import { helpSentence, helpWarning } from './wording';
 
 /** The body of the dialog: an optional message for the instructor. */
 class MessageBody extends Widget implements Dialog.IBodyWidget<string> {
   constructor(monitor: ICellMonitor, trans: TranslationBundle) {
     super();
     this.addClass('jp-CellMonitor-helpBody');
-    if (monitor.state === 'refused') {
-      const warning = document.createElement('p');
-      warning.className = 'jp-CellMonitor-warning';
-      warning.textContent = trans.__(
-        'What you do here is not recorded, and this request may not reach your instructors either. Please ask them in person.'
-      );
-      this.node.append(warning);
-    }
+    const warned = helpWarning(monitor, trans);
     const hint = document.createElement('p');
     hint.id = 'jp-CellMonitor-helpHint';
-    hint.textContent = trans.__('Your instructor will see your name, this notebook and the cell you are in.');
+    hint.className = warned ? 'jp-CellMonitor-warning' : '';
+    hint.textContent =
+      warned ?? trans.__('Your instructor will see your name, this notebook and the cell you are in.');
     const label = document.createElement('label');
     label.htmlFor = 'jp-CellMonitor-helpMessage';
     label.textContent = trans.__('What is the problem? (optional)');

@@ -38,6 +38,9 @@ export function helpSentence(monitor: ICellMonitor, trans: TranslationBundle): s
   const name = nameIn(by, NAME_CHARS);
   switch (phase) {
     case 'sending':
+      if (monitor.problem !== null) {
+        return trans.__('Your request is kept but cannot be sent now. Please ask your instructor in person.');
+      }
       return isWaiting(monitor)
         ? trans.__('The monitor cannot be reached. Your request is kept and goes out as soon as it can.')
         : trans.__('Your request is on its way.');
@@ -58,6 +61,18 @@ export function helpSentence(monitor: ICellMonitor, trans: TranslationBundle): s
   }
 }
 
+/** Why a request may not reach the instructors, where waiting does not help; else null. */
+export function helpWarning(monitor: ICellMonitor, trans: TranslationBundle): string | null {
+  if (monitor.state === 'refused') {
+    return trans.__(
+      'What you do here is not recorded, and this request may not reach your instructors either. Please ask them in person.'
+    );
+  }
+  return monitor.problem === null
+    ? null
+    : trans.__('Nothing can be sent now, and waiting does not help. Please ask your instructors in person.');
+}
+
 function isWaiting(monitor: ICellMonitor): boolean {
-  return monitor.state === 'saved' || monitor.state === 'held';
+  return monitor.problem !== null || monitor.state === 'saved';
 }
