@@ -57,6 +57,11 @@ describe('people of one course', () => {
     expect([named.get('s1')?.account, named.get('s2')?.account]).toEqual(added ? ['ln-a', 'ln-b'] : [null, null])
   })
 
+  it.each(['\ue000', '\ufffd', '\ufffd \uf8ff', '\u{10ffff}'])('are named by the user name where %j is drawn as a box', (display_name) => {
+    expect(nameAlone({ username: 'u1', display_name })).toBe('u1')
+    expect(nameAlone({ username: 'u1', display_name: `${display_name}A` })).toBe(`${display_name}A`)
+  })
+
   it('always have a name that can be read and clicked', () => {
     for (const { text } of golden.texts) expect(nameAlone({ username: 'u1', display_name: text })).not.toBe('')
   })

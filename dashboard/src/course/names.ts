@@ -29,6 +29,9 @@ interface Read {
   odd: boolean
 }
 
+/** A text with something to read: not only private-use, unassigned and replacement characters, which are drawn as boxes. */
+const readable = /[^\p{Co}\p{Cn}\ufffd\s]/u
+
 /** Names change seldom and rows often: what is computed from a name is kept. */
 const known = new Map<string, Read>()
 const KEPT = 20_000
@@ -59,7 +62,8 @@ function read({ username, display_name }: Person): Read {
   const held = known.get(id)
   if (held !== undefined) return held
   const shownUsername = visible(username) || codePoints(username)
-  const shown = visible(display_name ?? '')
+  const written = visible(display_name ?? '')
+  const shown = readable.test(written) ? written : ''
   const name = shown || shownUsername
   const made: Read = {
     name,

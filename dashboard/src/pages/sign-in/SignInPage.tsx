@@ -17,6 +17,8 @@ const WAYS = new Map<string, Way>([['password', PasswordForm]])
 
 /** Prints a new link; see `cell-monitor sign-in-link --help`. */
 const LINK_COMMAND = 'cell-monitor sign-in-link'
+/** The same in the folder of the sources, for the server that `make up` starts. */
+const FOLDER_COMMAND = '.venv/bin/cell-monitor sign-in-link --data-dir var'
 
 /** Shown in place of any page while nobody is signed in, so that the address stays and the page comes back. */
 export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElement {
@@ -45,7 +47,13 @@ function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> 
   const refused = reason === 'link-used' || reason === 'link-invalid'
   return (
     <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
-      {t(`signIn.reasons.${reason}`)} {refused && <code className="sign-in__command">{LINK_COMMAND}</code>}
+      {t(`signIn.reasons.${reason}`)}{' '}
+      {refused && (
+        <>
+          <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
+          <code className="sign-in__command">{FOLDER_COMMAND}</code>
+        </>
+      )}
     </Notice>
   )
 }
