@@ -76,11 +76,9 @@ export const runsQuery = (api: ApiClient, courseId: string, studentId: string) =
     getNextPageParam: (page) => page.next_before ?? null,
   })
 
-/** Activity as cached: with the span that it covers, and when it was requested by this browser's clock. */
+/** Activity as cached: with the span that it covers, and when it was requested by `performance.now()`, which is never set. */
 export interface AskedActivity extends Activity {
   minutes: number
-  asked_at: number
-  /** The same by `performance.now()`, which is never set. */
   asked_tick: number
 }
 
@@ -89,7 +87,7 @@ export interface ActivitySpan {
   bucketS: number
   /** Milliseconds between two fetches without another cause. */
   refetchMs: number
-  /** Add to `Date.now()` to get the server's time, as far as it is known; milliseconds. */
+  /** Add to `performance.now()` to get the server's time, as far as it is known; milliseconds. */
   clockOffsetMs: () => number
 }
 
@@ -101,10 +99,9 @@ export const activityQuery = (
   queryOptions({
     queryKey: [...courseKey(courseId), 'activity', minutes],
     queryFn: async ({ signal }): Promise<AskedActivity> => {
-      const askedAt = Date.now()
       const askedTick = performance.now()
-      // Events have the server's time; with a slow clock of the browser the newest would be missing.
-      const now = askedAt + clockOffsetMs()
+      // Events have the server's time; by a slow clock of the browser the newest would be missing.
+      const now = askedTick + clockOffsetMs()
       const every = bucketS * 1000
       const stop = Math.ceil(now / every) * every
       const search = new URLSearchParams({
@@ -113,7 +110,7 @@ export const activityQuery = (
         every: String(bucketS),
       })
       const path = `courses/${segment(courseId)}/activity?${search.toString()}`
-      return { ...(await api.request<Activity>(path, { signal })), minutes, asked_at: askedAt, asked_tick: askedTick }
+      return { ...(await api.request<Activity>(path, { signal })), minutes, asked_tick: askedTick }
     },
     // A span is always fetched when it is chosen: the cached one may lack the newest runs.
     staleTime: 0,

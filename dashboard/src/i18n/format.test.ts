@@ -38,7 +38,7 @@ describe('format', () => {
   })
 
   it('shows nothing for what is not a time', () => {
-    expect(format('en').time('soon')).toBe('')
+    expect(format('en').time('soon', now)).toBe('')
     expect(format('en').ago('soon', now)).toBe('')
   })
 

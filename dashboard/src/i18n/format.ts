@@ -53,7 +53,7 @@ export class Format {
   }
 
   /** Hours and minutes; with the date if it is not the day of `now`. Empty for what is not a time. */
-  time(at: string | number, now = Date.now()): string {
+  time(at: string | number, now: number): string {
     const date = new Date(at)
     if (Number.isNaN(date.getTime())) return ''
     const sameDay = this.#day.format(date) === this.#day.format(now)

@@ -42,7 +42,7 @@ export interface LiveState {
   pingMs: number
   /** When the newest frame arrived on this socket, or else when it was opened. */
   lastFrame: Received
-  /** The last time at which the page was known to be complete; null before the first snapshot. */
+  /** The last time at which the page was known to be complete, by the monotonic clock; null before the first snapshot. */
   verifiedAt: number | null
   /** A ping is overdue, but the socket is still open. */
   late: boolean
@@ -232,14 +232,14 @@ function judge(state: LiveState, { monotonic }: Environment, effects: readonly L
 }
 
 function onFrame(state: LiveState, frame: ServerFrame | null, environment: Environment): Step {
-  const { now, monotonic, random } = environment
+  const { monotonic, random } = environment
   if (frame === null) return reconnectLater(state, random)
   const wasLate = state.late
   const received: LiveState = {
     ...state,
     lastFrame: receivedAt(environment),
     late: false,
-    verifiedAt: state.phase === 'live' && !state.watermarks ? now : state.verifiedAt,
+    verifiedAt: state.phase === 'live' && !state.watermarks ? monotonic : state.verifiedAt,
   }
   const rearmed: LiveEffect[] = wasLate ? [{ type: 'timer', timer: 'watch', ms: received.pingMs + GRACE_MS }] : []
   switch (frame.type) {
@@ -277,7 +277,7 @@ function onFrame(state: LiveState, frame: ServerFrame | null, environment: Envir
         offline: false,
         attempt: 0,
         resyncs: 0,
-        verifiedAt: received.watermarks ? received.verifiedAt : now,
+        verifiedAt: received.watermarks ? received.verifiedAt : monotonic,
         unconfirmed: received.watermarks,
       }
       const deliver: LiveEffect[] = complete[1].length > 0 ? [{ type: 'deliver', publications: complete[1] }] : []
@@ -302,7 +302,7 @@ function onFrame(state: LiveState, frame: ServerFrame | null, environment: Envir
       if (frame.offset > position.offset) return reconnectLater(received, random, 0)
       const mark = { epoch: frame.epoch, at: frame.at, publishedAt: frame.published_at }
       const freshness = withWatermark(received.freshness, mark, monotonic)
-      const verifiedAt = now - delayMs(freshness, monotonic)
+      const verifiedAt = monotonic - delayMs(freshness, monotonic)
       const proven: LiveState = { ...received, freshness, verifiedAt, everLive: true, unconfirmed: false }
       return judge(proven, environment, rearmed)
     }
@@ -359,10 +359,10 @@ function isJoined(state: LiveState): boolean {
 }
 
 export function step(state: LiveState, input: LiveInput, environment: Environment): Step {
-  const { now, random } = environment
+  const { monotonic, random } = environment
   if (input.type === 'stop') return [{ ...state, phase: 'idle', awaiting: null }, [...clearAll, { type: 'close' }]]
   if (state.phase === 'idle') {
-    return input.type === 'start' ? open({ ...state, position: input.position, verifiedAt: now }, environment) : [state, []]
+    return input.type === 'start' ? open({ ...state, position: input.position, verifiedAt: monotonic }, environment) : [state, []]
   }
   switch (input.type) {
     case 'start':
@@ -391,7 +391,7 @@ export function step(state: LiveState, input: LiveInput, environment: Environmen
     }
     case 'snapshot': {
       // It holds what was committed, which may be long behind: only a watermark tells.
-      const read = state.watermarks ? state.verifiedAt : now
+      const read = state.watermarks ? state.verifiedAt : monotonic
       // While live the position is ahead of any snapshot, and versions decide between the two.
       if (state.phase === 'resyncing') return subscribe({ ...state, position: input.position, verifiedAt: read })
       if (state.phase === 'waiting' || state.phase === 'opening' || state.phase === 'joining') {

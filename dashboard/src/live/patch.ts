@@ -8,9 +8,9 @@ import type { Publication } from './protocol'
 
 type StatePublication = Exclude<Publication, { kind: 'other' }>
 
-/** The snapshot as cached, with the difference of this browser's clock from the server's. */
+/** The snapshot as cached, with the difference of the page's monotonic clock from the server's. */
 export interface LiveSnapshot extends CourseSnapshot {
-  /** Add to `Date.now()` to get the server's time; milliseconds. */
+  /** Add to `performance.now()` to get the server's time; milliseconds. */
   clock_offset_ms: number
   /** Offset of the newest publication of each help request; requests known from the snapshot only are not listed. */
   help_offsets: Readonly<Record<string, number>>

@@ -16,7 +16,7 @@ export const courseStateQuery = (api: ApiClient, client: QueryClient, courseId: 
     queryKey: stateKey(courseId),
     queryFn: async ({ signal }): Promise<LiveSnapshot> => {
       const fresh = await api.request<CourseSnapshot>(`courses/${segment(courseId)}/state`, { signal })
-      return mergeSnapshot(client.getQueryData<LiveSnapshot>(stateKey(courseId)), fresh, Date.now())
+      return mergeSnapshot(client.getQueryData<LiveSnapshot>(stateKey(courseId)), fresh, performance.now())
     },
     staleTime: Infinity,
     // Removed from the cache when the page is left: it would be outdated on the next visit.

@@ -3,11 +3,14 @@ import { useEffect, useState } from 'react'
 /** Often enough for durations in whole minutes. */
 const TICK_MS = 5_000
 
-/** `Date.now()`, updated while the component is shown, and when the tab becomes visible. */
-export function useNow(): number {
-  const [now, setNow] = useState(() => Date.now())
+/**
+ * `performance.now()`, updated while the component is shown, and when the tab becomes visible. It is never set: with the
+ * difference from the server's clock added it is the server's time, whatever this computer's clock says.
+ */
+export function useTick(): number {
+  const [now, setNow] = useState(() => performance.now())
   useEffect(() => {
-    const tick = (): void => setNow(Date.now())
+    const tick = (): void => setNow(performance.now())
     const timer = setInterval(tick, TICK_MS)
     document.addEventListener('visibilitychange', tick)
     return () => {
@@ -22,8 +25,8 @@ export function useNow(): number {
 const STEP_MS = 1_000
 
 /**
- * Call a function after this computer's clock was set, or the computer slept: what is known of the difference from the
- * server's clock may be wrong then. Returns a function that ends it.
+ * Call a function after this computer's clock was set, or the computer slept: the monotonic clock of some stops
+ * meanwhile, and its difference from the server's clock is another one then. Returns a function that ends it.
  */
 export function watchClock(onStep: () => void): () => void {
   const difference = (): number => Date.now() - performance.now()

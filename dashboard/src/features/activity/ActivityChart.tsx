@@ -17,7 +17,7 @@ import { useTranslation } from 'react-i18next'
 
 import { activityQuery, type AskedActivity } from '../../api/queries'
 import type { ActivityBucket } from '../../api/types'
-import { useNow } from '../../ui/clock'
+import { useTick } from '../../ui/clock'
 import { useServices } from '../../api/services'
 import { useTheme } from '../../ui/theme'
 import { useFormat } from '../../i18n/format'
@@ -46,13 +46,15 @@ interface ActivityChartProps {
   newestRunAt: number | null
   /** The server's time now, milliseconds. */
   now: number
+  /** Add to `performance.now()` to get the server's time; milliseconds. */
+  clockOffsetMs: number
 }
 
-export default function ActivityChart({ courseId, runs, newestRunAt, now }: ActivityChartProps): ReactElement {
+export default function ActivityChart({ courseId, runs, newestRunAt, now, clockOffsetMs }: ActivityChartProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
   const cache = useQueryClient()
-  const tick = useNow()
+  const tick = useTick()
   const [range, setRange] = useState<RangeMinutes>('60')
   const activity = useQuery({
     ...activityQuery(api, courseId, {
@@ -72,14 +74,14 @@ export default function ActivityChart({ courseId, runs, newestRunAt, now }: Acti
     refetch: useCallback(() => void refetch({ cancelRefetch: false }), [refetch]),
   })
   const heading = useRef<HTMLHeadingElement>(null)
-  const outdated = data !== undefined && (activity.isError || tick - data.asked_at > OVERDUE_MS)
+  const outdated = data !== undefined && (activity.isError || tick - data.asked_tick > OVERDUE_MS)
   return (
     <section className="card activity" aria-labelledby="activity-title">
       <header className="card__header">
         <h2 id="activity-title" ref={heading} tabIndex={-1}>
           {t('activity.title')}
         </h2>
-        <AsOf fetchedAt={data?.asked_at} outdated={outdated} />
+        <AsOf fetchedAt={data && data.asked_tick + clockOffsetMs} outdated={outdated} />
         <div className="segments" role="group" aria-label={t('activity.range')}>
           {ranges.map((value) => (
             <button
@@ -131,6 +133,11 @@ interface SummaryProps {
   newestRunAt: number | null
 }
 
+/** The day of the newest bucket needs no date. */
+function lastOf(buckets: readonly ActivityBucket[]): number {
+  return Date.parse(buckets.at(-1)?.at ?? '')
+}
+
 function Summary({ activity: { buckets, minutes }, newestRunAt }: SummaryProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
@@ -150,7 +157,7 @@ function Summary({ activity: { buckets, minutes }, newestRunAt }: SummaryProps):
     errors: t('activity.summaryErrors', { count: errors, value: format.number(errors) }),
     rate: format.percent(rate),
   })
-  const busiest = t('activity.peak', { time: format.time(peak.at), runs: runsText(peak.executions) })
+  const busiest = t('activity.peak', { time: format.time(peak.at, lastOf(buckets)), runs: runsText(peak.executions) })
   return <>{t('activity.sentences', { first: total, second: busiest })}</>
 }
 
@@ -161,7 +168,7 @@ function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
 
   const data = useMemo<ChartData<'line', number[], string>>(
     () => ({
-      labels: buckets.map((bucket) => format.time(bucket.at)),
+      labels: buckets.map((bucket) => format.time(bucket.at, lastOf(buckets))),
       datasets: [
         {
           label: t('activity.runs'),

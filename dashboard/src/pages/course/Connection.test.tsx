@@ -69,6 +69,18 @@ describe('connection', () => {
     expect(screen.getByText('Delayed: help requests may not arrive.', { selector: 'strong' })).toBeVisible()
   })
 
+  it('never says that it is delayed by nothing', async () => {
+    await open()
+    watermark(40)
+    const texts: (string | null)[] = []
+    const observer = new MutationObserver(() => texts.push(connection().textContent))
+    observer.observe(document.body, { childList: true, characterData: true, subtree: true })
+    await waitFor(() => expect(connection()).toHaveTextContent(/Delayed \d+ s/u), { timeout: 5_000 })
+    observer.disconnect()
+    expect(texts.join(' ')).not.toMatch(/Delayed 0 s/u)
+    expect(screen.getByText(/What has happened since is not shown yet/u)).toBeVisible()
+  })
+
   it('is translated into Japanese', async () => {
     await open('ja')
     watermark(45_000)

@@ -1,4 +1,4 @@
-import { useEffect, useState, type ReactElement } from 'react'
+import { useLayoutEffect, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { useFormat } from '../../i18n/format'
@@ -27,17 +27,20 @@ export function staleSince(connection: Connection): number | null {
 function useDelay(connection: Connection): number | null {
   const provenAt = connection.kind === 'delayed' ? connection.provenAt : null
   const [now, setNow] = useState(() => performance.now())
-  useEffect(() => {
+  // Before it is painted: the time held is that of an earlier delay.
+  useLayoutEffect(() => {
     if (provenAt === null) return undefined
     const tick = (): void => setNow(performance.now())
     tick()
     const timer = setInterval(tick, 1_000)
     return () => clearInterval(timer)
   }, [provenAt])
-  return provenAt === null ? null : Math.max(0, now - provenAt)
+  const delay = provenAt === null ? 0 : now - provenAt
+  return delay < 1_000 ? null : delay
 }
 
-export function ConnectionBadge({ connection }: { connection: Connection }): ReactElement {
+/** `connection` and `now` are in the server's time. */
+export function ConnectionBadge({ connection, now }: { connection: Connection; now: number }): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const since = staleSince(connection)
@@ -50,7 +53,7 @@ export function ConnectionBadge({ connection }: { connection: Connection }): Rea
       case 'delayed':
         return delay === null ? t('connection.delayed') : t('connection.delayedBy', { delay: format.delay(delay) })
       default:
-        return t(`connection.${connection.kind}`, { time: format.time(since ?? 0) })
+        return t(`connection.${connection.kind}`, { time: format.time(since ?? 0, now) })
     }
   }
   return (
@@ -65,6 +68,7 @@ export function ConnectionBadge({ connection }: { connection: Connection }): Rea
   )
 }
 
+/** `connection` is in the server's time. */
 export function StaleBanner({
   connection,
   onRetry,

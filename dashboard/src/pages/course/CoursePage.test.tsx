@@ -218,6 +218,34 @@ describe('live course page', () => {
     await waitFor(() => expect(row('Aiko Tanaka')).toHaveTextContent('2 min ago'))
     clock.mockRestore()
   })
+
+  it.each([
+    ['forward', 75 * 60_000],
+    ['back', -75 * 60_000],
+  ])('shows no false frame when this computer’s clock is set %s, even if the server does not answer', async (_, step) => {
+    const real = Date.now.bind(Date)
+    await live()
+    const before = row('Aiko Tanaka').textContent
+    api.on('GET courses/c1/state', () => new Promise(() => undefined))
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => real() + step)
+    act(() => void document.dispatchEvent(new Event('visibilitychange')))
+    expect(row('Aiko Tanaka')).toHaveTextContent(before)
+    expect(figure('Active')).toHaveTextContent('3')
+    clock.mockRestore()
+  })
+
+  it('shows its own times by the server’s clock', async () => {
+    const ahead = 3 * 3_600_000 + 17 * 60_000
+    const clock = (ms: number) => new Intl.DateTimeFormat('en', { timeStyle: 'short', hourCycle: 'h23' }).format(ms)
+    const earliest = Date.now() + ahead
+    api.snapshot = { ...api.snapshot, generated_at: new Date(earliest).toISOString() }
+    await live()
+    act(() => FakeSocket.newest().drop())
+    const times = [clock(earliest - 1_000), clock(Date.now() + ahead)].join('|')
+    expect(connection()).toHaveTextContent(new RegExp(`stale since (.* )?(${times})`, 'u'))
+    expect(screen.getByRole('region', { name: 'Help requests' })).toHaveTextContent(new RegExp(`As of (.* )?(${times})`, 'u'))
+    expect(screen.getByText(/This page is not live/u, { selector: 'strong' })).toHaveTextContent(new RegExp(`(${times})`, 'u'))
+  })
 })
 
 describe('list of students', () => {
@@ -543,12 +571,13 @@ describe('activity', () => {
     const { services } = await live()
     await screen.findByText(/In the last 1 hr: 8 runs/u)
     expect(activityRegion()).not.toHaveTextContent(/As of/u)
-    const at = Date.now() - 20 * 60_000
+    const ago = 20 * 60_000
+    const at = Date.now() - ago
     const key = ['course', 'c1', 'activity', 60]
     const clock = (ms: number) => new Intl.DateTimeFormat('en', { timeStyle: 'short', hourCycle: 'h23' }).format(ms)
     // Fetched twenty minutes ago, as after a laptop was suspended: no fetch has failed yet.
     act(() => {
-      services.client.setQueryData<object>(key, (held) => ({ ...held, asked_at: at }))
+      services.client.setQueryData<object>(key, (held) => ({ ...held, asked_tick: performance.now() - ago }))
     })
     await waitFor(() => expect(activityRegion()).toHaveTextContent(`As of ${clock(at)}`))
     api.on('GET courses/c1/activity', () => ({ status: 503, body: fault('timeseries_unavailable') }))

@@ -6,7 +6,7 @@ import { useTranslation } from 'react-i18next'
 import { ApiError } from '../../api/client'
 import { meQuery } from '../../api/queries'
 import { useAnnounce } from '../../ui/Announcer'
-import { useNow } from '../../ui/clock'
+import { useTick } from '../../ui/clock'
 import { ErrorPage } from '../../ui/ErrorPage'
 import { useServices } from '../../api/services'
 import { useTitle } from '../../ui/title'
@@ -27,10 +27,11 @@ import { StudentDrawer } from '../../features/student/StudentDrawer'
 import { StudentList, type ListView } from '../../features/students/StudentList'
 import { countByFilter } from '../../course/arrangement'
 import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
-import { StaleContext } from '../../course/AsOf'
+import { CurrencyContext, type Currency } from '../../course/AsOf'
 import { Counters } from './Counters'
 import { labelsOf } from '../../course/names'
 import { PeopleContext, type People } from '../../course/people'
+import { inServerTime } from '../../live/connection'
 import { useLiveCourse, type LiveCourse } from '../../live/useLiveCourse'
 
 // Chart.js is the largest part of the bundle and at the bottom of the page.
@@ -77,11 +78,14 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const me = useQuery(meQuery(api))
   const navigate = route.useNavigate()
   const search = route.useSearch()
-  const { connection } = live
+  const tick = useTick()
+  const clock = snapshot.clock_offset_ms
+  // Everything is in the server's time: this computer's clock may be wrong, and may be set while the page is open.
+  const connection = inServerTime(live.connection, clock)
   const stale = staleSince(connection)
-  const tick = useNow()
   // Durations stop with the live connection: whether "no activity for 9 min" still holds is not known.
-  const now = (stale ?? tick) + snapshot.clock_offset_ms
+  const now = stale ?? tick + clock
+  const currency = useMemo<Currency>(() => ({ now: tick + clock, stale }), [tick, clock, stale])
 
   const { thresholds } = snapshot.course
   const { students, staff } = snapshot
@@ -129,10 +133,10 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   const chosen = views.find((view) => view.id === search.student)
   const title = foreign(snapshot.course.title) || courseId
   useTitle(waiting.length > 0 ? t('course.titleWithHelp', { count: waiting.length, title }) : title)
-  useAnnouncements(waiting, stale, connection.kind === 'delayed')
+  useAnnouncements(waiting, stale, now, connection.kind === 'delayed')
 
   return (
-    <StaleContext value={stale}>
+    <CurrencyContext value={currency}>
       <PeopleContext value={people}>
         <div className="course-bar">
           <div className="course-bar__inner">
@@ -140,14 +144,14 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               <Icon name="back" />
             </Link>
             <h1 className="course-bar__title">{title}</h1>
-            <ConnectionBadge connection={connection} />
+            <ConnectionBadge connection={connection} now={currency.now} />
           </div>
         </div>
         <div className={`page course ${stale === null ? '' : 'course--stale'}`} data-stale={stale !== null}>
           <StaleBanner connection={connection} onRetry={live.retry} />
           {silent !== null && stale === null && (
             <Notice tone="warning" role="status">
-              {t('attention.silent', { time: format.time(silent - snapshot.clock_offset_ms) })}
+              {t('attention.silent', { time: format.time(silent, now) })}
             </Notice>
           )}
           <RefusalNotice courseId={courseId} />
@@ -164,7 +168,13 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               onOpen={open}
             />
             <Suspense fallback={<Loading label={t('app.loading')} />}>
-              <ActivityChart courseId={courseId} runs={snapshot.counters.runs} newestRunAt={newestRunAt} now={now} />
+              <ActivityChart
+                courseId={courseId}
+                runs={snapshot.counters.runs}
+                newestRunAt={newestRunAt}
+                now={now}
+                clockOffsetMs={clock}
+              />
             </Suspense>
           </div>
         </div>
@@ -184,7 +194,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
           />
         )}
       </PeopleContext>
-    </StaleContext>
+    </CurrencyContext>
   )
 }
 
@@ -195,7 +205,7 @@ function requestId(view: StudentView): string {
 }
 
 /** Announce new requests, and whether the page is live, to screen readers. */
-function useAnnouncements(waiting: readonly StudentView[], stale: number | null, delayed: boolean): void {
+function useAnnouncements(waiting: readonly StudentView[], stale: number | null, now: number, delayed: boolean): void {
   const { t } = useTranslation()
   const format = useFormat()
   const announce = useAnnounce()
@@ -209,10 +219,10 @@ function useAnnouncements(waiting: readonly StudentView[], stale: number | null,
       const added = ids.filter((id) => known.current?.has(id) === false)
       if (added.length > 0) {
         // Requests that arrive before an announcement is made are announced with it.
-        const now = Date.now()
+        const tick = performance.now()
         fresh.current = [
-          ...fresh.current.filter((held) => now - held.at < ANNOUNCED_TOGETHER_MS),
-          ...added.map((id) => ({ id, at: now })),
+          ...fresh.current.filter((held) => tick - held.at < ANNOUNCED_TOGETHER_MS),
+          ...added.map((id) => ({ id, at: tick })),
         ]
         const together = new Set(fresh.current.map((held) => held.id))
         const students = waiting.filter((view) => together.has(requestId(view)))
@@ -230,9 +240,9 @@ function useAnnouncements(waiting: readonly StudentView[], stale: number | null,
 
   useEffect(() => {
     if (stale !== null && !wasStale.current) {
-      announce('connection', delayed ? t('announce.delayed') : t('announce.stale', { time: format.time(stale) }))
+      announce('connection', delayed ? t('announce.delayed') : t('announce.stale', { time: format.time(stale, now) }))
     }
     if (stale === null && wasStale.current) announce('connection', t('announce.live'))
     wasStale.current = stale !== null
-  }, [stale, delayed, announce, t, format])
+  }, [stale, now, delayed, announce, t, format])
 }

@@ -27,7 +27,7 @@ export function CourseListPage(): ReactElement {
       )}
       {courses.isError && courses.data !== undefined && (
         <Notice tone="warning" role="status">
-          {t('courses.refreshFailed', { time: format.time(courses.dataUpdatedAt) })}
+          {t('courses.refreshFailed', { time: format.time(courses.dataUpdatedAt, courses.errorUpdatedAt) })}
         </Notice>
       )}
       {courses.isPending && <Loading label={t('app.loading')} />}
