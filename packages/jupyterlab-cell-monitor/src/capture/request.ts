@@ -23,6 +23,9 @@ interface IReply extends IOutcome {
   endedAt: string | null;
 }
 
+/** What ipykernel 7.4 names in the reply where the result of a cell cannot be shown, as its `__repr__` raises. */
+const UNNAMED = 'NoneType';
+
 /**
  * What the messages that answer one `execute_request` say about its run: whether it started, what it shows, how it ended.
  * It has no clock and knows no other request; which messages are its own is decided by their parent alone.
@@ -72,8 +75,8 @@ export class RequestProgress {
     const shown = this.outputs.error;
     const reply = this._reply;
     if (reply?.error) {
-      // The shown error is the same one, unless it was cleared or is an earlier one.
-      return endedBy(shown?.name === reply.error.name ? shown : reply.error);
+      // The shown error is the same one, unless it was cleared or is an earlier one, or the reply names none.
+      return endedBy(shown && [shown.name, UNNAMED].includes(reply.error.name) ? shown : reply.error);
     }
     if (reply?.status === 'aborted' || !this.ended) {
       return { status: 'aborted', error: null };
