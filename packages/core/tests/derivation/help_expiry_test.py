@@ -40,6 +40,12 @@ MINUTE = timedelta(minutes=1)
 MARGIN = 10 * MINUTE
 
 
+@pytest.fixture(autouse=True)
+def now(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set ``NOW`` to the start of the test: pytest imports all files before the first test, many minutes earlier."""
+    monkeypatch.setattr(request.module, "NOW", datetime.now(UTC))
+
+
 def event(
     kind: str, ago: timedelta, *, person: uuid.UUID = ANN, late: timedelta | None = None, **data: Any
 ) -> StreamRecord:
