@@ -21,6 +21,7 @@ from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_testing.keys import NEWEST_GENERATION
 from cell_monitor_testing.traffic import class_traffic
 
 pytestmark = [pytest.mark.resilience, pytest.mark.influxdb, pytest.mark.timeout(120)]
@@ -45,6 +46,7 @@ class Attacker:
     def token(self, *, audience: str = "ingest", scopes: tuple[str, ...] = ("events:write",), **issuer: Any) -> str:
         made = TokenIssuer(issuer.pop("keys", self.keys), **issuer)
         return made.issue(
+            generation=NEWEST_GENERATION,
             grant=Grant.API_KEY if scopes else Grant.SESSION,
             person_id=self.person_id,
             audience=[audience],

@@ -13,7 +13,7 @@ from cell_monitor_core.storage.postgres.pool import Connection, Executor
 __all__ = [
     "REVOKE_CHANGED",
     "delivered",
-    "erased_people",
+    "forget",
     "generation_of",
     "pending",
     "prune",
@@ -34,17 +34,12 @@ locked AS (
 In the statement that makes the change, so that neither is ever without the other; rows are locked in the order of their ids.
 """
 
-_ERASED: Final = 2**31 - 1
 _KEPT: Final = timedelta(hours=1)
 
 
-async def erased_people(executor: Executor, person_ids: Iterable[UUID]) -> None:
-    """Revoke all tokens of people who are erased."""
-    await executor.execute(
-        "INSERT INTO revocations (subject, generation) SELECT person_id::text, $2 FROM unnest($1::uuid[]) AS p(person_id)",
-        list(person_ids),
-        _ERASED,
-    )
+async def forget(executor: Executor, person_id: UUID) -> None:
+    """Delete what names a person who is erased; their tokens end by themselves, within ten minutes."""
+    await executor.execute("DELETE FROM revocations WHERE subject = $1", str(person_id))
 
 
 async def generation_of(executor: Executor, person_id: UUID) -> int | None:
