@@ -113,7 +113,7 @@ TABLES: Final[dict[str, Table]] = {
     "session_states": Table(person=("person_id",), course=("course_id",), other=("session_id", "fold")),
     "revocations": Table(
         other=("revocation_id", "subject", "generation", "created_at", "delivered_at"),
-        note="ids of people, which say nothing once the person is erased; deleted an hour after they were delivered",
+        note="the rows of an erased person are deleted; others an hour after they were delivered",
     ),
     "sign_in_links": Table(
         person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at")
