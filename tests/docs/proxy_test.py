@@ -1,4 +1,4 @@
-"""Hazard: a documented proxy configuration exposes metrics, probes or the drain to the Internet."""
+"""Hazard: a documented proxy configuration exposes metrics or probes to the Internet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cell_monitor_gateway.app import WEBSOCKET_PATH
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs/operations/network.md").read_text(encoding="utf-8")
-INSIDE = [*(route.path for route in health_router(Health()).routes), "/internal/drain"]
+INSIDE = [route.path for route in health_router(Health()).routes]
 OUTSIDE = ["/", "/courses/metrics-101", "/metricsfoo", "/assets/livez.js", "/api/v1/events", WEBSOCKET_PATH]
 
 

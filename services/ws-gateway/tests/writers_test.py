@@ -1,14 +1,17 @@
-"""Both ways that frames are sent: to the transport, and by plain ASGI where a server does not offer it."""
+"""Hazard: frames are lost at the server, in either way of sending them or while it stops."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
+from websockets.exceptions import InvalidStatus
 
 from cell_monitor.embedded.process import free_port
 from cell_monitor_gateway import writers
@@ -82,6 +85,26 @@ async def test_every_frame_and_the_disconnect_arrive_whichever_way_they_are_sent
         code, disconnect = await ending
         assert (code, disconnect["code"], disconnect["reason"]) == (3001, 3001, "shutdown")
     assert len(gateway.process.sessions) == 0
+
+
+async def test_a_gateway_that_is_stopping_sends_new_connections_elsewhere_and_is_not_ready(
+    settings: GatewaySettings, connect_client: Any
+) -> None:
+    async with (
+        serving(settings, writers.websocket_protocol()) as gateway,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", trust_env=False) as http,
+    ):
+        await connect_client(gateway)
+        assert (await http.get("/readyz")).status_code == 200
+        # What SIGTERM starts; its listener is then closed, and connections that are open are still served.
+        gateway.process.drain.start()
+        assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/livez")).status_code == 200
+        with pytest.raises(InvalidStatus) as caught:
+            await connect_client(gateway)
+        assert caught.value.response.status_code == 503
+        assert json.loads(caught.value.response.body)["detail"][0]["type"] == "draining"
+        assert int(caught.value.response.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(("ws", "kind"), server_kinds())

@@ -87,9 +87,7 @@ class GatewayProcess:
             allowed_origins=settings.origins,
             max_connections=settings.gateway_max_connections,
         )
-        self.app = GatewayApp(
-            self.endpoint, sessions=self.sessions, drain=self.drain, health=self.health, running=self.running
-        )
+        self.app = GatewayApp(self.endpoint, health=self.health, running=self.running)
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings) -> Self:

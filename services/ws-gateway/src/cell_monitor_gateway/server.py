@@ -34,7 +34,6 @@ def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
         # The protocol's own pings prove more: a frozen page does not answer them.
         ws_ping_interval=None,
         ws_ping_timeout=None,
-        # /internal/drain trusts the peer's address, so no header may replace it.
         proxy_headers=False,
         server_header=False,
         access_log=False,
