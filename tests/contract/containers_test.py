@@ -23,9 +23,9 @@ COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8
 SERVICES = COMPOSE["services"]
 SETTINGS = {"api": ApiSettings, "worker": WorkerSettings, "gateway": GatewaySettings, "tools": CoreSettings}
 PORTS = {
-    "api": ("api_port", "api_host"),
-    "worker": ("worker_port", "worker_host"),
-    "gateway": ("gateway_port", "gateway_host"),
+    "api": ("api_port", "api_host", "api_inside_port"),
+    "worker": ("worker_port", "worker_host", None),
+    "gateway": ("gateway_port", "gateway_host", "gateway_inside_port"),
 }
 DOCKERFILES = sorted(
     path
@@ -110,7 +110,7 @@ def test_compose_sets_exactly_settings_that_the_service_accepts(service, monkeyp
 
 @pytest.mark.parametrize("service", PORTS)
 def test_compose_publishes_and_probes_the_port_that_the_service_listens_on(service):
-    port_setting, host_setting = PORTS[service]
+    port_setting, host_setting, inside_setting = PORTS[service]
     settings = SETTINGS[service]
     port = settings.model_fields[port_setting].default
     dockerfile = REPOSITORY / SERVICES[service]["build"]["dockerfile"]
@@ -118,9 +118,10 @@ def test_compose_publishes_and_probes_the_port_that_the_service_listens_on(servi
     # The default 127.0.0.1 would not be reachable from outside the container.
     environment = image_environment(dockerfile) | SERVICES[service]["environment"]
     assert environment[f"{ENV_PREFIX}{host_setting.upper()}"] == "0.0.0.0"
-    assert f"127.0.0.1:{port}/readyz" in json.dumps(SERVICES[service]["healthcheck"])
-    for mapping in SERVICES[service].get("ports", []):
-        assert mapping == f"127.0.0.1:{port}:{port}"
+    inside = port if inside_setting is None else environment[f"{ENV_PREFIX}{inside_setting.upper()}"]
+    assert f"127.0.0.1:{inside}/readyz" in json.dumps(SERVICES[service]["healthcheck"])
+    published = {port, environment.get(f"{ENV_PREFIX}API_INGEST_PORT", port)} if service != "worker" else set()
+    assert SERVICES[service].get("ports", []) == [f"127.0.0.1:{each}:{each}" for each in sorted(published)]
 
 
 def test_compose_refers_to_existing_files_services_and_volumes():

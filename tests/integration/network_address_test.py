@@ -73,7 +73,7 @@ def _subscribe(up: StandaloneUp, *, origin: str) -> list[str]:
 
 def test_every_printed_address_has_the_network_address_and_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
-    for part in ("dashboard", "api", "gateway", "jupyterlab"):
+    for part in ("dashboard", "api", "ingest", "gateway", "jupyterlab"):
         assert urlsplit(addresses[part]).hostname == NETWORK_ADDRESS
     with httpx.Client(timeout=20, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
@@ -81,7 +81,12 @@ def test_every_printed_address_has_the_network_address_and_answers(up: Standalon
         socket = urlsplit(addresses["gateway"])
         # Otherwise the browser would not allow the page's WebSocket.
         assert f"connect-src 'self' {socket.scheme}://{socket.netloc};" in page.headers["content-security-policy"]
-        assert client.get(addresses["api"] + "/readyz").status_code == 200
+        # Figures are for this machine only.
+        for outside in (addresses["api"], f"http://{socket.netloc}", addresses["ingest"]):
+            assert client.get(outside + "/metrics").status_code == 404
+        for inside in ("inside", "gateway_inside", "worker"):
+            assert urlsplit(addresses[inside]).hostname == "127.0.0.1"
+            assert client.get(addresses[inside] + "/readyz").status_code == 200
         lab = client.get(addresses["jupyterlab"], follow_redirects=True)
         assert "jupyterlab-cell-monitor" in lab.text
     # It refuses requests without its token.

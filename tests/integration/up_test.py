@@ -71,16 +71,24 @@ def client(up: StandaloneUp) -> Iterator[httpx.Client]:
 
 def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
-    assert list(addresses) == ["dashboard", "api", "gateway", "jupyterlab", "user", "password", "sign_in_link"]
+    before = {"dashboard", "api", "gateway", "jupyterlab", "user", "password", "sign_in_link"}
+    assert set(addresses) == before | {"pages", "ingest", "inside", "gateway_inside", "worker"}
+    assert addresses["pages"] == addresses["dashboard"]
     with httpx.Client(timeout=20, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.headers["content-type"].startswith("text/html")
         script = re.search(r'src="(/assets/[^"]+\.js)"', page.text)
         assert script is not None
         assert client.get(addresses["dashboard"] + script[1]).status_code == 200
-        assert client.get(addresses["api"] + "/readyz").status_code == 200
-        gateway = addresses["gateway"].replace("ws://", "http://").removesuffix("/ws")
-        assert client.get(gateway + "/readyz").status_code == 200
+        assert client.get(addresses["inside"] + "/readyz").status_code == 200
+        for inside in ("inside", "gateway_inside", "worker"):
+            assert client.get(addresses[inside] + "/readyz").status_code == 200, inside
+            assert "cell_monitor_build_info" in client.get(addresses[inside] + "/metrics").text, inside
+        # Events are taken at the pages' address as well: one address is enough for a class without a Hub.
+        for address in ("ingest", "pages"):
+            answer = client.post(addresses[address] + "/api/v1/events", json={"events": []})
+            assert answer.json()["detail"][0]["type"] == "not_authenticated", address
+        assert client.get(addresses["ingest"] + "/").status_code == 404
         lab = client.get(addresses["jupyterlab"], follow_redirects=True)
         assert lab.status_code == 200
         assert "jupyterlab-cell-monitor" in lab.text
@@ -278,7 +286,7 @@ def test_second_instance_on_the_same_data_is_refused_with_advice(up: StandaloneU
     assert done.returncode == 1
     assert f"already running on the data directory {up.data_dir} (process {up.process.pid})" in done.stderr
     assert "--data-dir" in done.stderr
-    assert httpx.get(up.addresses["api"] + "/readyz", trust_env=False).status_code == 200
+    assert httpx.get(up.addresses["inside"] + "/readyz", trust_env=False).status_code == 200
 
 
 def test_port_in_use_is_reported_before_anything_is_started(up: StandaloneUp, folder: Path) -> None:
@@ -344,7 +352,7 @@ def test_children_end_with_up_and_it_can_start_again(folder: Path, signum: int) 
         up.wait()
         _until(lambda: not _alive(everything), "all children ended")
         up.start()
-        assert httpx.get(up.addresses["api"] + "/readyz", trust_env=False).status_code == 200
+        assert httpx.get(up.addresses["inside"] + "/readyz", trust_env=False).status_code == 200
     finally:
         up.stop()
 

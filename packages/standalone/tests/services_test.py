@@ -25,7 +25,7 @@ def files(tmp_path: Path) -> RunFiles:
     return RunFiles(tmp_path / "redis-url", tmp_path / "api-url", tmp_path / "worker-url")
 
 
-PORTS = Ports(1001, 1002, 1003, 1004)
+PORTS = Ports.choose(1001)
 HERE = Listening()
 
 

@@ -24,7 +24,18 @@ class Pretended:
     def start(self) -> Addresses:
         url = self._options.listening.dashboard_url(self._options.ports)
         return Addresses(
-            url, url, "ws://g/ws", "http://j/lab?token=t", "instructor", "the-password", f"{url}/courses/c#sign-in=l"
+            dashboard=url,
+            api=url,
+            pages=url,
+            ingest="http://i",
+            inside="http://127.0.0.1:1",
+            gateway="ws://g/ws",
+            gateway_inside="http://127.0.0.1:2",
+            worker="http://127.0.0.1:3",
+            jupyterlab="http://j/lab?token=t",
+            user="instructor",
+            password="the-password",
+            sign_in_link=f"{url}/courses/c#sign-in=l",
         )
 
     def watch(self) -> None:

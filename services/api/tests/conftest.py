@@ -162,6 +162,7 @@ def make_site(make_settings: Callable[..., ApiSettings], monkeypatch: pytest.Mon
     async def make(**changes: Any) -> AsyncIterator[Site]:
         settings = make_settings(**changes)
         fast_path = create_app(settings)
+        assert isinstance(fast_path, IngestFastPath)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(fast_path.app.router.lifespan_context(fast_path.app))
             client, reference = [

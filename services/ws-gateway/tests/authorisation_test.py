@@ -6,6 +6,8 @@ channel is tried with every request that names a channel, on a real gateway.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 import typing
 import uuid
@@ -18,6 +20,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from websockets.exceptions import InvalidStatus
 
+from cell_monitor.embedded.process import free_port
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Scope
@@ -188,6 +191,26 @@ async def test_every_http_route_is_in_the_table_and_answers_as_it_says(gateway: 
         assert (await client.post("/internal/drain")).status_code == 404
         for (method, path), status in ROUTES.items():
             assert (await client.request(method, path)).status_code == status, path
+
+
+async def test_probes_and_metrics_answer_at_the_inside_port_only(
+    start_gateway: Any, connect_client: Any, authority: Any, valkey: str
+) -> None:
+    inside = free_port()
+    gateway = await start_gateway(valkey, wait=False, gateway_inside_port=inside)
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"http://127.0.0.1:{inside}/readyz")).status_code == 200:
+                    break
+            await asyncio.sleep(0.05)
+        for _, path in ROUTES:
+            assert (await client.get(f"http://127.0.0.1:{inside}{path}")).status_code == 200, path
+            assert (await client.get(f"{gateway.http}{path}")).status_code == 404, path
+        # The live page's connection is at the other port, and only there.
+        await (await connect_client(gateway)).request("subscribe", channel="course:c1")
+        with pytest.raises(InvalidStatus):
+            await connect_client(_Address(f"ws://127.0.0.1:{inside}/ws"), token=None)
 
 
 @dataclass

@@ -46,7 +46,9 @@ class Instance:
         pid: process id of ``cell-monitor up``.
         jupyterlab: URL without the token; None if started without JupyterLab.
         public_dashboard: URL of the dashboard for people on other machines; None where ``up`` is of a version before.
-        worker: base URL of the worker's health and metrics.
+        worker: base URL of the worker's probes and metrics.
+        api_inside: base URL of the API's probes and metrics; None where ``up`` is of a version before.
+        gateway_inside: base URL of the gateway's; None likewise.
         postgres_port: TCP port of PostgreSQL on 127.0.0.1.
         valkey_port: TCP port of Valkey on 127.0.0.1.
     """
@@ -60,6 +62,8 @@ class Instance:
     postgres_port: int
     valkey_port: int
     public_dashboard: str | None = None
+    api_inside: str | None = None
+    gateway_inside: str | None = None
 
 
 class DataDirectory:

@@ -67,13 +67,21 @@ class Addresses:
     """What ``up`` prints.
 
     Attributes:
+        pages: the dashboard, as ``dashboard``.
+        ingest: takes students' events and exchanges tokens; ``pages`` does so, too.
+        inside: probes and metrics of the API, on this machine only; ``gateway_inside`` and ``worker`` are those of the others.
         jupyterlab: with its token; None without JupyterLab.
         sign_in_link: opens the sample course on the dashboard and signs the instructor in once; None without a dashboard.
     """
 
     dashboard: str
     api: str
+    pages: str
+    ingest: str
+    inside: str
     gateway: str
+    gateway_inside: str
+    worker: str
     jupyterlab: str | None
     user: str
     password: str
@@ -192,6 +200,8 @@ class Installation:
             postgres_port=self._postgres.port,
             valkey_port=self._valkey.port,
             public_dashboard=self._options.listening.dashboard_url(ports),
+            api_inside=f"http://{LOOPBACK}:{ports.api_inside}",
+            gateway_inside=f"http://{LOOPBACK}:{ports.gateway_inside}",
         )
 
     def _addresses(self) -> Addresses:
@@ -204,7 +214,12 @@ class Installation:
         return Addresses(
             dashboard=listening.dashboard_url(ports),
             api=listening.dashboard_url(ports),
+            pages=listening.dashboard_url(ports),
+            ingest=listening.base_url(ports.ingest),
+            inside=f"http://{LOOPBACK}:{ports.api_inside}",
             gateway=listening.gateway_url(ports),
+            gateway_inside=f"http://{LOOPBACK}:{ports.gateway_inside}",
+            worker=f"http://{LOOPBACK}:{ports.worker}",
             jupyterlab=jupyterlab,
             user=INSTRUCTOR,
             password=self._data.secrets.get(INSTRUCTOR_PASSWORD_FILE),

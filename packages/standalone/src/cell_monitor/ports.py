@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from cell_monitor.embedded.process import free_port, require_free_port
 
-__all__ = ["DEFAULT_PORT_BASE", "Ports"]
+__all__ = ["DEFAULT_PORT_BASE", "PORTS", "Ports"]
 
-DEFAULT_PORT_BASE = 8900
+DEFAULT_PORT_BASE: Final = 8900
+PORTS: Final = 7
+"""How many ports an installation has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,20 @@ class Ports:
     Attributes:
         api: API and dashboard.
         gateway: WebSockets.
-        worker: health and metrics of the worker.
+        worker: probes and metrics of the worker.
         jupyterlab: JupyterLab.
+        ingest: events and the exchange of tokens, and nothing else.
+        api_inside: probes and metrics of the API.
+        gateway_inside: probes and metrics of the gateway.
     """
 
     api: int
     gateway: int
     worker: int
     jupyterlab: int
+    ingest: int
+    api_inside: int
+    gateway_inside: int
 
     @classmethod
     def choose(
@@ -37,10 +45,11 @@ class Ports:
         gateway: int | None = None,
         worker: int | None = None,
         jupyterlab: int | None = None,
+        ingest: int | None = None,
     ) -> Self:
-        """Return four consecutive ports from ``base``, or free ones if it is 0; arguments replace single ports."""
-        offsets = [base + offset if base else free_port() for offset in range(4)]
-        given = (api, gateway, worker, jupyterlab)
+        """Return consecutive ports from ``base``, or free ones if it is 0; arguments replace single ports."""
+        given = (api, gateway, worker, jupyterlab, ingest, None, None)
+        offsets = [base + offset if base else free_port() for offset in range(PORTS)]
         return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
 
     def require_free(self, *, with_jupyterlab: bool, host: str, advice: str) -> None:
@@ -48,7 +57,7 @@ class Ports:
 
         Args:
             with_jupyterlab: whether JupyterLab's port is needed, too.
-            host: address of all but the worker, which listens on 127.0.0.1.
+            host: address of those that other machines use; the others listen on 127.0.0.1.
             advice: the advice in the message.
 
         Raises:
@@ -57,7 +66,10 @@ class Ports:
         wanted = [
             (self.api, host, "the dashboard and API"),
             (self.gateway, host, "the gateway"),
+            (self.ingest, host, "students' events"),
             (self.worker, "127.0.0.1", "the worker"),
+            (self.api_inside, "127.0.0.1", "the API's metrics"),
+            (self.gateway_inside, "127.0.0.1", "the gateway's metrics"),
         ]
         if with_jupyterlab:
             wanted.append((self.jupyterlab, host, "JupyterLab"))

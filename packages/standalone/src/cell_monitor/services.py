@@ -38,6 +38,9 @@ _BY_OPTION: Final = {
     "API_PORT": "--api-port",
     "GATEWAY_PORT": "--gateway-port",
     "WORKER_PORT": "--worker-port",
+    "API_INGEST_PORT": "--ingest-port",
+    "API_INSIDE_PORT": "--port-base",
+    "GATEWAY_INSIDE_PORT": "--port-base",
     "API_WORKERS": "--api-workers",
     "GATEWAY_URL": "--name or --public-url",
     "ALLOWED_ORIGINS": "--name or --public-url",
@@ -125,6 +128,9 @@ def api_service(
     settings = {
         "API_HOST": listening.host,
         "API_PORT": str(ports.api),
+        "API_INGEST_PORT": str(ports.ingest),
+        "API_INSIDE_HOST": LOOPBACK,
+        "API_INSIDE_PORT": str(ports.api_inside),
         "API_WORKERS": str(workers),
         "DATABASE_URL_FILE": str(files.api_database_url),
         "REDIS_URL_FILE": str(files.redis_url),
@@ -135,7 +141,7 @@ def api_service(
     }
     if dashboard is not None:
         settings["DASHBOARD_DIR"] = str(dashboard)
-    return _service(data, "API", "cell_monitor_api", settings, f"{listening.local}:{ports.api}")
+    return _service(data, "API", "cell_monitor_api", settings, f"{LOOPBACK}:{ports.api_inside}")
 
 
 def worker_service(data: DataDirectory, ports: Ports, files: RunFiles) -> HttpService:
@@ -155,11 +161,13 @@ def gateway_service(data: DataDirectory, ports: Ports, listening: Listening, fil
     settings = {
         "GATEWAY_HOST": listening.host,
         "GATEWAY_PORT": str(ports.gateway),
+        "GATEWAY_INSIDE_HOST": LOOPBACK,
+        "GATEWAY_INSIDE_PORT": str(ports.gateway_inside),
         "REDIS_URL_FILE": str(files.redis_url),
         "JWKS_URL": f"http://{listening.local}:{ports.api}/api/v1/auth/jwks.json",
         "ALLOWED_ORIGINS": ",".join(listening.origins(ports)),
     }
-    return _service(data, "Gateway", "cell_monitor_gateway", settings, f"{listening.local}:{ports.gateway}")
+    return _service(data, "Gateway", "cell_monitor_gateway", settings, f"{LOOPBACK}:{ports.gateway_inside}")
 
 
 def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) -> HttpService:
@@ -175,7 +183,7 @@ def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) 
         "JUPYTERLAB_SETTINGS_DIR": str(data.jupyter / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(data.jupyter / "workspaces"),
         "IPYTHONDIR": str(data.jupyter / "ipython"),
-        f"{ENV_PREFIX}API_URL": f"http://{listening.local}:{ports.api}",
+        f"{ENV_PREFIX}API_URL": f"http://{listening.local}:{ports.ingest}",
         f"{ENV_PREFIX}API_KEY_FILE": str(data.secrets.path / "student-api-key"),
     }
     arguments = [

@@ -21,7 +21,26 @@ class ApiSettings(CoreSettings):
     service: ClassVar[str] = "api"
 
     api_host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` in a container.")
-    api_port: int = Field(8900, ge=0, le=65535, description="Port to listen on.")
+    api_port: int = Field(8900, ge=0, le=65535, description="Port of the pages and the query API.")
+    api_ingest_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port, at the same address, that takes events and exchanges tokens and serves nothing else: for "
+        "students' servers. No forwarded header is believed there.",
+    )
+    api_ingest_on_pages: bool | None = Field(
+        None,
+        description="Whether the pages' port takes events, too; without a value only where ingest has no port of its own, or "
+        "no JupyterHub proves who sends.",
+    )
+    api_inside_host: str = Field("127.0.0.1", min_length=1, description="Address of `CELL_MONITOR_API_INSIDE_PORT`.")
+    api_inside_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of probes and metrics, which the other ports then do not serve; without it the pages' port does.",
+    )
     api_workers: int = Field(1, ge=1, le=64, description="Worker processes; one for each core given to the API.")
     api_forwarded_allow_ips: str = Field(
         "127.0.0.1",
@@ -94,6 +113,19 @@ class ApiSettings(CoreSettings):
     test_mode: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
 
     @property
+    def takes_events_on_pages(self) -> bool:
+        """Whether the pages' port takes events."""
+        if self.api_ingest_on_pages is None:
+            return self.api_ingest_port is None or self.api_hub_url is None
+        return self.api_ingest_on_pages
+
+    @property
+    def bind(self) -> list[str]:
+        """The addresses to listen on, ``host:port``."""
+        others = ((self.api_host, self.api_ingest_port), (self.api_inside_host, self.api_inside_port))
+        return [f"{self.api_host}:{self.api_port}", *(f"{host}:{port}" for host, port in others if port is not None)]
+
+    @property
     def allows_act_as(self) -> bool:
         """Whether API keys may get tokens of other people."""
         return self.api_hub_url is None if self.api_act_as_keys is None else self.api_act_as_keys
@@ -128,6 +160,15 @@ class ApiSettings(CoreSettings):
         if value is not None and not {"course", "role"} <= groups.keys():
             raise ValueError("needs the groups (?P<course>…) and (?P<role>…)")
         return value
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        ports = [port for port in (self.api_port, self.api_ingest_port, self.api_inside_port) if port is not None]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"{ENV_PREFIX}API_PORT, _API_INGEST_PORT and _API_INSIDE_PORT must differ")
+        if not self.takes_events_on_pages and self.api_ingest_port is None:
+            raise ValueError(f"without {ENV_PREFIX}API_INGEST_PORT only the pages' port can take events")
+        return self
 
     @model_validator(mode="after")
     def _check_needed(self) -> Self:

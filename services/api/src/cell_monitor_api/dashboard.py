@@ -15,6 +15,8 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cell_monitor_core.web.health import HEALTH_PATHS
+
 __all__ = ["SECURITY_HEADERS", "DashboardFiles", "content_security_policy", "websocket_url"]
 
 SECURITY_HEADERS: dict[str, str] = {
@@ -29,7 +31,7 @@ SECURITY_HEADERS: dict[str, str] = {
 _HASHED_ASSETS = "assets/"
 """Vite writes the files whose names carry a hash of their content here: they never change."""
 
-_NOT_PAGES = ("/api/", "/livez", "/readyz", "/metrics")
+_NOT_PAGES = ("/api/", *sorted(HEALTH_PATHS))
 
 
 def websocket_url(gateway_url: str) -> str:

@@ -13,7 +13,7 @@ from cell_monitor_api.metrics_directory import remove_metrics_directory
 _MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
 _settings = ApiSettings.load()
 
-bind = f"{_settings.api_host}:{_settings.api_port}"
+bind = _settings.bind
 workers = _settings.api_workers
 worker_class = "cell_monitor_api.server.ApiWorker"
 wsgi_app = "cell_monitor_api.main:create_app()"

@@ -37,6 +37,7 @@ from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_trac
 from cell_monitor_core.web.body import BodyLimit
 from cell_monitor_core.web.errors import install_error_handlers
 from cell_monitor_core.web.health import Health, health_router
+from cell_monitor_core.web.listeners import Listeners, OnlyPaths, inside_of, outside_of
 
 __all__ = ["create_api", "create_app"]
 
@@ -44,6 +45,7 @@ _log = structlog.get_logger(__name__)
 
 PREFIX: Final = "/api/v1"
 _INGEST_PATHS: Final = (f"{PREFIX}/events", f"{PREFIX}/test/events/")
+_EXCHANGE_PATH: Final = f"{PREFIX}/auth/token"
 _ROUTERS: Final = (
     events.router,
     test_mode.router,
@@ -92,8 +94,8 @@ def create_api(settings: ApiSettings | None) -> FastAPI:
     return app
 
 
-def create_app(settings: ApiSettings | None = None) -> IngestFastPath:
-    """Return what the server runs: the fast path of ingest before the FastAPI application (its attribute ``app``).
+def create_app(settings: ApiSettings | None = None) -> ASGIApp:
+    """Return what the server runs: the fast path of ingest before the FastAPI application, for each listener.
 
     Raises:
         SettingsError: the environment does not configure the service.
@@ -105,7 +107,29 @@ def create_app(settings: ApiSettings | None = None) -> IngestFastPath:
     logging.getLogger("uvicorn.access").propagate = False
     app = create_api(settings)
     # What a proxy says of the client matters to sign-in and to redirects; ingest knows its senders by their tokens.
-    return IngestFastPath(app, behind=ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips))  # type: ignore[arg-type]
+    return _listeners(app, ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips), settings)  # type: ignore[arg-type]
+
+
+def _listeners(app: FastAPI, behind_proxies: ASGIApp, settings: ApiSettings) -> ASGIApp:
+    """Return the application of all ports: what each serves is in docs/operations/network.md."""
+    pages: ASGIApp = IngestFastPath(app, behind=behind_proxies)
+    if not settings.takes_events_on_pages:
+        pages = OnlyPaths(behind_proxies, lambda path: not _takes_events(path))
+    by_port: dict[int, ASGIApp] = {}
+    if settings.api_ingest_port is not None:
+        # A student's server could name any address in a forwarded header.
+        ingest = IngestFastPath(app, behind=app)
+        by_port[settings.api_ingest_port] = OnlyPaths(
+            ingest, lambda path: _takes_events(path) or path == _EXCHANGE_PATH
+        )
+    if settings.api_inside_port is not None:
+        by_port[settings.api_inside_port] = inside_of(app)
+        pages = outside_of(pages)
+    return Listeners(pages, by_port) if by_port else pages
+
+
+def _takes_events(path: str) -> bool:
+    return path == _INGEST_PATHS[0] or path.startswith(_INGEST_PATHS[1])
 
 
 class QueryBodyLimit(BodyLimit):

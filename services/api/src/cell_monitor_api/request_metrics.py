@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cell_monitor_core.telemetry.metrics import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
+from cell_monitor_core.web.health import HEALTH_PATHS
 
 __all__ = ["RequestMetrics"]
-
-_PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class RequestMetrics:
@@ -22,7 +20,7 @@ class RequestMetrics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve and count one request."""
-        if scope["type"] != "http" or scope["path"] in _PROBES:
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()

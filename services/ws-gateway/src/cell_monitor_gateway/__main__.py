@@ -16,7 +16,7 @@ from cell_monitor_core.telemetry.metrics import set_build_info
 from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.process import GatewayProcess
-from cell_monitor_gateway.server import GatewayServer, server_config
+from cell_monitor_gateway.server import GatewayServer, listening_sockets, server_config
 from cell_monitor_gateway.version import VERSION
 
 __all__ = ["main"]
@@ -47,10 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 async def _serve(settings: GatewaySettings) -> int:
     configure_tracing(settings, "gateway")
     process = GatewayProcess.from_settings(settings)
-    server = GatewayServer(server_config(process.app, settings), process.drain)
+    config = server_config(process.app, settings)
+    server = GatewayServer(config, process.drain)
     process.on_failure = server.stop
     tune_gc()
-    await server.serve()
+    await server.serve(sockets=listening_sockets(config, settings))
     await asyncio.to_thread(shutdown_tracing)
     return 0 if server.started and process.failed is None else 1
 

@@ -19,6 +19,15 @@ class GatewaySettings(CoreSettings):
 
     gateway_host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; `0.0.0.0` in a container.")
     gateway_port: int = Field(8901, ge=0, le=65535, description="Port to listen on.")
+    gateway_inside_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address of `CELL_MONITOR_GATEWAY_INSIDE_PORT`."
+    )
+    gateway_inside_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of probes and metrics, which the other port then does not serve; without it that one does.",
+    )
     jwks_url: str | None = Field(
         None, description="Where the API publishes its keys: `http://api:8900/api/v1/auth/jwks.json`."
     )
@@ -79,6 +88,8 @@ class GatewaySettings(CoreSettings):
     def _check_needed(self) -> Self:
         if self.jwks_url is None or not self.jwks_url.startswith(("http://", "https://")):
             raise ValueError(f"{ENV_PREFIX}JWKS_URL is required and begins with http:// or https://")
+        if self.gateway_inside_port == self.gateway_port:
+            raise ValueError(f"{ENV_PREFIX}GATEWAY_PORT and _GATEWAY_INSIDE_PORT must differ")
         return self
 
     @property

@@ -7,13 +7,14 @@ from typing import Final
 
 import uvicorn
 
+from cell_monitor_core.web.listeners import Listeners, inside_of, outside_of
 from cell_monitor_gateway.app import GatewayApp
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.drain import Drain
 from cell_monitor_gateway.protocol import MAX_REQUEST_BYTES
 from cell_monitor_gateway.writers import websocket_protocol
 
-__all__ = ["GatewayServer", "server_config"]
+__all__ = ["GatewayServer", "listening_sockets", "server_config"]
 
 SHUTDOWN_SECONDS: Final = 5
 """How long connections that are left after the drain, and tasks, may take to end."""
@@ -21,8 +22,9 @@ SHUTDOWN_SECONDS: Final = 5
 
 def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
     """Return uvicorn's settings for the gateway."""
+    inside = settings.gateway_inside_port
     return uvicorn.Config(
-        app,
+        app if inside is None else Listeners(outside_of(app), {inside: inside_of(app)}),
         host=settings.gateway_host,
         port=settings.gateway_port,
         loop="uvloop",
@@ -43,6 +45,19 @@ def server_config(app: GatewayApp, settings: GatewaySettings) -> uvicorn.Config:
         backlog=2048,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+def listening_sockets(config: uvicorn.Config, settings: GatewaySettings) -> list[socket.socket] | None:
+    """Return the sockets to serve, of the port for all and of the one for the inside; None where there is only the first.
+
+    uvicorn ends the process with status 3 where a port cannot be had.
+    """
+    if settings.gateway_inside_port is None:
+        return None
+    inside = uvicorn.Config(
+        config.app, host=settings.gateway_inside_host, port=settings.gateway_inside_port, log_config=None
+    )
+    return [config.bind_socket(), inside.bind_socket()]
 
 
 class GatewayServer(uvicorn.Server):

@@ -16,11 +16,14 @@ from fastapi import APIRouter, FastAPI, Response
 from cell_monitor_core.telemetry.metrics import render_metrics
 from cell_monitor_core.web.errors import install_error_handlers
 
-__all__ = ["Health", "create_health_app", "health_router"]
+__all__ = ["HEALTH_PATHS", "Health", "create_health_app", "health_router"]
 
 _log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[object]]
+
+HEALTH_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""They need no authentication."""
 
 _NO_STORE: Final = {"cache-control": "no-store"}
 

@@ -60,9 +60,9 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
 def _probe(instance: Instance) -> list[tuple[str, str, str]]:
     gateway = instance.gateway.replace("ws://", "http://").removesuffix("/ws")
     probes = [
-        ("api", instance.api, f"{instance.api}/readyz"),
+        ("api", instance.api, f"{instance.api_inside or instance.api}/readyz"),
         ("worker", instance.worker, f"{instance.worker}/readyz"),
-        ("gateway", instance.gateway, f"{gateway}/readyz"),
+        ("gateway", instance.gateway, f"{instance.gateway_inside or gateway}/readyz"),
     ]
     if instance.jupyterlab is not None:
         probes.append(("jupyterlab", instance.jupyterlab, f"{instance.jupyterlab}/api"))

@@ -13,7 +13,7 @@ from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, Addresses, Installation, UpOptions
 from cell_monitor.invocation import command_line
 from cell_monitor.listening import LOOPBACK, Listening, ListeningError
-from cell_monitor.ports import DEFAULT_PORT_BASE, Ports
+from cell_monitor.ports import DEFAULT_PORT_BASE, PORTS, Ports
 from cell_monitor.services import MissingPartError, ignored_settings
 from cell_monitor.supervisor import StopRequested, stop_on_signals
 from cell_monitor_core.settings import SettingsError
@@ -36,15 +36,17 @@ _JUPYTERLAB_ON_A_NETWORK = (
 @DATA_DIR_OPTION
 @click.option(
     "--port-base",
-    type=click.IntRange(0, 65_532),
+    type=click.IntRange(0, 65_536 - PORTS),
     default=DEFAULT_PORT_BASE,
     show_default=True,
-    help="First of four ports: dashboard and API, gateway, worker, JupyterLab. 0 uses free ports.",
+    help=f"First of {PORTS} ports: dashboard and API, gateway, worker, JupyterLab, students' events, metrics of API and "
+    "gateway. 0 uses free ports.",
 )
 @click.option("--api-port", type=_PORT, help="Port of the dashboard and API.")
 @click.option("--gateway-port", type=_PORT, help="Port of the gateway.")
 @click.option("--worker-port", type=_PORT, help="Port of the worker's health and metrics.")
 @click.option("--jupyterlab-port", type=_PORT, help="Port of JupyterLab.")
+@click.option("--ingest-port", type=_PORT, help="Port that takes students' events and nothing else.")
 @click.option(
     "--host",
     default=LOOPBACK,
@@ -76,6 +78,7 @@ def up(
     gateway_port: int | None,
     worker_port: int | None,
     jupyterlab_port: int | None,
+    ingest_port: int | None,
     host: str,
     name: str | None,
     public_url: str | None,
@@ -102,7 +105,14 @@ def up(
     stores time series in InfluxDB, CELL_MONITOR_OTLP_ENDPOINT sends traces, CELL_MONITOR_LOG_LEVEL=debug logs more.
     """  # noqa: D301 - click's own mark
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
-    ports = Ports.choose(port_base, api=api_port, gateway=gateway_port, worker=worker_port, jupyterlab=jupyterlab_port)
+    ports = Ports.choose(
+        port_base,
+        api=api_port,
+        gateway=gateway_port,
+        worker=worker_port,
+        jupyterlab=jupyterlab_port,
+        ingest=ingest_port,
+    )
     for variable, option in ignored_settings().items():
         say(f"{variable} has no effect on `up`: use {option}.")
     try:
