@@ -72,7 +72,8 @@ class ApiSettings(CoreSettings):
         description="Where browsers reach the gateway: `ws(s)://host/ws`, or a path on this origin.",
     )
     signing_keys: SecretStr | None = Field(
-        None, description="Private JWK set that signs access tokens. Changes of the file are noticed."
+        None,
+        description="Private JWK set, or Ed25519 keys as PEM of which the first signs. Changes of the file are noticed.",
     )
     api_hub_url: str | None = Field(
         None,

@@ -1,5 +1,8 @@
 """The keys that sign access tokens: Ed25519, as a private JWK set (RFC 7517, RFC 8037) with the kid that signs now.
 
+PEM files are read, too, as ``openssl genpkey -algorithm ed25519`` and cert-manager write them: PKCS #8 (RFC 5958), one or
+more blocks, of which the first signs. PEM has no kid; the JWK thumbprint (RFC 7638) is taken.
+
 To rotate, add a key and make it active (``with_new_key``); drop the old one once its last token has expired.
 """
 
@@ -7,17 +10,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 __all__ = ["SigningKeys", "SigningKeysError", "decode_public_jwks"]
 
 _MAX_FILE_BYTES: Final = 64 * 1024
+_MAX_PEM_KEYS: Final = 16
+_PEM_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----")
 
 
 class SigningKeysError(ValueError):
@@ -61,6 +70,12 @@ def _public_key(jwk: _Jwk) -> Ed25519PublicKey:
         raise SigningKeysError(f"key {jwk.kid!r}: {error}") from None
 
 
+def _thumbprint(key: Ed25519PublicKey) -> str:
+    """Return the thumbprint of a key's JWK: SHA-256 of its required members, in lexical order (RFC 7638 section 3)."""
+    required = {"crv": "Ed25519", "kty": "OKP", "x": _encode(key.public_bytes_raw())}
+    return _encode(hashlib.sha256(msgspec.json.encode(required)).digest())
+
+
 def decode_public_jwks(document: bytes) -> dict[str, Ed25519PublicKey]:
     """Read a public JWK set; keys of other kinds are passed over (RFC 7517 section 5).
 
@@ -100,12 +115,12 @@ class SigningKeys:
 
     @classmethod
     def load(cls, source: str | Path) -> Self:
-        """Read ``{"active": kid, "keys": [private JWKs]}`` from a file's path or the JSON itself.
+        """Read ``{"active": kid, "keys": [private JWKs]}`` or PEM, from a file's path or the text itself.
 
         Raises:
             SigningKeysError: it cannot be read or is malformed.
         """
-        if isinstance(source, str) and source.lstrip().startswith("{"):
+        if isinstance(source, str) and source.lstrip().startswith(("{", "-----BEGIN ")):
             return cls._parse(source.encode())
         try:
             with Path(source).open("rb") as file:
@@ -115,10 +130,37 @@ class SigningKeys:
 
     @classmethod
     def _parse(cls, document: bytes) -> Self:
+        return cls._parse_pem(document) if b"-----BEGIN " in document else cls._parse_jwks(document)
+
+    @classmethod
+    def _parse_pem(cls, document: bytes) -> Self:
+        blocks = [block for block in _PEM_BLOCK.finditer(document) if block[1] == b"PRIVATE KEY"]
+        if not 0 < len(blocks) <= _MAX_PEM_KEYS:
+            raise SigningKeysError(
+                f"PEM must hold 1 to {_MAX_PEM_KEYS} blocks PRIVATE KEY, not encrypted: "
+                "openssl genpkey -algorithm ed25519"
+            )
+        keys = {}
+        for number, block in enumerate(blocks, start=1):
+            try:
+                key = load_pem_private_key(block[0], password=None)
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                raise SigningKeysError(f"block {number} of the PEM is no private key") from None
+            if not isinstance(key, Ed25519PrivateKey):
+                raise SigningKeysError(
+                    f"block {number} of the PEM is no Ed25519 key: openssl genpkey -algorithm ed25519"
+                )
+            keys[_thumbprint(key.public_key())] = key
+        return cls(keys, next(iter(keys)))
+
+    @classmethod
+    def _parse_jwks(cls, document: bytes) -> Self:
         try:
             private_set = msgspec.json.decode(document, type=_PrivateSet)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise SigningKeysError('signing keys must be JSON: {"active": kid, "keys": [private JWKs]}') from None
+            raise SigningKeysError(
+                'signing keys must be JSON, {"active": kid, "keys": [private JWKs]}, or PEM'
+            ) from None
         keys = {}
         for jwk in private_set.keys:
             if jwk.kty != "OKP" or jwk.crv != "Ed25519" or jwk.d is None:
