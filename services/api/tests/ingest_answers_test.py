@@ -184,6 +184,22 @@ async def test_a_token_of_another_issuer_is_nothing(site, client, course, make_e
     assert fault(answer) == (401, "not_authenticated")
 
 
+async def test_a_token_of_another_installation_with_the_same_keys_is_nothing(make_site, make_event):
+    async with make_site(token_issuer="https://monitor.example.org") as site:
+        await site.course("c1", ann="student")
+        body = {"events": [make_event()]}
+        before = TokenIssuer(site.process.signing.issuer.signing_keys)
+        for path in ("/api/v1/events", "/api/v1/me"):
+            headers = (
+                site.sender("ann", issuer=before) if path.endswith("events") else site.bearer("ann", issuer=before)
+            )
+            answer = await site.client.request(
+                "POST" if path.endswith("events") else "GET", path, json=body, headers=headers
+            )
+            assert fault(answer) == (401, "not_authenticated"), path
+        assert (await site.client.post("/api/v1/events", json=body, headers=site.sender("ann"))).status_code == 200
+
+
 async def test_a_token_ends_while_it_is_in_use(site, client, course, make_event, monkeypatch):
     headers = site.sender("ann")
     body = {"events": [make_event()]}

@@ -143,6 +143,15 @@ async def test_tokens_of_other_issuers_audiences_and_forged_ones_are_refused(
         assert (await client.closed())[0] == 3500, token
 
 
+async def test_a_token_of_another_installation_with_the_same_keys_is_refused(
+    start_gateway: Any, connect_client: Any, authority: Any, valkey: str
+) -> None:
+    gateway = await start_gateway(valkey, token_issuer="https://monitor.example.org")
+    client = await connect_client(gateway, token=None)
+    await client.send(type="connect", id=1, token=authority.token())
+    assert (await client.closed())[0] == 3500
+
+
 async def test_a_key_that_is_newer_than_the_gateway_is_fetched(
     gateway: Any, connect_client: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,14 @@ class CoreSettings(BaseSettings):
         None, description='Key ring as JSON: `{"active": "k1", "keys": {"k1": "<base64 of 32 bytes>"}}`.'
     )
     index_key: SecretStr | None = Field(None, description="Base64 of 32 bytes: the key of look-up hashes.")
+    token_issuer: str = Field(
+        "cell-monitor",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Name of this installation in its access tokens (`iss`); the same in all services. Tokens that name another "
+        "are refused.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged; the signal SIGUSR1 toggles `debug` at run time."
     )

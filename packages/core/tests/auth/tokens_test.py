@@ -170,6 +170,15 @@ def test_wrong_claims_are_refused(verifier, clock, changes):
         verifier.verify(signed(claims_at(clock.now, **changes)))
 
 
+def test_an_installation_takes_no_tokens_of_another_one_with_the_same_keys(clock):
+    made = {name: issue(TokenIssuer(KEYS, clock=clock, issuer=name)) for name in ("https://a.example.org", "b")}
+    verifier = TokenVerifier(KEYS, "ingest", clock=clock, issuer="https://a.example.org")
+    assert verifier.verify(made["https://a.example.org"]).iss == "https://a.example.org"
+    for token in (made["b"], issue(TokenIssuer(KEYS, clock=clock))):
+        with pytest.raises(TokenInvalid):
+            verifier.verify(token)
+
+
 @pytest.mark.parametrize("missing", ["iss", "sub", "aud", "iat", "exp", "jti", "grant", "courses", "scopes", "admin"])
 def test_missing_claims_are_refused(clock, missing):
     # At each service: what one refuses for its audience another must not accept.

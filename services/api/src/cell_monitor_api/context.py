@@ -115,6 +115,7 @@ class ProcessContext:
                 settings.signing_keys.get_secret_value(),
                 settings.signing_keys_path,
                 lifetime_s=settings.api_token_lifetime_s,
+                issuer=settings.token_issuer,
             )
             signing.start()
             stack.push_async_callback(signing.aclose)
@@ -167,8 +168,8 @@ class ProcessContext:
                 producer=producer,
                 broker=broker,
                 signing=signing,
-                api_verifier=TokenVerifier(signing, "api", revocations=revoked),
-                ingest_verifier=TokenVerifier(signing, "ingest", revocations=revoked),
+                api_verifier=TokenVerifier(signing, "api", revocations=revoked, issuer=settings.token_issuer),
+                ingest_verifier=TokenVerifier(signing, "ingest", revocations=revoked, issuer=settings.token_issuer),
                 access=Access(pool, keyring),
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),

@@ -28,12 +28,13 @@ class Authenticator:
     Args:
         jwks_url: where the API publishes its keys.
         revocations: what ended tokens before their time.
+        issuer: the installation whose tokens are accepted.
     """
 
-    def __init__(self, jwks_url: str, revocations: RevocationList) -> None:
+    def __init__(self, jwks_url: str, revocations: RevocationList, *, issuer: str) -> None:
         self._keys = RemoteKeys(jwks_url, min_interval=REFRESH_INTERVAL_SECONDS)
         self._revocations = revocations
-        self._verifier = TokenVerifier(self._keys, Audience.GATEWAY, revocations=revocations)
+        self._verifier = TokenVerifier(self._keys, Audience.GATEWAY, revocations=revocations, issuer=issuer)
 
     async def __aenter__(self) -> Self:
         await self._keys.__aenter__()

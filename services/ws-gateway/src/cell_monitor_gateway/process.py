@@ -95,7 +95,9 @@ class GatewayProcess:
         assert settings.jwks_url is not None
         redis = connect(settings.redis_url.get_secret_value(), name=f"gateway-{settings.instance}")
         revocations = RevocationList()
-        return cls(settings, redis, Authenticator(settings.jwks_url, revocations), revocations)
+        return cls(
+            settings, redis, Authenticator(settings.jwks_url, revocations, issuer=settings.token_issuer), revocations
+        )
 
     def _open_session(self, writer: FrameWriter) -> Session:
         return Session(

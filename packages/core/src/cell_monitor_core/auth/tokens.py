@@ -24,7 +24,7 @@ from cell_monitor_core.auth.roles import Permission, Role, may_in_course
 from cell_monitor_core.auth.signing_keys import SigningKeys
 
 __all__ = [
-    "ISSUER",
+    "DEFAULT_ISSUER",
     "MAX_LIFETIME_S",
     "MAX_TOKEN_BYTES",
     "Claims",
@@ -37,7 +37,8 @@ __all__ = [
     "UnknownKey",
 ]
 
-ISSUER: Final = "cell-monitor"
+DEFAULT_ISSUER: Final = "cell-monitor"
+"""``iss`` of an installation that sets no other."""
 MAX_LIFETIME_S: Final = 600
 MAX_TOKEN_BYTES: Final = 8192
 """A token must fit a header behind usual proxies and the first frame of the gateway."""
@@ -64,7 +65,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a verified token says. A token that lacks one of these is refused: absence never means permission.
 
     Attributes:
-        iss: issuer, always ``ISSUER``.
+        iss: issuer, the installation that made it.
         sub: person id or, of a service, an id derived from its API key; a UUID.
         aud: services that it is for.
         iat, exp: seconds since the epoch.
@@ -141,13 +142,19 @@ class TokenIssuer:
     """Signs tokens with the active key. ``signing_keys`` may be replaced by a newer set."""
 
     def __init__(
-        self, signing_keys: SigningKeys, *, lifetime: int = MAX_LIFETIME_S, clock: Callable[[], float] = time.time
+        self,
+        signing_keys: SigningKeys,
+        *,
+        lifetime: int = MAX_LIFETIME_S,
+        clock: Callable[[], float] = time.time,
+        issuer: str = DEFAULT_ISSUER,
     ) -> None:
         if not 0 < lifetime <= MAX_LIFETIME_S:
             raise ValueError(f"a token lives 1 to {MAX_LIFETIME_S} seconds, not {lifetime}")
         self.signing_keys = signing_keys
         self.lifetime = lifetime
         self._clock = clock
+        self._issuer = issuer
         self._jws = PyJWS(algorithms=["EdDSA"])
 
     def issue(
@@ -174,7 +181,7 @@ class TokenIssuer:
         now = int(self._clock())
         seconds = self.lifetime if lifetime is None else min(lifetime, self.lifetime)
         claims: dict[str, object] = {
-            "iss": ISSUER,
+            "iss": self._issuer,
             "sub": str(person_id),
             "aud": list(audience),
             "iat": now,
@@ -209,7 +216,9 @@ class TokenVerifier:
         cache_size: int = 4096,
         clock: Callable[[], float] = time.time,
         revocations: RevocationList | None = None,
+        issuer: str = DEFAULT_ISSUER,
     ) -> None:
+        self._issuer = issuer
         self.keys_source = keys_source
         self._revocations = revocations if revocations is not None else RevocationList()
         self._revocations_seen = self._revocations.version
@@ -295,7 +304,7 @@ class TokenVerifier:
             UUID(claims.sub)
         except (jwt.PyJWTError, msgspec.DecodeError, ValueError, RecursionError, TypeError) as error:
             raise TokenInvalid(f"not a valid token: {type(error).__name__}") from None
-        if claims.iss != ISSUER or self._audience not in claims.aud:
+        if claims.iss != self._issuer or self._audience not in claims.aud:
             raise TokenInvalid("the token is not for this service")
         if self._audience not in GRANTS[claims.grant].audiences:
             raise TokenInvalid(f"this service accepts no tokens of the grant {claims.grant}")

@@ -51,6 +51,7 @@ class Signing:
         source: the JSON itself, used where there is no path.
         path: file of the keys.
         lifetime_s: life of the tokens.
+        issuer: who they say made them.
         interval_s: seconds between looks at the file.
         clock: seconds, monotonic.
 
@@ -64,6 +65,7 @@ class Signing:
         path: Path | None,
         *,
         lifetime_s: int,
+        issuer: str,
         interval_s: float = 5.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -75,7 +77,7 @@ class Signing:
         self._looked_at = clock()
         self.generation = 0
         self._task: asyncio.Task[None] | None = None
-        self.issuer = TokenIssuer(self._keys, lifetime=lifetime_s)
+        self.issuer = TokenIssuer(self._keys, lifetime=lifetime_s, issuer=issuer)
 
     def get(self, kid: str) -> Ed25519PublicKey | None:
         """Return the public key of a kid."""
