@@ -197,7 +197,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_done_to_files_no_two_share_an_id_and_none_has_two(
     steps: list[tuple[str, str, str | None]],
 ) -> None:

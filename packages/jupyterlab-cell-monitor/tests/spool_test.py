@@ -108,10 +108,10 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=_RECORDS, cut=st.floats(0, 1), more=_RECORDS)
 def test_a_torn_tail_costs_only_what_was_torn(records: list[Record], cut: float, more: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -142,7 +142,7 @@ def test_a_torn_tail_costs_only_what_was_torn(records: list[Record], cut: float,
         assert whole == sum(end <= kept for end in ends)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=_RECORDS, where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_bit_never_becomes_an_event(records: list[Record], where: float, flip: int) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -160,7 +160,7 @@ def test_a_flipped_bit_never_becomes_an_event(records: list[Record], where: floa
         assert got == records[: len(got)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(records=_RECORDS, where=st.floats(0, 1, exclude_max=True))
 def test_a_disk_that_changes_beneath_the_running_spool_costs_one_record(records: list[Record], where: float) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -243,7 +243,7 @@ def test_no_interleaving_makes_a_gap_a_duplicate_or_a_needless_snapshot() -> Non
     Following.reached.clear()
     run_state_machine_as_test(
         Following,
-        settings=settings(max_examples=400, stateful_step_count=50, deadline=None, phases=WITHOUT_EXPLANATION),
+        settings=settings(max_examples=400, stateful_step_count=50, phases=WITHOUT_EXPLANATION),
     )
     # A run that does not get there proves nothing about it.
     assert {hazard for hazard, times in Following.reached.items() if times} == {

@@ -199,7 +199,7 @@ class Sequencing(RuleBasedStateMachine):
 
 def test_no_order_of_deliveries_losses_and_answers_makes_a_gap_or_a_duplicate() -> None:
     Sequencing.reached.clear()
-    run_state_machine_as_test(Sequencing, settings=settings(max_examples=400, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(Sequencing, settings=settings(max_examples=400, stateful_step_count=50))
     # A run that does not get there proves nothing about it.
     assert set(Sequencing.reached) == {
         "a gap was filled",

@@ -176,7 +176,7 @@ DRAFTS = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(1, 9))
 def test_versions_are_published_in_ascending_order_including_the_newest(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(drafts=DRAFTS, calls=st.integers(1, 5))
     def check(drafts: list[tuple[str, int]], calls: int) -> None:
         async def run(broker: Any) -> None:
@@ -200,7 +200,7 @@ def test_versions_are_published_in_ascending_order_including_the_newest(store_ur
 def test_recovery_is_complete_or_refused(store_url: str | None) -> None:
     counter = iter(range(1_000_000))
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(
         published=st.integers(0, 30),
         asked=st.integers(0, 40),

@@ -196,7 +196,7 @@ def play_on(valkey: str) -> Callable[[list[tuple[Any, ...]]], None]:
 
 
 @given(script=st.lists(steps, min_size=5, max_size=40))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_watermark_passes_an_event_that_a_worker_has_not_finished(
     play_on: Callable[[list[tuple[Any, ...]]], None], script: list[tuple[Any, ...]]
 ) -> None:

@@ -106,7 +106,7 @@ class MemoryStore:
         self.record.apply(new, by_cell, histories, last_received_at=received)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) -> None:
     made = data.draw(facts())

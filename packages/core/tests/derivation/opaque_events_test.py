@@ -164,7 +164,7 @@ async def test_runs_and_requests_for_help_are_derived_in_their_order(db: Any, ke
     await assert_exact(db, keyring)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000), unknown=st.sets(st.sampled_from(["cell_executed", "cell_added", "session_ended"])))
 async def test_whatever_was_unknown_and_whenever_it_came_the_state_is_the_same(
     db: Any, keyring: KeyRing, seed: int, unknown: set[str]

@@ -142,7 +142,7 @@ def verdicts(event):
     return documented, read
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EVENTS)
 def test_valid_events_are_read(event):
     documented, read = verdicts(event)
@@ -152,7 +152,7 @@ def test_valid_events_are_read(event):
     assert documented == read == expected
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(broken_events())
 def test_broken_events_get_the_same_verdict(event):
     documented, read = verdicts(event)
@@ -217,7 +217,7 @@ def test_edges_of_times_are_the_same_in_both(time, valid):
         assert verdicts(event) == (valid, valid)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(EVENTS, st.dictionaries(TEXT.map(lambda key: f"x_{key}"), st.integers() | TEXT, min_size=1, max_size=3))
 def test_unknown_properties_are_no_fault_at_any_level(event, unknown):
     for place in (event, event["data"], event.get("notebook"), event.get("cell")):

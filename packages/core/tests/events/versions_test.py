@@ -95,7 +95,7 @@ JSON = st.recursive(
 NEW_TYPES = st.from_regex(r"[a-z][a-z0-9_]{0,63}", fullmatch=True).filter(lambda name: name not in EVENT_TYPES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     envelope=st.fixed_dictionaries(
         {
@@ -119,14 +119,14 @@ def test_an_unknown_type_is_read_whatever_it_holds_and_kept_byte_for_byte(envelo
     assert msgspec.to_builtins(event) == {name: value for name, value in envelope.items() if value is not None}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(event=events(), version=st.integers(2, 2**31 - 1))
 def test_the_next_version_of_every_type_is_kept(event, version):
     kept = decode_event(json.dumps(event | {"schema_version": version}).encode())
     assert (type(kept), kept.type, kept.event_id) == (OpaqueEvent, event["type"], event["event_id"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(JSON, JSON, JSON)
 def test_nothing_that_looks_like_another_releases_event_raises_anything_but_the_codecs_error(name, version, seq):
     with contextlib.suppress(EventError):
@@ -140,7 +140,7 @@ def without_nulls(value):
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(events())
 def test_an_event_that_is_read_and_written_is_the_same(event):
     data = event["data"]

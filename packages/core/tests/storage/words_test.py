@@ -38,9 +38,7 @@ def classes(draw: st.DrawFn) -> tuple[Thresholds, list[Row]]:
     return limits, draw(st.lists(row, min_size=STUDENTS, max_size=STUDENTS))
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(given_class=classes())
 async def test_sql_counts_the_students_of_whom_the_predicate_holds(pool, students, given_class):
     limits, rows = given_class

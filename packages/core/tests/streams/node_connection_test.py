@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio.connection import Connection
 from redis.exceptions import (
@@ -65,7 +65,6 @@ def bulk(data: bytes) -> bytes:
     cuts=st.lists(st.integers(0, 400), max_size=8),
     cancelled=st.sets(st.integers(0, 5)),
 )
-@settings(deadline=None)
 async def test_replies_cut_anywhere_reach_their_own_request_and_no_other(
     asked: list[list[bytes]], cuts: list[int], cancelled: set[int]
 ) -> None:

@@ -260,7 +260,7 @@ async def run_steps(producer: Any, consumer: Any, channel: str, steps: list[tupl
 def test_trim_never_removes_what_a_group_needs(open_streams: Any) -> None:
     counter = iter(range(1_000_000))
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
     @given(steps=STEPS)
     def check(steps: list[tuple[Any, ...]]) -> None:
         async def run() -> None:
