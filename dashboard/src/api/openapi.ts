@@ -219,7 +219,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List Members
+         * @description Who belongs to a course, and by which source.
+         */
+        get: operations["list_members_api_v1_courses__course_id__members_get"];
         /**
          * Put Members
          * @description Add members, or bring them up to date; nobody is removed.
@@ -876,6 +880,32 @@ export interface components {
             running: number;
             left: number;
             need_help: number;
+        };
+        /**
+         * CourseMember
+         * @description Somebody who belongs to a course.
+         *
+         *         Attributes:
+         *             role: the one that counts.
+         *             sources: what each source says, by its name; null where it removed them.
+         *             site_admin: whether they are an admin of the whole site, too.
+         */
+        CourseMember: {
+            person_id: string;
+            username: string;
+            display_name: string | null;
+            role: string;
+            sources: {
+                [key: string]: string | null;
+            };
+            site_admin: boolean;
+        };
+        /**
+         * CourseMembers
+         * @description Everybody who belongs to a course, staff first, then by user name.
+         */
+        CourseMembers: {
+            members: components["schemas"]["CourseMember"][];
         };
         /**
          * CourseRefusals
@@ -2217,6 +2247,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CourseAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_members_api_v1_courses__course_id__members_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Everybody who belongs to the course */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CourseMembers"];
                 };
             };
             /** @description Refused or failed */

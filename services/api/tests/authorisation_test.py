@@ -57,6 +57,7 @@ GET    /api/v1/auth/jwks.json                                 ok     ok      ok 
 GET    /api/v1/me                                             401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /api/v1/courses                                        401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/courses                                        401    403     403      403       403        403      403     403      ok    403
+GET    /api/v1/courses/{course_id}/members                    401    403     403      403       ok         404      404     404      ok    404
 PUT    /api/v1/courses/{course_id}/members                    401    403     403      403       ok         404      404     404      ok    404
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401    403     403      403       ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/state                      401    403     ok       ok        ok         404      404     404      ok    404
@@ -96,6 +97,7 @@ GET    /api/v1/auth/jwks.json                                 ok           ok   
 GET    /api/v1/me                                             401          401        401           401          401          401
 GET    /api/v1/courses                                        401          401        401           403          ok           ok
 POST   /api/v1/courses                                        401          401        401           403          403          ok
+GET    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 PUT    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
@@ -135,6 +137,7 @@ GET    /api/v1/auth/jwks.json                                 ok           ok   
 GET    /api/v1/me                                             401          401        401           ok           ok           ok
 GET    /api/v1/courses                                        401          401        401           403          ok           ok
 POST   /api/v1/courses                                        401          401        401           403          403          403
+GET    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 PUT    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
@@ -173,6 +176,7 @@ GET    /api/v1/auth/jwks.json                                 ok       ok       
 GET    /api/v1/me                                             ok       ok        ok        ok          ok         401    401     401     401     403       401
 GET    /api/v1/courses                                        ok       ok        ok        ok          ok         401    401     401     401     403       401
 POST   /api/v1/courses                                        403      403       403       ok          403        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401     403       401
 PUT    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401     403       401
 DELETE /api/v1/courses/{course_id}/members/{person_id}        403      403       404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401     403       401

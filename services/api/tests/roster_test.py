@@ -276,3 +276,33 @@ async def test_a_body_without_end_is_cut_off(ivy):
         URL, headers={**ivy.bearer("ivy"), "content-type": "application/json"}, content=endless()
     )
     assert fault(answer) == (413, "body_too_large")
+
+
+async def test_the_list_names_the_role_that_counts_and_its_sources(ivy):
+    await put(
+        ivy,
+        "ivy",
+        {"username": "zoe", "display_name": "Zoë Z.", "role": "assistant"},
+        {"username": "ann", "role": "student"},
+        {"username": "Ann", "role": "student"},
+    )
+    hub = await ivy.person("hugo")
+    await memberships.upsert_many(ivy.process.pool, "c1", {hub: "student"}, source=Source.HUB)
+    await memberships.upsert_many(ivy.process.pool, "c1", {ivy.ids["ivy"]: "assistant"}, source=Source.HUB)
+    gone = await ivy.person("gone")
+    await memberships.upsert_many(ivy.process.pool, "c1", {gone: "student"})
+    await memberships.remove(ivy.process.pool, "c1", gone)
+    await ivy.course("c2", other="student")
+
+    answer = await ivy.client.get(URL, headers=ivy.bearer("ivy"))
+    assert [
+        (member["username"], member["role"], member["sources"], member["site_admin"])
+        for member in answer.json()["members"]
+    ] == [
+        ("ivy", "instructor", {"hub": "assistant", "roster": "instructor"}, False),
+        ("zoe", "assistant", {"roster": "assistant"}, False),
+        ("Ann", "student", {"roster": "student"}, False),
+        ("ann", "student", {"roster": "student"}, False),
+        ("hugo", "student", {"hub": "student"}, False),
+    ]
+    assert answer.json()["members"][1]["display_name"] == "Zoë Z."

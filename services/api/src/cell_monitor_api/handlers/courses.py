@@ -15,6 +15,7 @@ from cell_monitor_api.dependencies import Caller, Context, CourseReader, RosterE
 from cell_monitor_api.models.courses import (
     CourseAnswer,
     CourseList,
+    CourseMembers,
     CourseRefusals,
     CourseSnapshot,
     MemberList,
@@ -43,6 +44,12 @@ async def create_course(context: Context, _admin: SiteAdmin, body: NewCourse) ->
     await context.process.roster.create_course(body.course_id, body.title)
     context.process.access.forget()
     return StructResponse(CourseAnswer(body.course_id, body.title), 201)
+
+
+@router.get("/courses/{course_id}/members", responses=answers(CourseMembers, "Everybody who belongs to the course"))
+async def list_members(context: Context, grant: RosterEditor) -> Response:
+    """Who belongs to a course, and by which source."""
+    return StructResponse(CourseMembers(await context.process.roster.members(grant.course_id)))
 
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))

@@ -17,6 +17,8 @@ __all__ = [
     "CourseAnswer",
     "CourseList",
     "CourseListItem",
+    "CourseMember",
+    "CourseMembers",
     "CourseRefusals",
     "CourseSnapshot",
     "MemberAnswer",
@@ -88,6 +90,29 @@ class MemberList(msgspec.Struct, frozen=True):
     """The members of the request, in its order."""
 
     members: list[MemberAnswer]
+
+
+class CourseMember(msgspec.Struct, frozen=True):
+    """Somebody who belongs to a course.
+
+    Attributes:
+        role: the one that counts.
+        sources: what each source says, by its name; null where it removed them.
+        site_admin: whether they are an admin of the whole site, too.
+    """
+
+    person_id: str
+    username: str
+    display_name: str | None
+    role: str
+    sources: dict[str, str | None]
+    site_admin: bool
+
+
+class CourseMembers(msgspec.Struct, frozen=True):
+    """Everybody who belongs to a course, staff first, then by user name."""
+
+    members: list[CourseMember]
 
 
 class CourseAnswer(msgspec.Struct, frozen=True):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
 from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
-from cell_monitor_api.models.courses import MemberAnswer
+from cell_monitor_api.models.courses import CourseMember, MemberAnswer
 from cell_monitor_api.services.counters import Counters
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_in_links, sign_ins
 
 __all__ = ["MemberChange", "Roster"]
+
+_ORDER: Final = {role: position for position, role in enumerate(("instructor", "assistant", "observer", "student"))}
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +57,28 @@ class Roster:
         """
         if not await courses.create(self._pool, course_id, title):
             raise CourseExists("a course of that id exists already", loc=["body", "course_id"])
+
+    async def members(self, course_id: str) -> list[CourseMember]:
+        """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name."""
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
+            said = await memberships.said_of(connection, course_id, roles)
+            found = await people.get_many(connection, self._keyring, roles)
+        members = [
+            CourseMember(
+                str(person.person_id),
+                person.username,
+                person.display_name,
+                roles[person.person_id],
+                {one.source: one.role for one in said[person.person_id]},
+                person.is_admin,
+            )
+            for person in found
+        ]
+        return sorted(members, key=lambda member: (_ORDER[member.role], member.username.casefold(), member.username))
 
     async def put_members(
         self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool
