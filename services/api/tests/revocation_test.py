@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import revocations as postgres_revocations
+from cell_monitor_core.streams.revocations import RedisRevocations
+from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
 
 PASSWORD = "correct horse battery"
 
@@ -32,6 +35,33 @@ async def until_refused(site, headers, path="/api/v1/me"):
         assert time.monotonic() < deadline, "the token is still accepted"
         await asyncio.sleep(0.05)
     return answer.status_code, answer.json()["detail"][0]["type"]
+
+
+@pytest.mark.parametrize(
+    "step", [(RedisRevocations, "since"), (postgres_revocations, "pending")], ids=["read", "deliver"]
+)
+async def test_tokens_still_end_after_an_error_in_the_background_task(ivy, monkeypatch, step):
+    owner, name = step
+    real = getattr(owner, name)
+    errors = []
+    counter = BACKGROUND_TASK_ERRORS.labels({"since": "revocations", "pending": "revocation-delivery"}[name])
+    counted = counter.value
+
+    async def fault(*arguments):
+        if len(errors) < 2:
+            errors.append(name)
+            raise RuntimeError("a fault of this version")
+        return await real(*arguments)
+
+    monkeypatch.setattr(owner, name, fault)
+    headers = await sign_in(ivy)
+    deadline = time.monotonic() + 30
+    while len(errors) < 2:
+        assert time.monotonic() < deadline, "the task has ended"
+        await asyncio.sleep(0.05)
+    assert (await ivy.client.post("/api/v1/auth/logout")).status_code == 204
+    assert await until_refused(ivy, headers) == (401, "token_expired")
+    assert counter.value == counted + 2
 
 
 async def test_signing_out_ends_the_token_too_and_no_other_sign_in(ivy):

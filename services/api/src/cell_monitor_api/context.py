@@ -45,12 +45,14 @@ from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
+from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import Broker, EventProducer
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.beats import RedisBeats
 from cell_monitor_core.streams.producer import RedisEventProducer
-from cell_monitor_core.streams.revocations import RedisRevocations, RevocationFeed
+from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations, RevocationFeed
+from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
 
 __all__ = ["ProcessContext"]
 
@@ -120,12 +122,13 @@ class ProcessContext:
             signing.start()
             stack.push_async_callback(signing.aclose)
             revoked = RevocationList()
-            feed = RevocationFeed(RedisRevocations(redis), revoked)
-            feed.start()
-            stack.push_async_callback(feed.aclose)
-            delivery = RevocationDelivery(pool, RedisRevocations(redis))
-            delivery.start()
-            stack.push_async_callback(delivery.aclose)
+            for name, step in (
+                ("revocations", RevocationFeed(RedisRevocations(redis), revoked).read),
+                ("revocation-delivery", RevocationDelivery(pool, RedisRevocations(redis)).step),
+            ):
+                count = BACKGROUND_TASK_ERRORS.labels(name).inc
+                task = RepeatingTask(name, step, interval_s=INTERVAL_SECONDS, on_error=count)
+                await stack.enter_async_context(task)
             publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
             counters = Counters(pool, publisher)

@@ -28,6 +28,7 @@ from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.runtime import LoopWatchdog, require_fast_path, tune_gc
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import (
+    BACKGROUND_TASK_ERRORS,
     CATALOGUE,
     EVENT_LOOP_LAG_SECONDS,
     MultiprocessFlush,
@@ -165,7 +166,9 @@ async def serving(app: FastAPI, settings: ApiSettings, health: Health) -> AsyncI
         await schema.start()
         add_checks(health, redis=context.redis, schema=schema)
         app.state.context = context
-        await stack.enter_async_context(MultiprocessFlush(CATALOGUE))
+        await stack.enter_async_context(
+            MultiprocessFlush(CATALOGUE, on_error=BACKGROUND_TASK_ERRORS.labels("metrics-flush").inc)
+        )
         await stack.enter_async_context(LoopWatchdog(EVENT_LOOP_LAG_SECONDS.observe))
         tune_gc()
         _log.info("api_started", version=VERSION)

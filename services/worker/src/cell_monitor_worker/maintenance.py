@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
 import structlog
 
+from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import EventConsumer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_core.telemetry.metrics import BACKLOG_AGE_SECONDS, BACKLOG_ENTRIES, ENTRIES_TRIMMED
+from cell_monitor_core.telemetry.metrics import (
+    BACKGROUND_TASK_ERRORS,
+    BACKLOG_AGE_SECONDS,
+    BACKLOG_ENTRIES,
+    ENTRIES_TRIMMED,
+)
 
 __all__ = ["every", "make_partitions", "measure_backlog", "trim_streams"]
 
@@ -25,11 +30,16 @@ PARTITIONS_INTERVAL_S: Final = 6 * 3600.0
 _RETRY_S: Final = 60.0
 
 
-async def every(seconds: float, work: Callable[[], Awaitable[bool]], *, retry_s: float | None = None) -> None:
-    """Call ``work`` now and every ``seconds`` until cancelled; after it returned False, again after ``retry_s``."""
-    while True:
-        done = await work()
-        await asyncio.sleep(seconds if done or retry_s is None else min(retry_s, seconds))
+def every(
+    name: str, seconds: float, work: Callable[[], Awaitable[bool]], *, retry_s: float | None = None
+) -> RepeatingTask:
+    """Return a task that calls ``work`` now and every ``seconds``; after it returned False or failed, after ``retry_s``."""
+    soon = seconds if retry_s is None else min(retry_s, seconds)
+
+    async def step() -> float:
+        return seconds if await work() else soon
+
+    return RepeatingTask(name, step, interval_s=soon, on_error=BACKGROUND_TASK_ERRORS.labels(name).inc)
 
 
 async def trim_streams(log: EventConsumer, partitions: int) -> bool:

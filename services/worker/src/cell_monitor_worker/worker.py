@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.runtime import LoopWatchdog, tune_gc
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import check_schema
@@ -163,47 +164,17 @@ class Worker:
         return None
 
     async def _consume(self, context: WorkerContext) -> int:
-        settings = self._settings
         consumers = {
             asyncio.create_task(consumer.run(), name=consumer.group): consumer for consumer in context.consumers
         }
+        repeating = self._maintenance(context)
         chores = [
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("courses", context.courses.run()),
                 ("courses-missed", context.courses.look_for_missed()),
                 ("watermarks", context.watermarks.run()),
-                ("help-outbox", maintenance.every(maintenance.HELP_OUTBOX_INTERVAL_S, context.help_outbox.publish)),
-                (
-                    "help-expiry",
-                    maintenance.every(maintenance.HELP_EXPIRY_INTERVAL_S, context.help_expiry.run, retry_s=5.0),
-                ),
-                (
-                    "opaque-events",
-                    maintenance.every(maintenance.OPAQUE_EVENTS_INTERVAL_S, context.opaque_events.run, retry_s=5.0),
-                ),
-                (
-                    "trim",
-                    maintenance.every(
-                        settings.worker_trim_interval_s,
-                        lambda: maintenance.trim_streams(context.log, settings.partitions),
-                    ),
-                ),
-                (
-                    "backlog",
-                    maintenance.every(
-                        settings.worker_lag_interval_s,
-                        lambda: maintenance.measure_backlog(context.log, settings.partitions, settings.groups),
-                    ),
-                ),
-                (
-                    "partitions",
-                    maintenance.every(
-                        maintenance.PARTITIONS_INTERVAL_S,
-                        lambda: maintenance.make_partitions(context.pool),
-                        retry_s=60.0,
-                    ),
-                ),
+                *((task.name, task.run()) for task in repeating),
             )
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
@@ -215,9 +186,37 @@ class Worker:
             self.health.drain()
             for consumer in consumers.values():
                 consumer.stop()
+            for each in repeating:
+                each.stop()
             await self._end(list(consumers), chores, context)
             stopping.cancel()
         return status
+
+    def _maintenance(self, context: WorkerContext) -> list[RepeatingTask]:
+        """Return the periodic tasks: an error in one of them does not end the worker."""
+        settings = self._settings
+        every = maintenance.every
+        return [
+            every("help-outbox", maintenance.HELP_OUTBOX_INTERVAL_S, context.help_outbox.publish),
+            every("help-expiry", maintenance.HELP_EXPIRY_INTERVAL_S, context.help_expiry.run, retry_s=5.0),
+            every("opaque-events", maintenance.OPAQUE_EVENTS_INTERVAL_S, context.opaque_events.run, retry_s=5.0),
+            every(
+                "trim",
+                settings.worker_trim_interval_s,
+                lambda: maintenance.trim_streams(context.log, settings.partitions),
+            ),
+            every(
+                "backlog",
+                settings.worker_lag_interval_s,
+                lambda: maintenance.measure_backlog(context.log, settings.partitions, settings.groups),
+            ),
+            every(
+                "partitions",
+                maintenance.PARTITIONS_INTERVAL_S,
+                lambda: maintenance.make_partitions(context.pool),
+                retry_s=60.0,
+            ),
+        ]
 
     async def _exit_status(self, tasks: list[asyncio.Task[None]]) -> int:
         """Map the finished task to an exit status; wait ``worker_halt_hold_s`` after a halt."""

@@ -11,6 +11,7 @@ from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenVerifier, UnknownKey
 from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
 
 __all__ = ["Authenticator", "KeysNotFetched"]
 
@@ -32,7 +33,9 @@ class Authenticator:
     """
 
     def __init__(self, jwks_url: str, revocations: RevocationList, *, issuer: str) -> None:
-        self._keys = RemoteKeys(jwks_url, min_interval=REFRESH_INTERVAL_SECONDS)
+        self._keys = RemoteKeys(
+            jwks_url, min_interval=REFRESH_INTERVAL_SECONDS, on_error=BACKGROUND_TASK_ERRORS.labels("jwks-refresh").inc
+        )
         self._revocations = revocations
         self._verifier = TokenVerifier(self._keys, Audience.GATEWAY, revocations=revocations, issuer=issuer)
 

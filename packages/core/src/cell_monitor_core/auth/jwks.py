@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import time
 import urllib.error
@@ -17,12 +16,14 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cell_monitor_core.auth.signing_keys import SigningKeysError, decode_public_jwks
+from cell_monitor_core.repeating_task import RepeatingTask
 
 __all__ = ["RemoteKeys"]
 
 _log = structlog.get_logger(__name__)
 
 _MAX_JWKS_BYTES: Final = 256 * 1024
+_RETRY_S: Final = 1.0
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -34,6 +35,7 @@ class RemoteKeys:
     """Keys by kid from a URL; refreshed every few minutes, and at once for an unknown kid, but never too often.
 
     Use it as an async context manager, or call ``refresh`` yourself. Keys are kept while the endpoint is unavailable.
+    ``on_error`` is called for each error of a refresh other than an endpoint that does not answer.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class RemoteKeys:
         min_interval: float = 10.0,
         timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
+        on_error: Callable[[], None] | None = None,
     ) -> None:
         if urlsplit(url).scheme not in {"http", "https"}:
             raise ValueError("the JWKS URL must begin with http:// or https://")
@@ -55,7 +58,8 @@ class RemoteKeys:
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._last_try: float | None = None
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._on_error = on_error
+        self._task: RepeatingTask | None = None
         # In-cluster traffic: a proxy of the environment would not know the API.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
         self.generation = 0
@@ -71,22 +75,29 @@ class RemoteKeys:
 
     async def __aenter__(self) -> Self:
         await self.refresh()
-        self._task = asyncio.create_task(self._refresh_regularly(), name="jwks-refresh")
+        self._task = RepeatingTask(
+            "jwks-refresh",
+            self._refresh_regularly,
+            interval_s=_RETRY_S,
+            first_after_s=self._pause(),
+            on_error=self._on_error,
+        )
+        self._task.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await self._task.aclose()
 
-    async def _refresh_regularly(self) -> None:
-        while True:
-            # Without any key nobody gets in, so try again soon.
-            await asyncio.sleep(self._refresh_every if self._keys else 1.0)
-            await self.refresh(force=not self._keys)
+    def _pause(self) -> float:
+        # Without any key nobody gets in, so try again soon.
+        return self._refresh_every if self._keys else _RETRY_S
+
+    async def _refresh_regularly(self) -> float:
+        await self.refresh(force=not self._keys)
+        return self._pause()
 
     async def refresh(self, *, force: bool = False) -> bool:
         """Fetch the keys, unless that was tried within the last ``min_interval`` seconds; return whether they were fetched."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final, cast
 
 import structlog
@@ -20,6 +18,7 @@ __all__ = ["INTERVAL_SECONDS", "RedisRevocations", "RevocationFeed"]
 _log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS: Final = 1.0
+"""Between two looks, for revocations to deliver or for those delivered."""
 _OVERLAP_MS: Final = 30_000
 """Entries so old are read again: the clocks of two processes that write them may differ."""
 
@@ -70,12 +69,11 @@ class RedisRevocations:
 
 
 class RevocationFeed:
-    """Keeps a list up to date.
+    """Keeps a list up to date, by ``read`` every ``INTERVAL_SECONDS``.
 
     Args:
         source: where revocations are read.
         revocations: the list.
-        interval_s: seconds between two looks.
         clock: monotonic seconds.
     """
 
@@ -84,40 +82,13 @@ class RevocationFeed:
         source: RedisRevocations,
         revocations: RevocationList,
         *,
-        interval_s: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._revocations = revocations
-        self._interval_s = interval_s
         self._clock = clock
         self._score = 0
         self._unavailable = False
-        self._closing = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._task = asyncio.create_task(self.run(), name="revocations")
-
-    def stop(self) -> None:
-        """Let ``run`` end after the look that it is at."""
-        self._closing = True
-
-    async def aclose(self) -> None:
-        """End what ``start`` began."""
-        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
-        self.stop()
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def run(self) -> None:
-        """Read again and again, until ``stop`` or cancellation."""
-        while not self._closing:
-            await self.read()
-            await asyncio.sleep(self._interval_s)
 
     async def read(self) -> None:
         """Read once. While Redis is unavailable the list stays as it is: tokens still end within ten minutes."""

@@ -19,6 +19,11 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 _END_TO_END = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300)
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _GROUPS = ("postgres", "influxdb")
+_BACKGROUND_TASKS: Final = (
+    "backlog", "beats", "help-expiry", "help-outbox", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
+    "refusals", "revocation-delivery", "revocations", "signing-keys", "trim",
+)  # fmt: skip
+"""The tasks of all services that repeat (``repeating_task``)."""
 _KINDS = ("student", "help", "course", "test")
 
 
@@ -45,6 +50,11 @@ EVENT_LOOP_LAG_SECONDS: Final = _histogram(
 )
 EVENT_LOOP_STALLS: Final = _counter(
     "cell_monitor_event_loop_stalls_total", "Times that the event loop was blocked for seconds."
+)
+BACKGROUND_TASK_ERRORS: Final = CATALOGUE.counter(
+    "cell_monitor_background_task_errors_total",
+    "Unexpected errors in tasks that repeat, by task; the log has each as background_task_failed, and the task goes on.",
+    {"task": _BACKGROUND_TASKS},
 )
 
 CATALOGUE.section("api")

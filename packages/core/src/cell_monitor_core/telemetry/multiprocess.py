@@ -6,9 +6,8 @@ empty at start. https://prometheus.github.io/client_python/multiprocess/
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.telemetry.instruments import Catalogue, Family, Histogram
 
 __all__ = ["MultiprocessFlush", "multiprocess_directory", "render"]
@@ -34,35 +34,39 @@ class MultiprocessFlush:
     """Adds this process's counts to the shared files, every ``interval`` seconds and at the end.
 
     Use it as an async context manager, entered after the fork. Without the shared folder it does nothing.
+
+    Args:
+        catalogue: whose counts.
+        interval: seconds.
+        on_error: called where the counts could not be added; the next time they are.
     """
 
-    def __init__(self, catalogue: Catalogue, *, interval: float = 1.0) -> None:
+    def __init__(
+        self, catalogue: Catalogue, *, interval: float = 1.0, on_error: Callable[[], None] | None = None
+    ) -> None:
         self._catalogue = catalogue
-        self._interval = interval
+        self._task = RepeatingTask(
+            "metrics-flush", self._flush, interval_s=interval, first_after_s=interval, on_error=on_error
+        )
         self._values: dict[tuple[str, tuple[str, ...], int], Any] = {}
         self._flushed: dict[tuple[str, tuple[str, ...], int], float] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if multiprocess_directory() is not None:
             _flushers.append(self)
-            self._task = asyncio.create_task(self._run(), name="metrics-flush")
+            self._task.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        if self in _flushers:
+            await self._task.aclose()
             _flushers.remove(self)
             self.flush()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            self.flush()
+    async def _flush(self) -> None:
+        self.flush()
 
     def flush(self) -> None:
         """Add the counts since the last flush."""

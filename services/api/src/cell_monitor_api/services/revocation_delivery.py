@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -11,7 +9,7 @@ import structlog
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import revocations
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations
+from cell_monitor_core.streams.revocations import RedisRevocations
 
 __all__ = ["RevocationDelivery"]
 
@@ -23,55 +21,34 @@ _PRUNE_EVERY: Final = 600
 
 
 class RevocationDelivery:
-    """Looks once a second for revocations that were not delivered; of several processes each takes others.
+    """Delivers revocations, by ``step`` every ``INTERVAL_SECONDS``; of several processes each takes others.
 
     Args:
         pool: PostgreSQL.
         target: where they are delivered.
-        interval_s: seconds between two looks.
     """
 
-    def __init__(self, pool: Any, target: RedisRevocations, *, interval_s: float = INTERVAL_SECONDS) -> None:
+    def __init__(self, pool: Any, target: RedisRevocations) -> None:
         self._pool = pool
         self._target = target
-        self._interval_s = interval_s
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = 0
         self._unavailable = False
-        self._closing = False
 
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._task = asyncio.create_task(self._run(), name="revocation-delivery")
-
-    async def aclose(self) -> None:
-        """End. What is left is delivered by another process, or by the next one."""
-        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
-        self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        rounds = 0
-        while not self._closing:
-            try:
-                more = await self.deliver()
-                if rounds % _PRUNE_EVERY == _PRUNE_EVERY - 1:
-                    with store_errors():
-                        await revocations.prune(self._pool)
-                self._unavailable = False
-                rounds += 1
-            except StoreUnavailable as error:
-                more = False
-                if not self._unavailable:
-                    self._unavailable = True
-                    _log.warning("revocations_not_delivered", reason=str(error))
-            except Exception:  # noqa: BLE001 - logged; without deliveries tokens would live on
-                more = False
-                _log.exception("revocation_delivery_failed")
-            if not more:
-                await asyncio.sleep(self._interval_s)
+    async def step(self) -> float | None:
+        """Deliver what is committed and, from time to time, delete what was delivered; return 0 where there may be more."""
+        try:
+            more = await self.deliver()
+            self._rounds += 1
+            if self._rounds % _PRUNE_EVERY == 0:
+                with store_errors():
+                    await revocations.prune(self._pool)
+        except StoreUnavailable as error:
+            if not self._unavailable:
+                self._unavailable = True
+                _log.warning("revocations_not_delivered", reason=str(error))
+            return None
+        self._unavailable = False
+        return 0.0 if more else None
 
     async def deliver(self) -> bool:
         """Deliver what is committed; return whether there may be more.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -15,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.auth.tokens import TokenIssuer
+from cell_monitor_core.repeating_task import RepeatingTask
+from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
 
 __all__ = ["Signing", "courses_that_fit"]
 
@@ -70,13 +70,18 @@ class Signing:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._path = path
-        self._interval_s = interval_s
+        self._watch = RepeatingTask(
+            "signing-keys",
+            self._look,
+            interval_s=interval_s,
+            first_after_s=interval_s,
+            on_error=BACKGROUND_TASK_ERRORS.labels("signing-keys").inc,
+        )
         self._clock = clock
         self._stamp = self._stamp_of_file()
         self._keys = SigningKeys.load(path or source)
         self._looked_at = clock()
         self.generation = 0
-        self._task: asyncio.Task[None] | None = None
         self.issuer = TokenIssuer(self._keys, lifetime=lifetime_s, issuer=issuer)
 
     def get(self, kid: str) -> Ed25519PublicKey | None:
@@ -112,19 +117,14 @@ class Signing:
     def start(self) -> None:
         """Look at the file from time to time."""
         if self._path is not None:
-            self._task = asyncio.create_task(self._watch(), name="signing-keys")
+            self._watch.start()
 
     async def aclose(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await self._watch.aclose()
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            self.reload()
+    async def _look(self) -> None:
+        self.reload()
 
     def _stamp_of_file(self) -> tuple[int, int, int] | None:
         if self._path is None:

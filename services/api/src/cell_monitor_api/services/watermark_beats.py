@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 
+from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.streams.beats import BEAT_SECONDS, BeatReply
-from cell_monitor_core.telemetry.metrics import BEATS
+from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS, BEATS
 
 __all__ = ["Beats", "WatermarkBeats"]
 
@@ -44,36 +45,35 @@ class WatermarkBeats:
     def __init__(self, beats: Beats, *, interval_s: float = BEAT_SECONDS) -> None:
         self._beats = beats
         self._interval_s = interval_s
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = [
+            RepeatingTask(
+                "beats",
+                partial(self._append, partition),
+                interval_s=interval_s,
+                # Spread over the interval: not all partitions at the same moment.
+                first_after_s=interval_s * partition / beats.partitions,
+                on_error=BACKGROUND_TASK_ERRORS.labels("beats").inc,
+            )
+            for partition in range(beats.partitions)
+        ]
         self._unavailable = False
-        self._closing = False
         self._outcomes = {outcome: BEATS.labels(outcome) for outcome in ("appended", "full", "failed")}
 
     def start(self) -> None:
         """Begin; returns at once."""
-        for partition in range(self._beats.partitions):
-            self._tasks.append(asyncio.create_task(self._repeat(partition), name=f"beats-{partition}"))
+        for task in self._tasks:
+            task.start()
 
     async def aclose(self) -> None:
         """End, and give up the leases so that another process takes over at once."""
-        # A command of redis-py may end with its result although its task was cancelled, and the cancellation is gone then.
-        self._closing = True
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await task.aclose()
         for partition in range(self._beats.partitions):
             try:
                 await self._beats.release(partition)
             except LogUnavailable:
                 # They expire within two seconds; the other partitions would wait for the same Redis.
                 return
-
-    async def _repeat(self, partition: int) -> None:
-        # Spread over the interval: not all partitions at the same moment.
-        pause = self._interval_s * partition / self._beats.partitions
-        while not self._closing:
-            await asyncio.sleep(pause)
-            pause = await self._append(partition)
 
     async def _append(self, partition: int) -> float:
         """Append one beat; return the seconds until the next."""
@@ -84,9 +84,6 @@ class WatermarkBeats:
             if not self._unavailable:
                 self._unavailable = True
                 _log.warning("beats_unavailable", reason=error.reason)
-            return self._interval_s
-        except Exception:  # noqa: BLE001 - logged; without beats every dashboard would say that it is delayed
-            _log.exception("beat_failed", partition=partition)
             return self._interval_s
         if self._unavailable:
             self._unavailable = False
