@@ -15,6 +15,7 @@ import './styles/layout.css'
 import './styles/course.css'
 import './styles/students.css'
 import './styles/student.css'
+import './styles/members.css'
 
 restoreTheme()
 // Before the router reads the address.

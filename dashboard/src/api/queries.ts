@@ -3,6 +3,7 @@ import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 import { ApiError, send, type ApiClient } from './client'
 import type {
   Activity,
+  CourseMember,
   CourseRefusals,
   CourseSummary,
   DashboardConfig,
@@ -53,6 +54,32 @@ export const refusalsQuery = (api: ApiClient, courseId: string) =>
     queryFn: ({ signal }) => api.request<CourseRefusals>(`courses/${segment(courseId)}/refusals`, { signal }),
     refetchInterval: REFUSALS_EVERY_MS,
   })
+
+export const membersKey = (courseId: string) => ['members', courseId] as const
+
+export const membersQuery = (api: ApiClient, courseId: string) =>
+  queryOptions({
+    queryKey: membersKey(courseId),
+    queryFn: async ({ signal }) =>
+      (await api.request<{ members: CourseMember[] }>(`courses/${segment(courseId)}/members`, { signal })).members,
+  })
+
+export async function addStudents(
+  api: ApiClient,
+  courseId: string,
+  students: readonly { username: string; displayName: string | null }[],
+): Promise<void> {
+  const members = students.map(({ username, displayName }) => ({
+    username,
+    role: 'student',
+    ...(displayName !== null && { display_name: displayName }),
+  }))
+  await api.request(`courses/${segment(courseId)}/members`, { method: 'PUT', body: { members } })
+}
+
+export async function removeMember(api: ApiClient, courseId: string, personId: string): Promise<undefined> {
+  await api.request(`courses/${segment(courseId)}/members/${segment(personId)}`, { method: 'DELETE' })
+}
 
 export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>
   queryOptions({

@@ -39,6 +39,7 @@ export type ErrorBody = Schemas['Error']
 export type Role = 'instructor' | 'assistant' | 'observer' | 'student'
 export type StaffMember = Narrowed<Schemas['StaffMember'], { role: Role }>
 export type CourseSnapshot = Narrowed<Schemas['CourseSnapshot'], { staff: StaffMember[] }>
+export type CourseMember = Narrowed<Schemas['CourseMember'], { role: Role; sources: Partial<Record<string, Role | null>> }>
 export type CourseSummary = Narrowed<Schemas['CourseListItem'], { role: Role | null }>
 export type Me = Narrowed<Schemas['Me'], { courses: Narrowed<Schemas['MyCourse'], { role: Role }>[] }>
 /** The outputs of a run are those of its event. */

@@ -1,4 +1,12 @@
-import { createRootRoute, createRoute, createRouter, Outlet, redirect, type RouterHistory } from '@tanstack/react-router'
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+  type RouterHistory,
+} from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 
 import { CoursePage } from '../pages/course/CoursePage'
@@ -66,7 +74,14 @@ const course = createRoute({
   validateSearch,
 })
 
-const routeTree = root.addChildren([home, courses, course])
+// The live page's users seldom need it, and it brings a parser of CSV.
+const members = createRoute({
+  getParentRoute: () => root,
+  path: '/courses/$courseId/members',
+  component: lazyRouteComponent(() => import('../pages/members/MembersPage')),
+})
+
+const routeTree = root.addChildren([home, courses, course, members])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

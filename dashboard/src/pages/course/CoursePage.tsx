@@ -144,6 +144,11 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               <Icon name="back" />
             </Link>
             <h1 className="course-bar__title">{title}</h1>
+            {people.role === 'instructor' && (
+              <Link to="/courses/$courseId/members" params={{ courseId }} className="button button--quiet">
+                {t('members.title')}
+              </Link>
+            )}
             <ConnectionBadge connection={connection} now={currency.now} />
           </div>
         </div>

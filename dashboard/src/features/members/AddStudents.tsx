@@ -1,0 +1,139 @@
+import { useId, useMemo, useState, type ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { CourseMember } from '../../api/types'
+import { useAnnounce } from '../../ui/Announcer'
+import { Button } from '../../ui/Button'
+import { explain } from '../../ui/ErrorNotice'
+import { Notice } from '../../ui/Notice'
+import { MAX_LIST_BYTES, previewOf, readList, textOf, type StudentListing } from './list'
+import { PartlyAdded, useAddStudents } from './useRoster'
+
+const FAULTS_SHOWN = 5
+
+interface AddStudentsProps {
+  courseId: string
+  members: readonly CourseMember[]
+}
+
+/** Paste or upload a list of students; what would change is shown before it is sent. */
+export function AddStudents({ courseId, members }: AddStudentsProps): ReactElement {
+  const { t } = useTranslation()
+  const announce = useAnnounce()
+  const [text, setText] = useState('')
+  const [unreadable, setUnreadable] = useState(false)
+  const add = useAddStudents(courseId)
+  const listId = useId()
+  const hintId = useId()
+  const listing = useMemo(() => readList(text), [text])
+  const preview = useMemo(() => previewOf(listing.students, members), [listing, members])
+  const changed = [...preview.added, ...preview.renamed]
+
+  const change = (value: string): void => {
+    add.reset()
+    setUnreadable(false)
+    setText(value)
+  }
+  const read = async (file: File | undefined): Promise<void> => {
+    if (file === undefined) return
+    const content = file.size > MAX_LIST_BYTES ? null : textOf(await file.arrayBuffer())
+    change(content ?? '')
+    setUnreadable(content === null)
+  }
+  const send = (): void => {
+    add.mutate(changed, {
+      onSuccess: (count) => {
+        setText('')
+        announce('members', t('members.done', { count }))
+      },
+    })
+  }
+
+  return (
+    <section className="card members-add" aria-labelledby={`${listId}-title`}>
+      <h2 id={`${listId}-title`}>{t('members.add')}</h2>
+      <p className="hint" id={hintId}>
+        {t('members.hint')}
+      </p>
+      <div className="field">
+        <label htmlFor={listId}>{t('members.paste')}</label>
+        <textarea
+          id={listId}
+          className="members-add__list"
+          rows={6}
+          spellCheck={false}
+          maxLength={MAX_LIST_BYTES}
+          aria-describedby={hintId}
+          value={text}
+          onChange={(event) => change(event.target.value)}
+        />
+      </div>
+      <div className="field">
+        <label htmlFor={`${listId}-file`}>{t('members.upload')}</label>
+        <input
+          id={`${listId}-file`}
+          type="file"
+          accept=".csv,.tsv,.txt,text/csv,text/plain"
+          onChange={(event) => {
+            const input = event.target
+            void read(input.files?.[0]).then(() => {
+              // The same file can be chosen again after it was corrected.
+              input.value = ''
+            })
+          }}
+        />
+      </div>
+      {unreadable && (
+        <Notice tone="error" role="alert">
+          {t('members.unreadable')}
+        </Notice>
+      )}
+      {text.trim() !== '' && <Changes listing={listing} preview={preview} />}
+      {add.isError && (
+        <Notice tone="error" role="alert">
+          {add.error instanceof PartlyAdded
+            ? t('members.partly', {
+                added: add.error.added,
+                count: add.error.total,
+                message: explain(add.error.cause, t),
+              })
+            : explain(add.error, t)}
+        </Notice>
+      )}
+      {add.isSuccess && text === '' && (
+        <Notice tone="info" role="status">
+          {t('members.done', { count: add.data })}
+        </Notice>
+      )}
+      {changed.length > 0 && (
+        <Button variant="primary" pending={add.isPending} onClick={send}>
+          {add.isPending ? t('members.sending') : t('members.send', { count: changed.length })}
+        </Button>
+      )}
+    </section>
+  )
+}
+
+interface ChangesProps {
+  listing: StudentListing
+  preview: ReturnType<typeof previewOf>
+}
+
+function Changes({ listing, preview }: ChangesProps): ReactElement {
+  const { t } = useTranslation()
+  const more = listing.faults.length - FAULTS_SHOWN
+  return (
+    <ul className="members-add__changes" aria-label={t('members.preview')}>
+      <li>{t('members.new', { count: preview.added.length })}</li>
+      {preview.renamed.length > 0 && <li>{t('members.renamed', { count: preview.renamed.length })}</li>}
+      {preview.unchanged > 0 && <li>{t('members.unchanged', { count: preview.unchanged })}</li>}
+      {preview.staff > 0 && <li>{t('members.staffKept', { count: preview.staff })}</li>}
+      {listing.faults.slice(0, FAULTS_SHOWN).map(({ line, fault }) => (
+        <li key={line} className="members-add__fault">
+          {t(`members.fault.${fault}`, { line })}
+        </li>
+      ))}
+      {more > 0 && <li className="members-add__fault">{t('members.moreFaults', { count: more })}</li>}
+    </ul>
+  )
+}

@@ -1,0 +1,139 @@
+import { useEffect, useRef, useState, type ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { CourseMember } from '../../api/types'
+import { labels, nameAlone, type PersonLabel } from '../../course/names'
+import { PersonName } from '../../course/PersonName'
+import { useAnnounce } from '../../ui/Announcer'
+import { Button } from '../../ui/Button'
+import { explain } from '../../ui/ErrorNotice'
+import { useRemoveMember } from './useRoster'
+
+interface MemberTableProps {
+  courseId: string
+  members: readonly CourseMember[]
+  /** The viewer, who cannot remove themselves. */
+  me: string
+}
+
+/** Who belongs to the course, with role and source. */
+export function MemberTable({ courseId, members, me }: MemberTableProps): ReactElement {
+  const { t } = useTranslation()
+  const named = labels(members.map((member) => ({ ...member, id: member.person_id })))
+  return (
+    <div className="members-table">
+      <table aria-label={t('members.title')}>
+        <thead>
+          <tr>
+            <th scope="col">{t('members.columns.name')}</th>
+            <th scope="col">{t('members.columns.username')}</th>
+            <th scope="col">{t('members.columns.role')}</th>
+            <th scope="col">{t('members.columns.source')}</th>
+            <th scope="col">
+              <span className="visually-hidden">{t('members.columns.actions')}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {members.map((member) => {
+            const label = named.get(member.person_id)
+            return (
+              label !== undefined && (
+                <Row key={member.person_id} courseId={courseId} member={member} label={label} own={member.person_id === me} />
+              )
+            )
+          })}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+interface RowProps {
+  courseId: string
+  member: CourseMember
+  label: PersonLabel
+  own: boolean
+}
+
+function Row({ courseId, member, label, own }: RowProps): ReactElement {
+  const { t } = useTranslation()
+  const sourceName = (source: string): string =>
+    ({ roster: t('members.source.roster'), hub: t('members.source.hub'), lti: t('members.source.lti') })[source] ??
+    t('members.source.other')
+  const sources = Object.entries(member.sources)
+  const agreed = sources.every(([, role]) => role === member.role)
+  const onRoster = member.sources['roster'] != null
+  return (
+    <tr>
+      <th scope="row">
+        {/* The user name has a column of its own. */}
+        <PersonName label={{ ...label, account: null }} />
+      </th>
+      <td>
+        <bdi>{nameAlone({ username: member.username })}</bdi>
+      </td>
+      <td>
+        {t(`role.${member.role}`)}
+        {member.site_admin && <span className="tag">{t('role.admin')}</span>}
+      </td>
+      <td>
+        {sources
+          .map(([source, role]) =>
+            agreed
+              ? sourceName(source)
+              : t('members.sourceSays', {
+                  source: sourceName(source),
+                  role: role == null ? t('members.removed') : t(`role.${role}`),
+                }),
+          )
+          .join(t('app.listSeparator'))}
+      </td>
+      <td className="members-table__actions">
+        {!own && onRoster && <Remove courseId={courseId} member={member} name={label.text} />}
+        {!own && !onRoster && <span className="hint">{t('members.elsewhere')}</span>}
+      </td>
+    </tr>
+  )
+}
+
+function Remove({ courseId, member, name }: { courseId: string; member: CourseMember; name: string }): ReactElement {
+  const { t } = useTranslation()
+  const announce = useAnnounce()
+  const [asked, setAsked] = useState(false)
+  const group = useRef<HTMLDivElement>(null)
+  const remove = useRemoveMember(courseId, member.person_id)
+  const was = useRef(asked)
+  useEffect(() => {
+    // The button that was pressed is gone; the focus goes to the first one that took its place.
+    if (was.current !== asked) group.current?.querySelector('button')?.focus()
+    was.current = asked
+  }, [asked])
+  return (
+    <div ref={group} role="group" aria-label={name}>
+      {asked ? (
+        <>
+          <Button
+            variant="primary"
+            pending={remove.isPending}
+            onClick={() =>
+              remove.mutate(undefined, { onSuccess: () => announce('members', t('members.removedDone', { name })) })
+            }
+          >
+            {remove.isPending ? t('members.removing') : t('members.removeSure', { name })}
+          </Button>
+          <Button onClick={() => setAsked(false)}>{t('members.keep')}</Button>
+        </>
+      ) : (
+        <Button variant="quiet" aria-label={t('members.removeFor', { name })} onClick={() => setAsked(true)}>
+          {t('members.remove')}
+        </Button>
+      )}
+      {remove.isError && (
+        <p className="members-table__error" role="alert">
+          {explain(remove.error, t)}
+        </p>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,93 @@
+// Hazard: a list of students is read as other people, demotes staff, or loses a line without saying which.
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+
+import type { CourseMember } from '../../api/types'
+import { previewOf, readList, textOf } from './list'
+
+const member = (username: string, changes: Partial<CourseMember> = {}): CourseMember => ({
+  person_id: username,
+  username,
+  display_name: null,
+  role: 'student',
+  sources: { roster: 'student' },
+  site_admin: false,
+  ...changes,
+})
+const read = (text: string) => readList(text).students.map(({ username, displayName }) => [username, displayName])
+
+describe('readList', () => {
+  it.each([
+    ['a user name a line', 'ann\r\nben\n\n  chen  \n', [['ann', null], ['ben', null], ['chen', null]]],
+    ['commas', 'ann,Ann Adams\nben,"Becker, Ben"', [['ann', 'Ann Adams'], ['ben', 'Becker, Ben']]],
+    ['semicolons, as Excel writes them in many languages', 'ann;Ann A.\nben;Ben B.', [['ann', 'Ann A.'], ['ben', 'Ben B.']]],
+    ['a table from a spreadsheet', 'ann\tAnn A.\nben\tBen B.', [['ann', 'Ann A.'], ['ben', 'Ben B.']]],
+    ['headings in another order', 'Name,Mail,User name\nAnn A.,a@x,ann', [['ann', 'Ann A.']]],
+    ['Japanese headings', '学籍番号,氏名,ユーザー名\n1,田中 葵,aoi', [['aoi', '田中 葵']]],
+    ['a byte order mark', '\ufeffusername\nann', [['ann', null]]],
+    ['a user name that is spelled with capitals', 'Ann\nann', [['Ann', null], ['ann', null]]],
+  ])('reads %s', (_, text, expected) => {
+    expect(read(text)).toEqual(expected)
+  })
+
+  it('names the line of everything that is left out', () => {
+    const long = 'x'.repeat(151)
+    expect(readList(`ann\n${long}\n,No User\nben,${'y'.repeat(201)}\nann`)).toEqual({
+      students: [{ line: 1, username: 'ann', displayName: null }],
+      faults: [
+        { line: 2, fault: 'username' },
+        { line: 3, fault: 'username' },
+        { line: 4, fault: 'displayName' },
+        { line: 5, fault: 'twice' },
+      ],
+    })
+  })
+
+  it('gives what the API takes, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
+        const { students } = readList(text)
+        expect(new Set(students.map((one) => one.username)).size).toBe(students.length)
+        for (const { username, displayName } of students) {
+          // models/auth.py: Username; models/courses.py: display_name.
+          // eslint-disable-next-line no-control-regex -- as the API's pattern is written
+          expect(username).toMatch(/^[^\u0000-\u0020\u007f]([^\u0000-\u001f\u007f]*[^\u0000-\u0020\u007f])?$/u)
+          expect(Array.from(username).length).toBeLessThanOrEqual(150)
+          if (displayName !== null) {
+            // eslint-disable-next-line no-control-regex -- as above
+            expect(displayName).toMatch(/^[^\u0000-\u001f\u007f]+$/u)
+            expect(Array.from(displayName).length).toBeLessThanOrEqual(200)
+          }
+        }
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})
+
+describe('previewOf', () => {
+  it('adds who is new, updates names, and changes neither staff nor others', () => {
+    const members = [
+      member('ann', { display_name: 'Ann' }),
+      member('ben', { display_name: 'Ben' }),
+      member('ivy', { role: 'instructor', sources: { roster: 'instructor' } }),
+    ]
+    const { students } = readList('ann,Ann\nben,Benjamin\nivy,Ivy\nzoe,Zoe\nAnn')
+    const preview = previewOf(students, members)
+    expect(preview.added.map((one) => one.username)).toEqual(['zoe', 'Ann'])
+    expect(preview.renamed.map((one) => one.username)).toEqual(['ben'])
+    expect([preview.unchanged, preview.staff]).toEqual([1, 1])
+  })
+})
+
+describe('textOf', () => {
+  const bytes = (...values: number[]) => new Uint8Array(values).buffer
+  it('reads UTF-8, and what Excel writes on a Japanese computer', () => {
+    expect(textOf(new TextEncoder().encode('aoi,田中').buffer)).toBe('aoi,田中')
+    // "田中" in Shift_JIS.
+    expect(textOf(bytes(0x61, 0x2c, 0x93, 0x63, 0x92, 0x86))).toBe('a,田中')
+  })
+  it('refuses what is no text', () => {
+    expect(textOf(bytes(0xff, 0xd8, 0xff, 0xe0, 0x00, 0x10, 0xfd))).toBeNull()
+  })
+})

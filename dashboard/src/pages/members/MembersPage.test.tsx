@@ -1,0 +1,126 @@
+// Hazard: an instructor adds, renames or removes other people than the page says, or cannot tell who belongs to the course.
+import { screen, waitFor, within } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import type { CourseMember } from '../../api/types'
+import { fault, FakeApi, renderApp } from '../../testing/app'
+
+let api: FakeApi
+let members: CourseMember[]
+const sent: unknown[] = []
+
+const member = (username: string, changes: Partial<CourseMember> = {}): CourseMember => ({
+  person_id: username,
+  username,
+  display_name: null,
+  role: 'student',
+  sources: { roster: 'student' },
+  site_admin: false,
+  ...changes,
+})
+const row = (name: string) => screen.getByRole('row', { name: new RegExp(name, 'u') })
+const list = () => screen.findByRole('textbox', { name: 'List of students' })
+const changes = () => within(screen.getByRole('list', { name: 'What adding this list changes' })).getAllByRole('listitem').map((item) => item.textContent)
+
+beforeEach(() => {
+  api = new FakeApi()
+  sent.length = 0
+  members = [
+    member('mari', { person_id: 'p1', display_name: 'Mari Aoki', role: 'instructor', sources: { roster: 'instructor' } }),
+    member('ann', { display_name: 'Ann Adams' }),
+    member('hugo', { sources: { hub: 'student' } }),
+    member('tim', { role: 'assistant', sources: { hub: 'student', roster: 'assistant' } }),
+  ]
+  api.on('GET courses/c1/members', () => ({ body: { members } }))
+  api.on('PUT courses/c1/members', (body) => {
+    sent.push(body)
+    return { body: { members: [] } }
+  })
+})
+
+describe('members of a course', () => {
+  it('says of each which role counts and by which source, and offers to remove only whom this list can remove', async () => {
+    renderApp('/courses/c1/members')
+    expect(await screen.findByRole('heading', { name: '4 members' })).toBeVisible()
+    expect(row('Ann Adams')).toHaveTextContent('this list')
+    expect(row('tim')).toHaveTextContent('JupyterHub: Student, this list: Assistant')
+    expect(within(row('hugo')).queryByRole('button')).toBeNull()
+    expect(row('hugo')).toHaveTextContent('Is removed where they come from.')
+    expect(within(row('Mari Aoki')).queryByRole('button')).toBeNull()
+  })
+
+  it('shows what a pasted list changes before it is sent, and sends no more than that', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    await user.click(await list())
+    await user.paste('ann,Ann Baker\ntim,Tim\nzoe\nzoe\nmari')
+    expect(changes()).toEqual([
+      '1 new student',
+      '1 name is updated',
+      '2 are on the staff and stay so',
+      'Line 4: this user name is in the list already. It is left out.',
+    ])
+    expect(sent).toEqual([])
+    await user.click(screen.getByRole('button', { name: 'Add or update 2 students' }))
+    expect(await screen.findByText('2 students were added or updated.', { selector: '.notice__text' })).toBeVisible()
+    expect(sent).toEqual([
+      { members: [{ username: 'zoe', role: 'student' }, { username: 'ann', role: 'student', display_name: 'Ann Baker' }] },
+    ])
+    expect(await list()).toHaveValue('')
+  })
+
+  it('reads a file, also one that Excel wrote on a Japanese computer, and says that a picture is none', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    await list()
+    const upload = screen.getByLabelText('Or choose a file (CSV or text)')
+    await user.upload(upload, new File([new Uint8Array([0x61, 0x6f, 0x69, 0x2c, 0x93, 0x63, 0x92, 0x86])], 'class.csv', { type: 'text/csv' }))
+    await waitFor(() => expect(changes()).toEqual(['1 new student']))
+    expect(await list()).toHaveValue('aoi,田中')
+    await user.upload(upload, new File([new Uint8Array([0xff, 0xd8, 0xff, 0xe0, 0xfd])], 'class.txt', { type: 'text/plain' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('This file cannot be read')
+    expect(screen.queryByRole('button', { name: /^Add/u })).toBeNull()
+  })
+
+  it('sends a large class in parts, and says how far it got when one fails', async () => {
+    const user = userEvent.setup()
+    api.on('PUT courses/c1/members', (body) => {
+      sent.push(body)
+      return sent.length === 1 ? { body: { members: [] } } : { status: 503, body: fault('unavailable') }
+    })
+    renderApp('/courses/c1/members')
+    await user.click(await list())
+    await user.paste(Array.from({ length: 700 }, (_, number) => `student${number}`).join('\n'))
+    await user.click(screen.getByRole('button', { name: 'Add or update 700 students' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('500 of 700 were added, then: The server could not answer (503)')
+    expect(sent.map((body) => (body as { members: unknown[] }).members.length)).toEqual([500, 200])
+    expect((await list() as HTMLTextAreaElement).value).toContain('student699')
+  })
+
+  it('removes somebody only after a second click, and the keyboard stays where it was', async () => {
+    const user = userEvent.setup()
+    let removed = 0
+    api.on('DELETE courses/c1/members/ann', () => {
+      removed += 1
+      members = members.filter((each) => each.username !== 'ann')
+      return { status: 204 }
+    })
+    renderApp('/courses/c1/members')
+    await user.click(await screen.findByRole('button', { name: 'Remove Ann Adams from the course' }))
+    expect(removed).toBe(0)
+    expect(screen.getByRole('button', { name: 'Remove Ann Adams' })).toHaveFocus()
+    await user.click(screen.getByRole('button', { name: 'Keep' }))
+    expect(screen.getByRole('button', { name: 'Remove Ann Adams from the course' })).toHaveFocus()
+    await user.keyboard('{Enter}{Enter}')
+    await waitFor(() => expect(screen.queryByRole('row', { name: /Ann Adams/u })).toBeNull())
+    expect(removed).toBe(1)
+  })
+
+  it('is not for an observer, in words', async () => {
+    api.on('GET courses/c1/members', () => ({ status: 403, body: fault('permission_denied') }))
+    renderApp('/courses/c1/members', 'ja')
+    expect(await screen.findByRole('heading', { level: 1 })).toBeVisible()
+    expect(screen.queryByRole('textbox')).toBeNull()
+  })
+})

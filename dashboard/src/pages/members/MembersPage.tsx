@@ -1,0 +1,64 @@
+import { useQuery } from '@tanstack/react-query'
+import { getRouteApi, Link } from '@tanstack/react-router'
+import type { ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { ApiError } from '../../api/client'
+import { coursesQuery, membersQuery, meQuery } from '../../api/queries'
+import { useServices } from '../../api/services'
+import { AddStudents } from '../../features/members/AddStudents'
+import { MemberTable } from '../../features/members/MemberTable'
+import { foreign } from '../../i18n/foreign'
+import { ErrorNotice } from '../../ui/ErrorNotice'
+import { ErrorPage } from '../../ui/ErrorPage'
+import { Icon } from '../../ui/Icon'
+import { Loading } from '../../ui/Notice'
+import { useTitle } from '../../ui/title'
+
+const route = getRouteApi('/courses/$courseId/members')
+
+/** Who belongs to a course, for those who may change it. */
+export default function MembersPage(): ReactElement {
+  const { t } = useTranslation()
+  const { courseId } = route.useParams()
+  const { api } = useServices()
+  const me = useQuery(meQuery(api))
+  const courses = useQuery(coursesQuery(api))
+  const members = useQuery(membersQuery(api, courseId))
+  const course = courses.data?.find((each) => each.course_id === courseId)
+  const title = foreign(course?.title ?? '') || courseId
+  useTitle(t('members.titleOf', { course: title }))
+  if (members.error instanceof ApiError && (members.error.status === 404 || members.error.status === 403)) {
+    return <ErrorPage kind={members.error.status === 404 ? 'course-not-found' : 'forbidden'} />
+  }
+  return (
+    <>
+      <div className="course-bar">
+        <div className="course-bar__inner">
+          <Link
+            to="/courses/$courseId"
+            params={{ courseId }}
+            className="course-bar__back"
+            aria-label={t('members.toCourse')}
+          >
+            <Icon name="back" />
+          </Link>
+          <h1 className="course-bar__title">{t('members.titleOf', { course: title })}</h1>
+        </div>
+      </div>
+      <div className="page members">
+        {members.isPending && <Loading label={t('app.loading')} />}
+        {members.isError && <ErrorNotice error={members.error} onRetry={() => void members.refetch()} />}
+        {members.data !== undefined && (
+          <>
+            <AddStudents courseId={courseId} members={members.data} />
+            <section className="card" aria-label={t('members.title')}>
+              <h2>{t('members.count', { count: members.data.length })}</h2>
+              <MemberTable courseId={courseId} members={members.data} me={me.data?.person_id ?? ''} />
+            </section>
+          </>
+        )}
+      </div>
+    </>
+  )
+}
