@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cell_monitor_core.erasure import tables as erasure
 from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
 from cell_monitor_core.storage.postgres import revocations as postgres_revocations
 from cell_monitor_core.streams.revocations import RedisRevocations
@@ -141,3 +142,16 @@ async def test_another_process_of_the_api_refuses_the_token_as_well(ivy, make_si
         await memberships.remove(ivy.process.pool, "c1", ivy.ids["ivy"])
         for site in (ivy, other):
             assert await until_refused(site, headers) == (401, "token_expired")
+
+
+async def test_an_erased_persons_tokens_end_and_they_get_no_other(ivy, make_event):
+    headers, sender = await sign_in(ivy), ivy.sender("ivy")
+    async with ivy.process.pool.acquire() as connection:
+        await erasure.begin_person(connection, ivy.ids["ivy"])
+    assert await until_refused(ivy, headers, "/api/v1/courses") == (401, "token_expired")
+    answer = await ivy.client.post("/api/v1/events", headers=sender, json={"events": [make_event()]})
+    assert (answer.status_code, answer.json()["detail"][0]["type"]) == (401, "token_expired")
+    assert (await ivy.client.post("/api/v1/auth/refresh")).status_code == 401
+    in_redis = await ivy.process.redis.zrange("cm:{revocations}", 0, -1)
+    in_database = await ivy.process.pool.fetch("TABLE revocations")
+    assert str(ivy.ids["ivy"]) not in repr((in_redis, in_database))

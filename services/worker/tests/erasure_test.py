@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from cell_monitor_core import keys
+from cell_monitor_core.auth.revocations import Revocation, RevocationList
 from cell_monitor_core.channels import course_channel, test_channel
 from cell_monitor_core.derivation.help import help_request_id
 from cell_monitor_core.erasure.entries import take_out, wait_for_consumers
@@ -23,12 +24,13 @@ from cell_monitor_core.erasure.tables import NOBODY
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.presence import Presence
 from cell_monitor_core.records import StreamRecord, encode_record
-from cell_monitor_core.storage.postgres import failed_events, help_requests
+from cell_monitor_core.storage.postgres import failed_events, help_requests, memberships, revocations
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
 from cell_monitor_core.storage.postgres.help_actions import apply_help_action
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 from cell_monitor_core.storage.postgres.rotation import COLUMNS
 from cell_monitor_core.storage.postgres.time_series import PostgresTimeSeries
+from cell_monitor_core.streams.revocations import RedisRevocations
 
 Traffic = Callable[..., list[StreamRecord]]
 MARKER = "only-the-erased-one-typed-this"
@@ -213,6 +215,25 @@ async def test_a_batch_that_has_begun_is_waited_for(stage: Any) -> None:
     await stage.until_drained()
     people = [row[0] for row in await stage.db.fetch("SELECT person_id FROM events")]
     assert people == [uuid.UUID(int=6)]
+
+
+async def test_tokens_of_an_erased_person_end_and_what_ended_them_before_names_them_nowhere(stage: Any) -> None:
+    person, other = uuid.UUID(int=5), uuid.UUID(int=6)
+    target = RedisRevocations(stage.redis)
+    for each in (person, other):
+        await memberships.upsert_many(stage.db, "c1", {each: "instructor"})
+    # One of the changes has reached the services, the other has not.
+    await target.append([Revocation(str(person), 1), Revocation(str(other), 1)])
+    await erase_person(stores(stage), person)
+    assert await places_with(stage, person) == []
+    async with stage.db.acquire() as connection, connection.transaction():
+        await target.append((await revocations.pending(connection, 10_000)).values())
+    assert await places_with(stage, person) == []
+    found = RevocationList()
+    found.add((await target.since(0))[0], now=0.0)
+    assert found.covers(str(person), 99, "")
+    assert [found.covers(str(other), generation, "") for generation in (0, 99)] == [True, False]
+    assert 0 < await stage.redis.ttl(keys.revocations()) <= 720
 
 
 async def test_records_that_wait_are_gone_when_erasing_returns_although_no_worker_runs(stage: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cell_monitor_core.auth.grants import Grant
-from cell_monitor_core.auth.revocations import KEPT_SECONDS, Revocation, RevocationList
+from cell_monitor_core.auth.revocations import KEPT_SECONDS, Revocation, RevocationList, of_erased_person
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import MAX_LIFETIME_S, TokenIssuer, TokenRevoked, TokenVerifier
 
@@ -47,6 +49,19 @@ def test_an_entry_is_kept_longer_than_any_token_lives_and_then_forgotten():
     assert found.covers(BOB, 0, "key:b")
     found.prune(101.0 + KEPT_SECONDS)
     assert len(found) == 0
+
+
+def test_all_tokens_of_an_erased_person_end_and_nobody_elses():
+    found = RevocationList()
+    found.add([of_erased_person(ANN)], now=100.0)
+    for generation in (0, 3, 2**31 - 1):
+        assert found.covers(ANN, generation, "key:b")
+        assert not found.covers(BOB, generation, "key:b")
+    assert ANN not in repr(of_erased_person(ANN))
+    assert UUID(ANN).hex not in repr(of_erased_person(ANN))
+    found.prune(101.0 + KEPT_SECONDS)
+    assert len(found) == 0
+    assert not found.covers(ANN, 0, "")
 
 
 @pytest.fixture

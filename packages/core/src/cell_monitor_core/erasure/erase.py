@@ -1,7 +1,7 @@
 """Erasing a person, deleting a course: in an order in which events that are on their way bring nothing back.
 
 First the person's or the course's own row is deleted: from then on the worker discards their records in every batch that
-begins. Records that wait in the streams are taken out of their entries. Then we wait for the batches that had begun before:
+begins, and the person's tokens end (docs/adr/0024). Records that wait in the streams are taken out of their entries. Then we wait for the batches that had begun before:
 a consumer acknowledges an entry only when it has committed and published. After that nothing is stored or published any more, and
 what was is deleted: rows, points, histories of channels. Each step may be repeated: an erasing that stopped half-way is run again.
 """
@@ -23,6 +23,7 @@ from cell_monitor_core.redis_client import RedisClient
 from cell_monitor_core.storage.ports import TimeSeries
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.storage.postgres.rebuild import rebuild
+from cell_monitor_core.streams.revocations import RedisRevocations
 
 __all__ = ["ErasureBusy", "Stores", "delete_course", "erase_person"]
 
@@ -78,6 +79,7 @@ async def erase_person(stores: Stores, person_id: UUID) -> int:
     await stores.series.erase_person(person_id)
     await channels.forget_courses(stores.redis, stores.partitions, courses)
     await channels.forget_tests(stores.redis, stores.partitions, person_id)
+    await RedisRevocations(stores.redis).forget(str(person_id))
     with store_errors():
         async with pool.acquire() as connection:
             await tables.finish_person(connection, person_id)

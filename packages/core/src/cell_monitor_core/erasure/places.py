@@ -113,7 +113,7 @@ TABLES: Final[dict[str, Table]] = {
     "session_states": Table(person=("person_id",), course=("course_id",), other=("session_id", "fold")),
     "revocations": Table(
         other=("revocation_id", "subject", "generation", "created_at", "delivered_at"),
-        note="the rows of an erased person are deleted; others an hour after they were delivered",
+        note="the rows of an erased person are deleted; others, among them a hash of the person's id, 12 minutes after delivery",
     ),
     "sign_in_links": Table(
         person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at")
@@ -143,7 +143,7 @@ KEYS: Final[dict[str, str]] = {
     "publication_meta": "with history_stream",
     "publication_versions": "with history_stream",
     "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
-    "revocations": "ids of people, which say nothing once the person is erased; ends after 12 minutes",
+    "revocations": "entries with an erased person's id are deleted; a hash from which no id can be read ends after 12 minutes",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
     "sign_in_attempts": "a keyed hash of the user name; ends with its window of some minutes",
     "test_progress": "deleted: the key holds the person's id",

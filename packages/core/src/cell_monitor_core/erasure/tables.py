@@ -52,7 +52,7 @@ async def begin_person(connection: Connection, person_id: UUID) -> None:
             person_id,
         )
         # Rows that refer to the person end with this one, student_states among them: the row that a worker locks.
-        await revocations.forget(connection, person_id)
+        await revocations.erase_person(connection, person_id)
         await connection.execute("DELETE FROM people WHERE person_id = $1", person_id)
 
 

@@ -47,7 +47,23 @@ class RedisRevocations:
         try:
             if members:
                 await self._client.zadd(key, members)
+                await self._client.expire(key, int(KEPT_SECONDS))
             await self._client.zremrangebyscore(key, "-inf", now - int(KEPT_SECONDS * 1000))
+        except REDIS_ERRORS as error:
+            raise StoreUnavailable(type(error).__name__) from error
+
+    async def forget(self, person_id: str) -> None:
+        """Delete what names a person who is erased.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        key = keys.revocations()
+        try:
+            found = cast("list[bytes | str]", await self._client.zrange(key, 0, -1))
+            named = [each for each in found if (entry := _decode(each)) is not None and entry.subject == person_id]
+            if named:
+                await self._client.zrem(key, *named)
         except REDIS_ERRORS as error:
             raise StoreUnavailable(type(error).__name__) from error
 

@@ -16,7 +16,7 @@ __all__ = ["RevocationDelivery"]
 _log = structlog.get_logger(__name__)
 
 _BATCH: Final = 1000
-_PRUNE_EVERY: Final = 600
+_PRUNE_EVERY: Final = 60
 """Rounds between two deletions of delivered rows."""
 
 

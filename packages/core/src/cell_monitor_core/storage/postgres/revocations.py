@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from cell_monitor_core.auth.revocations import Revocation
+from cell_monitor_core.auth.revocations import KEPT_SECONDS, Revocation, of_erased_person
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
     "REVOKE_CHANGED",
     "delivered",
-    "forget",
+    "erase_person",
     "generation_of",
     "pending",
     "prune",
@@ -34,12 +34,16 @@ locked AS (
 In the statement that makes the change, so that neither is ever without the other; rows are locked in the order of their ids.
 """
 
-_KEPT: Final = timedelta(hours=1)
+_KEPT: Final = timedelta(seconds=KEPT_SECONDS)
 
 
-async def forget(executor: Executor, person_id: UUID) -> None:
-    """Delete what names a person who is erased; their tokens end by themselves, within ten minutes."""
-    await executor.execute("DELETE FROM revocations WHERE subject = $1", str(person_id))
+async def erase_person(executor: Executor, person_id: UUID) -> None:
+    """Revoke all tokens of a person who is erased, and delete what names them."""
+    await executor.execute(
+        "WITH named AS (DELETE FROM revocations WHERE subject = $1) INSERT INTO revocations (subject) VALUES ($2)",
+        str(person_id),
+        of_erased_person(str(person_id)).subject,
+    )
 
 
 async def generation_of(executor: Executor, person_id: UUID) -> int | None:
