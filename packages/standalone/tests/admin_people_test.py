@@ -14,8 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cell_monitor.cli import main
+from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.redis_client import aclose
+from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import CoreSettings
+from cell_monitor_core.storage.ports import Recovery
 from cell_monitor_core.storage.postgres import api_keys, courses, memberships, people, sign_ins
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection, connect
@@ -264,3 +268,41 @@ def test_a_database_of_another_release_is_refused_with_what_to_do(site: Installa
     assert "database schema is version" in result.output
     assert "migrate it" in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def publications(redis_url: str, position: tuple[str, int] | None = None) -> tuple[tuple[str, int], Recovery]:
+    """Return where the channel of physics-1 is, and what a page recovers that has followed it until a position."""
+
+    async def run() -> tuple[tuple[str, int], Recovery]:
+        client = connect_redis(redis_url, name="test")
+        try:
+            broker = RedisBroker(client, partitions=CoreSettings.load().partitions)
+            now = await broker.position("course:physics-1")
+            epoch, offset = position or (now.epoch, now.offset)
+            return (now.epoch, now.offset), await broker.recover("course:physics-1", epoch, offset, limit=100)
+        finally:
+            await aclose(client)
+
+    return asyncio.run(run())
+
+
+def test_an_open_page_sees_a_change_of_the_roster_at_once(
+    site: Installation, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELL_MONITOR_REDIS_URL", valkey)
+    start, _ = publications(valkey)
+    site.done("add-member", "physics-1", "suzuki")
+    added, recovery = publications(valkey, start)
+    assert [json.loads(bytes(each.state))["students"] for each in recovery.publications] == [2]
+    removed = site.done("remove-member", "physics-1", "suzuki", "--yes")
+    assert "Redis" not in removed.output
+    _, recovery = publications(valkey, added)
+    assert [json.loads(bytes(each.state))["students"] for each in recovery.publications] == [1]
+    # A page that missed something of the former member fetches the course as it is now.
+    assert not publications(valkey, start)[1].recovered
+
+
+def test_without_redis_the_change_is_made_and_the_message_says_what_is_missing(site: Installation) -> None:
+    added = site.done("add-member", "physics-1", "suzuki")
+    assert "Redis is unavailable" in added.output
+    assert site.courses_of("suzuki") == {"physics-1": "student"}

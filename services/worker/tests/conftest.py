@@ -27,7 +27,7 @@ from cell_monitor_core.storage.postgres import courses, pool
 from cell_monitor_core.streams.consumer import RedisEventConsumer
 from cell_monitor_core.streams.producer import RedisEventProducer
 from cell_monitor_testing.keys import SampleSecrets
-from cell_monitor_testing.people import add_people
+from cell_monitor_testing.people import add_students
 from cell_monitor_testing.processes import ServiceProcess
 from cell_monitor_testing.traffic import class_traffic
 from cell_monitor_worker.config import WorkerSettings
@@ -143,8 +143,8 @@ async def make_stage(dsn: str, redis_url: str, secrets: SampleSecrets, folder: P
     db = await pool.create_pool(dsn, application_name="test", max_size=4)
     for course in COURSES:
         await courses.create(db, course, course.upper())
-        await add_people(db, (person_of(course, f"traffic-{number:03d}") for number in range(40)))
-    await add_people(db, (uuid.UUID(int=number) for number in range(1, 20)))
+        await add_students(db, course, (person_of(course, f"traffic-{number:03d}") for number in range(40)))
+        await add_students(db, course, (uuid.UUID(int=number) for number in range(1, 20)))
     redis = connect(redis_url, name="test")
     stage = Stage(
         dsn, redis_url, secrets, KeyRing.from_json(secrets.encryption_keys), db, redis,

@@ -134,6 +134,22 @@ async def test_a_forgotten_channel_starts_a_new_epoch_and_publishes_lower_versio
     assert states((await broker.recover(CHANNEL, after.epoch, 0, limit=10)).publications) == [("s1", 2)]
 
 
+async def test_what_was_deleted_from_the_history_is_recovered_by_nobody_and_the_numbers_go_on(broker: Any) -> None:
+    await broker.delete_history(CHANNEL)
+    await broker.publish(CHANNEL, [draft(version=1), draft("s2", 1)])
+    behind, at = await broker.position(CHANNEL), 1
+    await broker.delete_history(CHANNEL)
+    for offset in (0, at):
+        assert not (await broker.recover(CHANNEL, behind.epoch, offset, limit=10)).recovered
+    current = await broker.recover(CHANNEL, behind.epoch, behind.offset, limit=10)
+    assert (current.recovered, current.publications) == (True, [])
+    # An older version is still not published.
+    assert await broker.publish(CHANNEL, [draft(version=1), draft("s3", 1)]) == 1
+    after = await broker.recover(CHANNEL, behind.epoch, behind.offset, limit=10)
+    assert (after.recovered, states(after.publications)) == (True, [("s3", 1)])
+    assert not (await broker.recover(CHANNEL, behind.epoch, at, limit=10)).recovered
+
+
 async def test_publishing_no_drafts_sends_nothing(broker: Any) -> None:
     assert await broker.publish(CHANNEL, []) == 0
     assert (await broker.position(CHANNEL)).offset == 0

@@ -14,7 +14,7 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import courses, pool
 from cell_monitor_testing.keys import SampleSecrets
-from cell_monitor_testing.people import add_people
+from cell_monitor_testing.people import add_students
 from cell_monitor_testing.traffic import class_traffic
 
 START = datetime.now(UTC) - timedelta(hours=2)
@@ -30,8 +30,8 @@ async def db(database: str) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
     connections = await pool.create_pool(database, application_name="test", min_size=1, max_size=6)
     for course in ("c1", "c2"):
         await courses.create(connections, course, course.upper())
-    await add_people(connections, (uuid.UUID(int=number) for number in range(200)))
-    await add_people(connections, (person_of(f"traffic-{number:03d}") for number in range(20)))
+        await add_students(connections, course, (uuid.UUID(int=number) for number in range(200)))
+        await add_students(connections, course, (person_of(f"traffic-{number:03d}") for number in range(20)))
     yield connections
     await connections.close()
 

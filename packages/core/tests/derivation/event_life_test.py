@@ -15,7 +15,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publications import ErrorRef
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import event_rows, help_requests, memberships, student_queries
+from cell_monitor_core.storage.postgres import event_rows, help_requests, student_queries
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.partitions import delete_payloads, ensure_event_partitions
 from cell_monitor_core.storage.postgres.rebuild import rebuild
@@ -159,8 +159,7 @@ async def test_the_shown_text_of_an_error_is_stored_encrypted_with_the_state(db:
     for table in ("student_states", "cell_states", "session_states", "events", "help_requests"):
         for row in await db.fetch(f"SELECT t::text AS row FROM {table} t"):
             assert "password1" not in row["row"]
-    await memberships.upsert_many(db, "c1", {ANN: "student"})
-    (shown,) = await student_queries.course_students(db, keyring, "c1")
+    shown = await student_queries.student(db, keyring, "c1", ANN)
     assert shown == again.students["c1"][0]
     # Another student's text does not open in this row.
     await store.apply([failing(1, "other", person=BOB)])

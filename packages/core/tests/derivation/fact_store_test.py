@@ -339,16 +339,22 @@ async def test_a_batch_names_a_course_only_if_a_counter_changed(
 
 
 async def test_course_counters_sum_the_enrolled_students(db: Pool, keyring: KeyRing) -> None:
+    await db.execute("DELETE FROM memberships")
     for number, role in ((1, "student"), (2, "student"), (3, "instructor")):
         person = uuid.UUID(int=number)
         await db.execute("INSERT INTO memberships VALUES ('c1', $1, $2)", person, role)
     store = PostgresFactStore(db, keyring)
     applied = await store.apply(
-        [run(1, "error", person=uuid.UUID(int=1)), run(2, "ok", person=uuid.UUID(int=3)), record("help_requested", 9)]
+        [
+            run(1, "error", person=uuid.UUID(int=1)),
+            run(2, "ok", person=uuid.UUID(int=3)),
+            record("help_requested", 8, person=uuid.UUID(int=1)),
+            record("help_requested", 9, person=uuid.UUID(int=4)),
+        ]
     )
-    assert sorted(state.student_id for state in applied.students["c1"]) == sorted(
-        str(person) for person in (PERSON, uuid.UUID(int=1), uuid.UUID(int=3))
-    )
+    # Nobody is shown anything of the instructor's own runs, or of somebody who is not in the course.
+    assert [state.student_id for state in applied.students["c1"]] == [str(uuid.UUID(int=1))]
+    assert [state.student_id for state in applied.help["c1"]] == [str(uuid.UUID(int=1))]
     async with db.acquire() as connection:
         (course,) = await course_counters.refresh_courses(connection, ["c1"])
     assert (course.students, course.started, course.runs, course.errors, course.help_open) == (2, 1, 1, 1, 1)

@@ -18,7 +18,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.ports import AppliedBatch, Draft
-from cell_monitor_core.storage.postgres import course_counters, courses
+from cell_monitor_core.storage.postgres import course_counters, courses, memberships
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
@@ -69,6 +69,7 @@ async def test_a_course_created_again_with_the_same_id_shows_its_first_states(
         )
     await db.execute("DELETE FROM courses WHERE course_id = 'c1'")
     await courses.create(db, "c1", "The same again")
+    await memberships.upsert_many(db, "c1", {PERSON: "student"})
     first = await drafts(db, await PostgresFactStore(db, keyring).apply([event("notebook_saved", 1)]))
     assert [draft.kind for draft in first] == ["student", "course"]
     assert await broker.publish(CHANNEL, first) == 2

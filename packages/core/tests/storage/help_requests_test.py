@@ -9,13 +9,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from cell_monitor_core.publications import CellRef, ErrorRef, HelpState, NotebookRef
-from cell_monitor_core.storage.postgres import help_requests
+from cell_monitor_core.storage.postgres import courses, help_requests
+from cell_monitor_testing.people import add_students
 
 ANN, BOB, STAFF = uuid4(), uuid4(), uuid4()
 
 
 @pytest.fixture
-def request_help(pool, keyring, minutes):
+async def request_help(pool, keyring, minutes):
+    for course_id in ("c1", "c2"):
+        await courses.create(pool, course_id, course_id.upper())
+        await add_students(pool, course_id, [ANN, BOB])
+
     async def add(
         minute: float, status: str = "open", *, person: UUID = ANN, course: str = "c1", **columns: Any
     ) -> UUID:

@@ -91,6 +91,11 @@ class MemoryBroker:
         finally:
             self._listeners.discard(listener)
 
+    async def delete_history(self, channel: str) -> None:
+        """Delete what was published on a channel; its numbers go on."""
+        if channel in self._channels:
+            self._channels[channel].history.clear()
+
     async def forget(self, channel: str) -> None:
         """Delete a channel's history and versions and start a new epoch."""
         self._channels.pop(channel, None)

@@ -13,7 +13,6 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
-from cell_monitor_api.services.counters import Counters
 from cell_monitor_api.services.credentials import ApiKeyVerifier, CredentialVerifier
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.hub_credentials import HubTokenVerifier
@@ -42,6 +41,7 @@ from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
@@ -131,7 +131,7 @@ class ProcessContext:
                 await stack.enter_async_context(task)
             publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
-            counters = Counters(pool, publisher)
+            counters = Counters(pool, broker, publisher)
             notices = Notices(pool, keyring)
             stack.push_async_callback(notices.aclose)
             hasher = PasswordHasher()

@@ -102,6 +102,18 @@ class RedisBroker:
         except REDIS_ERRORS as error:
             raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
 
+    async def delete_history(self, channel: str) -> None:
+        """Delete what was published on a channel; its numbers go on. Dashboards that missed any of it fetch a snapshot.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        name = keys.history_stream(partition_of(channel, self.partitions), channel)
+        try:
+            await run_command(self._client, name, "DEL", name)
+        except REDIS_ERRORS as error:
+            raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
     ) -> AsyncIterator[Publication | Watermark]:

@@ -51,6 +51,7 @@ class Student:
         state: what is shown, without the error's text.
         error_text: the text of the shown run's error; None where there is none, or it was deleted.
         sealed: the same as it is stored, encrypted; None where it is not stored yet.
+        enrolled: whether the person is a student of the course now: what concerns others is derived and not shown.
     """
 
     version: int
@@ -58,6 +59,7 @@ class Student:
     state: StudentState
     error_text: str | None = None
     sealed: bytes | None = None
+    enrolled: bool = True
 
     def advance(self, student_id: str, texts: Mapping[str, str]) -> bool:
         """Take the state that the fold gives now; return whether anything that is shown changed.

@@ -160,6 +160,10 @@ class Broker(Protocol):
         """Return everything after ``offset``, or ``recovered=False`` where any of it is gone or the epoch differs."""
         ...
 
+    async def delete_history(self, channel: str) -> None:
+        """Delete what was published on a channel; its numbers go on, and nobody recovers what is deleted."""
+        ...
+
     def listen(self, partitions: Sequence[int]) -> AsyncIterator[Publication | Watermark]:
         """Yield live publications and watermarks of partitions.
 

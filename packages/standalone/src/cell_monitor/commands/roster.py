@@ -15,12 +15,14 @@ from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
     opened,
+    publish_roster,
     require_course,
     require_person,
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
+from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.storage.postgres import (
     accounts,
@@ -36,7 +38,7 @@ from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["add_member", "create_course", "list_members", "remove_member", "set_password"]
 
-_ROLES = ("instructor", "assistant", "observer", "student")
+_ROLES = tuple(role.value for role in Role)
 
 
 @click.command()
@@ -85,6 +87,7 @@ def add_member(
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
         similar, effective = with_connection(deployment, work)
+        publish_roster(deployment, course_id, left=effective != Role.STUDENT)
         set_password = admin_command(deployment, "set-password", username)
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
@@ -129,6 +132,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
         person, still = with_connection(deployment, work)
+        publish_roster(deployment, course_id, left=still != Role.STUDENT)
     if still is None:
         say(f"{person.username} is no longer a member of {course_id}.")
     else:

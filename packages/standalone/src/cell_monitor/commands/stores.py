@@ -8,19 +8,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from cell_monitor.commands.terminal import fail
+from cell_monitor.commands.terminal import fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.invocation import command_line
+from cell_monitor_core.broker.redis_broker import RedisBroker
+from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
+from cell_monitor_core.publishing import Publisher
+from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
+from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import courses, people
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
-from cell_monitor_core.storage.postgres.pool import Connection, connect
+from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
 
-__all__ = ["admin_command", "keys_of", "opened", "require_course", "require_person", "with_connection"]
+__all__ = [
+    "admin_command",
+    "keys_of",
+    "opened",
+    "publish_roster",
+    "require_course",
+    "require_person",
+    "with_connection",
+]
 
 T = TypeVar("T")
 
@@ -60,6 +73,24 @@ def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitab
             await connection.close()
 
     return asyncio.run(main())
+
+
+def publish_roster(deployment: Deployment, course_id: str, *, left: bool) -> None:
+    """Let open pages show a change of a course's roster at once, as the API does; see ``Counters.roster_changed``."""
+
+    async def main() -> None:
+        pool = await create_pool(deployment.database_url, application_name="cell-monitor-admin", max_size=1)
+        redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name="cell-monitor-admin")
+        broker = RedisBroker(redis, partitions=deployment.settings.partitions)
+        try:
+            await Counters(pool, broker, Publisher(broker)).roster_changed(course_id, left=left)
+        except (*REDIS_ERRORS, StoreUnavailable) as error:
+            say(f"Pages that are open show it with the next change in the course: Redis is unavailable ({error}).")
+        finally:
+            await aclose(redis)
+            await pool.close()
+
+    asyncio.run(main())
 
 
 def admin_command(deployment: Deployment, *arguments: str) -> str:

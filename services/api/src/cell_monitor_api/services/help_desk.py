@@ -7,9 +7,9 @@ from uuid import UUID
 
 from cell_monitor_api.exceptions import HelpAlreadyClaimed, HelpClosed, NotFound
 from cell_monitor_api.models.students import HelpAnswer
-from cell_monitor_api.services.counters import Counters
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_core.channels import course_channel
+from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation import help as help_rules
 from cell_monitor_core.publishing import draft_of

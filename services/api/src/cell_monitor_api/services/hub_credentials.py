@@ -17,12 +17,13 @@ from uuid import UUID
 import structlog
 
 from cell_monitor_api.exceptions import HubTokenInvalid, HubUnavailable, InsufficientScope
-from cell_monitor_api.services.counters import Counters
 from cell_monitor_api.services.credentials import Proof, TokenWish
 from cell_monitor_api.services.hub_rules import GroupRules, HubSender, NotASender, sender_of
 from cell_monitor_api.storage.hub_api import HubApi, HubRefusal, HubSilence
 from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Audience
+from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
@@ -163,7 +164,7 @@ class HubTokenVerifier:
                 connection, person_id, {course: roles[course] for course in known}, source=Source.HUB
             )
         for course_id in changed:
-            await self._counters.publish(course_id)
+            await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
         return person_id
 
 

@@ -11,8 +11,9 @@ import structlog
 
 from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import CourseMember, MemberAnswer
-from cell_monitor_api.services.counters import Counters
 from cell_monitor_core.auth.passwords import PasswordHasher
+from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_in_links, sign_ins
 
@@ -124,7 +125,8 @@ class Roster:
             )
             await self._set_passwords(connection, {person_ids[index]: text for index, text in hashes.items()})
             effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-        await self._counters.publish(course_id)
+        left = any(change.role != Role.STUDENT for change in changes)
+        await self._counters.roster_changed(course_id, left=left)
         return [
             MemberAnswer(str(person_id), change.username, change.role, effective.get(person_id))
             for person_id, change in zip(person_ids, changes, strict=True)
@@ -145,7 +147,7 @@ class Roster:
             said = await memberships.said_of(self._pool, course_id, [person_id])
             sources = ", ".join(one.source for one in said[person_id] if one.role is not None)
             raise ManagedElsewhere(f"this person is a member by {sources}: remove them there")
-        await self._counters.publish(course_id)
+        await self._counters.roster_changed(course_id, left=True)
         _log.info("member_removed", course_id=course_id, person_id=str(person_id))
 
     async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:

@@ -17,6 +17,7 @@ from cell_monitor_core.derivation.cells import CellFold
 from cell_monitor_core.derivation.facts import rfc3339
 from cell_monitor_core.publications import CellRef, NotebookRef
 from cell_monitor_core.storage.postgres import student_queries
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["CourseCell", "StudentCell", "course_cells", "student_cells"]
@@ -48,9 +49,13 @@ class StudentCell(msgspec.Struct, frozen=True):
 
 
 async def student_cells(executor: Executor, course_id: str, person_id: UUID) -> list[StudentCell]:
-    """Return the cells that a student ran or began to run, by notebook and position; the 2,000 that ran last."""
+    """Return the cells that a student ran or began to run, by notebook and position; the 2,000 that ran last.
+
+    Nothing where the person is no student of the course now.
+    """
     rows = await executor.fetch(
-        "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states WHERE course_id = $1 AND person_id = $2 "
+        "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states c "  # noqa: S608
+        f"WHERE course_id = $1 AND person_id = $2 AND {is_student('c')} "
         "ORDER BY (fold->>'last_at')::bigint DESC NULLS LAST, notebook_id, cell_id LIMIT $3",
         course_id,
         person_id,

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from cell_monitor_core.publications import CourseState
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
@@ -31,20 +32,21 @@ WHERE v.course_id = u.course_id
 RETURNING v.course_id, v.version
 """
 
-_COUNTERS: Final = """
+_COUNTERS: Final = f"""
 SELECT u.course_id, coalesce(v.version, 0) AS version, count(m.person_id) AS students,
        count(m.person_id) FILTER (WHERE coalesce(s.state->>'status', 'waiting') <> 'waiting') AS started,
        coalesce(sum((s.state->>'runs')::bigint), 0)::bigint AS runs,
        coalesce(sum((s.state->>'errors')::bigint), 0)::bigint AS errors,
        (SELECT count(*) FROM help_requests h
          WHERE h.course_id = u.course_id AND h.status IN ('open', 'claimed') AND h.requested_at IS NOT NULL
+           AND {is_student("h")}
        ) AS help_open
 FROM unnest($1::text[]) AS u(course_id)
      LEFT JOIN course_versions v USING (course_id)
      LEFT JOIN course_members m ON m.course_id = u.course_id AND m.role = 'student'
      LEFT JOIN student_states s ON s.course_id = m.course_id AND s.person_id = m.person_id
 GROUP BY u.course_id, v.version ORDER BY u.course_id
-"""
+"""  # noqa: S608
 
 
 async def read_counters(executor: Executor, course_ids: Iterable[str]) -> list[CourseState]:

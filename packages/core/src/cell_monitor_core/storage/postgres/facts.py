@@ -6,7 +6,7 @@ copy may have died before it could publish them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -19,7 +19,7 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.facts import FactError, read_event
 from cell_monitor_core.derivation.opaque_types import is_opaque
-from cell_monitor_core.derivation.reduce import Changes, StudentKey, reduce
+from cell_monitor_core.derivation.reduce import Changes, Student, StudentKey, reduce
 from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, StoreUnavailable
@@ -49,12 +49,15 @@ class _Result:
     counted: set[str] = field(default_factory=set)
     failed: list[tuple[StreamRecord, str]] = field(default_factory=list)
 
-    def add(self, changes: Changes) -> None:
-        """Add what was committed."""
+    def add(self, changes: Changes, students: Mapping[StudentKey, Student]) -> None:
+        """Add what was committed; states of people who are no students of the course now are shown to nobody."""
+        shown = {(course_id, str(person_id)) for (course_id, person_id), each in students.items() if each.enrolled}
         for course_id, student in changes.shown:
-            self.students.setdefault(course_id, {})[student.student_id] = student
+            if (course_id, student.student_id) in shown:
+                self.students.setdefault(course_id, {})[student.student_id] = student
         for course_id, request in changes.help:
-            self.help.setdefault(course_id, {})[request.request_id] = request
+            if (course_id, request.student_id) in shown:
+                self.help.setdefault(course_id, {})[request.request_id] = request
         self.counted |= changes.counted
 
     def batch(self) -> AppliedBatch:
@@ -191,7 +194,7 @@ class PostgresFactStore:
         result.stored += len(stored)
         result.opaque += sum(is_opaque(row.fact.type) for row in stored)
         result.duplicates += len(kept) - len(stored)
-        result.add(changes)
+        result.add(changes, students)
 
 
 def _reason(error: Exception) -> str:

@@ -25,7 +25,7 @@ __all__ = ["HelpNotFound", "apply_help_action", "derive_again", "load_request"]
 
 
 class HelpNotFound(Exception):  # noqa: N818 - named for what it says
-    """There is no such request in this course."""
+    """There is no such request in this course, or not of somebody who is a student of it now."""
 
 
 async def apply_help_action(
@@ -47,7 +47,7 @@ async def apply_help_action(
         The request's and its student's absolute states, to be published.
 
     Raises:
-        HelpNotFound: no such request in this course.
+        HelpNotFound: no such request of a present student of this course.
         HelpAlreadyClaimed: another person has claimed it.
         HelpClosed: it is resolved or cancelled.
         StoreUnavailable: nothing was kept.
@@ -64,7 +64,7 @@ async def apply_help_action(
                 raise HelpNotFound
             key, event_id = (course_id, found["person_id"]), found["event_id"]
             students = await student_states.lock_students(connection, keyring, [key])
-            if key not in students:
+            if key not in students or not students[key].enrolled:
                 raise HelpNotFound
             student = students[key]
             given = await load_request(connection, keyring, key, event_id)

@@ -16,6 +16,7 @@ from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.derivation.help_reduction import help_state
 from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.storage.postgres import help_requests, student_states
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["UntoldActions", "delete", "read"]
@@ -34,7 +35,9 @@ class UntoldActions:
 
 
 async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[UntoldActions]:
-    """Return what waits, course by course; entries whose request is gone or unreadable come without states.
+    """Return what waits, course by course.
+
+    Entries come without states where the request is gone, unreadable, or of somebody who is no student of the course now.
 
     Args:
         executor: which connection.
@@ -50,7 +53,7 @@ async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[Unto
     rows = await executor.fetch(
         f"""
         SELECT {help_requests.COLUMNS} FROM help_requests r
-        WHERE r.request_id = ANY($1::uuid[]) AND r.requested_at IS NOT NULL
+        WHERE r.request_id = ANY($1::uuid[]) AND r.requested_at IS NOT NULL AND {is_student("r")}
         """,  # noqa: S608
         list({entry["request_id"] for entry in entries}),
     )

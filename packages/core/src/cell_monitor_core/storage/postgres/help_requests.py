@@ -28,6 +28,7 @@ from cell_monitor_core.derivation.help_reduction import HelpInput, RequestText, 
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpState, HelpStatus
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, SEQ_IN_ORDER, payload_row
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
@@ -313,7 +314,10 @@ async def insert_expiry(executor: Executor, request_id: UUID, course_id: str, se
 
 
 async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: object) -> list[HelpState]:
-    sql = f"SELECT {COLUMNS} FROM help_requests r WHERE r.requested_at IS NOT NULL AND {where}"  # noqa: S608
+    sql = (
+        f"SELECT {COLUMNS} FROM help_requests r "  # noqa: S608
+        f"WHERE r.requested_at IS NOT NULL AND {is_student('r')} AND {where}"
+    )
     return [help_state(stored_request(keyring, row)) for row in await executor.fetch(sql, *arguments)]
 
 
@@ -321,6 +325,8 @@ async def list_active(
     executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = ACTIVE_LIMIT
 ) -> list[HelpState]:
     """Return a course's requests that are open or claimed, in the order of their receipt, which no claimed wait changes.
+
+    Here as in the queries below, those of people who are no students of the course now are left out.
 
     A student has one at most (``derivation.help``), so ``limit`` is reached by no class.
     """
@@ -378,7 +384,7 @@ async def notices_of_person(
     expired_within: timedelta = timedelta(days=7),
     limit: int = 20,
 ) -> list[HelpNotice]:
-    """Return somebody's requests, in all courses, that are open or claimed or changed lately; newest first.
+    """Return somebody's requests, in all courses of theirs, that are open or claimed or changed lately; newest first.
 
     A request that closed itself while its student was absent is among them for longer: they see it when they return. Once
     the student has asked again it is not.
@@ -391,7 +397,7 @@ async def notices_of_person(
                            WHEN 'cancelled' THEN cancelled_at WHEN 'expired' THEN expired_at
                            ELSE requested_at END AS at
         FROM help_requests r
-        WHERE person_id = $1 AND requested_at IS NOT NULL
+        WHERE person_id = $1 AND requested_at IS NOT NULL AND {is_student("r")}
           AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
                           WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
                           ELSE greatest(resolved_at, cancelled_at) > now() - $2::interval END

@@ -20,6 +20,7 @@ __all__ = [
     "Member",
     "Source",
     "SourceRole",
+    "is_student",
     "remove",
     "role_of",
     "roles_of",
@@ -55,6 +56,17 @@ class SourceRole:
 
     source: Source
     role: str | None
+
+
+def is_student(row: str) -> str:
+    """Return the SQL condition that the person of ``row``, a table with course_id and person_id, is a student there now.
+
+    Every query that shows or changes a person's data within a course asks for it, here or by a join with the view.
+    """
+    return (
+        f"EXISTS (SELECT FROM course_members enrolled WHERE enrolled.course_id = {row}.course_id "
+        f"AND enrolled.person_id = {row}.person_id AND enrolled.role = 'student')"
+    )
 
 
 async def roles_of(executor: Executor, person_id: UUID) -> dict[str, str]:

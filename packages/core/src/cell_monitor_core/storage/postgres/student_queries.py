@@ -20,6 +20,7 @@ from cell_monitor_core.derivation.facts import decode_fact
 from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 from cell_monitor_core.storage.postgres import student_states
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.timestamps import to_text
 
@@ -137,21 +138,21 @@ def _decode_cursor(cursor: str) -> tuple[datetime, int, UUID]:
     return at, seq, UUID(bytes=event_id)
 
 
-RUNS_SQL: Final = """
+RUNS_SQL: Final = f"""
 SELECT e.event_id, e.happened_at, e.seq, e.status, e.fact::text AS fact, p.payload_enc
 FROM events e LEFT JOIN event_payloads p
      ON p.person_id = e.person_id AND p.event_id = e.event_id AND p.stored_at = e.stored_at
 WHERE e.type = 'cell_executed' AND e.test_id IS NULL
-  AND e.course_id = $1 AND e.person_id = $2 AND (e.happened_at, e.seq, e.event_id) < ($3, $4, $5)
+  AND e.course_id = $1 AND e.person_id = $2 AND (e.happened_at, e.seq, e.event_id) < ($3, $4, $5) AND {is_student("e")}
 ORDER BY e.happened_at DESC, e.seq DESC, e.event_id DESC LIMIT $6
-"""
+"""  # noqa: S608
 _NEWEST: Final = (datetime(9999, 1, 1, tzinfo=UTC), 2**63 - 1, UUID(int=2**128 - 1))
 
 
 async def student_runs(
     executor: Executor, keyring: KeyRing, course_id: str, person_id: UUID, *, before: str | None = None, limit: int = 50
 ) -> RunPage:
-    """Return a page of one student's runs in a course, newest first.
+    """Return a page of one student's runs in a course, newest first; none where the person is no student of it now.
 
     Args:
         executor: pool or connection.

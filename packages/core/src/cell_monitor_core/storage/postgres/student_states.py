@@ -20,6 +20,7 @@ from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.derivation.students import StudentFold, with_error_text
 from cell_monitor_core.publications import StudentState
+from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 
@@ -112,10 +113,11 @@ def _error_text(keyring: KeyRing, row: Any) -> str | None:
 async def shown_states(
     executor: Executor, keyring: KeyRing, students: Sequence[StudentKey]
 ) -> dict[StudentKey, StudentState]:
-    """Return what is shown of students; those without a row, or with one that cannot be read, are left out."""
+    """Return what is shown of students; those who are none now, or whose row is missing or unreadable, are left out."""
     rows = await executor.fetch(
         f"SELECT {SHOWN} FROM student_states s "  # noqa: S608
-        "JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) USING (course_id, person_id)",
+        f"JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id) USING (course_id, person_id) "
+        f"WHERE {is_student('s')}",
         [course_id for course_id, _ in students],
         [person_id for _, person_id in students],
     )
@@ -158,7 +160,7 @@ async def lock_students(
     """
     rows = await connection.fetch(
         f"""
-        SELECT {SHOWN}, s.fold::text
+        SELECT {SHOWN}, s.fold::text, {is_student("s")} AS enrolled
         FROM student_states s JOIN unnest($1::text[], $2::uuid[]) AS u(course_id, person_id)
              USING (course_id, person_id)
         ORDER BY s.course_id, s.person_id
@@ -174,6 +176,7 @@ async def lock_students(
             _state_of(row),
             _error_text(keyring, row),
             row["error_text_enc"],
+            enrolled=row["enrolled"],
         )
         for row in rows
     }
