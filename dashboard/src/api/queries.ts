@@ -114,8 +114,8 @@ export interface ActivitySpan {
   bucketS: number
   /** Milliseconds between two fetches without another cause. */
   refetchMs: number
-  /** Add to `performance.now()` to get the server's time, as far as it is known; milliseconds. */
-  clockOffsetMs: () => number
+  /** Add to `performance.now()` to get the server's time; milliseconds. */
+  clockOffsetMs: number
 }
 
 export const activityQuery = (
@@ -128,7 +128,7 @@ export const activityQuery = (
     queryFn: async ({ signal }): Promise<AskedActivity> => {
       const askedTick = performance.now()
       // Events have the server's time; by a slow clock of the browser the newest would be missing.
-      const now = askedTick + clockOffsetMs()
+      const now = askedTick + clockOffsetMs
       const every = bucketS * 1000
       const stop = Math.ceil(now / every) * every
       const search = new URLSearchParams({

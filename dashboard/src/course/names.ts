@@ -98,7 +98,7 @@ export function labels(people: readonly (Person & { id: string })[]): Map<string
   return new Map(
     readings.map(({ id, reading }) => {
       const alike = [owners.get(reading.key), beginnings.get(reading.beginning ?? '')]
-      const shared = alike.some((people_) => (people_?.size ?? 0) > 1)
+      const shared = alike.some((sharers) => (sharers?.size ?? 0) > 1)
       const account = (shared || reading.odd) && reading.username !== reading.name ? isolated(reading.username) : null
       const name = isolated(reading.name)
       return [id, { name, account, text: account === null ? name : `${name} (${account})` }]

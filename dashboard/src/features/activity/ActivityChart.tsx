@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery, useQueryClient } from '@tanstack/react-query'
+import { keepPreviousData, useQuery } from '@tanstack/react-query'
 import {
   CategoryScale,
   Chart,
@@ -21,8 +21,6 @@ import { useTick } from '../../ui/clock'
 import { useServices } from '../../api/services'
 import { useTheme } from '../../ui/theme'
 import { useFormat } from '../../i18n/format'
-import type { LiveSnapshot } from '../../live/patch'
-import { stateKey } from '../../live/snapshot'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Loading } from '../../ui/Notice'
@@ -53,7 +51,6 @@ interface ActivityChartProps {
 export default function ActivityChart({ courseId, runs, newestRunAt, now, clockOffsetMs }: ActivityChartProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
-  const cache = useQueryClient()
   const tick = useTick()
   const [range, setRange] = useState<RangeMinutes>('60')
   const activity = useQuery({
@@ -61,7 +58,7 @@ export default function ActivityChart({ courseId, runs, newestRunAt, now, clockO
       minutes: Number(range),
       bucketS: bucketSeconds[range],
       refetchMs: REFETCH_INTERVAL_MS,
-      clockOffsetMs: () => cache.getQueryData<LiveSnapshot>(stateKey(courseId))?.clock_offset_ms ?? 0,
+      clockOffsetMs,
     }),
     placeholderData: keepPreviousData,
   })
@@ -166,9 +163,10 @@ function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
   const format = useFormat()
   const colors = useColors(useTheme())
 
+  const last = lastOf(buckets)
   const data = useMemo<ChartData<'line', number[], string>>(
     () => ({
-      labels: buckets.map((bucket) => format.time(bucket.at, lastOf(buckets))),
+      labels: buckets.map((bucket) => format.time(bucket.at, last)),
       datasets: [
         {
           label: t('activity.runs'),
@@ -196,7 +194,7 @@ function ActivityLines({ buckets }: { buckets: readonly ActivityBucket[] }): Rea
         },
       ],
     }),
-    [buckets, colors, format, t],
+    [buckets, last, colors, format, t],
   )
 
   const options = useMemo<ChartOptions<'line'>>(

@@ -243,11 +243,13 @@ function useAnnouncements(waiting: readonly StudentView[], stale: number | null,
     known.current = new Set([...(known.current ?? []), ...ids])
   }, [waiting, announce, t])
 
+  // Outside of the effect, which would otherwise run each time the clock goes on.
+  const time = stale === null ? null : format.time(stale, now)
   useEffect(() => {
-    if (stale !== null && !wasStale.current) {
-      announce('connection', delayed ? t('announce.delayed') : t('announce.stale', { time: format.time(stale, now) }))
+    if (time !== null && !wasStale.current) {
+      announce('connection', delayed ? t('announce.delayed') : t('announce.stale', { time }))
     }
-    if (stale === null && wasStale.current) announce('connection', t('announce.live'))
-    wasStale.current = stale !== null
-  }, [stale, now, delayed, announce, t, format])
+    if (time === null && wasStale.current) announce('connection', t('announce.live'))
+    wasStale.current = time !== null
+  }, [time, delayed, announce, t])
 }
