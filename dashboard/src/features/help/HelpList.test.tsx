@@ -1,0 +1,99 @@
+import { act, screen, within } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import { fault } from '../../testing/app'
+import { live, minutesAgo, prepareCourse, publish, row } from '../../testing/course'
+import { helpPublication, helpRequest } from '../../testing/fixtures'
+
+const course = prepareCourse()
+
+describe('help requests', () => {
+  beforeEach(() => {
+    course.api.snapshot = {
+      ...course.api.snapshot,
+      help: [
+        helpRequest({ request_id: 'h2', student_id: 's2', requested_at: minutesAgo(1) }),
+        helpRequest({ request_id: 'h1', student_id: 's1', requested_at: minutesAgo(9) }),
+      ],
+    }
+  })
+
+  it('are in the order of their times', async () => {
+    await live()
+    const items = within(screen.getByRole('list', { name: /longest waiting first/u })).getAllByRole('article')
+    expect(items.map((item) => item.getAttribute('aria-label'))).toEqual(['Aiko Tanaka', 'Ben Adams'])
+    expect(items[0]).toHaveTextContent('Waiting for 9 min')
+  })
+
+  it('are shown as claimed once the server confirms it and not before', async () => {
+    let answer: () => void = () => undefined
+    course.api.on('POST courses/c1/help/h1/claim', async () => {
+      await new Promise<void>((resolve) => (answer = resolve))
+      const help = helpRequest({ version: 2, status: 'claimed', claimed_by: 'p1', claimed_at: minutesAgo(0) })
+      return { body: { help, published: true } }
+    })
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: "I'm on it: Aiko Tanaka" }))
+    const pending = within(article).getByRole('button', { name: 'Taking it …' })
+    expect(pending).toHaveAttribute('aria-disabled', 'true')
+    expect(row('Aiko Tanaka')).toHaveTextContent('Needs help')
+    await user.click(pending)
+    answer()
+    expect(await within(article).findByText(/You are on it since/u)).toBeVisible()
+    expect(course.api.calls.filter((call) => call.endsWith('/claim'))).toHaveLength(1)
+    expect(within(article).getByRole('button', { name: 'Hand back: Aiko Tanaka' })).toBeVisible()
+    expect(row('Aiko Tanaka')).toHaveTextContent('Being helped')
+  })
+
+  it('report that another person was faster, and show who', async () => {
+    course.api.on('POST courses/c1/help/h1/claim', () => {
+      const claimed = helpRequest({ version: 2, status: 'claimed', claimed_by: 'p2', claimed_at: minutesAgo(1) })
+      course.api.snapshot = { ...course.api.snapshot, help: [claimed] }
+      return { status: 409, body: fault('help_already_claimed') }
+    })
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent('Somebody else took this request before you.')
+    expect(await within(article).findByText(/Tom Becker is on it since/u)).toBeVisible()
+    expect(within(article).queryByRole('button', { name: /Hand back/u })).toBeNull()
+  })
+
+  it('report that nothing has changed when an action fails', async () => {
+    course.api.on('POST courses/c1/help/h1/resolve', () => Promise.reject(new TypeError('network')))
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /Resolved/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent(/did not go through.*Nothing has changed/u)
+    expect(within(article).getByRole('button', { name: /I'm on it/u })).toBeVisible()
+  })
+
+  it('move the focus to the list when the focused one is removed', async () => {
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    act(() => within(article).getByRole('button', { name: /I'm on it/u }).focus())
+    await publish(helpPublication(11, { version: 2, status: 'cancelled' }))
+    expect(screen.queryByRole('article', { name: 'Aiko Tanaka' })).toBeNull()
+    expect(screen.getByRole('heading', { name: 'Help requests' })).toHaveFocus()
+  })
+
+  it('offer no actions to an observer', async () => {
+    course.api.on('GET me', () => ({
+      body: {
+        person_id: 'p3',
+        username: 'olga',
+        display_name: null,
+        is_admin: false,
+        courses: [{ course_id: 'c1', title: 'Programming', role: 'observer' }],
+      },
+    }))
+    await live()
+    expect(screen.queryByRole('button', { name: /I'm on it/u })).toBeNull()
+    expect(screen.getByText(/Observers see requests/u)).toBeVisible()
+  })
+})
