@@ -8,13 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from cell_monitor_testing.browser import running_chromium
 from cell_monitor_testing.servers import temporary_directory
 from cell_monitor_testing.standalone import StandaloneUp
 
-PAGE_TIMEOUT_MS = 30_000
+PAGE_TIMEOUT_MS = 60_000
+# Of what is expected of a page; the default of 5 s is too short for a busy machine.
+expect.set_options(timeout=PAGE_TIMEOUT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def instructor(up: StandaloneUp, open_page: Callable[..., Page]) -> Callable[...
 @pytest.fixture
 def api(up: StandaloneUp) -> Iterator[httpx.Client]:
     """A client of the API with the instructor's token."""
-    with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=up.addresses["api"], timeout=60, trust_env=False) as client:
         answer = client.post(
             "/api/v1/auth/login", json={"username": up.addresses["user"], "password": up.addresses["password"]}
         )

@@ -14,7 +14,7 @@ from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
-WITHIN_MS = 15_000
+WITHIN_MS = 60_000
 """A generous time-out for a busy machine; ``make bench`` measures the latency."""
 
 
@@ -36,7 +36,7 @@ def run_cell(page: Page, index: int, code: str) -> None:
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(code)
     page.keyboard.press("Control+Enter")
-    expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=30_000)
+    expect(cell.locator(".jp-InputPrompt")).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -75,11 +75,12 @@ def test_a_help_request_is_shown_and_claimed_and_the_student_is_notified(
     # A name is between the marks that isolate its direction.
     expect(notebook.get_by_text(re.compile("Instructor\u2069 is on it")).first).to_be_visible(timeout=WITHIN_MS)
     requests.get_by_role("button", name="Resolved").click()
-    expect(requests).not_to_contain_text("割り算がわからない", timeout=WITHIN_MS)
-    expect(notebook.get_by_role("button", name="Help: resolved")).to_be_visible(timeout=WITHIN_MS)
+    # The notice and the button's text are shown for some seconds only, the list stays: they are looked at first.
     ended = re.compile("Instructor\u2069 marked your help request as resolved")
     expect(notebook.locator(".jp-toast-message").get_by_text(ended)).to_be_visible(timeout=WITHIN_MS)
-    expect(notebook.get_by_role("button", name="Ask for help")).to_be_visible(timeout=2 * WITHIN_MS)
+    expect(notebook.get_by_role("button", name="Help: resolved")).to_be_visible(timeout=WITHIN_MS)
+    expect(requests).not_to_contain_text("割り算がわからない", timeout=WITHIN_MS)
+    expect(notebook.get_by_role("button", name="Ask for help")).to_be_visible(timeout=WITHIN_MS)
 
 
 def test_code_and_output_of_a_run_are_in_the_students_drawer(instructor: Callable[..., Page], notebook: Page) -> None:

@@ -145,7 +145,7 @@ def _python_of_everybody() -> str | None:
 
 def _works(addresses: dict[str, Any], clone: Clone, *, data: Path) -> None:
     """Assert that each address answers, and that the events of a simulated class reach the instructor's page."""
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")

@@ -27,7 +27,7 @@ from cell_monitor_core.storage.postgres.pool import create_pool
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(280)
 
 
 class Watcher:
@@ -45,7 +45,7 @@ class Watcher:
 
     async def frame(self, wanted: Any) -> dict[str, Any]:
         """Return the next frame of a type."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 frame: dict[str, Any] = json.loads(await self._socket.recv())
                 if wanted(frame):
@@ -149,7 +149,7 @@ async def stack(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pa
         gateway = service("gateway", JWKS_URL=f"{api.url}/api/v1/auth/jwks.json")
         for each in (api, worker, gateway):
             await each.wait_ready(timeout=60)
-        client = await exits.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=30, trust_env=False))
+        client = await exits.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=60, trust_env=False))
         url = gateway.url.replace("http:", "ws:") + "/ws"
         yield Stack(db, client, url, dict(zip(names, ids, strict=True)), exits)
 

@@ -150,7 +150,7 @@ def site() -> Iterator[Site]:
         up = StandaloneUp(folder / "data", "--without-jupyterlab", "--without-dashboard")
         try:
             up.start()
-            with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
+            with httpx.Client(base_url=up.addresses["api"], timeout=60, trust_env=False) as client:
                 yield Site(up, client)
         finally:
             up.stop()

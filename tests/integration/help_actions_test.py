@@ -35,7 +35,7 @@ from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.live_client import LiveClient
 from cell_monitor_testing.processes import ServiceProcess
 
-pytestmark = [pytest.mark.resilience, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.resilience, pytest.mark.timeout(280)]
 
 
 async def until(done: Callable[[], Awaitable[bool]], what: str, *, timeout: float = 60.0) -> None:
@@ -64,7 +64,7 @@ class Desk:
     headers: dict[str, str]
 
     async def act(self, action: str) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=self.killed.url, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.killed.url, timeout=60, trust_env=False) as client:
             return await client.post(f"/api/v1/courses/c1/help/{self.request_id}/{action}", headers=self.headers)
 
     async def until_committed(self, status: str) -> None:
@@ -151,7 +151,7 @@ async def desk(database: str, valkey: str, secrets: SampleSecrets, tmp_path: Pat
         screen = await stack.enter_async_context(
             LiveClient(api=other.url, gateway=gateway.url.replace("http:", "ws:") + "/ws", course_id="c1", token=give)
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await screen.live.wait()
         yield Desk(
             db, killed, killed_redis, worker, worker_redis, screen, request_id, str(ann),

@@ -57,7 +57,7 @@ def _subscribe(up: StandaloneUp, *, origin: str) -> list[str]:
 
     async def main() -> list[str]:
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(60),
             connect(
                 gateway, origin=Origin(origin), subprotocols=[Subprotocol("cell-monitor.v1")], proxy=None
             ) as socket,
@@ -75,7 +75,7 @@ def test_every_printed_address_has_the_network_address_and_answers(up: Standalon
     addresses = up.addresses
     for part in ("dashboard", "api", "ingest", "gateway", "jupyterlab"):
         assert urlsplit(addresses[part]).hostname == NETWORK_ADDRESS
-    with httpx.Client(timeout=20, trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.status_code == 200
         socket = urlsplit(addresses["gateway"])

@@ -60,7 +60,7 @@ def up(folder: Path) -> Iterator[StandaloneUp]:
 
 @pytest.fixture
 def client(up: StandaloneUp) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=up.addresses["api"], timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=up.addresses["api"], timeout=60, trust_env=False) as client:
         answer = client.post(
             "/api/v1/auth/login", json={"username": up.addresses["user"], "password": up.addresses["password"]}
         )
@@ -74,7 +74,7 @@ def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> N
     before = {"dashboard", "api", "gateway", "jupyterlab", "user", "password", "sign_in_link"}
     assert set(addresses) == before | {"pages", "ingest", "inside", "gateway_inside", "worker"}
     assert addresses["pages"] == addresses["dashboard"]
-    with httpx.Client(timeout=20, trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         page = client.get(addresses["dashboard"])
         assert page.headers["content-type"].startswith("text/html")
         script = re.search(r'src="(/assets/[^"]+\.js)"', page.text)
@@ -332,7 +332,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(folder: Path) 
         assert run_cell_monitor("admin", "rotate-keys", *where).returncode == 0
         up.start()
         assert up.addresses["password"] == first["password"]
-        with httpx.Client(base_url=up.addresses["api"], trust_env=False, timeout=20) as client:
+        with httpx.Client(base_url=up.addresses["api"], trust_env=False, timeout=60) as client:
             login = client.post("/api/v1/auth/login", json={"username": "instructor", "password": first["password"]})
             assert login.status_code == 200
         again = run_cell_monitor("admin", "create-course", "kept-1", "Kept", *where)

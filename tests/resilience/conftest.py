@@ -230,7 +230,7 @@ class System:
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:
         """A client of the API."""
         limits = httpx.Limits(max_connections=60, max_keepalive_connections=60)
-        async with httpx.AsyncClient(base_url=self.api.url, timeout=30, limits=limits, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.api.url, timeout=60, limits=limits, trust_env=False) as client:
             yield client
 
     async def classroom(self, *, students: int, prefix: str = "traffic") -> Classroom:

@@ -10,7 +10,7 @@ import pytest
 
 from cell_monitor_testing.traffic import class_traffic
 
-pytestmark = [pytest.mark.resilience, pytest.mark.influxdb, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.resilience, pytest.mark.influxdb, pytest.mark.timeout(280)]
 
 
 async def test_dashboards_move_to_another_gateway_in_the_middle_of_a_lesson(system: Any, until: Any) -> None:

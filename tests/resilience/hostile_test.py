@@ -24,7 +24,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_testing.keys import NEWEST_GENERATION
 from cell_monitor_testing.traffic import class_traffic
 
-pytestmark = [pytest.mark.resilience, pytest.mark.influxdb, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.resilience, pytest.mark.influxdb, pytest.mark.timeout(280)]
 
 PATH = "/api/v1/events"
 JSON = {"Content-Type": "application/json"}
@@ -252,7 +252,7 @@ async def nonsense_on_the_wire(attacker: Attacker) -> None:
     ):
         reader, writer = await attacker.connect()
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             line = await reader.readline()
         assert line.split()[1:2] == [str(status).encode()], (sent[:60], line)
     # Requests that are never completed must not delay others.

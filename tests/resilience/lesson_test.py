@@ -251,7 +251,7 @@ class Faults:
 
 
 async def metric(service: Any, name: str, group: str) -> float:
-    async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         text = (await client.get(f"{service.url}/metrics")).text
     wanted = f'{name}{{group="{group}"}} '
     return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))

@@ -79,7 +79,7 @@ class JupyterServer:
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"token {self.token}"}
-        async with httpx.AsyncClient(base_url=self.url, timeout=30, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False) as client:
             return await client.request(method, path, headers=headers, **options)
 
     async def post(self, events: list[dict[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cell_monitor.supervisor import Supervisor, rotate
 class FakeProgram:
     """A real process that the test can make fail."""
 
-    def __init__(self, folder: Path, code: str = "import time; time.sleep(60)") -> None:
+    def __init__(self, folder: Path, code: str = "import time; time.sleep(600)") -> None:
         self.name = "Thing"
         self.process = ChildProcess("Thing", [sys.executable, "-c", code], log_path=folder / "thing.log")
         self.launches = 0
@@ -114,7 +114,7 @@ def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     program = FakeProgram(tmp_path, code)
     supervisor = Supervisor(said.append)
     supervisor.launch([program])
-    program.process.wait_until(lambda: "ignoring" in program.process.log_path.read_text(), timeout=10)
+    program.process.wait_until(lambda: "ignoring" in program.process.log_path.read_text(), timeout=60)
     supervisor.stop(timeout=0.1)
     assert not program.process.running
     assert said == ["Thing did not stop in time and was killed."]
@@ -125,7 +125,7 @@ def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys, time
 from cell_monitor.embedded.process import ChildProcess
-child = ChildProcess("child", [sys.executable, "-c", "import time; time.sleep(60)"], log_path=pathlib.Path({str(tmp_path)!r}) / "log")
+child = ChildProcess("child", [sys.executable, "-c", "import time; time.sleep(600)"], log_path=pathlib.Path({str(tmp_path)!r}) / "log")
 child.start()
 print(child.pid, flush=True)
 time.sleep(60)
@@ -134,7 +134,7 @@ time.sleep(60)
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         os.kill(parent.pid, signal.SIGKILL)
-    child.wait(10)
+    child.wait(60)
     assert not child.is_running()
 
 
@@ -148,7 +148,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
     child = ChildProcess("Thing", [sys.executable, "-c", "raise SystemExit('no luck')"], log_path=tmp_path / "log")
     child.start()
     with pytest.raises(EmbeddedServerError, match=r"(?s)Thing ended with exit code 1.*no luck"):
-        child.wait_until(lambda: False, timeout=20)
+        child.wait_until(lambda: False, timeout=60)
 
 
 def test_stop_reaches_grandchildren(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_stop_reaches_grandchildren(tmp_path: Path) -> None:
     )
     child = ChildProcess("Thing", [sys.executable, "-c", code], log_path=tmp_path / "log")
     child.start()
-    child.wait_until(lambda: child.log_path.read_text().strip() != "", timeout=10)
+    child.wait_until(lambda: child.log_path.read_text().strip() != "", timeout=60)
     grandchild = psutil.Process(int(child.log_path.read_text()))
     child.stop(timeout=5)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     with contextlib.suppress(psutil.NoSuchProcess):  # it may end between the two calls
         while grandchild.is_running() and grandchild.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline

@@ -346,7 +346,7 @@ async def callers(
     pool = await create_pool(database, application_name="test", max_size=2)
     keyring, index = KeyRing.from_json(secrets.encryption_keys), BlindIndex(base64.b64decode(secrets.index_key))
     try:
-        async with process, httpx.AsyncClient(base_url=process.url, timeout=30, trust_env=False) as client:
+        async with process, httpx.AsyncClient(base_url=process.url, timeout=60, trust_env=False) as client:
             callers = Callers(client, pool, keyring, index)
             await _populate(callers, make_event)
             await _issue(callers, secrets)

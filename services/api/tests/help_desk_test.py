@@ -116,7 +116,7 @@ async def test_an_action_is_done_although_redis_is_unavailable_and_is_published_
     assert answer.json()["help"]["status"] == "claimed"
     assert publisher.pending == 1
     process.broker.publish = publish
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while publisher.pending:
             await asyncio.sleep(0.01)
     assert ("help", answer.json()["help"]) in await published(desk)

@@ -60,7 +60,7 @@ def make_api(database: str, valkey: str, secrets: Any, tmp_path: Any) -> StartAp
 async def served(port: int) -> set[Route]:
     """Return the routes that a port serves, whatever they answer."""
     found = set()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as client:
         for method, path in all_routes():
             answer = await client.request(method, path.replace("{", "").replace("}", ""))
             if answer.status_code != 404 or answer.json()["detail"][0]["msg"] != NO_SUCH_PORT:

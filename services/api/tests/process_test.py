@@ -8,10 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
+import psutil
 import pytest
 
 from cell_monitor.embedded.process import free_port
@@ -65,6 +67,20 @@ def headers(secrets):
         grant=Grant.API_KEY, person_id=PERSON, audience=["ingest"], courses={"c1": "student"}, scopes=["events:write"]
     )
     return {"authorization": f"Bearer {token}"}
+
+
+async def until(done, what):
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.02)
+
+
+def logged(process):
+    """Return the names of the events in its log, oldest first."""
+    lines = process.log_path.read_text().splitlines()
+    # The last line may be half written.
+    return [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def metric(text, name):
@@ -127,22 +143,38 @@ async def test_place_for_metrics_cannot_be_taken_by_somebody_else_and_none_stays
 async def test_several_workers_count_as_one_and_end_in_order(make_process, secrets, make_event):
     process = make_process(CELL_MONITOR_API_WORKERS="2")
     async with process:
+        # One worker is enough for /readyz; the other one may still be starting.
+        await until(lambda: logged(process).count("api_started") == 2, "both workers serve")
         # A connection each, so that both workers get some.
         for number in range(12):
             async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client:
                 answer = await client.post("/api/v1/events", headers=headers(secrets), json={"events": [make_event()]})
                 assert answer.status_code == 200, answer.text
                 assert answer.json()["results"][0]["status"] == "accepted", number
-        async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client, asyncio.timeout(20):
+        async with httpx.AsyncClient(base_url=process.url, trust_env=False) as client, asyncio.timeout(60):
             while metric((await client.get("/metrics")).text, "cell_monitor_events_accepted_total") != 12:
                 await asyncio.sleep(0.05)
         assert await process.stop() == 0
-    lines = [json.loads(line) for line in process.log_path.read_text().splitlines() if line.startswith("{")]
-    events = [line["event"] for line in lines]
-    assert events.count("api_started") == 2
-    assert events.count("api_stopping") == 2
+    assert logged(process).count("api_started") == 2
+    assert logged(process).count("api_stopping") == 2
     # No line for each request.
     assert "/api/v1/events" not in process.log_path.read_text()
+    assert "Traceback" not in process.log_path.read_text()
+
+
+async def test_a_stop_while_a_worker_starts_ends_in_order(make_process):
+    process = make_process(CELL_MONITOR_API_WORKERS="2")
+    process.launch()
+    arbiter = psutil.Process(process.pid)
+    await until(lambda: len(arbiter.children()) == 2, "both workers are forked")
+    late = arbiter.children()[1]
+    late.suspend()
+    await process.wait_ready()
+    # It continues with its start while the signal to end waits for it.
+    process.signal(signal.SIGTERM)
+    late.resume()
+    assert await process.stop() == 0
+    assert "api_started" in logged(process)
     assert "Traceback" not in process.log_path.read_text()
 
 
@@ -158,7 +190,7 @@ async def test_a_hangup_brings_new_keys_while_it_serves(make_process, environmen
         path.write_text(rotated.to_json())
         process.signal(signal.SIGHUP)
         kids = set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while rotated.active not in kids:
                 await asyncio.sleep(0.05)
                 try:
@@ -177,7 +209,7 @@ async def test_another_schema_keeps_it_from_starting(make_process, database):
     process = make_process()
     process.launch()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while process.running:
                 await asyncio.sleep(0.05)
     finally:
@@ -220,7 +252,7 @@ async def test_bytes_on_the_wire(make_process, secrets, make_event):
 
 
 async def _response(reader):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         head = await reader.readuntil(b"\r\n\r\n")
         [length] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         return head, await reader.readexactly(int(length.partition(b":")[2]))

@@ -25,10 +25,9 @@ async def courses(site: Any) -> None:
 
 async def refusals(site: Any, course: str, staff: str = "ira") -> dict[str, int]:
     """What the staff of a course is answered, once all that was noted is written."""
-    for _ in range(1000):
-        if site.process.refusals._writing is None:
-            break
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while site.process.refusals._writing is not None:
+            await asyncio.sleep(0.01)
     answer = await site.client.get(f"/api/v1/courses/{course}/refusals", headers=site.bearer(staff))
     assert answer.status_code == 200, answer.text
     assert answer.json()["window_s"] == 150

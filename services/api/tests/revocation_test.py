@@ -31,7 +31,7 @@ async def sign_in(site):
 
 async def until_refused(site, headers, path="/api/v1/me"):
     """Wait until a token is refused; returns the error."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (answer := await site.client.get(path, headers=headers)).status_code == 200:
         assert time.monotonic() < deadline, "the token is still accepted"
         await asyncio.sleep(0.05)
@@ -120,7 +120,7 @@ async def test_a_key_that_was_revoked_sends_nothing_more(ivy, make_event):
 
     assert (await send()).status_code == 200
     await api_keys.revoke(ivy.process.pool, key.key_id)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (refused := await send()).status_code == 200:
         assert time.monotonic() < deadline, "the key's token is still accepted"
         await asyncio.sleep(0.05)

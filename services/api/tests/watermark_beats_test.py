@@ -43,7 +43,7 @@ async def process(client: RedisClient) -> AsyncIterator[RedisBeats]:
 
 
 async def until(done: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not done():
             await asyncio.sleep(0.01)
 
@@ -56,12 +56,12 @@ async def owner(client: RedisClient) -> str:
 async def test_another_process_takes_over_at_once_when_one_ends(client: RedisClient) -> None:
     async with process(client) as second:
         async with process(client) as first:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await owner(client):
                     await asyncio.sleep(0.01)
             assert await owner(client) in {first.owner, second.owner}
         assert await owner(client) in {"", second.owner}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await owner(client) != second.owner:
                 await asyncio.sleep(0.01)
     assert await owner(client) == ""
@@ -109,5 +109,5 @@ async def test_the_process_ends_although_a_command_swallows_the_cancellation() -
     running = WatermarkBeats(beats, interval_s=0.01)
     running.start()
     await until(lambda: beats.appended == 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await running.aclose()

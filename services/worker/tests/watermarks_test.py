@@ -42,7 +42,7 @@ class Redis:
         await self._until(lambda: entry_id in self.published)
 
     async def _until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not done():
                 self.called.clear()
                 await self.called.wait()

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 async def get(worker: Any, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=5) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         return await client.get(f"{worker.url}{path}")
 
 
@@ -231,7 +231,7 @@ async def test_sigterm_finishes_the_batch_and_exits_with_zero(stage: Any, traffi
     worker = stage.worker()
     await worker.start()
     worker.signal(signal.SIGTERM)
-    assert await worker.stop(timeout=20) == 0
+    assert await worker.stop() == 0
     # The worker finished all entries that it had read: none is pending, the rest was never delivered.
     for partition in range(stage.partitions):
         pending = await stage.redis.xpending(keys.events_stream(partition), "postgres")

@@ -198,7 +198,7 @@ async def test_probes_and_metrics_answer_at_the_inside_port_only(
 ) -> None:
     inside = free_port()
     gateway = await start_gateway(valkey, wait=False, gateway_inside_port=inside)
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(60):
         while True:
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get(f"http://127.0.0.1:{inside}/readyz")).status_code == 200:

@@ -150,7 +150,7 @@ class Client:
     async def send(self, **frame: Any) -> None:
         await self.socket.send(json.dumps(frame))
 
-    async def next_frame(self, timeout: float = 10) -> dict[str, Any]:
+    async def next_frame(self, timeout: float = 60.0) -> dict[str, Any]:
         if self.frames:
             return self.frames.pop(0)
         return await self._read(timeout)
@@ -166,9 +166,9 @@ class Client:
         self.next_id += 1
         request_id = self.next_id
         await self.send(type=kind, id=request_id, **fields)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
-                frame = await self._read(15)
+                frame = await self._read(60)
                 if frame.get("id") == request_id:
                     return frame
                 self.frames.append(frame)
@@ -184,7 +184,7 @@ class Client:
                 assert frame["type"] == "ping", frame
         return got
 
-    async def closed(self, timeout: float = 15) -> tuple[int, dict[str, Any] | None]:
+    async def closed(self, timeout: float = 60.0) -> tuple[int, dict[str, Any] | None]:
         """Read to the end; return the close code and the disconnect frame before it."""
         disconnect = None
         async with asyncio.timeout(timeout):

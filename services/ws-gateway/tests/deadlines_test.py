@@ -121,7 +121,7 @@ class Connected:
 
     async def begin_to_subscribe(self) -> asyncio.Task[None]:
         task = asyncio.create_task(self.session.receive(f'{{"type":"subscribe","id":2,"channel":"{CHANNEL}"}}'))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self.history.reads:
                 await asyncio.sleep(0)
         return task
@@ -234,7 +234,7 @@ async def test_presence_of_those_who_stay_is_refreshed_before_it_expires() -> No
     await connected.connect()
     await connected.subscribe()
     reporting = asyncio.create_task(connected.reporter.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(connected.presence.refreshed) < 4:
             await asyncio.sleep(0)
     reporting.cancel()

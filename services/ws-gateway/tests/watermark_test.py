@@ -20,7 +20,7 @@ PARTITION = partition_of(CHANNEL, 8)
 async def read_beats(client: RedisClient) -> list[WaitingBeat]:
     """Append a beat, which the gateway's presence asks for, and read the stream as a worker does."""
     beats = RedisBeats(client, partitions=8)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await beats.append(PARTITION)).outcome != "beat":
             await asyncio.sleep(0.02)
     await beats.release(PARTITION)

@@ -44,7 +44,7 @@ async def serving(settings: GatewaySettings, ws: Any) -> AsyncIterator[InProcess
         yield InProcess(process, settings.gateway_port)
     finally:
         server.should_exit = True
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ async def test_a_client_that_disconnects_without_a_close_leaves_nothing_behind(
             client = await connect_client(gateway)
             await client.request("subscribe", channel="course:c1")
             client.socket.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while gateway.process.sessions:
                 await publisher.publish()
                 await asyncio.sleep(0.01)

@@ -48,7 +48,7 @@ async def listening(broker: Any, partitions: Any = ALL) -> AsyncIterator[asyncio
             received.put_nowait(publication)
 
     task = asyncio.create_task(pump())
-    await asyncio.wait_for(complete.wait(), 10)
+    await asyncio.wait_for(complete.wait(), 60)
     try:
         yield received
     finally:
@@ -160,7 +160,7 @@ async def test_live_publications_arrive_in_the_order_of_publication(broker: Any)
         epoch = (await broker.position(CHANNEL)).epoch
         await broker.publish(CHANNEL, [draft('ä\u3042"\\', text="出力"), draft("b")])
         await broker.publish(CHANNEL, [Draft("course", "c1", 1, b'{"n":1}', "00-aa-bb-01", 1_775_034_000_456)])
-        live = [await asyncio.wait_for(received.get(), 5) for _ in range(3)]
+        live = [await asyncio.wait_for(received.get(), 60) for _ in range(3)]
     assert [publication.offset for publication in live] == [1, 2, 3]
     assert {publication.epoch for publication in live} == {epoch}
     assert {publication.channel for publication in live} == {CHANNEL}
@@ -178,9 +178,9 @@ async def test_a_listener_receives_exactly_the_partitions_that_it_subscribed_to(
     async with listening(broker) as everything, listening(broker, [3]) as some:
         for channel in channels:
             await broker.publish(channel, [draft()])
-        received = {(await asyncio.wait_for(everything.get(), 5)).channel for _ in channels}
+        received = {(await asyncio.wait_for(everything.get(), 60)).channel for _ in channels}
         expected = {channel for channel in channels if partition_of(channel, 8) == 3}
-        received_some = {(await asyncio.wait_for(some.get(), 5)).channel for _ in expected}
+        received_some = {(await asyncio.wait_for(some.get(), 60)).channel for _ in expected}
         assert some.empty()
     assert received == set(channels)
     assert received_some == expected

@@ -46,10 +46,10 @@ class Recorder:
     async def until_all_subscribed(self) -> None:
         subscribed: set[int] = set()
         while len(subscribed) < 8:
-            subscribed |= set(await asyncio.wait_for(self.subscribed.get(), 20))
+            subscribed |= set(await asyncio.wait_for(self.subscribed.get(), 60))
 
     async def until_subscribed(self, partition: int) -> None:
-        while partition not in await asyncio.wait_for(self.subscribed.get(), 20):
+        while partition not in await asyncio.wait_for(self.subscribed.get(), 60):
             pass
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ async def test_a_listener_subscribes_again_after_a_restart_and_reports_it(own_se
         own_server.start()
         await recorder.until_all_subscribed()
         await broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 60)).offset == 1
     finally:
         await recorder.close()
         await aclose(client)
@@ -114,7 +114,7 @@ async def test_a_listener_whose_connection_is_cut_subscribes_again(redis_broker:
         await run_command(redis_broker._client, channel, "CLIENT KILL", "TYPE", "pubsub")
         await recorder.until_subscribed(PARTITION)
         await redis_broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 60)).offset == 1
     finally:
         await recorder.close()
 
@@ -131,7 +131,7 @@ async def test_an_idle_listener_stays_subscribed(redis_broker: RedisBroker, monk
             await asyncio.sleep(0.02)
         assert recorder.subscribed.empty()
         await redis_broker.publish(CHANNEL, [draft(1)])
-        assert (await asyncio.wait_for(recorder.received.get(), 5)).offset == 1
+        assert (await asyncio.wait_for(recorder.received.get(), 60)).offset == 1
     finally:
         await recorder.close()
 
@@ -180,7 +180,7 @@ async def test_a_listener_follows_a_slot_to_its_new_master(server_folder: Path) 
             direct[port].execute_command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
         await recorder.until_subscribed(PARTITION)
         await broker.publish(CHANNEL, [draft(1)])
-        publication = await asyncio.wait_for(recorder.received.get(), 10)
+        publication = await asyncio.wait_for(recorder.received.get(), 60)
         assert publication.channel == CHANNEL
         for connection in direct.values():
             connection.close()

@@ -47,7 +47,7 @@ class Path(NamedTuple):
         ]
 
     async def next(self) -> Publication | Watermark:
-        return await asyncio.wait_for(self.received.get(), 20)
+        return await asyncio.wait_for(self.received.get(), 60)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def path(redis_url: str) -> AsyncIterator[Path]:
             received.put_nowait(message)
 
     listening = asyncio.create_task(listen())
-    await asyncio.wait_for(subscribed.wait(), 20)
+    await asyncio.wait_for(subscribed.wait(), 60)
     yield Path(client, broker, consumer, received)
     listening.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -138,7 +138,7 @@ async def test_what_two_workers_find_at_once_is_derived_by_one_of_them(db: Any, 
         async with connection.transaction():
             return await opaque_events.derive_student(connection, keyring, signer, student)
 
-    async with db.acquire() as first, db.acquire() as second, asyncio.timeout(30):
+    async with db.acquire() as first, db.acquire() as second, asyncio.timeout(60):
         waiting = await second.fetchval("SELECT pg_backend_pid()")
         async with first.transaction():
             done = await opaque_events.derive_student(first, keyring, signer, student)

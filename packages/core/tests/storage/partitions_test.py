@@ -58,7 +58,7 @@ async def test_makers_at_the_same_time_make_each_once_and_writers_are_not_held_u
     async with pool.acquire() as writer, writer.transaction():
         # A writer's transaction that goes on while partitions are made.
         await _add(writer, NOW)
-        made = await asyncio.wait_for(asyncio.gather(*(ensure_event_partitions(pool) for _ in range(4))), 20)
+        made = await asyncio.wait_for(asyncio.gather(*(ensure_event_partitions(pool) for _ in range(4))), 60)
     assert sorted(name for names in made for name in names) == sorted([_month(2), _week(3)])
 
 

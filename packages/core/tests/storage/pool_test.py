@@ -46,7 +46,7 @@ async def test_a_connection_that_hangs_does_not_keep_a_process_from_ending(datab
 
 
 async def test_a_statement_that_takes_too_long_is_cancelled_as_an_outage(database):
-    pool = await create_pool(database, application_name="slow", statement_timeout=0.05)
+    pool = await create_pool(database, application_name="slow", statement_timeout=1)
     with pytest.raises(StoreUnavailable, match="timeout"), store_errors():
         await pool.execute("SELECT pg_sleep(20)")
     assert await pool.fetchval("SELECT 1") == 1

@@ -160,7 +160,7 @@ async def test_the_end_of_a_connection_reaches_redis_py_too(valkey: str) -> None
     pipeline = Pipeline(transport_of(connection))  # type: ignore[arg-type]
     request = pipeline.send(b"*3\r\n$5\r\nBLPOP\r\n$6\r\nnobody\r\n$1\r\n0\r\n", 1, seconds=LONG)
     # Waits until its own protocol is notified of the end; it would never return if the pipeline did not pass that on.
-    await asyncio.wait_for(connection.disconnect(), 5)
+    await asyncio.wait_for(connection.disconnect(), 60)
     with pytest.raises(RedisError, match="closed"):
         await request
     assert not pipeline.is_open

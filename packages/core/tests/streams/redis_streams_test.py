@@ -116,7 +116,7 @@ async def test_flushall_under_a_blocked_reader_does_not_end_it(redis_pair: Any) 
         await asyncio.sleep(0.01)
     await run_command(redis_pair.client, STREAM, "FLUSHALL")
     await redis_pair.producer.append(CHANNEL, [item()])
-    got = await asyncio.wait_for(reader, 15)
+    got = await asyncio.wait_for(reader, 60)
     got += await redis_pair.consumer.read(PARTITION, GROUP_POSTGRES, "a", count=10, block=NOW)
     assert len(got) == 1
 
@@ -202,7 +202,7 @@ async def test_a_request_that_is_cancelled_still_answers_its_callers(
         for request in requests:
             request.cancel()
         with pytest.raises(LogUnavailable, match="shutting down"):
-            await asyncio.wait_for(call, 10)
+            await asyncio.wait_for(call, 60)
         assert pair.producer.buffered_bytes == 0
         assert await pair.producer.append(CHANNEL, [item()]) == ["accepted"]
 
@@ -253,8 +253,8 @@ async def test_callers_learn_that_redis_is_unavailable_before_the_topology_is_as
     monkeypatch.setattr(own_pair.producer._nodes, "refresh", slow_refresh)
     own_server.kill()
     with pytest.raises(LogUnavailable, match="unavailable"):
-        await asyncio.wait_for(own_pair.producer.append(CHANNEL, [item()]), 10)
-    await asyncio.wait_for(looked.wait(), 10)
+        await asyncio.wait_for(own_pair.producer.append(CHANNEL, [item()]), 60)
+    await asyncio.wait_for(looked.wait(), 60)
     continued.set()
 
 
@@ -268,9 +268,9 @@ async def test_a_server_that_hangs_is_an_error_and_not_a_hang(
     sample = item()
     await run_command(own_pair.client, STREAM, "CLIENT PAUSE", 1500, "ALL")
     with pytest.raises(LogUnavailable, match="does not answer"):
-        await asyncio.wait_for(own_pair.producer.append(CHANNEL, [sample]), 5)
+        await asyncio.wait_for(own_pair.producer.append(CHANNEL, [sample]), 60)
     # A record with an unknown result is sent again: it is new or a duplicate, never stored twice.
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while True:
         try:
             outcome = await own_pair.producer.append(CHANNEL, [sample])
@@ -315,7 +315,7 @@ async def test_a_lost_master_stops_only_its_own_partitions(
         assert reasons <= {"Redis is unavailable", "Redis does not answer"}
         own_cluster.nodes[0].start()
         own_cluster.wait_ready()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             outcomes = await asyncio.gather(
                 *(producer.append(channel, [item()]) for channel in channels), return_exceptions=True

@@ -11,7 +11,7 @@ from cell_monitor_core.web.body import BodyLimit
 from cell_monitor_core.web.errors import install_error_handlers
 
 
-def application():
+def application(timeout=60):
     app = FastAPI()
     install_error_handlers(app)
 
@@ -23,11 +23,11 @@ def application():
     async def parsed(body: Annotated[dict, Body()]):
         return body
 
-    return BodyLimit(app, max_bytes=1000, timeout=0.05)
+    return BodyLimit(app, max_bytes=1000, timeout=timeout)
 
 
-async def post(path, content, headers=None):
-    transport = httpx.ASGITransport(application())
+async def post(path, content, headers=None, **limits):
+    transport = httpx.ASGITransport(application(**limits))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         return await client.post(path, content=content, headers=headers)
 
@@ -58,7 +58,7 @@ async def test_chunked_body_is_refused_as_soon_as_it_exceeds_the_limit(path):
 
 @pytest.mark.parametrize("path", ["/raw", "/parsed"])
 async def test_body_that_stops_is_answered_408_after_the_timeout(path):
-    answer = await post(path, chunks(b"{", hang=True), {"content-type": "application/json"})
+    answer = await post(path, chunks(b"{", hang=True), {"content-type": "application/json"}, timeout=0.05)
     assert code(answer) == (408, "request_timeout")
 
 

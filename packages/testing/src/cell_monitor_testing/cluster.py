@@ -52,7 +52,7 @@ class ValkeyCluster:
                     _command(node, "CLUSTER", "MEET", "127.0.0.1", other.port, _bus_port(other))
         self.wait_ready()
 
-    def wait_ready(self, *, timeout: float = 30.0) -> None:
+    def wait_ready(self, *, timeout: float = 60.0) -> None:
         """Wait until every node knows all others and all slots are served.
 
         Raises:

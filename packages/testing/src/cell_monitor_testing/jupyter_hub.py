@@ -205,7 +205,7 @@ class HubProcess:
     @contextlib.contextmanager
     def browser(self, user: str) -> Iterator[httpx.Client]:
         """Open a client that is signed in to the Hub as a person's browser is."""
-        with httpx.Client(follow_redirects=True, timeout=30, trust_env=False) as client:
+        with httpx.Client(follow_redirects=True, timeout=60, trust_env=False) as client:
             client.get(f"{self.public_url}/hub/login")
             client.post(
                 f"{self.public_url}/hub/login?next=%2Fhub-test%2Fhub%2Fhome",

@@ -48,7 +48,7 @@ class JupyterProcess:
     @contextlib.contextmanager
     def client(self, *, signed_in: bool = True) -> Iterator[httpx.Client]:
         """Open an HTTP client that is signed in as a page is: with the cookie and the XSRF token."""
-        with httpx.Client(base_url=self.url, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
             if signed_in:
                 client.get("/lab", params={"token": self.token}, follow_redirects=True)
                 client.headers["X-XSRFToken"] = client.cookies["_xsrf"]

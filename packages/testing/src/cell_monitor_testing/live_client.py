@@ -93,7 +93,7 @@ class LiveClient:
         return time.monotonic() - self._proven_at
 
     async def __aenter__(self) -> Self:
-        self._http = httpx.AsyncClient(base_url=self._api, timeout=10, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=self._api, timeout=60, trust_env=False)
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -213,7 +213,7 @@ class LiveClient:
 
     @staticmethod
     async def _reply(socket: ClientConnection, kind: str) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 frame = json.loads(await socket.recv())
                 if frame["type"] == kind:

@@ -74,7 +74,7 @@ class ServiceProcess:
         """The last lines of its output, for messages."""
         return tail(self.log_path, lines=60)
 
-    async def start(self, *, timeout: float = 30.0) -> None:
+    async def start(self, *, timeout: float = 60.0) -> None:
         """Start the service and wait until it is ready.
 
         Raises:
@@ -87,7 +87,7 @@ class ServiceProcess:
         """Start the service without waiting."""
         self._child.start()
 
-    async def wait_ready(self, *, timeout: float = 30.0) -> None:
+    async def wait_ready(self, *, timeout: float = 60.0) -> None:
         """Wait until the service answers 200; see ``start``."""
         deadline = time.monotonic() + timeout
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
@@ -114,7 +114,7 @@ class ServiceProcess:
         """Send a signal to the service's first process only."""
         self._child.signal(signum)
 
-    async def stop(self, *, timeout: float = 15.0) -> int | None:
+    async def stop(self, *, timeout: float = 60.0) -> int | None:
         """Send SIGTERM, wait, then kill the service if it still runs; return its exit code."""
         self._child.request_stop()
         await asyncio.to_thread(self._child.wait, timeout)
@@ -122,7 +122,7 @@ class ServiceProcess:
         self._child.kill()
         return code
 
-    async def restart(self, *, timeout: float = 30.0) -> None:
+    async def restart(self, *, timeout: float = 60.0) -> None:
         """Stop the service gracefully and start it again."""
         await self.stop()
         await self.start(timeout=timeout)

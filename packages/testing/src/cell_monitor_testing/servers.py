@@ -119,7 +119,7 @@ class InfluxServer:
     bucket: str
     process: ChildProcess
 
-    def wait_ready(self, *, timeout: float = 30.0) -> None:
+    def wait_ready(self, *, timeout: float = 60.0) -> None:
         """Wait until the server answers after a restart."""
         self.process.wait_until(lambda: _influx_answers(self.url), timeout=timeout, interval=0.1)
 
