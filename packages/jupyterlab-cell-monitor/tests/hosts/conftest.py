@@ -89,10 +89,16 @@ class HostPage(Student):
         if workspace is not None:
             kind = f"lab/workspaces/{workspace}/tree"
         reset = "" if workspace is not None else "&reset"
+        before = len(self.opened(name))
         drive = "" if application == "notebook" else self.drive
         self.page.goto(f"{self.server.url}/{kind}/{drive}{self.folder}/{name}?token={self.server.token}{reset}")
         self.page.wait_for_function("() => !!window.jupyterapp")
         self.ready(name)
+        self.wait(lambda: len(self.opened(name)) > before)
+
+    def opened(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of the openings of a notebook, in any page."""
+        return [event for event in self.events("notebook_opened") if event["notebook"]["path"].endswith(name)]
 
     def open_beside(self, name: str, text: str | None = None) -> None:
         """Open another notebook in a tab of the same page, in front."""
@@ -120,9 +126,9 @@ class HostPage(Student):
             }""",
             arg=f"{self.folder}/{name}",
         )
-        self.wait(lambda: [e for e in self.events("notebook_opened") if e["notebook"]["path"].endswith(name)])
+        self.wait(lambda: self.opened(name))
 
-    def soon(self, condition: Callable[[], Any]) -> Any:
+    def soon(self, condition: Callable[[], Any], tell: Callable[[], Any] | None = None) -> Any:
         """Wait for events that the page sends with others: those of a run leave at once, and a program asks for one.
 
         Raises:
@@ -132,11 +138,14 @@ class HostPage(Student):
         def sent() -> Any:
             value = condition()
             if not value:
-                self.command("notebook:run-cell")
+                # Whatever is in front stays there.
+                self.page.evaluate(
+                    "() => void window.jupyterapp.commands.execute('notebook:run-cell', { activate: false })"
+                )
                 self.page.wait_for_timeout(300)
             return value
 
-        return self.wait(sent)
+        return self.wait(sent, tell)
 
     def ended(self, number: int, source_id: str = "") -> list[dict[str, Any]]:
         """Wait until this many runs (of one cell, or of all) have ended, and return their data."""

@@ -126,7 +126,7 @@ def test_a_notebook_is_the_same_however_it_is_opened_and_a_copy_is_another(new_p
 
     # By a file that is dragged beside the open tab.
     student.open("week1.ipynb")
-    opened = len(student.events("notebook_opened"))
+    opened = len(student.opened("week2.ipynb"))
     source = student.page.locator(".jp-DirListing-item", has_text="week2.ipynb")
     source.hover()
     student.page.mouse.down()
@@ -138,17 +138,17 @@ def test_a_notebook_is_the_same_however_it_is_opened_and_a_copy_is_another(new_p
     student.page.mouse.up()
     expect(student.page.locator(".jp-NotebookPanel:visible")).to_have_count(2)
     student.ready("week2.ipynb")
-    event = student.wait(lambda: student.events("notebook_opened")[opened:])[0]
+    event = student.wait(lambda: student.opened("week2.ipynb")[opened:])[0]
     assert (event["notebook"]["id"], event["data"].get("restored")) == (first[0], None)
 
     # As the only document of a page, and in Notebook 7, in two browser tabs at once.
     for address in ("doc/tree", "notebooks"):
         other = new_page()
-        opened = len(student.events("notebook_opened"))
+        opened = len(student.opened("week2.ipynb"))
         other.page.goto(f"{other.server.url}/{address}/{other.folder}/week2.ipynb?token={other.server.token}")
         other.page.wait_for_function("() => !!window.jupyterapp")
         other.ready("week2.ipynb")
-        event = other.wait(lambda opened=opened: student.events("notebook_opened")[opened:])[0]
+        event = other.wait(lambda opened=opened: student.opened("week2.ipynb")[opened:])[0]
         assert (address, event["data"].get("restored")) == (address, None)
         assert identity(run(other, 0)) == first
 
