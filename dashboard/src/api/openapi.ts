@@ -630,7 +630,7 @@ export interface components {
         };
         /**
          * CellEdited
-         * @description A cell's text changed; several changes within a few seconds are one event.
+         * @description A cell's text changed; several changes within a few seconds are one event, which comes before what the student does next.
          */
         CellEdited: {
             /** @enum {unknown} */

@@ -28,7 +28,7 @@ DATA: dict[str, dict[str, Any]] = {
 }
 
 
-def fact_of(kind: str, *, version: int = 1, **data: Any) -> Fact:
+def fact_of(kind: str, *, version: int = 1, at: int = 2000, **data: Any) -> Fact:
     """The fact of an event in the second notebook, as the store reads it back."""
     event = {
         "event_id": "00000000-0000-7000-8000-000000000002",
@@ -41,7 +41,7 @@ def fact_of(kind: str, *, version: int = 1, **data: Any) -> Fact:
         "cell": {"id": "c2", "source_id": "c2", "index": 0, "type": "code"},
         "data": {**DATA.get(kind, {}), **data},
     }
-    return decode_fact(encode_fact(read_event(json.dumps(event).encode(), 2000).fact))
+    return decode_fact(encode_fact(read_event(json.dumps(event).encode(), at).fact))
 
 
 def after(fact: Fact) -> StudentState:
@@ -68,6 +68,8 @@ def after(fact: Fact) -> StudentState:
         ("cell_executed", {}),
         ("cell_added", {"own": False}),
         ("cell_removed", {"own": False}),
+        # The cell is gone; the one that is active after it is selected.
+        ("cell_removed", {"own": True}),
         ("kernel_restarted", {"reason": "auto"}),
         ("kernel_died", {}),
     ],
@@ -89,10 +91,8 @@ def test_a_notebook_that_is_left_or_that_a_program_changed_is_not_where_the_stud
         # A sender that does not say who saved it: of two faults, the student who seems to be absent is the worse one.
         ("notebook_saved", {}),
         ("cell_selected", {}),
-        ("cell_edited", {}),
         ("cell_execution_started", {}),
         ("cell_added", {}),
-        ("cell_removed", {"own": True}),
         ("kernel_restarted", {"reason": "user"}),
         ("help_requested", {}),
     ],
@@ -103,6 +103,22 @@ def test_what_the_student_does_is_where_the_student_is(kind: str, data: dict[str
     assert shown.cell is not None
     assert (shown.notebook.id, shown.cell.source_id) == ("n2", "c2")
     assert shown.last_activity_at == rfc3339(2000)
+
+
+@pytest.mark.parametrize(("at", "notebook_id"), [(1001, "n1"), (2999, "n1"), (3001, "n2")])
+def test_an_edit_that_an_early_release_reports_after_a_later_act_does_not_bring_the_student_back(
+    at: int, notebook_id: str
+) -> None:
+    # It is reported two seconds after it began. The cell of another notebook was selected at 1000.
+    edited = fact_of("cell_edited", at=at)
+    shown = after(edited)
+    assert shown.notebook is not None
+    assert shown.notebook.id == notebook_id
+    assert shown.last_activity_at == rfc3339(at)
+    # Without any other act it says where the student is.
+    alone = student_state("s", 1, fold_all([edited]).fold)
+    assert alone.cell is not None
+    assert alone.cell.source_id == "c2"
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ export type CellAdded = {
   course?: string | null;
 };
 
-/** A cell's text changed; several changes within a few seconds are one event. */
+/** A cell's text changed; several changes within a few seconds are one event, which comes before what the student does next. */
 export type CellEdited = {
   type: 'cell_edited';
   /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */

@@ -16,7 +16,7 @@ import msgspec
 
 from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.opaque_types import opaque_type
-from cell_monitor_core.derivation.places import stored_activity, stored_place
+from cell_monitor_core.derivation.places import place_lag_ms, stored_activity, stored_place
 from cell_monitor_core.events import types
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.publications import MAX_ERROR_VALUE, CellRef, NotebookRef
@@ -98,6 +98,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         occurred: ``occurred_at`` as the sender's clock had it, milliseconds since the epoch; None in facts of releases whose
             ``at`` was that clock.
         kernel_death: the kernel died, and nothing says that no cell of the sender ran: the cell, where there is one, killed it.
+        place_lag_ms: how long before ``at`` the student was at the place, milliseconds (``places.place_lag_ms``).
         ends_runs: False where the sender reports the end of each run itself, although events of the type end runs.
     """
 
@@ -120,6 +121,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     occurred: int | None = None
     kernel_death: bool = False
     ends_runs: bool = True
+    place_lag_ms: int = 0
 
 
 class ReadEvent(NamedTuple):
@@ -245,5 +247,6 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         occurred,
         kernel_death,
         ends_runs,
+        place_lag_ms(kind),
     )
     return ReadEvent(fact, text or None)

@@ -12,7 +12,10 @@ from typing import Final
 from cell_monitor_core.events import types
 from cell_monitor_core.events.registry import ACTIVITY_TYPES, PLACE_TYPES, caused_by_program
 
-__all__ = ["IMPLIED_ACTIVITY_TYPES", "IMPLIED_PLACE_TYPES", "stored_activity", "stored_place"]
+__all__ = ["IMPLIED_ACTIVITY_TYPES", "IMPLIED_PLACE_TYPES", "place_lag_ms", "stored_activity", "stored_place"]
+
+_EDIT_PERIOD_MS: Final = 2000
+"""``EDIT_PERIOD_MS`` of the extension: an edit is reported this long after its first change, or earlier."""
 
 IMPLIED_PLACE_TYPES: Final = frozenset(
     (
@@ -45,6 +48,15 @@ def stored_place(kind: str, event: types.Event) -> bool | None:
     """
     place = kind in PLACE_TYPES and not caused_by_program(event)
     return None if place == (kind in IMPLIED_PLACE_TYPES) else place
+
+
+def place_lag_ms(kind: str) -> int:
+    """Return how long before the time of a fact of this type the student was certainly at its place, in milliseconds.
+
+    Early releases of the extension report an edit two seconds after it began, also if the student has selected or run
+    another cell since: the student is at the cell of the edit only if nothing else was done in that time.
+    """
+    return _EDIT_PERIOD_MS if kind == "cell_edited" else 0
 
 
 def stored_activity(kind: str, event: types.Event) -> bool | None:

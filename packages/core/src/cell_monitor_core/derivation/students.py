@@ -47,14 +47,14 @@ SEEN_STEP_MS: Final = 60_000
 
 
 class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
-    """The notebook that the student was in at ``key``."""
+    """The notebook that the student was in at ``key``, whose time is ``Fact.place_lag_ms`` before that of the fact."""
 
     key: Key
     ref: NotebookRef
 
 
 class CellAt(msgspec.Struct, frozen=True, array_like=True):
-    """The cell that the student was in at ``key``."""
+    """The cell that the student was in at ``key``, which is that of ``NotebookAt``."""
 
     key: Key
     notebook_id: str
@@ -173,6 +173,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     def _place(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None:
             return
+        if fact.place_lag_ms:
+            key = (key[0] - fact.place_lag_ms, key[1], key[2])
         if self.notebook is None or key > self.notebook.key:
             self.notebook = NotebookAt(key, fact.notebook)
         if fact.cell is not None and (self.cell is None or key > self.cell.key):

@@ -278,7 +278,7 @@ class CellAdded(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False,
 
 
 class CellEdited(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="cell_edited"):
-    """A cell's text changed; several changes within a few seconds are one event."""
+    """A cell's text changed; several changes within a few seconds are one event, which comes before what the student does next."""
 
     # Made once, where the event happened; a UUID of version 7, whatever time it holds.
     event_id: EventId
@@ -823,7 +823,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         CellRemoved,
         version=1,
         activity=True,
-        place=True,
+        place=False,
         urgent=False,
         notices=False,
         program=("own", False),
