@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { DeferredActs } from '../src/capture/deferred';
 import { CELL_LIST_PERIOD_MS, CellListWatch, EditWatch, SelectionWatch } from '../src/capture/edits';
 import { courseHintOf, hashOf, LocalIds, locationOf, NotebookIdentity, proposalOf } from '../src/capture/identity';
 import { KernelWatch } from '../src/capture/kernel';
 import type { ICellView } from '../src/capture/outline';
 import { headingOf, labelOf, outlineOf, referenceOf } from '../src/capture/outline';
+import type { IEncodedEvent } from '../src/events/session';
+import { NotebookSession } from '../src/events/session';
+import type { Cell, Event } from '../src/events/types';
 import { FaultGuard } from '../src/runtime/guard';
 import { StillClock } from './clock';
 
@@ -15,6 +19,8 @@ const cell = (id: string, type: ICellView['type'] = 'code', source = '', metadat
   metadata
 });
 const list = (...cells: ICellView[]) => ({ length: cells.length, get: (index: number) => cells[index] as ICellView });
+const nowOf = (clock: StillClock) => () => ({ page: 'p', monotonic: clock.monotonic(), wall: clock.now() });
+const deferred = (clock: StillClock) => new DeferredActs(clock, nowOf(clock));
 const idsOf = (cells: readonly ICellView[]) => cells.map(each => each.id);
 
 test('a cell is under the nearest heading above it', () => {
@@ -159,7 +165,7 @@ test('the course and the title come from the notebook', () => {
 test('two seconds of typing are one report', () => {
   const clock = new StillClock();
   const reports: [string, number][] = [];
-  const watch = new EditWatch(clock, (id, pasted) => reports.push([id, pasted]));
+  const watch = new EditWatch(deferred(clock), (id, pasted) => reports.push([id, pasted]));
   for (let n = 0; n < 100; n++) {
     watch.changed('a');
     clock.advance(50);
@@ -178,10 +184,80 @@ test('two seconds of typing are one report', () => {
   assert.equal(clock.waiting, 0);
 });
 
+test('an edit is emitted before what the student does next, with the time of its last key press', () => {
+  const clock = new StillClock();
+  const taken: IEncodedEvent[] = [];
+  const acts = deferred(clock);
+  const session = new NotebookSession(
+    { notebook: { id: 'n', path: 'n.ipynb', title: 'n' }, course: null, identified: each => each },
+    clock,
+    { push: event => void taken.push(event), moment: nowOf(clock) },
+    () => acts.flush()
+  );
+  let outline: Cell[] = [];
+  const reference = (id: string): Cell => ({ id, source_id: id, index: 0, type: 'code' as const });
+  const edits = new EditWatch(acts, (id, _, at) => session.emitAct('cell_edited', { length: 1 }, reference(id), at));
+  const list = new CellListWatch(
+    { length: 1, get: () => cell('a'), outline: () => outline },
+    acts,
+    new FaultGuard(),
+    (type, first, { count }, at) => session.emitAct(type, { count }, first, at)
+  );
+  session.begin();
+  outline = [reference('a'), reference('b')];
+  list.begin();
+  edits.changed('a');
+  clock.advance(300);
+  edits.changed('a');
+  outline = [reference('a'), reference('b'), reference('new')];
+  list.changed(true);
+  clock.advance(200);
+  edits.changed('b');
+  clock.advance(100);
+  session.emit('cell_execution_started', { execution_id: 'e' }, reference('c'));
+  clock.advance(5000);
+  const events = taken.map(event => JSON.parse(event.json) as Event);
+  assert.deepEqual(
+    events.map(event => [event.seq, event.type, event.cell?.id, event.occurred_at.slice(20, 23)]),
+    [
+      [1, 'cell_edited', 'a', '300'],
+      [2, 'cell_added', 'new', '300'],
+      [3, 'cell_edited', 'b', '500'],
+      [4, 'cell_execution_started', 'c', '600']
+    ]
+  );
+  assert.deepEqual(
+    taken.map(event => (event.made?.monotonic ?? 0) - StillClock.start),
+    [300, 300, 500, 600]
+  );
+  assert.equal(clock.waiting, 0);
+});
+
+test('the cell selected last is reported when the student leaves the page, with the time of its selection', () => {
+  const clock = new StillClock();
+  const reports: [string, number][] = [];
+  let there = true;
+  const watch = new SelectionWatch(
+    clock,
+    nowOf(clock),
+    () => there,
+    (id, at) => reports.push([id, at.monotonic - StillClock.start]) > 0
+  );
+  watch.moved('a');
+  clock.advance(400);
+  watch.moved('b');
+  clock.advance(100);
+  there = false;
+  watch.left();
+  watch.left();
+  clock.advance(5000);
+  assert.deepEqual(reports, [['b', 400]]);
+});
+
 test('moving through cells selects only the last one', () => {
   const clock = new StillClock();
   const reports: string[] = [];
-  const watch = new SelectionWatch(clock, id => reports.push(id) > 0);
+  const watch = new SelectionWatch(clock, nowOf(clock), () => true, id => reports.push(id) > 0);
   for (const id of ['a', 'b', 'c']) {
     watch.moved(id);
     clock.advance(200);
@@ -197,7 +273,7 @@ test('a cell is selected again when the student comes back to it, and not while 
   const clock = new StillClock();
   const reports: string[] = [];
   let there = true;
-  const watch = new SelectionWatch(clock, id => there && reports.push(id) > 0);
+  const watch = new SelectionWatch(clock, nowOf(clock), () => there, id => reports.push(id) > 0);
   watch.moved('a');
   clock.advance(2000);
   watch.moved('a');
@@ -253,7 +329,7 @@ function watchedNotebook(...ids: string[]) {
     outline: () => outlineOf(list(...cells), idsOf(cells))
   };
   const owners: boolean[] = [];
-  const watch = new CellListWatch(source, clock, guard, (type, first, count, own) => {
+  const watch = new CellListWatch(source, deferred(clock), guard, (type, first, { count, own }) => {
     reports.push([type, first.id, first.index, count]);
     owners.push(own);
   });

@@ -1,6 +1,7 @@
 import type { Cell } from '../events/types';
-import type { IClock } from '../runtime/clock';
+import type { IClock, IMoment } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
+import type { DeferredActs, IDeferredAct } from './deferred';
 import type { ICellList } from './outline';
 
 /** At most one `cell_edited` per cell in this time. */
@@ -13,21 +14,24 @@ export const CELL_LIST_PERIOD_MS = 1000;
 export const SELECT_DELAY_MS = 1000;
 
 /**
- * Turns keystrokes into at most one report per cell every two seconds.
+ * Turns keystrokes into one report per cell every two seconds, and one before what the student does next.
  * A keystroke costs one map look-up; the cell is read when its timer fires.
  */
 export class EditWatch {
   constructor(
-    private readonly _clock: IClock,
-    private readonly _report: (cellId: string, pastedLength: number) => void
+    private readonly _acts: DeferredActs,
+    private readonly _report: (cellId: string, pastedLength: number, at: IMoment) => void
   ) {}
 
   /** The source of this cell changed. */
   changed(cellId: string): void {
-    if (!this._waiting.has(cellId)) {
+    const edit = this._waiting.get(cellId);
+    if (edit) {
+      edit.again();
+    } else {
       this._waiting.set(
         cellId,
-        this._clock.after(EDIT_PERIOD_MS, () => this._due(cellId))
+        this._acts.begin(EDIT_PERIOD_MS, at => this._due(cellId, at))
       );
     }
   }
@@ -40,39 +44,51 @@ export class EditWatch {
 
   /** Cancels pending reports. */
   dispose(): void {
-    this._waiting.forEach(cancel => cancel());
+    this._waiting.forEach(edit => edit.cancel());
     this._waiting.clear();
     this._pasted.clear();
   }
 
-  private _due(cellId: string): void {
+  private _due(cellId: string, at: IMoment): void {
     this._waiting.delete(cellId);
     const pasted = this._pasted.get(cellId) ?? 0;
     this._pasted.delete(cellId);
-    this._report(cellId, pasted);
+    this._report(cellId, pasted, at);
   }
 
-  private readonly _waiting = new Map<string, () => void>();
+  private readonly _waiting = new Map<string, IDeferredAct>();
   private readonly _pasted = new Map<string, number>();
 }
 
-/** Reports a cell as selected once it was active for a while, and never twice in a row. */
+/**
+ * Reports a cell as selected once it was active for a while, and never twice in a row. A report has the time at which the
+ * student selected the cell, and may follow what the student does in it.
+ */
 export class SelectionWatch {
-  /** @param _report - returns whether the student is still there, so that it was reported */
+  /**
+   * @param _now - the present, by the clocks that show how long an event waited
+   * @param _isHere - whether the notebook is in front of the student
+   * @param _report - returns whether it was reported
+   */
   constructor(
-    private readonly _clock: IClock,
-    private readonly _report: (cellId: string) => boolean
+    private readonly _clock: Pick<IClock, 'after'>,
+    private readonly _now: () => IMoment,
+    private readonly _isHere: () => boolean,
+    private readonly _report: (cellId: string, at: IMoment) => boolean
   ) {}
 
   /** The student selected this cell. */
   moved(cellId: string): void {
-    this._cancel?.();
-    this._cancel = this._clock.after(SELECT_DELAY_MS, () => {
-      this._cancel = null;
-      if (cellId !== this._reported && this._report(cellId)) {
+    this.dispose();
+    const at = this._now();
+    const report = (): void => {
+      this.dispose();
+      if (cellId !== this._reported && this._report(cellId, at)) {
         this._reported = cellId;
       }
-    });
+    };
+    const cancel = this._clock.after(SELECT_DELAY_MS, () => (this._isHere() ? report() : this.dispose()));
+    this._pending = { cancel, report };
   }
 
   /** The student came back to this cell from elsewhere: it is reported even if it was the last one here. */
@@ -81,18 +97,29 @@ export class SelectionWatch {
     this.moved(cellId);
   }
 
-  dispose(): void {
-    this._cancel?.();
-    this._cancel = null;
+  /** The student leaves the page, whose timers may stop: the cell selected last is where the student was. */
+  left(): void {
+    this._pending?.report();
   }
 
-  private _cancel: (() => void) | null = null;
+  dispose(): void {
+    this._pending?.cancel();
+    this._pending = null;
+  }
+
+  private _pending: { cancel: () => void; report: () => void } | null = null;
   private _reported: string | null = null;
 }
 
 /** What is read of a notebook's cells to find out which are new and which are gone. */
 export interface IOutlinedCells extends ICellList {
   outline(): Cell[];
+}
+
+/** How many cells were added or removed, and whether the student did it. */
+export interface ICellListChange {
+  readonly count: number;
+  readonly own: boolean;
 }
 
 /**
@@ -103,9 +130,9 @@ export interface IOutlinedCells extends ICellList {
 export class CellListWatch {
   constructor(
     private readonly _cells: IOutlinedCells,
-    private readonly _clock: IClock,
+    private readonly _acts: DeferredActs,
     private readonly _guard: FaultGuard,
-    private readonly _report: (type: 'cell_added' | 'cell_removed', first: Cell, count: number, own: boolean) => void
+    private readonly _report: (type: 'cell_added' | 'cell_removed', first: Cell, data: ICellListChange, at: IMoment) => void
   ) {}
 
   /** Starts from the cells as they are now: those that a notebook is loaded with are not reported. */
@@ -121,21 +148,19 @@ export class CellListWatch {
    */
   changed(own: boolean): void {
     this._own ||= own;
-    this._cancel ??= this._clock.after(
-      CELL_LIST_PERIOD_MS,
-      this._guard.wrap(() => this._compare())
-    );
+    this._change?.again();
+    this._change ??= this._acts.begin(CELL_LIST_PERIOD_MS, at => this._guard.run(() => this._compare(at)));
   }
 
   /** Stops without a report. */
   dispose(): void {
-    this._cancel?.();
-    this._cancel = null;
+    this._change?.cancel();
+    this._change = null;
     this._own = false;
   }
 
-  private _compare(): void {
-    this._cancel = null;
+  private _compare(at: IMoment): void {
+    this._change = null;
     const own = this._own;
     this._own = false;
     const before = this._known;
@@ -147,10 +172,10 @@ export class CellListWatch {
     }
     const added = [...now.values()].filter(cell => !before.has(cell.id));
     if (removed[0]) {
-      this._report('cell_removed', removed[0], removed.length, own);
+      this._report('cell_removed', removed[0], { count: removed.length, own }, at);
     }
     if (added[0]) {
-      this._report('cell_added', added[0], added.length, own);
+      this._report('cell_added', added[0], { count: added.length, own }, at);
     }
   }
 
@@ -166,6 +191,6 @@ export class CellListWatch {
   }
 
   private _known: ReadonlyMap<string, Cell> = new Map();
-  private _cancel: (() => void) | null = null;
+  private _change: IDeferredAct | null = null;
   private _own = false;
 }

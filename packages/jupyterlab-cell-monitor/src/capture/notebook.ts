@@ -3,9 +3,11 @@ import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { CellList, Notebook as NotebookWidget, NotebookPanel } from '@jupyterlab/notebook';
 import type { DataOf, IEventOrigin } from '../events/session';
 import { NotebookSession } from '../events/session';
+import type { IMoment } from '../runtime/clock';
 import { NotebookCells } from './cells';
 import { clientOf } from './client';
 import type { ICaptureContext, NotebookDocument } from './context';
+import { DeferredActs } from './deferred';
 import { CellListWatch, EditWatch, SelectionWatch } from './edits';
 import { ExecutionCapture } from './execution';
 import { Identification } from './identification';
@@ -13,11 +15,10 @@ import { courseHintOf, locationOf } from './identity';
 import type { IOpenedNotebook } from '../transport/notebooks';
 import { openedByStudent } from './front';
 import { CellMemory } from './memory';
+import { SaveWatch } from './saves';
+import { LocalChanges } from './transactions';
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
-
-/** Maximum time between a save command and a save that is the student's own. */
-const MANUAL_SAVE_MS = 1500;
 
 /**
  * Records one open notebook: JupyterLab's signals go to the trackers of edits, selection and execution, and what
@@ -49,12 +50,21 @@ export class NotebookCapture {
       _context.identity,
       guard
     );
-    this._session = new NotebookSession(this._origin, clock, queue);
-    this._helpSession = new NotebookSession(this._origin, clock, queue);
-    this._edits = new EditWatch(clock, (cellId, pasted) => this._edited(cellId, pasted));
-    this._selection = new SelectionWatch(clock, cellId => this._selected(cellId));
-    this._cellList = new CellListWatch(this._cells, clock, guard, (type, first, count, own) =>
-      this._session.emit(type, { count, ...(own ? {} : { own }) }, first)
+    const now = (): IMoment => queue.moment();
+    this._acts = new DeferredActs(clock, now);
+    const before = (): void => this._acts.flush();
+    this._session = new NotebookSession(this._origin, clock, queue, before);
+    this._helpSession = new NotebookSession(this._origin, clock, queue, before);
+    this._saves = new SaveWatch(clock);
+    this._edits = new EditWatch(this._acts, (cellId, pasted, at) => this._edited(cellId, pasted, at));
+    this._selection = new SelectionWatch(
+      clock,
+      now,
+      () => this.inFront,
+      (cellId, at) => this._selected(cellId, at)
+    );
+    this._cellList = new CellListWatch(this._cells, this._acts, guard, (type, first, { count, own }, at) =>
+      this._session.emitAct(type, { count, ...(own ? {} : { own }) }, first, at)
     );
     this._memory = new CellMemory(this._cells.sourceIds, clock, async cells => {
       const { notebook } = this._origin;
@@ -99,7 +109,9 @@ export class NotebookCapture {
     this._cells.opened();
     this._attached = true;
     this._identification.opened(this._context.localPath(this._document.path));
-    this._listenToTransactions();
+    this._changes = new LocalChanges(this._document.model.sharedModel);
+    // The notebook is closed; its model can still be read.
+    this._document.sessionContext.disposed.connect(() => this._acts.flush());
 
     this._document.pathChanged.connect(this._onPathChanged, this);
     this._document.saveState.connect(this._onSaveState, this);
@@ -152,6 +164,9 @@ export class NotebookCapture {
   /** Ends the session if one is open. */
   end(reason: DataOf<'session_ended'>['reason']): void {
     if (this.recording) {
+      if (reason === 'hidden') {
+        this.left();
+      }
       this._execution.end(reason !== 'unknown');
       if (reason === 'closed') {
         this._session.emit('notebook_closed', {});
@@ -183,6 +198,12 @@ export class NotebookCapture {
     }
   }
 
+  /** The student leaves the page, whose timers may stop: what waits to be reported is reported now. */
+  left(): void {
+    this._acts.flush();
+    this._selection.left();
+  }
+
   /** The student came to this notebook from elsewhere: another tab, another window, or what is not a notebook. */
   entered(): void {
     const activeId = this._activeId;
@@ -206,7 +227,7 @@ export class NotebookCapture {
 
   /** A save command was carried out for this notebook. */
   savedByHand(): void {
-    this._saveCommandAt = this._context.clock.monotonic();
+    this._saves.commanded();
   }
 
   scheduled(cell: CellWidget): void {
@@ -218,20 +239,20 @@ export class NotebookCapture {
     this._execution.executed(cell, success, error);
   }
 
-  private _edited(cellId: string, pasted: number): void {
+  private _edited(cellId: string, pasted: number, at: IMoment): void {
     this._context.guard.run(() => {
       this._memory.changed();
       const cell = this.recording ? this._cells.reference(cellId) : null;
       if (cell) {
         const length = this._cells.get(cell.index).source.length;
-        this._session.emit('cell_edited', { length, ...(pasted > 0 ? { pasted_length: pasted } : {}) }, cell);
+        this._session.emitAct('cell_edited', { length, ...(pasted > 0 ? { pasted_length: pasted } : {}) }, cell, at);
       }
     });
   }
 
-  private _selected(cellId: string): boolean {
-    const cell = this.recording && this.inFront ? this._cells.reference(cellId) : null;
-    return cell !== null && this._session.emit('cell_selected', {}, cell) !== null;
+  private _selected(cellId: string, at: IMoment): boolean {
+    const cell = this.recording ? this._cells.reference(cellId) : null;
+    return cell !== null && this._session.emitAct('cell_selected', {}, cell, at) !== null;
   }
 
   /** Whether a view of the notebook is in front of the student. */
@@ -241,20 +262,7 @@ export class NotebookCapture {
 
   /** Whether what happens in the notebook now is the student's act. */
   private get _own(): boolean {
-    return this._local && this.inFront && this._context.acts.recent();
-  }
-
-  /** Changes of other people of a shared document come in transactions that are not local. */
-  private _listenToTransactions(): void {
-    const { ydoc } = this._document.model.sharedModel as {
-      ydoc?: { on(name: 'beforeObserverCalls' | 'afterTransaction', slot: (transaction: { local: boolean }) => void): void };
-    };
-    ydoc?.on('beforeObserverCalls', transaction => {
-      this._local = transaction.local;
-    });
-    ydoc?.on('afterTransaction', () => {
-      this._local = true;
-    });
+    return this._changes?.local !== false && this.inFront && this._context.acts.recent();
   }
 
   private _metadata(): Readonly<Record<string, unknown>> {
@@ -302,11 +310,8 @@ export class NotebookCapture {
 
   private _onSaveState(_: unknown, state: DocumentRegistry.SaveState): void {
     this._context.guard.run(() => {
-      const now = this._context.clock.monotonic();
-      if (state === 'started') {
-        this._saveStartedAt = now;
-      } else if (state.startsWith('completed')) {
-        const manual = Math.abs(this._saveStartedAt - this._saveCommandAt) < MANUAL_SAVE_MS;
+      const manual = this._saves.completed(state);
+      if (manual !== null) {
         this._session.emit('notebook_saved', { manual });
         this._memory.saved();
       }
@@ -378,10 +383,12 @@ export class NotebookCapture {
     course: null,
     identified: cell => this._cells.identified(cell)
   };
-  private readonly _cells = new NotebookCells(() => (this._document.isDisposed ? null : this._document.model));
+  private readonly _cells = new NotebookCells(() => (this._document.model.isDisposed ? null : this._document.model));
   private readonly _session: NotebookSession;
   /** For help asked for while recording is paused. */
   private readonly _helpSession: NotebookSession;
+  private readonly _acts: DeferredActs;
+  private readonly _saves: SaveWatch;
   private readonly _edits: EditWatch;
   private readonly _selection: SelectionWatch;
   private readonly _cellList: CellListWatch;
@@ -390,11 +397,8 @@ export class NotebookCapture {
   private readonly _identification: Identification;
   private readonly _views = new Set<NotebookPanel>();
   private _view: NotebookPanel | null = null;
-  /** Whether the change of the document that is being observed was made in this page. */
-  private _local = true;
+  private _changes: LocalChanges | null = null;
   private _courseHint: string | null = null;
   private _defaultCourse: string | null;
   private _attached = false;
-  private _saveStartedAt = Number.NEGATIVE_INFINITY;
-  private _saveCommandAt = Number.POSITIVE_INFINITY;
 }

@@ -27,6 +27,7 @@ export class Recorder {
       guard.wrap(() => {
         if (document.visibilityState === 'hidden') {
           this._here = null;
+          this._notebooks.forEach(capture => capture.left());
           this._context.queue.flushOnHide();
         } else {
           this._heartbeat();

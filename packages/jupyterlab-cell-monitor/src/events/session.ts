@@ -72,10 +72,12 @@ export interface ISessionNames {
  * is missing. A page load begins a new session: what the last one had not sent is still queued, with its own numbers.
  */
 export class NotebookSession {
+  /** @param _before - called before each event: emits what is to be emitted before it */
   constructor(
     private readonly _origin: IEventOrigin,
     private readonly _clock: IClock,
-    private readonly _sink: IEventSink
+    private readonly _sink: IEventSink,
+    private readonly _before: () => void = () => undefined
   ) {}
 
   /** The id of the open session, or null. */
@@ -100,7 +102,12 @@ export class NotebookSession {
    * @param id - the event's id, where it is made from that of another event; a new one otherwise
    */
   emit<T extends EventType>(type: T, data: DataOf<T>, cell: Cell | null = null, id?: string): string | null {
-    return this._emit(type, data, true, cell, id);
+    return this._emit(type, data, true, cell, { id });
+  }
+
+  /** The same, for an act of the student that is reported later than it happened. */
+  emitAct<T extends EventType>(type: T, data: DataOf<T>, cell: Cell, made: IMoment): string | null {
+    return this._emit(type, data, true, cell, { made });
   }
 
   /** The same, for an event that names no notebook: none is in front of the student. */
@@ -135,18 +142,20 @@ export class NotebookSession {
     data: DataOf<T>,
     inside: boolean,
     cell: Cell | null,
-    id: string = uuid7()
+    known: { readonly id?: string | undefined; readonly made?: IMoment } = {}
   ): string | null {
     if (this._id === null) {
       return null;
     }
+    this._before();
+    const id = known.id ?? uuid7();
     const event: IMadeEvent<T> = {
       type,
       id,
       sessionId: this._id,
       seq: ++this._seq,
-      at: this._clock.now(),
-      made: this._sink.moment(),
+      at: known.made?.wall ?? this._clock.now(),
+      made: known.made ?? this._sink.moment(),
       inside,
       cell,
       data
