@@ -45,12 +45,13 @@ const POSITION = 'position-';
  * Returns the source id of each seen cell, in their order: each cell that is among the known ones keeps its own, and no
  * two cells have the same.
  *
- * A seen cell is a known one if it has its id, or alone has its `grade_id`, or if it has the text of those that are
- * missing at its place: JupyterLab, some versions always, makes a new cell of one whose type is changed, of several that
- * are merged, which then is the oldest of them, and of each part of one that is split, of which the last is the cell. After the file was loaded again, which may have changed ids and texts, it is also the known
- * one that has its text, first in the order of the notebook and then anywhere, or that is missing at its place between two
- * cells that were found. Every other cell is new. A new cell gets its `grade_id` if no other cell has or had it, else its
- * id, else its position.
+ * A seen cell is a known one if it has its id, or alone has its `grade_id`, or if it has the text of those that are missing
+ * at its place. For JupyterLab, some versions always, makes a new cell of one whose type is changed, of several that are
+ * merged, and of each part of one that is split: merged cells are the oldest of them, and the last part of a split cell is
+ * the cell. After the file was loaded again, which may have changed ids and texts, a seen cell is also the known one that
+ * has its text, first in the order of the notebook and then anywhere, or that is missing at its place between two cells that
+ * were found. Every other cell is new. A new cell gets its `grade_id` if no other cell has or had it, else its id, else its
+ * position.
  *
  * @param known - in the order of the notebook, those that were removed last; empty when the notebook is seen first
  * @param seen - the notebook's cells
@@ -112,9 +113,7 @@ class Match {
 
   /** Cells that have the texts of those that are missing at their place: one instead of several, or several instead of one. */
   byParts(): void {
-    const present = this._freeKnown(cell => cell.present);
-    for (const { after, before, seen } of present.length > 0 ? this._gaps() : []) {
-      const missing = present.filter(at => at > after && at < before && !this._taken[at]);
+    for (const { seen, missing } of this._gaps()) {
       const cells = seen.map(index => this._seen[index] as ISeenCell);
       const parts = missing.map(at => this._known[at] as IKnownCell);
       const [first] = cells;
@@ -155,11 +154,9 @@ class Match {
 
   /** Cells whose text changed: as many as are missing between two neighbours that were found. */
   byPlace(): void {
-    const present = this._freeKnown(cell => cell.present);
-    for (const gap of this._gaps()) {
-      const missing = present.filter(at => at > gap.after && at < gap.before && !this._taken[at]);
-      if (missing.length === gap.seen.length) {
-        gap.seen.forEach((index, n) => this._pair(index, missing[n] as number));
+    for (const { seen, missing } of this._gaps()) {
+      if (missing.length === seen.length) {
+        seen.forEach((index, n) => this._pair(index, missing[n] as number));
       }
     }
   }
@@ -178,8 +175,16 @@ class Match {
     });
   }
 
+  /** Runs of seen cells that were not found, each with the known cells that are missing between its neighbours then. */
+  private *_gaps(): Generator<{ seen: readonly number[]; missing: readonly number[] }> {
+    const present = this._freeKnown(cell => cell.present);
+    for (const { after, before, seen } of present.length > 0 ? this._unfound() : []) {
+      yield { seen, missing: present.filter(at => at > after && at < before && !this._taken[at]) };
+    }
+  }
+
   /** Runs of seen cells that were not found, each with the known cells that its neighbours are. */
-  private _gaps(): { after: number; before: number; seen: number[] }[] {
+  private _unfound(): { after: number; before: number; seen: number[] }[] {
     const gaps: { after: number; before: number; seen: number[] }[] = [];
     let after = -1;
     let run: number[] = [];

@@ -98,13 +98,22 @@ function label({ heading }: HeadingCounter, ordinal: number | undefined): Pick<C
  * @param sourceIds - of all cells, in their order
  */
 export function referenceOf(cells: ICellList, index: number, sourceIds: readonly string[]): Cell {
-  const cell = cells.get(index);
+  return named(cells.get(index), index, sourceIds, labelOf(cells, index));
+}
+
+function named(
+  cell: ICellView,
+  index: number,
+  sourceIds: readonly string[],
+  labelled: Pick<Cell, 'heading' | 'ordinal'>
+): Cell {
+  const position = `position-${index}`;
   return {
-    id: capChars(cell.id, ID_CHARS) || `position-${index}`,
-    source_id: sourceIds[index] ?? `position-${index}`,
+    id: capChars(cell.id, ID_CHARS) || position,
+    source_id: sourceIds[index] ?? position,
     index,
     type: cell.type,
-    ...labelOf(cells, index)
+    ...labelled
   };
 }
 
@@ -125,13 +134,7 @@ export function outlineOf(cells: ICellList, sourceIds: readonly string[]): Cell[
   for (let index = 0; index < Math.min(cells.length, LIMITS.outlineCells); index++) {
     const cell = cells.get(index);
     const ordinal = counter.add(cell);
-    outline.push({
-      id: capChars(cell.id, ID_CHARS) || `position-${index}`,
-      source_id: sourceIds[index] ?? `position-${index}`,
-      index,
-      type: cell.type,
-      ...label(counter, ordinal)
-    });
+    outline.push(named(cell, index, sourceIds, label(counter, ordinal)));
   }
   return outline;
 }
