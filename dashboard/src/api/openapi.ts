@@ -1197,7 +1197,7 @@ export interface components {
             sent_at?: string | null;
             /** @description How long each event waited; counts instead of `sent_at`. */
             waited_ms?: number[] | null;
-            events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelConnected"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
+            events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelConnected"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookRenamed"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
         };
         /**
          * KernelConnected
@@ -1506,6 +1506,34 @@ export interface components {
             path: string;
             /** @default null */
             title: string | null;
+        };
+        /**
+         * NotebookRenamed
+         * @description A notebook has another name or is in another folder; its id is the same, and the event names its new path.
+         */
+        NotebookRenamed: {
+            /** @enum {unknown} */
+            type: "notebook_renamed";
+            event_id: string;
+            /** @enum {unknown} */
+            schema_version: 1;
+            occurred_at: string;
+            session_id: string;
+            seq: number;
+            notebook: components["schemas"]["Notebook"];
+            /** @default null */
+            cell: components["schemas"]["Cell"] | null;
+            data: components["schemas"]["NotebookRenamedData"];
+            /** @default null */
+            course: string | null;
+        };
+        /**
+         * NotebookRenamedData
+         * @description The ``data`` of NotebookRenamed.
+         */
+        NotebookRenamedData: {
+            /** @default null */
+            own: boolean | null;
         };
         /**
          * NotebookSaved

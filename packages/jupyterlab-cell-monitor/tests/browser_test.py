@@ -201,9 +201,8 @@ def test_a_lesson_in_jupyterlab(student: Student) -> None:
         "() => window.jupyterapp.shell.currentWidget.context.rename('a new name.ipynb')",
     )
     page.keyboard.press("Escape")
-    student.wait(
-        lambda: page.evaluate("() => window.jupyterapp.shell.currentWidget.context.path === 'a new name.ipynb'")
-    )
+    (renamed,) = student.wait(lambda: student.events("notebook_renamed"))
+    assert renamed["notebook"] == opened["notebook"] | {"path": "a new name.ipynb", "title": "a new name"}
     student.command("application:close")
     # JupyterLab asks whether to save, and may say that the kernel died.
     button = page.locator(".jp-Dialog .jp-mod-accept")

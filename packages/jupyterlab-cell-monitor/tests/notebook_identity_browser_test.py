@@ -259,6 +259,7 @@ def test_a_copy_of_a_notebook_is_another_one_also_if_both_name_one_id(lab: Lab) 
     student.wait(lambda: student.events("notebook_opened")[-1]["notebook"]["path"] == "given/final.ipynb")
     final = run(student, 0)["notebook"]
     assert final["id"] not in {"week-1", copy["id"]}
+    assert student.events("notebook_renamed") == []
     other = lab.browser("given/week1.ipynb", others=len(student.events("notebook_opened")))
     assert run(other, 0)["notebook"]["id"] == "week-1"
 
@@ -268,6 +269,9 @@ def test_a_notebook_is_the_same_one_after_its_folder_was_renamed_and_its_file_wa
     # While the notebook is open.
     student.page.evaluate("() => window.jupyterapp.serviceManager.contents.rename('given', 'mine')")
     lab.ready(student, "mine/week1.ipynb")
+    # At once, and not with what the student does next.
+    (renamed,) = student.wait(lambda: student.events("notebook_renamed"))
+    assert (renamed["notebook"]["id"], renamed["notebook"]["path"]) == ("week-1", "mine/week1.ipynb")
     moved = run(student, 0)["notebook"]
     assert (moved["id"], moved["path"]) == ("week-1", "mine/week1.ipynb")
     other = lab.browser("mine/week1.ipynb", others=len(student.events("notebook_opened")))

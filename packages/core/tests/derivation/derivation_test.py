@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,7 @@ TYPES = (
     "kernel_restarted",
     "kernel_died",
     "kernel_connected",
+    "notebook_renamed",
     "help_requested",
     "heartbeat",
 )
@@ -69,14 +71,15 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 type=kind,
                 session=draw(st.sampled_from(("s1", "s2", "s3"))),
                 seq=draw(st.integers(1, 50)),
-                notebook=NotebookRef(notebook, f"{notebook}.ipynb"),
-                cell=CellRef(draw(st.sampled_from(("a", "b"))), 0) if has_cell else None,
+                notebook=NotebookRef(notebook, f"{notebook}-{number}.ipynb"),
+                cell=CellRef(draw(st.sampled_from(("a", "b"))), number) if has_cell else None,
                 execution=draw(st.sampled_from("pqrstuvw")) if "execut" in kind else None,
                 status=status,
                 error=ErrorClass(draw(st.sampled_from(("NameError", "TypeError")))) if status == "error" else None,
                 occurred=draw(st.none() | st.integers(-(10**15), 10**15)),
                 kernel_death=died,
                 ends_runs=draw(st.booleans()),
+                place_lag_ms=draw(st.sampled_from((0, 2))) if kind == "cell_edited" else 0,
             )
         )
     return made
@@ -284,6 +287,57 @@ def test_a_session_that_comes_back_is_open_and_gaps_are_counted() -> None:
 def test_a_heartbeat_is_no_activity() -> None:
     assert _shown(_other(1, "heartbeat")).status == "waiting"
     assert _shown(_other(1, "cell_edited"), _other(9, "heartbeat")).last_activity_at == "1970-01-01T00:00:00.001Z"
+
+
+def _renamed(at: int, notebook_id: str, path: str) -> Fact:
+    return Fact(at, f"{at:08}-0000", "notebook_renamed", "s", 1, NotebookRef(notebook_id, path), place=False)
+
+
+def test_a_renamed_notebook_has_its_new_name_wherever_it_is_shown() -> None:
+    place = _other(1, "cell_selected")
+    assert place.notebook is not None
+    name = place.notebook.id
+    made = [
+        place,
+        _start(2, "a"),
+        _run(3, "a", "error", error="KeyError"),
+        _start(4, "b"),
+        _renamed(5, name, "new.ipynb"),
+    ]
+    for order in itertools.permutations(made):
+        shown = _shown(*order)
+        assert shown.notebook is not None
+        assert shown.running_notebook is not None
+        assert shown.last_execution is not None
+        assert shown.last_execution.notebook is not None
+        named = (shown.notebook, shown.running_notebook, shown.last_execution.notebook)
+        assert {(each.id, each.path) for each in named} == {(name, "new.ipynb")}
+    # What is older, and what is of another notebook, renames nothing.
+    other = _shown(*made[:-1], _renamed(0, name, "older.ipynb"), _renamed(6, "another", "another.ipynb"))
+    assert other.notebook == place.notebook
+
+
+def test_renamed_notebooks_do_not_grow_the_fold_without_bound() -> None:
+    record = fold_all([_renamed(n, f"n{n}", "x") for n in range(1, 100)])
+    assert len(record.fold.names) == 16
+    assert "n99" in record.fold.names
+
+
+def test_a_cell_has_one_number_although_cells_were_inserted_above_it() -> None:
+    failed = _run(1, "a", "error", error="KeyError")
+    assert failed.notebook is not None
+    assert failed.cell is not None
+    below = msgspec.structs.replace(failed.cell, index=failed.cell.index + 2)
+    selected = Fact(2, "00000002-0000", "cell_selected", "s", 1, failed.notebook, below)
+    for order in itertools.permutations([failed, selected]):
+        shown = _shown(*order)
+        assert shown.last_execution is not None
+        assert shown.cell == shown.last_execution.cell == below
+    # A run is newer than the act before it.
+    again = msgspec.structs.replace(failed, at=3, id="00000003-0000")
+    shown = _shown(failed, selected, again)
+    assert shown.last_execution is not None
+    assert shown.last_execution.cell == failed.cell
 
 
 def test_many_notebooks_do_not_grow_the_fold_without_bound() -> None:

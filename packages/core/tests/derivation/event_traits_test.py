@@ -61,6 +61,7 @@ def after(fact: Fact) -> StudentState:
         ("kernel_connected", {}),
         ("session_ended", {}),
         ("notebook_closed", {}),
+        ("notebook_renamed", {}),
         ("session_started", {}),
         ("notebook_opened", {"restored": True}),
         ("notebook_saved", {"manual": False}),

@@ -38,6 +38,7 @@ def test_traits_are_those_of_the_schemas():
         "help_requested",
         "kernel_died",
         "kernel_restarted",
+        "notebook_renamed",
         "session_ended",
         "session_started",
     }

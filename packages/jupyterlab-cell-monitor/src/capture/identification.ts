@@ -8,6 +8,8 @@ export interface IIdentifiedDocument {
   readonly isDisposed: boolean;
   /** It is known which notebook it is. Called once, also after the document was closed. */
   identified(opened: IOpenedNotebook): void;
+  /** It is the same notebook at another path; `own` as in `moved`. */
+  renamed(own: boolean): void;
   /** It is another notebook from now on: it was saved under another name. */
   replaced(id: string): void;
 }
@@ -36,15 +38,21 @@ export class Identification {
    * The document is at another path.
    *
    * @param renamedFrom - its path before if it was renamed, which makes it no other notebook; else null
+   * @param own - whether the student did it
    */
-  moved(path: string, renamedFrom: string | null): void {
+  moved(path: string, renamedFrom: string | null, own: boolean): void {
     this._path = path;
     this._next(async () => {
       if (path !== this._path || this._document.isDisposed) {
         return;
       }
       const { id } = await this._identity.open(this._document.metadata, path, renamedFrom);
-      if (path === this._path) {
+      if (path !== this._path || this._document.isDisposed) {
+        return;
+      }
+      if (id === this._id) {
+        this._document.renamed(own);
+      } else {
         this._isNow(id);
       }
     });

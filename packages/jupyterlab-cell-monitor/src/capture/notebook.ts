@@ -45,6 +45,7 @@ export class NotebookCapture {
           return _document.isDisposed;
         },
         identified: opened => this._identified(opened),
+        renamed: own => void this._session.emit('notebook_renamed', own ? {} : { own }),
         replaced: id => this._replaced(id)
       },
       _context.identity,
@@ -304,7 +305,7 @@ export class NotebookCapture {
       if (this._origin.notebook) {
         this._origin.notebook = { id: this._origin.notebook.id, ...locationOf(path) };
       }
-      this._identification.moved(path, this._context.renamedFrom(path));
+      this._identification.moved(path, this._context.renamedFrom(path), this._context.acts.recent());
     });
   }
 

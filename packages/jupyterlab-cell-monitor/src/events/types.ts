@@ -134,6 +134,11 @@ export type NotebookOpenedData = {
   restored?: boolean | null;
 };
 
+export type NotebookRenamedData = {
+  /** False when a program or another person of a shared notebook renamed it. */
+  own?: boolean | null;
+};
+
 export type NotebookSavedData = {
   /** Saved by the student, not by autosave. */
   manual?: boolean | null;
@@ -440,6 +445,26 @@ export type NotebookOpened = {
   course?: string | null;
 };
 
+/** A notebook has another name or is in another folder; its id is the same, and the event names its new path. */
+export type NotebookRenamed = {
+  type: 'notebook_renamed';
+  /** Made once, where the event happened; a UUID of version 7, whatever time it holds. */
+  event_id: EventId;
+  /** Version of the type's schema. */
+  schema_version: 1;
+  /** When it happened, by the sender's clock, however wrong; only its distance to sent_at counts. */
+  occurred_at: Time;
+  /** One browser session of one notebook. */
+  session_id: Uuid;
+  /** Counts the events of the session from 1; a gap shows what is missing. */
+  seq: number;
+  notebook: Notebook;
+  cell?: Cell | null;
+  data: NotebookRenamedData;
+  /** A hint; the server decides by the sender's memberships. */
+  course?: string | null;
+};
+
 /** A notebook was saved. */
 export type NotebookSaved = {
   type: 'notebook_saved';
@@ -516,6 +541,7 @@ export type Event =
   | KernelRestarted
   | NotebookClosed
   | NotebookOpened
+  | NotebookRenamed
   | NotebookSaved
   | SessionEnded
   | SessionStarted;
@@ -547,6 +573,7 @@ export const TRAITS: Readonly<Record<EventType, IEventTraits>> = {
   kernel_restarted: { version: 1, urgent: true, notices: false },
   notebook_closed: { version: 1, urgent: false, notices: false },
   notebook_opened: { version: 1, urgent: false, notices: false },
+  notebook_renamed: { version: 1, urgent: true, notices: false },
   notebook_saved: { version: 1, urgent: false, notices: false },
   session_ended: { version: 1, urgent: true, notices: false },
   session_started: { version: 1, urgent: true, notices: false }

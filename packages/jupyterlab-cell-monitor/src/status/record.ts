@@ -56,6 +56,8 @@ function sentence(event: Fields, trans: TranslationBundle): string {
       return trans.__('You opened the notebook');
     case 'notebook_saved':
       return data['manual'] === true ? trans.__('You saved the notebook') : trans.__('JupyterLab saved the notebook');
+    case 'notebook_renamed':
+      return data['own'] === false ? trans.__('The notebook was renamed') : trans.__('You renamed the notebook');
     case 'notebook_closed':
       return trans.__('You closed the notebook');
     case 'session_started':

@@ -42,6 +42,7 @@ __all__ = [
 
 _RUN_END_MARKERS_KEPT: Final = 32
 _UNPLACED_DEATHS_KEPT: Final = 20
+_NAMES_KEPT: Final = 16
 SEEN_STEP_MS: Final = 60_000
 """``last_seen_at`` is rounded down to a multiple of this."""
 
@@ -120,6 +121,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         death: the newest death of a kernel of which the sender said which cell ran.
         deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
+        names: how the 16 notebooks that were renamed last are called since then, by id.
     """
 
     last_received_at: int = 0
@@ -146,6 +148,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     deaths: int = 0
     deaths_since: int | None = None
     unplaced_deaths: tuple[Key, ...] = ()
+    names: dict[str, NotebookAt] = {}
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
@@ -162,6 +165,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self._start(fact, key)
         elif kind == "help_requested":
             self.asked = max(self.asked, key)
+        elif kind == "notebook_renamed":
+            self._renamed(fact, key)
         if fact.kernel_death:
             self._death(fact, key)
         scope = RUN_END_SCOPES.get(kind) if fact.ends_runs else None
@@ -179,6 +184,30 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.notebook = NotebookAt(key, fact.notebook)
         if fact.cell is not None and (self.cell is None or key > self.cell.key):
             self.cell = CellAt(key, fact.notebook.id, fact.cell)
+
+    def _renamed(self, fact: Fact, key: Key) -> None:
+        notebook = fact.notebook
+        if notebook is None or (notebook.id in self.names and key < self.names[notebook.id].key):
+            return
+        names = {**self.names, notebook.id: NotebookAt(key, notebook)}
+        if len(names) > _NAMES_KEPT:
+            names = dict(heapq.nlargest(_NAMES_KEPT, names.items(), key=lambda item: item[1].key))
+        self.names = names
+
+    def called(self, notebook: NotebookRef, key: Key) -> NotebookRef:
+        """Return a notebook that a fact at ``key`` names as it is called now."""
+        name = self.names.get(notebook.id)
+        return notebook if name is None or name.key < key else name.ref
+
+    def described(self, notebook_id: str, cell: CellRef, key: Key) -> CellRef:
+        """Return a cell that a fact at ``key`` describes, as the student's newest act in it does if that is newer.
+
+        Cells that are inserted above it change its number.
+        """
+        act = self.cell
+        if act is None or act.key < key or (act.notebook_id, act.ref.source_id) != (notebook_id, cell.source_id):
+            return cell
+        return act.ref
 
     def _start(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
@@ -266,17 +295,17 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         return start
 
 
-def _execution(run: RunAt) -> ExecutionRef:
+def _execution(fold: StudentFold, run: RunAt) -> ExecutionRef:
     return ExecutionRef(
         event_id=run.key[2],
         at=rfc3339(run.key[0]),
         status=run.status,
         notebook_id=run.notebook_id,
-        cell=run.cell,
+        cell=fold.described(run.notebook_id, run.cell, run.key),
         duration_ms=run.duration_ms,
         execution_count=run.execution_count,
         error=None if run.error is None else ErrorRef(run.error.name),
-        notebook=run.notebook,
+        notebook=None if run.notebook is None else fold.called(run.notebook, run.key),
     )
 
 
@@ -286,7 +315,9 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
     if death is not None and (not unplaced or death.key > unplaced[-1]):
         if fold.deaths_since is None:
             return None
-        return KernelDeathsRef(fold.deaths, rfc3339(fold.deaths_since), death.notebook, death.cell)
+        notebook = fold.called(death.notebook, death.key)
+        cell = fold.described(death.notebook.id, death.cell, death.key)
+        return KernelDeathsRef(fold.deaths, rfc3339(fold.deaths_since), notebook, cell)
     if fold.completed is not None:
         unplaced = tuple(key for key in unplaced if key > fold.completed.key)
     if not unplaced:
@@ -296,7 +327,8 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
     start, run = fold.started, fold.last_aborted
     if start is None or run is None or (start.notebook_id, start.cell_id) != (run.notebook_id, run.cell.source_id):
         return KernelDeathsRef(len(unplaced), since)
-    return KernelDeathsRef(len(unplaced), since, run.notebook, run.cell)
+    named = None if run.notebook is None else fold.called(run.notebook, run.key)
+    return KernelDeathsRef(len(unplaced), since, named, run.cell)
 
 
 def student_state(student_id: str, version: int, fold: StudentFold) -> StudentState:
@@ -322,12 +354,18 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         student_id=student_id,
         version=version,
         status=status,
-        notebook=notebook.ref if notebook is not None else None,
+        notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
         cell=cell.ref if cell is not None and in_notebook else None,
-        last_execution=_execution(run) if run is not None else None,
+        last_execution=_execution(fold, run) if run is not None else None,
         running_since=rfc3339(running.key[0]) if running is not None else None,
-        running_notebook=running.notebook if running is not None else None,
-        running_cell=running.cell if running is not None else None,
+        running_notebook=(
+            fold.called(running.notebook, running.key) if running is not None and running.notebook is not None else None
+        ),
+        running_cell=(
+            fold.described(running.notebook_id, running.cell, running.key)
+            if running is not None and running.cell is not None
+            else None
+        ),
         error_streak=fold.streak,
         streak_error=fold.streak_error,
         streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from cell_monitor_core.events.traits import EventType
 
-__all__ = ["EVENT_TYPES", "Cell", "CellAdded", "CellAddedData", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellRemoved", "CellRemovedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelConnected", "KernelConnectedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
+__all__ = ["EVENT_TYPES", "Cell", "CellAdded", "CellAddedData", "CellEdited", "CellEditedData", "CellExecuted", "CellExecutedData", "CellExecutionStarted", "CellExecutionStartedData", "CellRemoved", "CellRemovedData", "CellSelected", "CellSelectedData", "Client", "Count", "Event", "EventId", "ExecutionError", "Heartbeat", "HeartbeatData", "HelpCancelled", "HelpCancelledData", "HelpRequested", "HelpRequestedData", "KernelConnected", "KernelConnectedData", "KernelDied", "KernelDiedData", "KernelRestarted", "KernelRestartedData", "Notebook", "NotebookClosed", "NotebookClosedData", "NotebookOpened", "NotebookOpenedData", "NotebookRenamed", "NotebookRenamedData", "NotebookSaved", "NotebookSavedData", "OpaqueEvent", "Output", "SessionEnded", "SessionEndedData", "SessionStarted", "SessionStartedData", "Time", "Uuid"]
 
 EventId = Annotated[str, Meta(min_length=36, max_length=36)]
 Time = Annotated[str, Meta(min_length=20, max_length=30)]
@@ -209,6 +209,13 @@ class NotebookOpenedData(Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     # Opened by JupyterLab when it restored its tabs, or behind another tab; not by the student.
     restored: bool | None = None
+
+
+class NotebookRenamedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The ``data`` of NotebookRenamed."""
+
+    # False when a program or another person of a shared notebook renamed it.
+    own: bool | None = None
 
 
 class NotebookSavedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -641,6 +648,34 @@ class NotebookOpened(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     course: Annotated[str, Meta(max_length=63)] | None = None
 
 
+class NotebookRenamed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_renamed"):
+    """A notebook has another name or is in another folder; its id is the same, and the event names its new path."""
+
+    # Made once, where the event happened; a UUID of version 7, whatever time it holds.
+    event_id: EventId
+
+    # Version of the type's schema.
+    schema_version: Literal[1]
+
+    # When it happened, by the sender's clock, however wrong; only its distance to sent_at counts.
+    occurred_at: Time
+
+    # One browser session of one notebook.
+    session_id: Uuid
+
+    # Counts the events of the session from 1; a gap shows what is missing.
+    seq: Annotated[int, Meta(ge=1, le=9007199254740991)]
+
+    notebook: Notebook
+
+    cell: Cell | None = None
+
+    data: NotebookRenamedData
+
+    # A hint; the server decides by the sender's memberships.
+    course: Annotated[str, Meta(max_length=63)] | None = None
+
+
 class NotebookSaved(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag="notebook_saved"):
     """A notebook was saved."""
 
@@ -764,6 +799,7 @@ Event = (
     | KernelRestarted
     | NotebookClosed
     | NotebookOpened
+    | NotebookRenamed
     | NotebookSaved
     | SessionEnded
     | SessionStarted
@@ -935,6 +971,18 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         urgent=False,
         notices=False,
         program=("restored", True),
+        ends_runs=None,
+        personal=("notebook.path", "notebook.title"),
+    ),
+    "notebook_renamed": EventType(
+        "notebook_renamed",
+        NotebookRenamed,
+        version=1,
+        activity=True,
+        place=False,
+        urgent=True,
+        notices=False,
+        program=("own", False),
         ends_runs=None,
         personal=("notebook.path", "notebook.title"),
     ),
