@@ -77,6 +77,18 @@ def test_no_warning_for_local_or_encrypted_connections(run: Any, arguments: tupl
     assert "without encryption" not in _words(run(*arguments))
 
 
+def test_a_proxy_whose_headers_are_not_believed_is_reported_with_the_setting_to_use(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CELL_MONITOR_API_FORWARDED_ALLOW_IPS", raising=False)
+    assert "set CELL_MONITOR_API_FORWARDED_ALLOW_IPS to its address" in _words(
+        run("--public-url", "https://m.example.org")
+    )
+    assert "CELL_MONITOR_API_FORWARDED_ALLOW_IPS" not in _words(run())
+    monkeypatch.setenv("CELL_MONITOR_API_FORWARDED_ALLOW_IPS", "127.0.0.1")
+    assert "is not believed" not in _words(run("--public-url", "https://m.example.org"))
+
+
 def test_printed_command_contains_the_data_directory_given_by_make(run: Any, tmp_path: Path) -> None:
     assert f"simulate --data-dir {tmp_path / 'data'}" in _words(run())
 

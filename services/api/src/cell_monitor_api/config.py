@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -43,9 +44,11 @@ class ApiSettings(CoreSettings):
     )
     api_workers: int = Field(1, ge=1, le=64, description="Worker processes; one for each core given to the API.")
     api_forwarded_allow_ips: str = Field(
-        "127.0.0.1",
+        "",
+        max_length=2000,
         description="Comma-separated addresses or networks of the proxies whose `X-Forwarded-For` and "
-        "`X-Forwarded-Proto` are believed. Sign-in limits count by the client's address, so name exactly the proxies.",
+        "`X-Forwarded-Proto` are believed; without a value nobody's are, not even those of this machine. Any client that can "
+        "connect from there can evade the limits on sign-in, so name the proxies and nothing else.",
     )
     api_database_connections: int = Field(8, ge=1, le=100, description="PostgreSQL connections of one worker process.")
     api_bucket_events: int = Field(
@@ -143,6 +146,25 @@ class ApiSettings(CoreSettings):
         if not value.startswith(("ws://", "wss://", "http://", "https://", "/")) or any(c in value for c in " ;,\"'\n"):
             raise ValueError("must begin with ws://, wss://, http://, https:// or /")
         return value
+
+    @field_validator("api_forwarded_allow_ips")
+    @classmethod
+    def _check_forwarded_allow_ips(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                network = ipaddress.ip_network(part)
+            except ValueError:
+                raise ValueError(
+                    f"must name addresses or networks, such as 10.0.3.7 or 10.0.3.0/28, not {part!r}"
+                ) from None
+            if network.prefixlen == 0:
+                raise ValueError("must name the proxies: every address may be anybody's")
+        return value
+
+    @property
+    def proxies(self) -> list[str]:
+        """The addresses and networks whose forwarded headers are believed."""
+        return [part.strip() for part in self.api_forwarded_allow_ips.split(",") if part.strip()]
 
     @field_validator("api_hub_url")
     @classmethod

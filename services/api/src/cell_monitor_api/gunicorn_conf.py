@@ -23,6 +23,8 @@ backlog = 2048
 keepalive = 75
 timeout = 30
 graceful_timeout = 25
+# Its default believes headers from this machine. Those of the configured proxies are read in main.create_app.
+forwarded_allow_ips = ""
 # Workers report by touching a file; on a disk under load that blocks them (gunicorn FAQ), in memory it does not.
 worker_tmp_dir = _MEMORY if Path(_MEMORY).is_dir() else None
 accesslog = None

@@ -108,7 +108,8 @@ def create_app(settings: ApiSettings | None = None) -> ASGIApp:
     logging.getLogger("uvicorn.access").propagate = False
     app = create_api(settings)
     # What a proxy says of the client matters to sign-in and to redirects; ingest knows its senders by their tokens.
-    return _listeners(app, ProxyHeadersMiddleware(app, settings.api_forwarded_allow_ips), settings)  # type: ignore[arg-type]
+    # The middleware's own default would believe this machine, on which a student's server may run.
+    return _listeners(app, ProxyHeadersMiddleware(app, settings.proxies), settings)  # type: ignore[arg-type]
 
 
 def _listeners(app: FastAPI, behind_proxies: ASGIApp, settings: ApiSettings) -> ASGIApp:

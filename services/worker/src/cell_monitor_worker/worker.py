@@ -112,6 +112,7 @@ class Worker:
                 http="httptools",
                 ws="none",
                 lifespan="off",
+                proxy_headers=False,
                 server_header=False,
                 access_log=False,
                 log_config=None,

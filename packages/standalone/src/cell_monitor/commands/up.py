@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from cell_monitor.listening import LOOPBACK, Listening, ListeningError
 from cell_monitor.ports import DEFAULT_PORT_BASE, PORTS, Ports
 from cell_monitor.services import MissingPartError, ignored_settings
 from cell_monitor.supervisor import StopRequested, stop_on_signals
-from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import MigrationError
 
@@ -30,6 +31,10 @@ this only in a network that you trust; otherwise leave out --host and put a reve
 _JUPYTERLAB_ON_A_NETWORK = (
     "Anyone with JupyterLab's address and token can run programs on this machine as you: do not share it."
 )
+_PROXIES = f"{ENV_PREFIX}API_FORWARDED_ALLOW_IPS"
+_PROXY_NOT_BELIEVED = f"""
+What the reverse proxy says of its clients is not believed: set {_PROXIES} to its address. Until then the limits
+on sign-in count everybody behind it as one, and the cookie of the sign-in lacks Secure (docs/operations/network.md)."""
 
 
 @click.command(short_help="Start everything on this machine.")
@@ -149,6 +154,8 @@ def _run(installation: Installation, *, data: DataDirectory, options: UpOptions,
             say(_ON_A_NETWORK)
             if options.with_jupyterlab:
                 say(_JUPYTERLAB_ON_A_NETWORK)
+        if options.listening.public_url is not None and not os.environ.get(_PROXIES):
+            say(_PROXY_NOT_BELIEVED)
         if not as_json:
             say("\nIn a second terminal:")
             if addresses.sign_in_link is not None:
