@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cell_monitor_testing.jupyter_hosts import Host
 from cell_monitor_testing.jupyter_hub import HubProcess
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
+from cell_monitor_testing.servers import run_apart
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +57,8 @@ def site(
     site = HubSite(hub, api.url, database, secrets)
     site.sql(lambda pool: courses.create(pool, "physics", "Physics"))
     hub.put_groups({})
-    asyncio.run(api.start())
+    # Started in this thread, whose end would end it; awaited apart, since the hosts' browser runs an event loop here.
+    api.launch()
+    run_apart(api.wait_ready)
     yield site
-    asyncio.run(api.stop())
+    run_apart(api.stop)
