@@ -61,6 +61,7 @@ _OF_ONE_SERVICE: Final = frozenset(
         "DASHBOARD_DIR",
         "GATEWAY_URL",
         "JWKS_URL",
+        "PUBLIC_URL",
         "SIGNING_KEYS",
         "SIGNING_KEYS_FILE",
         "TEST_MODE",

@@ -52,6 +52,7 @@ memberships     SIU   S
 course_members  S     S
 course_links    S     -
 sign_ins        SIUD  -
+hub_sessions    SIUD  -
 sign_in_links   SIUD  -
 revocations     SIUD  -
 api_keys        SIUD  -
@@ -149,7 +150,7 @@ async def test_the_api_cannot_delete_entries_of_the_outbox(api):
             await api.execute(statement)
 
 
-@pytest.mark.parametrize("table", ["local_accounts", "people", "api_keys", "sign_ins"])
+@pytest.mark.parametrize("table", ["local_accounts", "people", "api_keys", "sign_ins", "hub_sessions"])
 async def test_the_worker_cannot_read_people_or_secrets(worker, table):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await worker.execute(f"SELECT * FROM {table}")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -18,8 +19,10 @@ from cell_monitor_core.storage.postgres import (
     courses,
     derivation_keys,
     failed_events,
+    hub_sessions,
     identities,
     people,
+    sign_ins,
     student_queries,
 )
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
@@ -65,6 +68,8 @@ async def filled(pool, keyring, index, add_run, minutes):
             message if number else None,
             keyring.encrypt_text("x", context="help.error_text", row=request_id.bytes) if number > 2 else None,
         )
+    await sign_ins.create(pool, b"c" * 32, ids[0], datetime.now(UTC) + timedelta(days=1))
+    await hub_sessions.create(pool, keyring, b"c" * 32, ids[0], "hub token", interval=timedelta(seconds=50))
     for course in ("c1", "c2"):
         await courses.create(pool, course, course)
         text = keyring.encrypt_text(
@@ -82,7 +87,7 @@ async def filled(pool, keyring, index, add_run, minutes):
     return ids
 
 
-TOTAL = 7 + 7 + 3 + 7 + 9 + 4 + 2 + 2 + 1 + 3
+TOTAL = 7 + 7 + 3 + 7 + 9 + 4 + 2 + 2 + 1 + 3 + 1
 
 
 async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, rings, filled):

@@ -90,6 +90,9 @@ TABLES: Final[dict[str, Table]] = {
             "expired_at", "notebook_id", "cell_id", "context", "message_enc", "error_text_enc", "received_at",
         ),
     ),
+    "hub_sessions": Table(
+        person=("person_id",), other=("cookie_hash", "token_enc", "used_at", "answered_at", "due_at")
+    ),
     "identities": Table(
         person=("person_id",), other=("identity_id", "issuer", "subject_hash", "subject_enc", "created_at")
     ),

@@ -20,7 +20,7 @@ _END_TO_END = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 3
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _GROUPS = ("postgres", "influxdb")
 _BACKGROUND_TASKS: Final = (
-    "backlog", "beats", "help-expiry", "help-outbox", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
+    "backlog", "beats", "help-expiry", "help-outbox", "hub-sessions", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
     "refusals", "revocation-delivery", "revocations", "signing-keys", "trim",
 )  # fmt: skip
 """The tasks of all services that repeat (``repeating_task``)."""
@@ -90,13 +90,22 @@ RATE_LIMITED: Final = CATALOGUE.counter(
 
 SIGN_INS: Final = CATALOGUE.counter(
     "cell_monitor_sign_ins_total",
-    "Sign-ins with a password or a link, refreshes of the cookie and exchanges of a credential, by outcome.",
-    {"how": ("password", "link", "cookie", "api_key", "hub_server"), "outcome": ("ok", "refused", "rate_limited")},
+    "Sign-ins with a password, a link or JupyterHub, refreshes of the cookie and exchanges of a credential, by outcome.",
+    {
+        "how": ("password", "link", "hub", "cookie", "api_key", "hub_server"),
+        "outcome": ("ok", "refused", "rate_limited"),
+    },
 )
 HUB_REQUESTS: Final = CATALOGUE.counter(
     "cell_monitor_hub_requests_total",
     "Questions to JupyterHub whose a token is, by what came of them.",
     {"outcome": ("ok", "refused", "unfit", "unavailable")},
+)
+HUB_SESSIONS_ENDED: Final = CATALOGUE.counter(
+    "cell_monitor_hub_sessions_ended_total",
+    "Sign-ins with JupyterHub that ended because the Hub does not confirm them: it does not know their token, the user may "
+    "not use this service or has another name, it has not answered for too long, or the stored token cannot be read.",
+    {"reason": ("refused", "unfit", "renamed", "unavailable", "unreadable")},
 )
 HTTP_REQUESTS: Final = CATALOGUE.counter(
     "cell_monitor_http_requests_total", "Requests other than ingest and probes, by status code.", {"status": None}

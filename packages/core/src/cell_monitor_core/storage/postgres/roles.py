@@ -35,6 +35,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "course_members": _READ,
         "course_links": _READ,
         "sign_ins": _ALL,
+        "hub_sessions": _ALL,
         "revocations": _ALL,
         # Also made with these rights, by the command sign-in-link in a container of the API.
         "sign_in_links": _ALL,

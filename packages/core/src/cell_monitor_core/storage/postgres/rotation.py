@@ -31,6 +31,7 @@ from cell_monitor_core.storage.postgres import (
     event_rows,
     failed_events,
     help_requests,
+    hub_sessions,
     identities,
     people,
     student_states,
@@ -89,6 +90,9 @@ COLUMNS: Final = (
     _of_request("error_text_enc", help_requests.ERROR_TEXT),
     EncryptedColumn(
         "identities", (("identity_id", "uuid"),), "subject_enc", identities.SUBJECT, ("identity_id",), _uuid_row
+    ),
+    EncryptedColumn(
+        "hub_sessions", (("cookie_hash", "bytea"),), "token_enc", hub_sessions.TOKEN, ("person_id",), _uuid_row
     ),
     EncryptedColumn(
         "student_states",

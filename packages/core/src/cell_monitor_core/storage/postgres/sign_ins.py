@@ -14,11 +14,12 @@ __all__ = ["SignIn", "create", "credential_of", "get", "prune", "revoke", "revok
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A sign-in that still holds."""
+    """A sign-in that still holds; ``by_hub``: as long as JupyterHub confirms it, see ``hub_sessions``."""
 
     person_id: UUID
     created_at: datetime
     expires_at: datetime
+    by_hub: bool
 
 
 def credential_of(cookie_hash: bytes) -> str:
@@ -39,7 +40,9 @@ async def create(executor: Executor, cookie_hash: bytes, person_id: UUID, expire
 async def get(executor: Executor, cookie_hash: bytes) -> SignIn | None:
     """Return a sign-in, None if it is unknown, revoked or over."""
     row = await executor.fetchrow(
-        "SELECT person_id, created_at, expires_at FROM sign_ins WHERE cookie_hash = $1 AND expires_at > now()",
+        "SELECT person_id, created_at, expires_at, "
+        "EXISTS (SELECT FROM hub_sessions h WHERE h.cookie_hash = s.cookie_hash) AS by_hub "
+        "FROM sign_ins s WHERE cookie_hash = $1 AND expires_at > now()",
         cookie_hash,
     )
     return None if row is None else SignIn(**row)
