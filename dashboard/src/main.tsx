@@ -2,6 +2,7 @@ import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 
 import { App } from './app/App'
+import { returnFromHub } from './api/hub-sign-in'
 import { createAppRouter } from './app/router'
 import { createServices } from './api/services'
 import { takeSignInLink } from './api/sign-in-link'
@@ -19,7 +20,7 @@ import './styles/members.css'
 
 restoreTheme()
 // Before the router reads the address.
-const services = createServices(takeSignInLink())
+const services = createServices(takeSignInLink(), returnFromHub())
 
 const root = document.getElementById('root')
 if (root === null) throw new Error('index.html has no #root')

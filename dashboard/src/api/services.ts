@@ -2,6 +2,7 @@ import { QueryClient } from '@tanstack/react-query'
 import { createContext, use } from 'react'
 
 import { ApiClient } from './client'
+import type { HubFailure } from './hub-sign-in'
 import { worthRetrying } from './queries'
 import { Session } from './session'
 
@@ -12,9 +13,12 @@ export interface Services {
   client: QueryClient
 }
 
-/** `link` is the secret of the link that the page was opened with, if any. */
-export function createServices(link: string | null = null): Services {
-  const session = new Session(link)
+/**
+ * `link` is the secret of the link that the page was opened with, `hubFailure` why a sign-in with JupyterHub failed that
+ * the browser came back from, if any.
+ */
+export function createServices(link: string | null = null, hubFailure: HubFailure | null = null): Services {
+  const session = new Session(link, hubFailure)
   const client = new QueryClient({
     defaultOptions: {
       queries: { retry: worthRetrying, retryDelay: (failures) => 500 * 2 ** failures, staleTime: 5_000 },

@@ -56,6 +56,17 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-out', reason })
   })
 
+  it('says that a sign-in with JupyterHub failed, and not after a sign-in that came later', async () => {
+    api.signedIn = false
+    const session = new Session(null, 'hub-refused')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'hub-refused' })
+    api.signedIn = true
+    await session.signIn('mari', 'secret')
+    await session.signOut()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'signed-out' })
+  })
+
   it('stays signed in when a link that was used is opened again in the same browser', async () => {
     api.on('POST auth/link', () => ({ status: 401, body: fault('sign_in_link_used') }))
     const session = new Session('0123456789abcdef_secret')

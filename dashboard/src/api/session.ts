@@ -1,4 +1,5 @@
 import { ApiError, send, type TokenSource } from './client'
+import type { HubFailure } from './hub-sign-in'
 import { readMark, removeMark, setMark } from './sign-in-mark'
 import type { TokenAnswer } from './types'
 
@@ -9,8 +10,13 @@ export type SessionState =
   | { status: 'signed-out'; reason: SignedOutReason }
   | { status: 'signed-in' }
 
-/** `link-used` and `link-invalid`: the page was opened with a link that signs in once, which was refused. */
-export type SignedOutReason = 'none' | 'expired' | 'signed-out' | 'link-used' | 'link-invalid'
+type LinkFailure = 'link-used' | 'link-invalid'
+
+/**
+ * `link-…`: the page was opened with a link that signs in once, which was refused. `hub-…`: the browser came back from
+ * JupyterHub, and that did not sign anybody in.
+ */
+export type SignedOutReason = 'none' | 'expired' | 'signed-out' | LinkFailure | HubFailure
 
 type Listener = () => void
 
@@ -39,10 +45,12 @@ export class Session implements TokenSource {
 
   /** The secret of the link that the page was opened with, until the server has answered. */
   #link: string | null
-  #refusedLink: 'link-used' | 'link-invalid' | null = null
+  /** Why the way to sign in that the page was opened with has failed. */
+  #refused: LinkFailure | HubFailure | null
 
-  constructor(link: string | null = null) {
+  constructor(link: string | null = null, hubFailure: HubFailure | null = null) {
     this.#link = link
+    this.#refused = hubFailure
     this.#tabs = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL)
     this.#tabs?.addEventListener('message', (message: MessageEvent<unknown>) => {
       if (message.data === 'signed-out') this.#end('signed-out')
@@ -101,7 +109,7 @@ export class Session implements TokenSource {
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
         this.#link = null
-        this.#refusedLink = error.type === 'sign_in_link_used' ? 'link-used' : 'link-invalid'
+        this.#refused = error.type === 'sign_in_link_used' ? 'link-used' : 'link-invalid'
         return true
       }
       this.#set({ status: 'unreachable' })
@@ -190,7 +198,7 @@ export class Session implements TokenSource {
     this.#generation += 1
     this.#token = null
     clearTimeout(this.#timer)
-    this.#set({ status: 'signed-out', reason: reason === 'none' ? (this.#refusedLink ?? 'none') : reason })
+    this.#set({ status: 'signed-out', reason: reason === 'none' ? (this.#refused ?? 'none') : reason })
   }
 
   #schedule(delayMs: number): void {

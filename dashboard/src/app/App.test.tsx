@@ -80,6 +80,22 @@ describe('the ways to sign in', () => {
     expect(screen.queryByLabelText('Password')).toBeNull()
   })
 
+  it('with JupyterHub comes first where the server offers it, and not elsewhere', async () => {
+    const user = userEvent.setup()
+    offer('jupyterhub', 'password')
+    const { unmount } = renderApp('/courses/c1')
+    const link = await screen.findByRole('link', { name: 'Sign in with JupyterHub' })
+    expect(link).toHaveAttribute('href', '/api/v1/auth/hub/start')
+    expect(screen.getByLabelText('User name')).not.toHaveFocus()
+    await user.click(screen.getByRole('button', { name: '日本語' }))
+    expect(await screen.findByRole('link', { name: 'JupyterHub でサインイン' })).toBeVisible()
+    unmount()
+    offer('password')
+    renderApp('/courses/c1', 'en')
+    expect(await screen.findByLabelText('User name')).toHaveFocus()
+    expect(screen.queryByRole('link', { name: 'Sign in with JupyterHub' })).toBeNull()
+  })
+
   it('cannot be learned: the page asks again', async () => {
     const user = userEvent.setup()
     api.on('GET config', () => ({ status: 503, body: fault('unavailable') }))

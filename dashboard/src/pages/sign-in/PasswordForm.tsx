@@ -12,10 +12,12 @@ interface PasswordFormProps {
   labelledBy: string
   /** Called when the first attempt is made, so that the reason for which the page was shown can go. */
   onAttempt: () => void
+  /** Whether this is the first way to sign in, whose field gets the focus. */
+  first: boolean
 }
 
 /** Signs in with the user name and the password of a local account. */
-export function PasswordForm({ labelledBy, onAttempt }: PasswordFormProps): ReactElement {
+export function PasswordForm({ labelledBy, onAttempt, first }: PasswordFormProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const { session } = useServices()
@@ -26,7 +28,9 @@ export function PasswordForm({ labelledBy, onAttempt }: PasswordFormProps): Reac
   const [visible, setVisible] = useState(false)
   const [error, setError] = useState<string | null>(null)
 
-  useEffect(() => usernameField.current?.focus(), [])
+  useEffect(() => {
+    if (first) usernameField.current?.focus()
+  }, [first])
 
   const explain = (cause: unknown): string => {
     if (cause instanceof UnreachableError) return t('signIn.unreachable')

@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { useId, useState, type FunctionComponent, type ReactElement } from 'react'
+import { Fragment, useId, useState, type FunctionComponent, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { configQuery } from '../../api/queries'
@@ -7,13 +7,17 @@ import type { SignedOutReason } from '../../api/session'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
+import { HubLink } from './HubLink'
 import { PasswordForm } from './PasswordForm'
 
 /** A part of the page for one way to sign in; see `PasswordForm`. */
-type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void }>
+type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void; first: boolean }>
 
 /** By `kind` of `GET config`. A way that is not here cannot be shown: the server may be newer than this page. */
-const WAYS = new Map<string, Way>([['password', PasswordForm]])
+const WAYS = new Map<string, Way>([
+  ['jupyterhub', HubLink],
+  ['password', PasswordForm],
+])
 
 /** Prints a new link; see `cell-monitor sign-in-link --help`. */
 const LINK_COMMAND = 'cell-monitor sign-in-link'
@@ -44,11 +48,12 @@ export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElemen
 /** Why nobody is signed in; for a refused link also how to get another. */
 function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
   const { t } = useTranslation()
-  const refused = reason === 'link-used' || reason === 'link-invalid'
+  const refusedLink = reason === 'link-used' || reason === 'link-invalid'
+  const refused = reason !== 'expired' && reason !== 'signed-out'
   return (
     <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
       {t(`signIn.reasons.${reason}`)}{' '}
-      {refused && (
+      {refusedLink && (
         <>
           <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
           <code className="sign-in__command">{FOLDER_COMMAND}</code>
@@ -77,8 +82,11 @@ function Ways({ labelledBy, onAttempt }: { labelledBy: string; onAttempt: () => 
   }
   return (
     <>
-      {known.map(({ kind, Way: Shown }) => (
-        <Shown key={kind} labelledBy={labelledBy} onAttempt={onAttempt} />
+      {known.map(({ kind, Way: Shown }, position) => (
+        <Fragment key={kind}>
+          {position > 0 && <p className="sign-in__or">{t('signIn.or')}</p>}
+          <Shown labelledBy={labelledBy} onAttempt={onAttempt} first={position === 0} />
+        </Fragment>
       ))}
     </>
   )
