@@ -106,3 +106,55 @@ def test_each_server_gets_a_token_of_its_own_that_ends_with_it_and_the_site_s_ho
 def test_an_argument_that_cannot_work_is_said_at_the_hub_s_start(url: str, days: int) -> None:
     with pytest.raises(ValueError, match="must"):
         hub.configure(Config(), api_url=url, token_days=days)
+
+
+DASHBOARD = "https://monitor.example.org"
+TOKEN = "t" * 32
+
+
+def test_a_dashboard_is_added_to_the_services_of_the_site_and_every_user_may_sign_in() -> None:
+    c = Config()
+    c.JupyterHub.services = [{"name": "idle-culler", "api_token": "c" * 32}]
+    hub.configure(c, api_url=URL, public_url=f"{DASHBOARD}/", service_token=TOKEN)
+    assert c.JupyterHub.services[0] == {"name": "idle-culler", "api_token": "c" * 32}
+    assert c.JupyterHub.services[1] == {
+        "name": "cell-monitor",
+        "api_token": TOKEN,
+        "oauth_client_id": "service-cell-monitor",
+        "oauth_redirect_uri": "https://monitor.example.org/api/v1/auth/hub/callback",
+        "oauth_no_confirm": True,
+    }
+    assert roles_of(c)["user"] == {"self", hub.SCOPE, "access:services!service=cell-monitor"}
+    # A server's token never gets what opens the dashboard.
+    assert roles_of(c)["server"] == {"users:activity!user", "access:servers!server", hub.SCOPE}
+
+
+def test_a_service_that_the_chart_of_the_hub_has_made_keeps_its_token() -> None:
+    c = Config()
+    c.JupyterHub.services = [{"name": "cell-monitor", "api_token": TOKEN, "display": False}]
+    hub.configure(c, api_url=URL, public_url=DASHBOARD)
+    (service,) = c.JupyterHub.services
+    assert (service["api_token"], service["display"]) == (TOKEN, False)
+    assert service["oauth_client_id"] == "service-cell-monitor"
+
+
+def test_without_a_dashboard_nothing_of_the_hub_signs_people_in() -> None:
+    c = Config()
+    hub.configure(c, api_url=URL)
+    assert "services" not in c.JupyterHub
+    assert "access:services!service=cell-monitor" not in roles_of(c)["user"]
+
+
+@pytest.mark.parametrize(
+    ("public_url", "token", "named"),
+    [
+        ("monitor.example.org", TOKEN, "public_url"),
+        (DASHBOARD, "", "service_token"),
+        (DASHBOARD, "short", "service_token"),
+    ],
+)
+def test_a_dashboard_without_address_or_secret_is_said_at_the_hub_s_start(
+    public_url: str, token: str, named: str
+) -> None:
+    with pytest.raises(ValueError, match=named):
+        hub.configure(Config(), api_url=URL, public_url=public_url, service_token=token)

@@ -1,4 +1,4 @@
-"""A JupyterHub of each version with students' servers that send to a running API."""
+"""A JupyterHub of each version with students' servers that send to a running API, and the dashboard's services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cell_monitor.embedded.process import free_port
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_testing.hub_site import HubSite
 from cell_monitor_testing.jupyter_hosts import Host
-from cell_monitor_testing.jupyter_hub import HubProcess
+from cell_monitor_testing.jupyter_hub import SERVICE_TOKEN, HubProcess
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 from cell_monitor_testing.servers import run_apart
@@ -34,11 +34,17 @@ def hub(host: Host, hub_api_port: int, tmp_path_factory: pytest.TempPathFactory)
         hub.stop()
 
 
+@pytest.fixture(scope="session")
+def server_of_tanaka(hub: HubProcess) -> dict[str, str]:
+    """The environment of a student's server, which runs as long as the Hub."""
+    return hub.start_server("tanaka")
+
+
 @pytest.fixture
 def site(
     hub: HubProcess, hub_api_port: int, database: str, valkey: str, secrets: SampleSecrets, tmp_path: Path
 ) -> Iterator[HubSite]:
-    """The Hub with an API over an empty database that has the course ``physics``."""
+    """The Hub, an API over an empty database that has the course ``physics``, and a gateway."""
     api = ServiceProcess(
         "cell_monitor_api",
         env={
@@ -49,16 +55,36 @@ def site(
             "CELL_MONITOR_API_HUB_RECHECK_S": "10",
             "CELL_MONITOR_API_HUB_GROUP_PATTERN": "course-(?P<course>.+)-(?P<role>[a-z]+)",
             "CELL_MONITOR_API_HUB_ROLES": '{"teachers": "instructor"}',
+            "CELL_MONITOR_PUBLIC_URL": f"http://127.0.0.1:{hub_api_port}",
+            "CELL_MONITOR_API_HUB_PUBLIC_URL": f"{hub.public_url}/hub/api",
+            "CELL_MONITOR_API_HUB_TOKEN": SERVICE_TOKEN,
+            "CELL_MONITOR_API_HUB_SESSION_CHECK_S": "5",
             **secrets.environment,
         },
         port=hub_api_port,
         log_path=tmp_path / "api.log",
     )
-    site = HubSite(hub, api.url, database, secrets)
+    gateway_port = free_port()
+    gateway = ServiceProcess(
+        "cell_monitor_gateway",
+        env={
+            "CELL_MONITOR_GATEWAY_PORT": str(gateway_port),
+            "CELL_MONITOR_REDIS_URL": valkey,
+            "CELL_MONITOR_JWKS_URL": f"{api.url}/api/v1/auth/jwks.json",
+            "CELL_MONITOR_ALLOWED_ORIGINS": api.url,
+        },
+        port=gateway_port,
+        log_path=tmp_path / "gateway.log",
+    )
+    site = HubSite(hub, api.url, f"ws://127.0.0.1:{gateway_port}/ws", database, secrets)
     site.sql(lambda pool: courses.create(pool, "physics", "Physics"))
     hub.put_groups({})
-    # Started in this thread, whose end would end it; awaited apart, since the hosts' browser runs an event loop here.
-    api.launch()
-    run_apart(api.wait_ready)
+    services = (api, gateway)
+    # Started in this thread, whose end would end them; awaited apart, since the hosts' browser runs an event loop here.
+    for service in services:
+        service.launch()
+    for service in services:
+        run_apart(service.wait_ready)
     yield site
-    run_apart(api.stop)
+    for service in services:
+        run_apart(service.stop)

@@ -16,7 +16,6 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.storage.postgres import api_keys, memberships, people
 from cell_monitor_testing.hub_site import HubSite
-from cell_monitor_testing.jupyter_hub import HubProcess
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -57,12 +56,6 @@ def an_event() -> dict[str, Any]:
         "notebook": {"id": "n1", "path": "a.ipynb"},
         "data": {"queued": 0, "dropped": 0, "visible": True},
     }
-
-
-@pytest.fixture(scope="module")
-def server_of_tanaka(hub: HubProcess) -> dict[str, str]:
-    """The environment of a student's server, which runs as long as the Hub."""
-    return hub.start_server("tanaka")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ from cell_monitor_testing.processes import ServiceProcess
 PASSWORD = "correct horse battery"
 
 # Each cell: ok (2xx), or the status of the refusal. 401: no valid token for this route; 403: known and not allowed;
-# 404: not allowed to learn that the course exists.
+# 404: not allowed to learn that the course exists. No JupyterHub is configured here, so that nobody signs in with one.
 
 PEOPLE = """
                                                               nobody student observer assistant instructor outsider removed stranger admin former-admin
@@ -50,6 +50,8 @@ POST   /api/v1/test/events/{test_id}                          401    401     401
 GET    /api/v1/test/events/{test_id}                          401    401     401      401       401        401      401     401      401   401
 POST   /api/v1/auth/login                                     ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/link                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+GET    /api/v1/auth/hub/start                                 404    404     404      404       404        404      404     404      404   404
+GET    /api/v1/auth/hub/callback                              404    404     404      404       404        404      404     404      404   404
 POST   /api/v1/auth/refresh                                   401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/logout                                    ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/token                                     401    401     401      401       401        401      401     401      401   401
@@ -90,6 +92,8 @@ POST   /api/v1/test/events/{test_id}                          403          ok   
 GET    /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 POST   /api/v1/auth/login                                     ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
+GET    /api/v1/auth/hub/start                                 404          404        404           404          404          404
+GET    /api/v1/auth/hub/callback                              404          404        404           404          404          404
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -130,6 +134,8 @@ POST   /api/v1/test/events/{test_id}                          403          ok   
 GET    /api/v1/test/events/{test_id}                          403          ok         401           401          401          401
 POST   /api/v1/auth/login                                     ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
+GET    /api/v1/auth/hub/start                                 404          404        404           404          404          404
+GET    /api/v1/auth/hub/callback                              404          404        404           404          404          404
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -169,6 +175,8 @@ POST   /api/v1/test/events/{test_id}                          ok       ok       
 GET    /api/v1/test/events/{test_id}                          ok       ok        ok        401         401        403    401     401     401     401       401
 POST   /api/v1/auth/login                                     ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/link                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /api/v1/auth/hub/start                                 404      404       404       404         404        404    404     404     404     404       404
+GET    /api/v1/auth/hub/callback                              404      404       404       404         404        404    404     404     404     404       404
 POST   /api/v1/auth/refresh                                   401      401       401       401         401        401    401     401     401     401       401
 POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401     401       401

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from cell_monitor_core.crypto import BlindIndex
 from cell_monitor_core.storage.postgres import identities
@@ -16,19 +21,63 @@ from cell_monitor_testing.jupyter_hub import HubProcess
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.servers import run_apart
 
-__all__ = ["HubSite"]
+__all__ = ["HubSite", "LivePage"]
 
 T = TypeVar("T")
 
 _ISSUER: Final = "jupyterhub"
+_SUBPROTOCOL: Final = Subprotocol("cell-monitor.v1")
+
+
+class LivePage:
+    """The connection of an open page of a course, held by a thread."""
+
+    def __init__(self, gateway: str, token: str, course_id: str) -> None:
+        self._gateway = gateway
+        self._token = token
+        self._channel = f"course:{course_id}"
+        self._subscribed = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._socket: ClientConnection | None = None
+        self.close_code: int | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._thread.join(30)
+
+    def subscribed(self) -> bool:
+        """Return whether the course is followed."""
+        return self._subscribed.is_set()
+
+    def closed(self) -> bool:
+        """Return whether the gateway has closed the connection."""
+        return self.close_code is not None
+
+    def _follow(self) -> None:
+        with connect(self._gateway, subprotocols=[_SUBPROTOCOL], proxy=None) as socket:
+            self._socket = socket
+            socket.send(json.dumps({"type": "connect", "id": 1, "token": self._token}))
+            socket.send(json.dumps({"type": "subscribe", "id": 2, "channel": self._channel}))
+            try:
+                while True:
+                    if json.loads(socket.recv())["type"] == "subscribed":
+                        self._subscribed.set()
+            except ConnectionClosed as closed:
+                self.close_code = closed.rcvd.code if closed.rcvd is not None else 1006
 
 
 @dataclass
 class HubSite:
-    """A Hub, an API that asks it, and the API's database."""
+    """A Hub, an API that asks it with its database, and a gateway."""
 
     hub: HubProcess
     api: str
+    gateway: str
     dsn: str
     secrets: SampleSecrets
 
@@ -43,6 +92,33 @@ class HubSite:
             timeout=30,
             trust_env=False,
         )
+
+    def sign_in(self, browser: httpx.Client) -> httpx.Response:
+        """Sign a browser in with the Hub, by the button of the page; return the answer that sends it to the dashboard."""
+        answer = browser.get(f"{self.api}/api/v1/auth/hub/start", follow_redirects=False)
+        while answer.is_redirect and not answer.headers["location"].startswith(f"{self.api}/#"):
+            if answer.headers["location"] == f"{self.api}/":
+                return answer
+            answer = browser.get(str(answer.url.join(answer.headers["location"])), follow_redirects=False)
+        return answer
+
+    def token(self, browser: httpx.Client) -> str | None:
+        """Return an access token of the browser's sign-in, None if nobody is signed in."""
+        answer = browser.post(f"{self.api}/api/v1/auth/refresh")
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return None
+        token: str = answer.raise_for_status().json()["access_token"]
+        return token
+
+    def get(self, path: str, token: str) -> httpx.Response:
+        """Ask the API with an access token."""
+        return httpx.get(
+            f"{self.api}/api/v1/{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
+        )
+
+    def live(self, token: str, course_id: str) -> LivePage:
+        """Return the connection of a page that follows a course; use it as ``with``."""
+        return LivePage(self.gateway, token, course_id)
 
     def sql(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """Return what a function makes of a pool of connections to the database."""

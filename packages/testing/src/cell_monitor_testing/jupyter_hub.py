@@ -17,15 +17,15 @@ import httpx
 
 from cell_monitor.embedded.process import free_port
 
-__all__ = ["SERVICE_CLIENT", "HubProcess"]
+__all__ = ["SERVICE_CLIENT", "SERVICE_TOKEN", "HubProcess"]
 
 SERVICE_CLIENT: Final = "service-cell-monitor"
 """OAuth client of the service ``cell-monitor``."""
 
 _PASSWORD: Final = "password"  # noqa: S105 - of all users of the stand-in authenticator
-_SERVICE_TOKEN: Final = "service-" + "s" * 32
+SERVICE_TOKEN: Final = "service-" + "s" * 32
+"""Token of that service, its secret as an OAuth client."""
 _ADMIN_TOKEN: Final = "admin-" + "a" * 32
-_CALLBACK: Final = "http://127.0.0.1:9/callback"
 _START_S: Final = 60.0
 _HUB_CONFIGURATION: Final = Path(__file__).parents[4] / "jupyterhub-config/jupyterhub_config.d"
 _PROXY: Final = Path(__file__).parents[4] / "tests/hub/node_modules/.bin/configurable-http-proxy"
@@ -51,17 +51,14 @@ c.Spawner.args = ["--allow-root"]
 c.Spawner.environment = {{"JUPYTERHUB_SINGLEUSER_APP": "jupyter_server.serverapp.ServerApp", "SHELL": "/bin/sh"}}
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.services = [
-    {{"name": "cell-monitor", "api_token": {service_token!r}, "oauth_client_id": {client!r},
-      "oauth_redirect_uri": {callback!r}, "oauth_no_confirm": True}},
     {{"name": "test", "api_token": {admin_token!r}}},
 ]
 c.JupyterHub.load_roles = [
-    {{"name": "user", "scopes": ["self", "access:services!service=cell-monitor"]}},
     {{"name": "test", "services": ["test"],
       "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "access:servers"]}},
     {{"name": "visits", "users": ["teacher"], "scopes": ["access:servers!user=tanaka"]}},
 ]
-configure(c, api_url={api_url!r})
+configure(c, api_url={api_url!r}, public_url={api_url!r}, service_token={service_token!r})
 """
 
 
@@ -71,7 +68,7 @@ class HubProcess:
     Args:
         python: interpreter of the installation with JupyterHub.
         folder: an existing folder for everything that the Hub and its users' servers write.
-        api_url: of Cell Monitor's API, for the users' servers.
+        api_url: of Cell Monitor's API, for the users' servers and as the dashboard's address.
     """
 
     def __init__(self, python: str, folder: Path, *, api_url: str) -> None:
@@ -79,6 +76,7 @@ class HubProcess:
         self._python = python
         self._port = free_port()
         self._hub_port = free_port()
+        self.callback = f"{api_url}/api/v1/auth/hub/callback"
         self.public_url = f"http://127.0.0.1:{self._port}/hub-test"
         self.api_url = f"http://127.0.0.1:{self._hub_port}/hub-test/hub/api"
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,10 +89,8 @@ class HubProcess:
                 proxy=str(_PROXY),
                 password=_PASSWORD,
                 homes=str(folder / "homes"),
-                service_token=_SERVICE_TOKEN,
+                service_token=SERVICE_TOKEN,
                 admin_token=_ADMIN_TOKEN,
-                client=SERVICE_CLIENT,
-                callback=_CALLBACK,
                 api_url=api_url,
             ),
             encoding="utf-8",
@@ -129,6 +125,12 @@ class HubProcess:
             return httpx.get(f"{self.public_url}/hub/api/", trust_env=False).status_code == httpx.codes.OK
         return False
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Major and minor version, as the Hub says."""
+        answer = httpx.get(f"{self.public_url}/hub/api/", trust_env=False)
+        return tuple(int(part) for part in answer.json()["version"].split(".")[:2])
+
     def stop(self) -> None:
         """Stop the Hub with its proxy and all users' servers."""
         self._admin.close()
@@ -141,6 +143,14 @@ class HubProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10)
             self._process = None
+
+    def remove_user(self, user: str) -> None:
+        """Remove a user with all their tokens."""
+        self._admin.delete(f"/users/{user}").raise_for_status()
+
+    def sign_out(self, browser: httpx.Client) -> None:
+        """Sign a browser out of the Hub."""
+        browser.get(f"{self.public_url}/hub/logout").raise_for_status()
 
     @contextlib.contextmanager
     def suspended(self) -> Iterator[None]:
@@ -217,10 +227,29 @@ class HubProcess:
         self,
         browser: httpx.Client,
         client_id: str = SERVICE_CLIENT,
-        secret: str = _SERVICE_TOKEN,
-        callback: str = _CALLBACK,
+        secret: str = SERVICE_TOKEN,
+        callback: str | None = None,
     ) -> str:
         """Return the OAuth token that a client gets in the name of the browser's person, who allows it."""
+        callback = callback or self.callback
+        code = self.oauth_code(browser, client_id, callback)
+        token = httpx.post(
+            f"{self.api_url}/oauth2/token",
+            data={
+                "client_id": client_id,
+                "client_secret": secret,
+                "grant_type": "authorization_code",
+                "code": code,
+                "redirect_uri": callback,
+            },
+            trust_env=False,
+        )
+        assert token.status_code == httpx.codes.OK, token.text
+        access_token: str = token.json()["access_token"]
+        return access_token
+
+    def oauth_code(self, browser: httpx.Client, client_id: str, callback: str) -> str:
+        """Return the code with which the Hub sends the browser's person, who allows it, back to a client."""
         answer = browser.get(
             f"{self.public_url}/hub/api/oauth2/authorize",
             params={"client_id": client_id, "redirect_uri": callback, "response_type": "code", "state": "x"},
@@ -236,21 +265,7 @@ class HubProcess:
                 str(answer.url), data=fields, headers={"Referer": str(answer.url)}, follow_redirects=False
             )
         assert answer.status_code == httpx.codes.FOUND, (answer.status_code, answer.text[:500])
-        code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
-        token = httpx.post(
-            f"{self.api_url}/oauth2/token",
-            data={
-                "client_id": client_id,
-                "client_secret": secret,
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": callback,
-            },
-            trust_env=False,
-        )
-        assert token.status_code == httpx.codes.OK, token.text
-        access_token: str = token.json()["access_token"]
-        return access_token
+        return parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
 
     def clear(self) -> None:
         """Remove what the Hub and its users' servers wrote."""

@@ -7,9 +7,11 @@ import os
 import re
 from pathlib import Path
 from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cell_monitor_api.cookies import CookieScope
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
 
@@ -109,6 +111,39 @@ class ApiSettings(CoreSettings):
         description="JSON object: what the pattern's `role` may say beside the roles and their plurals, and the role that "
         'it means, such as `{"teacher": "instructor", "ta": "assistant"}`.',
     )
+    public_url: str | None = Field(
+        None,
+        max_length=300,
+        description="Where browsers reach the dashboard, such as `https://monitor.example.org`; needed for sign-in with "
+        "JupyterHub, which sends browsers back to it.",
+    )
+    api_hub_public_url: str | None = Field(
+        None,
+        max_length=500,
+        description="JupyterHub's API as browsers reach it, such as `https://jupyter.example.org/hub/api`; with it and "
+        "`CELL_MONITOR_API_HUB_TOKEN` people can sign in with JupyterHub.",
+    )
+    api_hub_token: SecretStr | None = Field(
+        None, description="The token (`api_token`) of this service at JupyterHub, its secret as an OAuth client."
+    )
+    api_hub_service: str = Field(
+        "cell-monitor",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
+        description="Name of this service at JupyterHub; its OAuth client is `service-` and this name.",
+    )
+    api_hub_session_check_s: int = Field(
+        50,
+        ge=5,
+        le=57,
+        description="Seconds after which JupyterHub is asked again, at the latest, whether a person whose page is open is "
+        "still signed in there and in which groups they are.",
+    )
+    api_hub_session_grace_s: int = Field(
+        900,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a sign-in with JupyterHub lasts while the Hub does not answer.",
+    )
     api_act_as_keys: bool | None = Field(
         None,
         description="Whether API keys with `people:act_as` get tokens of other people; without a value only where no "
@@ -133,6 +168,31 @@ class ApiSettings(CoreSettings):
     def allows_act_as(self) -> bool:
         """Whether API keys may get tokens of other people."""
         return self.api_hub_url is None if self.api_act_as_keys is None else self.api_act_as_keys
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where browsers reach the dashboard, with a slash at its end.
+
+        Raises:
+            ValueError: it is not configured.
+        """
+        if self.public_url is None:
+            raise ValueError(f"{ENV_PREFIX}PUBLIC_URL is not set")
+        return f"{self.public_url.rstrip('/')}/"
+
+    @property
+    def served_over_tls(self) -> bool:
+        """Whether browsers are known to reach the dashboard over TLS, whatever a proxy says of a request."""
+        return self.public_url is not None and self.public_url.startswith("https://")
+
+    @property
+    def cookies(self) -> CookieScope:
+        """How cookies for the dashboard are named and where they are sent to.
+
+        Raises:
+            ValueError: its address is not configured.
+        """
+        return CookieScope.of(self.dashboard_url)
 
     @property
     def signing_keys_path(self) -> Path | None:
@@ -166,7 +226,17 @@ class ApiSettings(CoreSettings):
         """The addresses and networks whose forwarded headers are believed."""
         return [part.strip() for part in self.api_forwarded_allow_ips.split(",") if part.strip()]
 
-    @field_validator("api_hub_url")
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in value:
+            raise ValueError("must be http(s)://host[:port][/path], without user, query and fragment")
+        return value
+
+    @field_validator("api_hub_url", "api_hub_public_url")
     @classmethod
     def _check_hub_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -194,8 +264,34 @@ class ApiSettings(CoreSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_hub_sign_in(self) -> Self:
+        if self.api_hub_public_url is None:
+            return self
+        for name in ("public_url", "api_hub_url", "api_hub_token"):
+            if getattr(self, name) is None:
+                raise ValueError(
+                    f"sign-in with JupyterHub ({ENV_PREFIX}API_HUB_PUBLIC_URL) needs {ENV_PREFIX}{name.upper()}, too"
+                )
+        parts = urlsplit(self.public_url or "")
+        if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"sign-in with JupyterHub needs https in {ENV_PREFIX}PUBLIC_URL: over plain http anybody in the network "
+                "could read the code that signs a person in. Only an address of this machine itself may be http"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_needed(self) -> Self:
         for name in ("database_url", "encryption_keys", "index_key", "signing_keys"):
             if getattr(self, name) is None:
                 raise ValueError(f"{ENV_PREFIX}{name.upper()} or {ENV_PREFIX}{name.upper()}_FILE is needed")
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

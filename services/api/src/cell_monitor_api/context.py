@@ -10,13 +10,13 @@ from typing import Literal, Self
 import asyncpg
 
 from cell_monitor_api.config import ApiSettings
+from cell_monitor_api.hub_services import HubServices
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
 from cell_monitor_api.services.credentials import ApiKeyVerifier, CredentialVerifier
 from cell_monitor_api.services.help_desk import HelpDesk
-from cell_monitor_api.services.hub_credentials import HubTokenVerifier
-from cell_monitor_api.services.hub_rules import GroupRules
+from cell_monitor_api.services.hub_sign_in import HubSignIn
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.link_sign_in import LinkSignIn
@@ -33,7 +33,6 @@ from cell_monitor_api.services.snapshots import Snapshots
 from cell_monitor_api.services.token_buckets import TokenBuckets
 from cell_monitor_api.services.token_exchange import TokenExchange
 from cell_monitor_api.services.watermark_beats import WatermarkBeats
-from cell_monitor_api.storage.hub_api import HubApi
 from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
@@ -73,6 +72,7 @@ class ProcessContext:
     activity: ActivityQuery
     api_keys: ApiKeys
     exchange: TokenExchange
+    hub_sign_in: HubSignIn | None
     help_desk: HelpDesk
     ingest: Ingest
     roster: Roster
@@ -147,23 +147,16 @@ class ProcessContext:
                 per_address=settings.api_sign_in_per_address,
             )
             verifiers: list[CredentialVerifier] = [ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as)]
-            if settings.api_hub_url is not None:
-                hub = HubApi(settings.api_hub_url)
-                stack.push_async_callback(hub.aclose)
-                verifiers.append(
-                    HubTokenVerifier(
-                        pool,
-                        keyring,
-                        index,
-                        counters,
-                        hub,
-                        issuer=settings.api_hub_issuer,
-                        scope=settings.api_hub_send_scope,
-                        rules=GroupRules(settings.api_hub_group_pattern, settings.api_hub_roles),
-                        recheck_s=settings.api_hub_recheck_s,
-                    )
-                )
-            sessions = Sessions(pool, keyring, signing.issuer, lifetime=timedelta(days=settings.api_sign_in_days))
+            hub = await HubServices.open(settings, pool, keyring, index, counters, stack)
+            if hub is not None:
+                verifiers.append(hub.tokens)
+            sessions = Sessions(
+                pool,
+                keyring,
+                signing.issuer,
+                lifetime=timedelta(days=settings.api_sign_in_days),
+                hub=None if hub is None else hub.sessions,
+            )
             return cls(
                 settings=settings,
                 pool=pool,
@@ -177,6 +170,7 @@ class ProcessContext:
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
+                hub_sign_in=None if hub is None else hub.sign_in(sessions),
                 help_desk=HelpDesk(pool, keyring, publisher, counters),
                 ingest=Ingest(
                     producer=producer,

@@ -117,6 +117,20 @@ class HelpClosed(ClientRequestError):
     status_code = 409
 
 
+class HubSignInInvalid(ClientRequestError):
+    """The browser that came back from JupyterHub did not begin this sign-in, or too long ago: begin again."""
+
+    error = "hub_sign_in_invalid"
+    status_code = 401
+
+
+class HubSignInRefused(ClientRequestError):
+    """JupyterHub refused the sign-in, or does not know the code that the browser brought, or not any more."""
+
+    error = "hub_sign_in_refused"
+    status_code = 401
+
+
 class HubTokenInvalid(ClientRequestError):
     """JupyterHub does not know the token, not yet or no longer, or it is not one of its user's own server."""
 

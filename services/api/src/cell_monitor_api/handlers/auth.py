@@ -14,7 +14,7 @@ from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import MAX_TOKEN_BYTES
 
-__all__ = ["COOKIE", "router"]
+__all__ = ["COOKIE", "router", "set_sign_in_cookie"]
 
 COOKIE = "cell_monitor_sign_in"
 _COOKIE_PATH = "/api/v1/auth"
@@ -22,13 +22,14 @@ _COOKIE_PATH = "/api/v1/auth"
 router = APIRouter(tags=["sign-in"])
 
 
-def _set_cookie(context: Context, response: Response, value: str, max_age: int) -> None:
+def set_sign_in_cookie(context: Context, response: Response, value: str, max_age: int) -> None:
+    """Set the cookie that keeps a browser signed in for ``max_age`` seconds; 0 removes it."""
     response.set_cookie(
         COOKIE,
         value,
         max_age=max_age,
         path=_COOKIE_PATH,
-        secure=context.request.url.scheme == "https",
+        secure=context.request.url.scheme == "https" or context.process.settings.served_over_tls,
         httponly=True,
         samesite="strict",
     )
@@ -41,7 +42,7 @@ async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Respon
         body.username, body.password.get_secret_value(), context.client_address
     )
     response = StructResponse(signed_in.token)
-    _set_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
+    set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
     return response
 
 
@@ -50,7 +51,7 @@ async def sign_in_with_link(context: Context, _same_site: SameSite, body: LinkLo
     """Sign in with a link, which works once."""
     signed_in = await context.process.link_sign_in.sign_in(body.link.get_secret_value(), context.client_address)
     response = StructResponse(signed_in.token)
-    _set_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
+    set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
     return response
 
 
@@ -65,7 +66,7 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
     """Sign out; without a sign-in there is nothing to do."""
     await context.process.sessions.end(context.request.cookies.get(COOKIE))
     response = Response(status_code=204)
-    _set_cookie(context, response, "", 0)
+    set_sign_in_cookie(context, response, "", 0)
     return response
 
 

@@ -35,7 +35,7 @@ class LinkLogin(BaseModel):
 
 
 class SignInWay(msgspec.Struct, frozen=True):
-    """A way to sign in with a browser; ``kind`` is ``password``, later ones carry more."""
+    """A way to sign in with a browser; ``kind`` is ``password`` or ``jupyterhub``, later ones may carry more."""
 
     kind: str
 

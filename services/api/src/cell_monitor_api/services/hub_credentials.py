@@ -11,22 +11,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import uniform
 from time import monotonic
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 import structlog
 
 from cell_monitor_api.exceptions import HubTokenInvalid, HubUnavailable, InsufficientScope
 from cell_monitor_api.services.credentials import Proof, TokenWish
-from cell_monitor_api.services.hub_rules import GroupRules, HubSender, NotASender, sender_of
+from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_rules import HubSender, NotASender, sender_of
 from cell_monitor_api.storage.hub_api import HubApi, HubRefusal, HubSilence
 from cell_monitor_core.auth.grants import Grant
-from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Audience
-from cell_monitor_core.counters import Counters
-from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
-from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.telemetry.metrics import HUB_REQUESTS
 
 __all__ = ["HubTokenVerifier"]
@@ -54,9 +49,8 @@ class HubTokenVerifier:
 
     Args:
         hub: the Hub that is asked.
-        issuer: name of the Hub among the issuers of identities.
+        people: takes over what it says of its users.
         scope: that a token must carry.
-        rules: what groups mean by their names.
         recheck_s: seconds after which the Hub must be asked again; no token lives longer.
         clock: monotonic seconds.
     """
@@ -66,26 +60,16 @@ class HubTokenVerifier:
 
     def __init__(
         self,
-        pool: Any,
-        keyring: KeyRing,
-        index: BlindIndex,
-        counters: Counters,
         hub: HubApi,
+        people: HubPeople,
         *,
-        issuer: str,
         scope: str,
-        rules: GroupRules,
         recheck_s: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._pool = pool
-        self._keyring = keyring
-        self._index = index
-        self._counters = counters
         self._hub = hub
-        self._issuer = issuer
+        self._people = people
         self._scope = scope
-        self._rules = rules
         self._recheck_s = recheck_s
         self._clock = clock
         # Such a token may be worth its owner's server: neither it nor a plain hash of it is kept.
@@ -108,7 +92,7 @@ class HubTokenVerifier:
             raise HubTokenInvalid("send the token that JupyterHub gave to the server")
         answer = await self._answer(credential)
         sender = answer.sender
-        person_id = await self._person(sender)
+        person_id = await self._people.update(sender.name, sender.groups)
         server = sender.server if sender.server is not None else wish.server
         age = int(self._clock() - answer.asked_at)
         return Proof(person_id, is_person=True, lifetime_s=max(1, self._recheck_s - age), server=server)
@@ -150,22 +134,6 @@ class HubTokenVerifier:
         if len(self._kept) > _MAX_KEPT:
             self._kept.popitem(last=False)
         return answer
-
-    async def _person(self, sender: HubSender) -> UUID:
-        """Return the person of a user of the Hub, with the courses that the user's groups give now."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            (person_id,) = await people.upsert_many(
-                connection, self._keyring, self._index, [people.NewPerson(sender.name)], issuer=self._issuer
-            )
-            linked = await course_links.roles_of_groups(connection, self._issuer, sender.groups)
-            roles = self._rules.roles_of(sender.groups, linked)
-            known = await courses.existing(connection, roles)
-            changed = await memberships.set_all(
-                connection, person_id, {course: roles[course] for course in known}, source=Source.HUB
-            )
-        for course_id in changed:
-            await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
-        return person_id
 
 
 def _unavailable(reason: str) -> HubUnavailable:

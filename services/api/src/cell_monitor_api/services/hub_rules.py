@@ -11,7 +11,7 @@ from cell_monitor_api.storage.hub_api import TokenOwner
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
-__all__ = ["GroupRules", "HubSender", "NotASender", "sender_of"]
+__all__ = ["GroupRules", "HubSender", "HubVisitor", "NotASender", "NotAVisitor", "sender_of", "visitor_of"]
 
 _MAX_NAME_CHARS: Final = 255
 """Of the Hub's own column."""
@@ -67,6 +67,37 @@ def sender_of(owner: TokenOwner, scope: str) -> HubSender:
     if len(own) != len(servers):
         raise NotASender("the token is for another user's server")
     return HubSender(owner.name, tuple(owner.groups), own.pop() if len(own) == 1 else None)
+
+
+class NotAVisitor(ValueError):  # noqa: N818 - named for what is the matter
+    """The token is not one of a person who signed in to this service; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubVisitor:
+    """A user of the Hub who signed in to this service with a browser; name and groups as of ``HubSender``."""
+
+    name: str
+    groups: tuple[str, ...]
+
+
+def visitor_of(owner: TokenOwner, scope: str) -> HubVisitor:
+    """Return the user who signed in with a browser, as the token that this service got for their code says.
+
+    Args:
+        owner: the Hub's answer about the token.
+        scope: that allows the user to use this service.
+
+    Raises:
+        NotAVisitor: it is no token of a user's sign-in, or the user may not use this service any more.
+    """
+    if owner.kind != "user" or not 0 < len(owner.name) <= _MAX_NAME_CHARS:
+        raise NotAVisitor("the token is not a user's")
+    if owner.session_id is None:
+        raise NotAVisitor("the token belongs to no browser's session")
+    if scope not in owner.scopes:
+        raise NotAVisitor(f"the user lacks the scope {scope}")
+    return HubVisitor(owner.name, tuple(owner.groups))
 
 
 class GroupRules:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -22,9 +23,10 @@ from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import courses, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
-__all__ = ["SESSION_AUDIENCES", "Sessions", "SignedIn"]
+__all__ = ["SESSION_AUDIENCES", "Sessions", "SignInCheck", "SignedIn"]
 
 _log = structlog.get_logger(__name__)
 
@@ -42,6 +44,18 @@ class SignedIn:
     lifetime: timedelta
 
 
+class SignInCheck(Protocol):
+    """Asks who vouched for a sign-in whether it still holds."""
+
+    async def confirm(self, cookie_hash: bytes) -> None:
+        """Let a sign-in pass.
+
+        Raises:
+            NotAuthenticated: it does not hold any more.
+        """
+        ...
+
+
 class Sessions:
     """Begins, renews and ends sessions.
 
@@ -50,26 +64,51 @@ class Sessions:
         keyring: to read people.
         issuer: signs the tokens.
         lifetime: after which somebody must sign in again.
+        hub: asks JupyterHub about the sign-ins that it vouches for; without it these end.
     """
 
-    def __init__(self, pool: Any, keyring: KeyRing, issuer: TokenIssuer, *, lifetime: timedelta) -> None:
+    def __init__(
+        self,
+        pool: Any,
+        keyring: KeyRing,
+        issuer: TokenIssuer,
+        *,
+        lifetime: timedelta,
+        hub: SignInCheck | None = None,
+    ) -> None:
         self._pool = pool
         self._keyring = keyring
         self._issuer = issuer
         self._lifetime = lifetime
+        self._hub = hub
 
-    async def begin(self, person_id: UUID) -> SignedIn:
+    async def begin(
+        self,
+        person_id: UUID,
+        *,
+        lifetime: timedelta | None = None,
+        with_it: Callable[[Connection, bytes], Awaitable[None]] | None = None,
+    ) -> SignedIn:
         """Begin a session of a person who has proven who they are.
+
+        Args:
+            person_id: the person.
+            lifetime: for which the proof is good, where that is shorter than other sessions.
+            with_it: is committed together with the session; gets the hash of its cookie.
 
         Raises:
             NotAuthenticated: the person has been deleted meanwhile.
         """
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
         token = await self._token(person_id, cookie)
+        lasts = self._lifetime if lifetime is None else min(lifetime, self._lifetime)
         await sign_ins.prune(self._pool)
-        await sign_ins.create(self._pool, _digest(cookie), person_id, datetime.now(UTC) + self._lifetime)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await sign_ins.create(connection, _digest(cookie), person_id, datetime.now(UTC) + lasts)
+            if with_it is not None:
+                await with_it(connection, _digest(cookie))
         _log.info("signed_in", person_id=str(person_id))
-        return SignedIn(token, cookie, self._lifetime)
+        return SignedIn(token, cookie, lasts)
 
     async def refresh(self, cookie: str | None) -> TokenAnswer:
         """Return a new token for a session that still holds.
@@ -78,6 +117,8 @@ class Sessions:
             NotAuthenticated: there is none.
         """
         sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
+        if sign_in is not None and sign_in.by_hub and not await self._confirmed(_digest(cookie or "")):
+            sign_in = None
         SIGN_INS.labels("cookie", "refused" if sign_in is None else "ok").inc()
         if sign_in is None:
             raise NotAuthenticated("nobody is signed in: sign in first")
@@ -105,6 +146,15 @@ class Sessions:
             is_admin=claims.administers and person.is_admin,
             courses=[MyCourse(course.course_id, course.title, course.role or "") for course in own],
         )
+
+    async def _confirmed(self, cookie_hash: bytes) -> bool:
+        if self._hub is None:
+            return False
+        try:
+            await self._hub.confirm(cookie_hash)
+        except NotAuthenticated:
+            return False
+        return True
 
     async def _token(self, person_id: UUID, cookie: str) -> TokenAnswer:
         async with self._pool.acquire() as connection:

@@ -1,24 +1,31 @@
-"""A JupyterHub's REST API, as far as it says whose a token is.
+"""A JupyterHub's REST API, as far as it says whose a token is, and gives tokens for the codes of a sign-in.
 
-See https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html: ``GET /user`` with a token answers its owner.
+See https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html: ``GET /user`` with a token answers its owner,
+``POST /oauth2/token`` a token for a code (RFC 6749, section 4.1.3).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
 
-__all__ = ["HubApi", "HubRefusal", "HubSilence", "TokenOwner"]
+__all__ = ["GrantedToken", "HubApi", "HubRefusal", "HubSilence", "TokenOwner"]
 
 _TIMEOUT: Final = httpx.Timeout(5.0, connect=2.0)
 _MAX_ANSWER_BYTES: Final = 256 * 1024
 _VERSION_HEADER: Final = "x-jupyterhub-version"
+_TOKEN_FAULTS: Final = frozenset(
+    {"invalid_client", "invalid_grant", "invalid_request", "unauthorized_client", "unsupported_grant_type"}
+)
+"""Error codes of RFC 6749, section 5.2, that may be logged as they are."""
+_Answer = TypeVar("_Answer")
 
 
 class HubRefusal(Exception):  # noqa: N818 - named for what is the matter
-    """The Hub does not know the token, or not yet, or no longer."""
+    """The Hub does not know the token or the code, or not yet, or no longer."""
 
 
 class HubSilence(Exception):  # noqa: N818 - named for what is the matter
@@ -45,6 +52,21 @@ class TokenOwner(msgspec.Struct, frozen=True):
     admin: bool = False
 
 
+class GrantedToken(msgspec.Struct, frozen=True):
+    """A token that the Hub gave for a code, and the seconds for which it is valid."""
+
+    access_token: str
+    expires_in: int
+
+    def __repr__(self) -> str:
+        """Leave the token out of logs and tracebacks."""
+        return f"GrantedToken(expires_in={self.expires_in!r})"
+
+
+class _TokenFault(msgspec.Struct, frozen=True):
+    error: str = ""
+
+
 class HubApi:
     """Asks one Hub.
 
@@ -56,7 +78,8 @@ class HubApi:
         self._url = url.rstrip("/")
         # Inside a cluster: a proxy of the environment would not know the Hub, and a redirect leads elsewhere.
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
-        self._decoder = msgspec.json.Decoder(TokenOwner)
+        self._owner = msgspec.json.Decoder(TokenOwner)
+        self._granted = msgspec.json.Decoder(GrantedToken)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -69,10 +92,39 @@ class HubApi:
             HubRefusal: the Hub does not know the token.
             HubSilence: no answer of a Hub.
         """
+        status, body = await self._send("GET", "/user", headers={"Authorization": f"token {token}"})
+        if status in {401, 403}:
+            raise HubRefusal
+        if status != httpx.codes.OK:
+            raise HubSilence(f"HTTP {status}")
+        return _decoded(self._owner, body)
+
+    async def redeem(self, form: Mapping[str, str]) -> GrantedToken:
+        """Return the token for an authorization code.
+
+        Args:
+            form: the fields of the request, the client's secret among them: JupyterHub takes no HTTP Basic.
+
+        Raises:
+            HubRefusal: the Hub does not know the code or the client; the message is its error code.
+            HubSilence: no answer of a Hub.
+        """
+        status, body = await self._send("POST", "/oauth2/token", data=form)
+        if status in {400, 401, 403}:
+            try:
+                fault = msgspec.json.decode(body, type=_TokenFault).error
+            except (msgspec.DecodeError, RecursionError):
+                fault = ""
+            raise HubRefusal(fault if fault in _TOKEN_FAULTS else f"HTTP {status}")
+        if status != httpx.codes.OK:
+            raise HubSilence(f"HTTP {status}")
+        return _decoded(self._granted, body)
+
+    async def _send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         try:
-            request = self._client.build_request(
-                "GET", f"{self._url}/user", headers={"Authorization": f"token {token}"}
-            )
+            request = self._client.build_request(method, f"{self._url}{path}", headers=headers, data=data)
             response = await self._client.send(request, stream=True)
             try:
                 body = await self._body(response)
@@ -83,14 +135,7 @@ class HubApi:
         # Without this header it is a proxy's answer: no proxy says whether a token is right.
         if _VERSION_HEADER not in response.headers:
             raise HubSilence(f"HTTP {response.status_code} without {_VERSION_HEADER}: not a JupyterHub's answer")
-        if response.status_code in {401, 403}:
-            raise HubRefusal
-        if response.status_code != httpx.codes.OK:
-            raise HubSilence(f"HTTP {response.status_code}")
-        try:
-            return self._decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError):
-            raise HubSilence("an answer that cannot be read") from None
+        return response.status_code, body
 
     @staticmethod
     async def _body(response: httpx.Response) -> bytes:
@@ -100,3 +145,10 @@ class HubApi:
             if len(body) > _MAX_ANSWER_BYTES:
                 raise HubSilence(f"an answer of more than {_MAX_ANSWER_BYTES} bytes")
         return bytes(body)
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Answer], body: bytes) -> _Answer:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        raise HubSilence("an answer that cannot be read") from None

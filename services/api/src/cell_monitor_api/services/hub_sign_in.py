@@ -1,0 +1,210 @@
+"""Sign-in of people through JupyterHub: OAuth 2.0's authorization code grant with PKCE (RFC 6749, RFC 7636).
+
+What binds the answer to the browser that asked is in a cookie: the state and the code verifier, encrypted with the time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+import msgspec
+import structlog
+
+from cell_monitor_api.exceptions import HubSignInInvalid, HubSignInRefused, HubUnavailable
+from cell_monitor_api.models.auth import SignInWay
+from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_rules import HubVisitor, NotAVisitor, visitor_of
+from cell_monitor_api.services.hub_sessions import HubSessions
+from cell_monitor_api.services.sessions import Sessions, SignedIn
+from cell_monitor_api.storage.hub_api import GrantedToken, HubApi, HubRefusal, HubSilence
+from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.storage.postgres.pool import store_errors
+from cell_monitor_core.telemetry.metrics import HUB_REQUESTS, SIGN_INS
+
+__all__ = ["ATTEMPT_LIFETIME_S", "HubClient", "HubSignIn"]
+
+_log = structlog.get_logger(__name__)
+
+ATTEMPT_LIFETIME_S: Final = 600
+"""So long a person has for the Hub's own sign-in page."""
+_MAX_FINISHING: Final = 64
+"""Codes that are redeemed at once, of one process."""
+_RETRY_S: Final = 5
+_ATTEMPT: Final = "hub_sign_in.attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class HubClient:
+    """This service as a client of the Hub.
+
+    Attributes:
+        authorize_url: the Hub's page that begins a sign-in, as browsers reach it.
+        client_id: ``service-`` and the name of the service at the Hub.
+        secret: the service's token at the Hub.
+        redirect_uri: where the Hub sends browsers back; never taken from a request.
+        scope: that the token of a user who may use this service carries.
+    """
+
+    authorize_url: str
+    client_id: str
+    secret: str = field(repr=False)
+    redirect_uri: str
+    scope: str
+
+
+class _Attempt(msgspec.Struct, frozen=True, array_like=True):
+    begun_at: int
+    state: str
+    verifier: str
+
+
+class HubSignIn:
+    """Begins sign-ins at the Hub, and finishes them.
+
+    Args:
+        hub: the Hub's API.
+        client: this service at the Hub.
+        people: takes over what the Hub says of its users.
+        sessions: of signed-in people.
+        hub_sessions: asks the Hub again later.
+        keyring: encrypts what the browser keeps until it returns.
+        clock: seconds since the epoch.
+
+    Attributes:
+        way: how the page of the sign-in shows it.
+    """
+
+    way: Final = SignInWay("jupyterhub")
+
+    def __init__(
+        self,
+        hub: HubApi,
+        client: HubClient,
+        people: HubPeople,
+        sessions: Sessions,
+        hub_sessions: HubSessions,
+        keyring: KeyRing,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._hub = hub
+        self._client = client
+        self._people = people
+        self._sessions = sessions
+        self._hub_sessions = hub_sessions
+        self._keyring = keyring
+        self._clock = clock
+        self._finishing = 0
+
+    def begin(self) -> tuple[str, str]:
+        """Return the address of the Hub to go to, and what the browser keeps until it returns."""
+        attempt = _Attempt(int(self._clock()), secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest()).rstrip(b"=").decode()
+        query = urlencode(
+            {
+                "client_id": self._client.client_id,
+                "redirect_uri": self._client.redirect_uri,
+                "response_type": "code",
+                "state": attempt.state,
+                "code_challenge": challenge,
+                "code_challenge_method": "S256",
+            }
+        )
+        sealed = self._keyring.encrypt(msgspec.json.encode(attempt), context=_ATTEMPT, row=b"")
+        return f"{self._client.authorize_url}?{query}", base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    async def finish(self, kept: str | None, state: str | None, code: str | None) -> SignedIn:
+        """Redeem the code with which the Hub sent a browser back, and begin a session.
+
+        Args:
+            kept: what ``begin`` gave to this browser.
+            state: of the Hub's answer.
+            code: of the Hub's answer; None if it refused.
+
+        Raises:
+            HubSignInInvalid: this browser did not begin this sign-in, or too long ago.
+            HubSignInRefused: the Hub refused, or the code is not good, or not any more.
+            HubUnavailable: the Hub does not answer, or too many people sign in at this moment.
+            StoreUnavailable: PostgreSQL is.
+        """
+        try:
+            with store_errors():
+                signed_in = await self._finish(kept, state, code)
+        except (HubSignInInvalid, HubSignInRefused):
+            SIGN_INS.labels("hub", "refused").inc()
+            _log.info("sign_in_refused")
+            raise
+        SIGN_INS.labels("hub", "ok").inc()
+        return signed_in
+
+    async def _finish(self, kept: str | None, state: str | None, code: str | None) -> SignedIn:
+        verifier = self._verifier(kept, state)
+        if not code:
+            raise HubSignInRefused("JupyterHub did not allow the sign-in")
+        if self._finishing >= _MAX_FINISHING:
+            SIGN_INS.labels("hub", "rate_limited").inc()
+            raise HubUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)
+        self._finishing += 1
+        try:
+            granted, visitor = await self._redeem(code, verifier)
+        finally:
+            self._finishing -= 1
+        person_id = await self._people.update(visitor.name, visitor.groups)
+        return await self._sessions.begin(
+            person_id,
+            lifetime=timedelta(seconds=max(1, granted.expires_in)),
+            with_it=lambda connection, digest: self._hub_sessions.add(
+                connection, digest, person_id, granted.access_token
+            ),
+        )
+
+    def _verifier(self, kept: str | None, state: str | None) -> str:
+        """Return the code verifier of the attempt that this browser began."""
+        invalid = HubSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
+        try:
+            sealed = base64.urlsafe_b64decode((kept or "").encode() + b"==")
+            attempt = msgspec.json.decode(self._keyring.decrypt(sealed, context=_ATTEMPT, row=b""), type=_Attempt)
+        except (binascii.Error, UnicodeEncodeError, DecryptionError, msgspec.DecodeError):
+            raise invalid from None
+        age_s = self._clock() - attempt.begun_at
+        if not hmac.compare_digest(attempt.state.encode(), (state or "").encode()) or age_s > ATTEMPT_LIFETIME_S:
+            raise invalid
+        return attempt.verifier
+
+    async def _redeem(self, code: str, verifier: str) -> tuple[GrantedToken, HubVisitor]:
+        try:
+            granted = await self._hub.redeem(
+                {
+                    "grant_type": "authorization_code",
+                    "client_id": self._client.client_id,
+                    "client_secret": self._client.secret,
+                    "code": code,
+                    "redirect_uri": self._client.redirect_uri,
+                    "code_verifier": verifier,
+                }
+            )
+            visitor = visitor_of(await self._hub.owner_of(granted.access_token), self._client.scope)
+        except HubRefusal as refusal:
+            HUB_REQUESTS.labels("refused").inc()
+            # invalid_client: the secret here is not the service's token at the Hub.
+            _log.warning("hub_sign_in_refused", reason=str(refusal))
+            raise HubSignInRefused("JupyterHub does not accept this sign-in, or not any more: begin again") from None
+        except NotAVisitor as error:
+            HUB_REQUESTS.labels("unfit").inc()
+            raise HubSignInRefused(str(error)) from None
+        except HubSilence as error:
+            HUB_REQUESTS.labels("unavailable").inc()
+            _log.warning("hub_unavailable", reason=str(error))
+            raise HubUnavailable("JupyterHub does not answer: try again", retry_after=_RETRY_S) from None
+        HUB_REQUESTS.labels("ok").inc()
+        return granted, visitor
