@@ -47,12 +47,16 @@ export const courseKey = (courseId: string) => ['course', courseId] as const
 
 export const REFUSALS_EVERY_MS = 15_000
 
+/** While a notice is shown: it disappears within seconds once its cause is removed. */
+export const REFUSALS_SHOWN_EVERY_MS = 3_000
+
 /** Refusals change no state of the course, so that no publication reports them. */
 export const refusalsQuery = (api: ApiClient, courseId: string) =>
   queryOptions({
     queryKey: [...courseKey(courseId), 'refusals'],
     queryFn: ({ signal }) => api.request<CourseRefusals>(`courses/${segment(courseId)}/refusals`, { signal }),
-    refetchInterval: REFUSALS_EVERY_MS,
+    refetchInterval: ({ state }) =>
+      (state.data?.refusals.length ?? 0) > 0 ? REFUSALS_SHOWN_EVERY_MS : REFUSALS_EVERY_MS,
   })
 
 export const membersKey = (courseId: string) => ['members', courseId] as const

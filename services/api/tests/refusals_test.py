@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 from typing import Any
 
 import pytest
 
 from cell_monitor_api.storage import refused_senders
-from cell_monitor_api.storage.refused_senders import RefusedSenders
+from cell_monitor_api.storage.refused_senders import RefusedSender, RefusedSenders
 from cell_monitor_core import keys
 from cell_monitor_core.channels import course_channel, partition_of
 from cell_monitor_core.storage.ports import RedisUnavailable
+from cell_monitor_core.storage.postgres import memberships
+
+
+@pytest.fixture(autouse=True)
+def written_by_the_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cell_monitor_api.context.REFUSALS_INTERVAL_S", 3600.0)
 
 
 @pytest.fixture
@@ -19,15 +25,11 @@ async def courses(site: Any) -> None:
     await site.course("c1", ira="instructor", ann="student", tim="student", bea="student")
     await site.course("c2", ivo="instructor", tim="student", bea="student")
     await site.person("eve")
-    # Written as fast as possible, not every two seconds.
-    site.process.refusals._interval_s = 0.0
 
 
 async def refusals(site: Any, course: str, staff: str = "ira") -> dict[str, int]:
-    """What the staff of a course is answered, once all that was noted is written."""
-    async with asyncio.timeout(60):
-        while site.process.refusals._writing is not None:
-            await asyncio.sleep(0.01)
+    """What the staff of a course is answered, once all that was noted is written: within two seconds."""
+    await site.process.refusals.step()
     answer = await site.client.get(f"/api/v1/courses/{course}/refusals", headers=site.bearer(staff))
     assert answer.status_code == 200, answer.text
     assert answer.json()["window_s"] == 150
@@ -95,7 +97,7 @@ async def test_a_hostile_sender_is_one_person_in_one_course_at_a_time(
 
 async def test_a_sender_without_a_course_is_reported_to_nobody(site: Any, courses: None) -> None:
     site.process.refusals.note(site.ids["eve"].bytes, "no_course", (), None)
-    assert site.process.refusals._writing is None
+    assert not site.process.refusals._pending
 
 
 async def test_redis_unavailable_is_an_error_and_not_an_empty_list(
@@ -116,10 +118,11 @@ async def test_what_is_kept_of_a_course_is_bounded_and_ends(
     monkeypatch.setattr(refused_senders, "MAX_SENDERS", 10)
     senders = RefusedSenders(site.process.redis, partitions=site.settings.partitions)
     for number in range(40):
-        await senders.add("c1", [("no_course", f"{number:016x}")], 1000.0 + number)
+        sender = RefusedSender("no_course", f"{number:016x}", 1000.0 + number)
+        await senders.add("c1", [sender], 1000.0 + number)
     assert await site.process.redis.zcard(key(site, "c1")) == 10
-    [found] = await senders.read("c1", 1040.0)
-    assert (found.reason, found.senders, found.last_at) == ("no_course", 10, 1039.0)
+    found = await senders.read("c1", 1040.0)
+    assert [(each.reason, each.at) for each in found] == [("no_course", float(at)) for at in range(1030, 1040)]
     assert await senders.read("c1", 1040.0 + refused_senders.WINDOW_S) == []
     assert 0 < await site.process.redis.ttl(key(site, "c1")) <= refused_senders.WINDOW_S
 
@@ -129,4 +132,68 @@ async def test_no_person_can_be_read_from_what_is_kept(site: Any, courses: None,
     await refusals(site, "c1")
     [member] = await site.process.redis.zrange(key(site, "c1"), 0, -1)
     assert site.ids["eve"].hex.encode() not in member
+    # Nor by trying all people, as long as nobody has the installation's key.
+    assert hashlib.blake2b(site.ids["eve"].bytes, digest_size=8, key=b"c1").hexdigest().encode() not in member
     assert str(site.ids["eve"]).encode() not in member
+
+
+async def test_a_notice_ends_when_the_sender_is_accepted_again(site: Any, courses: None, make_event: Any) -> None:
+    await site.send("tim", make_event())
+    await site.send("bea", make_event())
+    assert await refusals(site, "c1") == {"course_required": 2}
+    # The notebook names the course now.
+    await site.send("tim", make_event(course="c1"))
+    assert await refusals(site, "c1") == await refusals(site, "c2", "ivo") == {"course_required": 1}
+    await site.send("tim", make_event())
+    assert await refusals(site, "c1") == {"course_required": 2}
+
+
+async def test_a_notice_of_another_process_ends_too_and_one_refused_after_it_was_accepted_stays(
+    site: Any, courses: None, make_event: Any, make_site: Any
+) -> None:
+    async with make_site() as other:
+        await site.send("tim", make_event())
+        # Accepted by the other one before this one has written its refusal.
+        other_answer = await other.client.post(
+            "/api/v1/events", headers=site.sender("tim"), json={"events": [make_event(course="c1")]}
+        )
+        assert other_answer.status_code == 200
+        await other.process.refusals.step()
+        assert await refusals(site, "c1") == {"course_required": 1}
+        await other.process.refusals.step()
+        assert await refusals(site, "c1") == {}
+        await site.send("tim", make_event(course="c1"))
+        await site.send("tim", make_event())
+        assert await refusals(site, "c1") == {"course_required": 1}
+
+
+async def test_a_request_of_which_a_part_is_refused_ends_no_notice(site: Any, courses: None, make_event: Any) -> None:
+    await site.send("tim", make_event())
+    await site.send("tim", make_event(course="c1"), make_event())
+    assert await refusals(site, "c1") == {"course_required": 1}
+
+
+async def test_an_event_that_cannot_be_read_is_reported_although_others_are_accepted(
+    site: Any, courses: None, make_event: Any
+) -> None:
+    await site.send("ann", make_event(seq="first"))
+    await site.send("ann", make_event("heartbeat"))
+    assert await refusals(site, "c1") == {"invalid_event": 1}
+
+
+async def test_a_notice_ends_when_the_roster_is_corrected(site: Any, courses: None, make_event: Any) -> None:
+    await site.send("eve", make_event(course="c1"))
+    await site.send("tim", make_event())
+    assert await refusals(site, "c1") == {"course_forbidden": 1, "course_required": 1}
+    # Nothing is sent meanwhile.
+    await memberships.upsert_many(site.process.pool, "c1", {site.ids["eve"]: "student"})
+    assert await refusals(site, "c1") == {"course_required": 1}
+    await memberships.remove(site.process.pool, "c2", site.ids["tim"])
+    assert await refusals(site, "c1") == await refusals(site, "c2", "ivo") == {}
+
+
+async def test_nobody_outside_of_the_course_counts_as_its_student(site: Any, courses: None, make_event: Any) -> None:
+    await site.send("bea", make_event())
+    assert await refusals(site, "c1") == {"course_required": 1}
+    await memberships.remove(site.process.pool, "c1", site.ids["bea"])
+    assert await refusals(site, "c1") == {}

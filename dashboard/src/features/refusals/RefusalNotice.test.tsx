@@ -1,7 +1,7 @@
 import { act, screen, waitFor } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 
-import { REFUSALS_EVERY_MS } from '../../api/queries'
+import { REFUSALS_SHOWN_EVERY_MS } from '../../api/queries'
 import { fault, FakeApi, renderApp } from '../../testing/app'
 import { installFakeSockets } from '../../testing/sockets'
 
@@ -39,14 +39,14 @@ describe('the notice of work that is not recorded', () => {
     expect(await list()).toHaveTextContent('3 人の作業が記録されていません')
   })
 
-  it('disappears when the cause is gone, without a reload', async () => {
+  it('disappears within seconds when the cause is gone, without a reload', async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true })
     try {
       refused(['course_forbidden', 1])
       renderApp('/courses/c1')
       await list()
       refused()
-      await act(() => vi.advanceTimersByTimeAsync(REFUSALS_EVERY_MS))
+      await act(() => vi.advanceTimersByTimeAsync(REFUSALS_SHOWN_EVERY_MS))
       await waitFor(() => expect(screen.queryByText(/is not recorded/u)).toBeNull())
     } finally {
       vi.useRealTimers()

@@ -22,6 +22,7 @@ __all__ = [
     "publication_channel",
     "publication_meta",
     "publication_versions",
+    "refused_courses",
     "refused_senders",
     "revocations",
     "seen_set",
@@ -99,6 +100,11 @@ def publication_versions(partition: int, channel: str) -> str:
 def refused_senders(partition: int, channel: str) -> str:
     """Sorted set of digests of senders whose events were refused in a course; the score is the time in Unix seconds."""
     return f"cm:{partition_tag(partition)}:{channel}:refused"
+
+
+def refused_courses() -> str:
+    """Sorted set of the courses in which events were refused lately; the score is the time in Unix seconds."""
+    return "cm:{refused}"
 
 
 def presence_zset(partition: int, channel: str) -> str:

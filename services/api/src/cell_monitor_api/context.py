@@ -21,7 +21,7 @@ from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
-from cell_monitor_api.services.refusals import Refusals
+from cell_monitor_api.services.refusals import REFUSALS_INTERVAL_S, Refusals
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.revocation_delivery import RevocationDelivery
 from cell_monitor_api.services.roster import Roster
@@ -136,8 +136,15 @@ class ProcessContext:
             stack.push_async_callback(notices.aclose)
             hasher = PasswordHasher()
             stack.callback(hasher.close)
-            refusals = Refusals(pool, RefusedSenders(redis, partitions=settings.partitions))
-            stack.push_async_callback(refusals.aclose)
+            refusals = Refusals(pool, index, RefusedSenders(redis, partitions=settings.partitions))
+            await stack.enter_async_context(
+                RepeatingTask(
+                    "refusals",
+                    refusals.step,
+                    interval_s=REFUSALS_INTERVAL_S,
+                    on_error=BACKGROUND_TASK_ERRORS.labels("refusals").inc,
+                )
+            )
             progress = TestProgress(redis, partitions=settings.partitions)
             limits = SignInLimits(
                 SignInAttempts(redis),

@@ -145,6 +145,7 @@ KEYS: Final[dict[str, str]] = {
     "publication_channel": "Pub/Sub keeps nothing",
     "publication_meta": "with history_stream",
     "publication_versions": "with history_stream",
+    "refused_courses": "ids of courses; ends after 150 seconds",
     "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
     "revocations": "entries with an erased person's id are deleted; a hash from which no id can be read ends after 12 minutes",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",

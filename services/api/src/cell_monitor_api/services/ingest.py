@@ -221,6 +221,8 @@ class Ingest:
                 self._refusals.note(person, refusals[-1], sender.student_of, refused_hint)
             _refuse_if_all_foreign(refusals, len(events))
         retry_after = await self._append_all(batches, results)
+        if batches and retry_after is None and not refusals and test_id is None:
+            self._refusals.note_accepted(person)
         final = cast("list[EventResult]", results)
         if test_id is not None:
             await self._note(test_id, person, final, received_at)

@@ -1,15 +1,17 @@
 """Refusals of events, as the staff of a course see them: how many people's work is not recorded, and why.
 
-Ingest notes a refusal in memory; a task writes what was noted every two seconds, so that no request waits for it. What a
-sender may cause is bounded: one entry for each sender and interval, of courses that exist, and ``MAX_SENDERS`` for a course.
+Ingest notes in memory who is refused and who is accepted; ``step`` writes what follows every two seconds, so that no request
+waits for it. Whose events are accepted again is refused no longer, whichever process of the API sees it; what the roster
+says now decides as well, when the refusals are read. What a sender may cause is bounded: one entry for each sender and
+interval, of courses that exist, and ``MAX_SENDERS`` for a course.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,50 +19,66 @@ import structlog
 
 from cell_monitor_api.exceptions import BrokerUnavailable
 from cell_monitor_api.models.courses import CourseRefusals, RefusedPeople
-from cell_monitor_api.storage.refused_senders import WINDOW_S, RefusedSenders
+from cell_monitor_api.storage.refused_senders import WINDOW_S, RefusedSender, RefusedSenders
+from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.crypto import BlindIndex
 from cell_monitor_core.events.reasons import Reason
-from cell_monitor_core.storage.ports import RedisUnavailable
-from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.ports import RedisUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres import courses, memberships
+from cell_monitor_core.storage.postgres.memberships import MemberOfCourses
+from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.timestamps import to_text
 
-__all__ = ["RATE_LIMITED", "Refusals"]
+__all__ = ["RATE_LIMITED", "REFUSALS_INTERVAL_S", "Refusals"]
 
 _log = structlog.get_logger(__name__)
 
 RATE_LIMITED: Final = "rate_limited"
 """The events are not rejected: the sender keeps them and sends them later."""
 
+REFUSALS_INTERVAL_S: Final = 2.0
+
+_OF_THE_SENDER: Final = frozenset({str(Reason.COURSE_FORBIDDEN), str(Reason.COURSE_REQUIRED), RATE_LIMITED})
+"""Reasons that concern the sender: they end when events of theirs are accepted. The others concern single events; that
+events of other types are accepted says nothing about those."""
+
 _OF_ALL_COURSES: Final = frozenset({str(Reason.COURSE_REQUIRED), RATE_LIMITED})
 _MAX_PENDING: Final = 2000
+_MAX_ACCEPTED: Final = 50_000
 _MAX_COURSES: Final = 8
-_INTERVAL_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A refusal that is not written yet; ``own`` says whether the courses are the sender's own."""
+
+    reason: str
+    courses: tuple[str, ...]
+    own: bool
+    at: float
 
 
 class Refusals:
-    """Notes and reads refusals.
+    """Notes and reads refusals; ``step`` is to be repeated every ``REFUSALS_INTERVAL_S``.
 
     Args:
-        pool: PostgreSQL, to ask which courses exist.
+        pool: PostgreSQL, to ask which courses exist and who is in them.
+        index: has the key of the digests that stand for senders.
         senders: where they are kept.
-        interval_s: seconds between two writes.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self,
-        pool: Any,
-        senders: RefusedSenders,
-        *,
-        interval_s: float = _INTERVAL_S,
-        clock: Callable[[], float] = time.time,
+        self, pool: Any, index: BlindIndex, senders: RefusedSenders, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._pool = pool
+        self._key = index.exact("refused_senders")
         self._senders = senders
-        self._interval_s = interval_s
         self._clock = clock
-        # person -> reason, courses, and whether the courses are the person's own.
-        self._pending: dict[bytes, tuple[str, tuple[str, ...], bool]] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._pending: dict[bytes, _Noted] = {}
+        # Of this interval and of the one before: another process may not have written its refusals yet.
+        self._accepted: dict[bytes, float] = {}
+        self._accepted_before: dict[bytes, float] = {}
 
     def note(self, person: bytes, reason: str, own_courses: Sequence[str], hint: str | None) -> None:
         """Note that events of a sender are refused.
@@ -81,12 +99,15 @@ class Refusals:
             concerned = ()
         if not concerned or (len(self._pending) >= _MAX_PENDING and person not in self._pending):
             return
-        self._pending[person] = (reason, concerned, not foreign)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_later(), name="refusals")
+        self._pending[person] = _Noted(reason, concerned, not foreign, self._clock())
+
+    def note_accepted(self, person: bytes) -> None:
+        """Note that all events of a sender's request are accepted."""
+        if len(self._accepted) < _MAX_ACCEPTED:
+            self._accepted[person] = self._clock()
 
     async def read(self, course_id: str) -> CourseRefusals:
-        """Return whose events were refused lately in a course, as numbers.
+        """Return whose events are refused in a course, as numbers.
 
         Raises:
             BrokerUnavailable: Redis is unavailable.
@@ -95,45 +116,80 @@ class Refusals:
             found = await self._senders.read(course_id, self._clock())
         except RedisUnavailable as error:
             raise BrokerUnavailable("Redis is unavailable; try again later", retry_after=1) from error
+        if found:
+            members = await memberships.members_with_courses(self._pool, course_id)
+            by_digest = {self._digest(member.person_id.bytes): member for member in members}
+            found = [each for each in found if _holds(each.reason, by_digest.get(each.digest))]
+        times: dict[str, list[float]] = {}
+        for each in found:
+            times.setdefault(each.reason, []).append(each.at)
         return CourseRefusals(
             window_s=WINDOW_S,
             refusals=[
-                RefusedPeople(each.reason, each.senders, to_text(datetime.fromtimestamp(each.last_at, UTC)))
-                for each in found
+                RefusedPeople(reason, len(at), to_text(datetime.fromtimestamp(max(at), UTC)))
+                for reason, at in sorted(times.items(), key=lambda item: (-len(item[1]), item[0]))
             ],
         )
 
-    async def aclose(self) -> None:
-        """Cancel the write in progress: what was noted last is noted again by the next refusal."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait((self._writing,))
-
-    async def _write_later(self) -> None:
+    async def step(self) -> None:
+        """Write what was noted, and remove senders whose events have been accepted since."""
+        pending, self._pending = self._pending, {}
+        accepted = self._accepted_before | self._accepted
+        self._accepted_before, self._accepted = self._accepted, {}
         try:
-            await asyncio.sleep(self._interval_s)
-            pending, self._pending = self._pending, {}
-            await self._write(pending)
-        except Exception as error:  # noqa: BLE001 - whatever fails here must not end ingest; the next refusal tries again
-            _log.warning("refusals_not_written", reason=type(error).__name__)
-        finally:
-            self._writing = None
-        if self._pending:
-            self._writing = asyncio.create_task(self._write_later(), name="refusals")
+            await self._write(
+                {person: noted for person, noted in pending.items() if not _is_over(noted, accepted.get(person))}
+            )
+            await self._remove(accepted)
+        except StoreUnavailable as error:
+            # The next refusal is noted again, and so is the next event that is accepted.
+            _log.warning("refusals_not_written", reason=str(error))
 
-    async def _write(self, pending: dict[bytes, tuple[str, tuple[str, ...], bool]]) -> None:
-        named = {course for _, concerned, own in pending.values() if not own for course in concerned}
-        existing = await courses.existing(self._pool, named) if named else set()
-        by_course: dict[str, list[tuple[str, str]]] = {}
-        for person, (reason, concerned, own) in pending.items():
-            for course in concerned:
-                if own or course in existing:
-                    by_course.setdefault(course, []).append((reason, _digest(person, course)))
+    async def _write(self, pending: dict[bytes, _Noted]) -> None:
+        named = {course for noted in pending.values() if not noted.own for course in noted.courses}
+        existing: set[str] = set()
+        if named:
+            with store_errors():
+                existing = await courses.existing(self._pool, named)
+        by_course: dict[str, list[RefusedSender]] = {}
+        for person, noted in pending.items():
+            digest = self._digest(person)
+            for course in noted.courses:
+                if noted.own or course in existing:
+                    sender = RefusedSender(noted.reason, digest, noted.at)
+                    by_course.setdefault(course, []).append(sender)
         now = self._clock()
         for course, senders in by_course.items():
             await self._senders.add(course, senders, now)
 
+    async def _remove(self, accepted: dict[bytes, float]) -> None:
+        now = self._clock()
+        refused_in = await self._senders.courses(now) if accepted else []
+        if not refused_in:
+            return
+        times = {self._digest(person): at for person, at in accepted.items()}
+        for course in refused_in:
+            over = [
+                each
+                for each in await self._senders.read(course, now)
+                if each.reason in _OF_THE_SENDER and times.get(each.digest, 0.0) > each.at
+            ]
+            if over:
+                await self._senders.remove(course, over)
 
-def _digest(person: bytes, course_id: str) -> str:
-    """A name for a sender within a course from which nobody reads the person, and no two courses can be joined."""
-    return hashlib.blake2b(person, digest_size=8, key=course_id.encode()).hexdigest()
+    def _digest(self, person: bytes) -> str:
+        """Return a name for a sender from which nobody without the installation's key finds the person."""
+        return hashlib.blake2b(person, digest_size=8, key=self._key).hexdigest()
+
+
+def _is_over(noted: _Noted, accepted_at: float | None) -> bool:
+    return accepted_at is not None and accepted_at > noted.at and noted.reason in _OF_THE_SENDER
+
+
+def _holds(reason: str, member: MemberOfCourses | None) -> bool:
+    """Return whether a reason still holds of a sender, by what the roster says now."""
+    if reason == Reason.COURSE_FORBIDDEN:
+        return member is None
+    if member is None or member.role != Role.STUDENT:
+        return False
+    return reason != Reason.COURSE_REQUIRED or member.courses > 1

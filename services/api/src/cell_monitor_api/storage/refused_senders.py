@@ -1,8 +1,8 @@
-"""Who was refused lately, by course: one bounded sorted set in Redis for each course, shared by all processes of the API."""
+"""Who is refused, by course: one bounded sorted set in Redis for each course, shared by all processes of the API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from cell_monitor_core import channels, keys
 from cell_monitor_core.storage.ports import RedisUnavailable
 
-__all__ = ["MAX_SENDERS", "WINDOW_S", "Refused", "RefusedSenders"]
+__all__ = ["MAX_COURSES", "MAX_SENDERS", "WINDOW_S", "RefusedSender", "RefusedSenders"]
 
 WINDOW_S: Final = 150
 """A page that is open sends at least once a minute, so whose events are refused is refused again within this time."""
@@ -19,23 +19,30 @@ WINDOW_S: Final = 150
 MAX_SENDERS: Final = 500
 """Entries kept for a course: those that were refused last."""
 
+MAX_COURSES: Final = 200
+"""Courses that are looked through for senders who are accepted again: those with the newest refusals."""
+
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The senders of one course whose events were refused for one reason.
+class RefusedSender:
+    """A sender whose events were refused.
 
     Attributes:
-        senders: how many.
-        last_at: when it happened last, in seconds since the epoch.
+        reason: why.
+        digest: stands for the sender within one course.
+        at: when it happened last, in seconds since the epoch.
     """
 
     reason: str
-    senders: int
-    last_at: float
+    digest: str
+    at: float
 
 
 class RefusedSenders:
-    """Sets ``cm:<partition>:course:<id>:refused``: ``<reason>:<digest of the sender>``, scored by the time."""
+    """Sets ``cm:<partition>:course:<id>:refused`` with ``<reason>:<digest>``, and ``cm:{refused}`` with the courses.
+
+    Scores are times. All methods raise ``RedisUnavailable``.
+    """
 
     def __init__(self, redis: Any, *, partitions: int) -> None:
         self._redis = redis
@@ -45,36 +52,41 @@ class RefusedSenders:
         channel = channels.course_channel(course_id)
         return keys.refused_senders(channels.partition_of(channel, self._partitions), channel)
 
-    async def add(self, course_id: str, senders: Iterable[tuple[str, str]], now: float) -> None:
-        """Note pairs of a reason and a sender's digest.
+    async def add(self, course_id: str, senders: Iterable[RefusedSender], now: float) -> None:
+        """Note senders of a course."""
+        key, courses = self._key(course_id), keys.refused_courses()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zadd(key, {f"{each.reason}:{each.digest}": each.at for each in senders})
+        pipeline.zremrangebyscore(key, "-inf", now - WINDOW_S)
+        pipeline.zremrangebyrank(key, 0, -MAX_SENDERS - 1)
+        pipeline.expire(key, WINDOW_S)
+        pipeline.zadd(courses, {course_id: now})
+        pipeline.zremrangebyscore(courses, "-inf", now - WINDOW_S)
+        pipeline.zremrangebyrank(courses, 0, -MAX_COURSES - 1)
+        pipeline.expire(courses, WINDOW_S)
+        await _ask(pipeline.execute())
 
-        Raises:
-            RedisUnavailable: Redis is unavailable or full.
-        """
-        key = self._key(course_id)
-        scores = {f"{reason}:{digest}": now for reason, digest in senders}
-        try:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.zadd(key, scores)
-            pipeline.zremrangebyscore(key, "-inf", now - WINDOW_S)
-            pipeline.zremrangebyrank(key, 0, -MAX_SENDERS - 1)
-            pipeline.expire(key, WINDOW_S)
-            await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+    async def courses(self, now: float) -> list[str]:
+        """Return the courses in which somebody was refused within the window."""
+        found = await _ask(self._redis.zrangebyscore(keys.refused_courses(), now - WINDOW_S, "+inf"))
+        return [bytes(course).decode() for course in found]
 
-    async def read(self, course_id: str, now: float) -> list[Refused]:
-        """Return who was refused within the window, by reason; the reason with most senders first.
+    async def read(self, course_id: str, now: float) -> list[RefusedSender]:
+        """Return who was refused in a course within the window."""
+        found = await _ask(self._redis.zrangebyscore(self._key(course_id), now - WINDOW_S, "+inf", withscores=True))
+        return [
+            RefusedSender(reason, digest, float(score))
+            for member, score in found
+            for reason, _, digest in [bytes(member).decode().partition(":")]
+        ]
 
-        Raises:
-            RedisUnavailable: Redis is unavailable.
-        """
-        try:
-            found = await self._redis.zrangebyscore(self._key(course_id), now - WINDOW_S, "+inf", withscores=True)
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
-        times: dict[str, list[float]] = {}
-        for member, score in found:
-            times.setdefault(bytes(member).decode().partition(":")[0], []).append(float(score))
-        refused = [Refused(reason, len(scores), max(scores)) for reason, scores in times.items()]
-        return sorted(refused, key=lambda each: (-each.senders, each.reason))
+    async def remove(self, course_id: str, senders: Sequence[RefusedSender]) -> None:
+        """Take senders off a course's set."""
+        await _ask(self._redis.zrem(self._key(course_id), *(f"{each.reason}:{each.digest}" for each in senders)))
+
+
+async def _ask(answer: Any) -> Any:
+    try:
+        return await answer
+    except (RedisError, OSError) as error:
+        raise RedisUnavailable(f"Redis: {type(error).__name__}") from error

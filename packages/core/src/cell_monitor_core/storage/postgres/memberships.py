@@ -18,9 +18,11 @@ from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED
 
 __all__ = [
     "Member",
+    "MemberOfCourses",
     "Source",
     "SourceRole",
     "is_student",
+    "members_with_courses",
     "remove",
     "role_of",
     "roles_of",
@@ -48,6 +50,15 @@ class Member:
 
     person_id: UUID
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberOfCourses:
+    """A person in a course, their effective role there, and of how many courses they are a member."""
+
+    person_id: UUID
+    role: str
+    courses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,17 @@ async def roster(executor: Executor, course_id: str) -> list[Member]:
         "SELECT person_id, role FROM course_members WHERE course_id = $1 ORDER BY person_id", course_id
     )
     return [Member(row["person_id"], row["role"]) for row in rows]
+
+
+async def members_with_courses(executor: Executor, course_id: str) -> list[MemberOfCourses]:
+    """Return all members of a course, each with the number of courses that they are a member of."""
+    rows = await executor.fetch(
+        "SELECT m.person_id, m.role, "
+        "(SELECT count(*) FROM course_members o WHERE o.person_id = m.person_id) AS courses "
+        "FROM course_members m WHERE m.course_id = $1",
+        course_id,
+    )
+    return [MemberOfCourses(**row) for row in rows]
 
 
 async def said_of(executor: Executor, course_id: str, person_ids: Iterable[UUID]) -> dict[UUID, list[SourceRole]]:
