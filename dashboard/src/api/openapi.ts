@@ -268,7 +268,7 @@ export interface paths {
         get: operations["list_members_api_v1_courses__course_id__members_get"];
         /**
          * Put Members
-         * @description Add members, or bring them up to date; nobody is removed.
+         * @description Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff.
          */
         put: operations["put_members_api_v1_courses__course_id__members_put"];
         post?: never;
@@ -1461,11 +1461,6 @@ export interface components {
              * @enum {string}
              */
             role: "instructor" | "assistant" | "observer" | "student";
-            /**
-             * Password
-             * @description Gives the person a local account; only for people who belong to this course alone.
-             */
-            password?: string | null;
         };
         /**
          * NewMembers

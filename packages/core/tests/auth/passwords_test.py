@@ -27,9 +27,9 @@ def test_composed_and_decomposed_letters_are_one_password():
     assert verify_password(hash_password("pässwörd"), "pa\u0308sswo\u0308rd")
 
 
-@pytest.mark.parametrize("password", ["short", "x" * 257, ""])
+@pytest.mark.parametrize("password", ["x" * 257, ""])
 def test_length_is_bounded(password):
-    with pytest.raises(ValueError, match="8 to 256"):
+    with pytest.raises(ValueError, match="1 to 256"):
         hash_password(password)
     assert not verify_password(hash_password("long enough"), password)
 

@@ -190,7 +190,7 @@ class ProcessContext:
                     refusals=refusals,
                 ),
                 refusals=refusals,
-                roster=Roster(pool, keyring, index, hasher, counters),
+                roster=Roster(pool, keyring, index, counters),
                 password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
                 link_sign_in=LinkSignIn(pool, limits, sessions),
                 sessions=sessions,

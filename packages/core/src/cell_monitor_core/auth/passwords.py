@@ -1,4 +1,7 @@
-"""Passwords of local accounts: argon2id with OWASP's parameters (19 MiB, two passes, parallelism 1)."""
+"""Hashes of passwords of local accounts: argon2id with OWASP's parameters (19 MiB, two passes, parallelism 1).
+
+Which passwords people may choose is in ``password_policy``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from typing import Final
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
-__all__ = ["MAX_PASSWORD_LENGTH", "MIN_PASSWORD_LENGTH", "PasswordHasher", "hash_password", "verify_password"]
+__all__ = ["MAX_PASSWORD_LENGTH", "PasswordHasher", "hash_password", "verify_password"]
 
-MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 256
+"""Bound before anything is computed; of passwords chosen in earlier releases, too."""
 
 _argon2 = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=argon2.Type.ID)
 # Verified if there is no account, so that the response time does not reveal which names exist.
@@ -29,10 +32,10 @@ def hash_password(password: str) -> str:
     """Return a password's hash in PHC format. Takes tens of milliseconds: in a service use ``PasswordHasher``.
 
     Raises:
-        ValueError: the password is too short or too long.
+        ValueError: the password is empty or too long.
     """
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise ValueError(f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
+    if not 1 <= len(password) <= MAX_PASSWORD_LENGTH:
+        raise ValueError(f"a password has 1 to {MAX_PASSWORD_LENGTH} characters")
     return _argon2.hash(_normalized(password))
 
 

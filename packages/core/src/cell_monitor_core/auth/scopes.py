@@ -26,7 +26,7 @@ class Scope(StrEnum):
     PEOPLE_ACT_AS = "people:act_as"
     """Get a token of another person, for sending events only: a Jupyter server acts for its student."""
     ROSTER_WRITE = "roster:write"
-    """Write a course's members."""
+    """Write a course's students; roles of the staff need `admin`."""
     COURSES_READ = "courses:read"
     """Read courses and what happens in them."""
     ADMIN = "admin"

@@ -21,7 +21,14 @@ from cell_monitor.commands.stores import (
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
-from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, hash_password
+from cell_monitor.invocation import command_line
+from cell_monitor_core.auth.password_policy import (
+    MAX_NEW_PASSWORD_CHARS,
+    MIN_NEW_PASSWORD_CHARS,
+    PasswordFault,
+    fault_of,
+)
+from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.storage.postgres import (
@@ -88,7 +95,8 @@ def add_member(
         keyring, index = keys_of(deployment)
         similar, effective = with_connection(deployment, work)
         publish_roster(deployment, course_id, left=effective != Role.STUDENT)
-        set_password = admin_command(deployment, "set-password", username)
+        where = deployment.data.path if deployment.data is not None else None
+        link = command_line("sign-in-link", username, data_dir=where)
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
     if similar and username not in similar:
@@ -96,7 +104,7 @@ def add_member(
         say(f"{username!r} was added as a new person; others are called {names}. User names are spelled exactly.")
     if effective != role:
         say(f"In the roster they are {role}, but what counts is what another source says: {effective or 'no member'}.")
-    say(f"{username} is {effective or 'no member'} of {course_id}. To sign in they need a password: {set_password}")
+    say(f"{username} is {effective or 'no member'} of {course_id}. A link with which they sign in: {link}")
 
 
 @click.command()
@@ -220,11 +228,16 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
         password = password_file.read_text(encoding="utf-8").strip()
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise fail(f"A password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters.")
+    if not password:
+        raise fail("The password is empty.")
 
     async def work(connection: Connection) -> people.Person:
         person = await require_person(connection, keyring, index, username)
+        fault = fault_of(password, (person.username, person.display_name or ""))
+        if fault is PasswordFault.COMMON:
+            raise fail("This is a common password or the person's name: it is guessed first. Choose another one.")
+        if fault is not None:
+            raise fail(f"A password has {MIN_NEW_PASSWORD_CHARS} to {MAX_NEW_PASSWORD_CHARS} characters.")
         if await identities.person_of(connection, index, identities.LOCAL, person.username) != person.person_id:
             raise fail(f"{person.username!r} signs in elsewhere and has no user name of this installation.")
         async with connection.transaction():

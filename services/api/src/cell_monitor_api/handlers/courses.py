@@ -54,16 +54,8 @@ async def list_members(context: Context, grant: RosterEditor) -> Response:
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))
 async def put_members(context: Context, grant: RosterEditor, body: NewMembers) -> Response:
-    """Add members, or bring them up to date; nobody is removed."""
-    changes = [
-        MemberChange(
-            member.username,
-            member.role,
-            member.display_name,
-            None if member.password is None else member.password.get_secret_value(),
-        )
-        for member in body.members
-    ]
+    """Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff."""
+    changes = [MemberChange(member.username, member.role, member.display_name) for member in body.members]
     members = await context.process.roster.put_members(grant.course_id, changes, by_admin=grant.admin)
     context.process.access.forget()
     return StructResponse(MemberList(members))

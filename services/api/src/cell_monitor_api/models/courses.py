@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cell_monitor_api.models.auth import Username
-from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.publications import CourseState, HelpState, StudentState
@@ -53,9 +52,16 @@ class NewMember(BaseModel):
     username: Username
     display_name: Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROLS)] | None = None
     role: Literal["instructor", "assistant", "observer", "student"]
-    password: Annotated[SecretStr, Field(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)] | None = (
-        Field(None, description="Gives the person a local account; only for people who belong to this course alone.")
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_password(cls, value: object) -> object:
+        # Releases before let an instructor choose it, and so act as that person later.
+        if isinstance(value, dict) and "password" in value:
+            raise ValueError(
+                "the roster gives no passwords: `cell-monitor sign-in-link` prints a link with which the person signs in"
+            )
+        return value
 
 
 class NewMembers(BaseModel):

@@ -11,11 +11,11 @@ import structlog
 
 from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import CourseMember, MemberAnswer
-from cell_monitor_core.auth.passwords import PasswordHasher
-from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import accounts, courses, memberships, people, sign_in_links, sign_ins
+from cell_monitor_core.storage.postgres import courses, memberships, people
+from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
 
 __all__ = ["MemberChange", "Roster"]
 
@@ -31,23 +31,15 @@ class MemberChange:
     username: str
     role: str
     display_name: str | None = None
-    password: str | None = None
-
-    def __repr__(self) -> str:
-        """Leave the password out of logs and tracebacks."""
-        return f"MemberChange(role={self.role!r})"
 
 
 class Roster:
     """Adds courses, adds and removes members."""
 
-    def __init__(
-        self, pool: Any, keyring: KeyRing, index: BlindIndex, hasher: PasswordHasher, counters: Counters
-    ) -> None:
+    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters) -> None:
         self._pool = pool
         self._keyring = keyring
         self._index = index
-        self._hasher = hasher
         self._counters = counters
 
     async def create_course(self, course_id: str, title: str) -> None:
@@ -86,29 +78,18 @@ class Roster:
     ) -> list[MemberAnswer]:
         """Add members to the roster or bring them up to date, all or none. User names are spelled exactly.
 
-        An instructor decides on their own course only. They may name somebody who belongs to other courses, too, but
-        neither rename them nor set their password: that would be the key to those other courses.
+        An instructor decides on the students of their own course. They may name somebody who belongs to other courses,
+        too, but not rename them. Roles of the staff show every student's work, so only an admin of the site gives them;
+        a list may repeat those that its people have already. Nobody gives a password here: it is its person's own.
 
         Raises:
             NotFound: there is no such course.
-            PermissionDenied: a password for somebody who belongs to other courses or to the site's admins.
+            PermissionDenied: a role of the staff that the person does not have, from somebody who is no admin.
         """
-        # One after the other: people who sign in meanwhile find a thread free.
-        hashes = {
-            index: await self._hasher.hash(change.password)
-            for index, change in enumerate(changes)
-            if change.password is not None
-        }
         async with self._pool.acquire() as connection, connection.transaction():
             if await courses.get(connection, course_id) is None:
                 raise NotFound("there is no such course")
             foreign = set() if by_admin else await self._foreign(connection, course_id, changes)
-            for index in hashes:
-                if index in foreign:
-                    raise PermissionDenied(
-                        "this person also belongs elsewhere: only an admin may set their password",
-                        loc=["body", "members", index, "password"],
-                    )
             person_ids = await people.upsert_many(
                 connection,
                 self._keyring,
@@ -118,14 +99,12 @@ class Roster:
                     for index, change in enumerate(changes)
                 ],
             )
-            await memberships.upsert_many(
-                connection,
-                course_id,
-                {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)},
-            )
-            await self._set_passwords(connection, {person_ids[index]: text for index, text in hashes.items()})
+            roles = {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)}
+            if not by_admin:
+                roles = await self._without_staff(connection, course_id, person_ids, changes)
+            await memberships.upsert_many(connection, course_id, roles)
             effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-        left = any(change.role != Role.STUDENT for change in changes)
+        left = any(role != Role.STUDENT for role in roles.values())
         await self._counters.roster_changed(course_id, left=left)
         return [
             MemberAnswer(str(person_id), change.username, change.role, effective.get(person_id))
@@ -151,16 +130,23 @@ class Roster:
         _log.info("member_removed", course_id=course_id, person_id=str(person_id))
 
     async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:
-        """Return the positions of those whose names and passwords are not this course's to change."""
+        """Return the positions of those whose names are not this course's to change."""
         names = [change.username for change in changes]
         rows = await people.belonging_elsewhere(connection, self._index, names, course_id)
         return {index for index, elsewhere in enumerate(rows) if elsewhere}
 
-    async def _set_passwords(self, connection: Any, hashes: dict[UUID, str]) -> None:
-        if not hashes:
-            return
-        await accounts.set_passwords(connection, hashes)
-        for person_id in hashes:
-            # All sign-ins with the old password end.
-            await sign_ins.revoke_person(connection, person_id)
-            await sign_in_links.revoke_person(connection, person_id)
+    async def _without_staff(
+        self, connection: Any, course_id: str, person_ids: Sequence[UUID], changes: Sequence[MemberChange]
+    ) -> dict[UUID, str]:
+        """Return the roles to give without those of the staff, which the people must have already."""
+        said = await memberships.said_of(connection, course_id, person_ids)
+        roles = {}
+        for position, (person_id, change) in enumerate(zip(person_ids, changes, strict=True)):
+            if change.role not in STAFF_ROLES:
+                roles[person_id] = change.role
+            elif SourceRole(Source.ROSTER, change.role) not in said.get(person_id, []):
+                raise PermissionDenied(
+                    f"only an admin of the site can give the role {change.role}",
+                    loc=["body", "members", position, "role"],
+                )
+        return roles

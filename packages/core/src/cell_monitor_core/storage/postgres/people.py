@@ -247,7 +247,7 @@ async def belonging_elsewhere(
     """Return of each local user name whether its person belongs to more than this course.
 
     That is somebody who is an admin of the site, is a member of another course by any source, or signs in with another
-    issuer as well. Such a person is not a single course's to rename or to give a password. A name that nobody has
+    issuer as well. Such a person is not a single course's to rename. A name that nobody has
     counts as False.
     """
     known = await identities.people_of(executor, index, identities.LOCAL, usernames)
