@@ -48,10 +48,19 @@ TYPES = (
     "kernel_died",
     "kernel_connected",
     "notebook_renamed",
+    "cell_added",
+    "cell_removed",
     "help_requested",
     "heartbeat",
 )
-WITH_CELL = {"cell_selected", "cell_edited", "cell_execution_started", "cell_executed"}
+WITH_CELL = {
+    "cell_selected",
+    "cell_edited",
+    "cell_added",
+    "cell_removed",
+    "cell_execution_started",
+    "cell_executed",
+}
 
 
 @st.composite
@@ -80,6 +89,7 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 kernel_death=died,
                 ends_runs=draw(st.booleans()),
                 place_lag_ms=draw(st.sampled_from((0, 2))) if kind == "cell_edited" else 0,
+                listed={"cell_added": 1, "cell_removed": -2}.get(kind, 0),
             )
         )
     return made
@@ -338,6 +348,40 @@ def test_a_cell_has_one_number_although_cells_were_inserted_above_it() -> None:
     shown = _shown(failed, selected, again)
     assert shown.last_execution is not None
     assert shown.last_execution.cell == failed.cell
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        # (index of the first, count, its type and heading, its number below that) each, and what the failed cell has then.
+        ([(0, 2, "code", None, None)], (6, 2)),
+        ([(4, 1, "code", "Loops", 2)], (5, 3)),
+        ([(3, 1, "code", "Loops", 1)], (5, 3)),
+        ([(3, 1, "markdown", "Loops", None)], (5, 2)),
+        ([(5, 3, "code", "Loops", 3)], (4, 2)),
+        ([(1, -2, "code", "Loops", 1)], (2, 1)),
+        ([(2, -3, "code", "Loops", 1)], (4, 2)),
+        ([(4, -1, "code", "Loops", 2)], (4, 2)),
+        ([(3, 1, "code", "Loops", 1), (0, -1, "markdown", "Week", None)], (4, 3)),
+    ],
+)
+def test_the_number_of_a_failed_cell_follows_the_cells_added_and_removed_above_it(
+    changes: list[tuple[int, int, str, str | None, int | None]], number: tuple[int, int]
+) -> None:
+    where = CellRef("a", 4, "code", "Loops", 2)
+    failed = msgspec.structs.replace(_run(1, "a", "error", error="KeyError"), cell=where)
+    made = [failed]
+    for at, (index, count, kind, heading, ordinal) in enumerate(changes, start=2):
+        first = CellRef(f"new-{at}", index, kind, heading, ordinal)
+        name = "cell_added" if count > 0 else "cell_removed"
+        made.append(Fact(at, f"{at:08}-0", name, "s", at, failed.notebook, first, place=False, listed=count))
+    elsewhere = Fact(9, "00000009-0", "cell_added", "s", 9, NotebookRef("m", "m.ipynb"), where, place=False, listed=5)
+    before = Fact(0, "00000000-0", "cell_added", "s", 9, failed.notebook, where, place=False, listed=5)
+    for order in itertools.permutations([*made, elsewhere, before]):
+        run = _shown(*order).last_execution
+        assert run is not None
+        assert run.cell is not None
+        assert (run.cell.index, run.cell.ordinal) == number
 
 
 def test_many_notebooks_do_not_grow_the_fold_without_bound() -> None:

@@ -99,6 +99,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             ``at`` was that clock.
         kernel_death: the kernel died, and nothing says that no cell of the sender ran: the cell, where there is one, killed it.
         place_lag_ms: how long before ``at`` the student was at the place, milliseconds (``places.place_lag_ms``).
+        listed: how many cells were added; negative where they were removed.
         ends_runs: False where the sender reports the end of each run itself, although events of the type end runs.
     """
 
@@ -122,6 +123,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     kernel_death: bool = False
     ends_runs: bool = True
     place_lag_ms: int = 0
+    listed: int = 0
 
 
 class ReadEvent(NamedTuple):
@@ -200,6 +202,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
     execution = status = duration_ms = execution_count = error = request = text = outline = None
     kernel_death = False
     ends_runs = True
+    listed = 0
     if isinstance(event, types.CellExecuted):
         data = event.data
         execution = data.execution_id
@@ -212,6 +215,10 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
             text = value[:MAX_ERROR_VALUE]
     elif isinstance(event, types.CellExecutionStarted):
         execution = event.data.execution_id
+    elif isinstance(event, types.CellAdded):
+        listed = event.data.count
+    elif isinstance(event, types.CellRemoved):
+        listed = -event.data.count
     elif isinstance(event, types.HelpRequested):
         text = event.data.message
     elif isinstance(event, types.HelpCancelled):
@@ -248,5 +255,6 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         kernel_death,
         ends_runs,
         place_lag_ms(kind),
+        listed,
     )
     return ReadEvent(fact, text or None)

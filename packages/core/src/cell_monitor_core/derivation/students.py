@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from cell_monitor_core.derivation.cell_numbers import ListChange, renumbered, with_change
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key, rfc3339
 from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
@@ -55,11 +56,12 @@ class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CellAt(msgspec.Struct, frozen=True, array_like=True):
-    """The cell that the student was in at ``key``, which is that of ``NotebookAt``."""
+    """The cell that the student was in at ``key``, which is that of ``NotebookAt``; described by a fact at ``described``."""
 
     key: Key
     notebook_id: str
     ref: CellRef
+    described: Key = NO_KEY
 
 
 class StartAt(msgspec.Struct, array_like=True):
@@ -121,6 +123,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         death: the newest death of a kernel of which the sender said which cell ran.
         deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
+        list_changes: the newest 32 additions and removals of cells, oldest first.
         names: how the 16 notebooks that were renamed last are called since then, by id.
     """
 
@@ -149,6 +152,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     deaths_since: int | None = None
     unplaced_deaths: tuple[Key, ...] = ()
     names: dict[str, NotebookAt] = {}
+    list_changes: tuple[ListChange, ...] = ()
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
@@ -167,6 +171,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.asked = max(self.asked, key)
         elif kind == "notebook_renamed":
             self._renamed(fact, key)
+        if fact.listed:
+            self.list_changes = with_change(self.list_changes, fact, key)
         if fact.kernel_death:
             self._death(fact, key)
         scope = RUN_END_SCOPES.get(kind) if fact.ends_runs else None
@@ -178,12 +184,13 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     def _place(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None:
             return
+        described = key
         if fact.place_lag_ms:
             key = (key[0] - fact.place_lag_ms, key[1], key[2])
         if self.notebook is None or key > self.notebook.key:
             self.notebook = NotebookAt(key, fact.notebook)
         if fact.cell is not None and (self.cell is None or key > self.cell.key):
-            self.cell = CellAt(key, fact.notebook.id, fact.cell)
+            self.cell = CellAt(key, fact.notebook.id, fact.cell, described)
 
     def _renamed(self, fact: Fact, key: Key) -> None:
         notebook = fact.notebook
@@ -200,14 +207,15 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         return notebook if name is None or name.key < key else name.ref
 
     def described(self, notebook_id: str, cell: CellRef, key: Key) -> CellRef:
-        """Return a cell that a fact at ``key`` describes, as the student's newest act in it does if that is newer.
+        """Return a cell that a fact at ``key`` describes as it is now.
 
-        Cells that are inserted above it change its number.
+        That is as the student's newest act in it does, if that is newer, with the cells counted that were added or
+        removed above it since then.
         """
         act = self.cell
-        if act is None or act.key < key or (act.notebook_id, act.ref.source_id) != (notebook_id, cell.source_id):
-            return cell
-        return act.ref
+        if act is not None and act.key > key and (act.notebook_id, act.ref.source_id) == (notebook_id, cell.source_id):
+            cell, key = act.ref, max(act.key, act.described)
+        return renumbered(self.list_changes, notebook_id, cell, key) if self.list_changes else cell
 
     def _start(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
@@ -355,7 +363,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         version=version,
         status=status,
         notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
-        cell=cell.ref if cell is not None and in_notebook else None,
+        cell=fold.described(cell.notebook_id, cell.ref, cell.described) if cell is not None and in_notebook else None,
         last_execution=_execution(fold, run) if run is not None else None,
         running_since=rfc3339(running.key[0]) if running is not None else None,
         running_notebook=(
