@@ -16,6 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.revocations import REVOKE_ENDED
 
 __all__ = ["MAX_DAYS", "ApiKey", "create", "credential_of", "list_all", "revoke", "verify"]
 
@@ -122,10 +123,10 @@ async def list_all(executor: Executor) -> list[ApiKey]:
 
 async def revoke(executor: Executor, key_id: str) -> bool:
     """Make a key and its tokens stop working; return False if there is none of that id or it was revoked before."""
-    sql = """
+    sql = f"""
         WITH ended AS (
             UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING true
-        ), revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)
+        ), {REVOKE_ENDED}
         SELECT true FROM ended
-        """
+        """  # noqa: S608 - no values
     return bool(await executor.fetchval(sql, key_id, credential_of(key_id)))

@@ -12,6 +12,7 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.foreign_text import shown_name
 from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.revocations import REVOKE_BEGUN
 
 __all__ = [
     "NewPerson",
@@ -270,13 +271,11 @@ async def belonging_elsewhere(
 
 async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
     """Make somebody a site's admin, or no longer; return False if there is no such person."""
-    sql = """
-        WITH changed AS (
+    sql = f"""
+        WITH begun AS (
             UPDATE people SET is_admin = $2, token_generation = token_generation + 1 WHERE person_id = $1
             RETURNING person_id, token_generation
-        ), revoked AS (
-            INSERT INTO revocations (subject, generation) SELECT person_id::text, token_generation FROM changed
-        )
-        SELECT true FROM changed
-        """
+        ), {REVOKE_BEGUN}
+        SELECT true FROM begun
+        """  # noqa: S608 - no values
     return bool(await executor.fetchval(sql, person_id, is_admin))

@@ -11,7 +11,9 @@ from cell_monitor_core.auth.revocations import KEPT_SECONDS, Revocation, of_eras
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
+    "REVOKE_BEGUN",
     "REVOKE_CHANGED",
+    "REVOKE_ENDED",
     "delivered",
     "erase_person",
     "generation_of",
@@ -19,20 +21,28 @@ __all__ = [
     "prune",
 ]
 
-REVOKE_CHANGED: Final = """
+REVOKE_BEGUN: Final = """
+revoked AS (
+    INSERT INTO revocations (subject, generation) SELECT person_id::text, token_generation FROM begun
+)
+"""
+"""Part of a ``WITH`` list: revoke the tokens of people whose new generation ``begun (person_id, token_generation)`` began."""
+
+REVOKE_CHANGED: Final = f"""
 locked AS (
     SELECT person_id FROM people WHERE person_id IN (SELECT person_id FROM changed) ORDER BY person_id FOR UPDATE
 ), begun AS (
     UPDATE people p SET token_generation = p.token_generation + 1 FROM locked
     WHERE p.person_id = locked.person_id RETURNING p.person_id, p.token_generation
-), revoked AS (
-    INSERT INTO revocations (subject, generation) SELECT person_id::text, token_generation FROM begun
-)
-"""
+), {REVOKE_BEGUN}
+"""  # noqa: S608 - no values
 """Parts of a ``WITH`` list: begin a new generation of the tokens of the people in ``changed (person_id)``.
 
 In the statement that makes the change, so that neither is ever without the other; rows are locked in the order of their ids.
 """
+
+REVOKE_ENDED: Final = "revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)"
+"""Part of a ``WITH`` list: revoke the tokens of the credential that is named ``$2``, if ``ended`` has a row."""
 
 _KEPT: Final = timedelta(seconds=KEPT_SECONDS)
 

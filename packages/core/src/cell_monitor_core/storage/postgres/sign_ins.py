@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
-from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED
+from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED, REVOKE_ENDED
 
 __all__ = ["SignIn", "create", "credential_of", "get", "prune", "revoke", "revoke_person"]
 
@@ -50,11 +50,10 @@ async def get(executor: Executor, cookie_hash: bytes) -> SignIn | None:
 
 async def revoke(executor: Executor, cookie_hash: bytes) -> bool:
     """End one sign-in and the tokens that came of it; return False if it was not there."""
-    sql = """
-        WITH ended AS (DELETE FROM sign_ins WHERE cookie_hash = $1 RETURNING true),
-             revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)
+    sql = f"""
+        WITH ended AS (DELETE FROM sign_ins WHERE cookie_hash = $1 RETURNING true), {REVOKE_ENDED}
         SELECT true FROM ended
-        """
+        """  # noqa: S608 - no values
     return bool(await executor.fetchval(sql, cookie_hash, credential_of(cookie_hash)))
 
 
