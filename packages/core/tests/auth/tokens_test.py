@@ -234,3 +234,27 @@ def test_overlong_token_is_refused_before_it_is_read(issuer, verifier, clock):
 def test_lifetime_is_at_most_ten_minutes():
     with pytest.raises(ValueError, match="600"):
         TokenIssuer(KEYS, lifetime=601)
+
+
+@pytest.mark.parametrize(
+    ("optional", "tail"),
+    [
+        ({}, {}),
+        ({"generation": 3, "credential": "key:a"}, {"gen": 3, "cred": "key:a"}),
+        # The default server of a user of the Hub has an empty name.
+        ({"server": ""}, {"server": ""}),
+        ({"generation": 1, "credential": "c", "server": "lab"}, {"gen": 1, "cred": "c", "server": "lab"}),
+    ],
+)
+def test_claims_without_a_value_are_left_out_and_the_others_keep_their_order(optional, tail):
+    issuer = TokenIssuer(SigningKeys.generate(), clock=lambda: 1000.0)
+    token, _ = issuer.issue(
+        grant=Grant.API_KEY, person_id=PERSON, audience=["ingest"], courses={"c1": "student"}, scopes=["a"], **optional
+    )
+    payload = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    jti = payload["jti"]
+    expected = {
+        "iss": "cell-monitor", "sub": str(PERSON), "aud": ["ingest"], "iat": 1000, "exp": 1600, "jti": jti,
+        "grant": "api_key", "courses": {"c1": "student"}, "scopes": ["a"], "admin": False, **tail,
+    }  # fmt: skip
+    assert list(payload.items()) == list(expected.items())

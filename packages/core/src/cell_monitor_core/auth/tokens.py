@@ -174,26 +174,28 @@ class TokenIssuer:
         """Return a new token and the seconds for which it is valid: ``lifetime``, where that is shorter than others'.
 
         Raises:
-            ValueError: the person has more courses than fit a token (about 150), or the grant is for other audiences.
+            ValueError: the person has more courses than fit a token (about 150), one is no role, or the grant is for other
+                audiences.
         """
         if not GRANTS[grant].audiences.issuperset(audience):
             raise ValueError(f"a token of the grant {grant} cannot be for {', '.join(audience)}")
         now = int(self._clock())
         seconds = self.lifetime if lifetime is None else min(lifetime, self.lifetime)
-        claims: dict[str, object] = {
-            "iss": self._issuer,
-            "sub": str(person_id),
-            "aud": list(audience),
-            "iat": now,
-            "exp": now + seconds,
-            "jti": secrets.token_urlsafe(16),
-            "grant": grant,
-            "courses": dict(courses or {}),
-            "scopes": list(scopes),
-            "admin": admin,
-        }
-        optional = {"gen": generation, "cred": credential, "server": server}
-        claims |= {name: value for name, value in optional.items() if value or (name == "server" and value is not None)}
+        claims = Claims(
+            iss=self._issuer,
+            sub=str(person_id),
+            aud=tuple(audience),
+            iat=now,
+            exp=now + seconds,
+            jti=secrets.token_urlsafe(16),
+            grant=grant,
+            courses={course_id: Role(role) for course_id, role in (courses or {}).items()},
+            scopes=tuple(scopes),
+            admin=admin,
+            gen=generation,
+            cred=credential,
+            server=server,
+        )
         token = self._jws.encode(
             msgspec.json.encode(claims),
             self.signing_keys.private_key,
