@@ -2,7 +2,7 @@
 
 import pytest
 
-from cell_monitor_core.auth.roles import STAFF_ROLES, Permission, Role, may, may_in_course
+from cell_monitor_core.auth.roles import STAFF_ROLES, Permission, Role, highest_by_course, may, may_in_course
 from cell_monitor_core.auth.scopes import Scope, ScopeError, parse_scopes
 
 ALLOWED = {
@@ -46,3 +46,10 @@ def test_admins_and_services_may_what_the_documentation_says_and_no_more(permiss
     assert may_in_course(None, permission, admin=True, service=True) == (permission in BY_SERVICE)
     assert may_in_course("student", permission, admin=False, service=False) == (permission == "send_events")
     assert not may_in_course(None, permission, admin=False, service=False)
+
+
+def test_of_several_roles_in_a_course_the_highest_counts_whatever_their_order():
+    given = [("c1", Role.STUDENT), ("c2", Role.OBSERVER), ("c1", Role.ASSISTANT), ("c1", Role.OBSERVER)]
+    for pairs in (given, given[::-1]):
+        assert highest_by_course(pairs) == {"c1": Role.ASSISTANT, "c2": Role.OBSERVER}
+    assert highest_by_course([]) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -12,13 +13,14 @@ __all__ = [
     "STAFF_ROLES",
     "Permission",
     "Role",
+    "highest_by_course",
     "may",
     "may_in_course",
 ]
 
 
 class Role(StrEnum):
-    """A member's role in one course."""
+    """A member's role in one course, from the highest to the lowest."""
 
     INSTRUCTOR = "instructor"
     ASSISTANT = "assistant"
@@ -51,6 +53,17 @@ SERVICE_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.MANAG
 """What an API key that belongs to nobody may do in every course. It answers no help: nobody would be named as helper."""
 STAFF_ROLES: Final = frozenset({Role.INSTRUCTOR, Role.ASSISTANT, Role.OBSERVER})
 """The roles that see a course's students."""
+
+
+_RANK: Final = list(Role)
+
+
+def highest_by_course(roles: Iterable[tuple[str, Role]]) -> dict[str, Role]:
+    """Return the highest role by course id, of pairs of a course id and a role."""
+    highest: dict[str, Role] = {}
+    for course_id, role in roles:
+        highest[course_id] = min(highest.get(course_id, role), role, key=_RANK.index)
+    return highest
 
 
 def may(role: str | None, permission: Permission) -> bool:

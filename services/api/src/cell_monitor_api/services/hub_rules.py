@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cell_monitor_api.storage.hub_api import TokenOwner
-from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
 __all__ = ["GroupRules", "HubSender", "HubVisitor", "NotASender", "NotAVisitor", "sender_of", "visitor_of"]
@@ -17,8 +17,6 @@ _MAX_NAME_CHARS: Final = 255
 """Of the Hub's own column."""
 _SERVER_SCOPE: Final = "access:servers!server="
 _COURSE_ID: Final = re.compile(COURSE_ID_PATTERN)
-_RANK: Final = list(Role)
-"""Roles from the highest to the lowest."""
 
 
 class NotASender(ValueError):  # noqa: N818 - named for what is the matter
@@ -119,12 +117,12 @@ class GroupRules:
             groups: names of a user's groups.
             linked: what the links of ``course_links`` give the user.
         """
-        best = {course_id: Role(role) for course_id, role in linked.items()}
+        given = [(course_id, Role(role)) for course_id, role in linked.items()]
         for group in groups:
             match = self._pattern.fullmatch(group) if self._pattern is not None else None
             if match is None:
                 continue
             course_id, role = match["course"] or "", self._roles.get(match["role"] or "")
             if role is not None and _COURSE_ID.fullmatch(course_id):
-                best[course_id] = min(best.get(course_id, role), role, key=_RANK.index)
-        return {course_id: str(role) for course_id, role in sorted(best.items())}
+                given.append((course_id, role))
+        return {course_id: str(role) for course_id, role in sorted(highest_by_course(given).items())}

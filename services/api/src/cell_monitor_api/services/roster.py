@@ -19,7 +19,7 @@ from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
 
 __all__ = ["MemberChange", "Roster"]
 
-_ORDER: Final = {role: position for position, role in enumerate(("instructor", "assistant", "observer", "student"))}
+_ORDER: Final[dict[str, int]] = {role: position for position, role in enumerate(Role)}
 
 _log = structlog.get_logger(__name__)
 

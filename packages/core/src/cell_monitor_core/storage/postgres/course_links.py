@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["CourseLink", "add", "list_of_course", "remove", "roles_of_groups"]
-
-_RANK = list(Role)
-"""Roles from the highest to the lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +58,5 @@ async def roles_of_groups(executor: Executor, issuer: str, groups: Iterable[str]
         issuer,
         list(groups),
     )
-    best: dict[str, Role] = {}
-    for row in rows:
-        role = Role(row["role"])
-        before = best.get(row["course_id"], role)
-        best[row["course_id"]] = min(before, role, key=_RANK.index)
-    return {course_id: str(role) for course_id, role in sorted(best.items())}
+    highest = highest_by_course((row["course_id"], Role(row["role"])) for row in rows)
+    return {course_id: str(role) for course_id, role in sorted(highest.items())}
