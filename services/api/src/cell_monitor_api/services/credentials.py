@@ -107,19 +107,19 @@ class ApiKeyVerifier:
         key = await api_keys.verify(self._pool, credential)
         if key is None:
             raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
-        credential = api_keys.credential_of(key.key_id)
+        name = api_keys.credential_of(key.key_id)
         if wish.act_as is not None:
             person = await self._act_as(key, wish)
-            return Proof(person.person_id, is_person=True, scopes=key.scopes, credential=credential)
+            return Proof(person.person_id, is_person=True, scopes=key.scopes, credential=name)
         if key.person_id is None:
             return Proof(
-                uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True, credential=credential
+                uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True, credential=name
             )
         owner = await people.get(self._pool, self._keyring, key.person_id)
         # The key goes with its person (ON DELETE CASCADE); here they went between two statements.
         if owner is None:
             raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
-        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin, credential=credential)
+        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin, credential=name)
 
     async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:
         assert wish.act_as is not None

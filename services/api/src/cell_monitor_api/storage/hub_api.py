@@ -41,7 +41,6 @@ class TokenOwner(msgspec.Struct, frozen=True):
         scopes: what the token allows, expanded.
         groups: names of the user's groups.
         session_id: of the browser's session that an OAuth token belongs to; None for other tokens.
-        admin: whether the user is an admin of the Hub.
     """
 
     kind: str
@@ -49,7 +48,6 @@ class TokenOwner(msgspec.Struct, frozen=True):
     scopes: list[str]
     groups: list[str] = []
     session_id: str | None = None
-    admin: bool = False
 
 
 class GrantedToken(msgspec.Struct, frozen=True):
