@@ -113,7 +113,7 @@ class StudentState(msgspec.Struct, frozen=True):
 
     Attributes:
         notebook: where the student is; likewise ``cell``.
-        running_since: when the run that goes on began; its cell is ``running_cell``, in ``running_notebook``.
+        running_since: when the run that goes on began, of several the first; its cell is ``running_cell``, in ``running_notebook``.
         error_streak: failed runs of the cell of ``last_execution`` since it last succeeded (aborted runs do not count).
         streak_error: the error class of the streak if all of it is the same class.
         streak_since: when the streak began.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell_monitor_core.derivation.cells import CellKey
 from cell_monitor_core.derivation.facts import (
     ErrorClass,
     Fact,
@@ -25,9 +23,10 @@ from cell_monitor_core.derivation.facts import (
     fact_key,
     read_event,
 )
-from cell_monitor_core.derivation.records import StudentRecord, fold_all, group_by_cell
+from cell_monitor_core.derivation.records import fold_all
 from cell_monitor_core.derivation.students import student_state
 from cell_monitor_core.publications import CellRef, ErrorRef, KernelDeathsRef, NotebookRef
+from cell_monitor_testing.memory_facts import MemoryFacts
 from cell_monitor_testing.traffic import class_traffic
 
 GOLDEN = json.loads(Path(__file__).parents[4].joinpath("tests/contract/golden/events.json").read_text())
@@ -95,30 +94,6 @@ def facts(draw: st.DrawFn) -> list[Fact]:
     return made
 
 
-class MemoryStore:
-    """A model of PostgresFactStore without PostgreSQL: batches, duplicates, and cells that are folded again."""
-
-    def __init__(self, received: Mapping[str, int] | None = None) -> None:
-        self.received = received or {}
-        self.stored: dict[str, Fact] = {}
-        self.record = StudentRecord()
-
-    def apply(self, batch: Iterable[Fact]) -> None:
-        new = []
-        for fact in batch:
-            if fact.id not in self.stored:
-                self.stored[fact.id] = fact
-                new.append(fact)
-        by_cell = group_by_cell(new)
-        runs = group_by_cell(self.stored.values())
-        histories: dict[CellKey, Sequence[Fact]] = {cell: runs[cell] for cell in self.record.late_cells(by_cell)}
-        # As if loaded and saved: nothing may hang on what JSON does not carry.
-        fold = msgspec.json.decode(msgspec.json.encode(self.record.fold), type=type(self.record.fold))
-        self.record = StudentRecord(fold, self.record.cells, self.record.sessions)
-        received = max((self.received.get(fact.id, 0) for fact in new), default=0)
-        self.record.apply(new, by_cell, histories, last_received_at=received)
-
-
 @settings(max_examples=400)
 @given(st.data())
 def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) -> None:
@@ -128,7 +103,7 @@ def test_no_order_repetition_or_split_into_batches_shows(data: st.DataObject) ->
 
     repeated = made + data.draw(st.lists(st.sampled_from(made), max_size=20))
     shuffled = data.draw(st.permutations(repeated))
-    store = MemoryStore(received)
+    store = MemoryFacts(received)
     while shuffled:
         size = data.draw(st.integers(1, len(shuffled)))
         store.apply(shuffled[:size])
@@ -144,7 +119,7 @@ def test_a_whole_class_shuffled_gives_what_its_order_gives() -> None:
         expected = fold_all(made)
         assert expected.fold.missing == 0
         random.Random(1).shuffle(made)
-        store = MemoryStore()
+        store = MemoryFacts()
         for start in range(0, len(made), 37):
             store.apply(made[start : start + 37])
         assert store.record == expected
@@ -389,7 +364,9 @@ def test_many_notebooks_do_not_grow_the_fold_without_bound() -> None:
         Fact(at, f"{at:08x}-0000-7000-8000-000000000000", "kernel_died", "s", at, NotebookRef(f"n{at}", "n.ipynb"))
         for at in range(1, 500)
     ]
-    assert len(fold_all(made).fold.run_end_markers) == 32
+    runs = fold_all(made).fold.open_runs
+    assert runs is not None
+    assert len(runs.notebooks) == 32
 
 
 def _event(**changes: object) -> bytes:

@@ -72,7 +72,7 @@ class StudentRecord:
                 touched.sessions[fact.session] = session
             session.add(fact)
         for session_id, (missing, was_open) in before.items():
-            fold.session_changed(missing, was_open, self.sessions[session_id])
+            fold.session_changed(session_id, missing, was_open, self.sessions[session_id])
         for key, runs in by_cell.items():
             cell = self.cells.get(key)
             was_ok = cell is not None and cell.completed == "ok"

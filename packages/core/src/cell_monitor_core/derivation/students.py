@@ -1,8 +1,8 @@
 """What is known of one student in one course, and what is shown of it.
 
-``StudentFold`` holds sums and newest-by-key values, which do not depend on the order of arrival, and copies of two
-values of cells whose folds settle the order themselves: the streak of the cell that ran last, and whether the run that
-started last has ended. ``student_state`` is a pure function of the fold.
+``StudentFold`` holds sums and newest-by-key values, which do not depend on the order of arrival, and copies of values of
+cells and sessions whose folds settle the order themselves: the streak of the cell that ran last, and whether the runs that
+started last in their notebooks have ended. ``student_state`` is a pure function of the fold.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 from cell_monitor_core.derivation.cell_numbers import ListChange, renumbered, with_change
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key, rfc3339
+from cell_monitor_core.derivation.open_runs import NotebookRuns, OpenRuns
 from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.events.registry import RUN_END_SCOPES
 from cell_monitor_core.publications import (
     CellRef,
     ErrorRef,
@@ -35,13 +35,11 @@ __all__ = [
     "DeathAt",
     "NotebookAt",
     "RunAt",
-    "StartAt",
     "StudentFold",
     "student_state",
     "with_error_text",
 ]
 
-_RUN_END_MARKERS_KEPT: Final = 32
 _UNPLACED_DEATHS_KEPT: Final = 20
 _NAMES_KEPT: Final = 16
 SEEN_STEP_MS: Final = 60_000
@@ -62,18 +60,6 @@ class CellAt(msgspec.Struct, frozen=True, array_like=True):
     notebook_id: str
     ref: CellRef
     described: Key = NO_KEY
-
-
-class StartAt(msgspec.Struct, array_like=True):
-    """The start of a run; ``ended`` is copied from its cell's fold."""
-
-    key: Key
-    notebook_id: str
-    cell_id: str
-    session: str
-    ended: bool = False
-    notebook: NotebookRef | None = None
-    cell: CellRef | None = None
 
 
 class RunAt(msgspec.Struct, frozen=True, array_like=True):
@@ -105,10 +91,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         active: key of the newest fact that is the student's activity: heartbeats and automatic saves come by themselves.
         notebook: where the student last did something.
         cell: which cell that was, of whichever notebook.
-        started: the newest start of a run.
-        run_end_markers: the newest ends of what runs cells, by ``n:<notebook>`` (kernel gone, page loaded again) and
-            ``s:<session>`` (session ended); a run that began before one of its own has ended. Those older than the
-            newest start have no meaning and are left out, and so are all but the newest 32.
+        open_runs: the runs that may go on; None before the first fact, and in a row that a release wrote which kept one
+            run for all notebooks (``outdated``).
         completed: the newest run that succeeded or failed.
         last_aborted: the newest run that was aborted.
         streak: of the cell of ``completed``, as its fold has it; likewise ``streak_error``, ``streak_since``.
@@ -131,8 +115,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     active: Key = NO_KEY
     notebook: NotebookAt | None = None
     cell: CellAt | None = None
-    started: StartAt | None = None
-    run_end_markers: dict[str, Key] = {}
+    open_runs: OpenRuns | None = None
     completed: RunAt | None = None
     last_aborted: RunAt | None = None
     streak: int = 0
@@ -165,8 +148,6 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self._place(fact, key)
         if kind == "cell_executed":
             self._run(fact, key)
-        elif kind == "cell_execution_started":
-            self._start(fact, key)
         elif kind == "help_requested":
             self.asked = max(self.asked, key)
         elif kind == "notebook_renamed":
@@ -175,11 +156,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.list_changes = with_change(self.list_changes, fact, key)
         if fact.kernel_death:
             self._death(fact, key)
-        scope = RUN_END_SCOPES.get(kind) if fact.ends_runs else None
-        if scope == "session":
-            self._run_end_marker(f"s:{fact.session}", key)
-        elif scope == "notebook" and fact.notebook is not None:
-            self._run_end_marker(f"n:{fact.notebook.id}", key)
+        if self.open_runs is None:
+            self.open_runs = OpenRuns()
+        self.open_runs.add(fact, key)
 
     def _place(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None:
@@ -216,26 +195,6 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         if act is not None and act.key > key and (act.notebook_id, act.ref.source_id) == (notebook_id, cell.source_id):
             cell, key = act.ref, max(act.key, act.described)
         return renumbered(self.list_changes, notebook_id, cell, key) if self.list_changes else cell
-
-    def _start(self, fact: Fact, key: Key) -> None:
-        if fact.notebook is None or fact.cell is None or (self.started is not None and key < self.started.key):
-            return
-        self.started = StartAt(
-            key, fact.notebook.id, fact.cell.source_id, fact.session, notebook=fact.notebook, cell=fact.cell
-        )
-        if self.run_end_markers:
-            self.run_end_markers = {scope: at for scope, at in self.run_end_markers.items() if at > key}
-
-    def _run_end_marker(self, scope: str, key: Key) -> None:
-        if self.started is not None and key < self.started.key:
-            return
-        if key > self.run_end_markers.get(scope, NO_KEY):
-            # A new dict, for the default is shared.
-            run_end_markers = {**self.run_end_markers, scope: key}
-            if len(run_end_markers) > _RUN_END_MARKERS_KEPT:
-                newest = heapq.nlargest(_RUN_END_MARKERS_KEPT, run_end_markers.items(), key=lambda item: item[1])
-                run_end_markers = dict(newest)
-            self.run_end_markers = run_end_markers
 
     def _death(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None:
@@ -281,26 +240,25 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         if death is not None and (death.notebook.id, death.cell.source_id) == cell:
             self.deaths = now.deaths
             self.deaths_since = now.deaths_since
-        start = self.started
-        if start is not None and (start.notebook_id, start.cell_id) == cell:
-            start.ended = now.started_ended
+        if self.open_runs is not None:
+            self.open_runs.cell_changed(cell, now)
 
-    def session_changed(self, missing_before: int, was_open: bool, now: SessionFold) -> None:
-        """Take over what a changed session means for the student."""
+    def session_changed(self, session: str, missing_before: int, was_open: bool, now: SessionFold) -> None:
+        """Take over what a changed session means for the student, once all new facts are added."""
         self.missing += now.missing - missing_before
         self.sessions_open += now.open - was_open
+        if self.open_runs is not None:
+            self.open_runs.session_changed(session, now)
 
     @property
-    def running(self) -> StartAt | None:
-        """The run that goes on, as far as the facts say."""
-        start = self.started
-        if start is None or start.ended:
-            return None
-        if start.key < self.run_end_markers.get(f"n:{start.notebook_id}", NO_KEY):
-            return None
-        if start.key < self.run_end_markers.get(f"s:{start.session}", NO_KEY):
-            return None
-        return start
+    def running(self) -> NotebookRuns | None:
+        """The run that goes on, as far as the facts say; of several the one that began first."""
+        return None if self.open_runs is None else self.open_runs.going_on
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the row was written by a release that kept one run for all notebooks: it must be folded again."""
+        return self.open_runs is None and self.last_received_at > 0
 
 
 def _execution(fold: StudentFold, run: RunAt) -> ExecutionRef:
@@ -332,8 +290,9 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
         return None
     since = rfc3339(unplaced[0][0])
     # The run that started last is the one that the kernel executed: runs end as aborted with their kernel.
-    start, run = fold.started, fold.last_aborted
-    if start is None or run is None or (start.notebook_id, start.cell_id) != (run.notebook_id, run.cell.source_id):
+    started = None if fold.open_runs is None else fold.open_runs.last_started
+    run = fold.last_aborted
+    if started is None or run is None or started[1:] != (run.notebook_id, run.cell.source_id):
         return KernelDeathsRef(len(unplaced), since)
     named = None if run.notebook is None else fold.called(run.notebook, run.key)
     return KernelDeathsRef(len(unplaced), since, named, run.cell)
@@ -346,6 +305,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
     the news, not the ten cells that were aborted because of it.
     """
     running = fold.running
+    begun = None if running is None else running.start
     run = fold.completed or fold.last_aborted
     status: StudentStatus
     if running is not None:
@@ -366,12 +326,12 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         cell=fold.described(cell.notebook_id, cell.ref, cell.described) if cell is not None and in_notebook else None,
         last_execution=_execution(fold, run) if run is not None else None,
         running_since=rfc3339(running.key[0]) if running is not None else None,
-        running_notebook=(
-            fold.called(running.notebook, running.key) if running is not None and running.notebook is not None else None
-        ),
+        running_notebook=fold.called(begun.notebook, running.key)
+        if running is not None and begun is not None
+        else None,
         running_cell=(
-            fold.described(running.notebook_id, running.cell, running.key)
-            if running is not None and running.cell is not None
+            fold.described(begun.notebook.id, begun.cell, running.key)
+            if running is not None and begun is not None
             else None
         ),
         error_streak=fold.streak,

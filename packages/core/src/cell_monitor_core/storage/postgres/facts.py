@@ -25,7 +25,8 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, StoreUnavailable
 from cell_monitor_core.storage.postgres import batch_load, batch_save, derivation_keys, student_states
 from cell_monitor_core.storage.postgres.event_rows import FactRow
-from cell_monitor_core.storage.postgres.pool import is_row_fault, store_errors
+from cell_monitor_core.storage.postgres.pool import Connection, is_row_fault, store_errors
+from cell_monitor_core.storage.postgres.rebuild import repair_student
 
 __all__ = ["PostgresFactStore"]
 
@@ -175,7 +176,7 @@ class PostgresFactStore:
                 # A person or course is being deleted at this moment.
                 raise _RowsGoneError from error
         async with self._pool.acquire() as connection, connection.transaction():
-            students = await student_states.lock_students(connection, self._keyring, named) if named else {}
+            students = await self._lock(connection, named) if named else {}
             gone = {student for student in named if student not in students}
             if not gone.isdisjoint(self._known):
                 raise _RowsGoneError
@@ -195,6 +196,16 @@ class PostgresFactStore:
         result.opaque += sum(is_opaque(row.fact.type) for row in stored)
         result.duplicates += len(kept) - len(stored)
         result.add(changes, students)
+
+    async def _lock(self, connection: Connection, named: Sequence[StudentKey]) -> dict[StudentKey, Student]:
+        """Lock the rows of students; what an older worker wrote after the migration is folded again first."""
+        students = await student_states.lock_students(connection, self._keyring, named)
+        outdated = [key for key, student in students.items() if student.fold.outdated]
+        if outdated:
+            for key in outdated:
+                await repair_student(connection, self._keyring, key)
+            students |= await student_states.lock_students(connection, self._keyring, outdated)
+        return students
 
 
 def _reason(error: Exception) -> str:
