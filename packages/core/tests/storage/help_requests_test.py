@@ -104,6 +104,8 @@ async def test_a_student_gets_notices_of_open_requests_and_of_recent_changes(poo
     claimed = await request_help(1, "claimed", claimed_by=STAFF, claimed_at=long_ago, course="c2")
     resolved = await request_help(2, "resolved", claimed_by=STAFF, resolved_by=BOB, resolved_at=lately)
     await request_help(3, "resolved", resolved_by=BOB, resolved_at=long_ago)
+    # Asked again just now: that changed nothing about the help given then.
+    await request_help(3.5, "resolved", resolved_by=BOB, resolved_at=long_ago, cancelled_at=lately)
     cancelled = await request_help(4, "cancelled", cancelled_at=lately)
     await request_help(5, person=BOB)
     notices = await help_requests.notices_of_person(pool, ANN)

@@ -147,7 +147,8 @@ class HelpTurn:
     Attributes:
         fact: its event.
         received_at: when the API received it, milliseconds since the epoch.
-        cancelled_at: when the student took it back or made the next one, milliseconds since the epoch.
+        cancelled_at: when the student took it back or made the next one, milliseconds since the epoch; also of a request that
+            staff had resolved before. A claimed wait of the next one makes it no earlier than the request itself.
         supersedes: event id of the request before it.
     """
 
@@ -200,7 +201,8 @@ def turns_of_student(stored: Iterable[HelpFact]) -> dict[str, HelpTurn]:
         if fact.id in cancellations:
             ends.append(cancellations[fact.id])
         before = requests[number - 1].fact.id if number else None
-        turns[fact.id] = HelpTurn(fact, each.received_at, min(ends, default=None), before)
+        end = max(fact.at, min(ends)) if ends else None
+        turns[fact.id] = HelpTurn(fact, each.received_at, end, before)
     return turns
 
 

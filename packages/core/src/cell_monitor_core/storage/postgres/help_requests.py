@@ -366,7 +366,7 @@ class HelpNotice:
     Attributes:
         event_id: of the student's own event: the only id by which the sender knows the request.
         by: who claimed or resolved it.
-        at: when it last changed.
+        at: when it took this status.
     """
 
     event_id: UUID
@@ -386,8 +386,9 @@ async def notices_of_person(
 ) -> list[HelpNotice]:
     """Return somebody's requests, in all courses of theirs, that are open or claimed or changed lately; newest first.
 
-    A request that closed itself while its student was absent is among them for longer: they see it when they return. Once
-    the student has asked again it is not.
+    What counts is when the request took the status that it has: a next request, which makes ``cancelled_at`` of the one
+    before it, does not make a resolution of long ago recent. A request that closed itself while its student was absent is
+    among them for longer: they see it when they return. Once the student has asked again it is not.
     """
     rows = await executor.fetch(
         f"""
@@ -400,7 +401,8 @@ async def notices_of_person(
         WHERE person_id = $1 AND requested_at IS NOT NULL AND {is_student("r")}
           AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
                           WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
-                          ELSE greatest(resolved_at, cancelled_at) > now() - $2::interval END
+                          WHEN 'resolved' THEN resolved_at > now() - $2::interval
+                          ELSE cancelled_at > now() - $2::interval END
         ORDER BY {_RECEIVED} DESC, event_id DESC LIMIT $4
         """,  # noqa: S608
         person_id,
