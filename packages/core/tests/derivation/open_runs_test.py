@@ -87,12 +87,12 @@ def test_a_run_whose_end_will_be_reported_goes_on_after_its_tab_was_closed() -> 
     assert running(shown(start(1), closed, start(3, "n2"), end(4, "n2"))) == ("n1", "a", "00:01")
 
 
-def test_a_run_of_which_nothing_was_heard_for_a_day_of_the_students_is_over() -> None:
+def test_a_run_of_which_nothing_was_received_for_a_day_of_the_students_is_over() -> None:
     """A computer that crashed, or a server that was removed, never reports the end."""
     assert running(shown(start(1), fact(1 + SILENT_MS / MINUTE, "cell_edited", "n2"))) == ("n1", "a", "00:01")
     assert running(shown(start(1), fact(2 + SILENT_MS / MINUTE, "cell_edited", "n2"))) is None
-    heard = fact(SILENT_MS / MINUTE, "heartbeat", "n1")
-    assert running(shown(start(1), heard, fact(2 + SILENT_MS / MINUTE, "cell_edited", "n2"))) == ("n1", "a", "00:01")
+    beat = fact(SILENT_MS / MINUTE, "heartbeat", "n1")
+    assert running(shown(start(1), beat, fact(2 + SILENT_MS / MINUTE, "cell_edited", "n2"))) == ("n1", "a", "00:01")
 
 
 def test_runs_of_many_notebooks_and_sessions_stay_bounded_and_the_oldest_are_left_out_in_any_order() -> None:
@@ -146,8 +146,8 @@ def going_on(facts: Iterable[Fact]) -> list[Fact]:
         if begun.type != "cell_execution_started" or begun.execution in ended:
             continue
         later = known[position + 1 :]
-        heard = max(each.at for each in known if each.session == begun.session)
-        if known[-1].at - heard > DAY:
+        seen = max(each.at for each in known if each.session == begun.session)
+        if known[-1].at - seen > DAY:
             continue
         if not any(
             (each.notebook == begun.notebook and each.type == "cell_execution_started")

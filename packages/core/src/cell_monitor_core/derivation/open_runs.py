@@ -4,7 +4,7 @@ A notebook's kernel executes one cell after the other, so the newest start of a 
 on. Runs of different notebooks go on beside each other and end one by one. A run goes on until one of these:
 
 - its own end, or the start of another run of its notebook;
-- an event that ends the runs of its notebook (kernel gone, connected anew) or of its session (``events.registry``);
+- an event that ends the runs of its notebook (kernel gone, connected again) or of its session (``events.registry``);
 - a day of the student's without any event of its session: nobody is left who would report the end. A shorter silence says
   nothing, since a notebook in the background sends no heartbeats.
 
