@@ -115,7 +115,7 @@ async def test_guesses_on_one_account_are_limited_until_the_next_window(make_sit
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert (await login(site, "ben")).status_code == 200
         assert await site.process.redis.keys("cm:{signin}:*")
-        for key in await site.process.redis.keys("cm:{signin}:account:*"):
+        for key in await site.process.redis.keys("cm:{signin}:pair:*"):
             assert b"ivy" not in key
             assert 0 < await site.process.redis.pttl(key) <= 60_000
             await site.process.redis.delete(key)

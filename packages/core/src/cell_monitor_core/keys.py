@@ -150,5 +150,8 @@ def revocations() -> str:
 
 
 def sign_in_attempts(kind: str, digest: str) -> str:
-    """Counter of sign-in attempts. ``kind`` is ``account`` or ``address``, ``digest`` a keyed hash of it."""
+    """Counter of failed sign-ins in a window, with which it expires; ``digest`` is a keyed hash.
+
+    ``kind`` is ``address``, ``account``, ``pair`` (of both), ``device`` (a browser's random id) or ``link`` (an address).
+    """
     return f"cm:{{signin}}:{kind}:{digest}"

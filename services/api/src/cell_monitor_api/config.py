@@ -63,10 +63,33 @@ class ApiSettings(CoreSettings):
     api_sign_in_days: float = Field(
         14.0, gt=0, le=90, description="Days after which a person who stayed signed in must sign in again."
     )
-    api_sign_in_window_s: int = Field(300, ge=1, le=86_400, description="Window of the limits on sign-in attempts.")
-    api_sign_in_per_account: int = Field(10, ge=1, le=10_000, description="Sign-in attempts on one account a window.")
+    api_sign_in_window_s: int = Field(300, ge=1, le=86_400, description="Window of the limits on failed sign-ins.")
+    api_sign_in_per_account: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="Failed sign-ins on one account a window, from one address or with one browser in which its person "
+        "signed in before.",
+    )
+    api_sign_in_per_account_hour: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="Failed sign-ins on one account an hour, from all addresses; browsers in which its person signed in "
+        "before are not counted and not refused.",
+    )
     api_sign_in_per_address: int = Field(
-        100, ge=1, le=100_000, description="Sign-in attempts from one address a window; a whole class may share one."
+        100,
+        ge=1,
+        le=100_000,
+        description="Failed sign-ins from one address a window, on all accounts; of IPv6 from one /64 network. A whole "
+        "campus may share one: browsers in which the person signed in before are not counted and not refused.",
+    )
+    api_device_days: float = Field(
+        180.0,
+        gt=0,
+        le=400,
+        description="Days for which a browser is known as one in which its person signed in before.",
     )
     dashboard_dir: Path | None = Field(
         None, description="The dashboard's build, served at `/`; without it the API serves no pages."

@@ -15,6 +15,7 @@ from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
 from cell_monitor_api.services.credentials import ApiKeyVerifier, CredentialVerifier
+from cell_monitor_api.services.device_cookies import DeviceCookies
 from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.hub_sign_in import HubSignIn
 from cell_monitor_api.services.ingest import Ingest
@@ -71,6 +72,7 @@ class ProcessContext:
     access: Access
     activity: ActivityQuery
     api_keys: ApiKeys
+    devices: DeviceCookies
     exchange: TokenExchange
     hub_sign_in: HubSignIn | None
     help_desk: HelpDesk
@@ -151,8 +153,10 @@ class ProcessContext:
                 index,
                 window_s=settings.api_sign_in_window_s,
                 per_account=settings.api_sign_in_per_account,
+                per_account_hour=settings.api_sign_in_per_account_hour,
                 per_address=settings.api_sign_in_per_address,
             )
+            devices = DeviceCookies(index, lifetime=timedelta(days=settings.api_device_days))
             verifiers: list[CredentialVerifier] = [ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as)]
             hub = await HubServices.open(settings, pool, keyring, index, counters, stack)
             if hub is not None:
@@ -176,6 +180,7 @@ class ProcessContext:
                 access=Access(pool, keyring),
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
+                devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),
                 help_desk=HelpDesk(pool, keyring, publisher, counters),
@@ -191,7 +196,7 @@ class ProcessContext:
                 ),
                 refusals=refusals,
                 roster=Roster(pool, keyring, index, counters),
-                password_sign_in=PasswordSignIn(pool, index, hasher, limits, sessions),
+                password_sign_in=PasswordSignIn(pool, index, hasher, limits, devices, sessions),
                 link_sign_in=LinkSignIn(pool, limits, sessions),
                 sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),

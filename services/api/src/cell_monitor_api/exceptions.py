@@ -230,7 +230,7 @@ class RateLimited(ClientRequestError):
 
 
 class SignInLimited(ClientRequestError):
-    """Too many sign-in attempts on this account or from this address."""
+    """Too many failed sign-ins on this account, from this address or with this browser."""
 
     error = "rate_limited"
     status_code = 429

@@ -149,7 +149,7 @@ KEYS: Final[dict[str, str]] = {
     "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
     "revocations": "entries with an erased person's id are deleted; a hash from which no id can be read ends after 12 minutes",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
-    "sign_in_attempts": "a keyed hash of the user name; ends with its window of some minutes",
+    "sign_in_attempts": "keyed hashes of the user name and the address; ends with its window, after an hour at most unless set longer",
     "test_progress": "deleted: the key holds the person's id",
     "watermark_channel": "Pub/Sub keeps nothing",
     "watermark_lease": "a random token",

@@ -85,7 +85,7 @@ STREAM_APPEND_SECONDS: Final = _histogram(
 RATE_LIMITED: Final = CATALOGUE.counter(
     "cell_monitor_rate_limited_total",
     "Requests refused by a rate limit, by limit; test mode counts as ingest.",
-    {"limit": ("ingest", "sign_in_account", "sign_in_address", "sign_in_load")},
+    {"limit": ("ingest", "sign_in_account", "sign_in_address", "sign_in_device", "sign_in_load")},
 )
 
 SIGN_INS: Final = CATALOGUE.counter(

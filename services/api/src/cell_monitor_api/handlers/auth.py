@@ -14,9 +14,10 @@ from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import MAX_TOKEN_BYTES
 
-__all__ = ["COOKIE", "router", "set_sign_in_cookie"]
+__all__ = ["COOKIE", "DEVICE_COOKIE", "router", "set_sign_in_cookie"]
 
 COOKIE = "cell_monitor_sign_in"
+DEVICE_COOKIE = "cell_monitor_device"
 _COOKIE_PATH = "/api/v1/auth"
 
 router = APIRouter(tags=["sign-in"])
@@ -24,8 +25,12 @@ router = APIRouter(tags=["sign-in"])
 
 def set_sign_in_cookie(context: Context, response: Response, value: str, max_age: int) -> None:
     """Set the cookie that keeps a browser signed in for ``max_age`` seconds; 0 removes it."""
+    _set_cookie(context, response, COOKIE, value, max_age)
+
+
+def _set_cookie(context: Context, response: Response, name: str, value: str, max_age: int) -> None:
     response.set_cookie(
-        COOKIE,
+        name,
         value,
         max_age=max_age,
         path=_COOKIE_PATH,
@@ -35,24 +40,33 @@ def set_sign_in_cookie(context: Context, response: Response, value: str, max_age
     )
 
 
+def _answer(context: Context, signed_in: SignedIn) -> Response:
+    """Return the answer to a sign-in, with the cookies that keep it so and that let this browser through later."""
+    response = StructResponse(signed_in.token)
+    set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
+    devices = context.process.devices
+    known_s = int(devices.lifetime.total_seconds())
+    _set_cookie(context, response, DEVICE_COOKIE, devices.make(signed_in.person_id), known_s)
+    return response
+
+
 @router.post("/auth/login", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
 async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Response:
     """Sign in with a local account."""
-    signed_in: SignedIn = await context.process.password_sign_in.sign_in(
-        body.username, body.password.get_secret_value(), context.client_address
+    signed_in = await context.process.password_sign_in.sign_in(
+        body.username,
+        body.password.get_secret_value(),
+        context.client_address,
+        context.request.cookies.get(DEVICE_COOKIE),
     )
-    response = StructResponse(signed_in.token)
-    set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
-    return response
+    return _answer(context, signed_in)
 
 
 @router.post("/auth/link", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
 async def sign_in_with_link(context: Context, _same_site: SameSite, body: LinkLogin) -> Response:
     """Sign in with a link, which works once."""
     signed_in = await context.process.link_sign_in.sign_in(body.link.get_secret_value(), context.client_address)
-    response = StructResponse(signed_in.token)
-    set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
-    return response
+    return _answer(context, signed_in)
 
 
 @router.post("/auth/refresh", responses=answers(TokenAnswer, "A new token"))

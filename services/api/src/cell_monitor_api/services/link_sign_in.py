@@ -35,7 +35,7 @@ class LinkSignIn:
             NotAuthenticated: the person has been deleted meanwhile.
         """
         try:
-            await self._limits.count_address(address)
+            attempt = await self._limits.begin_link(address)
         except SignInLimited:
             SIGN_INS.labels("link", "rate_limited").inc()
             raise
@@ -46,6 +46,7 @@ class LinkSignIn:
             if used is sign_in_links.Refusal.USED:
                 raise SignInLinkUsed("this link was used before: get a new one with `cell-monitor sign-in-link`")
             raise SignInLinkInvalid("this link is not valid any more: get a new one with `cell-monitor sign-in-link`")
+        await self._limits.succeeded(attempt)
         signed_in = await self._sessions.begin(used)
         SIGN_INS.labels("link", "ok").inc()
         return signed_in

@@ -37,8 +37,9 @@ _COOKIE_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A new session: its first token, and the cookie with the time for which a browser keeps it."""
+    """A new session: its person, its first token, and the cookie with the time for which a browser keeps it."""
 
+    person_id: UUID
     token: TokenAnswer
     cookie: str
     lifetime: timedelta
@@ -108,7 +109,7 @@ class Sessions:
             if with_it is not None:
                 await with_it(connection, _digest(cookie))
         _log.info("signed_in", person_id=str(person_id))
-        return SignedIn(token, cookie, lasts)
+        return SignedIn(person_id, token, cookie, lasts)
 
     async def refresh(self, cookie: str | None) -> TokenAnswer:
         """Return a new token for a session that still holds.

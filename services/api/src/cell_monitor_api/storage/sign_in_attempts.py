@@ -1,7 +1,9 @@
-"""Sign-in attempts, counted in Redis in fixed windows, so that all processes of the API share one count."""
+"""Failed sign-ins, counted in Redis in fixed windows, so that all processes of the API share one count."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -9,15 +11,50 @@ from redis.exceptions import RedisError
 from cell_monitor_core import keys
 from cell_monitor_core.storage.ports import RedisUnavailable
 
-__all__ = ["SignInAttempts"]
+__all__ = ["Counted", "SignInAttempts"]
 
-_ADD = """
-local count = redis.call('INCR', KEYS[1])
-if count == 1 or redis.call('PTTL', KEYS[1]) < 0 then
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+_RESERVE = """
+for number, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or '0') >= tonumber(ARGV[2 * number - 1]) then
+    if redis.call('PTTL', key) < 0 then
+      redis.call('PEXPIRE', key, ARGV[2 * number])
+    end
+    return {number, redis.call('PTTL', key)}
+  end
 end
-return {count, redis.call('PTTL', KEYS[1])}
+for number, key in ipairs(KEYS) do
+  if redis.call('INCR', key) == 1 then
+    redis.call('PEXPIRE', key, ARGV[2 * number])
+  end
+end
+return {0, 0}
 """
+_GIVE_BACK = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or '0') > 1 then
+    redis.call('DECR', key)
+  else
+    redis.call('DEL', key)
+  end
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One count that an attempt belongs to.
+
+    Attributes:
+        kind: ``address``, ``pair``, ``account``, ``device`` or ``link``.
+        digest: a keyed hash of what is counted.
+        limit: of failures in a window.
+        window_s: seconds of the window, from its first failure.
+    """
+
+    kind: str
+    digest: str
+    limit: int
+    window_s: int
 
 
 class SignInAttempts:
@@ -26,24 +63,35 @@ class SignInAttempts:
     def __init__(self, redis: Any) -> None:
         self._redis = redis
 
-    async def add(self, kind: str, digest: str, *, window_s: int) -> tuple[int, int]:
-        """Count one attempt.
+    async def reserve(self, counts: Sequence[Counted]) -> tuple[int, int] | None:
+        """Count an attempt as failed where no count is at its limit, else nowhere.
 
         Returns:
-            Attempts in the window, this one included, and the whole seconds until the window ends.
+            None, or the position of the count that is at its limit, and the whole seconds until its window ends.
 
         Raises:
             RedisUnavailable: Redis is unavailable or full.
         """
+        arguments = [argument for one in counts for argument in (one.limit, one.window_s * 1000)]
+        names = [keys.sign_in_attempts(one.kind, one.digest) for one in counts]
         try:
-            count, left_ms = await self._redis.eval(_ADD, 1, keys.sign_in_attempts(kind, digest), window_s * 1000)
+            number, left_ms = await self._redis.eval(_RESERVE, len(names), *names, *arguments)
         except (RedisError, OSError) as error:
             raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
-        return int(count), max(1, -(-int(left_ms) // 1000))
+        return None if number == 0 else (int(number) - 1, max(1, -(-int(left_ms) // 1000)))
 
-    async def forget(self, kind: str, digest: str) -> None:
-        """Forget the attempts after a success; a failure of Redis does not fail the sign-in."""
+    async def give_back(self, counts: Sequence[Counted]) -> None:
+        """Count an attempt no longer, after a success; a failure of Redis does not fail the sign-in."""
+        await self._try(
+            "eval", _GIVE_BACK, len(counts), *[keys.sign_in_attempts(one.kind, one.digest) for one in counts]
+        )
+
+    async def forget(self, count: Counted) -> None:
+        """Forget all attempts of a count, after a success; a failure of Redis does not fail the sign-in."""
+        await self._try("delete", keys.sign_in_attempts(count.kind, count.digest))
+
+    async def _try(self, command: str, *arguments: Any) -> None:
         try:
-            await self._redis.delete(keys.sign_in_attempts(kind, digest))
+            await getattr(self._redis, command)(*arguments)
         except (RedisError, OSError):
             return
