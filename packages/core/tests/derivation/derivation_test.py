@@ -313,16 +313,30 @@ def test_a_cell_has_one_number_although_cells_were_inserted_above_it() -> None:
     assert failed.notebook is not None
     assert failed.cell is not None
     below = msgspec.structs.replace(failed.cell, index=failed.cell.index + 2)
-    selected = Fact(2, "00000002-0000", "cell_selected", "s", 1, failed.notebook, below)
-    for order in itertools.permutations([failed, selected]):
+    added = Fact(
+        2, "00000002-0000", "cell_added", "s", 1, failed.notebook, CellRef("new", 0, "markdown"), place=False, listed=1
+    )
+    selected = Fact(3, "00000003-0000", "cell_selected", "s", 1, failed.notebook, below)
+    for order in itertools.permutations([failed, added, selected]):
         shown = _shown(*order)
         assert shown.last_execution is not None
         assert shown.cell == shown.last_execution.cell == below
     # A run is newer than the act before it.
-    again = msgspec.structs.replace(failed, at=3, id="00000003-0000")
-    shown = _shown(failed, selected, again)
+    again = msgspec.structs.replace(failed, at=4, id="00000004-0000")
+    shown = _shown(failed, added, selected, again)
     assert shown.last_execution is not None
     assert shown.last_execution.cell == failed.cell
+
+
+def test_what_is_shown_of_facts_that_early_releases_stored_is_what_they_derived() -> None:
+    # ``rebuild --check`` finds no difference after an upgrade.
+    failed = _run(1, "a", "error", error="KeyError")
+    where = CellRef("a", 7)
+    for kind in ("cell_selected", "cell_added", "cell_removed"):
+        shown = _shown(failed, Fact(2, "00000002-0000", kind, "s", 1, failed.notebook, where))
+        assert shown.last_execution is not None
+        assert shown.last_execution.cell == failed.cell
+        assert shown.cell == where
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CellAt(msgspec.Struct, frozen=True, array_like=True):
-    """The cell that the student was in at ``key``, which is that of ``NotebookAt``; described by a fact at ``described``."""
+    """The cell that the student was in at ``key``, that of ``NotebookAt``; ``described`` is the key of the fact, if later."""
 
     key: Key
     notebook_id: str
@@ -163,9 +163,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     def _place(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None:
             return
-        described = key
+        described = NO_KEY
         if fact.place_lag_ms:
-            key = (key[0] - fact.place_lag_ms, key[1], key[2])
+            described, key = key, (key[0] - fact.place_lag_ms, key[1], key[2])
         if self.notebook is None or key > self.notebook.key:
             self.notebook = NotebookAt(key, fact.notebook)
         if fact.cell is not None and (self.cell is None or key > self.cell.key):
@@ -191,10 +191,13 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         That is as the student's newest act in it does, if that is newer, with the cells counted that were added or
         removed above it since then.
         """
+        if not self.list_changes:
+            # Likewise where early releases stored all facts: what is shown of them stays as they derived it.
+            return cell
         act = self.cell
-        if act is not None and act.key > key and (act.notebook_id, act.ref.source_id) == (notebook_id, cell.source_id):
+        if act is not None and act.key >= key and (act.notebook_id, act.ref.source_id) == (notebook_id, cell.source_id):
             cell, key = act.ref, max(act.key, act.described)
-        return renumbered(self.list_changes, notebook_id, cell, key) if self.list_changes else cell
+        return renumbered(self.list_changes, notebook_id, cell, key)
 
     def _death(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None:
@@ -323,7 +326,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         version=version,
         status=status,
         notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
-        cell=fold.described(cell.notebook_id, cell.ref, cell.described) if cell is not None and in_notebook else None,
+        cell=fold.described(cell.notebook_id, cell.ref, cell.key) if cell is not None and in_notebook else None,
         last_execution=_execution(fold, run) if run is not None else None,
         running_since=rfc3339(running.key[0]) if running is not None else None,
         running_notebook=fold.called(begun.notebook, running.key)
