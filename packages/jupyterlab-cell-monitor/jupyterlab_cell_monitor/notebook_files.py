@@ -25,17 +25,20 @@ class NotebookFiles:
     def __init__(self, contents_manager: Any) -> None:
         self._contents = contents_manager
 
-    async def exists(self, path: str) -> bool:
+    async def exists(self, path: str, was_here: bool) -> bool:
         """Return whether a path is that of a file.
 
         True where it cannot be asked, as on another drive: then nothing takes the file's id.
+
+        Args:
+            path: with the drive's name, if it is on another drive.
+            was_here: whether the file was one of this server's before.
         """
-        if is_on_other_drive(path):
-            return True
         try:
-            return bool(await ensure_async(self._contents.file_exists(path)))
+            found = bool(await ensure_async(self._contents.file_exists(path)))
         except (OSError, web.HTTPError):
-            return False
+            found = False
+        return found or (not was_here and _may_name_drive(path))
 
     def is_new(self, path: str) -> bool:
         """Return whether a file has the name of a new one, which depends on the server's language and configuration."""
@@ -46,9 +49,10 @@ class NotebookFiles:
     def signature(self, path: str) -> FileSignature | None:
         """Return a file's signature; None where the contents manager has no local files."""
         os_path = getattr(self._contents, "_get_os_path", None)
-        if os_path is None or is_on_other_drive(path):
+        if os_path is None:
             return None
         try:
+            # That of another drive's path is none here.
             status = Path(os_path(path)).stat()
         except (OSError, web.HTTPError):
             return None
@@ -61,10 +65,8 @@ class NotebookFiles:
 
         Returns:
             As many as there are cells, at most 2,000; an empty list for a file whose format has no ids; None where it
-            cannot be read.
+            cannot be read, as on another drive.
         """
-        if is_on_other_drive(path):
-            return None
         try:
             about = await ensure_async(self._contents.get(path, content=False))
             size = about.get("size")
@@ -103,8 +105,8 @@ def follow_changes(event_logger: Any, schema_id: str, ids: NotebookIds, files: N
     event_logger.add_listener(schema_id=schema_id, listener=listener)
 
 
-def is_on_other_drive(path: str) -> bool:
-    """Return whether a path names a drive of the front end that this server does not have, such as ``s3:a.ipynb``."""
+def _may_name_drive(path: str) -> bool:
+    """Return whether a path may be on a drive that only the front end has, such as ``s3:a.ipynb``; so may a file be named."""
     return ":" in path.partition("/")[0]
 
 

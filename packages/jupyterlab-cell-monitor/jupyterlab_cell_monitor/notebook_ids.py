@@ -73,10 +73,11 @@ class NotebookIds:
     Args:
         directory: where they are stored; made at the first write.
         root: names the root directory; several servers may share ``directory``.
-        exists: whether a path is that of a file, or on a drive that cannot be asked.
+        exists: whether a path is that of a file, or may be on a drive that cannot be asked; called with whether it was a
+            file of this server before.
     """
 
-    def __init__(self, directory: Path, root: str, exists: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(self, directory: Path, root: str, exists: Callable[[str, bool], Awaitable[bool]]) -> None:
         self._directory = directory
         self._root = _digest(root)
         self._path = directory / f"notebooks-{self._root}.json"
@@ -104,7 +105,7 @@ class NotebookIds:
             _move(entries, proposal.moved_from, path)
         if path not in entries and file is not None:
             for other, entry in list(entries.items()):
-                if entry.file == file and not await self._exists(other):
+                if entry.file == file and not await self._exists(other, True):
                     _move(entries, other, path)
                     break
         found = entries.get(path)
@@ -130,7 +131,7 @@ class NotebookIds:
     async def _is_held(self, entries: dict[str, _Entry], identity: str) -> bool:
         for path, entry in list(entries.items()):
             if entry.id == identity:
-                if await self._exists(path):
+                if await self._exists(path, entry.file is not None):
                     return True
                 del entries[path]
         return False

@@ -29,7 +29,7 @@ class Disk:
         # A new object each time: what is known must be on the disk, as after a restart of the server.
         return NotebookIds(self.directory, "/home/ann", self._exists)
 
-    async def _exists(self, path: str) -> bool:
+    async def _exists(self, path: str, was_here: bool) -> bool:
         return path in self.files
 
     def create(self, path: str, named: str | None = None) -> None:
@@ -153,7 +153,7 @@ def test_a_damaged_file_costs_the_memory_and_nothing_else(disk: Disk, content: s
 
 
 def test_two_roots_do_not_share_paths(disk: Disk) -> None:
-    async def exists(_: str) -> bool:
+    async def exists(_: str, was_here: bool) -> bool:
         return True
 
     other = NotebookIds(disk.directory, "/elsewhere", exists)

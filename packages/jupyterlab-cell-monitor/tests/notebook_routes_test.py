@@ -66,6 +66,12 @@ def test_a_notebook_keeps_its_id_and_what_is_known_of_its_cells(jupyter: Callabl
         assert opened(page, "../../etc/passwd", "e")["cell_ids"] is None
         assert opened(page, "s3:bucket/a.ipynb", "d") == {"notebook_id": "d", "cell_ids": None, "cells": None}
 
+        # A colon ends the name of a drive of the front end; here it is in the name of a file.
+        (home / "Week 1: a.ipynb").write_text((home / "generated.ipynb").read_text())
+        assert opened(page, "Week 1: a.ipynb", "w")["cell_ids"] == [None, "y"]
+        (home / "Week 1: a.ipynb").rename(home / "Week 2: a.ipynb")
+        assert opened(page, "Week 2: a.ipynb", "elsewhere")["notebook_id"] == "w"
+
         # Deleted and written again.
         assert page.delete("/api/contents/old.ipynb").status_code == 204
         (home / "old.ipynb").write_text("{}")
