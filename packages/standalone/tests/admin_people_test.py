@@ -306,3 +306,33 @@ def test_without_redis_the_change_is_made_and_the_message_says_what_is_missing(s
     added = site.done("add-member", "physics-1", "suzuki")
     assert "Redis is unavailable" in added.output
     assert site.courses_of("suzuki") == {"physics-1": "student"}
+
+
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_ids_of_keys_are_never_broken(site: Installation, columns: str) -> None:
+    scopes = [part for scope in ("events:write", "courses:read", "roster:write") for part in ("--scope", scope)]
+    for name in ("lab 3", "a name of a key that is longer than anybody will ever need", "実験室の鍵"):
+        site.done("create-api-key", name, *scopes, "--person", "tanaka")
+    ids = [json.loads(line)["key_id"] for line in site.done("list-api-keys", "--json").stdout.splitlines()]
+    assert len(ids) == 3
+    listed = CliRunner(env={"COLUMNS": columns}).invoke(main, ["admin", "list-api-keys"])
+    for key_id in ids:
+        assert key_id in listed.stdout
+
+
+def test_no_hidden_character_of_a_name_reaches_the_terminal(site: Installation) -> None:
+    hidden = "\u202e\u200b\u200d\ufe0f\xa0\u2800\U000e0041\ue000\x9b"
+    name = f"e{hidden}" + 9 * "\u0301"
+    site.done("add-member", "physics-1", name, "--display-name", f"X{hidden}")
+    outputs = [
+        site.done("list-members", "physics-1"),
+        site.done("list-members", "physics-1", "--json"),
+        site.admin("add-member", "physics-1", name.upper()),
+        site.done("create-api-key", f"k{hidden}", "--scope", "events:write", "--person", name),
+        site.done("list-api-keys"),
+        site.admin("remove-member", "physics-2", name),
+        site.done("remove-member", "physics-1", name, answer="y\n"),
+    ]
+    for result in outputs:
+        assert not set(hidden) & set(result.output), result.output
+        assert 5 * "\u0301" not in result.output

@@ -52,3 +52,18 @@ def test_an_unknown_person_or_address_is_named_with_what_to_do() -> None:
     assert without.exit_code == 1
     assert "The dashboard's URL is not known here: give it with --url." in without.stderr
     assert run("sign-in-link", "sato", "--url", URL, "--minutes", "1441").exit_code == 2
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "/monitor", "/monitor/"])
+def test_a_slash_at_the_end_of_the_address_is_not_doubled(site: str, path: str) -> None:
+    link = run("sign-in-link", "sato", "--url", f"https://monitor.example.org{path}").stdout.strip()
+    assert link.partition("#")[0] == f"https://monitor.example.org{path.rstrip('/')}/courses"
+
+
+@pytest.mark.parametrize(
+    "url", ["monitor.example.org", "ftp://a.example", "https://", "https://[", "https://a/?b", "https://a/#b", ""]
+)
+def test_what_is_no_address_of_a_dashboard_makes_no_link(site: str, url: str) -> None:
+    refused = run("sign-in-link", "sato", "--url", url)
+    assert refused.exit_code == 2
+    assert "https://monitor.example.org" in refused.output

@@ -28,7 +28,9 @@ _LOOSE: Final = re.compile(f"(?:^|(?<=\\s))[{_MODIFIERS}]+|[\u200c\u200d]+(?=\\s
 _SPACES: Final = re.compile(" {2,}")
 _MARKS_KEPT: Final = 4
 """No language puts more marks on one letter."""
-_NOT_PLAIN: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}\u2028\u2029\ud800-\udfff]")
+_NOT_PLAIN: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}{_MODIFIERS}\u2028\u2029\u2800\ud800-\udfff]")
+_NOT_PLAIN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+_PLAIN_SPACES: Final = frozenset({" ", "\u3000"})
 
 
 def visible(text: str) -> str:
@@ -55,8 +57,28 @@ def shown_name(username: str, display_name: str | None) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return a text for a terminal: what a terminal obeys or nobody sees as ``\x1b`` or ``\u202e``.
+    r"""Return a text for a terminal: what a terminal obeys, nobody sees or no font has as ``\x1b`` or ``\u202e``.
 
-    Line breaks are escaped, too: each value stands in one line.
+    Line breaks are escaped, too: each value stands in one line. So are marks without a letter of the same text before them,
+    more of them than belong on one letter, and spaces other than the plain and the ideographic one.
     """
-    return _NOT_PLAIN.sub(lambda found: found.group().encode("unicode_escape", "surrogatepass").decode(), text)
+    if text.isascii() and text.isprintable():
+        return text
+    shown: list[str] = []
+    marks = _MARKS_KEPT
+    for character in text:
+        category = unicodedata.category(character)
+        is_mark = category[0] == "M"
+        marks = marks + 1 if is_mark else 0
+        plain = (
+            character in _PLAIN_SPACES
+            if category == "Zs"
+            else category not in _NOT_PLAIN_CATEGORIES and _NOT_PLAIN.match(character) is None
+        )
+        if plain and marks <= _MARKS_KEPT:
+            shown.append(character)
+        else:
+            shown.append(character.encode("unicode_escape", "surrogatepass").decode())
+            # Nothing may combine with the escape.
+            marks = _MARKS_KEPT
+    return "".join(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,45 @@ def test_no_text_reorders_breaks_the_line_or_is_changed_twice(text: str) -> None
 def test_a_terminal_gets_nothing_that_it_obeys(text: str) -> None:
     shown = escaped(text)
     assert not set(shown) & set(BIDI)
-    assert not any(unicodedata.category(character) in ("Cc", "Cs") for character in shown)
+    hidden = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
+    assert not any(unicodedata.category(character) in hidden for character in shown)
+    # Nothing combines with what is printed before it, and nothing grows over the lines around it.
+    assert unicodedata.category(shown[:1] or "x")[0] != "M"
+    assert not re.search("[\\u0300-\\u036f]{5}", shown)
     shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\u202eb\u2066c\u061c", "a\\u202eb\\u2066c\\u061c"),
+        ("a\u200bb\u200cc\u200dd\u2060e\ufefff\u00adg", "a\\u200bb\\u200cc\\u200dd\\u2060e\\ufefff\\xadg"),
+        ("a\x00b\x1b[2Jc\x7fd\x85e\x9bf\x9c", "a\\x00b\\x1b[2Jc\\x7fd\\x85e\\x9bf\\x9c"),
+        ("a\nb\rc\u2028d\u2029e\tf", "a\\nb\\rc\\u2028d\\u2029e\\tf"),
+        ("a\U000e0041b\U000e007fc\ufe0fd\U000e0100e", "a\\U000e0041b\\U000e007fc\\ufe0fd\\U000e0100e"),
+        ("a\u0378b\ue000c\U0010ffffd\ud800e", "a\\u0378b\\ue000c\\U0010ffffd\\ud800e"),
+        ("a\xa0b\u2003c\u2800d\u3164e", "a\\xa0b\\u2003c\\u2800d\\u3164e"),
+        ("e" + 6 * "\u0301", "e" + 4 * "\u0301" + "\\u0301\\u0301"),
+        ("\u0301e", "\\u0301e"),
+        ("\u200b\u0301", "\\u200b\\u0301"),
+        ("か\u3099", "か\u3099"),
+    ],
+    ids=[
+        "bidi",
+        "zero width",
+        "controls",
+        "lines",
+        "tags and selectors",
+        "unassigned",
+        "blanks",
+        "marks",
+        "first",
+        "hidden",
+        "kana",
+    ],
+)
+def test_each_kind_of_hidden_character_is_escaped(text: str, shown: str) -> None:
+    assert escaped(text) == shown
 
 
 def test_escapes_say_what_was_there() -> None:

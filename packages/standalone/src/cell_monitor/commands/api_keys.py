@@ -78,7 +78,9 @@ def list_api_keys(*, with_ended: bool, as_json: bool, data_dir: str | None) -> N
             print_json({**fields, "username": username})
         return
     table = Table(title=f"{len(usable):,} API keys work", title_justify="left")
-    for heading in ("id", "name", "person", "scopes", "made", "ends", "last used", "state"):
+    # Never broken, so that it can be copied to revoke-api-key, however narrow the terminal is.
+    table.add_column("id", no_wrap=True, min_width=api_keys.ID_LENGTH)
+    for heading in ("name", "person", "scopes", "made", "ends", "last used", "state"):
         table.add_column(heading, overflow="fold")
     for key in shown:
         person = cell(names[key.person_id].username if key.person_id is not None else "none: a service")

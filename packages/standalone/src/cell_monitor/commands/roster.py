@@ -104,7 +104,7 @@ def add_member(
         say(f"{username!r} was added as a new person; others are called {names}. User names are spelled exactly.")
     if effective != role:
         say(f"In the roster they are {role}, but what counts is what another source says: {effective or 'no member'}.")
-    say(f"{username} is {effective or 'no member'} of {course_id}. A link with which they sign in: {link}")
+    say(f"{username} is {effective or 'no member'} of {course_id}. This makes a link with which they sign in: {link}")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,6 +22,20 @@ _MINUTES: Final = int(SIGN_IN_LINK_LIFETIME.total_seconds() // 60)
 _MAX_MINUTES: Final = int(sign_in_links.MAX_LIFETIME.total_seconds() // 60)
 
 
+def _dashboard_url(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the URL without a slash at its end."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.BadParameter("give it as https://monitor.example.org, with a path where the dashboard has one.")
+    return url.rstrip("/")
+
+
 @click.command(name="sign-in-link", short_help="Print a link that signs a person in once.")
 @click.argument("username", default=INSTRUCTOR)
 @click.option(
@@ -30,7 +45,12 @@ _MAX_MINUTES: Final = int(sign_in_links.MAX_LIFETIME.total_seconds() // 60)
     show_default=True,
     help="How long the link can be used.",
 )
-@click.option("--url", metavar="URL", help="The dashboard's URL, where it is not the one that `up` printed.")
+@click.option(
+    "--url",
+    metavar="URL",
+    callback=_dashboard_url,
+    help="The dashboard's URL, where it is not the one that `up` printed.",
+)
 @DATA_DIR_OPTION
 def sign_in_link(*, username: str, minutes: int, url: str | None, data_dir: str | None) -> None:
     """Print a link that signs a person in to the dashboard once, without a password.

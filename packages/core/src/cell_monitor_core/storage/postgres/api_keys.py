@@ -18,12 +18,14 @@ from uuid import UUID
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.revocations import REVOKE_ENDED
 
-__all__ = ["MAX_DAYS", "ApiKey", "create", "credential_of", "list_all", "revoke", "verify"]
+__all__ = ["ID_LENGTH", "MAX_DAYS", "ApiKey", "create", "credential_of", "list_all", "revoke", "verify"]
 
 MAX_DAYS: Final = 730
 """How long a key may live: two years, so that one that is forgotten ends by itself."""
 
-_KEY: Final = re.compile(r"cm_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+ID_LENGTH: Final = 16
+
+_KEY: Final = re.compile(rf"cm_([0-9a-f]{{{ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
 _COLUMNS: Final = "key_id, name, person_id, scopes, created_at, expires_at, revoked_at, last_used_at"
 
 
@@ -71,7 +73,7 @@ async def create(
         expires_at: when it stops working.
         person_id: whose identity it carries, None for a service.
     """
-    key_id = secrets.token_hex(8)
+    key_id = secrets.token_hex(ID_LENGTH // 2)
     secret = secrets.token_urlsafe(32)
     row = await executor.fetchrow(
         f"INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "  # noqa: S608
