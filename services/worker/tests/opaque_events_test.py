@@ -28,6 +28,7 @@ from cell_monitor_testing.releases import earlier_release
 from cell_monitor_worker.course_publisher import CoursePublisher
 from cell_monitor_worker.opaque_events import OpaqueEvents
 from cell_monitor_worker.owners import StoredOwners
+from cell_monitor_worker.session_receipts import SessionReceipts, stored_receipts
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 
 CELL = {"id": "a", "source_id": "a", "index": 0, "type": "code"}
@@ -72,7 +73,9 @@ async def by_the_earlier_release(stage: Any, records: list[StreamRecord]) -> Non
     """Store a lesson as both groups of a worker do that knows none of its types."""
     with earlier_release(*TYPES):
         applied = await PostgresFactStore(stage.db, stage.keyring).apply(records)
-        await TimeSeriesSink(PostgresTimeSeries(stage.db), Stages(), StoredOwners(stage.db)).process(records)
+        await TimeSeriesSink(
+            PostgresTimeSeries(stage.db), Stages(), StoredOwners(stage.db), SessionReceipts(stored_receipts(stage.db))
+        ).process(records)
     assert (applied.opaque, applied.failed, await stage.in_series()) == (len(records), [], 0)
 
 

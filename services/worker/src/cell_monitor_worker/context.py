@@ -29,6 +29,7 @@ from cell_monitor_worker.help_expiry import HelpExpiry
 from cell_monitor_worker.help_outbox import HelpOutbox
 from cell_monitor_worker.opaque_events import OpaqueEvents
 from cell_monitor_worker.owners import StoredOwners
+from cell_monitor_worker.session_receipts import SessionReceipts, stored_receipts
 from cell_monitor_worker.sinks.facts import FactSink
 from cell_monitor_worker.sinks.time_series import TimeSeriesSink
 from cell_monitor_worker.test_progress import TestProgress
@@ -119,7 +120,7 @@ class WorkerContext:
             if keys.GROUP_TIMESERIES in settings.groups:
                 series = await create_time_series(settings, pool)
                 exits.push_async_callback(series.close)
-                sinks.append(TimeSeriesSink(series, progress, owners))
+                sinks.append(TimeSeriesSink(series, progress, owners, SessionReceipts(stored_receipts(pool))))
             failures = StoredFailures(pool, keyring)
             watermarks = WatermarkPublisher(RedisWatermarks(redis), partitions=settings.partitions)
             consumers = [

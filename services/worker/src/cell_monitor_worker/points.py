@@ -8,10 +8,11 @@ from uuid import UUID
 
 from cell_monitor_core.derivation.facts import Fact, moment, read_event
 from cell_monitor_core.derivation.opaque_types import is_opaque
+from cell_monitor_core.derivation.placing import Arrival
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import TimeSeriesPoint
 
-__all__ = ["TEST_COURSE", "fact_point", "point_of", "point_time"]
+__all__ = ["TEST_COURSE", "arrival_of", "fact_point", "point_time"]
 
 TEST_COURSE: Final = "_test"
 """Course id of test events; it is not a valid course id."""
@@ -19,10 +20,10 @@ TEST_COURSE: Final = "_test"
 _STEP_MS: Final = 20_000
 
 
-def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
-    """Return the point of an event.
+def arrival_of(record: StreamRecord) -> tuple[str, UUID, Arrival] | None:
+    """Return the course, the person and the fact of an event that has a point; ``session_receipts`` bounds the fact's time.
 
-    An opaque event has none until a release that knows its type derives it: types are tags, and a sender could make up
+    An opaque event has no point until a release that knows its type derives it: types are tags, and a sender could make up
     any number of them.
 
     Raises:
@@ -32,7 +33,8 @@ def point_of(record: StreamRecord) -> TimeSeriesPoint | None:
     fact = read_event(record.event, record.received_at, waited_ms=record.waited_ms).fact
     if is_opaque(fact.type):
         return None
-    return fact_point(fact, _person(record.person_id), record.course_id if record.test_id is None else TEST_COURSE)
+    course_id = record.course_id if record.test_id is None else TEST_COURSE
+    return course_id, _person(record.person_id), Arrival(fact, record.received_at)
 
 
 def point_time(fact: Fact) -> int:

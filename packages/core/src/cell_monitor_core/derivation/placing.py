@@ -24,7 +24,7 @@ import msgspec
 from cell_monitor_core.derivation.facts import Fact
 from cell_monitor_core.derivation.sessions import SessionFold
 
-__all__ = ["UNBOUNDED", "Arrival", "Neighbours", "is_late", "place"]
+__all__ = ["UNBOUNDED", "Arrival", "Neighbours", "is_late", "not_before", "place"]
 
 
 class Arrival(NamedTuple):
@@ -63,6 +63,11 @@ class _Session:
 def is_late(fact: Fact, session: SessionFold | None) -> bool:
     """Return whether a fact needs its neighbours: one with its number or a higher one may be stored."""
     return session is not None and fact.seq <= session.max_seq
+
+
+def not_before(fact: Fact, first_receipt: int) -> Fact:
+    """Return a fact that is no older than the first receipt of its session (rule 2), milliseconds since the epoch."""
+    return fact if fact.at >= first_receipt else msgspec.structs.replace(fact, at=first_receipt)
 
 
 def place(
@@ -119,7 +124,7 @@ def _sessions(arrivals: Sequence[Arrival], folds: Mapping[str, SessionFold]) -> 
 
 
 def _time(fact: Fact, floor: int, session: SessionFold | None, neighbours: Mapping[tuple[str, int], Neighbours]) -> int:
-    at = max(fact.at, floor)
+    at = not_before(fact, floor).at
     if session is None:
         return at
     if not is_late(fact, session):

@@ -7,12 +7,14 @@ from uuid import UUID
 
 from cell_monitor_core import keys
 from cell_monitor_core.derivation.facts import FactError
+from cell_monitor_core.derivation.placing import Arrival
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries, TimeSeriesPoint
+from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries
 from cell_monitor_core.telemetry.metrics import EVENTS_DISCARDED, EVENTS_STORED
 from cell_monitor_worker.failures import RecordFailure
 from cell_monitor_worker.owners import Owners
-from cell_monitor_worker.points import point_of
+from cell_monitor_worker.points import arrival_of, fact_point
+from cell_monitor_worker.session_receipts import SessionReceipts
 from cell_monitor_worker.test_progress import TestProgress
 
 __all__ = ["TimeSeriesSink"]
@@ -23,9 +25,10 @@ class TimeSeriesSink:
 
     group = keys.GROUP_TIMESERIES
 
-    def __init__(self, series: TimeSeries, progress: TestProgress, owners: Owners) -> None:
+    def __init__(self, series: TimeSeries, progress: TestProgress, owners: Owners, receipts: SessionReceipts) -> None:
         self._series = series
         self._owners = owners
+        self._receipts = receipts
         self._discarded = EVENTS_DISCARDED.labels(self.group)
         self._progress = progress
         self._stored = EVENTS_STORED.labels(self.group)
@@ -35,26 +38,30 @@ class TimeSeriesSink:
         existing = {id(record) for record in await self._owners.existing(records)}
         self._discarded.inc(len(records) - len(existing))
         failures: list[RecordFailure] = []
-        points: list[TimeSeriesPoint] = []
+        arrivals: list[tuple[str, UUID, Arrival]] = []
         index_of: dict[tuple[UUID, UUID], int] = {}
         opaque: set[int] = set()
         for index, record in enumerate(records):
             if id(record) not in existing:
                 continue
             try:
-                point = point_of(record)
+                arrival = arrival_of(record)
             except FactError as error:
                 failures.append(RecordFailure(index, error.reason, str(error)))
             except (ValueError, OverflowError) as error:
                 failures.append(RecordFailure(index, "invalid_event", str(error)))
             else:
-                if point is None:
+                if arrival is None:
                     opaque.add(index)
                 # One point per event, even if the batch contains the event twice.
-                elif (key := (point.person_id, point.event_id)) not in index_of:
+                elif (key := (arrival[1], UUID(arrival[2].fact.id))) not in index_of:
                     index_of[key] = index
-                    points.append(point)
-        if points:
+                    arrivals.append(arrival)
+        if arrivals:
+            facts = await self._receipts.bound(arrivals)
+            points = [
+                fact_point(fact, person, course) for fact, (course, person, _) in zip(facts, arrivals, strict=True)
+            ]
             try:
                 await self._series.write(points)
             except PoisonPoints as poison:

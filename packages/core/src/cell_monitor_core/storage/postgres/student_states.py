@@ -7,7 +7,7 @@ are taken in the order (course, person), then the rows of ``course_versions``: t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,9 @@ from cell_monitor_core.storage.postgres.versions import FIRST_VERSION
 __all__ = [
     "ERROR_TEXT",
     "SHOWN",
+    "SessionKey",
     "ensure_students",
+    "load_first_receipts",
     "load_folds",
     "load_histories",
     "lock_students",
@@ -43,6 +45,9 @@ ERROR_TEXT: Final = "student_states.error_text"
 
 SHOWN: Final = "s.course_id, s.person_id, s.version, s.state::text AS state, s.error_text_enc"
 """What ``shown_state`` reads of ``student_states s``."""
+
+SessionKey: TypeAlias = tuple[str, UUID, str]
+"""(course id, person id, session id)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -208,6 +213,22 @@ async def load_folds(
         else:
             session_folds[index - 1] = _session_fold.decode(fold)
     return cell_folds, session_folds
+
+
+async def load_first_receipts(executor: Executor, sessions: Sequence[SessionKey]) -> dict[SessionKey, int]:
+    """Return when the API first received something of sessions, milliseconds since the epoch; unknown ones are left out."""
+    rows = await executor.fetch(
+        """
+        SELECT course_id, person_id, session_id::text, (s.fold->>'first')::bigint
+        FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS u(course_id, person_id, session_id)
+             JOIN session_states s USING (course_id, person_id, session_id)
+        WHERE (s.fold->>'first')::bigint > 0
+        """,
+        [course for course, _, _ in sessions],
+        [person for _, person, _ in sessions],
+        [session for _, _, session in sessions],
+    )
+    return {(course, person, session): first for course, person, session, first in rows}
 
 
 def _cell_columns(cells: Iterable[tuple[StudentKey, CellKey]]) -> tuple[list[str], list[UUID], list[str], list[str]]:
