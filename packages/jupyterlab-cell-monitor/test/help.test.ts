@@ -143,6 +143,19 @@ test('a request that ended while no page was open is shown once on return', () =
   assert.equal(afterReload.state.phase, 'none');
 });
 
+test('who cancels a request does not read that an earlier one was resolved', () => {
+  model.request('');
+  model.notices([notice('open'), notice('resolved', 'r0', 'B')], true);
+  model.cancel();
+  for (const status of ['open', 'cancelled']) {
+    model.notices([notice(status), notice('resolved', 'r0', 'B')], true);
+    assert.equal(model.state.phase, 'none', status);
+  }
+  const afterReload = newModel();
+  afterReload.notices([notice('resolved', 'r0', 'B')], true);
+  assert.equal(afterReload.state.phase, 'none', 'nor later, once the cancelled one is no notice any more');
+});
+
 test('help can be asked for again while the end of a request is shown', () => {
   model.request('');
   model.notices([notice('resolved')], true);

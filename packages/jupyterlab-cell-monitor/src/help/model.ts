@@ -98,9 +98,17 @@ export class HelpModel {
         this._apply(open);
         return;
       }
-      // Ended while no page was open here.
+      // Ended while no page was open here, and nothing was asked for or cancelled since: older ends are no news.
+      const since = help.findIndex(notice => !isEnd(notice.status));
+      const news = since === -1 ? help : help.slice(0, since);
       const ended = others.filter(notice => isEnd(notice.status) && !this._shown.has(notice.request_id as string));
-      ended.reverse().forEach(notice => this._apply(notice));
+      ended.reverse().forEach(notice => {
+        if (news.includes(notice)) {
+          this._apply(notice);
+        } else {
+          this._shown.add(notice.request_id as string);
+        }
+      });
     } else if (this._state.phase !== 'sending' && this._clock.monotonic() - this._knownAt > FORGOTTEN_MS) {
       this._set(NONE);
     }
