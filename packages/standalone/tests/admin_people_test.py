@@ -336,3 +336,42 @@ def test_no_hidden_character_of_a_name_reaches_the_terminal(site: Installation) 
     for result in outputs:
         assert not set(hidden) & set(result.output), result.output
         assert 5 * "\u0301" not in result.output
+
+
+WRONG = [
+    ("create-course", "Physics", "T"),
+    ("create-course", "c3\n", "T"),
+    ("create-course", "c3", "a\x00b"),
+    ("create-course", "c3", "\ud800"),
+    ("create-course", "c3", "t" * 201),
+    ("add-member", "physics-1", ""),
+    ("add-member", "physics-1", " ann"),
+    ("add-member", "physics-1", "a\x00b"),
+    ("add-member", "physics-1", "\ud800"),
+    ("add-member", "physics-1", "x" * 151),
+    ("add-member", "physics-1", "ann", "--display-name", "\x1b[2J"),
+    ("add-member", "c\x00", "ann"),
+    ("remove-member", "physics-1", "\ud800", "--yes"),
+    ("list-members", "\ud800"),
+    ("set-password", "\x00"),
+    ("set-thresholds", "c\x00"),
+    ("create-api-key", "n" * 101, "--scope", "events:write"),
+    ("create-api-key", "", "--scope", "events:write"),
+    ("create-api-key", "n", "--scope", "events:write", "--person", "\ud800"),
+]
+
+
+@pytest.mark.parametrize("command", WRONG, ids=lambda command: ascii(" ".join(command))[:60])
+def test_what_no_store_takes_is_refused_before_anything_is_done(site: Installation, command: tuple[str, ...]) -> None:
+    refused = site.admin(*command)
+    assert refused.exit_code == 2
+    assert isinstance(refused.exception, SystemExit)
+    assert "Invalid value" in refused.output
+    assert not {"\x00", "\x1b", "\ud800"} & set(refused.output)
+
+
+def test_a_password_file_that_is_no_text_is_named(site: Installation, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xff\xfe correct horse battery")
+    refused = site.admin("set-password", "tanaka", "--password-file", str(tmp_path / "password"))
+    assert refused.exit_code == 1
+    assert "The password cannot be read" in refused.output

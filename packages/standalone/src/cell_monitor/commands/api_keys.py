@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from cell_monitor.commands.parameters import KEY_NAME, USERNAME
 from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.scopes import Scope
@@ -19,7 +20,7 @@ __all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=KEY_NAME)
 @click.option(
     "--scope",
     "scopes",
@@ -28,7 +29,7 @@ __all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
     type=click.Choice(sorted(scope.value for scope in Scope)),
     help="Repeatable.",
 )
-@click.option("--person", help="User name whose identity the key carries; none for a service.")
+@click.option("--person", type=USERNAME, help="User name whose identity the key carries; none for a service.")
 @click.option(
     "--days", type=click.IntRange(1, api_keys.MAX_DAYS), default=365, show_default=True, help="When it stops working."
 )

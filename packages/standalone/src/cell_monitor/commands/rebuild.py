@@ -10,6 +10,7 @@ import asyncpg
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from cell_monitor.commands.parameters import COURSE_ID
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, progress_console, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
@@ -33,7 +34,7 @@ __all__ = ["rebuild"]
 
 @click.command(short_help="Derive all state again from the stored events.")
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if anything differs.")
-@click.option("--course", help="Only this course.")
+@click.option("--course", type=COURSE_ID, help="Only this course.")
 @DATA_DIR_OPTION
 def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
     """Derive counters, streaks, statuses and help requests again from the stored events, and store the differences.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
+from cell_monitor.commands.parameters import COURSE_ID, NAME, NEW_USERNAME, USERNAME
 from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
@@ -30,7 +30,6 @@ from cell_monitor_core.auth.password_policy import (
 )
 from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.storage.postgres import (
     accounts,
     courses,
@@ -49,15 +48,11 @@ _ROLES = tuple(role.value for role in Role)
 
 
 @click.command()
-@click.argument("course_id")
-@click.argument("title")
+@click.argument("course_id", type=COURSE_ID)
+@click.argument("title", type=NAME)
 @DATA_DIR_OPTION
 def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     """Create a course. Its id is permanent: lower-case letters, digits, - and _."""
-    if not re.match(COURSE_ID_PATTERN, course_id):
-        raise fail(f"{course_id!r} is not a course id: small letters, digits, - and _, at most 63 characters.")
-    if not 1 <= len(title) <= 200:
-        raise fail("A title has 1 to 200 characters.")
     with opened(data_dir) as deployment:
         if not with_connection(deployment, lambda connection: courses.create(connection, course_id, title)):
             raise fail(f"There is a course {course_id!r} already.")
@@ -66,10 +61,10 @@ def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
 
 
 @click.command()
-@click.argument("course_id")
-@click.argument("username")
+@click.argument("course_id", type=COURSE_ID)
+@click.argument("username", type=NEW_USERNAME)
 @click.option("--role", type=click.Choice(_ROLES), default="student", show_default=True)
-@click.option("--display-name", help="Shown on the dashboard.")
+@click.option("--display-name", type=NAME, help="Shown on the dashboard.")
 @click.option(
     "--site-admin/--no-site-admin",
     default=None,
@@ -108,8 +103,8 @@ def add_member(
 
 
 @click.command()
-@click.argument("course_id")
-@click.argument("username")
+@click.argument("course_id", type=COURSE_ID)
+@click.argument("username", type=USERNAME)
 @click.option("--no-site-admin", is_flag=True, help="Also let them be an admin of the whole site no longer.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @DATA_DIR_OPTION
@@ -169,7 +164,7 @@ class _Listed:
 
 
 @click.command()
-@click.argument("course_id")
+@click.argument("course_id", type=COURSE_ID)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each.")
 @DATA_DIR_OPTION
 def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
@@ -212,7 +207,7 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
 
 
 @click.command()
-@click.argument("username")
+@click.argument("username", type=USERNAME)
 @click.option(
     "--password-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -225,7 +220,10 @@ def set_password(*, username: str, password_file: Path | None, data_dir: str | N
     Asks for the password, so that it stands in no list of processes.
     """
     if password_file is not None:
-        password = password_file.read_text(encoding="utf-8").strip()
+        try:
+            password = password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise fail(f"The password cannot be read from {password_file}: {error}.") from None
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     if not password:

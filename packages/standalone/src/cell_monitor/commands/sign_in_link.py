@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from cell_monitor.accounts import INSTRUCTOR
+from cell_monitor.commands.parameters import USERNAME
 from cell_monitor.commands.stores import keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, sign_in_address
@@ -37,7 +38,7 @@ def _dashboard_url(_context: click.Context, _option: click.Parameter, url: str |
 
 
 @click.command(name="sign-in-link", short_help="Print a link that signs a person in once.")
-@click.argument("username", default=INSTRUCTOR)
+@click.argument("username", type=USERNAME, default=INSTRUCTOR)
 @click.option(
     "--minutes",
     type=click.IntRange(1, _MAX_MINUTES),

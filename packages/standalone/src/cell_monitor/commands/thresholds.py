@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from cell_monitor.commands.parameters import COURSE_ID
 from cell_monitor.commands.stores import opened, require_course, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, say
 from cell_monitor_core.derivation import Thresholds, threshold_bounds
@@ -19,7 +20,7 @@ def _range(threshold: str) -> click.IntRange:
 
 
 @click.command()
-@click.argument("course_id")
+@click.argument("course_id", type=COURSE_ID)
 @click.option("--stuck-errors", type=_range("stuck_errors"), help="Failed runs of one cell in a row: stuck.")
 @click.option(
     "--kernel-deaths",
