@@ -29,6 +29,8 @@ SERVICE: Final = "cell-monitor"
 """Name of the dashboard among the Hub's services."""
 
 _CALLBACK_PATH: Final = "/api/v1/auth/hub/callback"
+_READ_GROUPS: Final = ("list:groups", "read:groups")
+"""For the roster: who is in which group, and the groups' properties; nothing else of a user."""
 _USE_SERVICE: Final = f"access:services!service={SERVICE}"
 _MIN_TOKEN_CHARS: Final = 32
 _DAY_S: Final = 86_400
@@ -68,6 +70,7 @@ def configure(
     if public_url:
         _add_service(c, public_url, service_token)
         _add_scope(roles, "user", _DEFAULT_SCOPES["user"], _USE_SERVICE)
+        roles.append({"name": SERVICE, "services": [SERVICE], "scopes": list(_READ_GROUPS)})
     c.JupyterHub.load_roles = roles
     environment = {"CELL_MONITOR_API_URL": api_url} | ({"CELL_MONITOR_COURSE": course} if course else {})
     before_start = _configured(c.Spawner, "pre_spawn_hook", None)

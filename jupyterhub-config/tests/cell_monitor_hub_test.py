@@ -125,6 +125,11 @@ def test_a_dashboard_is_added_to_the_services_of_the_site_and_every_user_may_sig
         "oauth_no_confirm": True,
     }
     assert roles_of(c)["user"] == {"self", hub.SCOPE, "access:services!service=cell-monitor"}
+    # The dashboard reads who is in which group, and nothing else.
+    assert roles_of(c)["cell-monitor"] == {"list:groups", "read:groups"}
+    assert next(role for role in c.JupyterHub.load_roles if role["name"] == "cell-monitor")["services"] == [
+        "cell-monitor"
+    ]
     # A server's token never gets what opens the dashboard.
     assert roles_of(c)["server"] == {"users:activity!user", "access:servers!server", hub.SCOPE}
 

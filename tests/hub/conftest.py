@@ -41,8 +41,20 @@ def server_of_tanaka(hub: HubProcess) -> dict[str, str]:
 
 
 @pytest.fixture
+def roster_s() -> int:
+    """Seconds between two readings of the Hub's groups; 0: people are known once they sign in or send."""
+    return 0
+
+
+@pytest.fixture
 def site(
-    hub: HubProcess, hub_api_port: int, database: str, valkey: str, secrets: SampleSecrets, tmp_path: Path
+    hub: HubProcess,
+    hub_api_port: int,
+    database: str,
+    valkey: str,
+    secrets: SampleSecrets,
+    tmp_path: Path,
+    roster_s: int,
 ) -> Iterator[HubSite]:
     """The Hub, an API over an empty database that has the course ``physics``, and a gateway."""
     api = ServiceProcess(
@@ -59,6 +71,7 @@ def site(
             "CELL_MONITOR_API_HUB_PUBLIC_URL": f"{hub.public_url}/hub/api",
             "CELL_MONITOR_API_HUB_TOKEN": SERVICE_TOKEN,
             "CELL_MONITOR_API_HUB_SESSION_CHECK_S": "5",
+            "CELL_MONITOR_API_HUB_ROSTER_S": str(roster_s),
             **secrets.environment,
         },
         port=hub_api_port,

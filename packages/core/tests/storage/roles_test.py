@@ -51,6 +51,8 @@ identities      SI    -
 memberships     SIU   S
 course_members  S     S
 course_links    S     -
+group_properties SIUD -
+group_readings  SIU   -
 sign_ins        SIUD  -
 hub_sessions    SIUD  -
 sign_in_links   SIUD  -

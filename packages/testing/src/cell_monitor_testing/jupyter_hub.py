@@ -144,6 +144,14 @@ class HubProcess:
             self._process.wait(10)
             self._process = None
 
+    def put_properties(self, group: str, properties: Mapping[str, Any]) -> None:
+        """Set the properties of a group."""
+        self._admin.put(f"/groups/{group}/properties", json=dict(properties)).raise_for_status()
+
+    def add_user(self, user: str) -> None:
+        """Add a user, who has not signed in yet."""
+        self._admin.post(f"/users/{user}")
+
     def remove_user(self, user: str) -> None:
         """Remove a user with all their tokens."""
         self._admin.delete(f"/users/{user}").raise_for_status()

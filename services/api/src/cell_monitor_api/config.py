@@ -167,6 +167,13 @@ class ApiSettings(CoreSettings):
         le=86_400,
         description="Seconds for which a sign-in with JupyterHub lasts while the Hub does not answer.",
     )
+    api_hub_roster_s: int = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="Seconds after which the members of courses are read again from JupyterHub's groups, at the latest, with "
+        "`CELL_MONITOR_API_HUB_TOKEN`; 0: they are known once they sign in or send.",
+    )
     api_act_as_keys: bool | None = Field(
         None,
         description="Whether API keys with `people:act_as` get tokens of other people; without a value only where no "

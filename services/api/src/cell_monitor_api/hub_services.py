@@ -10,6 +10,7 @@ from typing import Any, Self
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.services.hub_credentials import HubTokenVerifier
 from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_roster import HubRoster
 from cell_monitor_api.services.hub_rules import GroupRules
 from cell_monitor_api.services.hub_sessions import HubSessions
 from cell_monitor_api.services.hub_sign_in import HubClient, HubSignIn
@@ -76,6 +77,17 @@ class HubServices:
             await stack.enter_async_context(
                 RepeatingTask("hub-sessions", sessions.step, interval_s=1.0, on_error=count)
             )
+        if settings.api_hub_token is not None and settings.api_hub_roster_s:
+            roster = HubRoster(
+                pool,
+                hub,
+                people,
+                token=settings.api_hub_token.get_secret_value(),
+                issuer=settings.api_hub_issuer,
+                interval=timedelta(seconds=settings.api_hub_roster_s),
+            )
+            count = BACKGROUND_TASK_ERRORS.labels("hub-roster").inc
+            await stack.enter_async_context(RepeatingTask("hub-roster", roster.step, interval_s=2.0, on_error=count))
         return cls(tokens, sessions, hub, people, keyring, client)
 
     def sign_in(self, sessions: Sessions) -> HubSignIn | None:

@@ -72,6 +72,10 @@ TABLES: Final[dict[str, Table]] = {
         ),
         note="rows without a person, entries that could not be taken apart, are decrypted and searched",
     ),
+    "group_properties": Table(
+        course=("course_id",), other=("issuer", "group_name", "role"), note="names of groups, not of people"
+    ),
+    "group_readings": Table(other=("issuer", "due_at"), note="of the installation"),
     "help_actions": Table(
         staff=("person_id",),
         course=("course_id",),

@@ -20,7 +20,7 @@ _END_TO_END = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 3
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _GROUPS = ("postgres", "influxdb")
 _BACKGROUND_TASKS: Final = (
-    "backlog", "beats", "help-expiry", "help-outbox", "hub-sessions", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
+    "backlog", "beats", "help-expiry", "help-outbox", "hub-roster", "hub-sessions", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
     "refusals", "revocation-delivery", "revocations", "signing-keys", "trim",
 )  # fmt: skip
 """The tasks of all services that repeat (``repeating_task``)."""
@@ -100,6 +100,11 @@ HUB_REQUESTS: Final = CATALOGUE.counter(
     "cell_monitor_hub_requests_total",
     "Questions to JupyterHub whose a token is, by what came of them.",
     {"outcome": ("ok", "refused", "unfit", "unavailable")},
+)
+HUB_ROSTER_READINGS: Final = CATALOGUE.counter(
+    "cell_monitor_hub_roster_readings_total",
+    "Readings of all groups of JupyterHub, by what came of them; all but ok change nothing.",
+    {"outcome": ("ok", "forbidden", "unavailable", "database_unavailable")},
 )
 HUB_SESSIONS_ENDED: Final = CATALOGUE.counter(
     "cell_monitor_hub_sessions_ended_total",

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 from cell_monitor_api.services.hub_rules import GroupRules
+from cell_monitor_api.storage.hub_api import HubGroup
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
+from cell_monitor_core.storage.postgres.course_links import CourseLink
 from cell_monitor_core.storage.postgres.memberships import Source
 
 __all__ = ["HubPeople"]
+
+_MAX_GROUP_CHARS: Final = 512
+_NAMES_AT_ONCE: Final = 200
 
 
 class HubPeople:
@@ -49,3 +55,54 @@ class HubPeople:
         for course_id in changed:
             await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
         return person_id
+
+    async def update_all(self, groups: Sequence[HubGroup], read_at: datetime) -> int:
+        """Take over who is in which course by all groups of the Hub; return how many people they name.
+
+        People who have not signed in yet are added. What other sources say stays; somebody whom no group names any more
+        is removed, unless that changed after ``read_at``.
+        """
+        properties = [
+            CourseLink(self._issuer, group.name, role, course_id)
+            for group in groups
+            for course_id, role in self._rules.links_of(group)
+            if len(group.name) <= _MAX_GROUP_CHARS
+        ]
+        async with self._pool.acquire() as connection, connection.transaction():
+            await course_links.set_properties(connection, self._issuer, properties)
+        links: dict[str, list[tuple[str, str]]] = {}
+        for link in await course_links.of_issuer(self._pool, self._issuer):
+            links.setdefault(link.group, []).append((link.course_id, link.role))
+        said = self._rules.roles_of_users(groups, links)
+        known = await courses.existing(self._pool, {course_id for roles in said.values() for course_id in roles})
+        roles_by_name = {
+            name: kept
+            for name, roles in said.items()
+            if (kept := {course_id: role for course_id, role in roles.items() if course_id in known})
+        }
+        person_ids = await self._person_ids(sorted(roles_by_name))
+        changed = await memberships.set_source(
+            self._pool,
+            {person_ids[name]: roles for name, roles in roles_by_name.items()},
+            source=Source.HUB,
+            read_at=read_at,
+        )
+        for course_id in changed:
+            await self._counters.roster_changed(course_id, left=True)
+        return len(roles_by_name)
+
+    async def _person_ids(self, names: Sequence[str]) -> dict[str, UUID]:
+        found: dict[str, UUID] = {}
+        # In parts: hashing and encrypting the names of a whole university would stop all other requests of this process.
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            part = names[start : start + _NAMES_AT_ONCE]
+            async with self._pool.acquire() as connection, connection.transaction():
+                added = await people.upsert_many(
+                    connection,
+                    self._keyring,
+                    self._index,
+                    [people.NewPerson(name) for name in part],
+                    issuer=self._issuer,
+                )
+            found |= dict(zip(part, added, strict=True))
+        return found

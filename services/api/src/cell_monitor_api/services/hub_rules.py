@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cell_monitor_api.storage.hub_api import TokenOwner
+from cell_monitor_api.storage.hub_api import HubGroup, TokenOwner
 from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
@@ -16,6 +16,10 @@ __all__ = ["GroupRules", "HubSender", "HubVisitor", "NotASender", "NotAVisitor",
 _MAX_NAME_CHARS: Final = 255
 """Of the Hub's own column."""
 _SERVER_SCOPE: Final = "access:servers!server="
+_PROPERTY: Final = "cell_monitor"
+"""Name of the property of a group at the Hub."""
+_MAX_LINKS: Final = 20
+"""Courses that one group may name."""
 _COURSE_ID: Final = re.compile(COURSE_ID_PATTERN)
 
 
@@ -109,6 +113,45 @@ class GroupRules:
     def __init__(self, pattern: str | None, roles: Mapping[str, Role]) -> None:
         self._pattern = None if pattern is None else re.compile(pattern)
         self._roles = {str(role): role for role in Role} | {f"{role}s": role for role in Role} | dict(roles)
+
+    def links_of(self, group: HubGroup) -> list[tuple[str, str]]:
+        """Return the course ids and roles that a group names by its properties; what cannot be used gives nothing.
+
+        ``{"cell_monitor": {"course": "physics", "role": "instructor"}}``, or a list of such objects.
+        """
+        said = group.properties.get(_PROPERTY)
+        links = []
+        for one in (said if isinstance(said, list) else [said])[:_MAX_LINKS]:
+            if not isinstance(one, dict):
+                continue
+            course_id, role = one.get("course"), one.get("role")
+            known = self._roles.get(role) if isinstance(role, str) else None
+            if known is not None and isinstance(course_id, str) and _COURSE_ID.fullmatch(course_id):
+                links.append((course_id, str(known)))
+        return links
+
+    def roles_of_users(
+        self, groups: Iterable[HubGroup], links: Mapping[str, Iterable[tuple[str, str]]]
+    ) -> dict[str, dict[str, str]]:
+        """Return the highest role by course id by the name of each user who is in a group that gives any.
+
+        Args:
+            groups: all groups of the Hub.
+            links: course ids and roles that groups give by links, by the name of the group.
+        """
+        given_to: dict[str, list[tuple[str, Role]]] = {}
+        for group in groups:
+            given = [
+                (course_id, Role(role))
+                for course_id, role in (*self.roles_of([group.name], {}).items(), *links.get(group.name, ()))
+            ]
+            for name in group.users if given else ():
+                if 0 < len(name) <= _MAX_NAME_CHARS:
+                    given_to.setdefault(name, []).extend(given)
+        return {
+            name: {course_id: str(role) for course_id, role in highest_by_course(given).items()}
+            for name, given in given_to.items()
+        }
 
     def roles_of(self, groups: Iterable[str], linked: Mapping[str, str]) -> dict[str, str]:
         """Return the highest role by course id; a group that does not match gives nothing.

@@ -1,21 +1,26 @@
-"""A JupyterHub's REST API, as far as it says whose a token is, and gives tokens for the codes of a sign-in.
+"""A JupyterHub's REST API, as far as it says whose a token is and who is in which group, and gives tokens for codes.
 
 See https://jupyterhub.readthedocs.io/en/stable/reference/rest-api.html: ``GET /user`` with a token answers its owner,
-``POST /oauth2/token`` a token for a code (RFC 6749, section 4.1.3).
+``POST /oauth2/token`` a token for a code (RFC 6749, section 4.1.3), ``GET /groups`` the groups with their users.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
 
-__all__ = ["GrantedToken", "HubApi", "HubRefusal", "HubSilence", "TokenOwner"]
+__all__ = ["GrantedToken", "HubApi", "HubGroup", "HubRefusal", "HubSilence", "TokenOwner"]
 
 _TIMEOUT: Final = httpx.Timeout(5.0, connect=2.0)
 _MAX_ANSWER_BYTES: Final = 256 * 1024
+_GROUPS_A_PAGE: Final = 20
+_MAX_GROUPS_BYTES: Final = 8 * 1024 * 1024
+"""Of one page: 400 KiB a group, some 20,000 users."""
+_PAGES: Final = "application/jupyterhub-pagination+json"
+"""Without this the Hub answers with the first groups only."""
 _VERSION_HEADER: Final = "x-jupyterhub-version"
 _TOKEN_FAULTS: Final = frozenset(
     {"invalid_client", "invalid_grant", "invalid_request", "unauthorized_client", "unsupported_grant_type"}
@@ -61,6 +66,23 @@ class GrantedToken(msgspec.Struct, frozen=True):
         return f"GrantedToken(expires_in={self.expires_in!r})"
 
 
+class HubGroup(msgspec.Struct, frozen=True):
+    """A group of the Hub, the names of its users, and what the Hub's admins wrote about it."""
+
+    name: str
+    users: list[str] = []
+    properties: dict[str, Any] = {}
+
+
+class _Pagination(msgspec.Struct, frozen=True):
+    total: int
+
+
+class _Groups(msgspec.Struct, frozen=True, rename={"pagination": "_pagination"}):
+    items: list[HubGroup]
+    pagination: _Pagination
+
+
 class _TokenFault(msgspec.Struct, frozen=True):
     error: str = ""
 
@@ -77,6 +99,7 @@ class HubApi:
         # Inside a cluster: a proxy of the environment would not know the Hub, and a redirect leads elsewhere.
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
         self._owner = msgspec.json.Decoder(TokenOwner)
+        self._groups = msgspec.json.Decoder(_Groups)
         self._granted = msgspec.json.Decoder(GrantedToken)
 
     async def aclose(self) -> None:
@@ -96,6 +119,45 @@ class HubApi:
         if status != httpx.codes.OK:
             raise HubSilence(f"HTTP {status}")
         return _decoded(self._owner, body)
+
+    async def groups(self, token: str, *, most: int) -> list[HubGroup]:
+        """Return all groups that the token of a service may list.
+
+        Args:
+            token: of the service.
+            most: groups that are read; with more there is no answer, as a part of them would remove people.
+
+        Raises:
+            HubRefusal: the Hub does not know the token, or the token may not list groups.
+            HubSilence: no answer of a Hub, groups that changed while they were read, or too many.
+        """
+        headers = {"Authorization": f"token {token}", "Accept": _PAGES}
+        found: dict[str, HubGroup] = {}
+        totals: set[int] = set()
+        offset = 0
+        while True:
+            status, body = await self._send(
+                "GET",
+                f"/groups?offset={offset}&limit={_GROUPS_A_PAGE}",
+                headers=headers,
+                most=_MAX_GROUPS_BYTES,
+            )
+            if status in {401, 403}:
+                raise HubRefusal
+            if status != httpx.codes.OK:
+                raise HubSilence(f"HTTP {status}")
+            page = _decoded(self._groups, body)
+            found |= {group.name: group for group in page.items}
+            totals.add(page.pagination.total)
+            offset += len(page.items)
+            if max(offset, page.pagination.total) > most:
+                raise HubSilence(f"more than {most} groups")
+            if not page.items or offset >= page.pagination.total:
+                break
+        # Pages are counted by position: a group that goes meanwhile would hide another one.
+        if totals != {len(found)}:
+            raise HubSilence("groups that changed while they were read")
+        return list(found.values())
 
     async def redeem(self, form: Mapping[str, str]) -> GrantedToken:
         """Return the token for an authorization code.
@@ -119,13 +181,19 @@ class HubApi:
         return _decoded(self._granted, body)
 
     async def _send(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, data: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
+        most: int = _MAX_ANSWER_BYTES,
     ) -> tuple[int, bytes]:
         try:
             request = self._client.build_request(method, f"{self._url}{path}", headers=headers, data=data)
             response = await self._client.send(request, stream=True)
             try:
-                body = await self._body(response)
+                body = await self._body(response, most)
             finally:
                 await response.aclose()
         except httpx.HTTPError as error:
@@ -136,12 +204,12 @@ class HubApi:
         return response.status_code, body
 
     @staticmethod
-    async def _body(response: httpx.Response) -> bytes:
+    async def _body(response: httpx.Response, most: int) -> bytes:
         body = bytearray()
         async for part in response.aiter_bytes():
             body += part
-            if len(body) > _MAX_ANSWER_BYTES:
-                raise HubSilence(f"an answer of more than {_MAX_ANSWER_BYTES} bytes")
+            if len(body) > most:
+                raise HubSilence(f"an answer of more than {most} bytes")
         return bytes(body)
 
 

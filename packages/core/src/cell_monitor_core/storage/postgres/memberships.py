@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -29,6 +30,7 @@ __all__ = [
     "roster",
     "said_of",
     "set_all",
+    "set_source",
     "upsert_many",
 ]
 
@@ -208,5 +210,62 @@ async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str],
         [course_id for course_id, _ in ordered],
         [role for _, role in ordered],
         source,
+    )
+    return [row["course_id"] for row in rows]
+
+
+async def set_source(
+    executor: Executor, roles: Mapping[UUID, Mapping[str, str]], *, source: Source, read_at: datetime
+) -> list[str]:
+    """Take over all that a source says of everybody, as role by course id by person; return the courses in which that changed.
+
+    Whom it does not name any more is removed, see ``remove``; other sources' rows stay, and so does what this source
+    said of somebody after it was read.
+
+    Args:
+        executor: a connection or a pool.
+        roles: by person and course id.
+        source: the source.
+        read_at: when that was read from the source, by the clock of the database.
+
+    Raises:
+        asyncpg.ForeignKeyViolationError: no such course or person.
+        asyncpg.CheckViolationError: no such role.
+    """
+    # In the order of the key, so that two such statements never wait for each other.
+    ordered = sorted(
+        (course_id, person_id, role) for person_id, said in roles.items() for course_id, role in said.items()
+    )
+    rows = await executor.fetch(
+        f"""
+        WITH new AS (
+            SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[]) AS new (course_id, person_id, role)
+        ), over AS (
+            SELECT course_id, person_id FROM memberships m
+            WHERE source = $4 AND role IS NOT NULL AND changed_at < $5
+              AND NOT EXISTS (SELECT FROM new n WHERE n.course_id = m.course_id AND n.person_id = m.person_id)
+            ORDER BY course_id, person_id FOR UPDATE
+        ), ended AS (
+            UPDATE memberships m SET role = NULL, changed_at = now()
+            FROM over WHERE m.course_id = over.course_id AND m.person_id = over.person_id AND m.source = $4
+            RETURNING m.course_id, m.person_id
+        ), given AS (
+            INSERT INTO memberships (course_id, person_id, source, role)
+            SELECT course_id, person_id, $4, role FROM new
+            ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
+            WHERE memberships.role IS DISTINCT FROM excluded.role AND memberships.changed_at < $5
+            RETURNING course_id, person_id
+        ), changes AS (
+            SELECT course_id, person_id FROM ended UNION ALL SELECT course_id, person_id FROM given
+        ), changed AS (
+            SELECT DISTINCT person_id FROM changes
+        ), {REVOKE_CHANGED}
+        SELECT DISTINCT course_id FROM changes ORDER BY course_id
+        """,  # noqa: S608 - no values
+        [course_id for course_id, _, _ in ordered],
+        [person_id for _, person_id, _ in ordered],
+        [role for _, _, role in ordered],
+        source,
+        read_at,
     )
     return [row["course_id"] for row in rows]

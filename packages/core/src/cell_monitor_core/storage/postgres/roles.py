@@ -34,6 +34,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "memberships": _CHANGE,
         "course_members": _READ,
         "course_links": _READ,
+        "group_properties": _ALL,
+        "group_readings": _CHANGE,
         "sign_ins": _ALL,
         "hub_sessions": _ALL,
         "revocations": _ALL,
