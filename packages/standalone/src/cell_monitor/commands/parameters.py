@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 
 import click
+from click.types import StringParamType
 
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
@@ -17,7 +18,7 @@ __all__ = ["COURSE_ID", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
 _CONTROLS: Final = "\x00-\x1f\x7f\ud800-\udfff"
 
 
-class _Pattern(click.ParamType[str]):
+class _Pattern(StringParamType):
     """A text that matches a pattern as a whole.
 
     Args:
