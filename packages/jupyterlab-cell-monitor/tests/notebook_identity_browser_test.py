@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -59,7 +60,7 @@ class Lab:
         self.students.append(student)
         # A workspace of its own: the tabs of other browsers are not restored.
         workspace = f"browser-{len(self.students)}"
-        page.goto(f"{self._server.url}/lab/workspaces/{workspace}/tree/{path}?token={self._server.token}")
+        page.goto(f"{self._server.url}/lab/workspaces/{workspace}/tree/{quote(path)}?token={self._server.token}")
         self.ready(student, path)
         student.wait(lambda: len(student.events("notebook_opened")) > others)
         return student
@@ -229,6 +230,103 @@ def test_two_cells_of_one_id_in_a_file_are_two_cells(lab: Lab) -> None:
     assert second != "same"
     lab.reload(student, "week1.ipynb")
     assert run(student, 1)["cell"]["source_id"] == second
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["Ü 1: a%20b #c [d]/wörk? 1.ipynb", "Week 1: 変数 😀.ipynb"],
+    ids=["folder with a colon", "file with a colon"],
+)
+def test_odd_characters_in_a_path_change_no_id(lab: Lab, path: str) -> None:
+    lab.write(path, generated("a = 1", _FAILS))
+    student = lab.browser(path)
+    first = run(student, 1)
+    assert first["cell"]["source_id"] == "position-1"
+    assert first["notebook"]["path"] == path
+    lab.reload(student, path)
+    again = run(student, 1)
+    assert (again["notebook"], again["cell"]["source_id"]) == (first["notebook"], "position-1")
+    # Moved by another program.
+    (lab.home / path).rename(lab.home / "moved.ipynb")
+    moved = lab.browser("moved.ipynb", others=len(student.events("notebook_opened")))
+    after = run(moved, 1)
+    assert (after["notebook"]["id"], after["cell"]["source_id"]) == (first["notebook"]["id"], "position-1")
+
+
+def format_4_0(*sources: str) -> str:
+    value = json.loads(generated(*sources))
+    value["nbformat_minor"] = 0
+    return json.dumps(value)
+
+
+def test_a_change_that_is_not_saved_changes_no_id_after_a_reload(lab: Lab) -> None:
+    lab.write("week1.ipynb", format_4_0("a = 1", _FAILS, "b = 2"))
+    student = lab.browser("week1.ipynb")
+    student.command("docmanager:toggle-autosave")
+    first = run(student, 1)
+    assert first["cell"]["source_id"] == "position-1"
+    student.select(0)
+    # The page stores what it knows of the cells, and the file stays as it was.
+    with student.page.expect_response(lambda answer: answer.request.method == "PUT" and "notebooks" in answer.url):
+        student.page.keyboard.press("a")
+    expect(student.page.locator(".jp-Notebook .jp-Cell")).to_have_count(4)
+    assert run(student, 2)["cell"]["source_id"] == "position-1"
+    student.page.once("dialog", lambda dialog: dialog.accept())
+    lab.reload(student, "week1.ipynb")
+    expect(student.page.locator(".jp-Notebook .jp-Cell")).to_have_count(3)
+    again = [run(student, index) for index in range(3)]
+    assert [each["cell"]["source_id"] for each in again] == ["position-0", "position-1", "position-2"]
+    assert {each["notebook"]["id"] for each in again} == {first["notebook"]["id"]}
+
+
+def test_cells_that_are_deleted_again_dragged_or_pasted_into_another_notebook_have_one_id_each(lab: Lab) -> None:
+    lab.write("week1.ipynb", generated("a = 1", "b = 2", "c = 3"))
+    lab.write("week2.ipynb", generated("d = 4", "e = 5"))
+    student = lab.browser("week1.ipynb")
+    page = student.page
+    cells = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell")
+    before = [run(student, index)["cell"]["source_id"] for index in range(3)]
+    assert before == ["position-0", "position-1", "position-2"]
+    # Deleted, put back, deleted again, put back.
+    student.select(1)
+    for keys, count in (("dd", 2), ("z", 3), ("Z", 2), ("z", 3)):
+        for key in keys:
+            page.keyboard.press(f"Shift+{key}" if key.isupper() else key)
+        expect(cells).to_have_count(count)
+    assert [run(student, index)["cell"]["source_id"] for index in range(3)] == before
+
+    # Copied into another notebook, twice; cut here and pasted there.
+    student.select(0)
+    page.keyboard.press("c")
+    lab.open_tab(student, "week2.ipynb")
+    student.wait(lambda: len(student.events("notebook_opened")) == 2)
+    student.select(0)
+    page.keyboard.press("v")
+    page.keyboard.press("v")
+    expect(student.cell(3)).to_be_visible()
+    found = [run(student, index) for index in range(4)]
+    names = [each["cell"]["source_id"] for each in found]
+    assert len(set(names)) == 4
+    assert {"position-0", "position-1"} <= set(names)
+    assert len({each["notebook"]["id"] for each in found}) == 1
+    # The originals are as they were.
+    lab.open_tab(student, "week1.ipynb")
+    assert [run(student, index)["cell"]["source_id"] for index in range(3)] == before
+
+    # Dragged to the end of the notebook.
+    handle = student.cell(0).locator(".jp-InputPrompt")
+    target = student.cell(2).bounding_box()
+    source = handle.bounding_box()
+    assert source is not None
+    assert target is not None
+    page.mouse.move(source["x"] + 10, source["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 60, target["y"] + target["height"] / 2, steps=8)
+    page.mouse.move(target["x"] + 60, target["y"] + target["height"] - 2, steps=4)
+    page.mouse.up()
+    student.wait(lambda: "a = 1" not in student.cell(0).inner_text())
+    moved = {run(student, index)["data"]["code"]: student.runs()[-1]["cell"]["source_id"] for index in range(3)}
+    assert moved == {"a = 1": "position-0", "b = 2": "position-1", "c = 3": "position-2"}
 
 
 def given(lab: Lab) -> Student:
