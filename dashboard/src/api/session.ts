@@ -133,6 +133,14 @@ export class Session implements TokenSource {
     }
   }
 
+  /** Sign the person out in every browser. Throws ApiError or UnreachableError; this sign-in then goes on. */
+  async signOutEverywhere(): Promise<void> {
+    await send('auth/logout-everywhere', { method: 'POST' })
+    removeMark(readMark())
+    this.#end('signed-out')
+    this.#tabs?.postMessage('signed-out')
+  }
+
   async renew(rejected: string): Promise<string | null> {
     if (this.#token !== null && this.#token !== rejected) return this.#token
     return this.#renew()

@@ -125,10 +125,9 @@ function Account(): ReactElement {
   return (
     <>
       {name !== undefined && (
-        <span className="site-header__user">
-          <span className="visually-hidden">{t('app.signedInAs', { name })}</span>
-          <span aria-hidden="true" title={name}>{name}</span>
-        </span>
+        <Link to="/account" className="site-header__user" aria-label={t('app.account', { name })} title={name}>
+          {name}
+        </Link>
       )}
       <Button variant="quiet" onClick={() => void session.signOut()}>
         {t('app.signOut')}

@@ -9,6 +9,7 @@ import {
 } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 
+import { AccountPage } from '../pages/account/AccountPage'
 import { CoursePage } from '../pages/course/CoursePage'
 import { CourseListPage } from '../pages/courses/CourseListPage'
 import { filters, sorts, type Filter, type Sort } from '../course/arrangement'
@@ -67,6 +68,8 @@ const home = createRoute({
 
 const courses = createRoute({ getParentRoute: () => root, path: '/courses', component: CourseListPage })
 
+const account = createRoute({ getParentRoute: () => root, path: '/account', component: AccountPage })
+
 const course = createRoute({
   getParentRoute: () => root,
   path: '/courses/$courseId',
@@ -81,7 +84,7 @@ const members = createRoute({
   component: lazyRouteComponent(() => import('../pages/members/MembersPage')),
 })
 
-const routeTree = root.addChildren([home, courses, course, members])
+const routeTree = root.addChildren([home, courses, account, course, members])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

@@ -80,6 +80,7 @@ GET    /api/v1/config                                         ok     ok      ok 
 GET    /livez                                                 ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /readyz                                                ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /metrics                                               ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+POST   /api/v1/auth/logout-everywhere                         401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 """
 """People who signed in with a password. Roles are in the course c1, which the requests name; ``outsider`` is an
 instructor of another course; ``removed`` was an instructor, and ``former-admin`` an admin, when they signed in."""
@@ -122,6 +123,7 @@ GET    /api/v1/config                                         ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """Services: API keys that belong to nobody, each with one scope. Where the key gets a token for the route's audience,
 that token is sent; else one that it gets for another audience; else, as with ``people:act_as`` alone, the key itself."""
@@ -164,6 +166,7 @@ GET    /api/v1/config                                         ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """API keys of the instructor of c1, each with one scope."""
 
@@ -205,6 +208,7 @@ GET    /api/v1/config                                         ok       ok       
 GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/auth/logout-everywhere                         401      401       401       401         401        401    401     401     401     401       401
 """
 """``x*``: a key of that person with every scope. ``admin-admin``, ``admin-read``: a site admin's keys with the scope
 ``admin``, with ``courses:read`` alone. ``act_as``: a token of the instructor, got with a lab server's key. ``expired``,
@@ -320,7 +324,7 @@ class Callers:
     def headers(self, identity: str, route: Route) -> dict[str, str]:
         headers = {}
         path = route[1]
-        if path.endswith("/auth/refresh") and identity in self.cookies:
+        if path.endswith(("/auth/refresh", "/auth/logout-everywhere")) and identity in self.cookies:
             headers["cookie"] = self.cookies[identity]
         if identity == "nobody":
             return headers

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cell_monitor_core.erasure import tables as erasure
-from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import api_keys, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres import revocations as postgres_revocations
 from cell_monitor_core.streams.revocations import RedisRevocations
 from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
@@ -75,6 +75,34 @@ async def test_signing_out_ends_the_token_too_and_no_other_sign_in(ivy):
     assert (await ivy.client.post("/api/v1/auth/logout")).status_code == 204
     assert await until_refused(ivy, first) == (401, "token_expired")
     assert (await ivy.client.get("/api/v1/me", headers=second)).status_code == 200
+
+
+async def test_signing_out_everywhere_ends_every_session_token_and_link_of_this_person_only(ivy):
+    pool = ivy.process.pool
+    await ivy.person("ben", password=PASSWORD)
+    bens = (await ivy.client.post("/api/v1/auth/login", json={"username": "ben", "password": PASSWORD})).json()
+    ivy.client.cookies.clear()
+    left = await sign_in(ivy)
+    left_cookies = dict(ivy.client.cookies)
+    ivy.client.cookies.clear()
+    here = await sign_in(ivy)
+    link = await sign_in_links.create(pool, ivy.ids["ivy"], timedelta(minutes=1))
+    for origin in ("cross-site", "same-site"):
+        refused = await ivy.client.post("/api/v1/auth/logout-everywhere", headers={"sec-fetch-site": origin})
+        assert refused.status_code == 403
+    done = await ivy.client.post("/api/v1/auth/logout-everywhere")
+    assert done.status_code == 204
+    assert "Max-Age=0" in done.headers["set-cookie"]
+    for headers in (left, here):
+        assert await until_refused(ivy, headers) == (401, "token_expired")
+    ivy.client.cookies.clear()
+    ivy.client.cookies.update(left_cookies)
+    assert (await ivy.client.post("/api/v1/auth/refresh")).status_code == 401
+    assert (await ivy.client.post("/api/v1/auth/logout-everywhere")).status_code == 401
+    used = await ivy.client.post("/api/v1/auth/link", json={"link": link})
+    assert (used.status_code, used.json()["detail"][0]["type"]) == (401, "sign_in_link_used")
+    still = await ivy.client.get("/api/v1/me", headers={"authorization": f"Bearer {bens['access_token']}"})
+    assert still.status_code == 200
 
 
 CHANGES = {

@@ -84,6 +84,15 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
     return response
 
 
+@router.post("/auth/logout-everywhere", status_code=204)
+async def sign_out_everywhere(context: Context, _same_site: SameSite) -> Response:
+    """Sign the person out in every browser, and end the links with which they could sign in."""
+    await context.process.sessions.end_everywhere(context.request.cookies.get(COOKIE))
+    response = Response(status_code=204)
+    set_sign_in_cookie(context, response, "", 0)
+    return response
+
+
 @router.post("/auth/token", responses=answers(TokenAnswer, "A token for the audience"))
 async def exchange(
     context: Context,

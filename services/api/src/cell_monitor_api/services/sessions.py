@@ -22,7 +22,7 @@ from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.storage.postgres import courses, memberships, people, sign_ins
+from cell_monitor_core.storage.postgres import courses, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
@@ -129,6 +129,20 @@ class Sessions:
         """End a session; without one there is nothing to do."""
         if cookie:
             await sign_ins.revoke(self._pool, _digest(cookie))
+
+    async def end_everywhere(self, cookie: str | None) -> None:
+        """End all sessions of the person who is signed in, their tokens, and the links made for them that nobody used.
+
+        Raises:
+            NotAuthenticated: nobody is signed in.
+        """
+        sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
+        if sign_in is None:
+            raise NotAuthenticated("nobody is signed in: sign in first")
+        async with self._pool.acquire() as connection, connection.transaction():
+            await sign_ins.revoke_person(connection, sign_in.person_id)
+            await sign_in_links.revoke_person(connection, sign_in.person_id)
+        _log.info("signed_out_everywhere", person_id=str(sign_in.person_id))
 
     async def me(self, claims: Claims) -> Me:
         """Return who the caller is.

@@ -1,0 +1,33 @@
+import { useMutation, useQuery } from '@tanstack/react-query'
+import type { ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { meQuery } from '../../api/queries'
+import { useServices } from '../../api/services'
+import { foreign } from '../../i18n/foreign'
+import { Button } from '../../ui/Button'
+import { ErrorNotice } from '../../ui/ErrorNotice'
+import { useTitle } from '../../ui/title'
+
+/** What a person can do about their own sign-ins. */
+export function AccountPage(): ReactElement {
+  const { t } = useTranslation()
+  const { api, session } = useServices()
+  const me = useQuery(meQuery(api))
+  const everywhere = useMutation({ mutationFn: () => session.signOutEverywhere() })
+  useTitle(t('account.title'))
+  return (
+    <div className="page page--narrow">
+      <h1>{t('account.title')}</h1>
+      {me.data !== undefined && <p>{t('account.username', { name: foreign(me.data.username) })}</p>}
+      <section className="card" aria-labelledby="everywhere">
+        <h2 id="everywhere">{t('account.everywhere')}</h2>
+        <p>{t('account.everywhereText')}</p>
+        {everywhere.isError && <ErrorNotice error={everywhere.error} />}
+        <Button pending={everywhere.isPending} onClick={() => everywhere.mutate()}>
+          {t('account.everywhere')}
+        </Button>
+      </section>
+    </div>
+  )
+}
