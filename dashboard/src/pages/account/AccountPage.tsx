@@ -17,7 +17,7 @@ export function AccountPage(): ReactElement {
   const everywhere = useMutation({ mutationFn: () => session.signOutEverywhere() })
   useTitle(t('account.title'))
   return (
-    <div className="page page--narrow">
+    <div className="page page--narrow account">
       <h1>{t('account.title')}</h1>
       {me.data !== undefined && <p>{t('account.username', { name: foreign(me.data.username) })}</p>}
       <section className="card" aria-labelledby="everywhere">
