@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from .handed_runs import HandedRun, ServerCode, is_uuid, page_time
+from .ingest_body import notebook_id_of
 from .kernel_request import KernelRequest
-from .run_reports import ReportedRun
+from .run_reports import ReportedRun, shared_of
 from .timestamps import to_text
 
 __all__ = ["SILENT_SECONDS", "FollowedRun", "FollowedSession"]
 
 SILENT_SECONDS = 180.0
 """After so long without an event a session has no page any more: each page sends one a minute."""
-
-_SHARED = ("session_id", "notebook", "cell", "course")
 
 
 @dataclass(slots=True)
@@ -90,8 +89,7 @@ class FollowedRun:
         execution_id = data.get("execution_id") if isinstance(data, dict) else None
         if began is None or not is_uuid(execution_id) or not is_uuid(event.get("event_id")):
             return None
-        shared = {name: event[name] for name in _SHARED if name in event}
-        run = cls(str(execution_id), event["event_id"], shared, began, at, event["seq"], started=True)
+        run = cls(str(execution_id), event["event_id"], shared_of(event), began, at, event["seq"], started=True)
         run.request_id = run.execution_id
         return run
 
@@ -103,9 +101,7 @@ class FollowedRun:
     @property
     def notebook_id(self) -> str | None:
         """The notebook that its cell is of, as events name it."""
-        notebook = self.shared.get("notebook")
-        found = notebook.get("id") if isinstance(notebook, dict) else None
-        return found if isinstance(found, str) else None
+        return notebook_id_of(self.shared)
 
     @property
     def reported(self) -> ReportedRun:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .run_reports import shared_of
+
 __all__ = ["MAX_HANDED_RUNS", "HandedRun", "ServerCode", "is_uuid", "page_time", "read_runs"]
 
 MAX_HANDED_RUNS = 500
@@ -96,7 +98,7 @@ def page_time(text: Any) -> datetime | None:
 def _run(value: Any) -> HandedRun | None:
     if not isinstance(value, dict) or len(json.dumps(value)) > _MAX_RUN_BYTES:
         return None
-    shared = {name: value[name] for name in ("session_id", "notebook", "cell", "course") if value.get(name) is not None}
+    shared = shared_of(value)
     ids = (value.get("execution_id"), value.get("start_id"), shared.get("session_id"))
     requested_at, seq = page_time(value.get("requested_at")), value.get("seq")
     server_code = _server_code(value.get("server_code"))

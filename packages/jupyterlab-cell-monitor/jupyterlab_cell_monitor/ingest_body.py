@@ -12,6 +12,7 @@ __all__ = [
     "MAX_COURSE_CHARS",
     "MAX_EVENTS",
     "MAX_EVENT_BYTES",
+    "MAX_ID_CHARS",
     "TEST_ID",
     "TRACEPARENT",
     "Batch",
@@ -20,6 +21,7 @@ __all__ = [
     "course_of",
     "event_id_of",
     "event_json",
+    "notebook_id_of",
     "read_batch",
     "sampled",
 ]
@@ -28,6 +30,8 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 200
 MAX_EVENT_BYTES = 64 * 1024
 MAX_COURSE_CHARS = 63
+MAX_ID_CHARS = 128
+"""Characters of the id of a notebook or a cell."""
 
 # The monitor's own pattern: a name that it refuses must not get as far as the spool.
 TEST_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
@@ -129,6 +133,13 @@ def course_of(event: Any) -> str | None:
     """The course that an event names, or None where it names none that can be one."""
     course = event.get("course") if isinstance(event, dict) else None
     return course if isinstance(course, str) and len(course) <= MAX_COURSE_CHARS else None
+
+
+def notebook_id_of(event: Any) -> str | None:
+    """The id of the notebook that an event names, or None where it names none that can be one."""
+    notebook = event.get("notebook") if isinstance(event, dict) else None
+    found = notebook.get("id") if isinstance(notebook, dict) else None
+    return found if isinstance(found, str) and 0 < len(found) <= MAX_ID_CHARS else None
 
 
 def sampled(traceparent: str | None) -> str | None:

@@ -199,8 +199,12 @@ class KernelListener:
         self._wake.set()
 
     async def _on_kernel_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:  # noqa: ARG002 - the names are Jupyter's
-        if data.get("action") in {"restart", "shutdown"} and data.get("status") == "success":
+        if data.get("status") != "success":
+            return
+        if data.get("action") in {"restart", "shutdown"}:
             self._gone(str(data.get("kernel_id")))
+        elif data.get("action") == "interrupt":
+            self._follower.interrupted(str(data.get("kernel_id")))
 
     def _stop_listening(self, kernel_id: str) -> None:
         stream = self._streams.pop(kernel_id)

@@ -31,6 +31,7 @@ class KernelRequest:
         ended_at: when its own idle status came, by the kernel's clock.
         ended: whether its own idle status came, or its kernel is gone.
         lost: whether its kernel is gone.
+        interrupted: whether somebody asked for an interrupt while it was executed.
     """
 
     whole: bool = False
@@ -42,6 +43,7 @@ class KernelRequest:
     ended_at: datetime | None = None
     ended: bool = False
     lost: bool = False
+    interrupted: bool = False
     outputs: OutputCollector = field(default_factory=OutputCollector)
 
     def receive(self, kind: str, date: Any, content: dict[str, Any]) -> None:
@@ -79,13 +81,13 @@ def execution_data(
     """Return the ``data`` of a run's ``cell_executed``, with the duration that is known of it.
 
     It failed if an error is shown at its end: that is what the student sees, whatever the reply said; ``error_expected``
-    says that its author allows that. An interrupt, and the end of the kernel, end a run as ``aborted``. So does a run that
+    says that its author allows that. An interrupt, whatever exception it becomes, and the end of the kernel end a run as ``aborted``. So does a run that
     the kernel skipped, and one that shows no error where an error may have been missed: what is not known is not ok.
     An error that only the reply has, which is not published, is known by what IPython writes.
     """
     shown = request.outputs.error
     error = None if shown is None else _error(shown)
-    if request.lost or (error is not None and error["name"] == "KeyboardInterrupt"):
+    if request.lost or (error is not None and (request.interrupted or error["name"] == "KeyboardInterrupt")):
         status = "aborted"
     elif error is not None:
         status = "error"

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .ingest_body import MAX_ID_CHARS
+
 __all__ = ["FileSignature", "NotebookIds", "Proposal"]
 
 _MAX_NOTEBOOKS = 2000
 _MAX_CELL_FILES = 1000
 _MAX_FILE_BYTES = 4 * 1024 * 1024
-_ID_CHARS = 128
 _SUFFIX_BYTES = 6
 
 
@@ -125,7 +126,7 @@ class NotebookIds:
         for wanted in (proposal.remembered, proposal.id if proposal.shared else None):
             if wanted and not await self._is_held(entries, wanted):
                 return wanted
-        kept = _ID_CHARS - 2 * _SUFFIX_BYTES - 1
+        kept = MAX_ID_CHARS - 2 * _SUFFIX_BYTES - 1
         return f"{proposal.id[:kept]}~{secrets.token_hex(_SUFFIX_BYTES)}"
 
     async def _is_held(self, entries: dict[str, _Entry], identity: str) -> bool:

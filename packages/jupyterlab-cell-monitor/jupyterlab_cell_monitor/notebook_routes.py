@@ -8,6 +8,7 @@ from typing import Any
 
 from tornado import web
 
+from .ingest_body import MAX_ID_CHARS
 from .kernel_listener import KernelListener
 from .notebook_files import MAX_CELLS, NotebookFiles
 from .notebook_ids import NotebookIds, Proposal
@@ -17,7 +18,6 @@ __all__ = ["NotebooksHandler"]
 
 _MAX_BODY_BYTES = 1024 * 1024
 _PATH_CHARS = 4096
-_ID_CHARS = 128
 # Cells that the notebook has, and those that it had.
 _MAX_STORED_CELLS = 2 * MAX_CELLS
 _STORED_CELL_PARTS = 4
@@ -48,8 +48,7 @@ class NotebooksHandler(CellMonitorHandler):
         try:
             identity = await ids.open(proposal, files.signature(proposal.path))
         except OSError as error:
-            self.log.warning("The id of a notebook could not be stored: %s.", error)
-            self.refuse(503, "storage_unavailable", "The server's data directory cannot be written to.")
+            self._not_stored("The id of a notebook", error)
             return
         self._answer(
             {
@@ -64,7 +63,7 @@ class NotebooksHandler(CellMonitorHandler):
         """Stores what the front end knows of a notebook's cells."""
         try:
             body = self._body()
-            identity = _text(body, "notebook_id", _ID_CHARS)
+            identity = _text(body, "notebook_id", MAX_ID_CHARS)
             cells = _cells(body.get("cells"))
         except _BodyError as error:
             self.refuse(400, "invalid_body", str(error))
@@ -73,8 +72,7 @@ class NotebooksHandler(CellMonitorHandler):
         try:
             ids.remember(identity, cells)
         except OSError as error:
-            self.log.warning("The ids of a notebook's cells could not be stored: %s.", error)
-            self.refuse(503, "storage_unavailable", "The server's data directory cannot be written to.")
+            self._not_stored("The ids of a notebook's cells", error)
             return
         self._answer({})
 
@@ -89,6 +87,10 @@ class NotebooksHandler(CellMonitorHandler):
             raise _BodyError("The body must be an object.")
         return body
 
+    def _not_stored(self, what: str, error: OSError) -> None:
+        self.log.warning("%s could not be stored: %s.", what, error)
+        self.refuse(503, "storage_unavailable", "The server's data directory cannot be written to.")
+
     def _answer(self, body: dict[str, Any]) -> None:
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(body), set_content_type="application/json")
@@ -97,11 +99,11 @@ class NotebooksHandler(CellMonitorHandler):
 def _proposal(body: dict[str, Any]) -> Proposal:
     return Proposal(
         path=_text(body, "path", _PATH_CHARS),
-        id=_text(body, "id", _ID_CHARS),
+        id=_text(body, "id", MAX_ID_CHARS),
         named=body.get("named") is True,
         shared=body.get("shared") is not False,
         moved_from=_text(body, "moved_from", _PATH_CHARS) if body.get("moved_from") is not None else None,
-        remembered=_text(body, "remembered", _ID_CHARS) if body.get("remembered") is not None else None,
+        remembered=_text(body, "remembered", MAX_ID_CHARS) if body.get("remembered") is not None else None,
     )
 
 
@@ -122,6 +124,6 @@ def _cells(value: Any) -> list[list[str | int]] | None:
         if not isinstance(cell, list) or len(cell) != _STORED_CELL_PARTS:
             raise _BodyError("Each of cells must be a list of four.")
         *texts, present = cell
-        if not all(isinstance(text, str) and len(text) <= _ID_CHARS for text in texts) or present not in (0, 1):
-            raise _BodyError(f"Each of cells must hold three texts of at most {_ID_CHARS} characters and 0 or 1.")
+        if not all(isinstance(text, str) and len(text) <= MAX_ID_CHARS for text in texts) or present not in (0, 1):
+            raise _BodyError(f"Each of cells must hold three texts of at most {MAX_ID_CHARS} characters and 0 or 1.")
     return value

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .ingest_body import course_of
+from .ingest_body import course_of, notebook_id_of
 from .timestamps import to_text
 
 __all__ = ["MEMBERSHIP_REASONS", "SENTENCES", "SPOOL_FULL", "Refusals"]
@@ -47,7 +47,6 @@ _MAX_CURRENT = 16
 _KEPT_S = 600.0
 # A page sends an event a minute: of one that is still refused another event was refused within this time.
 _GOES_ON_S = 150.0
-_MAX_NOTEBOOK_CHARS = 64
 _NO_NOTEBOOK = ""
 
 # What events that are refused together have in common: their course hint, and the notebook where the reason is in the events
@@ -127,7 +126,7 @@ class Refusals:
         accepted: set[_Key] = set()
         refused: dict[_Key, list[str]] = {}
         for event, result in zip(events, results, strict=True):
-            course, notebook = course_of(event), _notebook_of(event)
+            course, notebook = course_of(event), notebook_id_of(event) or _NO_NOTEBOOK
             if result["status"] == "rejected":
                 reason = self._count(result.get("reason"), 1)
                 refused.setdefault((course, None if reason in MEMBERSHIP_REASONS else notebook), []).append(reason)
@@ -235,10 +234,3 @@ class Refusals:
         for code in sorted(self._logged - current):
             self._log.info("Events are no longer refused (%s), after %d events.", code, self._counts[code].events)
         self._logged = current
-
-
-def _notebook_of(event: Any) -> str:
-    """The id of the notebook that an event names; empty where it names none that can be one."""
-    notebook = event.get("notebook") if isinstance(event, dict) else None
-    found = notebook.get("id") if isinstance(notebook, dict) else None
-    return found if isinstance(found, str) and len(found) <= _MAX_NOTEBOOK_CHARS else _NO_NOTEBOOK

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from .followed_runs import FollowedRun, FollowedSession
 from .handed_runs import HandedRun, is_uuid
+from .ingest_body import notebook_id_of
 from .kernel_request import KernelRequest, execution_data
 from .run_reports import end_of, ended_session_of, start_of
 
@@ -137,6 +138,12 @@ class RunFollower:
             # A new process: what the one before it executed is lost.
             self.kernel_gone(kernel, now)
             return
+        if kind == "status" and isinstance(content, dict) and content.get("execution_state") == "busy":
+            # What the kernel is asked for on its control channel, it begins at once, also while it executes a cell.
+            if parent.get("msg_type") == "interrupt_request":
+                self.interrupted(kernel)
+            elif parent.get("msg_type") == "shutdown_request":
+                self.kernel_gone(kernel, now)
         request_id = parent.get("msg_id")
         if (
             parent.get("msg_type") != "execute_request"
@@ -160,6 +167,12 @@ class RunFollower:
             self._match()
         if request.own and request.failed:
             self._dropped(kernel, now)
+
+    def interrupted(self, kernel: str) -> None:
+        """Somebody asked for an interrupt of a kernel: an error of what it executes is no failure."""
+        for request in self._requests.values():
+            if request.kernel == kernel and request.progress.begun and not request.progress.ended:
+                request.progress.interrupted = True
 
     def kernel_gone(self, kernel: str, now: float) -> None:
         """A kernel was shut down, restarted or died: what it executed has ended, and what waited for it is in doubt."""
@@ -263,7 +276,7 @@ class RunFollower:
 
     def _connected(self, event: dict[str, Any], at: float, now: float) -> None:
         """A kernel answered a page: what it had begun before for this notebook has ended, and what was sent before is answered."""
-        notebook_id = _notebook_id(event)
+        notebook_id = notebook_id_of(event)
         for run in self._runs.values():
             if run.notebook_id != notebook_id or self._request_of(run) is not None:
                 continue
@@ -363,12 +376,6 @@ class RunFollower:
             times.append(times[-1])
             events.append(ended_session_of(session.end, events[-1]))
         return RunReport(run.execution_id, events, times)
-
-
-def _notebook_id(event: dict[str, Any]) -> str | None:
-    notebook = event.get("notebook")
-    found = notebook.get("id") if isinstance(notebook, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _added(items: OrderedDict[str, T], key: str, item: T, most: int) -> T:

@@ -14,11 +14,12 @@ from typing import Any
 from .ingest_body import MAX_EVENT_BYTES, event_json
 from .timestamps import to_text
 
-__all__ = ["ReportedRun", "end_id_of", "end_of", "ended_session_of", "start_of"]
+__all__ = ["ReportedRun", "end_id_of", "end_of", "ended_session_of", "shared_of", "start_of"]
 
 _LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 # What is cut from an event that is too large although each of its texts is within its bound: bytes of each output.
 _SMALLER = (2048, 512, 0)
+_SHARED = ("session_id", "notebook", "cell", "course")
 _END_BIT = 1
 _SESSION_BIT = 2
 
@@ -40,6 +41,11 @@ class ReportedRun:
     def later(self, seconds: float) -> str:
         """The page's time so many seconds after ``began``, as an event has it."""
         return to_text(self.began + min(timedelta(seconds=max(0.0, seconds)), _LAST_TIME - self.began))
+
+
+def shared_of(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what all events of a run have in common, of one of them or of what a page hands over."""
+    return {name: value[name] for name in _SHARED if value.get(name) is not None}
 
 
 def end_id_of(start_id: str) -> str:

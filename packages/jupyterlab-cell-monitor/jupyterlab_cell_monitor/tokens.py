@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import uniform
-from typing import Protocol
 
 import httpx
 
@@ -15,7 +14,6 @@ __all__ = [
     "Credential",
     "CredentialUnreadable",
     "ExchangedTokens",
-    "TokenProvider",
     "TokenRefused",
     "TokenUnavailable",
     "retry_after_seconds",
@@ -70,31 +68,6 @@ class Credential:
     server: str | None = None
 
 
-class TokenProvider(Protocol):
-    """Gives tokens for the ingest."""
-
-    async def token(self) -> str:
-        """A token that is good for some while yet.
-
-        Raises:
-            TokenUnavailable: try again later.
-            TokenRefused: trying again changes nothing until somebody changes the configuration.
-        """
-        ...
-
-    def reject(self, token: str) -> None:
-        """The monitor did not take this token: get another one next time."""
-        ...
-
-    async def renewed(self, token: str) -> str | None:
-        """A token that was issued after this one, whose claims may be outdated; None where this one is still young.
-
-        Raises:
-            TokenUnavailable, TokenRefused: as `token` does; the token given stays in use.
-        """
-        ...
-
-
 def retry_after_seconds(header: str | None) -> float:
     """Seconds of a `Retry-After` header in its form with seconds; 0 otherwise."""
     try:
@@ -135,7 +108,12 @@ class ExchangedTokens:
         self._exchange = asyncio.Lock()
 
     async def token(self) -> str:
-        """See `TokenProvider.token`."""
+        """A token that is good for some while yet.
+
+        Raises:
+            TokenUnavailable: try again later.
+            TokenRefused: trying again changes nothing until somebody changes the configuration.
+        """
         if self._token is not None and self._clock() < self._good_until:
             return self._token
         async with self._exchange:
@@ -146,12 +124,16 @@ class ExchangedTokens:
             return await self._ask()
 
     def reject(self, token: str) -> None:
-        """See `TokenProvider.reject`."""
+        """The monitor did not take this token: get another one next time."""
         if token == self._token:
             self._token = None
 
     async def renewed(self, token: str) -> str | None:
-        """See `TokenProvider.renewed`."""
+        """A token that was issued after this one, whose claims may be outdated; None where this one is still young.
+
+        Raises:
+            TokenUnavailable, TokenRefused: as `token` does; the token given stays in use.
+        """
         async with self._exchange:
             if self._token is not None and self._token != token:
                 return self._token

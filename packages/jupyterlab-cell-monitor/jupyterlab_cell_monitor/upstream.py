@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from .refusals import MEMBERSHIP_REASONS
-from .tokens import TokenProvider, TokenRefused, TokenUnavailable, retry_after_seconds
+from .tokens import ExchangedTokens, TokenRefused, TokenUnavailable, retry_after_seconds
 
 __all__ = ["ADDRESS_WRONG", "KEY_REFUSED", "Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
 
@@ -75,7 +75,7 @@ class Upstream:
         timeout_s: seconds that one request may take in all.
     """
 
-    def __init__(self, client: httpx.AsyncClient, api_url: str, tokens: TokenProvider, timeout_s: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, api_url: str, tokens: ExchangedTokens, timeout_s: float) -> None:
         self._client = client
         self._api_url = api_url.rstrip("/")
         self._tokens = tokens
