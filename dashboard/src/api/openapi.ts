@@ -832,6 +832,8 @@ export interface components {
         CellRemovedData: {
             count: number;
             /** @default null */
+            source_ids: string[] | null;
+            /** @default null */
             own: boolean | null;
         };
         /**

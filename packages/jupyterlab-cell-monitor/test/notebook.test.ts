@@ -329,9 +329,11 @@ function watchedNotebook(...ids: string[]) {
     outline: () => outlineOf(list(...cells), idsOf(cells))
   };
   const owners: boolean[] = [];
-  const watch = new CellListWatch(source, deferred(clock), guard, (type, first, { count, own }) => {
+  const gone: (readonly string[])[] = [];
+  const watch = new CellListWatch(source, deferred(clock), guard, (type, first, { count, own, gone: left }) => {
     reports.push([type, first.id, first.index, count]);
     owners.push(own);
+    gone.push(left);
   });
   watch.begin();
   const change = (own: boolean, ...now: string[]) => {
@@ -340,11 +342,11 @@ function watchedNotebook(...ids: string[]) {
   };
   const set = (...now: string[]) => change(true, ...now);
   const later = () => clock.advance(CELL_LIST_PERIOD_MS);
-  return { clock, guard, reports, owners, watch, change, set, later };
+  return { clock, guard, reports, owners, gone, watch, change, set, later };
 }
 
 test('a cell that was added or removed is reported once, where it is or was', () => {
-  const { reports, set, later } = watchedNotebook('a', 'b', 'c');
+  const { reports, gone, set, later } = watchedNotebook('a', 'b', 'c');
   later();
   assert.deepEqual(reports, []);
   set('a', 'b', 'new', 'c');
@@ -356,6 +358,7 @@ test('a cell that was added or removed is reported once, where it is or was', ()
     ['cell_added', 'new', 2, 1],
     ['cell_removed', 'b', 1, 1]
   ]);
+  assert.deepEqual(gone, [[], ['b']]);
 });
 
 test('cells that another person or a program adds are not the student\'s act, unless the student adds some too', () => {

@@ -89,6 +89,7 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 ends_runs=draw(st.booleans()),
                 place_lag_ms=draw(st.sampled_from((0, 2))) if kind == "cell_edited" else 0,
                 listed={"cell_added": 1, "cell_removed": -2}.get(kind, 0),
+                removed=draw(st.sampled_from((("a",), ("a", "b")))) if kind == "cell_removed" else (),
             )
         )
     return made
@@ -230,6 +231,44 @@ def test_deaths_of_which_the_sender_names_no_cell_count_since_a_run_ended_by_its
     assert deaths is not None
     assert (deaths.count, deaths.since, deaths.cell) == (3, "1970-01-01T00:00:00.003Z", CellRef("a", 0))
     assert _shown(*killed[0], _run(4, "b", "ok")).kernel_deaths is None
+
+
+def _removed(at: int, *cells: str) -> Fact:
+    return msgspec.structs.replace(_other(at, "cell_removed"), cell=CellRef(cells[0], 0), removed=cells)
+
+
+def test_deaths_are_no_reason_any_more_once_their_cell_was_removed_until_it_kills_the_kernel_again() -> None:
+    killed = (_death(2, "a"), _death(5, "a"), _death(8, "a"))
+    assert _shown(*killed, _removed(9, "b", "a")).kernel_deaths is None
+    # Another cell, and a cell that was put back before it killed the kernel.
+    for other in (_removed(9, "b"), _removed(1, "a"), _removed(7, "a")):
+        kept = _shown(*killed, other).kernel_deaths
+        assert kept is not None
+        assert (kept.count, kept.cell) == (3, CellRef("a", 0))
+    # A cell of another notebook that has the same id.
+    copy = msgspec.structs.replace(_removed(9, "a"), notebook=NotebookRef("copy", "copy.ipynb"))
+    assert _shown(*killed, copy).kernel_deaths is not None
+    again = _shown(*killed, _removed(9, "a"), _death(10, "a")).kernel_deaths
+    assert again is not None
+    assert again.count == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "removed"), [({"count": 2, "source_ids": ["a", "b"]}, ("a", "b")), ({"count": 1}, ())]
+)
+def test_only_the_cells_that_an_event_names_are_gone(data: dict[str, Any], removed: tuple[str, ...]) -> None:
+    # The first of those removed is there again where its type was changed; an older sender does not say which are gone.
+    raw = json.dumps({**GOLDEN["cell_removed"], "data": data}).encode()
+    assert read_event(raw, 2**42).fact.removed == removed
+
+
+def test_a_death_whose_sender_names_no_cell_is_never_of_a_cell_that_was_aborted_later() -> None:
+    killed = (_start(1, "a", "p"), _run(2, "a", "aborted", execution="p"), _death(3))
+    later = (_start(4, "b", "q"), _run(5, "b", "aborted", execution="q"))
+    deaths = _shown(*killed, *later).kernel_deaths
+    assert deaths is not None
+    assert (deaths.count, deaths.cell) == (1, None)
+    assert _shown(*killed, _removed(4, "a")).kernel_deaths is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import type { Cell } from '../events/types';
+import { LIMITS } from '../events/types';
 import type { IClock, IMoment } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import type { DeferredActs, IDeferredAct } from './deferred';
@@ -120,6 +121,8 @@ export interface IOutlinedCells extends ICellList {
 export interface ICellListChange {
   readonly count: number;
   readonly own: boolean;
+  /** Of removed cells, the source ids of those that are not there under another id. */
+  readonly gone: readonly string[];
 }
 
 /**
@@ -172,10 +175,13 @@ export class CellListWatch {
     }
     const added = [...now.values()].filter(cell => !before.has(cell.id));
     if (removed[0]) {
-      this._report('cell_removed', removed[0], { count: removed.length, own }, at);
+      // JupyterLab before 4.5 makes another cell when the type of one is changed.
+      const left = new Set([...now.values()].map(cell => cell.source_id));
+      const gone = removed.map(cell => cell.source_id).filter(id => !left.has(id)).slice(0, LIMITS.removedCells);
+      this._report('cell_removed', removed[0], { count: removed.length, own, gone }, at);
     }
     if (added[0]) {
-      this._report('cell_added', added[0], { count: added.length, own }, at);
+      this._report('cell_added', added[0], { count: added.length, own, gone: [] }, at);
     }
   }
 

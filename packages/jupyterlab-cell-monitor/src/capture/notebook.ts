@@ -64,9 +64,10 @@ export class NotebookCapture {
       () => this.inFront,
       (cellId, at) => this._selected(cellId, at)
     );
-    this._cellList = new CellListWatch(this._cells, this._acts, guard, (type, first, { count, own }, at) =>
-      this._session.emitAct(type, { count, ...(own ? {} : { own }) }, first, at)
-    );
+    this._cellList = new CellListWatch(this._cells, this._acts, guard, (type, first, { count, own, gone }, at) => {
+      const data = { count, ...(own ? {} : { own }), ...(gone.length > 0 ? { source_ids: gone } : {}) };
+      this._session.emitAct(type, data, first, at);
+    });
     this._memory = new CellMemory(this._cells.sourceIds, clock, async cells => {
       const { notebook } = this._origin;
       return notebook !== null && _context.identity.remember(notebook.id, cells);

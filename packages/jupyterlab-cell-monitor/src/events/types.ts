@@ -90,6 +90,8 @@ export type CellExecutionStartedData = {
 export type CellRemovedData = {
   /** How many cells were removed. */
   count: Count;
+  /** The source_id of each cell that is gone, as far as they fit; a cell whose type was changed is not. */
+  source_ids?: string[] | null;
   /** False where it was not the student's own act; another person of a shared notebook, or a program. */
   own?: boolean | null;
 };
@@ -586,6 +588,7 @@ export const LIMITS = {
   cellId: 128,
   heading: 256,
   outlineCells: 500,
+  removedCells: 100,
   code: 16384,
   outputs: 20,
   outputText: 8192,

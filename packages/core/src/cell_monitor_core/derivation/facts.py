@@ -100,6 +100,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         kernel_death: the kernel died, and nothing says that no cell of the sender ran: the cell, where there is one, killed it.
         place_lag_ms: how long before ``at`` the student was at the place, milliseconds (``places.place_lag_ms``).
         listed: how many cells were added; negative where they were removed.
+        removed: the source ids of the cells that a `cell_removed` names.
         ends_runs: False where the sender reports the end of each run itself, although events of the type end runs.
     """
 
@@ -124,6 +125,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ends_runs: bool = True
     place_lag_ms: int = 0
     listed: int = 0
+    removed: tuple[str, ...] = ()
 
 
 class ReadEvent(NamedTuple):
@@ -203,6 +205,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
     kernel_death = False
     ends_runs = True
     listed = 0
+    removed: tuple[str, ...] = ()
     if isinstance(event, types.CellExecuted):
         data = event.data
         execution = data.execution_id
@@ -219,6 +222,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         listed = event.data.count
     elif isinstance(event, types.CellRemoved):
         listed = -event.data.count
+        removed = tuple(event.data.source_ids or ())
     elif isinstance(event, types.HelpRequested):
         text = event.data.message
     elif isinstance(event, types.HelpCancelled):
@@ -256,5 +260,6 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         ends_runs,
         place_lag_ms(kind),
         listed,
+        removed,
     )
     return ReadEvent(fact, text or None)

@@ -42,6 +42,7 @@ __all__ = [
 
 _UNPLACED_DEATHS_KEPT: Final = 20
 _NAMES_KEPT: Final = 16
+_REMOVALS_KEPT: Final = 100
 SEEN_STEP_MS: Final = 60_000
 """``last_seen_at`` is rounded down to a multiple of this."""
 
@@ -83,6 +84,14 @@ class DeathAt(msgspec.Struct, frozen=True, array_like=True):
     cell: CellRef
 
 
+class RemovalAt(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A cell that was removed from its notebook at ``key``."""
+
+    key: Key
+    notebook_id: str
+    cell_id: str
+
+
 class StudentFold(msgspec.Struct, omit_defaults=True):
     """One student in one course.
 
@@ -106,6 +115,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             an earlier time that arrives later may open it again.
         death: the newest death of a kernel of which the sender said which cell ran.
         deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
+        removals: when cells were removed last, newest last; those older than ``death`` have no meaning and are left out, and so are all
+            but the newest 100.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
         list_changes: the newest 32 additions and removals of cells, oldest first.
         names: how the 16 notebooks that were renamed last are called since then, by id.
@@ -136,6 +147,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     unplaced_deaths: tuple[Key, ...] = ()
     names: dict[str, NotebookAt] = {}
     list_changes: tuple[ListChange, ...] = ()
+    removals: tuple[RemovalAt, ...] = ()
 
     def add(self, fact: Fact) -> None:
         """Fold a fact that was not folded before; the order does not matter."""
@@ -156,6 +168,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.list_changes = with_change(self.list_changes, fact, key)
         if fact.kernel_death:
             self._death(fact, key)
+        if fact.removed and fact.notebook is not None:
+            self._remove(fact.notebook.id, fact.removed, key)
         if self.open_runs is None:
             self.open_runs = OpenRuns()
         self.open_runs.add(fact, key)
@@ -204,6 +218,24 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.unplaced_deaths = tuple(sorted((*self.unplaced_deaths, key)))[-_UNPLACED_DEATHS_KEPT:]
         elif self.death is None or key > self.death.key:
             self.death = DeathAt(key, fact.notebook, fact.cell)
+            self.removals = tuple(removal for removal in self.removals if removal.key > key)
+
+    def _remove(self, notebook_id: str, cells: tuple[str, ...], key: Key) -> None:
+        if self.death is not None and key < self.death.key:
+            return
+        merged = {(removal.notebook_id, removal.cell_id): removal for removal in self.removals}
+        for cell_id in cells:
+            known = merged.get((notebook_id, cell_id))
+            if known is None or key > known.key:
+                merged[notebook_id, cell_id] = RemovalAt(key, notebook_id, cell_id)
+        self.removals = tuple(sorted(merged.values()))[-_REMOVALS_KEPT:]
+
+    def removed_since(self, key: Key, notebook_id: str, cell: CellRef) -> bool:
+        """Return whether a cell was removed after ``key``, which is not before the newest death of a kernel."""
+        return any(
+            removal.key > key and (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id)
+            for removal in self.removals
+        )
 
     def _run(self, fact: Fact, key: Key) -> None:
         self.runs += 1
@@ -282,7 +314,7 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
     death = fold.death
     unplaced = fold.unplaced_deaths
     if death is not None and (not unplaced or death.key > unplaced[-1]):
-        if fold.deaths_since is None:
+        if fold.deaths_since is None or fold.removed_since(death.key, death.notebook.id, death.cell):
             return None
         notebook = fold.called(death.notebook, death.key)
         cell = fold.described(death.notebook.id, death.cell, death.key)
@@ -295,8 +327,16 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
     # The run that started last is the one that the kernel executed: runs end as aborted with their kernel.
     started = None if fold.open_runs is None else fold.open_runs.last_started
     run = fold.last_aborted
-    if started is None or run is None or started[1:] != (run.notebook_id, run.cell.source_id):
+    if (
+        started is None
+        or run is None
+        # One that was aborted later ended otherwise.
+        or run.key > unplaced[-1]
+        or started[1:] != (run.notebook_id, run.cell.source_id)
+    ):
         return KernelDeathsRef(len(unplaced), since)
+    if fold.removed_since(unplaced[-1], run.notebook_id, run.cell):
+        return None
     named = None if run.notebook is None else fold.called(run.notebook, run.key)
     return KernelDeathsRef(len(unplaced), since, named, run.cell)
 

@@ -144,6 +144,9 @@ class CellRemovedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     # How many cells were removed.
     count: Count
 
+    # The source_id of each cell that is gone, as far as they fit; a cell whose type was changed is not.
+    source_ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...], Meta(max_length=100)] | None = None
+
     # False where it was not the student's own act; another person of a shared notebook, or a program.
     own: bool | None = None
 

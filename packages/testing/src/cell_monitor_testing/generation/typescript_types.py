@@ -77,6 +77,7 @@ def _text_limits(schemas: dict[str, Schema]) -> Iterator[tuple[str, int]]:
     yield "cellId", cell["id"]["maxLength"]
     yield "heading", cell["heading"]["maxLength"]
     yield "outlineCells", schemas["notebook_opened.yaml"]["properties"]["data"]["properties"]["cells"]["maxItems"]
+    yield "removedCells", schemas["cell_removed.yaml"]["properties"]["data"]["properties"]["source_ids"]["maxItems"]
     yield "code", executed["code"]["maxLength"]
     yield "outputs", executed["outputs"]["maxItems"]
     yield "outputText", executed["outputs"]["items"]["properties"]["text"]["maxLength"]
