@@ -4,6 +4,7 @@ import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { watchInterrupts } from './capture/interrupts';
 import { createHelpButton } from './help/button';
 import { helpDialog } from './help/dialog';
 import { HELP_ICONS } from './help/icons';
@@ -67,6 +68,7 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
         monitor.savedByHand();
       }
     });
+    watchInterrupts(app, tracker, kernelId => monitor.interrupted(kernelId));
     monitor.changed.connect(() => app.commands.notifyCommandChanged(CommandIDs.togglePause));
     registry?.transform(PluginIDs.monitor, {
       fetch: plugin => ({ ...plugin, schema: translatedSchema(plugin.schema, trans) })

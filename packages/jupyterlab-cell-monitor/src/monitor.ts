@@ -233,6 +233,11 @@ export class CellMonitor implements ICellMonitor {
     }
   }
 
+  /** Somebody asked for an interrupt of a kernel. */
+  interrupted(kernelId: string): void {
+    this._recorder.interrupted(kernelId);
+  }
+
   /** The capture of this panel, or null. */
   captureOf(panel: NotebookPanel): NotebookCapture | null {
     return this._recorder.captureOf(panel);

@@ -48,6 +48,13 @@ export class RunLog implements RunSession {
   };
 }
 
+function parentHeader(parent?: string | { id: string; type: string }): IKernelMessage['parent_header'] {
+  if (parent === undefined) {
+    return {};
+  }
+  return typeof parent === 'string' ? { msg_id: parent } : { msg_id: parent.id, msg_type: parent.type };
+}
+
 let serial = 0;
 
 /** Makes messages as they pass between a page and its kernel, and gives them to a tracker. */
@@ -61,7 +68,7 @@ export class Kernel {
     channel: string,
     type: string,
     content: Record<string, unknown>,
-    parent?: string,
+    parent?: string | { id: string; type: string },
     metadata: Record<string, unknown> = {}
   ): IKernelMessage {
     serial += 1;
@@ -72,7 +79,7 @@ export class Kernel {
         msg_type: type,
         date: new Date(this._clock.time).toISOString()
       },
-      parent_header: parent ? { msg_id: parent } : {},
+      parent_header: parentHeader(parent),
       metadata,
       content
     };
@@ -112,6 +119,11 @@ export class Kernel {
 
   idle(run: string): void {
     this.receive('iopub', 'status', { execution_state: 'idle' }, run);
+  }
+
+  /** A status whose parent may be another client's request. */
+  status(state: string, parent: { id: string; type: string }): void {
+    this.receive('iopub', 'status', { execution_state: state }, parent);
   }
 
   /** Reply and idle status. */

@@ -82,7 +82,7 @@ test('a failure that the server reports and that the student reads as plain text
   cell.running = false;
   page.tracker.executed('cell-1', false, undefined);
   page.clock.advance(2500);
-  assert.deepEqual(page.ends(), [['error', 'Error']]);
+  assert.deepEqual(page.ends(), [['error', 'UsageError']]);
 });
 
 test('a run that the server skipped is aborted, and so is one that no kernel executed', () => {

@@ -5,7 +5,7 @@ import type { NotebookSession } from '../events/session';
 import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
-import { KernelWatch } from './kernel';
+import { KernelWatch, newsOf } from './kernel';
 import { ModelCell } from './model';
 import type { ICellFinder, OpenRunList } from './reports';
 import type { IKernelMessage } from './request';
@@ -90,6 +90,13 @@ export class ExecutionCapture {
     this._runs.cellChanged(cellId);
   }
 
+  /** Somebody asked for an interrupt of a kernel. */
+  interrupted(kernelId: string): void {
+    if (kernelId === this._kernelId) {
+      this._runs.interrupted();
+    }
+  }
+
   private get _kernelId(): string | null {
     return this._sessionContext.session?.kernel?.id ?? null;
   }
@@ -136,8 +143,17 @@ export class ExecutionCapture {
 
   private _onAnyMessage(_: unknown, args: Kernel.IAnyMessageArgs): void {
     this._context.guard.run(() => {
+      const message = args.msg as unknown as IKernelMessage;
+      const news = newsOf(message);
+      if (news === 'dead') {
+        this._kernel.saidDead();
+      } else if (news === 'interrupt') {
+        this._runs.interrupted();
+      } else if (news === 'shutdown') {
+        this._runs.processGone();
+      }
       if (this._recording) {
-        this._runs.message(args.msg as unknown as IKernelMessage, args.direction);
+        this._runs.message(message, args.direction);
       }
     });
   }

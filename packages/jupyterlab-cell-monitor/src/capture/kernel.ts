@@ -1,4 +1,28 @@
 import type { IClock } from '../runtime/clock';
+import type { IKernelMessage } from './request';
+
+/** What a message says of the kernel itself. */
+export type KernelNews = 'interrupt' | 'shutdown' | 'dead';
+
+/**
+ * What a message between a page and its kernel says of the kernel, or null. Requests on the control channel are published
+ * to all pages as the parent of a `busy` status, also while a cell is executed: an interrupt where the kernel wants it as a
+ * message, and a shutdown, which comes before each change, restart and end of a kernel that somebody asks for.
+ */
+export function newsOf(message: IKernelMessage): KernelNews | null {
+  if (message.channel === 'control' && message.header.msg_type === 'interrupt_request') {
+    return 'interrupt';
+  }
+  if (message.channel !== 'iopub' || message.header.msg_type !== 'status') {
+    return null;
+  }
+  const state = message.content['execution_state'];
+  if (state === 'dead') {
+    return 'dead';
+  }
+  const request = state === 'busy' ? message.parent_header.msg_type : '';
+  return request === 'interrupt_request' ? 'interrupt' : request === 'shutdown_request' ? 'shutdown' : null;
+}
 
 /** Called when the kernel's status changes. */
 export interface IKernelHost {
@@ -17,6 +41,11 @@ export class KernelWatch {
     private readonly _host: IKernelHost,
     private readonly _clock: IClock
   ) {}
+
+  /** The server said in a message that the kernel died. */
+  saidDead(): void {
+    this._saidDead = true;
+  }
 
   status(status: string): void {
     switch (status) {
@@ -38,10 +67,12 @@ export class KernelWatch {
       case 'dead':
         this._restarting = false;
         this._host.gone();
-        if (!this._dead) {
+        // Without such a message the page only no longer finds the kernel: it was shut down, or its server was killed.
+        if (!this._dead && this._saidDead) {
           this._dead = true;
           this._host.died();
         }
+        this._saidDead = false;
         break;
       case 'terminating':
         this._host.gone();
@@ -64,6 +95,7 @@ export class KernelWatch {
 
   private _restarting = false;
   private _dead = false;
+  private _saidDead = false;
   private _reason: 'user' | 'auto' = 'user';
   private _cancel: (() => void) | null = null;
 }

@@ -241,6 +241,11 @@ export class NotebookCapture {
     this._execution.executed(cell, success, error);
   }
 
+  /** Somebody asked for an interrupt of a kernel, this notebook's or another's. */
+  interrupted(kernelId: string): void {
+    this._execution.interrupted(kernelId);
+  }
+
   private _edited(cellId: string, pasted: number, at: IMoment): void {
     this._context.guard.run(() => {
       this._memory.changed();

@@ -2,7 +2,7 @@ import { RAW_OUTPUT_CHARS } from '../events/limits';
 import { capBytes, joinedText, storableText, withoutEscapes } from '../events/text';
 import type { ExecutionError, Output } from '../events/types';
 import { LIMITS } from '../events/types';
-import { errorIn } from './errors';
+import { errorIn, errorOf } from './errors';
 import { StreamText } from './stream';
 
 /** The parts of an IOPub message, or of a stored nbformat output, that outputs are made of. */
@@ -156,6 +156,21 @@ export class OutputCollector {
   private _error: ExecutionError | null = null;
   private _missed = false;
   private _clearsOnNext = false;
+}
+
+/** `UsageError: Line magic function `%x` not found.`, as the last line of what is written. */
+const NAMED_LINE = /^([A-Za-z_][A-Za-z0-9_.]{0,120}): ?(.*)$/;
+
+/**
+ * The error of stored outputs that show none, where the run is known to have failed: what the student reads last on
+ * stderr. IPython writes a wrong use of a magic there, as `<name>: <value>`, and reports it in the reply alone.
+ */
+export function errorOnStderr(outputs: readonly IOutputMessage[]): ExecutionError {
+  const last = outputs.filter(({ type, content }) => type === 'stream' && content['name'] === 'stderr').pop();
+  const text = withoutEscapes(joinedText(last?.content['text'])).trimEnd();
+  const line = text.slice(text.lastIndexOf('\n') + 1);
+  const [, name = '', value = line] = NAMED_LINE.exec(line) ?? [];
+  return errorOf({ name, value, traceback: text });
 }
 
 function recordOf(kind: Pick<Output, 'type' | 'name' | 'mime'>, text: string, size: number, cut: boolean): Output {

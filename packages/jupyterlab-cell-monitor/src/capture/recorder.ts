@@ -75,6 +75,11 @@ export class Recorder {
     }
   }
 
+  /** Somebody asked for an interrupt of a kernel. */
+  interrupted(kernelId: string): void {
+    this._context.guard.run(() => this._notebooks.forEach(capture => capture.interrupted(kernelId)));
+  }
+
   /** The capture of the notebook that the student is in, or null. */
   get current(): NotebookCapture | null {
     const panel = this._tracker.currentWidget;

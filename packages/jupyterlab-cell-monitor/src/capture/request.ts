@@ -7,7 +7,7 @@ import { OutputCollector } from './outputs';
 export interface IKernelMessage {
   readonly channel: string;
   readonly header: { readonly msg_id: string; readonly msg_type: string; readonly date?: string };
-  readonly parent_header: { readonly msg_id?: string };
+  readonly parent_header: { readonly msg_id?: string; readonly msg_type?: string };
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly content: Readonly<Record<string, unknown>>;
 }
@@ -18,9 +18,12 @@ export interface IOutcome {
   error: ExecutionError | null;
 }
 
-interface IReply extends IOutcome {
+interface IReply {
+  readonly status: CellExecutedData['status'];
+  readonly error: ExecutionError | null;
   startedAt: string | null;
   endedAt: string | null;
+  readonly asksExit: boolean;
 }
 
 /** What ipykernel 7.4 names in the reply where the result of a cell cannot be shown, as its `__repr__` raises. */
@@ -65,6 +68,16 @@ export class RequestProgress {
     return this._reply !== null || this._idle;
   }
 
+  /** Whether its code called `quit()` or `exit()`: the kernel ends right after its reply. */
+  get asksExit(): boolean {
+    return this._reply?.asksExit ?? false;
+  }
+
+  /** The student asked for an interrupt while the kernel executed it: an error at its end is no failure. */
+  interrupt(): void {
+    this._interrupted = true;
+  }
+
   /** Whether all messages have arrived. */
   get complete(): boolean {
     return this._reply !== null && this._idle;
@@ -76,13 +89,14 @@ export class RequestProgress {
     const reply = this._reply;
     if (reply?.error) {
       // The shown error is the same one, unless it was cleared or is an earlier one, or the reply names none.
-      return endedBy(shown && [shown.name, UNNAMED].includes(reply.error.name) ? shown : reply.error);
+      const error = shown && [shown.name, UNNAMED].includes(reply.error.name) ? shown : reply.error;
+      return endedBy(error, this._interrupted);
     }
     if (reply?.status === 'aborted' || !this.ended) {
       return { status: 'aborted', error: null };
     }
     if (shown) {
-      return endedBy(shown);
+      return endedBy(shown, this._interrupted);
     }
     // A kernel answers a request that it skips with an idle status, too, but it never begins it.
     return { status: reply || this._started ? 'ok' : 'aborted', error: null };
@@ -141,10 +155,11 @@ export class RequestProgress {
       status: status === 'ok' || status === 'error' ? status : 'aborted',
       error: status === 'error' ? errorIn(content) : null,
       startedAt: typeof started === 'string' ? started : null,
-      endedAt: message.header.date ?? null
+      endedAt: message.header.date ?? null,
+      asksExit: payloadOf(content).some(part => part['source'] === 'ask_exit' && part['keepkernel'] !== true)
     };
-    for (const page of pagesOf(content['payload'])) {
-      // JupyterLab shows the help text of `name?` below the cell.
+    // JupyterLab shows the help text of `name?` below the cell.
+    for (const page of payloadOf(content).filter(part => part['source'] === 'page').slice(0, 1)) {
       this.outputs.add({ type: 'display_data', content: page });
     }
   }
@@ -155,11 +170,15 @@ export class RequestProgress {
   private _reply: IReply | null = null;
   private _idle = false;
   private _idleAt: string | null = null;
+  private _interrupted = false;
 }
 
-/** The end of a run that shows this error. An interrupt is not an error in the code: the run was aborted. */
-export function endedBy(error: ExecutionError): IOutcome {
-  return { status: error.name === 'KeyboardInterrupt' ? 'aborted' : 'error', error };
+/**
+ * The end of a run that shows this error. An interrupt is not an error in the code: the run was aborted, also where it
+ * arrives as another exception (`CalledProcessError` of `%%bash`, `CancelledError` of `await`).
+ */
+export function endedBy(error: ExecutionError, interrupted: boolean): IOutcome {
+  return { status: interrupted || error.name === 'KeyboardInterrupt' ? 'aborted' : 'error', error };
 }
 
 /**
@@ -181,13 +200,11 @@ export function requestedCode(message: IKernelMessage): { cellId: string; code: 
   return { cellId, code: joinedText(message.content['code']) };
 }
 
-function pagesOf(payload: unknown): Record<string, unknown>[] {
+/** What a reply asks its page to do. */
+function payloadOf(content: IKernelMessage['content']): Record<string, unknown>[] {
+  const payload = content['payload'];
   const parts = Array.isArray(payload) ? (payload as unknown[]) : [];
-  const pages = parts.filter(
-    (part): part is Record<string, unknown> =>
-      !!part && typeof part === 'object' && (part as Record<string, unknown>)['source'] === 'page'
-  );
-  return pages.slice(0, 1);
+  return parts.filter((part): part is Record<string, unknown> => !!part && typeof part === 'object');
 }
 
 function countOf(value: unknown): number | null {

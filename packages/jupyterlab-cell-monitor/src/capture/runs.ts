@@ -19,6 +19,9 @@ interface IRun extends IReportedRun {
 /** How long the other of reply and idle status, and the last outputs, may come after the first of them. */
 const LAST_OUTPUTS_MS = 2000;
 
+/** How long the end of a kernel may take after a reply that announces it: the server looks for it every three seconds. */
+const EXIT_MS = 10_000;
+
 /** Later requests remembered after a loss of the connection; one answered is enough. */
 const PROBES = 32;
 
@@ -70,9 +73,7 @@ export class RunTracker {
    * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins.
    */
   get running(): Cell | null {
-    const going = [...this._runs.values()].filter(run => !run.progress.ended);
-    const run = going.find(each => each.progress.started) ?? going[0];
-    return run?.cell ?? this._unseen.running;
+    return this._executing?.cell ?? this._unseen.running;
   }
 
   /** JupyterLab is about to run a code cell. */
@@ -103,14 +104,23 @@ export class RunTracker {
     } else if (message.channel === 'shell') {
       this._answered(parent);
     } else if (isProcessStart(message)) {
-      this._restartedElsewhere();
+      this.processGone();
+    } else {
+      this._ofAnother(message);
     }
+  }
+
+  /** The student, here or elsewhere, asked for an interrupt of what the kernel executes. */
+  interrupted(): void {
+    this._executing?.progress.interrupt();
+    this._unseen.interrupted();
   }
 
   /** The connection to the kernel was lost; JupyterLab tries to restore it. */
   connectionLost(): void {
     // An answer to what was sent before says nothing of what was sent since.
     this._probes.clear();
+    this._foreign = null;
     for (const run of this._runs.values()) {
       run.mayBeLost = true;
     }
@@ -128,10 +138,26 @@ export class RunTracker {
   /** The kernel was restarted, replaced or died: open runs will not be answered. */
   kernelGone(): void {
     for (const [id, run] of [...this._runs]) {
-      this._close(id, run);
+      this._close(id, run, run.progress.asksExit);
     }
     this._unseen.kernelGone();
     this._probes.clear();
+    this._foreign = null;
+  }
+
+  /**
+   * The kernel's process ends or has ended, by the act of whichever page: what it executed is gone. What had not begun may
+   * still reach the process that follows.
+   */
+  processGone(): void {
+    this._foreign = null;
+    for (const [id, run] of [...this._runs]) {
+      if (run.progress.started) {
+        this._close(id, run, run.progress.asksExit);
+      } else {
+        run.mayBeLost = true;
+      }
+    }
   }
 
   /** Stops following the open runs, which go on: the server half reports their ends. */
@@ -160,7 +186,7 @@ export class RunTracker {
         cell,
         code: request.code,
         mayFail: mayFail(message.metadata),
-        queued: this._runs.size > 0 || !this._isOwnAct(),
+        queued: this._runs.size > 0 || this._foreign !== null || !this._isOwnAct(),
         startedTick: null,
         startId: uuid7(),
         progress: new RequestProgress(),
@@ -183,7 +209,11 @@ export class RunTracker {
     if (progress.replied) {
       this._answered(id);
     }
-    if (progress.complete) {
+    if (progress.asksExit) {
+      // Its outcome is that of its kernel: a reply `ok` says nothing of a cell that ends it.
+      run.cancelGrace?.();
+      run.cancelGrace = this._clock.after(EXIT_MS, () => this._close(id, run));
+    } else if (progress.complete) {
       this._close(id, run);
     } else if (progress.ended) {
       run.cancelGrace ??= this._clock.after(LAST_OUTPUTS_MS, () => this._close(id, run));
@@ -219,15 +249,24 @@ export class RunTracker {
     }
   }
 
-  /** A new kernel process says that it starts: another page restarted the kernel, and what ran is gone. */
-  private _restartedElsewhere(): void {
-    for (const [id, run] of [...this._runs]) {
-      if (run.progress.started) {
-        this._close(id, run);
-      } else {
-        run.mayBeLost = true;
-      }
+  /** Notes which request of a console or of another page the kernel executes: a run of this page waits behind it. */
+  private _ofAnother(message: IKernelMessage): void {
+    const { msg_id: id, msg_type: type } = message.parent_header;
+    if (message.channel !== 'iopub' || message.header.msg_type !== 'status' || type !== 'execute_request' || !id) {
+      return;
     }
+    const state = message.content['execution_state'];
+    if (state === 'busy') {
+      this._foreign = id;
+    } else if (state === 'idle' && this._foreign === id) {
+      this._foreign = null;
+    }
+  }
+
+  /** The run that the kernel executes, or ends with; where none has begun the oldest one, unless it executes another's. */
+  private get _executing(): IRun | null {
+    const going = [...this._runs.values()].filter(({ progress }) => !progress.ended || progress.asksExit);
+    return going.find(run => run.progress.started) ?? (this._foreign === null ? going[0] : null) ?? null;
   }
 
   private get _anyMayBeLost(): boolean {
@@ -248,11 +287,12 @@ export class RunTracker {
     }
   }
 
-  private _close(id: string, run: IRun): void {
+  private _close(id: string, run: IRun, lost = false): void {
     if (this._runs.delete(id)) {
       run.cancelGrace?.();
-      const { outputs, executionCount, startedAt, endedAt } = run.progress;
-      this._reports.ended(run, { ...run.progress.outcome, outputs, executionCount, startedAt, endedAt });
+      const { outputs, executionCount, startedAt, endedAt, outcome } = run.progress;
+      const end = lost ? { status: 'aborted' as const, error: null } : outcome;
+      this._reports.ended(run, { ...end, outputs, executionCount, startedAt, endedAt });
     }
   }
 
@@ -261,4 +301,6 @@ export class RunTracker {
   private readonly _runs = new Map<string, IRun>();
   /** Requests sent after a loss of the connection, and whether each was a run. */
   private readonly _probes = new Map<string, boolean>();
+  /** The request of another client that the kernel executes, or null. */
+  private _foreign: string | null = null;
 }

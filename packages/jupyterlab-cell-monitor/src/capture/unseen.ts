@@ -3,7 +3,7 @@ import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import { errorOf } from './errors';
 import type { IOutputMessage } from './outputs';
-import { OutputCollector } from './outputs';
+import { errorOnStderr, OutputCollector } from './outputs';
 import type { ICellFinder, IReportedRun, RunReports } from './reports';
 import type { IOutcome } from './request';
 import { endedBy } from './request';
@@ -35,6 +35,8 @@ interface IUnseenRun extends IReportedRun {
   /** What JupyterLab reported of its end; null before that. */
   report: { success: boolean; error: unknown } | null;
   cancelTimer: (() => void) | null;
+  /** The student asked for an interrupt while it was executed. */
+  interrupted: boolean;
 }
 
 /** How long the model may take to show the end of a run that JupyterLab has reported: they take different ways. */
@@ -66,12 +68,15 @@ export class UnseenRuns {
 
   /** The cell of a run that has started, or null. */
   get running(): Cell | null {
-    for (const [run] of this._waiting.values()) {
-      if (run && run.startedTick !== null && run.report === null) {
-        return run.cell;
-      }
+    return this._executing?.cell ?? null;
+  }
+
+  /** The student asked for an interrupt of what the kernel executes. */
+  interrupted(): void {
+    const run = this._executing;
+    if (run) {
+      run.interrupted = true;
     }
-    return null;
   }
 
   /** JupyterLab is about to run a cell. Its request, if this page sends one, follows at once. */
@@ -95,7 +100,8 @@ export class UnseenRuns {
       hadKernel: model.kernelId !== null,
       unseen: false,
       report: null,
-      cancelTimer: null
+      cancelTimer: null,
+      interrupted: false
     };
     const kernel = model.kernelId;
     run.cancelTimer = this._clock.after(0, () => {
@@ -167,6 +173,15 @@ export class UnseenRuns {
     this._waiting.clear();
   }
 
+  private get _executing(): IUnseenRun | null {
+    for (const [run] of this._waiting.values()) {
+      if (run && run.startedTick !== null && run.report === null) {
+        return run;
+      }
+    }
+    return null;
+  }
+
   /** Whether the model shows all of a run that JupyterLab has reported. */
   private _settled(run: IUnseenRun): boolean {
     if (!run.hadKernel) {
@@ -198,16 +213,19 @@ export class UnseenRuns {
     }
     const shown = shownError(model);
     if (shown) {
-      return endedBy(shown);
+      return endedBy(shown, run.interrupted);
     }
     if (run.report?.success) {
       return { status: 'ok', error: null };
     }
     const failure = (run.report?.error ?? {}) as Record<string, unknown>;
     const reported = { name: failure['errorName'], value: failure['errorValue'], traceback: failure['traceback'] };
+    if (typeof reported.name === 'string' && reported.name) {
+      return endedBy(errorOf(reported), run.interrupted);
+    }
     // A mistake in a magic is text on stderr and no error. What has no count was skipped, or its request failed.
-    const failed = (typeof reported.name === 'string' && reported.name) || (!model.running && model.executionCount !== null);
-    return failed ? endedBy(errorOf(reported)) : { status: 'aborted', error: null };
+    const failed = !model.running && model.executionCount !== null;
+    return failed ? endedBy(errorOnStderr(model.outputs), run.interrupted) : { status: 'aborted', error: null };
   }
 
   private _end(run: IUnseenRun, outcome: IOutcome): void {
