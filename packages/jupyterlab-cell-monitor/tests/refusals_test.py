@@ -87,6 +87,13 @@ def test_an_invalid_event_says_nothing_of_the_other_notebooks_of_its_course(refu
     assert [(entry["notebook"], entry["everything"]) for entry in refusals.current()] == [("a", False)]
 
 
+def test_a_notebook_with_the_longest_id_is_distinguished_from_others(refusals: Refusals) -> None:
+    # The contract allows 128 characters.
+    refusals.note([{"notebook": {"id": "x" * 128}}], refused("invalid_event"))
+    refusals.note([{"notebook": {"id": "y" * 129}}], refused("invalid_event"))
+    assert [(entry["notebook"], entry["events"]) for entry in refusals.current()] == [("x" * 128, 1), (None, 1)]
+
+
 def test_hostile_notebook_ids_are_reported_as_none(refusals: Refusals) -> None:
     for notebook in ("x" * 5000, {"id": ["a"]}, {"id": "x" * 5000}, None):
         refusals.note([{"notebook": notebook}], refused("invalid_event"))

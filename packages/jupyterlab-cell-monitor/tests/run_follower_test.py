@@ -127,6 +127,40 @@ def test_the_end_of_a_run_whose_page_was_closed_is_reported_once_with_what_the_s
     assert follower.due(1000.0) == []
 
 
+@pytest.mark.parametrize("by_message", [False, True])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupt_that_arrives_as_another_exception_is_no_failure_after_its_page_was_closed(
+    run: str, by_message: bool, interrupted: bool
+) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()], 0.0)
+    begin(follower, run)
+    if interrupted and by_message:
+        asked = message("status", {"execution_state": "busy"}, "some-request")
+        asked["parent_header"]["msg_type"] = "interrupt_request"
+        follower.message(KERNEL, asked, 20.0)
+    elif interrupted:
+        follower.interrupted(KERNEL)
+    # Of another kernel.
+    follower.interrupted("kernel-2")
+    fail(follower, run, "CalledProcessError")
+    finish(follower, run, now=28.0)
+    (ended,) = follower.due(28.0)
+    data = ended.events[0]["data"]
+    assert (data["status"], data["error"]["name"]) == ("aborted" if interrupted else "error", "CalledProcessError")
+
+
+def test_a_run_ends_when_its_kernel_is_asked_to_shut_down_not_when_it_has(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run), page.left()], 0.0)
+    begin(follower, run)
+    asked = message("status", {"execution_state": "busy"}, "some-request")
+    asked["parent_header"]["msg_type"] = "shutdown_request"
+    follower.message(KERNEL, asked, 20.0)
+    (ended,) = follower.due(20.0)
+    assert ended.events[0]["data"]["status"] == "aborted"
+
+
 def test_an_end_that_the_page_reports_is_not_reported_again(run: str) -> None:
     follower, page = RunFollower(), Page()
     follower.observe([page.start(run)], 0.0)
