@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .handed_runs import HandedRun, ServerCode, is_uuid, page_time
+from .handed_runs import HandedRun, ServerCode, is_small, is_uuid, page_time
 from .ingest_body import notebook_id_of
 from .kernel_request import KernelRequest
 from .run_reports import ReportedRun, shared_of
@@ -38,7 +38,7 @@ class FollowedSession:
 
     def take(self, event: dict[str, Any]) -> None:
         """Take an event of it, whose number is in ``seq`` already."""
-        if event["type"] == "session_ended" and is_uuid(event.get("event_id")):
+        if event["type"] == "session_ended" and is_uuid(event.get("event_id")) and is_small(event):
             self.end = event
         elif event["seq"] == self.seq:
             self.end = None
@@ -89,7 +89,10 @@ class FollowedRun:
         execution_id = data.get("execution_id") if isinstance(data, dict) else None
         if began is None or not is_uuid(execution_id) or not is_uuid(event.get("event_id")):
             return None
-        run = cls(str(execution_id), event["event_id"], shared_of(event), began, at, event["seq"], started=True)
+        shared = shared_of(event)
+        if not is_small(shared):
+            return None
+        run = cls(str(execution_id), event["event_id"], shared, began, at, event["seq"], started=True)
         run.request_id = run.execution_id
         return run
 

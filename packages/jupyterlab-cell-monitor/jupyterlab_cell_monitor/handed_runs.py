@@ -14,7 +14,7 @@ from typing import Any
 
 from .run_reports import shared_of
 
-__all__ = ["MAX_HANDED_RUNS", "HandedRun", "ServerCode", "is_uuid", "page_time", "read_runs"]
+__all__ = ["MAX_HANDED_RUNS", "HandedRun", "ServerCode", "is_small", "is_uuid", "page_time", "read_runs"]
 
 MAX_HANDED_RUNS = 500
 """Runs of one request that are read."""
@@ -80,6 +80,11 @@ def read_runs(value: Any) -> list[HandedRun]:
     return [run for run in map(_run, value[:MAX_HANDED_RUNS]) if run is not None]
 
 
+def is_small(value: Any) -> bool:
+    """Return whether what a page says of a run, or of the end of a session, is so short that it may be kept."""
+    return len(json.dumps(value)) <= _MAX_RUN_BYTES
+
+
 def is_uuid(value: Any) -> bool:
     """Return whether a JSON value is a UUID as events have them."""
     return isinstance(value, str) and _UUID.fullmatch(value) is not None
@@ -96,7 +101,7 @@ def page_time(text: Any) -> datetime | None:
 
 
 def _run(value: Any) -> HandedRun | None:
-    if not isinstance(value, dict) or len(json.dumps(value)) > _MAX_RUN_BYTES:
+    if not isinstance(value, dict) or not is_small(value):
         return None
     shared = shared_of(value)
     ids = (value.get("execution_id"), value.get("start_id"), shared.get("session_id"))

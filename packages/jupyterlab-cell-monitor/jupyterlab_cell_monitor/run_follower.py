@@ -23,7 +23,7 @@ from .run_reports import end_of, ended_session_of, start_of
 
 T = TypeVar("T")
 
-__all__ = ["KEPT_SECONDS", "PAGE_SECONDS", "RECOVERED_SECONDS", "RunFollower", "RunReport"]
+__all__ = ["KEPT_SECONDS", "PAGE_SECONDS", "RECOVERED_SECONDS", "UNSENT_SECONDS", "RunFollower", "RunReport"]
 
 _MAX_SESSIONS = 500
 _MAX_RUNS = 2000
@@ -34,6 +34,9 @@ KEPT_SECONDS = 120.0
 """How long an ended request is kept for the run that its page may still report or hand over."""
 RECOVERED_SECONDS = 120.0
 """How long a page may take, after a start of the server, to report the end of a run that it had seen before."""
+
+UNSENT_SECONDS = 600.0
+"""How long a run that has not begun stays open after its page is gone, while its kernel executes nothing."""
 
 # How long a page's request may be on its way: so much earlier its run may have been asked for than it says.
 _ON_ITS_WAY_SECONDS = 5.0
@@ -247,15 +250,19 @@ class RunFollower:
         """Whether the end of a run, of which no message was received, will not be known."""
         if run.recovered is not None and now - run.recovered >= RECOVERED_SECONDS:
             return True
-        if run.doubtful is None or now - run.doubtful < PAGE_SECONDS:
-            return False
-        if run.started or run.recovered is not None:
+        doubtful = run.doubtful is not None and now - run.doubtful >= PAGE_SECONDS
+        if doubtful and (run.started or run.recovered is not None):
             return True
         # One that did not begin may still wait: in its page, or in the kernel behind another one.
-        busy = any(each.kernel == run.kernel and not each.progress.ended for each in self._requests.values())
-        return (
-            session.is_gone(now) and not busy and now - self._active.get(run.kernel or "", run.doubtful) >= PAGE_SECONDS
-        )
+        if run.started or not session.is_gone(now):
+            return False
+        if any(each.kernel == run.kernel and not each.progress.ended for each in self._requests.values()):
+            return False
+        active = self._active.get(run.kernel or "", run.requested)
+        if doubtful:
+            return now - active >= PAGE_SECONDS
+        # The page was gone before it could send it, or the kernel's messages about it were missed.
+        return now - max(active, session.seen) >= UNSENT_SECONDS
 
     def _started(self, event: dict[str, Any], at: float) -> None:
         run = FollowedRun.of_start(event, at)

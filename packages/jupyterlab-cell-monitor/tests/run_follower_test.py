@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jupyterlab_cell_monitor.followed_runs import SILENT_SECONDS
 from jupyterlab_cell_monitor.handed_runs import HandedRun, read_runs
 from jupyterlab_cell_monitor.kernel_request import KernelRequest, execution_data
-from jupyterlab_cell_monitor.run_follower import KEPT_SECONDS, PAGE_SECONDS, RunFollower
+from jupyterlab_cell_monitor.run_follower import KEPT_SECONDS, PAGE_SECONDS, UNSENT_SECONDS, RunFollower
 from jupyterlab_cell_monitor.run_reports import end_id_of
 from jupyterlab_cell_monitor.shown_outputs import OutputCollector
 
@@ -405,6 +405,28 @@ def handed(page: Page, run: str, **more: Any) -> list[HandedRun]:
         "age_ms": 0,
     }
     return read_runs([{**value, **more}])
+
+
+@pytest.mark.parametrize("server_code", [None, {"head": "work()", "bytes": 6}], ids=["page", "server"])
+def test_a_run_that_its_page_never_sent_does_not_stay_open(run: str, server_code: dict[str, Any] | None) -> None:
+    follower, page, other = RunFollower(), Page(), str(uuid.uuid4())
+    follower.hand_over(handed(page, run, **({} if server_code is None else {"server_code": server_code})), 0.0)
+    follower.observe([page.left()], 0.0)
+    # While the kernel executes another client's cell, it may wait behind that.
+    begin(follower, other)
+    assert follower.due(2 * UNSENT_SECONDS) == []
+    finish(follower, other, now=2 * UNSENT_SECONDS)
+    assert follower.due(3 * UNSENT_SECONDS - 1) == []
+    (lost,) = follower.due(3 * UNSENT_SECONDS)
+    assert lost.events[0]["data"]["status"] == "aborted"
+    follower.settled(lost)
+    assert follower.open_runs == 0
+
+
+def test_what_a_page_makes_up_of_a_run_does_not_fill_the_memory(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([{**page.start(run), "cell": {**CELL, "heading": "x" * 100_000}}], 0.0)
+    assert follower.open_runs == 0
 
 
 def test_a_run_that_was_queued_when_its_page_was_closed_has_a_start_when_it_starts_and_an_end(run: str) -> None:

@@ -123,17 +123,43 @@ def test_an_error_that_the_author_expects_is_none_after_its_page_was_closed(new_
     assert (run["status"], run["error_expected"]) == ("error", True)
 
 
-def test_a_run_during_which_the_page_is_loaded_again_ends_once(student: Any) -> None:
-    student.open("again.ipynb", CELLS)
+@pytest.mark.parametrize("expected", [None, True], ids=["plain", "expected"])
+def test_a_run_during_which_the_page_is_loaded_again_ends_once(student: Any, expected: bool | None) -> None:
+    tags = ["raises-exception"] if expected else []
+    student.open("again.ipynb", notebook(cell("code", SLOW, "slow", tags=tags), cell("code", "40 + 2", "quick")))
     student.run(0)
     expect(student.cell(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     student.open("again.ipynb")
     (run,) = student.ended(1, "slow")
-    assert run["status"] == "error"
+    assert (run["status"], run.get("error_expected")) == ("error", expected)
     student.run(1)
     student.ended(1, "quick")
     assert len(student.runs("slow")) == 1
+    assert len(student.events("cell_execution_started")) == 2
+
+
+def test_no_run_stays_open_in_the_server_once_its_pages_are_gone(
+    new_page: Callable[[], Any],
+) -> None:
+    cells = notebook(
+        cell("code", "1", "first"),
+        cell("code", "2", "second"),
+        cell("markdown", "x", "text"),
+        cell("code", "", "blank"),
+    )
+    acts: list[Callable[[Any], None]] = [leave, lambda page: page.command("application:close"), crash]
+    for number, act in enumerate(acts):
+        student = new_page()
+        student.open(f"left{number}.ipynb", cells)
+        student.run(0)
+        student.ended(3 * number + 1)
+        student.command("notebook:run-all-cells")
+        student.ended(3 * number + 3)
+        act(student)
+    later = new_page()
+    with later.server.client() as client:
+        later.wait(lambda: client.get("/cell-monitor/status").json()["runs"]["open"] == 0)
 
 
 @pytest.fixture
@@ -213,6 +239,34 @@ def test_runs_of_a_jupyter_server_that_is_killed_count_once(
     # The run that was lost with its kernel ends at the latest when the page reaches the new kernel.
     assert all(run["data"]["status"] == "aborted" for run in student.runs("slow"))
     assert len(student.events("kernel_connected")) == 2
+    # The browser itself notes requests that were cut.
+    del student.complaints[errors:]
+
+
+def test_the_kill_of_a_jupyter_server_is_no_death_of_the_kernel_by_the_cell(
+    new_page: Callable[[], Any], own_server: Callable[[], JupyterProcess], api: Any
+) -> None:
+    student = new_page()
+    student.server, student.api = own_server(), api
+    student.open("served.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
+    student.run(0)
+    expect(student.cell(0)).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    errors = len(student.complaints)
+    student.server.kill()
+    student.server = own_server()
+    # The page stays open, and finds out that its kernel is no more.
+    student.page.wait_for_function(
+        "() => ['dead', 'unknown'].includes("
+        "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status ?? 'dead')",
+        timeout=120_000,
+    )
+    (run,) = student.ended(1, "slow")
+    assert run["status"] == "aborted"
+    student.command("docmanager:save")
+    student.wait(lambda: student.events("notebook_saved"))
+    assert student.events("kernel_died", "kernel_restarted") == []
+    assert len(student.runs("slow")) == 1
     # The browser itself notes requests that were cut.
     del student.complaints[errors:]
 

@@ -38,6 +38,44 @@ def test_a_run_of_the_server_starts_when_it_starts_and_has_the_error_that_the_st
     assert len(student.events("cell_execution_started")) == len(student.runs()) == 3
 
 
+def test_an_interrupt_of_a_run_of_the_server_that_arrives_as_another_exception_is_no_failure(student: Any) -> None:
+    student.open("bash.ipynb", notebook(cell("code", "%%bash\necho begun\nsleep 120", "bash")))
+    student.run(0)
+    expect(student.cell(0).locator(".jp-OutputArea-output")).to_contain_text("begun")
+    student.wait(lambda: student.events("cell_execution_started"))
+    student.command("notebook:interrupt-kernel")
+    (run,) = student.ended(1, "bash")
+    assert (run["status"], run["error"]["name"]) == ("aborted", "CalledProcessError")
+
+
+def test_an_error_of_the_server_that_is_only_text_has_the_name_that_the_student_reads(student: Any) -> None:
+    student.open("magic.ipynb", notebook(cell("code", "%nosuchmagic", "magic")))
+    student.run(0)
+    (run,) = student.ended(1, "magic")
+    assert (run["status"], run["error"]["name"]) == ("error", "UsageError")
+    assert "nosuchmagic" in run["error"]["value"]
+
+
+@pytest.mark.parametrize("tags", [[], ["raises-exception"]], ids=["plain", "expected"])
+def test_a_run_of_the_server_during_which_the_page_is_loaded_again_has_one_start_and_one_end(
+    student: Any, tags: list[str]
+) -> None:
+    slow = "import time\nprint('begun', flush=True)\ntime.sleep(6)\n1 / 0"
+    student.open("reloaded.ipynb", notebook(cell("code", slow, "slow", tags=tags), cell("code", "1", "quick")))
+    student.run(0)
+    expect(student.cell(0).locator(".jp-OutputArea-output")).to_contain_text("begun")
+    (start,) = student.wait(lambda: student.events("cell_execution_started"))
+    student.open("reloaded.ipynb")
+    (run,) = student.ended(1, "slow")
+    assert (run["status"], run["error"]["name"]) == ("error", "ZeroDivisionError")
+    assert run.get("error_expected") == (True if tags else None)
+    assert run["execution_id"] == start["data"]["execution_id"]
+    student.run(1)
+    student.ended(1, "quick")
+    assert len(student.runs("slow")) == 1
+    assert len(student.events("cell_execution_started")) == 2
+
+
 def test_an_interrupted_run_of_the_server_is_aborted(student: Any) -> None:
     student.open("interrupt.ipynb", notebook(cell("code", "import time\ntime.sleep(120)", "endless")))
     student.run(0)
