@@ -169,7 +169,8 @@ async def test_the_shown_text_of_an_error_is_stored_encrypted_with_the_state(db:
         BOB,
         ANN,
     )
-    (shown,) = await student_queries.course_students(db, keyring, "c1")
+    states = {state.student_id: state for state in await student_queries.course_students(db, keyring, "c1")}
+    shown = states[str(ANN)]
     assert shown.last_execution is not None
     assert shown.last_execution.error == ErrorRef("NameError", "")
 

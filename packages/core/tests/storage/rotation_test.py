@@ -21,6 +21,7 @@ from cell_monitor_core.storage.postgres import (
     failed_events,
     hub_sessions,
     identities,
+    memberships,
     people,
     sign_ins,
     student_queries,
@@ -72,6 +73,7 @@ async def filled(pool, keyring, index, add_run, minutes):
     await hub_sessions.create(pool, keyring, b"c" * 32, ids[0], "hub token", interval=timedelta(seconds=50))
     for course in ("c1", "c2"):
         await courses.create(pool, course, course)
+        await memberships.upsert_many(pool, course, {ids[0]: "student"})
         text = keyring.encrypt_text(
             f"text of {course}", context="student_states.error_text", row=ids[0].bytes + course.encode()
         )
