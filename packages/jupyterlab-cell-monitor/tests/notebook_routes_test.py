@@ -83,8 +83,13 @@ def test_a_notebook_keeps_its_id_and_what_is_known_of_its_cells(jupyter: Callabl
         assert saved.status_code == 200
         deadline = time.monotonic() + 20
         stored = home / "data/cell-monitor/notebooks"
-        inode = (home / "generated.ipynb").stat().st_ino
-        while not any(str(inode) in path.read_text() for path in stored.glob("notebooks-*.json")):
+        status = (home / "generated.ipynb").stat()
+        signature = [status.st_ino, status.st_mtime_ns]
+        # Read as JSON: the digits of a small inode number are also somewhere in the times of other files.
+        while not any(
+            json.loads(path.read_text())["generated.ipynb"]["file"] == signature
+            for path in stored.glob("notebooks-*.json")
+        ):
             assert time.monotonic() < deadline, "the signature of the saved file was not stored"
             time.sleep(0.05)
         (home / "generated.ipynb").rename(home / "moved/generated.ipynb")
