@@ -38,7 +38,7 @@ def test_the_end_of_a_run_is_reported_although_its_page_is_gone(
     student.run(1)
     student.ended(1, "quick")
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     start = student.wait(lambda: student.events("cell_execution_started")[1:])[0]
     act(student)
     (run,) = later.ended(1, "slow")
@@ -68,7 +68,7 @@ def test_runs_that_were_queued_when_their_page_was_gone_have_each_a_start_and_an
     student, later = new_page(), new_page()
     student.open("queue.ipynb", QUEUE)
     student.command("notebook:run-all-cells")
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     act(student)
     later.ended(4)
@@ -101,7 +101,7 @@ def test_a_run_that_is_queued_behind_a_long_one_is_known_to_the_server_before_it
     student, later = new_page(), new_page()
     student.open("behind.ipynb", QUEUE)
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     student.run(1)
     with student.server.client() as client:
@@ -116,7 +116,7 @@ def test_an_error_that_the_author_expects_is_none_after_its_page_was_closed(new_
     student, later = new_page(), new_page()
     student.open("expected.ipynb", notebook(cell("code", SLOW, "slow", tags=["raises-exception"])))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     leave(student)
     (run,) = later.ended(1, "slow")
@@ -128,7 +128,7 @@ def test_a_run_during_which_the_page_is_loaded_again_ends_once(student: Any, exp
     tags = ["raises-exception"] if expected else []
     student.open("again.ipynb", notebook(cell("code", SLOW, "slow", tags=tags), cell("code", "40 + 2", "quick")))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     student.open("again.ipynb")
     (run,) = student.ended(1, "slow")
@@ -192,7 +192,7 @@ def test_a_run_whose_server_is_killed_while_its_page_is_loaded_again_has_an_end(
     student.server, student.api = own_server(), api
     student.open("reloaded.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     (start,) = student.wait(lambda: student.events("cell_execution_started"))
     leave(student)
     student.wait(lambda: student.events("session_ended"))
@@ -217,7 +217,7 @@ def test_runs_of_a_jupyter_server_that_is_killed_count_once(
     student.run(1)
     student.ended(1, "quick")
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: len(student.events("cell_execution_started")) == 2)
     # The monitor takes the last events, but its answer is lost with the server: the page sends them again.
     api.misbehave = lambda seen: stored_and_lost(api, seen)
@@ -250,7 +250,7 @@ def test_the_kill_of_a_jupyter_server_is_no_death_of_the_kernel_by_the_cell(
     student.server, student.api = own_server(), api
     student.open("served.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     errors = len(student.complaints)
     student.server.kill()

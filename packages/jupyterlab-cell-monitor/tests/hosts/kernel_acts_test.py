@@ -13,7 +13,6 @@ from cell_monitor_testing.jupyter_page import cell, notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-_SHOWN = ".jp-OutputArea-output"
 _KERNEL_ID = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
 _CONSOLE = """code => {
     const { serviceManager, shell } = window.jupyterapp;
@@ -73,7 +72,7 @@ def test_an_interrupted_run_is_no_failure_whatever_exception_the_interrupt_becom
     )
     for index, (name, (_, error)) in enumerate(_INTERRUPTED.items()):
         student.run(index)
-        expect(student.cell(index).locator(_SHOWN)).to_contain_text("begun")
+        expect(student.outputs(index)).to_contain_text("begun")
         student.wait(lambda: len(student.events("cell_execution_started")) == index + 1)  # noqa: B023 - called at once
         interrupt(student)
         (run,) = student.ended(1, name)
@@ -114,7 +113,7 @@ def test_a_run_whose_kernel_is_ended_by_the_student_ends_at_once_and_the_kernel_
 ) -> None:
     student.open("ended.ipynb", notebook(cell("code", _ENDLESS, "endless")))
     student.run(0)
-    expect(student.cell(0).locator(_SHOWN)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     # Changing and ending a kernel that is busy takes seconds, in which its process is asked to end.
     ended_at = student.page.evaluate(

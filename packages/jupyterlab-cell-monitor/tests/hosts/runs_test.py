@@ -54,7 +54,7 @@ def test_an_interrupt_inside_a_script_is_an_interrupt(student: Any) -> None:
     student.write("endless.py", _ENDLESS)
     student.open("endless.ipynb", notebook(cell("code", "%run endless.py", "endless")))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.command("notebook:interrupt-kernel")
     (run,) = student.ended(1, "endless")
     assert (run["status"], run["error"]["name"]) == ("aborted", "KeyboardInterrupt")
@@ -216,7 +216,7 @@ def test_a_lost_connection_loses_no_outcome(student: Any) -> None:
     slow = "import time\nprint('begun', flush=True)\ntime.sleep(3)\n1 / 0"
     student.open("connection.ipynb", notebook(cell("code", slow, "slow"), cell("code", "1", "after")))
     student.run(0)
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     # As a proxy that closes the connection: JupyterLab connects again, and the server replays what it kept.
     student.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel._ws.close(4000)")
     (run,) = student.ended(1, "slow")

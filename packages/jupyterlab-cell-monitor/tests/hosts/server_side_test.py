@@ -41,7 +41,7 @@ def test_a_run_of_the_server_starts_when_it_starts_and_has_the_error_that_the_st
 def test_an_interrupt_of_a_run_of_the_server_that_arrives_as_another_exception_is_no_failure(student: Any) -> None:
     student.open("bash.ipynb", notebook(cell("code", "%%bash\necho begun\nsleep 120", "bash")))
     student.run(0)
-    expect(student.cell(0).locator(".jp-OutputArea-output")).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     student.command("notebook:interrupt-kernel")
     (run,) = student.ended(1, "bash")
@@ -63,7 +63,7 @@ def test_a_run_of_the_server_during_which_the_page_is_loaded_again_has_one_start
     slow = "import time\nprint('begun', flush=True)\ntime.sleep(6)\n1 / 0"
     student.open("reloaded.ipynb", notebook(cell("code", slow, "slow", tags=tags), cell("code", "1", "quick")))
     student.run(0)
-    expect(student.cell(0).locator(".jp-OutputArea-output")).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     (start,) = student.wait(lambda: student.events("cell_execution_started"))
     student.open("reloaded.ipynb")
     (run,) = student.ended(1, "slow")
@@ -100,7 +100,7 @@ def test_runs_of_the_server_that_go_on_after_their_page_was_closed_have_each_a_s
         ),
     )
     student.command("notebook:run-all-cells")
-    expect(student.cell(0)).to_contain_text("begun")
+    expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
     student.page.goto("about:blank")
     later.ended(4)

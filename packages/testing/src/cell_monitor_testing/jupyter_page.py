@@ -103,6 +103,10 @@ class Student:
         """Return a cell of the notebook in front."""
         return self.page.locator(f"{_PANEL} .jp-Cell").nth(index)
 
+    def outputs(self, index: int) -> Locator:
+        """Return what a cell shows below its source, which may contain the same words."""
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
     def select(self, index: int) -> None:
         """Make a cell the active one, as a click on it does."""
         # The prompt selects the cell without opening its editor.
