@@ -170,9 +170,10 @@ def test_what_programs_do_and_what_is_restored_is_no_act_of_the_student(student:
 
     # The student's own acts count, in the tab where they are.
     student.page.locator(".lm-TabBar-tab", has_text="week1.ipynb").click()
+    # In front, before a run is asked for: one of the other notebook would take the focus back.
+    student.ready("week1.ipynb")
     selected = student.soon(lambda: student.events("cell_selected"))
     assert selected[-1]["notebook"]["path"].endswith("/week1.ipynb")
-    student.ready("week1.ipynb")
     save(student)
     assert student.events("notebook_saved")[-1]["data"] == {"manual": True}
     assert student.events("notebook_saved")[-1]["notebook"]["path"].endswith("/week1.ipynb")
