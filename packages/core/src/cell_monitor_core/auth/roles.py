@@ -16,6 +16,7 @@ __all__ = [
     "highest_by_course",
     "may",
     "may_in_course",
+    "rank_of",
 ]
 
 
@@ -55,14 +56,19 @@ STAFF_ROLES: Final = frozenset({Role.INSTRUCTOR, Role.ASSISTANT, Role.OBSERVER})
 """The roles that see a course's students."""
 
 
-_RANK: Final = list(Role)
+_RANK: Final[dict[str, int]] = {role: position for position, role in enumerate(Role)}
+
+
+def rank_of(role: str) -> int:
+    """Return the place of a role in the order of roles, 0 for the highest."""
+    return _RANK[role]
 
 
 def highest_by_course(roles: Iterable[tuple[str, Role]]) -> dict[str, Role]:
     """Return the highest role by course id, of pairs of a course id and a role."""
     highest: dict[str, Role] = {}
     for course_id, role in roles:
-        highest[course_id] = min(highest.get(course_id, role), role, key=_RANK.index)
+        highest[course_id] = min(highest.get(course_id, role), role, key=rank_of)
     return highest
 
 

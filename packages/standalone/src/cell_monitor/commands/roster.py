@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -39,6 +38,7 @@ from cell_monitor_core.storage.postgres import (
     sign_in_links,
     sign_ins,
 )
+from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -147,20 +147,11 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         say("As an admin of the whole site they still see every course; --no-site-admin removes that right.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A member: the role that counts, and what each source says; None that it removed them."""
-
-    person: people.Person
-    role: str
-    sources: dict[Source, str | None]
-
-    @property
-    def according_to(self) -> str:
-        """The sources, with what each says where they differ."""
-        if set(self.sources.values()) == {self.role}:
-            return ", ".join(self.sources)
-        return ", ".join(f"{source}: {role or 'removed'}" for source, role in self.sources.items())
+def _according_to(member: ListedMember) -> str:
+    """Return a member's sources, with what each says where they differ."""
+    if set(member.sources.values()) == {member.role}:
+        return ", ".join(member.sources)
+    return ", ".join(f"{source}: {role or 'removed'}" for source, role in member.sources.items())
 
 
 @click.command()
@@ -170,19 +161,13 @@ class _Listed:
 def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
     """List who belongs to a course, staff first."""
 
-    async def work(connection: Connection) -> list[_Listed]:
+    async def work(connection: Connection) -> list[ListedMember]:
         await require_course(connection, deployment, course_id)
-        roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-        said = await memberships.said_of(connection, course_id, roles)
-        return [
-            _Listed(person, roles[person.person_id], {one.source: one.role for one in said[person.person_id]})
-            for person in await people.get_many(connection, keyring, roles)
-        ]
+        return await members_of(connection, keyring, course_id)
 
     with opened(data_dir) as deployment:
         keyring, _ = keys_of(deployment)
         members = with_connection(deployment, work)
-    members.sort(key=lambda member: (_ROLES.index(member.role), member.person.username.casefold()))
     if as_json:
         for member in members:
             person = member.person
@@ -202,7 +187,7 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
     for member in members:
         person = member.person
         admin = "yes" if person.is_admin else ""
-        table.add_row(cell(person.username), cell(person.display_name), member.role, member.according_to, admin)
+        table.add_row(cell(person.username), cell(person.display_name), member.role, _according_to(member), admin)
     Console(highlight=False).print(table)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,11 +15,10 @@ from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import courses, memberships, people
+from cell_monitor_core.storage.postgres.member_list import members_of
 from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
 
 __all__ = ["MemberChange", "Roster"]
-
-_ORDER: Final[dict[str, int]] = {role: position for position, role in enumerate(Role)}
 
 _log = structlog.get_logger(__name__)
 
@@ -53,25 +52,19 @@ class Roster:
 
     async def members(self, course_id: str) -> list[CourseMember]:
         """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name."""
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-            said = await memberships.said_of(connection, course_id, roles)
-            found = await people.get_many(connection, self._keyring, roles)
-        members = [
+        async with self._pool.acquire() as connection:
+            listed = await members_of(connection, self._keyring, course_id)
+        return [
             CourseMember(
-                str(person.person_id),
-                person.username,
-                person.display_name,
-                roles[person.person_id],
-                {one.source: one.role for one in said[person.person_id]},
-                person.is_admin,
+                str(one.person.person_id),
+                one.person.username,
+                one.person.display_name,
+                one.role,
+                {str(source): role for source, role in one.sources.items()},
+                one.person.is_admin,
             )
-            for person in found
+            for one in listed
         ]
-        return sorted(members, key=lambda member: (_ORDER[member.role], member.username.casefold(), member.username))
 
     async def put_members(
         self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool
