@@ -1,7 +1,4 @@
-"""Types of the commands' parameters: what is typed or pasted is bounded and checked before anything is done with it.
-
-The bounds are the API's. Bytes of the command line that are no UTF-8 arrive as surrogates, which no store takes.
-"""
+"""Types of the commands' parameters: what is typed or pasted is bounded and checked before anything is done with it."""
 
 from __future__ import annotations
 
@@ -12,24 +9,34 @@ import click
 from click.types import StringParamType
 
 from cell_monitor_core.channels import COURSE_ID_PATTERN
+from cell_monitor_core.names import (
+    MAX_KEY_NAME_CHARS,
+    MAX_NAME_CHARS,
+    MAX_USERNAME_CHARS,
+    NAME_PATTERN,
+    USERNAME_PATTERN,
+)
 
 __all__ = ["COURSE_ID", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
 
-_CONTROLS: Final = "\x00-\x1f\x7f\ud800-\udfff"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Bytes of the command line that are no UTF-8 arrive as these, which no store takes."""
 
 
-class _Pattern(StringParamType):
-    """A text that matches a pattern as a whole.
+class _Text(StringParamType):
+    """A text of 1 to some characters that matches a pattern as a whole.
 
     Args:
         name: of the type, for click.
         pattern: regular expression.
+        max_chars: the most that it may have.
         rule: one sentence that says what is right.
     """
 
-    def __init__(self, name: str, pattern: str, rule: str) -> None:
+    def __init__(self, name: str, pattern: str, max_chars: int, rule: str) -> None:
         self.name = name
         self._pattern = re.compile(pattern)
+        self._max_chars = max_chars
         self._rule = rule
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -38,22 +45,33 @@ class _Pattern(StringParamType):
         Raises:
             click.BadParameter: it does not match; the message does not repeat it.
         """
-        if self._pattern.fullmatch(value) is None:
+        text = str(value)
+        if (
+            not 1 <= len(text) <= self._max_chars
+            or self._pattern.fullmatch(text) is None
+            or _SURROGATE.search(text) is not None
+        ):
             self.fail(self._rule, param, ctx)
-        return str(value)
+        return text
 
 
-COURSE_ID: Final = _Pattern(
+def _named(max_chars: int) -> _Text:
+    return _Text("name", NAME_PATTERN, max_chars, f"1 to {max_chars} characters, no control characters.")
+
+
+COURSE_ID: Final = _Text(
     "course id",
-    COURSE_ID_PATTERN.removeprefix("^").removesuffix("$"),
+    COURSE_ID_PATTERN,
+    63,
     "not a course id: small letters, digits, - and _, at most 63 characters.",
 )
-NEW_USERNAME: Final = _Pattern(
+NEW_USERNAME: Final = _Text(
     "user name",
-    f"(?=.{{1,150}}$)[^{_CONTROLS} ]([^{_CONTROLS}]*[^{_CONTROLS} ])?",
-    "not a user name: 1 to 150 characters, no control characters, no space at either end.",
+    USERNAME_PATTERN,
+    MAX_USERNAME_CHARS,
+    f"not a user name: 1 to {MAX_USERNAME_CHARS} characters, no control characters, no space at either end.",
 )
-USERNAME: Final = _Pattern("user name", "[^\x00\ud800-\udfff]{1,255}", "not a user name: 1 to 255 characters of UTF-8.")
+USERNAME: Final = _Text("user name", "[^\x00]*", 255, "not a user name: 1 to 255 characters of UTF-8.")
 """Of somebody who is there: another issuer, such as a Hub, has rules of its own."""
-NAME: Final = _Pattern("name", f"[^{_CONTROLS}]{{1,200}}", "1 to 200 characters, no control characters.")
-KEY_NAME: Final = _Pattern("name", f"[^{_CONTROLS}]{{1,100}}", "1 to 100 characters, no control characters.")
+NAME: Final = _named(MAX_NAME_CHARS)
+KEY_NAME: Final = _named(MAX_KEY_NAME_CHARS)

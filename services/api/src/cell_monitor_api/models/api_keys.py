@@ -8,6 +8,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from cell_monitor_api.models.auth import Username
+from cell_monitor_core.names import MAX_KEY_NAME_CHARS, NAME_PATTERN
 from cell_monitor_core.storage.postgres.api_keys import MAX_DAYS
 
 __all__ = ["ApiKeyAnswer", "ApiKeyList", "NewApiKey", "NewApiKeyAnswer"]
@@ -18,7 +19,7 @@ class NewApiKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_KEY_NAME_CHARS, pattern=NAME_PATTERN)]
     scopes: Annotated[list[str], Field(min_length=1, max_length=20)]
     expires_in_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 365
     username: Username | None = Field(None, description="Whose identity the key carries; none for a service.")

@@ -8,13 +8,11 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
+from cell_monitor_core.names import MAX_USERNAME_CHARS, USERNAME_PATTERN
 
 __all__ = ["LinkLogin", "Login", "Me", "MyCourse", "SignInWay", "TokenAnswer", "TokenRequest", "Username"]
 
-Username = Annotated[
-    str, Field(min_length=1, max_length=150, pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$")
-]
-"""A user name: no control characters, no spaces at either end."""
+Username = Annotated[str, Field(min_length=1, max_length=MAX_USERNAME_CHARS, pattern=USERNAME_PATTERN)]
 
 
 class Login(BaseModel):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cell_monitor_api.models.auth import Username
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.derivation import Thresholds
+from cell_monitor_core.names import MAX_NAME_CHARS, NAME_PATTERN
 from cell_monitor_core.publications import CourseState, HelpState, StudentState
 
 __all__ = [
@@ -32,8 +33,6 @@ __all__ = [
     "StudentList",
 ]
 
-_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
-
 
 class NewCourse(BaseModel):
     """A course to add."""
@@ -41,7 +40,7 @@ class NewCourse(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     course_id: Annotated[str, Field(pattern=COURSE_ID_PATTERN, max_length=63)]
-    title: Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROLS)]
+    title: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 
 
 class NewMember(BaseModel):
@@ -50,7 +49,7 @@ class NewMember(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     username: Username
-    display_name: Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_CONTROLS)] | None = None
+    display_name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)] | None = None
     role: Literal["instructor", "assistant", "observer", "student"]
 
     @model_validator(mode="before")
