@@ -39,6 +39,10 @@ class Deployment:
         assert self.settings.database_url is not None  # open_deployment always sets it
         return self.settings.database_url.get_secret_value()
 
+    def command_line(self, *arguments: str) -> str:
+        """Return a ``cell-monitor`` command line for this installation, for use in a message."""
+        return command_line(*arguments, data_dir=self.data.path if self.data is not None else None)
+
 
 def embedded_postgres(data: DataDirectory) -> EmbeddedPostgres:
     """Return the PostgreSQL server of a data directory; it is not started."""

@@ -20,7 +20,6 @@ from cell_monitor.commands.stores import (
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
-from cell_monitor.invocation import command_line
 from cell_monitor_core.auth.password_policy import (
     MAX_NEW_PASSWORD_CHARS,
     MIN_NEW_PASSWORD_CHARS,
@@ -90,8 +89,7 @@ def add_member(
         keyring, index = keys_of(deployment)
         similar, effective = with_connection(deployment, work)
         publish_roster(deployment, course_id, left=effective != Role.STUDENT)
-        where = deployment.data.path if deployment.data is not None else None
-        link = command_line("sign-in-link", username, data_dir=where)
+        link = deployment.command_line("sign-in-link", username)
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
     if similar and username not in similar:

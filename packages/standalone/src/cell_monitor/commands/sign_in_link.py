@@ -13,7 +13,6 @@ from cell_monitor.commands.parameters import USERNAME
 from cell_monitor.commands.stores import keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, sign_in_address
-from cell_monitor.invocation import command_line
 from cell_monitor_core.storage.postgres import sign_in_links
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -74,7 +73,7 @@ def sign_in_link(*, username: str, minutes: int, url: str | None, data_dir: str 
         if url is None and deployment.data is None:
             raise fail("The dashboard's URL is not known here: give it with --url.")
         if url is None and instance is None:
-            start = command_line("up", data_dir=deployment.data.path if deployment.data is not None else None)
+            start = deployment.command_line("up")
             raise fail(f"Cell Monitor does not run here. Start it, it prints such a link: {start}")
         if url is None and instance is not None:
             url = instance.public_dashboard or instance.dashboard

@@ -12,7 +12,6 @@ from cell_monitor.commands.terminal import fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor.invocation import command_line
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
@@ -95,7 +94,7 @@ def publish_roster(deployment: Deployment, course_id: str, *, left: bool) -> Non
 
 def admin_command(deployment: Deployment, *arguments: str) -> str:
     """Return the command line of an ``admin`` command for this installation, for use in a message."""
-    return command_line("admin", *arguments, data_dir=deployment.data.path if deployment.data is not None else None)
+    return deployment.command_line("admin", *arguments)
 
 
 async def require_course(connection: Connection, deployment: Deployment, course_id: str) -> courses.Course:
