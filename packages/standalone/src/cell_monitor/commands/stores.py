@@ -1,10 +1,10 @@
-"""Access of the ``admin`` commands to an installation's database."""
+"""Access of the commands to an installation's stores, and to what is in them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from cell_monitor_core.storage.postgres.pool import Connection, connect, create_
 
 __all__ = [
     "admin_command",
+    "broker_of",
     "keys_of",
     "opened",
     "publish_roster",
@@ -79,17 +80,32 @@ def publish_roster(deployment: Deployment, course_id: str, *, left: bool) -> Non
 
     async def main() -> None:
         pool = await create_pool(deployment.database_url, application_name="cell-monitor-admin", max_size=1)
-        redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name="cell-monitor-admin")
-        broker = RedisBroker(redis, partitions=deployment.settings.partitions)
         try:
-            await Counters(pool, broker, Publisher(broker)).roster_changed(course_id, left=left)
-        except (*REDIS_ERRORS, StoreUnavailable) as error:
-            say(f"Pages that are open show it with the next change in the course: Redis is unavailable ({error}).")
+            without = "Pages that are open show it with the next change in the course"
+            async with broker_of(deployment, name="cell-monitor-admin", without=without) as broker:
+                await Counters(pool, broker, Publisher(broker)).roster_changed(course_id, left=left)
         finally:
-            await aclose(redis)
             await pool.close()
 
     asyncio.run(main())
+
+
+@asynccontextmanager
+async def broker_of(deployment: Deployment, *, name: str, without: str) -> AsyncIterator[RedisBroker]:
+    """The broker of an installation for one block, which ends early with a message where a store is unavailable.
+
+    Args:
+        deployment: the installation.
+        name: of the connection, in Redis' list of clients.
+        without: what open pages show then, for the message.
+    """
+    redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=name)
+    try:
+        yield RedisBroker(redis, partitions=deployment.settings.partitions)
+    except (*REDIS_ERRORS, StoreUnavailable) as error:
+        say(f"{without}: Redis is unavailable ({error}).")
+    finally:
+        await aclose(redis)
 
 
 def admin_command(deployment: Deployment, *arguments: str) -> str:
