@@ -39,7 +39,7 @@ class TimeSeriesSink:
         self._discarded.inc(len(records) - len(existing))
         failures: list[RecordFailure] = []
         arrivals: list[tuple[str, UUID, Arrival]] = []
-        index_of: dict[tuple[UUID, UUID], int] = {}
+        index_of: dict[tuple[UUID, str], int] = {}
         opaque: set[int] = set()
         for index, record in enumerate(records):
             if id(record) not in existing:
@@ -53,9 +53,11 @@ class TimeSeriesSink:
             else:
                 if arrival is None:
                     opaque.add(index)
+                    continue
+                _, person_id, (fact, _) = arrival
                 # One point per event, even if the batch contains the event twice.
-                elif (key := (arrival[1], UUID(arrival[2].fact.id))) not in index_of:
-                    index_of[key] = index
+                if (person_id, fact.id) not in index_of:
+                    index_of[person_id, fact.id] = index
                     arrivals.append(arrival)
         if arrivals:
             facts = await self._receipts.bound(arrivals)
@@ -66,7 +68,7 @@ class TimeSeriesSink:
                 await self._series.write(points)
             except PoisonPoints as poison:
                 failures += [
-                    RecordFailure(index_of[point.person_id, point.event_id], "data_error", reason)
+                    RecordFailure(index_of[point.person_id, str(point.event_id)], "data_error", reason)
                     for point, reason in poison.points
                 ]
         failed = {failure.index for failure in failures}
