@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, Self
 
 from cell_monitor.embedded.process import free_port, require_free_port
@@ -10,8 +10,6 @@ from cell_monitor.embedded.process import free_port, require_free_port
 __all__ = ["DEFAULT_PORT_BASE", "PORTS", "Ports"]
 
 DEFAULT_PORT_BASE: Final = 8900
-PORTS: Final = 7
-"""How many ports an installation has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +73,7 @@ class Ports:
             wanted.append((self.jupyterlab, host, "JupyterLab"))
         for port, where, wanted_by in wanted:
             require_free_port(port, host=where, wanted_by=wanted_by, advice=advice)
+
+
+PORTS: Final = len(fields(Ports))
+"""How many ports an installation has."""
