@@ -1,9 +1,9 @@
-import { act, screen, waitFor, within, type RenderResult } from '@testing-library/react'
+import { act, screen, waitFor, within } from '@testing-library/react'
 import { beforeEach, expect } from 'vitest'
 
 import type { Student, StudentState } from '../api/types'
-import type { Services } from '../api/services'
-import { FakeApi, renderApp } from './app'
+import type { Language } from '../i18n'
+import { FakeApi, renderApp, type Rendered } from './app'
 import { publication, snapshot, student } from './fixtures'
 import { FakeSocket, installFakeSockets } from './sockets'
 
@@ -38,10 +38,7 @@ export function prepareCourse(): PreparedCourse {
 }
 
 /** Open the page of the course c1 and wait until it is live. */
-export async function live(
-  path = '/courses/c1',
-  language: 'en' | 'ja' = 'en',
-): Promise<RenderResult & { services: Services }> {
+export async function live(path = '/courses/c1', language: Language = 'en'): Promise<Rendered> {
   const rendered = renderApp(path, language)
   await screen.findByRole('heading', { level: 1, name: 'Programming' })
   await waitFor(() => expect(FakeSocket.opened).toHaveLength(1))

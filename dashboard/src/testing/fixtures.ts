@@ -1,4 +1,4 @@
-import type { CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import type { CourseMember, CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
@@ -42,6 +42,19 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
 
 export function student(changes: Partial<Student> = {}): Student {
   return { ...state(changes), username: 'u1', display_name: 'Aiko Tanaka', ...changes }
+}
+
+/** A student on the course's roster, with changes. */
+export function member(username: string, changes: Partial<CourseMember> = {}): CourseMember {
+  return {
+    person_id: username,
+    username,
+    display_name: null,
+    role: 'student',
+    sources: { roster: 'student' },
+    site_admin: false,
+    ...changes,
+  }
 }
 
 /** A successful run, with changes. */

@@ -2,18 +2,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import type { CourseMember } from '../../api/types'
+import { member } from '../../testing/fixtures'
 import { previewOf, readList, textOf } from './list'
 
-const member = (username: string, changes: Partial<CourseMember> = {}): CourseMember => ({
-  person_id: username,
-  username,
-  display_name: null,
-  role: 'student',
-  sources: { roster: 'student' },
-  site_admin: false,
-  ...changes,
-})
 const read = (text: string) => readList(text).students.map(({ username, displayName }) => [username, displayName])
 
 describe('readList', () => {

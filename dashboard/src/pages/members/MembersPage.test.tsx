@@ -5,21 +5,13 @@ import { beforeEach, describe, expect, it } from 'vitest'
 
 import type { CourseMember } from '../../api/types'
 import { fault, FakeApi, renderApp } from '../../testing/app'
+import { row } from '../../testing/course'
+import { member } from '../../testing/fixtures'
 
 let api: FakeApi
 let members: CourseMember[]
 const sent: unknown[] = []
 
-const member = (username: string, changes: Partial<CourseMember> = {}): CourseMember => ({
-  person_id: username,
-  username,
-  display_name: null,
-  role: 'student',
-  sources: { roster: 'student' },
-  site_admin: false,
-  ...changes,
-})
-const row = (name: string) => screen.getByRole('row', { name: new RegExp(name, 'u') })
 const list = () => screen.findByRole('textbox', { name: 'List of students' })
 const changes = () => within(screen.getByRole('list', { name: 'What adding this list changes' })).getAllByRole('listitem').map((item) => item.textContent)
 
