@@ -14,7 +14,6 @@ import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import type { LiveSnapshot } from '../../live/patch'
 import { ErrorNotice } from '../../ui/ErrorNotice'
-import { Icon } from '../../ui/Icon'
 import { Loading, Notice } from '../../ui/Notice'
 import { newestRun } from '../../features/activity/series'
 import { AttentionList } from '../../features/attention/AttentionList'
@@ -28,6 +27,7 @@ import { StudentList, type ListView } from '../../features/students/StudentList'
 import { countByFilter } from '../../course/arrangement'
 import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
 import { CurrencyContext, type Currency } from '../../course/AsOf'
+import { CourseBar } from '../../course/CourseBar'
 import { Counters } from './Counters'
 import { labelsOf } from '../../course/names'
 import { PeopleContext, type People } from '../../course/people'
@@ -138,20 +138,14 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
   return (
     <CurrencyContext value={currency}>
       <PeopleContext value={people}>
-        <div className="course-bar">
-          <div className="course-bar__inner">
-            <Link to="/courses" className="course-bar__back" aria-label={t('errors.toCourses')}>
-              <Icon name="back" />
+        <CourseBar title={title} back={{ to: '/courses', label: t('errors.toCourses') }}>
+          {people.role === 'instructor' && (
+            <Link to="/courses/$courseId/members" params={{ courseId }} className="button button--quiet">
+              {t('members.title')}
             </Link>
-            <h1 className="course-bar__title">{title}</h1>
-            {people.role === 'instructor' && (
-              <Link to="/courses/$courseId/members" params={{ courseId }} className="button button--quiet">
-                {t('members.title')}
-              </Link>
-            )}
-            <ConnectionBadge connection={connection} now={currency.now} />
-          </div>
-        </div>
+          )}
+          <ConnectionBadge connection={connection} now={currency.now} />
+        </CourseBar>
         <div className={`page course ${stale === null ? '' : 'course--stale'}`} data-stale={stale !== null}>
           <StaleBanner connection={connection} onRetry={live.retry} />
           {silent !== null && stale === null && (

@@ -1,17 +1,17 @@
 import { useQuery } from '@tanstack/react-query'
-import { getRouteApi, Link } from '@tanstack/react-router'
+import { getRouteApi } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../../api/client'
 import { coursesQuery, membersQuery, meQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
+import { CourseBar } from '../../course/CourseBar'
 import { AddStudents } from '../../features/members/AddStudents'
 import { MemberTable } from '../../features/members/MemberTable'
 import { foreign } from '../../i18n/foreign'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { ErrorPage } from '../../ui/ErrorPage'
-import { Icon } from '../../ui/Icon'
 import { Loading } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
 
@@ -26,26 +26,14 @@ export default function MembersPage(): ReactElement {
   const courses = useQuery(coursesQuery(api))
   const members = useQuery(membersQuery(api, courseId))
   const course = courses.data?.find((each) => each.course_id === courseId)
-  const title = foreign(course?.title ?? '') || courseId
-  useTitle(t('members.titleOf', { course: title }))
+  const title = t('members.titleOf', { course: foreign(course?.title ?? '') || courseId })
+  useTitle(title)
   if (members.error instanceof ApiError && (members.error.status === 404 || members.error.status === 403)) {
     return <ErrorPage kind={members.error.status === 404 ? 'course-not-found' : 'forbidden'} />
   }
   return (
     <>
-      <div className="course-bar">
-        <div className="course-bar__inner">
-          <Link
-            to="/courses/$courseId"
-            params={{ courseId }}
-            className="course-bar__back"
-            aria-label={t('members.toCourse')}
-          >
-            <Icon name="back" />
-          </Link>
-          <h1 className="course-bar__title">{t('members.titleOf', { course: title })}</h1>
-        </div>
-      </div>
+      <CourseBar title={title} back={{ to: '/courses/$courseId', params: { courseId }, label: t('members.toCourse') }} />
       <div className="page members">
         {members.isPending && <Loading label={t('app.loading')} />}
         {members.isError && <ErrorNotice error={members.error} onRetry={() => void members.refetch()} />}
