@@ -2,10 +2,18 @@ import { Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
+import { ApiError } from '../api/client'
 import { Button } from './Button'
 import { useTitle } from './title'
 
 type Kind = 'not-found' | 'course-not-found' | 'forbidden' | 'unexpected'
+
+/** Return the page for a course that the server does not know or does not show to this person; null for other errors. */
+export function courseErrorPage(error: unknown): ReactElement | null {
+  if (!(error instanceof ApiError)) return null
+  if (error.status === 404) return <ErrorPage kind="course-not-found" />
+  return error.status === 403 ? <ErrorPage kind="forbidden" /> : null
+}
 
 export function ErrorPage({ kind }: { kind: Kind }): ReactElement {
   const { t } = useTranslation()

@@ -3,11 +3,10 @@ import { getRouteApi, Link } from '@tanstack/react-router'
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError } from '../../api/client'
 import { meQuery } from '../../api/queries'
 import { useAnnounce } from '../../ui/Announcer'
 import { useTick } from '../../ui/clock'
-import { ErrorPage } from '../../ui/ErrorPage'
+import { courseErrorPage } from '../../ui/ErrorPage'
 import { useServices } from '../../api/services'
 import { useTitle } from '../../ui/title'
 import { foreign } from '../../i18n/foreign'
@@ -49,9 +48,8 @@ function Course({ courseId }: { courseId: string }): ReactElement {
   const { t } = useTranslation()
   const live = useLiveCourse(courseId)
   const { query } = live
-  if (query.error instanceof ApiError && (query.error.status === 404 || query.error.status === 403)) {
-    return <ErrorPage kind={query.error.status === 404 ? 'course-not-found' : 'forbidden'} />
-  }
+  const errorPage = courseErrorPage(query.error)
+  if (errorPage !== null) return errorPage
   if (query.data !== undefined) return <LiveCoursePage courseId={courseId} snapshot={query.data} live={live} />
   return (
     <div className="page">

@@ -3,7 +3,6 @@ import { getRouteApi } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError } from '../../api/client'
 import { coursesQuery, membersQuery, meQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import { CourseBar } from '../../course/CourseBar'
@@ -11,7 +10,7 @@ import { AddStudents } from '../../features/members/AddStudents'
 import { MemberTable } from '../../features/members/MemberTable'
 import { foreign } from '../../i18n/foreign'
 import { ErrorNotice } from '../../ui/ErrorNotice'
-import { ErrorPage } from '../../ui/ErrorPage'
+import { courseErrorPage } from '../../ui/ErrorPage'
 import { Loading } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
 
@@ -28,9 +27,8 @@ export default function MembersPage(): ReactElement {
   const course = courses.data?.find((each) => each.course_id === courseId)
   const title = t('members.titleOf', { course: foreign(course?.title ?? '') || courseId })
   useTitle(title)
-  if (members.error instanceof ApiError && (members.error.status === 404 || members.error.status === 403)) {
-    return <ErrorPage kind={members.error.status === 404 ? 'course-not-found' : 'forbidden'} />
-  }
+  const errorPage = courseErrorPage(members.error)
+  if (errorPage !== null) return errorPage
   return (
     <>
       <CourseBar title={title} back={{ to: '/courses/$courseId', params: { courseId }, label: t('members.toCourse') }} />
