@@ -123,9 +123,7 @@ export class Session implements TokenSource {
   }
 
   async signOut(): Promise<void> {
-    removeMark(readMark())
-    this.#end('signed-out')
-    this.#tabs?.postMessage('signed-out')
+    this.#leave()
     try {
       await send('auth/logout', { method: 'POST' })
     } catch {
@@ -136,9 +134,7 @@ export class Session implements TokenSource {
   /** Sign the person out in every browser. Throws ApiError or UnreachableError; this sign-in then goes on. */
   async signOutEverywhere(): Promise<void> {
     await send('auth/logout-everywhere', { method: 'POST' })
-    removeMark(readMark())
-    this.#end('signed-out')
-    this.#tabs?.postMessage('signed-out')
+    this.#leave()
   }
 
   async renew(rejected: string): Promise<string | null> {
@@ -200,6 +196,13 @@ export class Session implements TokenSource {
     this.#schedule(Math.max(1000, Math.min(lifeMs * RENEW_SHARE, lifeMs - marginMs)))
     this.#set({ status: 'signed-in' })
     for (const listener of this.#tokenListeners) listener(answer.access_token)
+  }
+
+  /** The person is signed out in all tabs of this browser. */
+  #leave(): void {
+    removeMark(readMark())
+    this.#end('signed-out')
+    this.#tabs?.postMessage('signed-out')
   }
 
   #end(reason: 'none' | 'expired' | 'signed-out'): void {
