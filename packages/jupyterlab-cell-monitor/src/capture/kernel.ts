@@ -1,5 +1,6 @@
 import type { IClock } from '../runtime/clock';
 import type { IKernelMessage } from './request';
+import { publishedState } from './request';
 
 /** What a message says of the kernel itself. */
 export type KernelNews = 'interrupt' | 'shutdown' | 'dead';
@@ -13,10 +14,7 @@ export function newsOf(message: IKernelMessage): KernelNews | null {
   if (message.channel === 'control' && message.header.msg_type === 'interrupt_request') {
     return 'interrupt';
   }
-  if (message.channel !== 'iopub' || message.header.msg_type !== 'status') {
-    return null;
-  }
-  const state = message.content['execution_state'];
+  const state = publishedState(message);
   if (state === 'dead') {
     return 'dead';
   }

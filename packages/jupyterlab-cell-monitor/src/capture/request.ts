@@ -12,6 +12,12 @@ export interface IKernelMessage {
   readonly content: Readonly<Record<string, unknown>>;
 }
 
+/** The state of the kernel that a message publishes, or null where it publishes none. */
+export function publishedState(message: IKernelMessage): unknown {
+  const isStatus = message.channel === 'iopub' && message.header.msg_type === 'status';
+  return isStatus ? message.content['execution_state'] : null;
+}
+
 /** How a run ended. */
 export interface IOutcome {
   status: CellExecutedData['status'];

@@ -5,7 +5,7 @@ import type { IClock } from '../runtime/clock';
 import type { ICellFinder, IReportedRun, OpenRunList, RunSession } from './reports';
 import { RunReports } from './reports';
 import type { IKernelMessage } from './request';
-import { mayFail, requestedCode, RequestProgress } from './request';
+import { mayFail, publishedState, requestedCode, RequestProgress } from './request';
 import type { IUnseenCell } from './unseen';
 import { UnseenRuns } from './unseen';
 
@@ -24,15 +24,6 @@ const EXIT_MS = 10_000;
 
 /** Later requests remembered after a loss of the connection; one answered is enough. */
 const PROBES = 32;
-
-/** What a new kernel process says first. */
-function isProcessStart(message: IKernelMessage): boolean {
-  return (
-    message.channel === 'iopub' &&
-    message.header.msg_type === 'status' &&
-    message.content['execution_state'] === 'starting'
-  );
-}
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -103,7 +94,8 @@ export class RunTracker {
       this._received(parent, run, message);
     } else if (message.channel === 'shell') {
       this._answered(parent);
-    } else if (isProcessStart(message)) {
+    } else if (publishedState(message) === 'starting') {
+      // What a new process says first.
       this.processGone();
     } else {
       this._ofAnother(message);
@@ -252,10 +244,10 @@ export class RunTracker {
   /** Notes which request of a console or of another page the kernel executes: a run of this page waits behind it. */
   private _ofAnother(message: IKernelMessage): void {
     const { msg_id: id, msg_type: type } = message.parent_header;
-    if (message.channel !== 'iopub' || message.header.msg_type !== 'status' || type !== 'execute_request' || !id) {
+    if (type !== 'execute_request' || !id) {
       return;
     }
-    const state = message.content['execution_state'];
+    const state = publishedState(message);
     if (state === 'busy') {
       this._foreign = id;
     } else if (state === 'idle' && this._foreign === id) {
