@@ -24,9 +24,7 @@ export interface IOutcome {
   error: ExecutionError | null;
 }
 
-interface IReply {
-  readonly status: CellExecutedData['status'];
-  readonly error: ExecutionError | null;
+interface IReply extends Readonly<IOutcome> {
   startedAt: string | null;
   endedAt: string | null;
   readonly asksExit: boolean;
