@@ -17,6 +17,7 @@ import { openedByStudent } from './front';
 import { CellMemory } from './memory';
 import { SaveWatch } from './saves';
 import { LocalChanges } from './transactions';
+import { NotebookViews } from './views';
 
 type CellModel = NonNullable<NotebookPanel['model']>['cells'] extends CellList ? ReturnType<CellList['get']> : never;
 
@@ -129,22 +130,13 @@ export class NotebookCapture {
   addView(panel: NotebookPanel): void {
     const { content } = panel;
     this._views.add(panel);
-    this._view ??= panel;
-    const onFocus = (): void => {
-      this._view = panel;
-    };
     content.activeCellChanged.connect(this._onActiveCellChanged, this);
-    content.node.addEventListener('focusin', onFocus, { passive: true });
     content.node.addEventListener('paste', this._onPaste, { capture: true, passive: true });
   }
 
   /** A view was closed. Returns how many are left. */
   removeView(panel: NotebookPanel): number {
-    this._views.delete(panel);
-    if (this._view === panel) {
-      this._view = [...this._views].pop() ?? null;
-    }
-    return this._views.size;
+    return this._views.remove(panel);
   }
 
   /** Starts a session if none is open. */
@@ -193,7 +185,7 @@ export class NotebookCapture {
   /** Emits a heartbeat, which names the notebook and the cell if they are in front of the student. */
   heartbeat(data: DataOf<'heartbeat'>): void {
     if (this.inFront) {
-      const activeId = this._activeId;
+      const activeId = this._views.activeId;
       this._session.emit('heartbeat', data, activeId ? this._cells.reference(activeId) : null);
     } else {
       this._session.emitOutside('heartbeat', data);
@@ -208,7 +200,7 @@ export class NotebookCapture {
 
   /** The student came to this notebook from elsewhere: another tab, another window, or what is not a notebook. */
   entered(): void {
-    const activeId = this._activeId;
+    const activeId = this._views.activeId;
     if (this.recording && activeId) {
       this._selection.entered(activeId);
     }
@@ -223,7 +215,7 @@ export class NotebookCapture {
     if (session.id === null) {
       session.begin();
     }
-    const activeId = this._activeId;
+    const activeId = this._views.activeId;
     return session.emit(type, data, activeId ? this._cells.reference(activeId) : null);
   }
 
@@ -264,7 +256,7 @@ export class NotebookCapture {
 
   /** Whether a view of the notebook is in front of the student. */
   get inFront(): boolean {
-    return this._context.isInFront(this._views);
+    return this._context.isInFront(this._views.all);
   }
 
   /** Whether what happens in the notebook now is the student's act. */
@@ -274,11 +266,6 @@ export class NotebookCapture {
 
   private _metadata(): Readonly<Record<string, unknown>> {
     return this._document.model.metadata;
-  }
-
-  /** The id of the active cell of the view that the student is in. */
-  private get _activeId(): string | undefined {
-    return this._view?.content.activeCell?.model.id;
   }
 
   /** It is known which notebook this is: what was kept until now is sent. */
@@ -327,7 +314,7 @@ export class NotebookCapture {
 
   private _onActiveCellChanged(notebook: NotebookWidget, cell: CellWidget | null): void {
     this._context.guard.run(() => {
-      if (cell && this.recording && notebook === this._view?.content && this._own) {
+      if (cell && this.recording && notebook === this._views.current && this._own) {
         this._selection.moved(cell.model.id);
       }
     });
@@ -362,7 +349,7 @@ export class NotebookCapture {
     if (change.sourceChange !== undefined) {
       this._context.guard.run(() => {
         // Others' edits of a shared document, and those of programs, arrive here too.
-        if (cellId === this._activeId && this._own) {
+        if (cellId === this._views.activeId && this._own) {
           this._edits.changed(cellId);
         }
       });
@@ -375,7 +362,7 @@ export class NotebookCapture {
   private readonly _onPaste = (event: ClipboardEvent): void => {
     this._context.guard.run(() => {
       const target = event.target;
-      const cellId = this._activeId;
+      const cellId = this._views.activeId;
       if (this.recording && cellId && target instanceof Element && target.closest('.jp-InputArea-editor')) {
         const length = event.clipboardData?.getData('text/plain').length ?? 0;
         if (length > 0) {
@@ -402,8 +389,7 @@ export class NotebookCapture {
   private readonly _memory: CellMemory;
   private readonly _execution: ExecutionCapture;
   private readonly _identification: Identification;
-  private readonly _views = new Set<NotebookPanel>();
-  private _view: NotebookPanel | null = null;
+  private readonly _views = new NotebookViews();
   private _changes: LocalChanges | null = null;
   private _courseHint: string | null = null;
   private _defaultCourse: string | null;
