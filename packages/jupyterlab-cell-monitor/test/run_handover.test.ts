@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
+import type { IReportedRun } from '../src/capture/reports';
 import { endId, RunReports } from '../src/capture/reports';
 import type { IKernelMessage } from '../src/capture/request';
 import { HANDED_BYTES, OpenRuns } from '../src/queue/open_runs';
@@ -124,32 +125,25 @@ test('what is handed over is what the server half reads', () => {
     page.clock,
     open
   );
-  const run = { queued: false, startedTick: null };
   const [first, second] = golden.runs as [Record<string, string>, Record<string, string>];
-  const kernelId = first['kernel'] as string;
-  reports.requested(
-    {
-      ...run,
-      executionId: first['execution_id'] as string,
-      startId: first['start_id'] as string,
-      cell: reference('cell-1'),
-      code: '1 / 0',
-      mayFail: true
-    },
-    { kernel: kernelId, byServer: false }
-  );
+  const requested = (
+    expected: Record<string, string>,
+    run: Pick<IReportedRun, 'cell' | 'code' | 'mayFail'>,
+    byServer: boolean
+  ): void =>
+    reports.requested(
+      {
+        ...run,
+        executionId: expected['execution_id'] as string,
+        startId: expected['start_id'] as string,
+        queued: false,
+        startedTick: null
+      },
+      { kernel: first['kernel'] as string, byServer }
+    );
+  requested(first, { cell: reference('cell-1'), code: '1 / 0', mayFail: true }, false);
   page.clock.advance(500);
-  reports.requested(
-    {
-      ...run,
-      executionId: second['execution_id'] as string,
-      startId: second['start_id'] as string,
-      cell: reference('cell-2'),
-      code: "print('語')",
-      mayFail: false
-    },
-    { kernel: kernelId, byServer: true }
-  );
+  requested(second, { cell: reference('cell-2'), code: "print('語')", mayFail: false }, true);
   page.clock.advance(1000);
   assert.deepEqual(handed(open), golden.runs);
 });
