@@ -4,44 +4,33 @@ import { beforeEach, test } from 'node:test';
 import { interruptedKernel } from '../src/capture/interrupts';
 import { newsOf } from '../src/capture/kernel';
 import { errorOnStderr } from '../src/capture/outputs';
-import { RunTracker } from '../src/capture/runs';
-import { StillClock } from './clock';
-import { cells, Kernel, RunLog } from './kernel_messages';
+import { TrackedPage } from './tracked_page';
 
-let clock: StillClock;
-let log: RunLog;
-let tracker: RunTracker;
-let kernel: Kernel;
+const page = new TrackedPage();
 
-beforeEach(() => {
-  clock = new StillClock();
-  log = new RunLog();
-  tracker = new RunTracker(cells, log, clock, false);
-  kernel = new Kernel(tracker, clock);
-});
+beforeEach(() => page.begin());
 
-const ends = (): unknown[] => log.finished.map(({ data }) => [data.status, data.error?.name]);
-const running = (): string | null => tracker.running?.id ?? null;
+const running = (): string | null => page.tracker.running?.id ?? null;
 const raised = (ename: string) => ({ status: 'error', ename, evalue: 'v', traceback: [] });
 
 /** A console's request: the kernel executes it, and this page did not send it. */
 const others = (state: 'busy' | 'idle', id = 'console-1'): void =>
-  kernel.status(state, { id, type: 'execute_request' });
+  page.kernel.status(state, { id, type: 'execute_request' });
 
 test('an interrupt that arrives as another exception is one, and the same exception without it is a failure', () => {
   for (const name of ['CalledProcessError', 'CancelledError', 'RuntimeError']) {
-    const run = kernel.request('cell-1');
-    kernel.input(run);
-    tracker.interrupted();
-    kernel.show(run, name);
-    kernel.end(run, raised(name));
-    const again = kernel.request('cell-1');
-    kernel.input(again);
-    kernel.show(again, name);
-    kernel.end(again, raised(name));
+    const run = page.request('cell-1');
+    page.input(run);
+    page.tracker.interrupted();
+    page.kernel.show(run, name);
+    page.kernel.end(run, raised(name));
+    const again = page.request('cell-1');
+    page.input(again);
+    page.kernel.show(again, name);
+    page.kernel.end(again, raised(name));
   }
   assert.deepEqual(
-    ends(),
+    page.ends(),
     ['CalledProcessError', 'CancelledError', 'RuntimeError'].flatMap(name => [
       ['aborted', name],
       ['error', name]
@@ -50,28 +39,28 @@ test('an interrupt that arrives as another exception is one, and the same except
 });
 
 test('an interrupt that the code survives leaves the run what it is', () => {
-  const run = kernel.request('cell-1');
-  kernel.input(run);
-  tracker.interrupted();
-  kernel.end(run);
-  assert.deepEqual(ends(), [['ok', undefined]]);
+  const run = page.request('cell-1');
+  page.input(run);
+  page.tracker.interrupted();
+  page.kernel.end(run);
+  assert.deepEqual(page.ends(), [['ok', undefined]]);
 });
 
 test('an interrupt is of the run that the kernel executes, not of those behind it or of a console before it', () => {
-  const first = kernel.request('cell-1');
-  const second = kernel.request('cell-2');
-  kernel.input(first);
-  tracker.interrupted();
-  kernel.end(first);
-  kernel.input(second);
-  kernel.end(second, raised('ValueError'));
+  const first = page.request('cell-1');
+  const second = page.request('cell-2');
+  page.input(first);
+  page.tracker.interrupted();
+  page.kernel.end(first);
+  page.input(second);
+  page.kernel.end(second, raised('ValueError'));
   others('busy');
-  const third = kernel.request('cell-3');
-  tracker.interrupted();
+  const third = page.request('cell-3');
+  page.tracker.interrupted();
   others('idle');
-  kernel.input(third);
-  kernel.end(third, raised('ValueError'));
-  assert.deepEqual(ends(), [
+  page.input(third);
+  page.kernel.end(third, raised('ValueError'));
+  assert.deepEqual(page.ends(), [
     ['ok', undefined],
     ['error', 'ValueError'],
     ['error', 'ValueError']
@@ -90,9 +79,9 @@ test('an interrupt is known from the server, which any client may ask, and from 
   assert.equal(interruptedKernel({ ...event, action: 'restart' }), null);
   assert.equal(interruptedKernel({ ...event, schema_id: 'https://example.org/other' }), null);
   assert.equal(interruptedKernel({ ...event, kernel_id: 7 }), null);
-  assert.equal(newsOf(kernel.message('control', 'interrupt_request', {})), 'interrupt');
+  assert.equal(newsOf(page.kernel.message('control', 'interrupt_request', {})), 'interrupt');
   const status = (state: string, type: string) =>
-    newsOf(kernel.message('iopub', 'status', { execution_state: state }, { id: 'other', type }));
+    newsOf(page.kernel.message('iopub', 'status', { execution_state: state }, { id: 'other', type }));
   assert.equal(status('busy', 'interrupt_request'), 'interrupt');
   assert.equal(status('idle', 'interrupt_request'), null);
   assert.equal(status('busy', 'debug_request'), null);
@@ -100,55 +89,55 @@ test('an interrupt is known from the server, which any client may ask, and from 
 });
 
 test('a run ends when its kernel is shut down, not when its process is gone, and one that waits may be executed yet', () => {
-  const first = kernel.request('cell-1');
-  const second = kernel.request('cell-2');
-  kernel.input(first);
-  tracker.processGone();
-  assert.deepEqual(ends(), [['aborted', undefined]]);
-  kernel.input(second);
-  kernel.end(second);
-  assert.deepEqual(ends()[1], ['ok', undefined]);
+  const first = page.request('cell-1');
+  const second = page.request('cell-2');
+  page.input(first);
+  page.tracker.processGone();
+  assert.deepEqual(page.ends(), [['aborted', undefined]]);
+  page.input(second);
+  page.kernel.end(second);
+  assert.deepEqual(page.ends()[1], ['ok', undefined]);
 });
 
 test('a cell that calls quit() has killed the kernel, and its run was aborted with it', () => {
   for (let count = 0; count < 3; count++) {
-    const run = kernel.request('cell-1', 'quit()');
-    kernel.input(run);
-    kernel.end(run, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: false }] });
-    clock.advance(3000);
+    const run = page.request('cell-1', 'quit()');
+    page.input(run);
+    page.kernel.end(run, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: false }] });
+    page.clock.advance(3000);
     assert.equal(running(), 'cell-1', 'it ran when the kernel ended');
-    tracker.kernelGone();
+    page.tracker.kernelGone();
     assert.equal(running(), null);
   }
-  assert.deepEqual(ends(), Array(3).fill(['aborted', undefined]));
+  assert.deepEqual(page.ends(), Array(3).fill(['aborted', undefined]));
 });
 
 test('a cell that asks for its end and keeps its kernel, or whose kernel does not end, is an ordinary run', () => {
-  const kept = kernel.request('cell-1', 'exit(True)');
-  kernel.input(kept);
-  kernel.end(kept, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: true }] });
-  assert.deepEqual(ends(), [['ok', undefined]]);
-  const alive = kernel.request('cell-1', 'quit()');
-  kernel.input(alive);
-  kernel.end(alive, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: false }] });
-  clock.advance(60_000);
-  assert.deepEqual(ends()[1], ['ok', undefined]);
-  assert.equal(tracker.open, 0);
+  const kept = page.request('cell-1', 'exit(True)');
+  page.input(kept);
+  page.kernel.end(kept, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: true }] });
+  assert.deepEqual(page.ends(), [['ok', undefined]]);
+  const alive = page.request('cell-1', 'quit()');
+  page.input(alive);
+  page.kernel.end(alive, { status: 'ok', payload: [{ source: 'ask_exit', keepkernel: false }] });
+  page.clock.advance(60_000);
+  assert.deepEqual(page.ends()[1], ['ok', undefined]);
+  assert.equal(page.tracker.open, 0);
 });
 
 test("a cell that waits behind a console's run has not started, is queued, and did not kill the kernel", () => {
   others('busy');
-  const run = kernel.request('cell-1');
-  assert.deepEqual(log.started, []);
+  const run = page.request('cell-1');
+  assert.deepEqual(page.log.started, []);
   assert.equal(running(), null);
   others('idle', 'console-0');
   assert.equal(running(), null, 'the console still runs');
   others('idle');
   assert.equal(running(), 'cell-1');
-  kernel.input(run);
-  kernel.end(run);
-  assert.deepEqual(log.queued, [true]);
-  assert.deepEqual(ends(), [['ok', undefined]]);
+  page.input(run);
+  page.kernel.end(run);
+  assert.deepEqual(page.log.queued, [true]);
+  assert.deepEqual(page.ends(), [['ok', undefined]]);
 });
 
 test('an error that is text on stderr has the name and the value that the student reads', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { RunTracker } from '../src/capture/runs';
-import { cells, Kernel } from './kernel_messages';
+import { cells } from './kernel_messages';
 import { TrackedPage } from './tracked_page';
 
 const page = new TrackedPage();
@@ -126,8 +126,7 @@ test('a run whose reply was lost with the connection ends when the kernel answer
 });
 
 test('the end of a run that was lost with the connection is left to the server half, where it follows runs', () => {
-  page.tracker = new RunTracker(cells, page.log, page.clock, true);
-  page.kernel = new Kernel(page.tracker, page.clock);
+  page.track(new RunTracker(cells, page.log, page.clock, true));
   const lost = page.request('cell-1');
   page.input(lost);
   page.tracker.connectionLost();

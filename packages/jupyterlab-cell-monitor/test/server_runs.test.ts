@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { RunTracker } from '../src/capture/runs';
-import { cells, Kernel } from './kernel_messages';
+import { cells } from './kernel_messages';
 import { SharedCell, TrackedPage } from './tracked_page';
 
 const page = new TrackedPage();
@@ -133,8 +133,7 @@ test('a blank cell and a cell of another notebook are no runs', () => {
 
 test('a run that a program asks for is no act of the student', () => {
   let own = true;
-  page.tracker = new RunTracker(cells, page.log, page.clock, false, () => own);
-  page.kernel = new Kernel(page.tracker, page.clock);
+  page.track(new RunTracker(cells, page.log, page.clock, false, () => own));
   for (own of [true, false]) {
     const run = page.request('cell-1', 'a');
     page.input(run);

@@ -20,14 +20,18 @@ export class TrackedPage {
   begin(): void {
     this.clock = new StillClock();
     this.log = new RunLog();
-    this.tracker = new RunTracker(cells, this.log, this.clock, false);
-    this.kernel = new Kernel(this.tracker, this.clock);
+    this.track(new RunTracker(cells, this.log, this.clock, false));
+  }
+
+  /** Go on with another tracker. */
+  track(tracker: RunTracker): void {
+    this.tracker = tracker;
+    this.kernel = new Kernel(tracker, this.clock);
   }
 
   /** Go on with a tracker whose runs are handed over to the server half. */
   handOver(open: OpenRuns, followed: boolean): void {
-    this.tracker = new RunTracker(cells, this.log, this.clock, followed, () => true, open, () => 'kernel-1');
-    this.kernel = new Kernel(this.tracker, this.clock);
+    this.track(new RunTracker(cells, this.log, this.clock, followed, () => true, open, () => 'kernel-1'));
   }
 
   /** Ids of the runs that began, in the order of their events. */
