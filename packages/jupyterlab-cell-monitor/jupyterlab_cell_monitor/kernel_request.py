@@ -81,9 +81,9 @@ def execution_data(
     """Return the ``data`` of a run's ``cell_executed``, with the duration that is known of it.
 
     It failed if an error is shown at its end: that is what the student sees, whatever the reply said; ``error_expected``
-    says that its author allows that. An interrupt, whatever exception it becomes, and the end of the kernel end a run as ``aborted``. So does a run that
-    the kernel skipped, and one that shows no error where an error may have been missed: what is not known is not ok.
-    An error that only the reply has, which is not published, is known by what IPython writes.
+    says that its author allows that. An interrupt, whatever exception it becomes, and the end of the kernel end a run as
+    ``aborted``. So does a run that the kernel skipped, and one that shows no error where an error may have been missed:
+    what is not known is not ok. An error that only the reply has, which is not published, is known by what IPython writes.
     """
     shown = request.outputs.error
     error = None if shown is None else _error(shown)

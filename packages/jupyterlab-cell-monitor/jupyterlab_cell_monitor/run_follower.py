@@ -137,11 +137,12 @@ class RunFollower:
         """Take an IOPub message of a kernel, with its content."""
         header, parent = message.get("header") or {}, message.get("parent_header") or {}
         kind, content = header.get("msg_type"), message.get("content")
-        if kind == "status" and isinstance(content, dict) and content.get("execution_state") == "starting":
+        state = content.get("execution_state") if kind == "status" and isinstance(content, dict) else None
+        if state == "starting":
             # A new process: what the one before it executed is lost.
             self.kernel_gone(kernel, now)
             return
-        if kind == "status" and isinstance(content, dict) and content.get("execution_state") == "busy":
+        if state == "busy":
             # What the kernel is asked for on its control channel, it begins at once, also while it executes a cell.
             if parent.get("msg_type") == "interrupt_request":
                 self.interrupted(kernel)
