@@ -113,12 +113,7 @@ class HubApi:
             HubRefusal: the Hub does not know the token.
             HubSilence: no answer of a Hub.
         """
-        status, body = await self._send("GET", "/user", headers={"Authorization": f"token {token}"})
-        if status in {401, 403}:
-            raise HubRefusal
-        if status != httpx.codes.OK:
-            raise HubSilence(f"HTTP {status}")
-        return _decoded(self._owner, body)
+        return await self._get("/user", token, self._owner)
 
     async def groups(self, token: str, *, most: int) -> list[HubGroup]:
         """Return all groups that the token of a service may list.
@@ -131,22 +126,12 @@ class HubApi:
             HubRefusal: the Hub does not know the token, or the token may not list groups.
             HubSilence: no answer of a Hub, groups that changed while they were read, or too many.
         """
-        headers = {"Authorization": f"token {token}", "Accept": _PAGES}
         found: dict[str, HubGroup] = {}
         totals: set[int] = set()
         offset = 0
         while True:
-            status, body = await self._send(
-                "GET",
-                f"/groups?offset={offset}&limit={_GROUPS_A_PAGE}",
-                headers=headers,
-                most=_MAX_GROUPS_BYTES,
-            )
-            if status in {401, 403}:
-                raise HubRefusal
-            if status != httpx.codes.OK:
-                raise HubSilence(f"HTTP {status}")
-            page = _decoded(self._groups, body)
+            path = f"/groups?offset={offset}&limit={_GROUPS_A_PAGE}"
+            page = await self._get(path, token, self._groups, accept=_PAGES, most=_MAX_GROUPS_BYTES)
             found |= {group.name: group for group in page.items}
             totals.add(page.pagination.total)
             offset += len(page.items)
@@ -179,6 +164,23 @@ class HubApi:
         if status != httpx.codes.OK:
             raise HubSilence(f"HTTP {status}")
         return _decoded(self._granted, body)
+
+    async def _get(
+        self,
+        path: str,
+        token: str,
+        decoder: msgspec.json.Decoder[_Answer],
+        *,
+        accept: str = "*/*",
+        most: int = _MAX_ANSWER_BYTES,
+    ) -> _Answer:
+        headers = {"Authorization": f"token {token}", "Accept": accept}
+        status, body = await self._send("GET", path, headers=headers, most=most)
+        if status in {401, 403}:
+            raise HubRefusal
+        if status != httpx.codes.OK:
+            raise HubSilence(f"HTTP {status}")
+        return _decoded(decoder, body)
 
     async def _send(
         self,
