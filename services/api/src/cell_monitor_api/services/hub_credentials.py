@@ -13,20 +13,16 @@ from random import uniform
 from time import monotonic
 from typing import Final
 
-import structlog
-
 from cell_monitor_api.exceptions import HubTokenInvalid, HubUnavailable, InsufficientScope
 from cell_monitor_api.services.credentials import Proof, TokenWish
 from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import HubSender, NotASender, sender_of
 from cell_monitor_api.storage.hub_api import HubApi, HubRefusal, HubSilence
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.scopes import Audience
-from cell_monitor_core.telemetry.metrics import HUB_REQUESTS
 
 __all__ = ["HubTokenVerifier"]
-
-_log = structlog.get_logger(__name__)
 
 _KEPT_S: Final = 10.0
 """So long an answer of the Hub serves further exchanges of the same token."""
@@ -116,19 +112,14 @@ class HubTokenVerifier:
         async with self._slots:
             asked_at = self._clock()
             try:
-                owner = await self._hub.owner_of(token)
-                answer = _Answer(sender_of(owner, self._scope), asked_at)
+                with counted_request():
+                    answer = _Answer(sender_of(await self._hub.owner_of(token), self._scope), asked_at)
             except HubRefusal:
-                HUB_REQUESTS.labels("refused").inc()
                 raise HubTokenInvalid("JupyterHub does not know this token, or not yet") from None
-            except HubSilence as error:
-                HUB_REQUESTS.labels("unavailable").inc()
-                _log.warning("hub_unavailable", reason=str(error))
+            except HubSilence:
                 raise _unavailable("JupyterHub does not answer") from None
             except NotASender as error:
-                HUB_REQUESTS.labels("unfit").inc()
                 raise HubTokenInvalid(str(error)) from None
-        HUB_REQUESTS.labels("ok").inc()
         self._kept[digest] = answer
         self._kept.move_to_end(digest)
         if len(self._kept) > _MAX_KEPT:

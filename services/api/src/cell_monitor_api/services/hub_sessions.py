@@ -12,6 +12,7 @@ import structlog
 
 from cell_monitor_api.exceptions import NotAuthenticated
 from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import NotAVisitor, visitor_of
 from cell_monitor_api.storage.hub_api import HubApi, HubRefusal, HubSilence
 from cell_monitor_core.auth.tokens import MAX_LIFETIME_S
@@ -20,7 +21,7 @@ from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import hub_sessions, sign_ins
 from cell_monitor_core.storage.postgres.hub_sessions import HubSession
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
-from cell_monitor_core.telemetry.metrics import HUB_REQUESTS, HUB_SESSIONS_ENDED
+from cell_monitor_core.telemetry.metrics import HUB_SESSIONS_ENDED
 
 __all__ = ["HubSessions"]
 
@@ -117,19 +118,14 @@ class HubSessions:
             return await self._end(session, "unreadable")
         try:
             async with self._slots:
-                owner = await self._hub.owner_of(session.token)
-            visitor = visitor_of(owner, self._scope)
+                with counted_request():
+                    visitor = visitor_of(await self._hub.owner_of(session.token), self._scope)
         except HubRefusal:
-            HUB_REQUESTS.labels("refused").inc()
             return await self._end(session, "refused")
         except NotAVisitor:
-            HUB_REQUESTS.labels("unfit").inc()
             return await self._end(session, "unfit")
-        except HubSilence as error:
-            HUB_REQUESTS.labels("unavailable").inc()
-            _log.warning("hub_unavailable", reason=str(error))
+        except HubSilence:
             return session.silent <= self._grace or await self._end(session, "unavailable")
-        HUB_REQUESTS.labels("ok").inc()
         if await self._people.update(visitor.name, visitor.groups) != session.person_id:
             # The user was given another name, which is another person here.
             return await self._end(session, "renamed")

@@ -23,13 +23,14 @@ import structlog
 from cell_monitor_api.exceptions import HubSignInInvalid, HubSignInRefused, HubUnavailable
 from cell_monitor_api.models.auth import SignInWay
 from cell_monitor_api.services.hub_people import HubPeople
+from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import HubVisitor, NotAVisitor, visitor_of
 from cell_monitor_api.services.hub_sessions import HubSessions
 from cell_monitor_api.services.sessions import Sessions, SignedIn
 from cell_monitor_api.storage.hub_api import GrantedToken, HubApi, HubRefusal, HubSilence
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_core.telemetry.metrics import HUB_REQUESTS, SIGN_INS
+from cell_monitor_core.telemetry.metrics import SIGN_INS
 
 __all__ = ["ATTEMPT_LIFETIME_S", "HubClient", "HubSignIn"]
 
@@ -183,28 +184,24 @@ class HubSignIn:
 
     async def _redeem(self, code: str, verifier: str) -> tuple[GrantedToken, HubVisitor]:
         try:
-            granted = await self._hub.redeem(
-                {
-                    "grant_type": "authorization_code",
-                    "client_id": self._client.client_id,
-                    "client_secret": self._client.secret,
-                    "code": code,
-                    "redirect_uri": self._client.redirect_uri,
-                    "code_verifier": verifier,
-                }
-            )
-            visitor = visitor_of(await self._hub.owner_of(granted.access_token), self._client.scope)
+            with counted_request():
+                granted = await self._hub.redeem(
+                    {
+                        "grant_type": "authorization_code",
+                        "client_id": self._client.client_id,
+                        "client_secret": self._client.secret,
+                        "code": code,
+                        "redirect_uri": self._client.redirect_uri,
+                        "code_verifier": verifier,
+                    }
+                )
+                visitor = visitor_of(await self._hub.owner_of(granted.access_token), self._client.scope)
         except HubRefusal as refusal:
-            HUB_REQUESTS.labels("refused").inc()
             # invalid_client: the secret here is not the service's token at the Hub.
             _log.warning("hub_sign_in_refused", reason=str(refusal))
             raise HubSignInRefused("JupyterHub does not accept this sign-in, or not any more: begin again") from None
         except NotAVisitor as error:
-            HUB_REQUESTS.labels("unfit").inc()
             raise HubSignInRefused(str(error)) from None
-        except HubSilence as error:
-            HUB_REQUESTS.labels("unavailable").inc()
-            _log.warning("hub_unavailable", reason=str(error))
+        except HubSilence:
             raise HubUnavailable("JupyterHub does not answer: try again", retry_after=_RETRY_S) from None
-        HUB_REQUESTS.labels("ok").inc()
         return granted, visitor
