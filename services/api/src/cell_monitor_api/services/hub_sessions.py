@@ -10,7 +10,6 @@ from uuid import UUID
 
 import structlog
 
-from cell_monitor_api.exceptions import NotAuthenticated
 from cell_monitor_api.services.hub_people import HubPeople
 from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import NotAVisitor, visitor_of
@@ -74,15 +73,13 @@ class HubSessions:
         """Store the Hub's token of a sign-in that has just begun."""
         await hub_sessions.create(connection, self._keyring, cookie_hash, person_id, token, interval=self._interval)
 
-    async def confirm(self, cookie_hash: bytes) -> None:
-        """Let a sign-in pass that is used, after a question to the Hub if the last one was long ago.
+    async def confirms(self, cookie_hash: bytes) -> bool:
+        """Return whether a sign-in that is used still holds, after a question to the Hub if the last one was long ago.
 
-        Raises:
-            NotAuthenticated: the Hub has ended it, or has not answered for too long.
+        It does not where the Hub has ended it, or has not answered for too long.
         """
         due = await hub_sessions.use(self._pool, self._keyring, cookie_hash, interval=self._interval)
-        if due is not None and not await self._holds(due):
-            raise NotAuthenticated("JupyterHub does not confirm this sign-in any more: sign in again")
+        return due is None or await self._holds(due)
 
     async def step(self) -> float:
         """Ask about sign-ins in use that are due; return the seconds until the next look."""

@@ -48,12 +48,8 @@ class SignedIn:
 class SignInCheck(Protocol):
     """Asks who vouched for a sign-in whether it still holds."""
 
-    async def confirm(self, cookie_hash: bytes) -> None:
-        """Let a sign-in pass.
-
-        Raises:
-            NotAuthenticated: it does not hold any more.
-        """
+    async def confirms(self, cookie_hash: bytes) -> bool:
+        """Return whether a sign-in still holds."""
         ...
 
 
@@ -163,13 +159,7 @@ class Sessions:
         )
 
     async def _confirmed(self, cookie_hash: bytes) -> bool:
-        if self._hub is None:
-            return False
-        try:
-            await self._hub.confirm(cookie_hash)
-        except NotAuthenticated:
-            return False
-        return True
+        return self._hub is not None and await self._hub.confirms(cookie_hash)
 
     async def _token(self, person_id: UUID, cookie: str) -> TokenAnswer:
         async with self._pool.acquire() as connection:
