@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,16 +83,11 @@ class SignInAttempts:
 
     async def give_back(self, counts: Sequence[Counted]) -> None:
         """Count an attempt no longer, after a success; a failure of Redis does not fail the sign-in."""
-        await self._try(
-            "eval", _GIVE_BACK, len(counts), *[keys.sign_in_attempts(one.kind, one.digest) for one in counts]
-        )
+        names = [keys.sign_in_attempts(one.kind, one.digest) for one in counts]
+        with suppress(RedisError, OSError):
+            await self._redis.eval(_GIVE_BACK, len(names), *names)
 
     async def forget(self, count: Counted) -> None:
         """Forget all attempts of a count, after a success; a failure of Redis does not fail the sign-in."""
-        await self._try("delete", keys.sign_in_attempts(count.kind, count.digest))
-
-    async def _try(self, command: str, *arguments: Any) -> None:
-        try:
-            await getattr(self._redis, command)(*arguments)
-        except (RedisError, OSError):
-            return
+        with suppress(RedisError, OSError):
+            await self._redis.delete(keys.sign_in_attempts(count.kind, count.digest))
