@@ -240,7 +240,7 @@ class ApiSettings(CoreSettings):
     @field_validator("api_forwarded_allow_ips")
     @classmethod
     def _check_forwarded_allow_ips(cls, value: str) -> str:
-        for part in filter(None, (part.strip() for part in value.split(","))):
+        for part in _parts(value):
             try:
                 network = ipaddress.ip_network(part)
             except ValueError:
@@ -254,7 +254,7 @@ class ApiSettings(CoreSettings):
     @property
     def proxies(self) -> list[str]:
         """The addresses and networks whose forwarded headers are believed."""
-        return [part.strip() for part in self.api_forwarded_allow_ips.split(",") if part.strip()]
+        return _parts(self.api_forwarded_allow_ips)
 
     @field_validator("public_url")
     @classmethod
@@ -316,6 +316,10 @@ class ApiSettings(CoreSettings):
             if getattr(self, name) is None:
                 raise ValueError(f"{ENV_PREFIX}{name.upper()} or {ENV_PREFIX}{name.upper()}_FILE is needed")
         return self
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _is_loopback(host: str) -> bool:
