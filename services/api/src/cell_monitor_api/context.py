@@ -45,14 +45,13 @@ from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
-from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import Broker, EventProducer
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.beats import RedisBeats
 from cell_monitor_core.streams.producer import RedisEventProducer
 from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations, RevocationFeed
-from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
+from cell_monitor_core.telemetry.background_tasks import background_task
 
 __all__ = ["ProcessContext"]
 
@@ -128,9 +127,7 @@ class ProcessContext:
                 ("revocations", RevocationFeed(RedisRevocations(redis), revoked).read),
                 ("revocation-delivery", RevocationDelivery(pool, RedisRevocations(redis)).step),
             ):
-                count = BACKGROUND_TASK_ERRORS.labels(name).inc
-                task = RepeatingTask(name, step, interval_s=INTERVAL_SECONDS, on_error=count)
-                await stack.enter_async_context(task)
+                await stack.enter_async_context(background_task(name, step, interval_s=INTERVAL_SECONDS))
             publisher = RetryingPublisher(Publisher(broker))
             stack.push_async_callback(publisher.aclose)
             counters = Counters(pool, broker, publisher)
@@ -139,14 +136,7 @@ class ProcessContext:
             hasher = PasswordHasher()
             stack.callback(hasher.close)
             refusals = Refusals(pool, index, RefusedSenders(redis, partitions=settings.partitions))
-            await stack.enter_async_context(
-                RepeatingTask(
-                    "refusals",
-                    refusals.step,
-                    interval_s=REFUSALS_INTERVAL_S,
-                    on_error=BACKGROUND_TASK_ERRORS.labels("refusals").inc,
-                )
-            )
+            await stack.enter_async_context(background_task("refusals", refusals.step, interval_s=REFUSALS_INTERVAL_S))
             progress = TestProgress(redis, partitions=settings.partitions)
             limits = SignInLimits(
                 SignInAttempts(redis),

@@ -18,8 +18,7 @@ from cell_monitor_api.services.sessions import Sessions
 from cell_monitor_api.storage.hub_api import HubApi
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.repeating_task import RepeatingTask
-from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
+from cell_monitor_core.telemetry.background_tasks import background_task
 
 __all__ = ["CALLBACK_PATH", "HubServices"]
 
@@ -73,10 +72,7 @@ class HubServices:
                 interval=timedelta(seconds=settings.api_hub_session_check_s),
                 grace=timedelta(seconds=settings.api_hub_session_grace_s),
             )
-            count = BACKGROUND_TASK_ERRORS.labels("hub-sessions").inc
-            await stack.enter_async_context(
-                RepeatingTask("hub-sessions", sessions.step, interval_s=1.0, on_error=count)
-            )
+            await stack.enter_async_context(background_task("hub-sessions", sessions.step, interval_s=1.0))
         if settings.api_hub_token is not None and settings.api_hub_roster_s:
             roster = HubRoster(
                 pool,
@@ -86,8 +82,7 @@ class HubServices:
                 issuer=settings.api_hub_issuer,
                 interval=timedelta(seconds=settings.api_hub_roster_s),
             )
-            count = BACKGROUND_TASK_ERRORS.labels("hub-roster").inc
-            await stack.enter_async_context(RepeatingTask("hub-roster", roster.step, interval_s=2.0, on_error=count))
+            await stack.enter_async_context(background_task("hub-roster", roster.step, interval_s=2.0))
         return cls(tokens, sessions, hub, people, keyring, client)
 
     def sign_in(self, sessions: Sessions) -> HubSignIn | None:

@@ -12,12 +12,8 @@ from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import EventConsumer, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_core.telemetry.metrics import (
-    BACKGROUND_TASK_ERRORS,
-    BACKLOG_AGE_SECONDS,
-    BACKLOG_ENTRIES,
-    ENTRIES_TRIMMED,
-)
+from cell_monitor_core.telemetry.background_tasks import background_task
+from cell_monitor_core.telemetry.metrics import BACKLOG_AGE_SECONDS, BACKLOG_ENTRIES, ENTRIES_TRIMMED
 
 __all__ = ["every", "make_partitions", "measure_backlog", "trim_streams"]
 
@@ -38,7 +34,7 @@ def every(
     async def step() -> float:
         return seconds if await work() else soon
 
-    return RepeatingTask(name, step, interval_s=soon, on_error=BACKGROUND_TASK_ERRORS.labels(name).inc)
+    return background_task(name, step, interval_s=soon)
 
 
 async def trim_streams(log: EventConsumer, partitions: int) -> bool:

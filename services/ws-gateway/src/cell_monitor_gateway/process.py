@@ -13,11 +13,11 @@ from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.presence import Presence
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
-from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.runtime import LoopWatchdog
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations, RevocationFeed
-from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS, EVENT_LOOP_LAG_SECONDS
+from cell_monitor_core.telemetry.background_tasks import background_task
+from cell_monitor_core.telemetry.metrics import EVENT_LOOP_LAG_SECONDS
 from cell_monitor_core.web.health import Health
 from cell_monitor_gateway.app import GatewayApp
 from cell_monitor_gateway.authenticator import Authenticator
@@ -56,11 +56,8 @@ class GatewayProcess:
         self.failed: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.authenticator = authenticator
-        self.revocations = RepeatingTask(
-            "revocations",
-            RevocationFeed(RedisRevocations(redis), revocations).read,
-            interval_s=INTERVAL_SECONDS,
-            on_error=BACKGROUND_TASK_ERRORS.labels("revocations").inc,
+        self.revocations = background_task(
+            "revocations", RevocationFeed(RedisRevocations(redis), revocations).read, interval_s=INTERVAL_SECONDS
         )
         broker = RedisBroker(redis, partitions=settings.partitions)
         self.hub = Hub(

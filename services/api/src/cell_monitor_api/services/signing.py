@@ -13,8 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.auth.tokens import TokenIssuer
-from cell_monitor_core.repeating_task import RepeatingTask
-from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS
+from cell_monitor_core.telemetry.background_tasks import background_task
 
 __all__ = ["Signing", "courses_that_fit"]
 
@@ -70,13 +69,7 @@ class Signing:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._path = path
-        self._watch = RepeatingTask(
-            "signing-keys",
-            self._look,
-            interval_s=interval_s,
-            first_after_s=interval_s,
-            on_error=BACKGROUND_TASK_ERRORS.labels("signing-keys").inc,
-        )
+        self._watch = background_task("signing-keys", self._look, interval_s=interval_s, first_after_s=interval_s)
         self._clock = clock
         self._stamp = self._stamp_of_file()
         self._keys = SigningKeys.load(path or source)

@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.streams.beats import BEAT_SECONDS, BeatReply
-from cell_monitor_core.telemetry.metrics import BACKGROUND_TASK_ERRORS, BEATS
+from cell_monitor_core.telemetry.background_tasks import background_task
+from cell_monitor_core.telemetry.metrics import BEATS
 
 __all__ = ["Beats", "WatermarkBeats"]
 
@@ -46,13 +46,12 @@ class WatermarkBeats:
         self._beats = beats
         self._interval_s = interval_s
         self._tasks = [
-            RepeatingTask(
+            background_task(
                 "beats",
                 partial(self._append, partition),
                 interval_s=interval_s,
                 # Spread over the interval: not all partitions at the same moment.
                 first_after_s=interval_s * partition / beats.partitions,
-                on_error=BACKGROUND_TASK_ERRORS.labels("beats").inc,
             )
             for partition in range(beats.partitions)
         ]
