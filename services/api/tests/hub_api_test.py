@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from cell_monitor_testing.hub_answers import HubAnswer, hub_answering
+
 OWNER = {"kind": "user", "name": "tanaka", "groups": [], "scopes": ["custom:cell-monitor:send"]}
 HUB = {"x-jupyterhub-version": "5.5.4", "content-type": "application/json"}
 
@@ -18,16 +20,12 @@ async def answering(status: int, headers: dict[str, str], body: bytes) -> AsyncI
     """A server that gives one answer to everything; yields its address and the heads of the requests."""
     heads: list[bytes] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in headers.items())]
-        writer.write("\r\n".join([*lines, f"content-length: {len(body)}", "connection: close", "", ""]).encode() + body)
-        await writer.drain()
-        writer.close()
+    def answer(head: bytes, _body: bytes) -> HubAnswer:
+        heads.append(head)
+        return status, headers, body
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hub/api", heads
+    async with hub_answering(answer) as url:
+        yield url, heads
 
 
 @pytest.fixture

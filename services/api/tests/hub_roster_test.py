@@ -17,6 +17,7 @@ from cell_monitor_api.services.hub_rules import GroupRules
 from cell_monitor_api.storage.hub_api import HubApi
 from cell_monitor_core.storage.postgres import courses, group_readings, identities, memberships
 from cell_monitor_core.storage.postgres.memberships import Source
+from cell_monitor_testing.hub_answers import HUB_HEADERS, HubAnswer, hub_answering
 
 LOOKALIKE = "".join(chr(ord(letter) + 0xFEE0) for letter in "tanaka")  # full width
 SCOPES = ["list:groups", "read:groups", "read:groups:name"]
@@ -35,9 +36,8 @@ class FakeHub:
     url: str = ""
     paths: list[str] = field(default_factory=list)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        path = head.split(" ", 2)[1]
+    def answer(self, head: bytes, _body: bytes) -> HubAnswer:
+        path = head.decode().split(" ", 2)[1]
         self.paths.append(path)
         if path.endswith("/user"):
             answer: Any = {"kind": "service", "name": "cell-monitor", "scopes": self.scopes}
@@ -49,15 +49,8 @@ class FakeHub:
                 "items": self.groups[offset : offset + limit],
                 "_pagination": {"offset": offset, "limit": limit, "total": total, "next": None},
             }
-            assert "application/jupyterhub-pagination+json" in head
-        text = json.dumps(answer).encode()
-        version = "x-jupyterhub-version: 6.1.1\r\n" if self.version else ""
-        writer.write(
-            f"HTTP/1.1 {self.status} X\r\n{version}content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
-            + text
-        )
-        await writer.drain()
-        writer.close()
+            assert b"application/jupyterhub-pagination+json" in head
+        return self.status, HUB_HEADERS if self.version else {}, json.dumps(answer).encode()
 
     def group(self, name: str, *users: str, **properties: Any) -> None:
         """Add a group."""
@@ -67,9 +60,7 @@ class FakeHub:
 @pytest.fixture
 async def hub() -> AsyncIterator[FakeHub]:
     fake = FakeHub()
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
-    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hub/api"
-    async with server:
+    async with hub_answering(fake.answer) as fake.url:
         yield fake
 
 

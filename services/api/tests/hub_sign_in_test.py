@@ -17,6 +17,7 @@ import pytest
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.postgres import courses, identities, memberships
+from cell_monitor_testing.hub_answers import HUB_HEADERS, HubAnswer, hub_answering
 
 PUBLIC = "http://127.0.0.1:8900"
 HUB_PUBLIC = "http://127.0.0.1:8000/hub/api"
@@ -36,12 +37,7 @@ class FakeHub:
     url: str = ""
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
-        )
-        body = await reader.readexactly(length)
+    def answer(self, head: bytes, body: bytes) -> HubAnswer | None:
         self.requests.append((head.decode().split("\r\n")[0], body))
         if head.startswith(b"POST"):
             status, answer = self.token_status, {"access_token": "hub-token", "expires_in": 1_209_600}
@@ -53,23 +49,15 @@ class FakeHub:
                 "kind": "user", "name": "mori", "groups": self.groups, "scopes": [SCOPE], "session_id": "s1",
                 "admin": False,
             } | self.owner  # fmt: skip
-        if self.status is not None:
-            text = json.dumps(answer).encode()
-            version = "x-jupyterhub-version: 6.1.1\r\n" if self.version else ""
-            writer.write(
-                f"HTTP/1.1 {status} X\r\n{version}content-length: {len(text)}\r\nconnection: close\r\n\r\n".encode()
-                + text
-            )
-            await writer.drain()
-        writer.close()
+        if self.status is None:
+            return None
+        return status, HUB_HEADERS if self.version else {}, json.dumps(answer).encode()
 
 
 @pytest.fixture
 async def hub() -> AsyncIterator[FakeHub]:
     fake = FakeHub()
-    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0)
-    fake.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hub/api"
-    async with server:
+    async with hub_answering(fake.answer) as fake.url:
         yield fake
 
 
