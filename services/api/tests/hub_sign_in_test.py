@@ -30,7 +30,6 @@ class FakeHub:
     """A Hub that says what a test lets it say; ``None`` as status: it hangs up."""
 
     status: int | None = 200
-    token_status: int = 200
     groups: list[str] = field(default_factory=lambda: ["course-physics-instructors"])
     owner: dict[str, Any] = field(default_factory=dict)
     version: bool = True
@@ -40,9 +39,7 @@ class FakeHub:
     def answer(self, head: bytes, body: bytes) -> HubAnswer | None:
         self.requests.append((head.decode().split("\r\n")[0], body))
         if head.startswith(b"POST"):
-            status, answer = self.token_status, {"access_token": "hub-token", "expires_in": 1_209_600}
-            if status != 200:
-                answer = {"error": "invalid_grant"}
+            status, answer = 200, {"access_token": "hub-token", "expires_in": 1_209_600}
         else:
             status = self.status or 200
             answer = {
