@@ -28,9 +28,8 @@ _LOOSE: Final = re.compile(f"(?:^|(?<=\\s))[{_MODIFIERS}]+|[\u200c\u200d]+(?=\\s
 _SPACES: Final = re.compile(" {2,}")
 _MARKS_KEPT: Final = 4
 """No language puts more marks on one letter."""
-_NOT_PLAIN: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}{_MODIFIERS}\u2028\u2029\u2800\ud800-\udfff]")
-_NOT_PLAIN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-_PLAIN_SPACES: Final = frozenset({" ", "\u3000"})
+_UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_MODIFIERS}\u2800]")
+_PLAIN_SPACES: Final = " \u3000"
 
 
 def visible(text: str) -> str:
@@ -68,13 +67,9 @@ def escaped(text: str) -> str:
     marks = _MARKS_KEPT
     for character in text:
         category = unicodedata.category(character)
-        is_mark = category[0] == "M"
-        marks = marks + 1 if is_mark else 0
-        plain = (
-            character in _PLAIN_SPACES
-            if category == "Zs"
-            else category not in _NOT_PLAIN_CATEGORIES and _NOT_PLAIN.match(character) is None
-        )
+        marks = marks + 1 if category[0] == "M" else 0
+        # Other separators, and what is no character to show: controls, formats, surrogates, private use, not assigned.
+        plain = character in _PLAIN_SPACES or (category[0] not in "CZ" and _UNSEEN.match(character) is None)
         if plain and marks <= _MARKS_KEPT:
             shown.append(character)
         else:
