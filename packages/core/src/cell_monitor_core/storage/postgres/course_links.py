@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = ["CourseLink", "add", "list_of_course", "of_issuer", "remove", "roles_of_groups", "set_properties"]
+
+_ALL_LINKS: Final = """(
+    SELECT issuer, group_name, role, course_id FROM course_links
+    UNION
+    SELECT issuer, group_name, role, course_id FROM group_properties
+) AS links"""
+"""Those that are set here and those by the groups' properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +65,7 @@ async def list_of_course(executor: Executor, course_id: str) -> list[CourseLink]
 async def roles_of_groups(executor: Executor, issuer: str, groups: Iterable[str]) -> dict[str, str]:
     """Return the highest role by course id that groups of an issuer give; a group without a link gives nothing."""
     rows = await executor.fetch(
-        """
-        SELECT course_id, role FROM course_links WHERE issuer = $1 AND group_name = ANY($2::text[])
-        UNION
-        SELECT course_id, role FROM group_properties WHERE issuer = $1 AND group_name = ANY($2::text[])
-        """,
+        f"SELECT course_id, role FROM {_ALL_LINKS} WHERE issuer = $1 AND group_name = ANY($2::text[])",  # noqa: S608
         issuer,
         list(groups),
     )
@@ -72,11 +76,7 @@ async def roles_of_groups(executor: Executor, issuer: str, groups: Iterable[str]
 async def of_issuer(executor: Executor, issuer: str) -> list[CourseLink]:
     """Return all links of an issuer's groups, those by the groups' properties included."""
     rows = await executor.fetch(
-        """
-        SELECT issuer, group_name, role, course_id FROM course_links WHERE issuer = $1
-        UNION
-        SELECT issuer, group_name, role, course_id FROM group_properties WHERE issuer = $1
-        """,
+        f"SELECT issuer, group_name, role, course_id FROM {_ALL_LINKS} WHERE issuer = $1",  # noqa: S608
         issuer,
     )
     return [CourseLink(*row) for row in rows]
