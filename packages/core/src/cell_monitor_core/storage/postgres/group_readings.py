@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from cell_monitor_core.storage.postgres.due_times import due_again
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["begin"]
-
-_JITTER = 0.2
-"""The next reading is due after 80 to 100 % of the interval."""
 
 
 async def begin(executor: Executor, issuer: str, *, interval: timedelta) -> datetime | None:
@@ -18,13 +16,12 @@ async def begin(executor: Executor, issuer: str, *, interval: timedelta) -> date
     A caller that fails leaves it to the next one after the interval.
     """
     begun: datetime | None = await executor.fetchval(
-        """
-        INSERT INTO group_readings AS r (issuer, due_at) VALUES ($1, now() + $2::interval * (1 - $3::float * random()))
+        f"""
+        INSERT INTO group_readings AS r (issuer, due_at) VALUES ($1, {due_again("$2")})
         ON CONFLICT (issuer) DO UPDATE SET due_at = excluded.due_at WHERE r.due_at <= now()
         RETURNING now()
-        """,
+        """,  # noqa: S608 - no values
         issuer,
         interval,
-        _JITTER,
     )
     return begun
