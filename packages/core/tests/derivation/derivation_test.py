@@ -24,7 +24,7 @@ from cell_monitor_core.derivation.facts import (
     read_event,
 )
 from cell_monitor_core.derivation.records import fold_all
-from cell_monitor_core.derivation.students import student_state
+from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_core.publications import CellRef, ErrorRef, KernelDeathsRef, NotebookRef
 from cell_monitor_testing.memory_facts import MemoryFacts
 from cell_monitor_testing.traffic import class_traffic

@@ -10,7 +10,7 @@ import pytest
 
 from cell_monitor_core.derivation.facts import Fact, decode_fact, encode_fact, read_event, rfc3339
 from cell_monitor_core.derivation.records import fold_all
-from cell_monitor_core.derivation.students import student_state
+from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 
 CELL = CellRef("c1", 4, "code", None)

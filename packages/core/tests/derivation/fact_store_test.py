@@ -18,7 +18,7 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.facts import read_event
 from cell_monitor_core.derivation.help import HelpAlreadyClaimed, HelpClosed, help_request_id
 from cell_monitor_core.derivation.records import fold_all
-from cell_monitor_core.derivation.students import student_state
+from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_core.publications import CellRef, ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cell_monitor_core.derivation.facts import Fact, fact_key
 from cell_monitor_core.derivation.open_runs import SILENT_MS
 from cell_monitor_core.derivation.records import fold_all
-from cell_monitor_core.derivation.students import student_state
+from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 from cell_monitor_testing.memory_facts import MemoryFacts
 

@@ -1,7 +1,7 @@
 """Derived state as a function of stored facts (docs/adr/0003): pure, no input or output.
 
 ``facts`` reads an event, ``reduce`` is the step from what is stored and new to what has to be saved; ``students``,
-``cells``, ``sessions`` and ``help`` hold the rules.
+``cells``, ``sessions`` and ``help`` hold the rules, and ``shown_state`` is what is shown of a student.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from cell_monitor_core.derivation.facts import (
 from cell_monitor_core.derivation.help import HelpAction, HelpActionKind, HelpOutcome, help_outcome
 from cell_monitor_core.derivation.records import StudentRecord, Touched, fold_all, group_by_cell
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.derivation.students import StudentFold, student_state
+from cell_monitor_core.derivation.shown_state import student_state
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.derivation.thresholds import Thresholds
 from cell_monitor_core.derivation.thresholds import bounds as threshold_bounds
 from cell_monitor_core.derivation.words import (

@@ -24,7 +24,8 @@ from cell_monitor_core.derivation.help_reduction import (
 )
 from cell_monitor_core.derivation.records import StudentRecord, group_by_cell
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.derivation.students import StudentFold, student_state, with_error_text
+from cell_monitor_core.derivation.shown_state import student_state, with_error_text
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.publications import HelpState, StudentState
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""What is known of one student in one course, and what is shown of it.
+"""What is known of one student in one course; what is shown of it is in ``shown_state``.
 
 ``StudentFold`` holds sums and newest-by-key values, which do not depend on the order of arrival, and copies of values of
 cells and sessions whose folds settle the order themselves: the streak of the cell that ran last, and whether the runs that
-started last in their notebooks have ended. ``student_state`` is a pure function of the fold.
+started last in their notebooks have ended.
 """
 
 from __future__ import annotations
@@ -14,37 +14,17 @@ import msgspec
 
 from cell_monitor_core.derivation.cell_numbers import ListChange, renumbered, with_change
 from cell_monitor_core.derivation.cells import CellFold, CellKey
-from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key, rfc3339
+from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key
 from cell_monitor_core.derivation.open_runs import NotebookRuns, OpenRuns
 from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.publications import (
-    CellRef,
-    ErrorRef,
-    ExecutionRef,
-    HelpRef,
-    KernelDeathsRef,
-    NotebookRef,
-    StudentState,
-    StudentStatus,
-)
+from cell_monitor_core.publications import CellRef, HelpRef, NotebookRef
 
-__all__ = [
-    "SEEN_STEP_MS",
-    "CellAt",
-    "DeathAt",
-    "NotebookAt",
-    "RunAt",
-    "StudentFold",
-    "student_state",
-    "with_error_text",
-]
+__all__ = ["CellAt", "DeathAt", "NotebookAt", "RunAt", "StudentFold"]
 
 _UNPLACED_DEATHS_KEPT: Final = 20
 _NAMES_KEPT: Final = 16
 _REMOVALS_KEPT: Final = 100
-SEEN_STEP_MS: Final = 60_000
-"""``last_seen_at`` is rounded down to a multiple of this."""
 
 
 class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
@@ -294,110 +274,3 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     def outdated(self) -> bool:
         """Whether the row was written by a release that kept one run for all notebooks: it must be folded again."""
         return self.open_runs is None and self.last_received_at > 0
-
-
-def _execution(fold: StudentFold, run: RunAt) -> ExecutionRef:
-    return ExecutionRef(
-        event_id=run.key[2],
-        at=rfc3339(run.key[0]),
-        status=run.status,
-        notebook_id=run.notebook_id,
-        cell=fold.described(run.notebook_id, run.cell, run.key),
-        duration_ms=run.duration_ms,
-        execution_count=run.execution_count,
-        error=None if run.error is None else ErrorRef(run.error.name),
-        notebook=None if run.notebook is None else fold.called(run.notebook, run.key),
-    )
-
-
-def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
-    death = fold.death
-    unplaced = fold.unplaced_deaths
-    if death is not None and (not unplaced or death.key > unplaced[-1]):
-        if fold.deaths_since is None or fold.removed_since(death.key, death.notebook.id, death.cell):
-            return None
-        notebook = fold.called(death.notebook, death.key)
-        cell = fold.described(death.notebook.id, death.cell, death.key)
-        return KernelDeathsRef(fold.deaths, rfc3339(fold.deaths_since), notebook, cell)
-    if fold.completed is not None:
-        unplaced = tuple(key for key in unplaced if key > fold.completed.key)
-    if not unplaced:
-        return None
-    since = rfc3339(unplaced[0][0])
-    # The run that started last is the one that the kernel executed: runs end as aborted with their kernel.
-    started = None if fold.open_runs is None else fold.open_runs.last_started
-    run = fold.last_aborted
-    if (
-        started is None
-        or run is None
-        # One that was aborted later ended otherwise.
-        or run.key > unplaced[-1]
-        or started[1:] != (run.notebook_id, run.cell.source_id)
-    ):
-        return KernelDeathsRef(len(unplaced), since)
-    if fold.removed_since(unplaced[-1], run.notebook_id, run.cell):
-        return None
-    named = None if run.notebook is None else fold.called(run.notebook, run.key)
-    return KernelDeathsRef(len(unplaced), since, named, run.cell)
-
-
-def student_state(student_id: str, version: int, fold: StudentFold) -> StudentState:
-    """Return what is shown of a student, but for the text of the error, which is no part of the facts.
-
-    An aborted run never hides the run that succeeded or failed before it: after "run all", the first cell's error is
-    the news, not the ten cells that were aborted because of it.
-    """
-    running = fold.running
-    begun = None if running is None else running.start
-    run = fold.completed or fold.last_aborted
-    status: StudentStatus
-    if running is not None:
-        status = "running"
-    elif fold.completed is not None:
-        status = "error" if fold.completed.status == "error" else "ok"
-    else:
-        status = "working" if fold.active > NO_KEY else "waiting"
-    received = fold.last_received_at
-    notebook = fold.notebook
-    cell = fold.cell
-    in_notebook = notebook is not None and cell is not None and cell.notebook_id == notebook.ref.id
-    return StudentState(
-        student_id=student_id,
-        version=version,
-        status=status,
-        notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
-        cell=fold.described(cell.notebook_id, cell.ref, cell.key) if cell is not None and in_notebook else None,
-        last_execution=_execution(fold, run) if run is not None else None,
-        running_since=rfc3339(running.key[0]) if running is not None else None,
-        running_notebook=fold.called(begun.notebook, running.key)
-        if running is not None and begun is not None
-        else None,
-        running_cell=(
-            fold.described(begun.notebook.id, begun.cell, running.key)
-            if running is not None and begun is not None
-            else None
-        ),
-        error_streak=fold.streak,
-        streak_error=fold.streak_error,
-        streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,
-        runs=fold.runs,
-        errors=fold.errors,
-        aborted=fold.aborted,
-        cells_ok=fold.cells_ok,
-        missing=fold.missing,
-        sessions_open=fold.sessions_open,
-        last_activity_at=rfc3339(fold.active[0]) if fold.active > NO_KEY else None,
-        # Rounded to a minute: a publication for every heartbeat would cost dashboards much and show little.
-        last_seen_at=rfc3339(received - received % SEEN_STEP_MS) if received else None,
-        help=fold.help,
-        kernel_deaths=_kernel_deaths(fold),
-    )
-
-
-def with_error_text(state: StudentState, text: str | None) -> StudentState:
-    """Return a state with the text of the error of its newest run."""
-    run = state.last_execution
-    if not text or run is None or run.error is None:
-        return state
-    error = ErrorRef(run.error.name, text)
-    return msgspec.structs.replace(state, last_execution=msgspec.structs.replace(run, error=error))

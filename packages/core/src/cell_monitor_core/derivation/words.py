@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cell_monitor_core.derivation.help import ACTIVE_STATUSES
-from cell_monitor_core.derivation.students import SEEN_STEP_MS
+from cell_monitor_core.derivation.shown_state import SEEN_STEP_MS
 from cell_monitor_core.derivation.thresholds import Thresholds
 from cell_monitor_core.publications import HelpState, StudentState
 

@@ -21,7 +21,8 @@ from cell_monitor_core.derivation.help_reduction import HelpInput, active_help, 
 from cell_monitor_core.derivation.records import StudentRecord, fold_all
 from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.derivation.students import StudentFold, student_state
+from cell_monitor_core.derivation.shown_state import student_state
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpRef, StudentState
 from cell_monitor_core.storage.postgres import event_rows, help_requests, student_states
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors

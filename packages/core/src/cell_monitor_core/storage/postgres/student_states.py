@@ -18,7 +18,8 @@ from cell_monitor_core.derivation.cells import HISTORY_TYPES, CellFold, CellKey,
 from cell_monitor_core.derivation.facts import Fact, decode_fact, fact_key
 from cell_monitor_core.derivation.reduce import Student, StudentKey
 from cell_monitor_core.derivation.sessions import SessionFold
-from cell_monitor_core.derivation.students import StudentFold, with_error_text
+from cell_monitor_core.derivation.shown_state import with_error_text
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.publications import StudentState
 from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Connection, Executor

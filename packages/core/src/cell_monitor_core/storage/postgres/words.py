@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from cell_monitor_core.derivation.students import SEEN_STEP_MS
+from cell_monitor_core.derivation.shown_state import SEEN_STEP_MS
 from cell_monitor_core.derivation.thresholds import Thresholds
 
 __all__ = ["active", "left", "running"]
