@@ -9,9 +9,11 @@ import msgspec
 from cell_monitor_core.derivation.facts import NO_KEY, rfc3339
 from cell_monitor_core.derivation.students import RunAt, StudentFold
 from cell_monitor_core.publications import (
+    CellRef,
     ErrorRef,
     ExecutionRef,
     KernelDeathsRef,
+    NotebookRef,
     StudentState,
     StudentStatus,
 )
@@ -34,6 +36,15 @@ def _execution(fold: StudentFold, run: RunAt) -> ExecutionRef:
         error=None if run.error is None else ErrorRef(run.error.name),
         notebook=None if run.notebook is None else fold.called(run.notebook, run.key),
     )
+
+
+def _running(fold: StudentFold) -> tuple[str | None, NotebookRef | None, CellRef | None]:
+    """Return since when the run that goes on does so, its notebook and its cell; None each where none goes on."""
+    running = fold.running
+    if running is None or running.start is None:
+        return None, None, None
+    key, start = running.key, running.start
+    return rfc3339(key[0]), fold.called(start.notebook, key), fold.described(start.notebook.id, start.cell, key)
 
 
 def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
@@ -73,11 +84,10 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
     An aborted run never hides the run that succeeded or failed before it: after "run all", the first cell's error is
     the news, not the ten cells that were aborted because of it.
     """
-    running = fold.running
-    begun = None if running is None else running.start
+    running_since, running_notebook, running_cell = _running(fold)
     run = fold.completed or fold.last_aborted
     status: StudentStatus
-    if running is not None:
+    if running_since is not None:
         status = "running"
     elif fold.completed is not None:
         status = "error" if fold.completed.status == "error" else "ok"
@@ -94,15 +104,9 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
         cell=fold.described(cell.notebook_id, cell.ref, cell.key) if cell is not None and in_notebook else None,
         last_execution=_execution(fold, run) if run is not None else None,
-        running_since=rfc3339(running.key[0]) if running is not None else None,
-        running_notebook=fold.called(begun.notebook, running.key)
-        if running is not None and begun is not None
-        else None,
-        running_cell=(
-            fold.described(begun.notebook.id, begun.cell, running.key)
-            if running is not None and begun is not None
-            else None
-        ),
+        running_since=running_since,
+        running_notebook=running_notebook,
+        running_cell=running_cell,
         error_streak=fold.streak,
         streak_error=fold.streak_error,
         streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,
