@@ -7,7 +7,6 @@ The student's next act in a cell describes it again.
 
 from __future__ import annotations
 
-import heapq
 from typing import Final
 
 import msgspec
@@ -39,7 +38,7 @@ def with_change(changes: tuple[ListChange, ...], fact: Fact, key: Key) -> tuple[
     if fact.notebook is None or fact.cell is None or not fact.listed:
         return changes
     change = ListChange(key, fact.notebook.id, fact.cell, fact.listed)
-    return tuple(sorted(heapq.nlargest(_KEPT, (*changes, change), key=_key), key=_key))
+    return tuple(sorted((*changes, change), key=lambda each: each.key)[-_KEPT:])
 
 
 def renumbered(changes: tuple[ListChange, ...], notebook_id: str, cell: CellRef, key: Key) -> CellRef:
@@ -50,17 +49,13 @@ def renumbered(changes: tuple[ListChange, ...], notebook_id: str, cell: CellRef,
     return cell
 
 
-def _key(change: ListChange) -> Key:
-    return change.key
-
-
 def _after(change: ListChange, cell: CellRef) -> CellRef:
     first, count = change.first, change.count
     if first.index > cell.index or first.index - count > cell.index:
         # Below the cell, or the cell is one of those that were removed.
         return cell
     ordinal = cell.ordinal
-    beside = first.type == "code" and first.heading == cell.heading and first.ordinal is not None
+    beside = first.type == "code" and first.heading == cell.heading
     if ordinal is not None and beside and first.ordinal is not None and first.ordinal <= ordinal:
         ordinal = max(1, ordinal + count)
     return msgspec.structs.replace(cell, index=cell.index + count, ordinal=ordinal)

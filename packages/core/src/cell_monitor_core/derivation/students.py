@@ -7,7 +7,6 @@ started last in their notebooks have ended.
 
 from __future__ import annotations
 
-import heapq
 from typing import Final, Literal
 
 import msgspec
@@ -169,10 +168,9 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         notebook = fact.notebook
         if notebook is None or (notebook.id in self.names and key < self.names[notebook.id].key):
             return
-        names = {**self.names, notebook.id: NotebookAt(key, notebook)}
-        if len(names) > _NAMES_KEPT:
-            names = dict(heapq.nlargest(_NAMES_KEPT, names.items(), key=lambda item: item[1].key))
-        self.names = names
+        self.names[notebook.id] = NotebookAt(key, notebook)
+        if len(self.names) > _NAMES_KEPT:
+            del self.names[min(self.names, key=lambda each: self.names[each].key)]
 
     def called(self, notebook: NotebookRef, key: Key) -> NotebookRef:
         """Return a notebook that a fact at ``key`` names as it is called now."""
