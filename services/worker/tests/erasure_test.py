@@ -24,7 +24,7 @@ from cell_monitor_core.erasure.tables import NOBODY
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.presence import Presence
 from cell_monitor_core.records import StreamRecord, encode_record
-from cell_monitor_core.storage.postgres import failed_events, help_requests, memberships, revocations
+from cell_monitor_core.storage.postgres import failed_events, help_queries, memberships, revocations
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
 from cell_monitor_core.storage.postgres.help_actions import apply_help_action
 from cell_monitor_core.storage.postgres.rebuild import rebuild
@@ -266,7 +266,7 @@ async def test_somebody_who_helped_is_erased_and_the_help_stays(stage: Any) -> N
     )
     await erase_person(stores(stage), staff)
     assert str(staff).encode() not in b"".join((await everything(stage)).values())
-    (request,) = await help_requests.list_active(stage.db, stage.keyring, "c1")
+    (request,) = await help_queries.list_active(stage.db, stage.keyring, "c1")
     assert (request.status, request.claimed_by, request.message) == ("claimed", str(NOBODY), "why?")
     assert (await rebuild(stage.db, stage.keyring, check=True)).differences == []
 

@@ -17,7 +17,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.events.waits import MAX_WAIT_MS
 from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import help_requests, student_states
+from cell_monitor_core.storage.postgres import help_queries, student_states
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
 
@@ -142,7 +142,7 @@ async def test_the_queue_is_in_the_order_of_receipt_and_no_wait_is_longer_than_t
     await store.apply([honest.event("session_started", NOW - HOUR, data={"client": {"extension_version": "1"}})])
     await store.apply([honest.event("help_requested", NOW, waited=20 * MINUTE)])
     await store.apply([claiming.event("help_requested", NOW + MINUTE, waited=MAX_WAIT_MS)])
-    first, second = await help_requests.list_active(db, keyring, "c1")
+    first, second = await help_queries.list_active(db, keyring, "c1")
     assert [first.student_id, second.student_id] == [str(ANN), str(BOB)]
     # It waited in a spool while the API was unavailable, and does not read as new.
     assert (ms(first.requested_at), ms(first.received_at)) == (NOW - 20 * MINUTE, NOW)
@@ -156,7 +156,7 @@ async def test_a_claimed_wait_does_not_jump_the_queue(db: Pool, keyring: KeyRing
     await store.apply([claiming.event("session_started", NOW - HOUR, data={"client": {"extension_version": "1"}})])
     await store.apply([Session(ANN).event("help_requested", NOW)])
     await store.apply([claiming.event("help_requested", NOW + MINUTE, waited=50 * MINUTE)])
-    queue: list[HelpState] = await help_requests.list_active(db, keyring, "c1")
+    queue: list[HelpState] = await help_queries.list_active(db, keyring, "c1")
     assert [request.student_id for request in queue] == [str(ANN), str(BOB)]
     assert ms(queue[1].requested_at) < ms(queue[0].requested_at)
 
@@ -167,7 +167,7 @@ async def test_a_later_request_replaces_the_one_before_whatever_the_clocks_say(d
     await store.apply([session.event("help_requested", NOW)])
     session.clock = -10 * HOUR
     await store.apply([session.event("help_requested", NOW + MINUTE)])
-    (request,) = await help_requests.list_active(db, keyring, "c1")
+    (request,) = await help_queries.list_active(db, keyring, "c1")
     assert ms(request.requested_at) == NOW + MINUTE
     await assert_rebuild_finds_nothing(db, keyring)
 

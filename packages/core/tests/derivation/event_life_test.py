@@ -15,7 +15,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publications import ErrorRef
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import event_rows, help_requests, student_queries
+from cell_monitor_core.storage.postgres import event_rows, help_queries, student_queries
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.partitions import delete_payloads, ensure_event_partitions
 from cell_monitor_core.storage.postgres.rebuild import rebuild
@@ -92,10 +92,10 @@ async def test_requests_of_one_event_id_are_apart_and_a_cancellation_reaches_one
     theirs = event("help_requested", 2, person=BOB, event_id=id_of(mine), data={"message": "theirs"})
     await store.apply([mine, theirs])
     await store.apply([event("help_cancelled", 3, data={"request_id": id_of(mine)})])
-    (waiting,) = await help_requests.list_active(db, keyring, "c1")
+    (waiting,) = await help_queries.list_active(db, keyring, "c1")
     assert (waiting.student_id, waiting.message) == (str(BOB), "theirs")
     assert waiting.request_id == str(help_request_id(BOB, uuid.UUID(id_of(theirs))))
-    (notice,) = await help_requests.notices_of_person(db, ANN, changed_within=timedelta(days=1))
+    (notice,) = await help_queries.notices_of_person(db, ANN, changed_within=timedelta(days=1))
     assert (str(notice.event_id), notice.status) == (id_of(mine), "cancelled")
     await assert_derived(db, keyring)
 
@@ -223,7 +223,7 @@ async def test_payloads_are_deleted_by_the_week_and_everything_derived_stays_exa
     page = await student_queries.student_runs(db, keyring, "c1", ANN)
     assert [(run.status, run.content, run.code) for run in page.runs] == [("error", "deleted", "")] * 3
     assert [(run.error.name, run.error.value) for run in page.runs if run.error] == [("NameError", "")] * 3
-    (request,) = await help_requests.list_active(db, keyring, "c1")
+    (request,) = await help_queries.list_active(db, keyring, "c1")
     assert (request.message, request.error) == (None, ErrorRef("NameError", ""))
     page = await student_queries.student_runs(db, keyring, "c1", BOB)
     assert [(run.content, run.code) for run in page.runs] == [("available", "secret code")]

@@ -22,7 +22,7 @@ from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_core.publications import CellRef, ErrorRef, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import course_counters, help_requests, pool
+from cell_monitor_core.storage.postgres import course_counters, help_queries, pool
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.help_actions import HelpNotFound, apply_help_action
@@ -485,7 +485,7 @@ class TestHelp:
         random.Random(5).shuffle(flood)
         applied = await store.apply(flood)
         newest = str(request_at(101))
-        (waiting,) = await help_requests.list_active(db, keyring, "c1")
+        (waiting,) = await help_queries.list_active(db, keyring, "c1")
         assert waiting.request_id == newest
         help_ref = applied.students["c1"][0].help
         assert help_ref is not None
@@ -515,7 +515,7 @@ class TestHelp:
             db, keyring, course_id="c1", request_id=request_at(5), action="resolve", person_id=STAFF
         )
         assert student.help is None
-        assert await help_requests.list_active(db, keyring, "c1") == []
+        assert await help_queries.list_active(db, keyring, "c1") == []
         # Help was given: a later request leaves what was resolved as it is.
         await store.apply([record("help_requested", 6)])
         assert await db.fetchval("SELECT status FROM help_requests WHERE request_id = $1", request_at(5)) == "resolved"

@@ -25,7 +25,7 @@ from cell_monitor_core.derivation.help import (
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publications import HelpState
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import courses, help_requests, student_queries
+from cell_monitor_core.storage.postgres import courses, help_queries, student_queries
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.help_actions import apply_help_action
 from cell_monitor_core.storage.postgres.help_expiry import due_requests, expire_request
@@ -88,7 +88,7 @@ class Class:
         return sum([await expire_request(self.db, self.keyring, request) for request in due])
 
     async def request_of(self, person: uuid.UUID = ANN) -> HelpState:
-        return (await help_requests.list_of_student(self.db, self.keyring, "c1", person))[0]
+        return (await help_queries.list_of_student(self.db, self.keyring, "c1", person))[0]
 
     async def row_help(self, person: uuid.UUID = ANN) -> str | None:
         state = await student_queries.student(self.db, self.keyring, "c1", person)
@@ -125,10 +125,8 @@ async def test_a_request_whose_student_left_closes_itself_after_the_courses_time
     assert (closed.status, closed.claimed_by, await course.row_help()) == ("expired", None, None)
     assert closed.closed_at is not None
     assert datetime.fromisoformat(closed.closed_at) >= NOW
-    assert [state.student_id for state in await help_requests.list_active(course.db, course.keyring, "c1")] == [
-        str(BOB)
-    ]
-    assert [state.status for state in await help_requests.list_closed(course.db, course.keyring, "c1")] == ["expired"]
+    assert [state.student_id for state in await help_queries.list_active(course.db, course.keyring, "c1")] == [str(BOB)]
+    assert [state.status for state in await help_queries.list_closed(course.db, course.keyring, "c1")] == ["expired"]
     await course.derived()
 
 
@@ -211,14 +209,14 @@ async def test_a_student_who_returns_sees_that_it_closed_until_they_ask_again(co
     asked = event("help_requested", timedelta(hours=2))
     await course.receive(asked)
     await course.close_what_is_due()
-    (notice,) = await help_requests.notices_of_person(course.db, ANN)
+    (notice,) = await help_queries.notices_of_person(course.db, ANN)
     assert (str(notice.event_id), notice.status, notice.by) == (json.loads(asked.event)["event_id"], "expired", None)
     await course.db.execute("UPDATE help_requests SET expired_at = expired_at - interval '2 days'")
-    assert [notice.status for notice in await help_requests.notices_of_person(course.db, ANN)] == ["expired"]
+    assert [notice.status for notice in await help_queries.notices_of_person(course.db, ANN)] == ["expired"]
     await course.db.execute("UPDATE help_requests SET expired_at = expired_at + interval '2 days'")
     later = datetime.now(UTC) - NOW + timedelta(seconds=1)
     await course.receive(event("help_requested", -later))
-    assert [notice.status for notice in await help_requests.notices_of_person(course.db, ANN)] == ["open"]
+    assert [notice.status for notice in await help_queries.notices_of_person(course.db, ANN)] == ["open"]
 
 
 async def test_a_cancellation_of_before_that_arrives_later_remains_the_end(course: Class) -> None:

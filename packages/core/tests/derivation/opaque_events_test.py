@@ -17,7 +17,7 @@ from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import derivation_keys, help_requests, opaque_events
+from cell_monitor_core.storage.postgres import derivation_keys, help_queries, opaque_events
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.partitions import delete_payloads
 from cell_monitor_core.storage.postgres.rebuild import rebuild
@@ -159,7 +159,7 @@ async def test_runs_and_requests_for_help_are_derived_in_their_order(db: Any, ke
     shown = await state(db)
     # The streak began again after the success.
     assert (shown["runs"], shown["errors"], shown["error_streak"], shown["help"]["status"]) == (4, 3, 1, "open")
-    (request,) = await help_requests.list_active(db, keyring, "c1")
+    (request,) = await help_queries.list_active(db, keyring, "c1")
     assert (request.message, request.error and request.error.name) == ("why?", "ZeroDivisionError")
     await assert_exact(db, keyring)
 

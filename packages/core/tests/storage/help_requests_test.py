@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from cell_monitor_core.publications import CellRef, ErrorRef, HelpState, NotebookRef
-from cell_monitor_core.storage.postgres import courses, help_requests
+from cell_monitor_core.storage.postgres import courses, help_queries, help_requests
 from cell_monitor_testing.people import add_students
 
 ANN, BOB, STAFF = uuid4(), uuid4(), uuid4()
@@ -59,7 +59,7 @@ async def test_a_request_shows_all_that_its_row_holds(pool, keyring, request_hel
             "error": {"name": "NameError"},
         },
     )
-    assert await help_requests.get(pool, keyring, "c1", request_id) == HelpState(
+    assert await help_queries.get(pool, keyring, "c1", request_id) == HelpState(
         request_id=str(request_id),
         version=4,
         student_id=str(ANN),
@@ -72,7 +72,7 @@ async def test_a_request_shows_all_that_its_row_holds(pool, keyring, request_hel
         claimed_by=str(STAFF),
         claimed_at="2026-04-01T09:01:00.000Z",
     )
-    assert await help_requests.get(pool, keyring, "c2", request_id) is None
+    assert await help_queries.get(pool, keyring, "c2", request_id) is None
 
 
 async def test_active_ones_come_oldest_first_closed_ones_newest_first_and_unborn_ones_never(
@@ -88,13 +88,13 @@ async def test_active_ones_come_oldest_first_closed_ones_newest_first_and_unborn
     def ids(states: list[HelpState]) -> list[UUID]:
         return [UUID(state.request_id) for state in states]
 
-    assert ids(await help_requests.list_active(pool, keyring, "c1")) == [early, late]
-    closed = await help_requests.list_closed(pool, keyring, "c1")
+    assert ids(await help_queries.list_active(pool, keyring, "c1")) == [early, late]
+    closed = await help_queries.list_closed(pool, keyring, "c1")
     assert ids(closed) == [cancelled, resolved]
     assert [state.closed_at for state in closed] == ["2026-04-01T09:06:00.000Z", "2026-04-01T09:03:00.000Z"]
-    assert ids(await help_requests.list_closed(pool, keyring, "c1", limit=1)) == [cancelled]
-    assert ids(await help_requests.list_of_student(pool, keyring, "c1", ANN)) == [late, resolved, early]
-    assert await help_requests.get(pool, keyring, "c1", unborn) is None
+    assert ids(await help_queries.list_closed(pool, keyring, "c1", limit=1)) == [cancelled]
+    assert ids(await help_queries.list_of_student(pool, keyring, "c1", ANN)) == [late, resolved, early]
+    assert await help_queries.get(pool, keyring, "c1", unborn) is None
 
 
 async def test_a_student_gets_notices_of_open_requests_and_of_recent_changes(pool, request_help):
@@ -108,7 +108,7 @@ async def test_a_student_gets_notices_of_open_requests_and_of_recent_changes(poo
     await request_help(3.5, "resolved", resolved_by=BOB, resolved_at=long_ago, cancelled_at=lately)
     cancelled = await request_help(4, "cancelled", cancelled_at=lately)
     await request_help(5, person=BOB)
-    notices = await help_requests.notices_of_person(pool, ANN)
+    notices = await help_queries.notices_of_person(pool, ANN)
     assert [(notice.event_id, notice.status, notice.by) for notice in notices] == [
         (cancelled, "cancelled", None),
         (resolved, "resolved", BOB),

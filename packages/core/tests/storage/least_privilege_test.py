@@ -20,7 +20,7 @@ from cell_monitor_core.storage.postgres import (
     courses,
     help_actions,
     help_expiry,
-    help_requests,
+    help_queries,
     memberships,
     people,
     student_queries,
@@ -111,7 +111,7 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
     rows = await student_queries.course_students(api, keyring, "c1")
     assert published in rows
     assert len(rows) == 2
-    assert await help_requests.list_active(api, keyring, "c1") == applied.help["c1"]
+    assert await help_queries.list_active(api, keyring, "c1") == applied.help["c1"]
     assert applied.help["c1"][0].message == "動かない"
     async with worker.acquire() as connection:
         (counters,) = await course_counters.refresh_courses(connection, ["c1"])
@@ -145,7 +145,7 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
     )
     assert (request.status, request.claimed_by) == ("claimed", str(tutor))
     assert await student_queries.student(api, keyring, "c1", ann) == student
-    (notice,) = await help_requests.notices_of_person(api, ann)
+    (notice,) = await help_queries.notices_of_person(api, ann)
     assert (notice.status, notice.by) == ("claimed", tutor)
     assert help_request_id(ann, notice.event_id) == request_id
     async with api.acquire() as connection:
@@ -163,6 +163,6 @@ async def test_a_lesson_under_the_services_own_roles(api, worker, keyring, index
     )
     (due,) = await help_expiry.due_requests(worker, limit=10)
     assert await help_expiry.expire_request(worker, keyring, due)
-    assert [state.status for state in await help_requests.list_closed(api, keyring, "c1")] == ["expired"]
+    assert [state.status for state in await help_queries.list_closed(api, keyring, "c1")] == ["expired"]
     (course,) = await courses.list_of_person(api, ann, now=datetime.now(UTC))
     assert (course.help_open, course.need_help) == (0, 0)

@@ -19,7 +19,7 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.derivation.help import help_request_id
 from cell_monitor_core.publications import ErrorRef
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import event_rows, failed_events, help_requests, people, student_queries
+from cell_monitor_core.storage.postgres import event_rows, failed_events, help_queries, people, student_queries
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.migrations import load_migrations, migrate
 from cell_monitor_core.storage.postgres.pool import create_pool
@@ -116,7 +116,7 @@ async def test_what_derives_from_the_facts_is_what_it_was(upgraded: asyncpg.Pool
 async def test_requests_for_help_keep_everything_under_the_servers_own_ids(upgraded: asyncpg.Pool) -> None:
     requests = {
         (UUID(state.student_id), state.request_id): state
-        for list_ in (help_requests.list_active, help_requests.list_closed)
+        for list_ in (help_queries.list_active, help_queries.list_closed)
         for state in await list_(upgraded, RING, "c1")
     }
     assert len(requests) == len(BEFORE["help_requests"]) >= 3
@@ -156,7 +156,7 @@ async def test_texts_leave_the_unencrypted_columns_and_are_shown_again(upgraded:
     assert shown is not None
     assert shown.last_execution is not None
     assert shown.last_execution.error == ErrorRef("ZeroDivisionError", ERROR)
-    texts = [state.error.value for state in await help_requests.list_active(upgraded, RING, "c1") if state.error]
+    texts = [state.error.value for state in await help_queries.list_active(upgraded, RING, "c1") if state.error]
     assert texts == [ERROR]
 
 

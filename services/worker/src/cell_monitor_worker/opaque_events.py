@@ -20,7 +20,7 @@ from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.publishing import Publisher, State, draft_of
 from cell_monitor_core.storage.ports import PoisonPoints, StoreUnavailable, TimeSeries
-from cell_monitor_core.storage.postgres import derivation_keys, help_requests, opaque_events, student_states
+from cell_monitor_core.storage.postgres import derivation_keys, help_queries, opaque_events, student_states
 from cell_monitor_core.storage.postgres.opaque_events import OutboxEntry
 from cell_monitor_core.storage.postgres.pool import Connection, store_errors
 from cell_monitor_core.telemetry.metrics import OPAQUE_EVENTS, OPAQUE_EVENTS_WAITING
@@ -125,7 +125,7 @@ class OpaqueEvents:
         for course_id, of_course in groupby(students, key=lambda student: student[0]):
             states: list[State] = []
             for student in of_course:
-                states += await help_requests.list_of_student(connection, self._keyring, *student)
+                states += await help_queries.list_of_student(connection, self._keyring, *student)
                 if student in shown:
                     states.append(shown[student])
             await publisher.publish(course_channel(course_id), [draft_of(state) for state in states])

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.storage.postgres import help_requests, people
+from cell_monitor_core.storage.postgres import help_queries, people
 from cell_monitor_core.timestamps import to_text
 
 __all__ = ["HelpNotice", "Notices"]
@@ -102,7 +102,7 @@ class Notices:
             await asyncio.wait(self._reading, timeout=self._budget_s)
 
     async def _read(self, person_id: UUID) -> list[HelpNotice]:
-        found = await help_requests.notices_of_person(self._pool, person_id)
+        found = await help_queries.notices_of_person(self._pool, person_id)
         names = await self._names_of({notice.by for notice in found if notice.by is not None})
         return [
             HelpNotice(

@@ -28,7 +28,7 @@ from cell_monitor_core.storage.postgres import (
     cell_queries,
     course_counters,
     courses,
-    help_requests,
+    help_queries,
     memberships,
     people,
     student_queries,
@@ -91,7 +91,7 @@ class Snapshots:
                 raise NotFound("there is no such course")
             states = await student_queries.course_students(connection, self._keyring, course_id)
             roster = await memberships.roster(connection, course_id)
-            help_states = await help_requests.list_active(connection, self._keyring, course_id)
+            help_states = await help_queries.list_active(connection, self._keyring, course_id)
             (counters,) = await course_counters.read_counters(connection, [course_id])
             names = await people.names_of(connection, self._keyring, [member.person_id for member in roster])
         return CourseSnapshot(
@@ -125,7 +125,7 @@ class Snapshots:
         state = await self._student(course_id, student_id)
         names = await self._names([state.student_id])
         cells = await cell_queries.student_cells(self._pool, course_id, student_id)
-        requests = await help_requests.list_of_student(self._pool, self._keyring, course_id, student_id)
+        requests = await help_queries.list_of_student(self._pool, self._keyring, course_id, student_id)
         return StudentDetail(
             student=_with_name(state, names.get(student_id, _NAMELESS)),
             cells=cells,
@@ -150,7 +150,7 @@ class Snapshots:
 
     async def help(self, course_id: str, *, closed: bool) -> list[HelpState]:
         """Return requests for help: those that are open or claimed, or those that are over."""
-        read = help_requests.list_closed if closed else help_requests.list_active
+        read = help_queries.list_closed if closed else help_queries.list_active
         return await read(self._pool, self._keyring, course_id)
 
     async def cells(self, course_id: str) -> CourseCells:

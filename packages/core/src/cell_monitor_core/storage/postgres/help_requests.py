@@ -1,13 +1,13 @@
-"""Requests for help in PostgreSQL: loading what they derive from, saving them, reading them, and what staff did.
+"""Requests for help in PostgreSQL: loading what they derive from, saving them, and what staff did.
 
-What a request is and becomes is decided in ``derivation.help``; here it is only read and written.
+What a request is and becomes is decided in ``derivation.help``; here it is only read and written. What is shown of requests
+is read by ``help_queries``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,27 +24,20 @@ from cell_monitor_core.derivation.help import (
     HelpRequest,
     help_request_id,
 )
-from cell_monitor_core.derivation.help_reduction import HelpInput, RequestText, StoredRequest, help_state
+from cell_monitor_core.derivation.help_reduction import HelpInput, RequestText, StoredRequest
 from cell_monitor_core.derivation.reduce import StudentKey
-from cell_monitor_core.publications import MAX_ERROR_VALUE, HelpState, HelpStatus
+from cell_monitor_core.publications import MAX_ERROR_VALUE
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, SEQ_IN_ORDER, payload_row
-from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
     "COLUMNS",
     "ERROR_TEXT",
     "MESSAGE",
-    "HelpNotice",
-    "get",
     "insert_action",
     "insert_expiry",
-    "list_active",
-    "list_closed",
-    "list_of_student",
     "load_facts",
     "load_requests",
-    "notices_of_person",
     "save_requests",
     "stored_request",
 ]
@@ -53,9 +46,6 @@ MESSAGE: Final = "help.message"
 ERROR_TEXT: Final = "help.error_text"
 """What a request's ciphertexts are bound to, with the request's id."""
 
-CLOSED_LIMIT: Final = 500
-ACTIVE_LIMIT: Final = 1000
-
 COLUMNS: Final = (
     "r.request_id, r.course_id, r.person_id, r.event_id, r.version, r.status, r.requested_at, r.cancelled_at, "
     "r.claimed_by, r.claimed_at, r.resolved_by, r.resolved_at, r.expired_at, r.context::text AS context, r.message_enc, "
@@ -63,7 +53,6 @@ COLUMNS: Final = (
 )
 """What ``stored_request`` reads of ``help_requests r``."""
 
-_RECEIVED: Final = "coalesce(r.received_at, r.requested_at)"
 _context = msgspec.json.Decoder(HelpContext)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -311,103 +300,3 @@ async def insert_expiry(executor: Executor, request_id: UUID, course_id: str, se
         seen_at: not before the time of any stored event of the student: one of a later time refutes this fact.
     """
     await executor.execute(_INSERT_ACTION, request_id, course_id, "expire", None, seen_at)
-
-
-async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: object) -> list[HelpState]:
-    sql = (
-        f"SELECT {COLUMNS} FROM help_requests r "  # noqa: S608
-        f"WHERE r.requested_at IS NOT NULL AND {is_student('r')} AND {where}"
-    )
-    return [help_state(stored_request(keyring, row)) for row in await executor.fetch(sql, *arguments)]
-
-
-async def list_active(
-    executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = ACTIVE_LIMIT
-) -> list[HelpState]:
-    """Return a course's requests that are open or claimed, in the order of their receipt, which no claimed wait changes.
-
-    Here as in the queries below, those of people who are no students of the course now are left out.
-
-    A student has one at most (``derivation.help``), so ``limit`` is reached by no class.
-    """
-    where = f"r.course_id = $1 AND r.status IN ('open', 'claimed') ORDER BY {_RECEIVED}, r.request_id LIMIT $2"
-    return await _list(executor, keyring, where, course_id, limit)
-
-
-async def list_closed(
-    executor: Executor, keyring: KeyRing, course_id: str, *, limit: int = CLOSED_LIMIT
-) -> list[HelpState]:
-    """Return a course's requests that were resolved, cancelled or closed themselves, the newest request first."""
-    where = (
-        "r.course_id = $1 AND r.status IN ('resolved', 'cancelled', 'expired') "
-        f"ORDER BY {_RECEIVED} DESC, r.request_id DESC LIMIT $2"
-    )
-    return await _list(executor, keyring, where, course_id, limit)
-
-
-async def list_of_student(
-    executor: Executor, keyring: KeyRing, course_id: str, person_id: UUID, *, limit: int = CLOSED_LIMIT
-) -> list[HelpState]:
-    """Return one student's requests in a course, newest first, whatever their status."""
-    where = f"r.course_id = $1 AND r.person_id = $2 ORDER BY {_RECEIVED} DESC, r.request_id DESC LIMIT $3"
-    return await _list(executor, keyring, where, course_id, person_id, limit)
-
-
-async def get(executor: Executor, keyring: KeyRing, course_id: str, request_id: UUID) -> HelpState | None:
-    """Return one request of a course; None if it is not there or another course's."""
-    found = await _list(executor, keyring, "r.request_id = $1 AND r.course_id = $2", request_id, course_id)
-    return found[0] if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class HelpNotice:
-    """The notice to a student about a request.
-
-    Attributes:
-        event_id: of the student's own event: the only id by which the sender knows the request.
-        by: who claimed or resolved it.
-        at: when it took this status.
-    """
-
-    event_id: UUID
-    course_id: str
-    status: HelpStatus
-    by: UUID | None
-    at: datetime
-
-
-async def notices_of_person(
-    executor: Executor,
-    person_id: UUID,
-    *,
-    changed_within: timedelta = timedelta(minutes=10),
-    expired_within: timedelta = timedelta(days=7),
-    limit: int = 20,
-) -> list[HelpNotice]:
-    """Return somebody's requests, in all courses of theirs, that are open or claimed or changed lately; newest first.
-
-    What counts is when the request took the status that it has: a next request, which makes ``cancelled_at`` of the one
-    before it, does not make a resolution of long ago recent. A request that closed itself while its student was absent is
-    among them for longer: they see it when they return. Once the student has asked again it is not.
-    """
-    rows = await executor.fetch(
-        f"""
-        SELECT event_id, course_id, status,
-               CASE status WHEN 'claimed' THEN claimed_by WHEN 'resolved' THEN resolved_by END AS by,
-               CASE status WHEN 'claimed' THEN claimed_at WHEN 'resolved' THEN resolved_at
-                           WHEN 'cancelled' THEN cancelled_at WHEN 'expired' THEN expired_at
-                           ELSE requested_at END AS at
-        FROM help_requests r
-        WHERE person_id = $1 AND requested_at IS NOT NULL AND {is_student("r")}
-          AND CASE status WHEN 'open' THEN true WHEN 'claimed' THEN true
-                          WHEN 'expired' THEN cancelled_at IS NULL AND expired_at > now() - $3::interval
-                          WHEN 'resolved' THEN resolved_at > now() - $2::interval
-                          ELSE cancelled_at > now() - $2::interval END
-        ORDER BY {_RECEIVED} DESC, event_id DESC LIMIT $4
-        """,  # noqa: S608
-        person_id,
-        changed_within,
-        expired_within,
-        limit,
-    )
-    return [HelpNotice(row["event_id"], row["course_id"], row["status"], row["by"], row["at"]) for row in rows]
