@@ -119,7 +119,13 @@ async def start_gateway(authority: Authority, tmp_path: Path) -> AsyncIterator[G
             "CELL_MONITOR_JWKS_URL": authority.url,
             "CELL_MONITOR_GATEWAY_DRAIN_S": "1",
         } | {f"CELL_MONITOR_{name.upper()}": str(value) for name, value in settings.items()}
-        process = ServiceProcess("cell_monitor_gateway", env=env, port=port, log_path=tmp_path / f"{len(started)}.log")
+        process = ServiceProcess(
+            "cell_monitor_gateway",
+            env=env,
+            # Where it has one for probes, the other port does not answer them.
+            port=settings.get("gateway_inside_port", port),
+            log_path=tmp_path / f"{len(started)}.log",
+        )
         gateway = Gateway(process, port)
         started.append(gateway)
         if wait:
