@@ -76,7 +76,7 @@ class Lab:
 
     def reload(self, student: Student, path: str) -> None:
         before = len(student.events("notebook_opened"))
-        student.page.reload()
+        student.reload()
         self.ready(student, path)
         student.wait(lambda: len(student.events("notebook_opened")) > before)
 

@@ -20,6 +20,14 @@ from cell_monitor_testing.jupyter_process import JupyterProcess, start_jupyter
 API_KEY = "test-key"
 
 
+_WATCH_SAVES = """() => {
+    window.saved = '';
+    const { context } = window.jupyterapp.shell.currentWidget;
+    context.saveState.connect((_, state) => { window.saved = state === 'started' ? '' : state; });
+}"""
+_SAVED = "() => document.querySelector('.jp-Dialog') ? 'asked' : window.saved"
+
+
 @dataclass
 class RunningHost:
     """The server of a host, and the API that it sends to."""
@@ -127,6 +135,39 @@ class HostPage(Student):
             arg=f"{self.folder}/{name}",
         )
         self.wait(lambda: self.opened(name))
+
+    def save(self) -> None:
+        """Save the notebook in front by its keys.
+
+        The server saves a shared document as well. At that moment JupyterLab asks which version to keep, or reports that
+        another save is under way: the student answers, and saves again if it was not done.
+        """
+        self.page.evaluate(_WATCH_SAVES)
+        state = "failed"
+        while not state.startswith("completed"):
+            if state == "failed":
+                self.page.evaluate("() => { window.saved = ''; }")
+                self.page.keyboard.press("Control+s")
+            state = str(self.page.wait_for_function(_SAVED).json_value())
+            if state == "asked":
+                dialog = self.page.locator(".jp-Dialog")
+                dialog.locator("button").last.click()
+                dialog.wait_for(state="hidden")
+
+    def stored(self, name: str) -> None:
+        """Wait until the page knows that the server has saved a shared document; do nothing with any other.
+
+        A program's save would ask which version to keep.
+        """
+        context = "window.jupyterapp.shell.currentWidget.context"
+        if self.page.evaluate(f"() => {context}.model.collaborative"):
+            with self.server.client() as client:
+                self.wait(
+                    lambda: (
+                        self.page.evaluate(f"() => {context}.model.dirty ? null : {context}.contentsModel.hash")
+                        == client.get(f"/api/contents/{self.folder}/{name}?content=0&hash=1").json()["hash"]
+                    )
+                )
 
     def soon(self, condition: Callable[[], Any], tell: Callable[[], Any] | None = None) -> Any:
         """Wait for events that the page sends with others: those of a run leave at once, and a program asks for one.

@@ -35,7 +35,7 @@ def run(student: Any, index: int) -> dict[str, Any]:
 
 def save(student: Any) -> None:
     before = len(student.events("notebook_saved"))
-    student.page.keyboard.press("Control+s")
+    student.save()
     student.soon(lambda: len(student.events("notebook_saved")) > before)
 
 
@@ -47,7 +47,7 @@ def save_and_store_ids(student: Any) -> None:
 
 def reload(student: Any, name: str) -> None:
     before = len(student.events("session_started"))
-    student.page.reload()
+    student.reload()
     student.ready(name)
     student.wait(lambda: len(student.events("session_started")) > before)
 
@@ -112,6 +112,29 @@ def test_two_new_notebooks_that_are_renamed_have_two_ids(new_page: Callable[[], 
     assert ids[0] != ids[1]
 
 
+def wait_for_heartbeat(student: Any, session_id: str, name: str | None, cell_id: str | None) -> None:
+    """Make the page send heartbeats, as when it becomes visible, until one names this notebook and cell.
+
+    One that the page's timer made before may still be on its way.
+    """
+
+    def beats() -> list[dict[str, Any]]:
+        sent = [event for event in list(student.api.stored.values()) if event["type"] == "heartbeat"]
+        return [event for event in sent if event["session_id"] == session_id]
+
+    def place(beat: dict[str, Any]) -> tuple[str | None, str | None]:
+        path = beat.get("notebook", {}).get("path")
+        return path and path.rpartition("/")[2], beat.get("cell", {}).get("source_id")
+
+    before = len(beats())
+
+    def found() -> bool:
+        student.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        return (name, cell_id) in [place(beat) for beat in beats()[before:]]
+
+    student.soon(found, lambda: [place(beat) for beat in beats()])
+
+
 def test_what_programs_do_and_what_is_restored_is_no_act_of_the_student(student: Any) -> None:
     cells = notebook(cell("code", "a = 1", "a"), cell("code", "b = 2", "b"))
     student.open("week1.ipynb", cells, workspace="acts")
@@ -130,13 +153,18 @@ def test_what_programs_do_and_what_is_restored_is_no_act_of_the_student(student:
 
     before = len(student.events(*acts))
     student.page.evaluate(
-        """async () => {
-            const { shell, commands } = window.jupyterapp;
-            const panel = shell.currentWidget;
+        """() => {
+            const panel = window.jupyterapp.shell.currentWidget;
             panel.content.activeCellIndex = 1;
             panel.model.sharedModel.getCell(0).setSource('changed by a program');
             panel.model.sharedModel.insertCell(1, {cell_type: 'code', source: 'added by a program'});
-            await panel.context.save();
+        }"""
+    )
+    student.stored("week2.ipynb")
+    student.page.evaluate(
+        """async () => {
+            const { shell, commands } = window.jupyterapp;
+            await shell.currentWidget.context.save();
             await commands.execute('docmanager:save');
         }"""
     )
@@ -144,3 +172,23 @@ def test_what_programs_do_and_what_is_restored_is_no_act_of_the_student(student:
     done = student.events(*acts)[before:]
     assert {event["type"] for event in done} == {"notebook_saved", "cell_added"}
     assert {event["data"].get("manual", event["data"].get("own")) for event in done} == {False}
+
+    # The student's own acts count, in the tab where they are.
+    student.page.locator(".lm-TabBar-tab", has_text="week1.ipynb").click()
+    # In front, before a run is asked for: one of the other notebook would take the focus back.
+    student.ready("week1.ipynb")
+    selected = student.soon(lambda: student.events("cell_selected"))
+    assert selected[-1]["notebook"]["path"].endswith("/week1.ipynb")
+    save(student)
+    assert student.events("notebook_saved")[-1]["data"] == {"manual": True}
+    assert student.events("notebook_saved")[-1]["notebook"]["path"].endswith("/week1.ipynb")
+
+    # A heartbeat names the cell in front, and no notebook where a file that is none is in front.
+    session = student.events("notebook_saved")[-1]["session_id"]
+    wait_for_heartbeat(student, session, "week1.ipynb", "a")
+    student.write("notes.txt", "text")
+    student.page.evaluate(
+        "path => void window.jupyterapp.commands.execute('docmanager:open', {path})", f"{student.folder}/notes.txt"
+    )
+    student.page.locator(".jp-FileEditor").wait_for()
+    wait_for_heartbeat(student, session, None, None)

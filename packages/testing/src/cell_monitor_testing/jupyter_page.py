@@ -42,6 +42,20 @@ def notebook(*cells: dict[str, Any], **metadata: Any) -> str:
     )
 
 
+_ROUTED: Final = """Object.defineProperty(window, 'jupyterapp', {
+    configurable: true,
+    set(app) {
+        Object.defineProperty(window, 'jupyterapp', { value: app, writable: true });
+        window.routed = new Promise(done => app.commands.commandExecuted.connect((_, command) => {
+            if (command.id === 'router:tree') {
+                void command.result.then(() => done(true));
+            }
+        }));
+    }
+})"""
+"""Makes ``window.routed`` a promise of the end of what JupyterLab does with the page's address."""
+
+
 class Student:
     """A page with a notebook open, and the events that its acts made.
 
@@ -61,6 +75,19 @@ class Student:
         """All warnings in the browser's console, each with the script that it comes from."""
         page.on("console", self._on_console)
         page.on("pageerror", self._on_error)
+
+    def reload(self) -> None:
+        """Load the page again.
+
+        A second or more after JupyterLab has restored its tabs it brings the notebook of the address to the front. What a
+        test does before would be followed by that.
+        """
+        routed = "/lab/" in self.page.url and "/tree/" in self.page.url
+        if routed:
+            self.page.add_init_script(_ROUTED)
+        self.page.reload()
+        if routed:
+            self.page.wait_for_function("() => window.routed")
 
     def _on_error(self, error: Error) -> None:
         # Jupyter's own front ends throw now and then; what passes through our bundle is ours.
