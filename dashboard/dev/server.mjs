@@ -130,6 +130,14 @@ export async function startServer({ port = 8900, students = 30, seed = 7, stepsP
       if (username === undefined || faults.expire) return fault(response, 401, 'not_authenticated')
       return issue(response, username)
     }
+    if (path === 'auth/password') {
+      const username = cookies.get(cookieOf(request))
+      if (username === undefined) return fault(response, 401, 'not_authenticated')
+      const state = { has_password: true, change: 'present_password', min_chars: 12, max_chars: 128 }
+      if (request.method === 'GET') return answer(response, 200, state)
+      const { present } = await readBody(request)
+      return present === 'password' ? issue(response, username) : fault(response, 403, 'present_password_wrong')
+    }
     cookies.delete(cookieOf(request))
     return answer(response, 204, undefined, { 'set-cookie': `cell_monitor_sign_in=; ${attributes}; Max-Age=0` })
   }

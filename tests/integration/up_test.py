@@ -185,29 +185,40 @@ def test_status_reports_that_all_parts_are_ready(up: StandaloneUp) -> None:
     assert set(answer["parts"]) == {"api", "worker", "gateway", "jupyterlab"}
 
 
-def test_admin_works_while_the_services_run(up: StandaloneUp, client: httpx.Client, tmp_path: Path) -> None:
+def test_admin_works_while_the_services_run(up: StandaloneUp, client: httpx.Client) -> None:
     where = ("--data-dir", str(up.data_dir))
     assert run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where).returncode == 0
     again = run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where)
     assert again.returncode == 1
     assert "There is a course 'physics-1' already" in again.stderr
     assert run_cell_monitor("admin", "add-member", "physics-1", "sato", "--role", "instructor", *where).returncode == 0
-    password = tmp_path / "password"
-    password.write_text("correct horse battery\n")
-    assert run_cell_monitor("admin", "set-password", "sato", "--password-file", str(password), *where).returncode == 0
-    answer = client.post("/api/v1/auth/login", json={"username": "sato", "password": "correct horse battery"})
-    assert answer.status_code == 200
-    mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
-    assert [course["course_id"] for course in mine.json()["courses"]] == ["physics-1"]
+
+    def open_link(*options: str) -> httpx.Response:
+        done = run_cell_monitor("sign-in-link", "sato", *options, *where)
+        assert done.returncode == 0, done.stderr
+        return client.post("/api/v1/auth/link", json={"link": done.stdout.strip().partition("#sign-in=")[2]})
+
+    def sign_in(password: str) -> httpx.Response:
+        return client.post("/api/v1/auth/login", json={"username": "sato", "password": password})
+
+    def courses_of(answer: httpx.Response) -> list[str]:
+        headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
+        return [course["course_id"] for course in client.get("/api/v1/courses", headers=headers).json()["courses"]]
+
+    assert open_link().status_code == 200
+    assert client.post("/api/v1/auth/password", json={"new": "seven purple lamps"}).status_code == 200
+    assert courses_of(sign_in("seven purple lamps")) == ["physics-1"]
     # The client keeps the cookie, as the browser of a stolen laptop would.
     assert client.post("/api/v1/auth/refresh").status_code == 200
-    password.write_text("another horse battery\n")
-    assert run_cell_monitor("admin", "set-password", "sato", "--password-file", str(password), *where).returncode == 0
+    stolen = dict(client.cookies)
+    answer = open_link("--reset-password")
+    client.cookies.clear()
+    client.cookies.update(stolen)
     assert client.post("/api/v1/auth/refresh").status_code == 401
+    assert sign_in("seven purple lamps").status_code == 401
+    assert courses_of(answer) == ["physics-1"]
     assert run_cell_monitor("admin", "remove-member", "physics-1", "sato", "--yes", *where).returncode == 0
-    answer = client.post("/api/v1/auth/login", json={"username": "sato", "password": "another horse battery"})
-    mine = client.get("/api/v1/courses", headers={"authorization": f"Bearer {answer.json()['access_token']}"})
-    assert mine.json()["courses"] == []
+    assert courses_of(open_link()) == []
     refused = run_cell_monitor("admin", "rotate-keys", *where)
     assert refused.returncode == 1
     assert "Stop `cell-monitor up` first" in refused.stderr

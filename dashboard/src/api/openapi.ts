@@ -250,6 +250,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Password State
+         * @description Whether the person who is signed in has a password here, and how they can change it.
+         */
+        get: operations["password_state_api_v1_auth_password_get"];
+        put?: never;
+        /**
+         * Change Password
+         * @description Set the own password. All other sign-ins of the person, their tokens and unused links end.
+         */
+        post: operations["change_password_api_v1_auth_password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/courses": {
         parameters: {
             query?: never;
@@ -1493,6 +1517,19 @@ export interface components {
             members: components["schemas"]["NewMember"][];
         };
         /**
+         * NewPassword
+         * @description The password that a person chooses, and the present one where that is needed.
+         */
+        NewPassword: {
+            /**
+             * New
+             * Format: password
+             */
+            new: string;
+            /** Present */
+            present?: string | null;
+        };
+        /**
          * Notebook
          * @description Which notebook.
          */
@@ -1651,6 +1688,25 @@ export interface components {
             size: number;
             /** @default null */
             truncated: boolean | null;
+        };
+        /**
+         * PasswordState
+         * @description What a person can do about their password.
+         *
+         *         Attributes:
+         *             has_password: whether there is one.
+         *             change: `present_password`: with the present one; `link`: without it, since the sign-in began with a link a short
+         *                 time ago; `link_needed`: after a sign-in with a new link; `elsewhere`: they sign in through another service;
+         *                 `installation`: the installation keeps it in its secrets.
+         *             min_chars: the fewest characters of a new one.
+         *             max_chars: the most.
+         */
+        PasswordState: {
+            has_password: boolean;
+            /** @enum {unknown} */
+            change: "elsewhere" | "installation" | "link" | "link_needed" | "present_password";
+            min_chars: number;
+            max_chars: number;
         };
         /**
          * RefusedPeople
@@ -2361,6 +2417,68 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    password_state_api_v1_auth_password_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What can be done about the password */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PasswordState"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_password_api_v1_auth_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPassword"];
+            };
+        };
+        responses: {
+            /** @description Changed; a new cookie keeps the person signed in */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenAnswer"];
+                };
             };
             /** @description Refused or failed */
             default: {

@@ -9,6 +9,7 @@ import type {
   DashboardConfig,
   HelpState,
   Me,
+  PasswordState,
   RunPage,
   StudentDetail,
 } from './types'
@@ -34,6 +35,16 @@ export const meQuery = (api: ApiClient) =>
     queryKey: ['me'],
     queryFn: ({ signal }) => api.request<Me>('me', { signal }),
     staleTime: 300_000,
+  })
+
+export const passwordKey = ['password'] as const
+
+/** Of the sign-in of this browser, which its cookie names. */
+export const passwordQuery = () =>
+  queryOptions({
+    queryKey: passwordKey,
+    queryFn: async ({ signal }) => (await send('auth/password', { signal })) as PasswordState,
+    staleTime: 0,
   })
 
 export const coursesQuery = (api: ApiClient) =>

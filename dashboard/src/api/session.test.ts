@@ -36,6 +36,13 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-out', reason: 'none' })
   })
 
+  it('says that a sign-in has ended because no page was open for some time', async () => {
+    api.on('POST auth/refresh', () => ({ status: 401, body: fault('sign_in_idle') }))
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'idle' })
+  })
+
   it('signs in with the link that the page was opened with, and posts it once', async () => {
     api.signedIn = false
     api.on('POST auth/link', () => token())

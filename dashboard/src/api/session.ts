@@ -14,9 +14,9 @@ type LinkFailure = 'link-used' | 'link-invalid'
 
 /**
  * `link-…`: the page was opened with a link that signs in once, which was refused. `hub-…`: the browser came back from
- * JupyterHub, and that did not sign anybody in.
+ * JupyterHub, and that did not sign anybody in. `idle`: no page used the sign-in for too long.
  */
-export type SignedOutReason = 'none' | 'expired' | 'signed-out' | LinkFailure | HubFailure
+export type SignedOutReason = 'none' | 'expired' | 'idle' | 'signed-out' | LinkFailure | HubFailure
 
 type Listener = () => void
 
@@ -137,6 +137,25 @@ export class Session implements TokenSource {
     this.#leave()
   }
 
+  /**
+   * Set the person's password; all their other sign-ins end, and this one goes on with a new token. `present` is null
+   * where the server does not ask for the present password. Throws ApiError or UnreachableError.
+   */
+  async setPassword(present: string | null, next: string): Promise<void> {
+    const body = { new: next, ...(present !== null && { present }) }
+    let answer: TokenAnswer
+    try {
+      answer = (await send('auth/password', { method: 'POST', body })) as TokenAnswer
+    } catch (error) {
+      // Nobody is signed in any more: the page then shows the sign-in.
+      if (error instanceof ApiError && error.status === 401) await this.#renew()
+      throw error
+    }
+    this.#generation += 1
+    setMark()
+    this.#accept(answer)
+  }
+
   async renew(rejected: string): Promise<string | null> {
     if (this.#token !== null && this.#token !== rejected) return this.#token
     return this.#renew()
@@ -179,7 +198,8 @@ export class Session implements TokenSource {
       if (generation !== this.#generation) return this.#token
       if (error instanceof ApiError && (error.status === 401 || error.status === 403)) {
         removeMark(mark)
-        this.#end(this.#token === null ? 'none' : 'expired')
+        if (error.type === 'sign_in_idle') this.#end('idle')
+        else this.#end(this.#token === null ? 'none' : 'expired')
         return null
       }
       if (this.#token === null) this.#set({ status: 'unreachable' })
@@ -205,7 +225,7 @@ export class Session implements TokenSource {
     this.#tabs?.postMessage('signed-out')
   }
 
-  #end(reason: 'none' | 'expired' | 'signed-out'): void {
+  #end(reason: 'none' | 'expired' | 'idle' | 'signed-out'): void {
     this.#generation += 1
     this.#token = null
     clearTimeout(this.#timer)

@@ -24,6 +24,8 @@ export type RunStatus = ExecutionRef['status']
 export type CourseState = Schemas['CourseState']
 /** When a student counts as stuck, a run as long, a student as quiet or as left. */
 export type Thresholds = Schemas['Thresholds']
+/** What the person who is signed in can do about their password. */
+export type PasswordState = Schemas['PasswordState']
 export type TokenAnswer = Schemas['TokenAnswer']
 export type CourseRefusals = Schemas['CourseRefusals']
 export type CellProgress = Schemas['StudentCell']

@@ -80,6 +80,8 @@ GET    /api/v1/config                                         ok     ok      ok 
 GET    /livez                                                 ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /readyz                                                ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /metrics                                               ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+GET    /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
+POST   /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/logout-everywhere                         401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 """
 """People who signed in with a password. Roles are in the course c1, which the requests name; ``outsider`` is an
@@ -123,6 +125,8 @@ GET    /api/v1/config                                         ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
+GET    /api/v1/auth/password                                401          401        401           401          401          401
+POST   /api/v1/auth/password                                401          401        401           401          401          401
 POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """Services: API keys that belong to nobody, each with one scope. Where the key gets a token for the route's audience,
@@ -166,6 +170,8 @@ GET    /api/v1/config                                         ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
+GET    /api/v1/auth/password                                401          401        401           401          401          401
+POST   /api/v1/auth/password                                401          401        401           401          401          401
 POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """API keys of the instructor of c1, each with one scope."""
@@ -208,6 +214,8 @@ GET    /api/v1/config                                         ok       ok       
 GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
+POST   /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
 POST   /api/v1/auth/logout-everywhere                         401      401       401       401         401        401    401     401     401     401       401
 """
 """``x*``: a key of that person with every scope. ``admin-admin``, ``admin-read``: a site admin's keys with the scope
@@ -324,7 +332,7 @@ class Callers:
     def headers(self, identity: str, route: Route) -> dict[str, str]:
         headers = {}
         path = route[1]
-        if path.endswith(("/auth/refresh", "/auth/logout-everywhere")) and identity in self.cookies:
+        if path.endswith(("/auth/refresh", "/auth/logout-everywhere", "/auth/password")) and identity in self.cookies:
             headers["cookie"] = self.cookies[identity]
         if identity == "nobody":
             return headers
@@ -468,6 +476,7 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
     bodies: Mapping[Route, dict[str, Any]] = {
         ("POST", "/api/v1/auth/link"): {"link": link},
         ("POST", "/api/v1/auth/login"): {"username": "second", "password": PASSWORD},
+        ("POST", "/api/v1/auth/password"): {"present": PASSWORD, "new": PASSWORD},
         ("POST", "/api/v1/auth/token"): {"audience": "ingest"},
         ("POST", "/api/v1/courses"): {"course_id": f"c-{uuid4()}", "title": "New"},
         ("PUT", "/api/v1/courses/{course_id}/members"): {"members": [{"username": "new", "role": "student"}]},
@@ -493,6 +502,9 @@ async def test_who_may_use_each_route(callers: Callers, make_event: Callable[...
             headers = callers.headers(identity, route)
             answer = await callers.client.request(route[0], url, headers=headers, **options)
             callers.client.cookies.clear()
+            if route == ("POST", "/api/v1/auth/password") and answer.status_code == 200:
+                # A change gives this browser another cookie.
+                callers.cookies[identity] = answer.headers["set-cookie"].partition(";")[0]
             outcome = "ok" if 200 <= answer.status_code < 300 else str(answer.status_code)
             if outcome != expected:
                 wrong.append(f"{' '.join(route)}: {identity}: {outcome}, not {expected}: {answer.text[:200]}")

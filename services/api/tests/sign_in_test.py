@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cell_monitor_api.exceptions import NotAuthenticated
-from cell_monitor_api.services import sign_in as sign_in_module
+from cell_monitor_api.services import password_checks
 from cell_monitor_core.auth import passwords
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import sign_ins
@@ -143,7 +143,7 @@ async def test_one_address_cannot_guess_on_many_accounts(make_site):
 
 
 async def test_a_flood_of_sign_ins_is_refused_before_it_queues_for_the_threads(ivy, monkeypatch):
-    monkeypatch.setattr(sign_in_module, "_MAX_CHECKING", 2)
+    monkeypatch.setattr(password_checks, "_MAX_CHECKING", 2)
     counters = metrics.RATE_LIMITED.labels("sign_in_load"), metrics.SIGN_INS.labels("password", "rate_limited")
     before = [counter.value for counter in counters]
     answers = await asyncio.gather(*(login(ivy, f"user{number}", "wrong password") for number in range(8)))

@@ -1,4 +1,5 @@
-// Hazard: somebody who left a computer signed in cannot end that, or a failure to do so is not reported.
+// Hazards: somebody who left a computer signed in cannot end that, or a failure to do so is not reported; a person cannot
+// choose their own password, or does not see why.
 import { screen } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { beforeEach, describe, expect, it } from 'vitest'
@@ -7,8 +8,13 @@ import { fault, FakeApi, renderApp } from '../../testing/app'
 
 let api: FakeApi
 
+const state = (change: string, hasPassword: boolean) => ({
+  body: { has_password: hasPassword, change, min_chars: 12, max_chars: 128 },
+})
+
 beforeEach(() => {
   api = new FakeApi()
+  api.on('GET auth/password', () => state('present_password', true))
 })
 
 describe('the own account', () => {
@@ -35,5 +41,106 @@ describe('the own account', () => {
     await user.click(await screen.findByRole('button', { name: 'すべての端末からサインアウト' }))
     expect(await screen.findByRole('alert')).toHaveTextContent('503')
     expect(screen.getByRole('heading', { level: 1, name: 'アカウント' })).toBeVisible()
+  })
+})
+
+describe('the own password', () => {
+  const token = { body: { access_token: 'token-2', token_type: 'bearer', expires_in: 600 } }
+
+  it('is chosen without a present one after a sign-in with a link, and what else has ended is said', async () => {
+    let change = 'link'
+    api.on('GET auth/password', () => state(change, change !== 'link'))
+    api.on('POST auth/password', (body) => {
+      expect(body).toEqual({ new: 'seven purple lamps' })
+      change = 'present_password'
+      return token
+    })
+    const user = userEvent.setup()
+    const { services } = renderApp('/account')
+    const field = await screen.findByLabelText('New password')
+    expect(field).toHaveAccessibleDescription(/At least 12 characters/)
+    expect(field).toHaveAttribute('autocomplete', 'new-password')
+    expect(screen.queryByLabelText('Present password')).toBeNull()
+    await user.type(field, 'seven purple lamps')
+    await user.click(screen.getByRole('button', { name: 'Set password' }))
+    expect(await screen.findByText(/All your other sign-ins and unused links have ended/)).toBeVisible()
+    expect(await screen.findByLabelText('Present password')).toBeVisible()
+    expect(screen.getByLabelText('New password')).toHaveValue('')
+    expect(services.session.token()).toBe('token-2')
+  })
+
+  it('is changed with the present one only, and the field to correct gets the focus and the reason', async () => {
+    let answer: () => { status?: number; body: unknown; headers?: Record<string, string> } = () => ({
+      status: 403,
+      body: fault('present_password_wrong'),
+    })
+    api.on('POST auth/password', () => answer())
+    const user = userEvent.setup()
+    renderApp('/account')
+    const present = await screen.findByLabelText('Present password')
+    const next = screen.getByLabelText('New password')
+    const submit = screen.getByRole('button', { name: 'Change password' })
+    await user.type(next, 'seven purple lamps')
+    await user.click(submit)
+    expect(screen.getByRole('alert')).toHaveTextContent('Enter your present password.')
+    expect(present).toHaveFocus()
+    expect(api.calls).not.toContain('POST auth/password')
+
+    await user.type(present, 'guessed')
+    await user.click(submit)
+    expect(await screen.findByText(/ask the person who runs Cell Monitor for a link/)).toBeVisible()
+    expect(present).toHaveFocus()
+    expect(present).toHaveAttribute('aria-invalid', 'true')
+    expect(present).toHaveAccessibleDescription(/not your present password/)
+
+    answer = () => ({ status: 422, body: fault('password_common') })
+    await user.click(submit)
+    expect(await screen.findByText(/a common one/)).toBeVisible()
+    expect(next).toHaveFocus()
+    expect(next).toHaveAccessibleDescription(/a common one/)
+    expect(present).toHaveAttribute('aria-invalid', 'false')
+
+    answer = () => ({ status: 429, body: fault('rate_limited'), headers: { 'Retry-After': '90' } })
+    await user.click(submit)
+    expect(await screen.findByText(/Too many attempts\. Wait .*90|Too many attempts\. Wait 1/)).toBeVisible()
+
+    answer = () => token
+    await user.click(submit)
+    expect(await screen.findByText(/Your new password is set/)).toBeVisible()
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
+  it('is not sent while it is too short, counted in composed characters', async () => {
+    api.on('GET auth/password', () => state('link', false))
+    const user = userEvent.setup()
+    renderApp('/account', 'ja')
+    await user.type(await screen.findByLabelText('新しいパスワード'), 'e\u0301'.repeat(11))
+    await user.click(screen.getByRole('button', { name: 'パスワードを設定' }))
+    expect(screen.getByRole('alert')).toHaveTextContent('12 文字以上')
+    expect(api.calls).not.toContain('POST auth/password')
+  })
+
+  it.each([
+    ['elsewhere', false, /through another service, such as JupyterHub/],
+    ['link_needed', false, /ask the person who runs Cell Monitor for a new link/],
+    ['installation', true, /instructor-password/],
+  ])('cannot be changed here and says why: %s', async (change, hasPassword, text) => {
+    api.on('GET auth/password', () => state(change, hasPassword))
+    renderApp('/account')
+    expect(await screen.findByText(text)).toBeVisible()
+    expect(screen.queryByLabelText('New password')).toBeNull()
+  })
+
+  it('shows the sign-in when the sign-in has ended meanwhile', async () => {
+    api.on('GET auth/password', () => state('link', false))
+    api.on('POST auth/password', () => {
+      api.signedIn = false
+      return { status: 401, body: fault('not_authenticated') }
+    })
+    const user = userEvent.setup()
+    renderApp('/account')
+    await user.type(await screen.findByLabelText('New password'), 'seven purple lamps')
+    await user.click(screen.getByRole('button', { name: 'Set password' }))
+    expect(await screen.findByText('Your sign-in has ended. Sign in again to go on where you were.')).toBeVisible()
   })
 })

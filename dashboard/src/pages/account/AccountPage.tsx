@@ -8,8 +8,9 @@ import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { useTitle } from '../../ui/title'
+import { PasswordSection } from './PasswordSection'
 
-/** What a person can do about their own sign-ins. */
+/** What a person can do about their own password and sign-ins. */
 export function AccountPage(): ReactElement {
   const { t } = useTranslation()
   const { api, session } = useServices()
@@ -20,6 +21,7 @@ export function AccountPage(): ReactElement {
     <div className="page page--narrow account">
       <h1>{t('account.title')}</h1>
       {me.data !== undefined && <p>{t('account.username', { name: foreign(me.data.username) })}</p>}
+      <PasswordSection me={me.data} />
       <section className="card" aria-labelledby="everywhere">
         <h2 id="everywhere">{t('account.everywhere')}</h2>
         <p>{t('account.everywhereText')}</p>

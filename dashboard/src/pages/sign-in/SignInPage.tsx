@@ -49,7 +49,7 @@ export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElemen
 function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
   const { t } = useTranslation()
   const refusedLink = reason === 'link-used' || reason === 'link-invalid'
-  const refused = reason !== 'expired' && reason !== 'signed-out'
+  const refused = reason !== 'expired' && reason !== 'idle' && reason !== 'signed-out'
   return (
     <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
       {t(`signIn.reasons.${reason}`)}{' '}

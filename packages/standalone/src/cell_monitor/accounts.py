@@ -17,7 +17,7 @@ from cell_monitor.secret_folder import SecretFolder
 from cell_monitor_core.auth.passwords import hash_password, verify_password
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import BlindIndex, KeyRing, generate_key
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links
+from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 
@@ -110,7 +110,7 @@ async def seed_sample_course(dsn: str, secrets: SecretFolder) -> None:
             instructor = await people.upsert(connection, keyring, index, username=INSTRUCTOR, display_name="Instructor")
             student = await people.upsert(connection, keyring, index, username=STUDENT, display_name="Student")
             await memberships.upsert_many(connection, SAMPLE_COURSE, {instructor: "instructor", student: "student"})
-            await _keep_password(connection, index, instructor, secrets.get(INSTRUCTOR_PASSWORD_FILE))
+            await _keep_password(connection, instructor, secrets.get(INSTRUCTOR_PASSWORD_FILE))
             await _keep_api_key(connection, secrets, STUDENT_KEY_FILE, ["events:write"], student)
             await _keep_api_key(
                 connection, secrets, SIMULATOR_KEY_FILE, ["events:write", "people:act_as", "roster:write"], None
@@ -131,11 +131,16 @@ async def make_sign_in_link(dsn: str, secrets: SecretFolder, lifetime: timedelta
         await connection.close()
 
 
-async def _keep_password(connection: Connection, index: BlindIndex, person_id: UUID, password: str) -> None:
-    """Let the password in the installation's secrets be the one that works."""
-    account = await accounts.find(connection, index, INSTRUCTOR)
-    if account is None or not verify_password(account.password_hash, password):
-        await accounts.set_password(connection, person_id, hash_password(password))
+async def _keep_password(connection: Connection, person_id: UUID, password: str) -> None:
+    """Let the password in the installation's secrets be the one that works; another one ends the sign-ins."""
+    account = await accounts.of_person(connection, person_id)
+    same = verify_password(account.password_hash, password)
+    if same and account.by_installation:
+        return
+    await accounts.set_installation_password(connection, person_id, hash_password(password))
+    if account.password_hash is not None and not same:
+        await sign_ins.revoke_person(connection, person_id)
+        await sign_in_links.revoke_person(connection, person_id)
 
 
 async def _keep_api_key(

@@ -32,7 +32,7 @@ def main() -> None:
     A course of your own:
       cell-monitor admin create-course physics-1 "Physics 1"
       cell-monitor admin add-member physics-1 sato --role instructor --display-name "佐藤 葵"
-      cell-monitor admin set-password sato
+      cell-monitor sign-in-link sato
     """  # noqa: D301 - click's own mark
 
 

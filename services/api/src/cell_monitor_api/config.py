@@ -63,6 +63,13 @@ class ApiSettings(CoreSettings):
     api_sign_in_days: float = Field(
         14.0, gt=0, le=90, description="Days after which a person who stayed signed in must sign in again."
     )
+    api_sign_in_idle_hours: float = Field(
+        12.0,
+        ge=0.5,
+        le=2160,
+        description="Hours after which a sign-in ends that no page has used, give or take five minutes; an open page uses it "
+        "every few minutes.",
+    )
     api_sign_in_window_s: int = Field(300, ge=1, le=86_400, description="Window of the limits on failed sign-ins.")
     api_sign_in_per_account: int = Field(
         10,

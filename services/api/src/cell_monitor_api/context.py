@@ -22,6 +22,8 @@ from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
+from cell_monitor_api.services.own_password import OwnPassword
+from cell_monitor_api.services.password_checks import PasswordChecks
 from cell_monitor_api.services.refusals import REFUSALS_INTERVAL_S, Refusals
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.revocation_delivery import RevocationDelivery
@@ -77,6 +79,7 @@ class ProcessContext:
     help_desk: HelpDesk
     ingest: Ingest
     roster: Roster
+    own_password: OwnPassword
     password_sign_in: PasswordSignIn
     refusals: Refusals
     link_sign_in: LinkSignIn
@@ -147,6 +150,7 @@ class ProcessContext:
                 per_address=settings.api_sign_in_per_address,
             )
             devices = DeviceCookies(index, lifetime=timedelta(days=settings.api_device_days))
+            checks = PasswordChecks(hasher, limits, devices)
             verifiers: list[CredentialVerifier] = [ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as)]
             hub = await HubServices.open(settings, pool, keyring, index, counters, stack)
             if hub is not None:
@@ -156,6 +160,7 @@ class ProcessContext:
                 keyring,
                 signing.issuer,
                 lifetime=timedelta(days=settings.api_sign_in_days),
+                idle=timedelta(hours=settings.api_sign_in_idle_hours),
                 hub=None if hub is None else hub.sessions,
             )
             return cls(
@@ -186,7 +191,8 @@ class ProcessContext:
                 ),
                 refusals=refusals,
                 roster=Roster(pool, keyring, index, counters),
-                password_sign_in=PasswordSignIn(pool, index, hasher, limits, devices, sessions),
+                own_password=OwnPassword(pool, keyring, hasher, checks, sessions),
+                password_sign_in=PasswordSignIn(pool, index, hasher, checks, sessions),
                 link_sign_in=LinkSignIn(pool, limits, sessions),
                 sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),

@@ -30,8 +30,14 @@ __all__ = [
     "ManagedElsewhere",
     "NotAuthenticated",
     "NotFound",
+    "PasswordCommon",
+    "PasswordNotChangeable",
+    "PasswordTooLong",
+    "PasswordTooShort",
     "PermissionDenied",
+    "PresentPasswordWrong",
     "RateLimited",
+    "SignInIdle",
     "SignInLimited",
     "TimeSeriesUnavailable",
     "TokenExpiredError",
@@ -215,10 +221,45 @@ class NotFound(ClientRequestError):
     status_code = 404
 
 
+class PasswordCommon(ClientRequestError):
+    """The new password is a common one or the person's name, which are guessed first."""
+
+    error = "password_common"
+    status_code = 422
+
+
+class PasswordNotChangeable(ClientRequestError):
+    """The person has no password here, cannot change it, or needs a link that signs in before they can set one."""
+
+    error = "password_not_changeable"
+    status_code = 409
+
+
+class PasswordTooLong(ClientRequestError):
+    """The new password has too many characters."""
+
+    error = "password_too_long"
+    status_code = 422
+
+
+class PasswordTooShort(ClientRequestError):
+    """The new password has too few characters."""
+
+    error = "password_too_short"
+    status_code = 422
+
+
 class PermissionDenied(ClientRequestError):
     """The caller may see the course, but their role does not allow this."""
 
     error = "permission_denied"
+    status_code = 403
+
+
+class PresentPasswordWrong(ClientRequestError):
+    """The present password, which a change needs, is wrong or missing."""
+
+    error = "present_password_wrong"
     status_code = 403
 
 
@@ -227,6 +268,12 @@ class RateLimited(ClientRequestError):
 
     error = "rate_limited"
     status_code = 429
+
+
+class SignInIdle(NotAuthenticated):
+    """The sign-in has ended because no page used it for some time: sign in again."""
+
+    error = "sign_in_idle"
 
 
 class SignInLimited(ClientRequestError):

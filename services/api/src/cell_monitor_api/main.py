@@ -17,7 +17,17 @@ from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.dashboard import DashboardFiles
 from cell_monitor_api.failures import install_failure_handlers
-from cell_monitor_api.handlers import api_keys, auth, client_config, courses, events, hub_sign_in, students, test_mode
+from cell_monitor_api.handlers import (
+    api_keys,
+    auth,
+    client_config,
+    courses,
+    events,
+    hub_sign_in,
+    own_password,
+    students,
+    test_mode,
+)
 from cell_monitor_api.handlers import help as help_requests
 from cell_monitor_api.handlers.ingest import IngestFastPath
 from cell_monitor_api.openapi import document
@@ -52,6 +62,7 @@ _ROUTERS: Final = (
     test_mode.router,
     auth.router,
     hub_sign_in.router,
+    own_password.router,
     courses.router,
     students.router,
     help_requests.router,

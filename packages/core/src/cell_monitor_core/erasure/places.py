@@ -100,7 +100,7 @@ TABLES: Final[dict[str, Table]] = {
     "identities": Table(
         person=("person_id",), other=("identity_id", "issuer", "subject_hash", "subject_enc", "created_at")
     ),
-    "local_accounts": Table(person=("person_id",), other=("password_hash", "updated_at")),
+    "local_accounts": Table(person=("person_id",), other=("password_hash", "updated_at", "by_installation")),
     "memberships": Table(person=("person_id",), course=("course_id",), other=("role", "source", "changed_at")),
     "opaque_outbox": Table(person=("person_id",), course=("course_id",), other=("consumer_group", "event_id")),
     "people": Table(
@@ -125,7 +125,9 @@ TABLES: Final[dict[str, Table]] = {
     "sign_in_links": Table(
         person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at")
     ),
-    "sign_ins": Table(person=("person_id",), other=("cookie_hash", "created_at", "expires_at")),
+    "sign_ins": Table(
+        person=("person_id",), other=("cookie_hash", "created_at", "expires_at", "by_link", "used_at")
+    ),
     "student_states": Table(
         person=("person_id",),
         course=("course_id",),

@@ -49,7 +49,6 @@ def admin() -> None:
     Examples:
       cell-monitor admin create-course physics-1 "Physics 1"
       cell-monitor admin add-member physics-1 sato --role instructor --display-name "佐藤 葵"
-      cell-monitor admin set-password sato
       cell-monitor admin list-members physics-1
       cell-monitor admin remove-member physics-1 sato
       cell-monitor admin create-api-key "lab 3" --scope events:write --person tanaka --days 180
@@ -63,7 +62,6 @@ for _command in (
     roster.add_member,
     roster.remove_member,
     roster.list_members,
-    roster.set_password,
     thresholds.set_thresholds,
     api_keys.create_api_key,
     api_keys.list_api_keys,

@@ -1,14 +1,11 @@
-"""``cell-monitor admin``: courses, who belongs to them, and their passwords."""
+"""``cell-monitor admin``: courses and who belongs to them."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
 from cell_monitor.commands.parameters import COURSE_ID, NAME, NEW_USERNAME, USERNAME
 from cell_monitor.commands.stores import (
     admin_command,
@@ -20,28 +17,13 @@ from cell_monitor.commands.stores import (
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
-from cell_monitor_core.auth.password_policy import (
-    MAX_NEW_PASSWORD_CHARS,
-    MIN_NEW_PASSWORD_CHARS,
-    PasswordFault,
-    fault_of,
-)
-from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.storage.postgres import (
-    accounts,
-    courses,
-    identities,
-    memberships,
-    people,
-    sign_in_links,
-    sign_ins,
-)
+from cell_monitor_core.storage.postgres import courses, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
-__all__ = ["add_member", "create_course", "list_members", "remove_member", "set_password"]
+__all__ = ["add_member", "create_course", "list_members", "remove_member"]
 
 _ROLES = tuple(role.value for role in Role)
 
@@ -187,51 +169,3 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
         admin = "yes" if person.is_admin else ""
         table.add_row(cell(person.username), cell(person.display_name), member.role, _according_to(member), admin)
     Console(highlight=False).print(table)
-
-
-@click.command()
-@click.argument("username", type=USERNAME)
-@click.option(
-    "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Read the password from a file instead of asking.",
-)
-@DATA_DIR_OPTION
-def set_password(*, username: str, password_file: Path | None, data_dir: str | None) -> None:
-    """Set the password of a local account, and sign them out wherever they are signed in.
-
-    Asks for the password, so that it stands in no list of processes.
-    """
-    if password_file is not None:
-        try:
-            password = password_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise fail(f"The password cannot be read from {password_file}: {error}.") from None
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    if not password:
-        raise fail("The password is empty.")
-
-    async def work(connection: Connection) -> people.Person:
-        person = await require_person(connection, keyring, index, username)
-        fault = fault_of(password, (person.username, person.display_name or ""))
-        if fault is PasswordFault.COMMON:
-            raise fail("This is a common password or the person's name: it is guessed first. Choose another one.")
-        if fault is not None:
-            raise fail(f"A password has {MIN_NEW_PASSWORD_CHARS} to {MAX_NEW_PASSWORD_CHARS} characters.")
-        if await identities.person_of(connection, index, identities.LOCAL, person.username) != person.person_id:
-            raise fail(f"{person.username!r} signs in elsewhere and has no user name of this installation.")
-        async with connection.transaction():
-            await accounts.set_password(connection, person.person_id, hash_password(password))
-            # All sign-ins with the old password end.
-            await sign_ins.revoke_person(connection, person.person_id)
-            await sign_in_links.revoke_person(connection, person.person_id)
-        return person
-
-    with opened(data_dir) as deployment:
-        keyring, index = keys_of(deployment)
-        person = with_connection(deployment, work)
-        if deployment.data is not None and person.username == INSTRUCTOR:
-            # `up` prints this one, and sees to it that it works.
-            deployment.data.secrets.put(INSTRUCTOR_PASSWORD_FILE, password)
-    say(f"Password of {person.username} set. Who was signed in with the old one is signed out within seconds.")

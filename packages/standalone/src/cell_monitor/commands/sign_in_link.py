@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from cell_monitor.accounts import INSTRUCTOR
+from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
 from cell_monitor.commands.parameters import USERNAME
 from cell_monitor.commands.stores import keys_of, opened, require_person, with_connection
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, sign_in_address
-from cell_monitor_core.storage.postgres import sign_in_links
+from cell_monitor_core.storage.postgres import accounts, sign_in_links, sign_ins
+from cell_monitor_core.storage.postgres.people import Person
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["sign_in_link"]
@@ -36,6 +37,22 @@ def _dashboard_url(_context: click.Context, _option: click.Parameter, url: str |
     return url.rstrip("/")
 
 
+async def _reset(connection: Connection, person: Person) -> None:
+    """Delete a person's password, and end all their sign-ins and links."""
+    account = await accounts.of_person(connection, person.person_id)
+    if account.by_installation:
+        raise fail(
+            f"The password of {person.username} is kept in the file {INSTRUCTOR_PASSWORD_FILE} of the secrets. "
+            "Delete the file and start again: then there is a new one."
+        )
+    if not account.is_local:
+        raise fail(f"{person.username!r} signs in elsewhere and has no password here: reset it there.")
+    async with connection.transaction():
+        await accounts.remove(connection, person.person_id)
+        await sign_ins.revoke_person(connection, person.person_id)
+        await sign_in_links.revoke_person(connection, person.person_id)
+
+
 @click.command(name="sign-in-link", short_help="Print a link that signs a person in once.")
 @click.argument("username", type=USERNAME, default=INSTRUCTOR)
 @click.option(
@@ -51,21 +68,30 @@ def _dashboard_url(_context: click.Context, _option: click.Parameter, url: str |
     callback=_dashboard_url,
     help="The dashboard's URL, where it is not the one that `up` printed.",
 )
+@click.option(
+    "--reset-password",
+    is_flag=True,
+    help="Also delete the person's password and end all their sign-ins, where they forgot it or others know it.",
+)
 @DATA_DIR_OPTION
-def sign_in_link(*, username: str, minutes: int, url: str | None, data_dir: str | None) -> None:
+def sign_in_link(*, username: str, minutes: int, url: str | None, reset_password: bool, data_dir: str | None) -> None:
     """Print a link that signs a person in to the dashboard once, without a password.
 
     It signs in the first person who opens it, in the name of USERNAME: give it to nobody else. Only its hash is stored.
+    Who signed in with it can choose a password for an hour, on the page of their account.
 
     \b
     Examples:
       cell-monitor sign-in-link                 the instructor of the sample course
       cell-monitor sign-in-link sato            another person of the roster
+      cell-monitor sign-in-link sato --reset-password
       cell-monitor sign-in-link sato --minutes 60 --url https://monitor.example.org
     """  # noqa: D301 - click's own mark
 
     async def work(connection: Connection) -> str:
         person = await require_person(connection, keyring, index, username)
+        if reset_password:
+            await _reset(connection, person)
         return await sign_in_links.create(connection, person.person_id, timedelta(minutes=minutes))
 
     with opened(data_dir) as deployment:
@@ -79,5 +105,9 @@ def sign_in_link(*, username: str, minutes: int, url: str | None, data_dir: str 
             url = instance.public_dashboard or instance.dashboard
         keyring, index = keys_of(deployment)
         link = with_connection(deployment, work)
+    if reset_password:
+        say(
+            "The password is deleted. Who was signed in is signed out within seconds; the link lets its person choose another."
+        )
     # On standard output, without wrapping and colours, to be copied or piped.
     click.echo(sign_in_address(f"{url}/courses", link))

@@ -14,7 +14,7 @@ from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import MAX_TOKEN_BYTES
 
-__all__ = ["COOKIE", "DEVICE_COOKIE", "router", "set_sign_in_cookie"]
+__all__ = ["COOKIE", "DEVICE_COOKIE", "read_cookie", "router", "set_sign_in_cookie", "signed_in_answer"]
 
 COOKIE = "cell_monitor_sign_in"
 DEVICE_COOKIE = "cell_monitor_device"
@@ -40,7 +40,12 @@ def _set_cookie(context: Context, response: Response, name: str, value: str, max
     )
 
 
-def _answer(context: Context, signed_in: SignedIn) -> Response:
+def read_cookie(context: Context, name: str) -> str | None:
+    """Return what the browser sent of one of these cookies."""
+    return context.request.cookies.get(name)
+
+
+def signed_in_answer(context: Context, signed_in: SignedIn) -> Response:
     """Return the answer to a sign-in, with the cookies that keep it so and that let this browser through later."""
     response = StructResponse(signed_in.token)
     set_sign_in_cookie(context, response, signed_in.cookie, int(signed_in.lifetime.total_seconds()))
@@ -57,28 +62,28 @@ async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Respon
         body.username,
         body.password.get_secret_value(),
         context.client_address,
-        context.request.cookies.get(DEVICE_COOKIE),
+        read_cookie(context, DEVICE_COOKIE),
     )
-    return _answer(context, signed_in)
+    return signed_in_answer(context, signed_in)
 
 
 @router.post("/auth/link", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
 async def sign_in_with_link(context: Context, _same_site: SameSite, body: LinkLogin) -> Response:
     """Sign in with a link, which works once."""
     signed_in = await context.process.link_sign_in.sign_in(body.link.get_secret_value(), context.client_address)
-    return _answer(context, signed_in)
+    return signed_in_answer(context, signed_in)
 
 
 @router.post("/auth/refresh", responses=answers(TokenAnswer, "A new token"))
 async def refresh(context: Context, _same_site: SameSite) -> Response:
     """Trade the sign-in cookie for a new access token."""
-    return StructResponse(await context.process.sessions.refresh(context.request.cookies.get(COOKIE)))
+    return StructResponse(await context.process.sessions.refresh(read_cookie(context, COOKIE)))
 
 
 @router.post("/auth/logout", status_code=204)
 async def sign_out(context: Context, _same_site: SameSite) -> Response:
     """Sign out; without a sign-in there is nothing to do."""
-    await context.process.sessions.end(context.request.cookies.get(COOKIE))
+    await context.process.sessions.end(read_cookie(context, COOKIE))
     response = Response(status_code=204)
     set_sign_in_cookie(context, response, "", 0)
     return response
@@ -87,7 +92,7 @@ async def sign_out(context: Context, _same_site: SameSite) -> Response:
 @router.post("/auth/logout-everywhere", status_code=204)
 async def sign_out_everywhere(context: Context, _same_site: SameSite) -> Response:
     """Sign the person out in every browser, and end the links with which they could sign in."""
-    await context.process.sessions.end_everywhere(context.request.cookies.get(COOKIE))
+    await context.process.sessions.end_everywhere(read_cookie(context, COOKIE))
     response = Response(status_code=204)
     set_sign_in_cookie(context, response, "", 0)
     return response

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from cell_monitor_core.auth.password_policy import MAX_NEW_PASSWORD_CHARS
 from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
 from cell_monitor_core.names import MAX_USERNAME_CHARS, USERNAME_PATTERN
 
-__all__ = ["LinkLogin", "Login", "Me", "MyCourse", "SignInWay", "TokenAnswer", "TokenRequest", "Username"]
+__all__ = [
+    "LinkLogin",
+    "Login",
+    "Me",
+    "MyCourse",
+    "NewPassword",
+    "PasswordChange",
+    "PasswordState",
+    "SignInWay",
+    "TokenAnswer",
+    "TokenRequest",
+    "Username",
+]
 
 Username = Annotated[str, Field(min_length=1, max_length=MAX_USERNAME_CHARS, pattern=USERNAME_PATTERN)]
 
@@ -30,6 +43,36 @@ class LinkLogin(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     link: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+
+
+class NewPassword(BaseModel):
+    """The password that a person chooses, and the present one where that is needed."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    new: Annotated[SecretStr, Field(min_length=1, max_length=4 * MAX_NEW_PASSWORD_CHARS)]
+    present: Annotated[SecretStr, Field(max_length=MAX_PASSWORD_LENGTH)] | None = None
+
+
+PasswordChange: TypeAlias = Literal["present_password", "link", "link_needed", "elsewhere", "installation"]
+
+
+class PasswordState(msgspec.Struct, frozen=True):
+    """What a person can do about their password.
+
+    Attributes:
+        has_password: whether there is one.
+        change: `present_password`: with the present one; `link`: without it, since the sign-in began with a link a short
+            time ago; `link_needed`: after a sign-in with a new link; `elsewhere`: they sign in through another service;
+            `installation`: the installation keeps it in its secrets.
+        min_chars: the fewest characters of a new one.
+        max_chars: the most.
+    """
+
+    has_password: bool
+    change: PasswordChange
+    min_chars: int
+    max_chars: int
 
 
 class SignInWay(msgspec.Struct, frozen=True):

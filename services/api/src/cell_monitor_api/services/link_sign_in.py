@@ -47,6 +47,6 @@ class LinkSignIn:
                 raise SignInLinkUsed("this link was used before: get a new one with `cell-monitor sign-in-link`")
             raise SignInLinkInvalid("this link is not valid any more: get a new one with `cell-monitor sign-in-link`")
         await self._limits.succeeded(attempt)
-        signed_in = await self._sessions.begin(used)
+        signed_in = await self._sessions.begin(used, by_link=True)
         SIGN_INS.labels("link", "ok").inc()
         return signed_in

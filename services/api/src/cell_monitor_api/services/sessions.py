@@ -15,7 +15,7 @@ from uuid import UUID
 
 import structlog
 
-from cell_monitor_api.exceptions import NotAuthenticated
+from cell_monitor_api.exceptions import NotAuthenticated, SignInIdle
 from cell_monitor_api.models.auth import Me, MyCourse, TokenAnswer
 from cell_monitor_api.services.signing import courses_that_fit
 from cell_monitor_core.auth.grants import Grant
@@ -24,6 +24,7 @@ from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import courses, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.sign_ins import SignIn
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
 __all__ = ["SESSION_AUDIENCES", "Sessions", "SignInCheck", "SignedIn"]
@@ -61,6 +62,7 @@ class Sessions:
         keyring: to read people.
         issuer: signs the tokens.
         lifetime: after which somebody must sign in again.
+        idle: time without use after which they must.
         hub: asks JupyterHub about the sign-ins that it vouches for; without it these end.
     """
 
@@ -71,12 +73,14 @@ class Sessions:
         issuer: TokenIssuer,
         *,
         lifetime: timedelta,
+        idle: timedelta,
         hub: SignInCheck | None = None,
     ) -> None:
         self._pool = pool
         self._keyring = keyring
         self._issuer = issuer
         self._lifetime = lifetime
+        self._idle = idle
         self._hub = hub
 
     async def begin(
@@ -84,6 +88,7 @@ class Sessions:
         person_id: UUID,
         *,
         lifetime: timedelta | None = None,
+        by_link: bool = False,
         with_it: Callable[[Connection, bytes], Awaitable[None]] | None = None,
     ) -> SignedIn:
         """Begin a session of a person who has proven who they are.
@@ -91,6 +96,7 @@ class Sessions:
         Args:
             person_id: the person.
             lifetime: for which the proof is good, where that is shorter than other sessions.
+            by_link: whether a link was the proof: then they may set a password for a short time.
             with_it: is committed together with the session; gets the hash of its cookie.
 
         Raises:
@@ -101,24 +107,68 @@ class Sessions:
         lasts = self._lifetime if lifetime is None else min(lifetime, self._lifetime)
         await sign_ins.prune(self._pool)
         async with self._pool.acquire() as connection, connection.transaction():
-            await sign_ins.create(connection, _digest(cookie), person_id, datetime.now(UTC) + lasts)
+            await sign_ins.create(connection, _digest(cookie), person_id, datetime.now(UTC) + lasts, by_link=by_link)
             if with_it is not None:
                 await with_it(connection, _digest(cookie))
         _log.info("signed_in", person_id=str(person_id))
         return SignedIn(person_id, token, cookie, lasts)
 
+    async def begin_instead(
+        self, cookie: str, person_id: UUID, *, with_it: Callable[[Connection], Awaitable[None]]
+    ) -> SignedIn:
+        """End all sessions of a person, their tokens and unused links, and begin one in this browser in their place.
+
+        Args:
+            cookie: of the session in this browser.
+            person_id: whose it is.
+            with_it: is committed together with that.
+
+        Raises:
+            NotAuthenticated: the session has ended meanwhile.
+        """
+        fresh = secrets.token_urlsafe(_COOKIE_BYTES)
+        async with self._pool.acquire() as connection, connection.transaction():
+            # Of two changes at the same time the second one finds its session ended.
+            await sign_ins.lock(connection, person_id)
+            if await sign_ins.get(connection, _digest(cookie)) is None:
+                raise NotAuthenticated("nobody is signed in: sign in first")
+            await sign_ins.revoke_person(connection, person_id)
+            await sign_in_links.revoke_person(connection, person_id)
+            await sign_ins.create(connection, _digest(fresh), person_id, datetime.now(UTC) + self._lifetime)
+            await with_it(connection)
+        return SignedIn(person_id, await self._token(person_id, fresh), fresh, self._lifetime)
+
+    async def holding(self, cookie: str | None) -> SignIn:
+        """Return the session of a browser.
+
+        Raises:
+            NotAuthenticated: there is none that holds.
+            SignInIdle: there is one that nobody used for too long.
+        """
+        sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
+        if sign_in is None:
+            raise NotAuthenticated("nobody is signed in: sign in first")
+        if sign_in.unused >= self._idle:
+            raise SignInIdle("this sign-in was not used for too long: sign in again")
+        return sign_in
+
     async def refresh(self, cookie: str | None) -> TokenAnswer:
-        """Return a new token for a session that still holds.
+        """Return a new token for a session that still holds, which counts as its use.
 
         Raises:
             NotAuthenticated: there is none.
+            SignInIdle: there is one that nobody used for too long.
         """
-        sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
-        if sign_in is not None and sign_in.by_hub and not await self._confirmed(_digest(cookie or "")):
-            sign_in = None
-        SIGN_INS.labels("cookie", "refused" if sign_in is None else "ok").inc()
-        if sign_in is None:
-            raise NotAuthenticated("nobody is signed in: sign in first")
+        try:
+            sign_in = await self.holding(cookie)
+            if sign_in.by_hub and not await self._confirmed(_digest(cookie or "")):
+                raise NotAuthenticated("nobody is signed in: sign in first")
+        except NotAuthenticated:
+            SIGN_INS.labels("cookie", "refused").inc()
+            raise
+        if sign_in.unused >= sign_ins.USE_NOTED_EVERY:
+            await sign_ins.note_use(self._pool, _digest(cookie or ""))
+        SIGN_INS.labels("cookie", "ok").inc()
         return await self._token(sign_in.person_id, cookie or "")
 
     async def end(self, cookie: str | None) -> None:
@@ -132,9 +182,7 @@ class Sessions:
         Raises:
             NotAuthenticated: nobody is signed in.
         """
-        sign_in = None if not cookie else await sign_ins.get(self._pool, _digest(cookie))
-        if sign_in is None:
-            raise NotAuthenticated("nobody is signed in: sign in first")
+        sign_in = await self.holding(cookie)
         async with self._pool.acquire() as connection, connection.transaction():
             await sign_ins.revoke_person(connection, sign_in.person_id)
             await sign_in_links.revoke_person(connection, sign_in.person_id)

@@ -8,20 +8,16 @@ import structlog
 
 from cell_monitor_api.exceptions import InvalidCredentials, SignInLimited
 from cell_monitor_api.models.auth import SignInWay
-from cell_monitor_api.services.device_cookies import DeviceCookies
+from cell_monitor_api.services.password_checks import PasswordChecks
 from cell_monitor_api.services.sessions import Sessions, SignedIn
-from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.crypto import BlindIndex
 from cell_monitor_core.storage.postgres import accounts
-from cell_monitor_core.telemetry.metrics import RATE_LIMITED, SIGN_INS
+from cell_monitor_core.telemetry.metrics import SIGN_INS
 
 __all__ = ["PasswordSignIn"]
 
 _log = structlog.get_logger(__name__)
-
-_MAX_CHECKING: Final = 40
-"""Passwords that wait for a thread: about a second's work."""
 
 
 class PasswordSignIn:
@@ -38,17 +34,14 @@ class PasswordSignIn:
         pool: Any,
         index: BlindIndex,
         hasher: PasswordHasher,
-        limits: SignInLimits,
-        devices: DeviceCookies,
+        checks: PasswordChecks,
         sessions: Sessions,
     ) -> None:
         self._pool = pool
         self._index = index
         self._hasher = hasher
-        self._limits = limits
-        self._devices = devices
+        self._checks = checks
         self._sessions = sessions
-        self._checking = 0
 
     async def sign_in(self, username: str, password: str, address: str, device_cookie: str | None = None) -> SignedIn:
         """Check a password and begin a session.
@@ -65,26 +58,24 @@ class PasswordSignIn:
             SignInLimited: too many attempts.
             InvalidCredentials: unknown user, a name that fits several accounts and none exactly, or wrong password.
         """
-        if self._checking >= _MAX_CHECKING:
-            RATE_LIMITED.labels("sign_in_load").inc()
-            SIGN_INS.labels("password", "rate_limited").inc()
-            raise SignInLimited("many people sign in at this moment; try again", retry_after=2)
-        self._checking += 1
         try:
-            account = await accounts.find(self._pool, self._index, username)
-            device = self._devices.device_of(device_cookie, None if account is None else account.person_id)
-            attempt = await self._limits.begin(username, address, device)
-            valid = await self._hasher.verify(None if account is None else account.password_hash, password)
+            with self._checks.place():
+                account = await accounts.find(self._pool, self._index, username)
+                valid = await self._checks.passes(
+                    username,
+                    None if account is None else account.person_id,
+                    None if account is None else account.password_hash,
+                    password,
+                    address=address,
+                    device_cookie=device_cookie,
+                )
         except SignInLimited:
             SIGN_INS.labels("password", "rate_limited").inc()
             raise
-        finally:
-            self._checking -= 1
         if account is None or not valid:
             SIGN_INS.labels("password", "refused").inc()
             _log.info("sign_in_refused")
             raise InvalidCredentials("unknown user name or wrong password")
-        await self._limits.succeeded(attempt)
         if self._hasher.needs_rehash(account.password_hash):
             await accounts.set_password(self._pool, account.person_id, await self._hasher.hash(password))
         signed_in = await self._sessions.begin(account.person_id)

@@ -11,7 +11,16 @@ from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.people import USERNAME_INDEX
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["Account", "find", "remove", "set_password", "set_passwords"]
+__all__ = [
+    "Account",
+    "OwnAccount",
+    "find",
+    "of_person",
+    "remove",
+    "set_installation_password",
+    "set_password",
+    "set_passwords",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,25 @@ class Account:
     def __repr__(self) -> str:
         """Leave the hash out of logs and tracebacks."""
         return f"Account(person_id={self.person_id!r}, is_admin={self.is_admin!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAccount:
+    """What a person can do about their own password.
+
+    Attributes:
+        is_local: whether they have a user name of this installation; others sign in elsewhere and have no password here.
+        password_hash: argon2's own encoded form, None without a password.
+        by_installation: whether the installation keeps the password in its secrets and sets it at each start.
+    """
+
+    is_local: bool
+    password_hash: str | None
+    by_installation: bool
+
+    def __repr__(self) -> str:
+        """Leave the hash out of logs and tracebacks."""
+        return f"OwnAccount(is_local={self.is_local!r}, by_installation={self.by_installation!r})"
 
 
 async def find(executor: Executor, index: BlindIndex, username: str) -> Account | None:
@@ -51,6 +79,21 @@ async def find(executor: Executor, index: BlindIndex, username: str) -> Account 
     return Account(row["person_id"], row["password_hash"], row["is_admin"])
 
 
+async def of_person(executor: Executor, person_id: UUID) -> OwnAccount:
+    """Return what a person has of an account; nothing of it where there is no such person."""
+    row = await executor.fetchrow(
+        """
+        SELECT EXISTS (SELECT FROM identities WHERE person_id = $1 AND issuer = $2) AS is_local,
+            a.password_hash, coalesce(a.by_installation, false) AS by_installation
+        FROM (SELECT) one LEFT JOIN local_accounts a ON a.person_id = $1
+        """,
+        person_id,
+        identities.LOCAL,
+    )
+    assert row is not None  # One row also where there is no such person.
+    return OwnAccount(**row)
+
+
 async def set_passwords(executor: Executor, hashes: Mapping[UUID, str]) -> None:
     """Set the password hashes of people."""
     ordered = sorted(hashes.items())
@@ -67,6 +110,12 @@ async def set_passwords(executor: Executor, hashes: Mapping[UUID, str]) -> None:
 async def set_password(executor: Executor, person_id: UUID, password_hash: str) -> None:
     """Set one person's password hash."""
     await set_passwords(executor, {person_id: password_hash})
+
+
+async def set_installation_password(executor: Executor, person_id: UUID, password_hash: str) -> None:
+    """Set the hash of a password that the installation keeps in its secrets, and that its person cannot change."""
+    await set_password(executor, person_id, password_hash)
+    await executor.execute("UPDATE local_accounts SET by_installation = true WHERE person_id = $1", person_id)
 
 
 async def remove(executor: Executor, person_id: UUID) -> bool:
