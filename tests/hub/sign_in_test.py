@@ -98,7 +98,7 @@ def test_what_the_browser_is_sent_to_the_hub_with(site: HubSite) -> None:
     assert len(query["state"][0]) == 43
     (cookie,) = answer.headers.get_list("set-cookie")
     assert query["state"][0] not in cookie
-    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "SameSite=lax", "Path=/api/v1/auth"} <= set(cookie.split("; "))
 
 
 def test_another_site_s_page_cannot_begin_a_sign_in(site: HubSite) -> None:
@@ -232,7 +232,7 @@ def test_signing_out_cannot_be_undone_by_a_replay(site: HubSite, teacher: httpx.
         replaying.cookies.set("cell_monitor_sign_in", cookie, domain="127.0.0.1", path="/api/v1/auth")
         assert site.token(replaying) is None
         for name, value in attempt.items():
-            replaying.cookies.set(name, value, domain="127.0.0.1", path="/")
+            replaying.cookies.set(name, value, domain="127.0.0.1", path="/api/v1/auth")
         assert failure(site, replaying.get(callback)) == "hub_sign_in_refused"
 
 

@@ -139,6 +139,8 @@ def api_service(
         "SIGNING_KEYS_FILE": str(data.secrets.path / "signing-keys.json"),
         "GATEWAY_URL": listening.gateway_url(ports),
     }
+    if listening.public_url is not None:
+        settings["PUBLIC_URL"] = listening.public_url
     if dashboard is not None:
         settings["DASHBOARD_DIR"] = str(dashboard)
     return _service(data, "API", "cell_monitor_api", settings, f"{LOOPBACK}:{ports.api_inside}")

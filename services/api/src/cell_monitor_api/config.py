@@ -144,8 +144,8 @@ class ApiSettings(CoreSettings):
     public_url: str | None = Field(
         None,
         max_length=300,
-        description="Where browsers reach the dashboard, such as `https://monitor.example.org`; needed for sign-in with "
-        "JupyterHub, which sends browsers back to it.",
+        description="Where browsers reach the dashboard, such as `https://monitor.example.org`. It decides how cookies are "
+        "named and where they are sent to; sign-in with JupyterHub needs it, which sends browsers back to it.",
     )
     api_hub_public_url: str | None = Field(
         None,
@@ -218,18 +218,9 @@ class ApiSettings(CoreSettings):
         return f"{self.public_url.rstrip('/')}/"
 
     @property
-    def served_over_tls(self) -> bool:
-        """Whether browsers are known to reach the dashboard over TLS, whatever a proxy says of a request."""
-        return self.public_url is not None and self.public_url.startswith("https://")
-
-    @property
     def cookies(self) -> CookieScope:
-        """How cookies for the dashboard are named and where they are sent to.
-
-        Raises:
-            ValueError: its address is not configured.
-        """
-        return CookieScope.of(self.dashboard_url)
+        """How cookies for the dashboard are named and where they are sent to."""
+        return CookieScope.of(self.public_url)
 
     @property
     def signing_keys_path(self) -> Path | None:

@@ -18,7 +18,6 @@ __all__ = ["COOKIE", "DEVICE_COOKIE", "read_cookie", "router", "set_sign_in_cook
 
 COOKIE = "cell_monitor_sign_in"
 DEVICE_COOKIE = "cell_monitor_device"
-_COOKIE_PATH = "/api/v1/auth"
 
 router = APIRouter(tags=["sign-in"])
 
@@ -29,20 +28,14 @@ def set_sign_in_cookie(context: Context, response: Response, value: str, max_age
 
 
 def _set_cookie(context: Context, response: Response, name: str, value: str, max_age: int) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=max_age,
-        path=_COOKIE_PATH,
-        secure=context.request.url.scheme == "https" or context.process.settings.served_over_tls,
-        httponly=True,
-        samesite="strict",
-    )
+    over_tls = context.request.url.scheme == "https"
+    cookies = context.process.settings.cookies
+    cookies.set(response, name, value, max_age=max_age, same_site="strict", over_tls=over_tls)
 
 
 def read_cookie(context: Context, name: str) -> str | None:
     """Return what the browser sent of one of these cookies."""
-    return context.request.cookies.get(name)
+    return context.process.settings.cookies.read(context.request, name)
 
 
 def signed_in_answer(context: Context, signed_in: SignedIn) -> Response:
