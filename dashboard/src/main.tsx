@@ -16,7 +16,9 @@ import './styles/layout.css'
 import './styles/course.css'
 import './styles/students.css'
 import './styles/student.css'
+import './styles/records.css'
 import './styles/members.css'
+import './styles/keys.css'
 
 restoreTheme()
 // Before the router reads the address.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from cell_monitor_testing.standalone import StandaloneUp
+from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -48,6 +48,12 @@ def test_no_barrier_on_any_page(
     assert barriers(page, axe) == []
     page.goto(f"{up.addresses['dashboard']}/account")
     page.get_by_role("heading", level=1).wait_for()
+    assert barriers(page, axe) == []
+    granted = ("admin", "add-member", "intro-python", up.addresses["user"], "--role", "instructor", "--site-admin")
+    assert run_cell_monitor(*granted, "--data-dir", str(up.data_dir)).returncode == 0
+    page.goto(f"{up.addresses['dashboard']}/keys")
+    page.get_by_role("checkbox").last.check()
+    page.get_by_role("table").wait_for()
     assert barriers(page, axe) == []
     page.goto(f"{up.addresses['dashboard']}/")
     page.get_by_role("link", name="Introduction to Python").wait_for()

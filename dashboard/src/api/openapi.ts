@@ -653,11 +653,15 @@ export interface components {
         /**
          * ApiKeyAnswer
          * @description A key without its secret; times are RFC 3339.
+         *
+         *         Attributes:
+         *             username: of the person whose identity the key carries, None for a service.
          */
         ApiKeyAnswer: {
             key_id: string;
             name: string;
             person_id: string | null;
+            username: string | null;
             scopes: string[];
             created_at: string;
             expires_at: string;
@@ -1476,6 +1480,7 @@ export interface components {
             key_id: string;
             name: string;
             person_id: string | null;
+            username: string | null;
             scopes: string[];
             created_at: string;
             expires_at: string;

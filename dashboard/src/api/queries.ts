@@ -3,12 +3,14 @@ import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 import { ApiError, send, type ApiClient } from './client'
 import type {
   Activity,
+  ApiKey,
   CourseMember,
   CourseRefusals,
   CourseSummary,
   DashboardConfig,
   HelpState,
   Me,
+  NewApiKey,
   PasswordState,
   RunPage,
   StudentDetail,
@@ -94,6 +96,25 @@ export async function addStudents(
 
 export async function removeMember(api: ApiClient, courseId: string, personId: string): Promise<undefined> {
   await api.request(`courses/${segment(courseId)}/members/${segment(personId)}`, { method: 'DELETE' })
+}
+
+export const apiKeysKey = ['api-keys'] as const
+
+export const apiKeysQuery = (api: ApiClient) =>
+  queryOptions({
+    queryKey: apiKeysKey,
+    queryFn: async ({ signal }) => (await api.request<{ api_keys: ApiKey[] }>('api-keys', { signal })).api_keys,
+  })
+
+export async function makeApiKey(
+  api: ApiClient,
+  key: { name: string; scopes: readonly string[]; expires_in_days: number; username?: string },
+): Promise<NewApiKey> {
+  return api.request<NewApiKey>('api-keys', { method: 'POST', body: key })
+}
+
+export async function revokeApiKey(api: ApiClient, keyId: string): Promise<undefined> {
+  await api.request(`api-keys/${segment(keyId)}`, { method: 'DELETE' })
 }
 
 export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>

@@ -27,6 +27,9 @@ export type Thresholds = Schemas['Thresholds']
 /** What the person who is signed in can do about their password. */
 export type PasswordState = Schemas['PasswordState']
 export type TokenAnswer = Schemas['TokenAnswer']
+export type ApiKey = Schemas['ApiKeyAnswer']
+/** With the key itself. */
+export type NewApiKey = Schemas['NewApiKeyAnswer']
 export type CourseRefusals = Schemas['CourseRefusals']
 export type CellProgress = Schemas['StudentCell']
 export type StudentDetail = Schemas['StudentDetail']

@@ -77,14 +77,20 @@ const course = createRoute({
   validateSearch,
 })
 
-// The live page's users seldom need it, and it brings a parser of CSV.
+// The live page's users seldom need these, and one brings a parser of CSV.
 const members = createRoute({
   getParentRoute: () => root,
   path: '/courses/$courseId/members',
   component: lazyRouteComponent(() => import('../pages/members/MembersPage')),
 })
 
-const routeTree = root.addChildren([home, courses, account, course, members])
+const keys = createRoute({
+  getParentRoute: () => root,
+  path: '/keys',
+  component: lazyRouteComponent(() => import('../pages/keys/KeysPage')),
+})
+
+const routeTree = root.addChildren([home, courses, account, course, members, keys])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

@@ -29,6 +29,7 @@ export class Format {
   readonly #time: Intl.DateTimeFormat
   readonly #seconds: Intl.DateTimeFormat
   readonly #dateTime: Intl.DateTimeFormat
+  readonly #date: Intl.DateTimeFormat
   readonly #day: Intl.DateTimeFormat
   readonly #number: Intl.NumberFormat
   readonly #percent: Intl.NumberFormat
@@ -46,6 +47,7 @@ export class Format {
     this.#time = new Intl.DateTimeFormat(language, hour)
     this.#seconds = new Intl.DateTimeFormat(language, { ...hour, second: '2-digit' })
     this.#dateTime = new Intl.DateTimeFormat(language, { month: 'short', day: 'numeric', ...hour })
+    this.#date = new Intl.DateTimeFormat(language, { dateStyle: 'medium', ...zone })
     this.#day = new Intl.DateTimeFormat('en-CA', { dateStyle: 'short', ...zone })
     this.#number = new Intl.NumberFormat(language)
     this.#percent = new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 0 })
@@ -58,6 +60,12 @@ export class Format {
     if (Number.isNaN(date.getTime())) return ''
     const sameDay = this.#day.format(date) === this.#day.format(now)
     return (sameDay ? this.#time : this.#dateTime).format(date)
+  }
+
+  /** The day with its year. Empty for what is not a time. */
+  date(at: string): string {
+    const date = new Date(at)
+    return Number.isNaN(date.getTime()) ? '' : this.#date.format(date)
   }
 
   timeWithSeconds(at: string | number): string {

@@ -161,7 +161,7 @@ async def test_an_admin_makes_lists_and_revokes_keys(site):
     assert key not in listed.text
     [shown] = listed.json()["api_keys"]
     assert shown["key_id"] in key
-    assert shown["person_id"] == str(site.ids["ivy"])
+    assert (shown["person_id"], shown["username"]) == (str(site.ids["ivy"]), "ivy")
     assert shown["scopes"] == ["events:write", "people:act_as"]
     assert shown["last_used_at"] is not None
     url = f"/api/v1/api-keys/{shown['key_id']}"

@@ -1,12 +1,11 @@
-import { useEffect, useRef, useState, type ReactElement } from 'react'
+import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseMember } from '../../api/types'
 import { labels, nameAlone, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
 import { useAnnounce } from '../../ui/Announcer'
-import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { Confirmed } from '../../ui/Confirmed'
 import { useRemoveMember } from './useRoster'
 
 interface MemberTableProps {
@@ -21,7 +20,7 @@ export function MemberTable({ courseId, members, me }: MemberTableProps): ReactE
   const { t } = useTranslation()
   const named = labels(members.map((member) => ({ ...member, id: member.person_id })))
   return (
-    <div className="members-table">
+    <div className="records">
       <table aria-label={t('members.title')}>
         <thead>
           <tr>
@@ -89,7 +88,7 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
           )
           .join(t('app.listSeparator'))}
       </td>
-      <td className="members-table__actions">
+      <td className="records__actions">
         {!own && onRoster && <Remove courseId={courseId} member={member} name={label.text} />}
         {!own && !onRoster && <span className="hint">{t('members.elsewhere')}</span>}
       </td>
@@ -100,40 +99,15 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
 function Remove({ courseId, member, name }: { courseId: string; member: CourseMember; name: string }): ReactElement {
   const { t } = useTranslation()
   const announce = useAnnounce()
-  const [asked, setAsked] = useState(false)
-  const group = useRef<HTMLDivElement>(null)
   const remove = useRemoveMember(courseId, member.person_id)
-  const was = useRef(asked)
-  useEffect(() => {
-    // The button that was pressed is gone; the focus goes to the first one that took its place.
-    if (was.current !== asked) group.current?.querySelector('button')?.focus()
-    was.current = asked
-  }, [asked])
-  return (
-    <div ref={group} role="group" aria-label={name}>
-      {asked ? (
-        <>
-          <Button
-            variant="primary"
-            pending={remove.isPending}
-            onClick={() =>
-              remove.mutate(undefined, { onSuccess: () => announce('members', t('members.removedDone', { name })) })
-            }
-          >
-            {remove.isPending ? t('members.removing') : t('members.removeSure', { name })}
-          </Button>
-          <Button onClick={() => setAsked(false)}>{t('members.keep')}</Button>
-        </>
-      ) : (
-        <Button variant="quiet" aria-label={t('members.removeFor', { name })} onClick={() => setAsked(true)}>
-          {t('members.remove')}
-        </Button>
-      )}
-      {remove.isError && (
-        <p className="members-table__error" role="alert">
-          {explain(remove.error, t)}
-        </p>
-      )}
-    </div>
-  )
+  const texts = {
+    ask: t('members.remove'),
+    askFor: t('members.removeFor', { name }),
+    sure: t('members.removeSure', { name }),
+    pending: t('members.removing'),
+    keep: t('members.keep'),
+  }
+  const confirmed = (): void =>
+    remove.mutate(undefined, { onSuccess: () => announce('members', t('members.removedDone', { name })) })
+  return <Confirmed label={name} texts={texts} action={remove} onConfirmed={confirmed} />
 }

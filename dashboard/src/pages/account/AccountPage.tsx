@@ -1,4 +1,5 @@
 import { useMutation, useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
@@ -22,6 +23,12 @@ export function AccountPage(): ReactElement {
       <h1>{t('account.title')}</h1>
       {me.data !== undefined && <p>{t('account.username', { name: foreign(me.data.username) })}</p>}
       <PasswordSection me={me.data} />
+      {me.data?.is_admin === true && (
+        <section className="card" aria-labelledby="site">
+          <h2 id="site">{t('account.site')}</h2>
+          <Link to="/keys">{t('keys.title')}</Link>
+        </section>
+      )}
       <section className="card" aria-labelledby="everywhere">
         <h2 id="everywhere">{t('account.everywhere')}</h2>
         <p>{t('account.everywhereText')}</p>

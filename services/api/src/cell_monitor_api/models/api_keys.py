@@ -26,11 +26,16 @@ class NewApiKey(BaseModel):
 
 
 class ApiKeyAnswer(msgspec.Struct, frozen=True):
-    """A key without its secret; times are RFC 3339."""
+    """A key without its secret; times are RFC 3339.
+
+    Attributes:
+        username: of the person whose identity the key carries, None for a service.
+    """
 
     key_id: str
     name: str
     person_id: str | None
+    username: str | None
     scopes: list[str]
     created_at: str
     expires_at: str

@@ -20,11 +20,12 @@ __all__ = ["ApiKeys"]
 _log = structlog.get_logger(__name__)
 
 
-def _answer(key: api_keys.ApiKey) -> dict[str, Any]:
+def _answer(key: api_keys.ApiKey, username: str | None) -> dict[str, Any]:
     return {
         "key_id": key.key_id,
         "name": key.name,
         "person_id": None if key.person_id is None else str(key.person_id),
+        "username": username,
         "scopes": list(key.scopes),
         "created_at": to_text(key.created_at),
         "expires_at": to_text(key.expires_at),
@@ -67,11 +68,15 @@ class ApiKeys:
             person_id=None if person is None else person.person_id,
         )
         _log.info("api_key_created", key_id=key.key_id, scopes=list(key.scopes))
-        return NewApiKeyAnswer(**_answer(key), key=text)
+        return NewApiKeyAnswer(**_answer(key, None if person is None else person.username), key=text)
 
     async def list_all(self) -> ApiKeyList:
         """Return all keys without their secrets."""
-        return ApiKeyList([ApiKeyAnswer(**_answer(key)) for key in await api_keys.list_all(self._pool)])
+        found = await api_keys.list_all(self._pool)
+        owners = {key.person_id for key in found if key.person_id is not None}
+        names = await people.names_of(self._pool, self._keyring, owners)
+        usernames = {None: None} | {person_id: name.username for person_id, name in names.items()}
+        return ApiKeyList([ApiKeyAnswer(**_answer(key, usernames.get(key.person_id))) for key in found])
 
     async def revoke(self, key_id: str) -> None:
         """Make a key stop working; tokens made of it end within seconds.

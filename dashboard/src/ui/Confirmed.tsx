@@ -1,0 +1,48 @@
+import { useEffect, useRef, useState, type ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { Button } from './Button'
+import { explain } from './ErrorNotice'
+
+interface ConfirmedProps {
+  /** Names what the action concerns. */
+  label: string
+  /** The button that asks, with its accessible name; the button that acts, before and while it does; the way back. */
+  texts: { ask: string; askFor: string; sure: string; pending: string; keep: string }
+  action: { isPending: boolean; error: unknown }
+  onConfirmed: () => void
+}
+
+/** An action that cannot be undone: it is carried out after a second click only, and says why it failed. */
+export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps): ReactElement {
+  const { t } = useTranslation()
+  const [asked, setAsked] = useState(false)
+  const group = useRef<HTMLDivElement>(null)
+  const was = useRef(asked)
+  useEffect(() => {
+    // The button that was pressed is gone; the focus goes to the first one that took its place.
+    if (was.current !== asked) group.current?.querySelector('button')?.focus()
+    was.current = asked
+  }, [asked])
+  return (
+    <div ref={group} className="confirmed" role="group" aria-label={label}>
+      {asked ? (
+        <>
+          <Button variant="primary" pending={action.isPending} onClick={onConfirmed}>
+            {action.isPending ? texts.pending : texts.sure}
+          </Button>
+          <Button onClick={() => setAsked(false)}>{texts.keep}</Button>
+        </>
+      ) : (
+        <Button variant="quiet" aria-label={texts.askFor} onClick={() => setAsked(true)}>
+          {texts.ask}
+        </Button>
+      )}
+      {action.error !== null && (
+        <p className="confirmed__error" role="alert">
+          {explain(action.error, t)}
+        </p>
+      )}
+    </div>
+  )
+}
