@@ -16,7 +16,7 @@ import pytest
 
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.postgres import courses, identities, memberships
+from cell_monitor_core.storage.postgres import courses, identities, memberships, people
 from cell_monitor_testing.hub_answers import HUB_HEADERS, HubAnswer, hub_answering
 
 PUBLIC = "http://127.0.0.1:8900"
@@ -309,3 +309,45 @@ def test_an_unsafe_or_incomplete_configuration_is_refused_with_its_reason(monkey
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=named):
         ApiSettings.load()
+
+
+async def is_admin(site, access_token: str) -> bool:
+    answer = await site.client.get("/api/v1/me", headers={"authorization": f"Bearer {access_token}"})
+    return bool(answer.json()["is_admin"])
+
+
+async def test_an_admin_of_the_hub_is_one_here_only_where_that_is_configured(hub_site, hub: FakeHub) -> None:
+    hub.owner = {"admin": True}
+    async with hub_site() as site:
+        await sign_in(site)
+        assert not await is_admin(site, await token(site))
+    async with hub_site(api_hub_admins=True) as site:
+        await sign_in(site)
+        assert await is_admin(site, await token(site))
+    # The setting is off again: with the next question to the Hub the right ends.
+    async with hub_site() as site:
+        await sign_in(site)
+        assert not await is_admin(site, await token(site))
+
+
+async def test_who_is_no_admin_of_the_hub_any_more_is_none_here(hub_site, hub: FakeHub) -> None:
+    hub.owner = {"admin": True}
+    async with hub_site(api_hub_admins=True) as site:
+        await sign_in(site)
+        access_token = await token(site)
+        assert await is_admin(site, access_token)
+        hub.owner = {"admin": False}
+        await due_now(site)
+        await ended(site, access_token)
+        assert not await is_admin(site, await token(site))
+
+
+async def test_whom_an_operator_made_an_admin_stays_one_whatever_the_hub_says(hub_site, hub: FakeHub) -> None:
+    async with hub_site(api_hub_admins=True) as site:
+        await sign_in(site)
+        person_id = await identities.person_of(site.process.pool, site.index, "jupyterhub", "mori")
+        await people.set_admin(site.process.pool, person_id, is_admin=True)
+        for said in (True, False):
+            hub.owner = {"admin": said}
+            await sign_in(site)
+            assert await is_admin(site, await token(site))

@@ -141,6 +141,10 @@ class ApiSettings(CoreSettings):
         description="JSON object: what the pattern's `role` may say beside the roles and their plurals, and the role that "
         'it means, such as `{"teacher": "instructor", "ta": "assistant"}`.',
     )
+    api_hub_admins: bool = Field(
+        False,
+        description="Whether admins of JupyterHub who sign in here are admins of the site, as long as they are at the Hub.",
+    )
     public_url: str | None = Field(
         None,
         max_length=300,

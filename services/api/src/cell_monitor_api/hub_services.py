@@ -58,7 +58,9 @@ class HubServices:
         hub = HubApi(settings.api_hub_url)
         stack.push_async_callback(hub.aclose)
         rules = GroupRules(settings.api_hub_group_pattern, settings.api_hub_roles)
-        people = HubPeople(pool, keyring, index, counters, issuer=settings.api_hub_issuer, rules=rules)
+        people = HubPeople(
+            pool, keyring, index, counters, issuer=settings.api_hub_issuer, rules=rules, admins=settings.api_hub_admins
+        )
         tokens = HubTokenVerifier(hub, people, scope=settings.api_hub_send_scope, recheck_s=settings.api_hub_recheck_s)
         client = _client_of(settings)
         sessions = None

@@ -112,6 +112,7 @@ TABLES: Final[dict[str, Table]] = {
             "email_enc",
             "token_generation",
             "is_admin",
+            "admin_by_hub",
             "created_at",
             "identity_pending",
         ),

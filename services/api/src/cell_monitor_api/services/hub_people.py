@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from cell_monitor_api.services.hub_rules import GroupRules
+from cell_monitor_api.services.hub_rules import GroupRules, HubVisitor
 from cell_monitor_api.storage.hub_api import HubGroup
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
@@ -28,10 +28,19 @@ class HubPeople:
     Args:
         issuer: name of the Hub among the issuers of identities.
         rules: what groups mean by their names.
+        admins: whether admins of the Hub are admins of the site.
     """
 
     def __init__(
-        self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters, *, issuer: str, rules: GroupRules
+        self,
+        pool: Any,
+        keyring: KeyRing,
+        index: BlindIndex,
+        counters: Counters,
+        *,
+        issuer: str,
+        rules: GroupRules,
+        admins: bool = False,
     ) -> None:
         self._pool = pool
         self._keyring = keyring
@@ -39,6 +48,14 @@ class HubPeople:
         self._counters = counters
         self._issuer = issuer
         self._rules = rules
+        self._admins = admins
+
+    async def visit(self, visitor: HubVisitor) -> UUID:
+        """Return the person of a user who signs in or is signed in, as ``update`` does, with the Hub's word on admins."""
+        person_id = await self.update(visitor.name, visitor.groups)
+        # Where the setting is off this ends what it gave before.
+        await people.set_admin_by_hub(self._pool, person_id, is_admin=self._admins and visitor.is_admin)
+        return person_id
 
     async def update(self, name: str, groups: Sequence[str]) -> UUID:
         """Return the person of a user of the Hub, with exactly the courses that the user's groups give now."""

@@ -77,10 +77,15 @@ class NotAVisitor(ValueError):  # noqa: N818 - named for what is the matter
 
 @dataclass(frozen=True, slots=True)
 class HubVisitor:
-    """A user of the Hub who signed in to this service with a browser; name and groups as of ``HubSender``."""
+    """A user of the Hub who signed in to this service with a browser; name and groups as of ``HubSender``.
+
+    Attributes:
+        is_admin: whether they are an admin of the Hub, which by itself means nothing here.
+    """
 
     name: str
     groups: tuple[str, ...]
+    is_admin: bool
 
 
 def visitor_of(owner: TokenOwner, scope: str) -> HubVisitor:
@@ -99,7 +104,7 @@ def visitor_of(owner: TokenOwner, scope: str) -> HubVisitor:
         raise NotAVisitor("the token belongs to no browser's session")
     if scope not in owner.scopes:
         raise NotAVisitor(f"the user lacks the scope {scope}")
-    return HubVisitor(owner.name, tuple(owner.groups))
+    return HubVisitor(owner.name, tuple(owner.groups), owner.admin)
 
 
 class GroupRules:

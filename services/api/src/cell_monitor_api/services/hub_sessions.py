@@ -123,7 +123,7 @@ class HubSessions:
             return await self._end(session, "unfit")
         except HubSilence:
             return session.silent <= self._grace or await self._end(session, "unavailable")
-        if await self._people.update(visitor.name, visitor.groups) != session.person_id:
+        if await self._people.visit(visitor) != session.person_id:
             # The user was given another name, which is another person here.
             return await self._end(session, "renamed")
         await hub_sessions.answered(self._pool, session.cookie_hash)

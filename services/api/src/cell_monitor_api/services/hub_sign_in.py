@@ -160,7 +160,7 @@ class HubSignIn:
             granted, visitor = await self._redeem(code, verifier)
         finally:
             self._finishing -= 1
-        person_id = await self._people.update(visitor.name, visitor.groups)
+        person_id = await self._people.visit(visitor)
         return await self._sessions.begin(
             person_id,
             lifetime=timedelta(seconds=max(1, granted.expires_in)),

@@ -46,6 +46,7 @@ class TokenOwner(msgspec.Struct, frozen=True):
         scopes: what the token allows, expanded.
         groups: names of the user's groups.
         session_id: of the browser's session that an OAuth token belongs to; None for other tokens.
+        admin: whether the user is an admin of the Hub.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class TokenOwner(msgspec.Struct, frozen=True):
     scopes: list[str]
     groups: list[str] = []
     session_id: str | None = None
+    admin: bool = False
 
 
 class GrantedToken(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ __all__ = [
     "names_of",
     "search",
     "set_admin",
+    "set_admin_by_hub",
     "upsert",
     "upsert_many",
 ]
@@ -273,7 +274,21 @@ async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> b
     """Make somebody a site's admin, or no longer; return False if there is no such person."""
     sql = f"""
         WITH begun AS (
-            UPDATE people SET is_admin = $2, token_generation = token_generation + 1 WHERE person_id = $1
+            UPDATE people SET is_admin = $2, admin_by_hub = false, token_generation = token_generation + 1
+            WHERE person_id = $1
+            RETURNING person_id, token_generation
+        ), {REVOKE_BEGUN}
+        SELECT true FROM begun
+        """  # noqa: S608 - no values
+    return bool(await executor.fetchval(sql, person_id, is_admin))
+
+
+async def set_admin_by_hub(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
+    """Let somebody be a site's admin as JupyterHub says; whom an operator made one stays one. Return whether that changed."""
+    sql = f"""
+        WITH begun AS (
+            UPDATE people SET is_admin = $2, admin_by_hub = $2, token_generation = token_generation + 1
+            WHERE person_id = $1 AND is_admin <> $2 AND ($2 OR admin_by_hub)
             RETURNING person_id, token_generation
         ), {REVOKE_BEGUN}
         SELECT true FROM begun
