@@ -65,6 +65,7 @@ async def test_a_token_that_the_hub_does_not_know_is_refused(exchange, status: i
         (500, HUB, b"{}"),
         (200, HUB, b"[" * 100_000),
         (200, HUB, b'{"kind": "user"}'),
+        (200, HUB, b'{"kind": "user", "name": "\xff"}'),
         (200, HUB, b'{"padding": "' + b"x" * 300_000 + b'"}'),
     ],
 )

@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
+from cell_monitor_api.storage.bounded_http import BoundedHttp, NoAnswer
+
 __all__ = ["GrantedToken", "HubApi", "HubGroup", "HubRefusal", "HubSilence", "TokenOwner"]
 
-_TIMEOUT: Final = httpx.Timeout(5.0, connect=2.0)
 _MAX_ANSWER_BYTES: Final = 256 * 1024
 _GROUPS_A_PAGE: Final = 20
 _MAX_GROUPS_BYTES: Final = 8 * 1024 * 1024
@@ -98,15 +99,14 @@ class HubApi:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        # Inside a cluster: a proxy of the environment would not know the Hub, and a redirect leads elsewhere.
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
+        self._http = BoundedHttp()
         self._owner = msgspec.json.Decoder(TokenOwner)
         self._groups = msgspec.json.Decoder(_Groups)
         self._granted = msgspec.json.Decoder(GrantedToken)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._http.aclose()
 
     async def owner_of(self, token: str) -> TokenOwner:
         """Return whose a token is.
@@ -160,7 +160,7 @@ class HubApi:
         if status in {400, 401, 403}:
             try:
                 fault = msgspec.json.decode(body, type=_TokenFault).error
-            except (msgspec.DecodeError, RecursionError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 fault = ""
             raise HubRefusal(fault if fault in _TOKEN_FAULTS else f"HTTP {status}")
         if status != httpx.codes.OK:
@@ -194,31 +194,17 @@ class HubApi:
         most: int = _MAX_ANSWER_BYTES,
     ) -> tuple[int, bytes]:
         try:
-            request = self._client.build_request(method, f"{self._url}{path}", headers=headers, data=data)
-            response = await self._client.send(request, stream=True)
-            try:
-                body = await self._body(response, most)
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
-            raise HubSilence(type(error).__name__) from None
+            answer = await self._http.send(method, f"{self._url}{path}", headers=headers, data=data, most=most)
+        except NoAnswer as error:
+            raise HubSilence(str(error)) from None
         # Without this header it is a proxy's answer: no proxy says whether a token is right.
-        if _VERSION_HEADER not in response.headers:
-            raise HubSilence(f"HTTP {response.status_code} without {_VERSION_HEADER}: not a JupyterHub's answer")
-        return response.status_code, body
-
-    @staticmethod
-    async def _body(response: httpx.Response, most: int) -> bytes:
-        body = bytearray()
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > most:
-                raise HubSilence(f"an answer of more than {most} bytes")
-        return bytes(body)
+        if _VERSION_HEADER not in answer.headers:
+            raise HubSilence(f"HTTP {answer.status} without {_VERSION_HEADER}: not a JupyterHub's answer")
+        return answer.status, answer.body
 
 
 def _decoded(decoder: msgspec.json.Decoder[_Answer], body: bytes) -> _Answer:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HubSilence("an answer that cannot be read") from None
