@@ -165,8 +165,8 @@ async def test_an_attempt_that_is_too_old_signs_nobody_in(hub_site, hub, monkeyp
         answer = await site.client.get("/api/v1/auth/hub/start")
         state = parse_qs(urlsplit(answer.headers["location"]).query)["state"][0]
         # The browser keeps the cookie beyond its Max-Age.
-        sign_in_service = site.process.hub_sign_in
-        monkeypatch.setattr(sign_in_service, "_clock", lambda: time.time() + 601)
+        round_trips = site.process.hub_sign_in._round_trips
+        monkeypatch.setattr(round_trips, "_clock", lambda: time.time() + 601)
         answer = await site.client.get("/api/v1/auth/hub/callback", params={"state": state, "code": "c0de"})
         assert answer.headers["location"] == f"{PUBLIC}/#sign-in-failed=hub_sign_in_invalid"
     assert hub.requests == []

@@ -8,8 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from cell_monitor_api.services.hub_rules import GroupRules, HubVisitor
+from cell_monitor_api.services.issuer_people import IssuerPeople
 from cell_monitor_api.storage.hub_api import HubGroup
-from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
@@ -22,8 +22,8 @@ _MAX_GROUP_CHARS: Final = 512
 _NAMES_AT_ONCE: Final = 200
 
 
-class HubPeople:
-    """Takes over what the Hub says of its users. An identity is the Hub and the exact name: see docs/adr/0015.
+class HubPeople(IssuerPeople):
+    """Takes over what the Hub says of its users.
 
     Args:
         issuer: name of the Hub among the issuers of identities.
@@ -42,12 +42,7 @@ class HubPeople:
         rules: GroupRules,
         admins: bool = False,
     ) -> None:
-        self._pool = pool
-        self._keyring = keyring
-        self._index = index
-        self._counters = counters
-        self._issuer = issuer
-        self._rules = rules
+        super().__init__(pool, keyring, index, counters, issuer=issuer, rules=rules, source=Source.HUB)
         self._admins = admins
 
     async def visit(self, visitor: HubVisitor) -> UUID:
@@ -55,22 +50,6 @@ class HubPeople:
         person_id = await self.update(visitor.name, visitor.groups)
         # Where the setting is off this ends what it gave before.
         await people.set_admin_by_hub(self._pool, person_id, is_admin=self._admins and visitor.is_admin)
-        return person_id
-
-    async def update(self, name: str, groups: Sequence[str]) -> UUID:
-        """Return the person of a user of the Hub, with exactly the courses that the user's groups give now."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            (person_id,) = await people.upsert_many(
-                connection, self._keyring, self._index, [people.NewPerson(name)], issuer=self._issuer
-            )
-            linked = await course_links.roles_of_groups(connection, self._issuer, groups)
-            roles = self._rules.roles_of(groups, linked)
-            known = await courses.existing(connection, roles)
-            changed = await memberships.set_all(
-                connection, person_id, {course: roles[course] for course in known}, source=Source.HUB
-            )
-        for course_id in changed:
-            await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
         return person_id
 
     async def update_all(self, groups: Sequence[HubGroup], read_at: datetime) -> int:

@@ -1,15 +1,10 @@
 """Sign-in of people through JupyterHub: OAuth 2.0's authorization code grant with PKCE (RFC 6749, RFC 7636).
 
-What binds the answer to the browser that asked is in a cookie: the state and the code verifier, encrypted with the time.
+What binds the answer to the browser that asked is in ``sign_in_round_trips``.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +12,6 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode
 
-import msgspec
 import structlog
 
 from cell_monitor_api.exceptions import HubSignInInvalid, HubSignInRefused, HubUnavailable
@@ -27,21 +21,19 @@ from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import HubVisitor, NotAVisitor, visitor_of
 from cell_monitor_api.services.hub_sessions import HubSessions
 from cell_monitor_api.services.sessions import Sessions, SignedIn
+from cell_monitor_api.services.sign_in_round_trips import RoundTrips
 from cell_monitor_api.storage.hub_api import GrantedToken, HubApi, HubRefusal, HubSilence
-from cell_monitor_core.crypto import DecryptionError, KeyRing
+from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
-__all__ = ["ATTEMPT_LIFETIME_S", "HubClient", "HubSignIn"]
+__all__ = ["HubClient", "HubSignIn"]
 
 _log = structlog.get_logger(__name__)
 
-ATTEMPT_LIFETIME_S: Final = 600
-"""So long a person has for the Hub's own sign-in page."""
 _MAX_FINISHING: Final = 64
 """Codes that are redeemed at once, of one process."""
 _RETRY_S: Final = 5
-_ATTEMPT: Final = "hub_sign_in.attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +53,6 @@ class HubClient:
     secret: str = field(repr=False)
     redirect_uri: str
     scope: str
-
-
-class _Attempt(msgspec.Struct, frozen=True, array_like=True):
-    begun_at: int
-    state: str
-    verifier: str
 
 
 class HubSignIn:
@@ -103,26 +89,23 @@ class HubSignIn:
         self._people = people
         self._sessions = sessions
         self._hub_sessions = hub_sessions
-        self._keyring = keyring
-        self._clock = clock
+        self._round_trips = RoundTrips(keyring, "hub_sign_in", clock=clock)
         self._finishing = 0
 
     def begin(self) -> tuple[str, str]:
         """Return the address of the Hub to go to, and what the browser keeps until it returns."""
-        attempt = _Attempt(int(self._clock()), secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(attempt.verifier.encode()).digest()).rstrip(b"=").decode()
+        trip, kept = self._round_trips.begin()
         query = urlencode(
             {
                 "client_id": self._client.client_id,
                 "redirect_uri": self._client.redirect_uri,
                 "response_type": "code",
-                "state": attempt.state,
-                "code_challenge": challenge,
+                "state": trip.state,
+                "code_challenge": trip.challenge,
                 "code_challenge_method": "S256",
             }
         )
-        sealed = self._keyring.encrypt(msgspec.json.encode(attempt), context=_ATTEMPT, row=b"")
-        return f"{self._client.authorize_url}?{query}", base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return f"{self._client.authorize_url}?{query}", kept
 
     async def finish(self, kept: str | None, state: str | None, code: str | None) -> SignedIn:
         """Redeem the code with which the Hub sent a browser back, and begin a session.
@@ -149,7 +132,9 @@ class HubSignIn:
         return signed_in
 
     async def _finish(self, kept: str | None, state: str | None, code: str | None) -> SignedIn:
-        verifier = self._verifier(kept, state)
+        trip = self._round_trips.returned(kept, state)
+        if trip is None:
+            raise HubSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
         if not code:
             raise HubSignInRefused("JupyterHub did not allow the sign-in")
         if self._finishing >= _MAX_FINISHING:
@@ -157,7 +142,7 @@ class HubSignIn:
             raise HubUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)
         self._finishing += 1
         try:
-            granted, visitor = await self._redeem(code, verifier)
+            granted, visitor = await self._redeem(code, trip.verifier)
         finally:
             self._finishing -= 1
         person_id = await self._people.visit(visitor)
@@ -168,19 +153,6 @@ class HubSignIn:
                 connection, digest, person_id, granted.access_token
             ),
         )
-
-    def _verifier(self, kept: str | None, state: str | None) -> str:
-        """Return the code verifier of the attempt that this browser began."""
-        invalid = HubSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
-        try:
-            sealed = base64.urlsafe_b64decode((kept or "").encode() + b"==")
-            attempt = msgspec.json.decode(self._keyring.decrypt(sealed, context=_ATTEMPT, row=b""), type=_Attempt)
-        except (binascii.Error, UnicodeEncodeError, DecryptionError, msgspec.DecodeError):
-            raise invalid from None
-        age_s = self._clock() - attempt.begun_at
-        if not hmac.compare_digest(attempt.state.encode(), (state or "").encode()) or age_s > ATTEMPT_LIFETIME_S:
-            raise invalid
-        return attempt.verifier
 
     async def _redeem(self, code: str, verifier: str) -> tuple[GrantedToken, HubVisitor]:
         try:
