@@ -18,7 +18,7 @@ from cell_monitor_core.redis_client import aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import CoreSettings
 from cell_monitor_core.storage.ports import Recovery
-from cell_monitor_core.storage.postgres import api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres import api_keys, courses, identities, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 
@@ -180,6 +180,20 @@ def test_members_show_their_source_and_are_removed_from_the_roster_only(site: In
     site.ask(lambda connection: courses.set_ruling_source(connection, "physics-1", Source.HUB))
     said = site.done("add-member", "physics-1", "sato", "--role", "instructor").stderr
     assert "In the roster they are instructor, but what counts is what another source says: assistant." in said
+
+
+def test_a_person_of_another_issuer_gets_a_role_and_no_local_account_does(site: Installation) -> None:
+    issuer = "https://login.example.org"
+    said = site.done("add-member", "physics-1", "ueda", "--role", "assistant", "--issuer", issuer).stderr
+    assert f"ueda is assistant of physics-1. They sign in at {issuer}." in said
+    index = BlindIndex.from_settings(CoreSettings.load())
+    there = site.ask(lambda connection: identities.person_of(connection, index, issuer, "ueda"))
+    assert site.ask(lambda connection: identities.person_of(connection, index, "local", "ueda")) is None
+    assert site.ask(lambda connection: memberships.roles_of(connection, there)) == {"physics-1": "assistant"}
+    # Once more: the same person.
+    site.done("add-member", "physics-1", "ueda", "--role", "instructor", "--issuer", issuer)
+    assert site.ask(lambda connection: memberships.roles_of(connection, there)) == {"physics-1": "instructor"}
+    assert site.admin("add-member", "physics-1", "ueda", "--issuer", "two words").exit_code == 2
 
 
 def test_a_name_that_is_typed_in_another_case_reaches_nobody_by_chance(site: Installation) -> None:

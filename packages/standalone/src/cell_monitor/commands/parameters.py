@@ -17,7 +17,7 @@ from cell_monitor_core.names import (
     USERNAME_PATTERN,
 )
 
-__all__ = ["COURSE_ID", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
+__all__ = ["COURSE_ID", "ISSUER", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Bytes of the command line that are no UTF-8 arrive as these, which no store takes."""
@@ -73,5 +73,7 @@ NEW_USERNAME: Final = _Text(
 )
 USERNAME: Final = _Text("user name", "[^\x00]*", 255, "not a user name: 1 to 255 characters of UTF-8.")
 """Of somebody who is there: another issuer, such as a Hub, has rules of its own."""
+ISSUER: Final = _Text("issuer", r"[\x21-\x7e]*", 300, "not an issuer: 1 to 300 characters of ASCII, no spaces.")
+"""Of identities, as it is configured; see docs/adr/0015."""
 NAME: Final = _named(MAX_NAME_CHARS)
 KEY_NAME: Final = _named(MAX_KEY_NAME_CHARS)

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cell_monitor.commands.parameters import COURSE_ID, NAME, NEW_USERNAME, USERNAME
+from cell_monitor.commands.parameters import COURSE_ID, ISSUER, NAME, NEW_USERNAME, USERNAME
 from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
@@ -18,7 +18,7 @@ from cell_monitor.commands.stores import (
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.storage.postgres import courses, memberships, people
+from cell_monitor_core.storage.postgres import courses, identities, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
@@ -51,9 +51,23 @@ def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     default=None,
     help="Also make this person an admin of the whole site, or no longer; without either it stays as it is.",
 )
+@click.option(
+    "--issuer",
+    type=ISSUER,
+    default=identities.LOCAL,
+    help="Of somebody who signs in elsewhere: CELL_MONITOR_API_OIDC_ISSUER or CELL_MONITOR_API_HUB_ISSUER. USERNAME is then the "
+    "name that their page Your account shows.",
+)
 @DATA_DIR_OPTION
 def add_member(
-    *, course_id: str, username: str, role: str, display_name: str | None, site_admin: bool | None, data_dir: str | None
+    *,
+    course_id: str,
+    username: str,
+    role: str,
+    display_name: str | None,
+    site_admin: bool | None,
+    issuer: str,
+    data_dir: str | None,
 ) -> None:
     """Put a person on a course's roster, or give them another role there."""
 
@@ -61,7 +75,9 @@ def add_member(
         await require_course(connection, deployment, course_id)
         similar = [found.username for found in await people.search(connection, keyring, index, username)]
         async with connection.transaction():
-            person = await people.upsert(connection, keyring, index, username=username, display_name=display_name)
+            person = await people.upsert(
+                connection, keyring, index, username=username, display_name=display_name, issuer=issuer
+            )
             await memberships.upsert_many(connection, course_id, {person: role})
             if site_admin is not None:
                 await people.set_admin(connection, person, is_admin=site_admin)
@@ -79,7 +95,12 @@ def add_member(
         say(f"{username!r} was added as a new person; others are called {names}. User names are spelled exactly.")
     if effective != role:
         say(f"In the roster they are {role}, but what counts is what another source says: {effective or 'no member'}.")
-    say(f"{username} is {effective or 'no member'} of {course_id}. This makes a link with which they sign in: {link}")
+    how = (
+        f"This makes a link with which they sign in: {link}"
+        if issuer == identities.LOCAL
+        else f"They sign in at {issuer}."
+    )
+    say(f"{username} is {effective or 'no member'} of {course_id}. {how}")
 
 
 @click.command()

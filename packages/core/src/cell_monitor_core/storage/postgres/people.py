@@ -238,9 +238,10 @@ async def upsert(
     username: str,
     display_name: str | None = None,
     email: str | None = None,
+    issuer: str = identities.LOCAL,
 ) -> UUID:
-    """Add a person, or bring the one of that user name up to date; return the id."""
-    return (await upsert_many(executor, keyring, index, [NewPerson(username, display_name, email)]))[0]
+    """Add a person, or bring the one of that user name at that issuer up to date; return the id."""
+    return (await upsert_many(executor, keyring, index, [NewPerson(username, display_name, email)], issuer=issuer))[0]
 
 
 async def belonging_elsewhere(
