@@ -2,7 +2,7 @@ import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 
 import { App } from './app/App'
-import { returnFromHub } from './api/hub-sign-in'
+import { returnFromProvider } from './api/provider-sign-in'
 import { createAppRouter } from './app/router'
 import { createServices } from './api/services'
 import { takeSignInLink } from './api/sign-in-link'
@@ -22,7 +22,7 @@ import './styles/keys.css'
 
 restoreTheme()
 // Before the router reads the address.
-const services = createServices(takeSignInLink(), returnFromHub())
+const services = createServices(takeSignInLink(), returnFromProvider())
 
 const root = document.getElementById('root')
 if (root === null) throw new Error('index.html has no #root')

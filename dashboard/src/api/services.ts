@@ -2,7 +2,7 @@ import { QueryClient } from '@tanstack/react-query'
 import { createContext, use } from 'react'
 
 import { ApiClient } from './client'
-import type { HubFailure } from './hub-sign-in'
+import type { ProviderFailure } from './provider-sign-in'
 import { worthRetrying } from './queries'
 import { Session } from './session'
 
@@ -14,11 +14,11 @@ export interface Services {
 }
 
 /**
- * `link` is the secret of the link that the page was opened with, `hubFailure` why a sign-in with JupyterHub failed that
- * the browser came back from, if any.
+ * `link` is the secret of the link that the page was opened with, `providerFailure` why a sign-in at another
+ * site failed that the browser came back from, if any.
  */
-export function createServices(link: string | null = null, hubFailure: HubFailure | null = null): Services {
-  const session = new Session(link, hubFailure)
+export function createServices(link: string | null = null, providerFailure: ProviderFailure | null = null): Services {
+  const session = new Session(link, providerFailure)
   const client = new QueryClient({
     defaultOptions: {
       queries: { retry: worthRetrying, retryDelay: (failures) => 500 * 2 ** failures, staleTime: 5_000 },

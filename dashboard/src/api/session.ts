@@ -1,5 +1,5 @@
 import { ApiError, send, type TokenSource } from './client'
-import type { HubFailure } from './hub-sign-in'
+import type { ProviderFailure } from './provider-sign-in'
 import { readMark, removeMark, setMark } from './sign-in-mark'
 import type { TokenAnswer } from './types'
 
@@ -13,10 +13,10 @@ export type SessionState =
 type LinkFailure = 'link-used' | 'link-invalid'
 
 /**
- * `link-…`: the page was opened with a link that signs in once, which was refused. `hub-…`: the browser came back from
- * JupyterHub, and that did not sign anybody in. `idle`: no page used the sign-in for too long.
+ * `link-…`: the page was opened with a link that signs in once, which was refused. `idle`: no page used the sign-in for too
+ * long. `ProviderFailure`: the browser came back from another site's sign-in, and that did not sign anybody in.
  */
-export type SignedOutReason = 'none' | 'expired' | 'idle' | 'signed-out' | LinkFailure | HubFailure
+export type SignedOutReason = 'none' | 'expired' | 'idle' | 'signed-out' | LinkFailure | ProviderFailure
 
 type Listener = () => void
 
@@ -46,11 +46,11 @@ export class Session implements TokenSource {
   /** The secret of the link that the page was opened with, until the server has answered. */
   #link: string | null
   /** Why the way to sign in that the page was opened with has failed. */
-  #refused: LinkFailure | HubFailure | null
+  #refused: LinkFailure | ProviderFailure | null
 
-  constructor(link: string | null = null, hubFailure: HubFailure | null = null) {
+  constructor(link: string | null = null, providerFailure: ProviderFailure | null = null) {
     this.#link = link
-    this.#refused = hubFailure
+    this.#refused = providerFailure
     this.#tabs = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL)
     this.#tabs?.addEventListener('message', (message: MessageEvent<unknown>) => {
       if (message.data === 'signed-out') this.#end('signed-out')

@@ -96,6 +96,28 @@ describe('the ways to sign in', () => {
     expect(screen.queryByRole('link', { name: 'Sign in with JupyterHub' })).toBeNull()
   })
 
+  it('with OpenID Connect show the name that is configured, or a general one', async () => {
+    const user = userEvent.setup()
+    const shown = (label: string | null) =>
+      api.on('GET config', () => ({
+        body: {
+          gateway_url: '/ws',
+          version: '1.2.3',
+          sign_in: [{ kind: 'oidc', ...(label === null ? {} : { label }) }, { kind: 'password' }],
+        },
+      }))
+    shown('Example University')
+    const { unmount } = renderApp('/courses/c1', 'en')
+    const link = await screen.findByRole('link', { name: 'Sign in with Example University' })
+    expect(link).toHaveAttribute('href', '/api/v1/auth/oidc/start')
+    await user.click(screen.getByRole('button', { name: '日本語' }))
+    expect(await screen.findByRole('link', { name: 'Example University でサインイン' })).toBeVisible()
+    unmount()
+    shown(null)
+    renderApp('/courses/c1', 'en')
+    expect(await screen.findByRole('link', { name: "Sign in with your organisation's account" })).toBeVisible()
+  })
+
   it('cannot be learned: the page asks again', async () => {
     const user = userEvent.setup()
     api.on('GET config', () => ({ status: 503, body: fault('unavailable') }))

@@ -58,7 +58,12 @@ interface RowProps {
 function Row({ courseId, member, label, own }: RowProps): ReactElement {
   const { t } = useTranslation()
   const sourceName = (source: string): string =>
-    ({ roster: t('members.source.roster'), hub: t('members.source.hub'), lti: t('members.source.lti') })[source] ??
+    ({
+      roster: t('members.source.roster'),
+      hub: t('members.source.hub'),
+      lti: t('members.source.lti'),
+      oidc: t('members.source.oidc'),
+    })[source] ??
     t('members.source.other')
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)

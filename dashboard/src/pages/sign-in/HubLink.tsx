@@ -1,13 +1,13 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { HUB_START, leaveForHub } from '../../api/hub-sign-in'
+import { HUB_START, leaveForProvider } from '../../api/provider-sign-in'
 
 /** Leads to JupyterHub, which sends the browser back signed in. */
 export function HubLink(): ReactElement {
   const { t } = useTranslation()
   return (
-    <a className="button button--primary sign-in__hub" href={HUB_START} onClick={leaveForHub}>
+    <a className="button button--primary sign-in__elsewhere" href={HUB_START} onClick={leaveForProvider}>
       {t('signIn.withHub')}
     </a>
   )

@@ -8,14 +8,16 @@ import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
 import { HubLink } from './HubLink'
+import { OidcLink } from './OidcLink'
 import { PasswordForm } from './PasswordForm'
 
 /** A part of the page for one way to sign in; see `PasswordForm`. */
-type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void; first: boolean }>
+type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void; first: boolean; label: string | null }>
 
 /** By `kind` of `GET config`. A way that is not here cannot be shown: the server may be newer than this page. */
 const WAYS = new Map<string, Way>([
   ['jupyterhub', HubLink],
+  ['oidc', OidcLink],
   ['password', PasswordForm],
 ])
 
@@ -69,9 +71,9 @@ function Ways({ labelledBy, onAttempt }: { labelledBy: string; onAttempt: () => 
   const config = useQuery(configQuery())
   if (config.isPending) return <Loading label={t('app.loading')} />
   if (config.isError) return <ErrorNotice error={config.error} onRetry={() => void config.refetch()} />
-  const known = config.data.sign_in.flatMap(({ kind }) => {
+  const known = config.data.sign_in.flatMap(({ kind, label }) => {
     const way = WAYS.get(kind)
-    return way === undefined ? [] : [{ kind, Way: way }]
+    return way === undefined ? [] : [{ kind, Way: way, label: label ?? null }]
   })
   if (known.length === 0) {
     return (
@@ -82,10 +84,10 @@ function Ways({ labelledBy, onAttempt }: { labelledBy: string; onAttempt: () => 
   }
   return (
     <>
-      {known.map(({ kind, Way: Shown }, position) => (
+      {known.map(({ kind, Way: Shown, label }, position) => (
         <Fragment key={kind}>
-          {position > 0 && <p className="sign-in__or">{t('signIn.or')}</p>}
-          <Shown labelledBy={labelledBy} onAttempt={onAttempt} first={position === 0} />
+          {position > 0 && <p className="sign-in__or">{t(kind === 'password' ? 'signIn.or' : 'signIn.orElsewhere')}</p>}
+          <Shown labelledBy={labelledBy} onAttempt={onAttempt} first={position === 0} label={label} />
         </Fragment>
       ))}
     </>

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 
-import { leaveForHub, returnFromHub } from './hub-sign-in'
+import { leaveForProvider, returnFromProvider } from './provider-sign-in'
 import { readMark } from './sign-in-mark'
 
 const RETURN_KEY = 'cell-monitor.return-to'
@@ -11,23 +11,23 @@ afterEach(() => {
   localStorage.clear()
 })
 
-describe('the way back from JupyterHub', () => {
+describe('the way back from a sign-in at another site', () => {
   it('leads to the page that was left, once', () => {
     history.replaceState(null, '', '/courses/c1?sort=name')
-    leaveForHub()
+    leaveForProvider()
     history.replaceState(null, '', '/')
     const entries = history.length
-    expect(returnFromHub()).toBeNull()
+    expect(returnFromProvider()).toBeNull()
     expect(location.href).toMatch(/\/courses\/c1\?sort=name$/)
     expect(history.length).toBe(entries)
     history.replaceState(null, '', '/')
-    returnFromHub()
+    returnFromProvider()
     expect(location.pathname).toBe('/')
   })
 
   it('lets the page ask whether somebody is signed in', () => {
     expect(readMark()).toBeNull()
-    leaveForHub()
+    leaveForProvider()
     expect(readMark()).not.toBeNull()
   })
 
@@ -35,27 +35,34 @@ describe('the way back from JupyterHub', () => {
     ['hub_sign_in_invalid', 'hub-invalid'],
     ['hub_sign_in_refused', 'hub-refused'],
     ['hub_unavailable', 'hub-unavailable'],
-    ['database_unavailable', 'hub-unavailable'],
+    ['oidc_sign_in_invalid', 'oidc-invalid'],
+    ['oidc_sign_in_refused', 'oidc-refused'],
+    ['oidc_token_expired', 'oidc-expired'],
+    ['oidc_token_unverified', 'oidc-unverified'],
+    ['oidc_unavailable', 'oidc-unavailable'],
+    ['database_unavailable', 'database-unavailable'],
+    ['of_a_newer_server', 'provider-other'],
+    ['constructor', 'provider-other'],
   ])('says why it failed, and removes that from the address: %s', (code, reason) => {
     history.replaceState(null, '', '/courses')
-    leaveForHub()
+    leaveForProvider()
     history.replaceState(null, '', `/#sign-in-failed=${code}`)
-    expect(returnFromHub()).toBe(reason)
+    expect(returnFromProvider()).toBe(reason)
     expect(location.pathname + location.hash).toBe('/courses')
-    expect(returnFromHub()).toBeNull()
+    expect(returnFromProvider()).toBeNull()
   })
 
   it.each(['//evil.example/', '/\\evil.example/', 'https://evil.example/', 'javascript:alert(1)', ''])(
     'stays on this origin: %j',
     (page) => {
       sessionStorage.setItem(RETURN_KEY, page)
-      returnFromHub()
+      returnFromProvider()
       expect(location.href).toBe(`${location.origin}/`)
     },
   )
 
   it.each(['#sign-in-failed=', '#sign-in-failed=<b>', '#other'])('says nothing for %j', (hash) => {
     history.replaceState(null, '', `/${hash}`)
-    expect(returnFromHub()).toBeNull()
+    expect(returnFromProvider()).toBeNull()
   })
 })
