@@ -80,7 +80,7 @@ install: node $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## 
 dashboard: dashboard/dist/index.html ## Build the dashboard
 
 .PHONY: test
-test: node $(STAMPS)/dev install browser ## Run all tests; ARGS="-k word" selects Python tests
+test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser ## Run all tests; ARGS="-k word" selects Python tests
 	$(call say,Dashboard: unit tests)
 	@cd dashboard && npm test --silent
 	$(call say,JupyterLab extension: unit tests)
@@ -203,6 +203,13 @@ $(STAMPS)/hub-proxy: tests/hub/package-lock.json | node
 	$(call say,Installing the proxy of the JupyterHub of the tests)
 	@mkdir -p $(STAMPS)
 	@cd tests/hub && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(STAMPS)/oidc-provider: tests/oidc/package-lock.json | node
+	$(require_writable)
+	$(call say,Installing the OpenID Connect provider of the tests)
+	@mkdir -p $(STAMPS)
+	@cd tests/oidc && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 dashboard/dist/index.html: $(DASHBOARD_SOURCES) $(STAMPS)/dashboard-modules

@@ -40,7 +40,7 @@ from cell_monitor_testing.processes import ServiceProcess
 PASSWORD = "correct horse battery"
 
 # Each cell: ok (2xx), or the status of the refusal. 401: no valid token for this route; 403: known and not allowed;
-# 404: not allowed to learn that the course exists. No JupyterHub is configured here, so that nobody signs in with one.
+# 404: not allowed to learn that the course exists. No JupyterHub and no OpenID Connect provider are configured here, so that nobody signs in with one.
 
 PEOPLE = """
                                                               nobody student observer assistant instructor outsider removed stranger admin former-admin
@@ -52,6 +52,8 @@ POST   /api/v1/auth/login                                     ok     ok      ok 
 POST   /api/v1/auth/link                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /api/v1/auth/hub/start                                 404    404     404      404       404        404      404     404      404   404
 GET    /api/v1/auth/hub/callback                              404    404     404      404       404        404      404     404      404   404
+GET    /api/v1/auth/oidc/start                                404    404     404      404       404        404      404     404      404   404
+GET    /api/v1/auth/oidc/callback                             404    404     404      404       404        404      404     404      404   404
 POST   /api/v1/auth/refresh                                   401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/logout                                    ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/token                                     401    401     401      401       401        401      401     401      401   401
@@ -97,6 +99,8 @@ POST   /api/v1/auth/login                                     ok           ok   
 POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
 GET    /api/v1/auth/hub/start                                 404          404        404           404          404          404
 GET    /api/v1/auth/hub/callback                              404          404        404           404          404          404
+GET    /api/v1/auth/oidc/start                                404          404        404           404          404          404
+GET    /api/v1/auth/oidc/callback                             404          404        404           404          404          404
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -142,6 +146,8 @@ POST   /api/v1/auth/login                                     ok           ok   
 POST   /api/v1/auth/link                                      ok           ok         ok            ok           ok           ok
 GET    /api/v1/auth/hub/start                                 404          404        404           404          404          404
 GET    /api/v1/auth/hub/callback                              404          404        404           404          404          404
+GET    /api/v1/auth/oidc/start                                404          404        404           404          404          404
+GET    /api/v1/auth/oidc/callback                             404          404        404           404          404          404
 POST   /api/v1/auth/refresh                                   401          401        401           401          401          401
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
@@ -186,6 +192,8 @@ POST   /api/v1/auth/login                                     ok       ok       
 POST   /api/v1/auth/link                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /api/v1/auth/hub/start                                 404      404       404       404         404        404    404     404     404     404       404
 GET    /api/v1/auth/hub/callback                              404      404       404       404         404        404    404     404     404     404       404
+GET    /api/v1/auth/oidc/start                                404      404       404       404         404        404    404     404     404     404       404
+GET    /api/v1/auth/oidc/callback                             404      404       404       404         404        404    404     404     404     404       404
 POST   /api/v1/auth/refresh                                   401      401       401       401         401        401    401     401     401     401       401
 POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401     401       401

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cell_monitor_api.addresses import is_loopback
 from cell_monitor_api.cookies import CookieScope
+from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
+from cell_monitor_core.settings import ENV_PREFIX
 
 __all__ = ["ApiSettings"]
 
 
-class ApiSettings(CoreSettings):
+class ApiSettings(OidcSettings):
     """What the API reads from its environment."""
 
     service: ClassVar[str] = "api"
@@ -149,7 +150,7 @@ class ApiSettings(CoreSettings):
         None,
         max_length=300,
         description="Where browsers reach the dashboard, such as `https://monitor.example.org`. It decides how cookies are "
-        "named and where they are sent to; sign-in with JupyterHub needs it, which sends browsers back to it.",
+        "named and where they are sent to; sign-in with JupyterHub or OpenID Connect needs it, which send browsers back to it.",
     )
     api_hub_public_url: str | None = Field(
         None,
@@ -278,13 +279,7 @@ class ApiSettings(CoreSettings):
     @field_validator("api_hub_group_pattern")
     @classmethod
     def _check_hub_group_pattern(cls, value: str | None) -> str | None:
-        try:
-            groups = {} if value is None else re.compile(value).groupindex
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
-        if value is not None and not {"course", "role"} <= groups.keys():
-            raise ValueError("needs the groups (?P<course>…) and (?P<role>…)")
-        return value
+        return check_group_pattern(value)
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
@@ -304,13 +299,30 @@ class ApiSettings(CoreSettings):
                 raise ValueError(
                     f"sign-in with JupyterHub ({ENV_PREFIX}API_HUB_PUBLIC_URL) needs {ENV_PREFIX}{name.upper()}, too"
                 )
+        self._require_private_codes("JupyterHub")
+        return self
+
+    @model_validator(mode="after")
+    def _check_oidc_sign_in(self) -> Self:
+        if self.api_oidc_issuer is None:
+            return self
+        for name in ("public_url", "api_oidc_client_id", "api_oidc_client_secret"):
+            if getattr(self, name) is None:
+                raise ValueError(
+                    f"sign-in with OpenID Connect ({ENV_PREFIX}API_OIDC_ISSUER) needs {ENV_PREFIX}{name.upper()}, too"
+                )
+        if self.api_oidc_issuer == self.api_hub_issuer:
+            raise ValueError(f"{ENV_PREFIX}API_OIDC_ISSUER and {ENV_PREFIX}API_HUB_ISSUER must differ")
+        self._require_private_codes("OpenID Connect")
+        return self
+
+    def _require_private_codes(self, way: str) -> None:
         parts = urlsplit(self.public_url or "")
-        if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise ValueError(
-                f"sign-in with JupyterHub needs https in {ENV_PREFIX}PUBLIC_URL: over plain http anybody in the network "
+                f"sign-in with {way} needs https in {ENV_PREFIX}PUBLIC_URL: over plain http anybody in the network "
                 "could read the code that signs a person in. Only an address of this machine itself may be http"
             )
-        return self
 
     @model_validator(mode="after")
     def _check_needed(self) -> Self:
@@ -322,12 +334,3 @@ class ApiSettings(CoreSettings):
 
 def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -11,6 +11,7 @@ import asyncpg
 
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.hub_services import HubServices
+from cell_monitor_api.oidc_services import oidc_sign_in
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
@@ -22,6 +23,7 @@ from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
+from cell_monitor_api.services.oidc_sign_in import OidcSignIn
 from cell_monitor_api.services.own_password import OwnPassword
 from cell_monitor_api.services.password_checks import PasswordChecks
 from cell_monitor_api.services.refusals import REFUSALS_INTERVAL_S, Refusals
@@ -76,6 +78,7 @@ class ProcessContext:
     devices: DeviceCookies
     exchange: TokenExchange
     hub_sign_in: HubSignIn | None
+    oidc_sign_in: OidcSignIn | None
     help_desk: HelpDesk
     ingest: Ingest
     roster: Roster
@@ -178,6 +181,7 @@ class ProcessContext:
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),
+                oidc_sign_in=oidc_sign_in(settings, pool, keyring, index, counters, sessions, stack),
                 help_desk=HelpDesk(pool, keyring, publisher, counters),
                 ingest=Ingest(
                     producer=producer,

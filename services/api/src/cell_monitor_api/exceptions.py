@@ -30,6 +30,11 @@ __all__ = [
     "ManagedElsewhere",
     "NotAuthenticated",
     "NotFound",
+    "OidcSignInInvalid",
+    "OidcSignInRefused",
+    "OidcTokenExpired",
+    "OidcTokenUnverified",
+    "OidcUnavailable",
     "PasswordCommon",
     "PasswordNotChangeable",
     "PasswordTooLong",
@@ -219,6 +224,41 @@ class NotFound(ClientRequestError):
 
     error = "not_found"
     status_code = 404
+
+
+class OidcSignInInvalid(ClientRequestError):
+    """The browser that came back from the OpenID Connect provider did not begin this sign-in, or too long ago: begin again."""
+
+    error = "oidc_sign_in_invalid"
+    status_code = 401
+
+
+class OidcSignInRefused(ClientRequestError):
+    """The provider refused the sign-in, or does not know the code that the browser brought, or not any more."""
+
+    error = "oidc_sign_in_refused"
+    status_code = 401
+
+
+class OidcTokenExpired(ClientRequestError):
+    """The provider's id_token has expired or is not valid yet: begin again; if it stays, compare the clocks."""
+
+    error = "oidc_token_expired"
+    status_code = 401
+
+
+class OidcTokenUnverified(ClientRequestError):
+    """The provider's id_token is not signed by it, not for this service, or not of this sign-in; the log says which."""
+
+    error = "oidc_token_unverified"
+    status_code = 401
+
+
+class OidcUnavailable(ClientRequestError):
+    """The OpenID Connect provider does not answer; try again after ``Retry-After`` seconds."""
+
+    error = "oidc_unavailable"
+    status_code = 503
 
 
 class PasswordCommon(ClientRequestError):

@@ -90,9 +90,9 @@ RATE_LIMITED: Final = CATALOGUE.counter(
 
 SIGN_INS: Final = CATALOGUE.counter(
     "cell_monitor_sign_ins_total",
-    "Sign-ins with a password, a link or JupyterHub, refreshes of the cookie and exchanges of a credential, by outcome.",
+    "Sign-ins with a password, a link, JupyterHub or OpenID Connect, refreshes of the cookie and exchanges of a credential, by outcome.",
     {
-        "how": ("password", "link", "hub", "cookie", "api_key", "hub_server"),
+        "how": ("password", "link", "hub", "oidc", "cookie", "api_key", "hub_server"),
         "outcome": ("ok", "refused", "rate_limited"),
     },
 )
@@ -111,6 +111,11 @@ HUB_SESSIONS_ENDED: Final = CATALOGUE.counter(
     "Sign-ins with JupyterHub that ended because the Hub does not confirm them: it does not know their token, the user may "
     "not use this service or has another name, it has not answered for too long, or the stored token cannot be read.",
     {"reason": ("refused", "unfit", "renamed", "unavailable", "unreadable")},
+)
+OIDC_REQUESTS: Final = CATALOGUE.counter(
+    "cell_monitor_oidc_requests_total",
+    "Requests to the OpenID Connect provider, by what was asked for and what came of them.",
+    {"what": ("metadata", "keys", "token"), "outcome": ("ok", "refused", "unavailable")},
 )
 HTTP_REQUESTS: Final = CATALOGUE.counter(
     "cell_monitor_http_requests_total", "Requests other than ingest and probes, by status code.", {"status": None}

@@ -32,5 +32,6 @@ async def client_config(context: Context) -> Response:
     """What the dashboard needs to start."""
     process = context.process
     gateway_url = websocket_url(process.settings.gateway_url)
-    ways = [service.way for service in (process.hub_sign_in, process.password_sign_in) if service is not None]
+    services = (process.hub_sign_in, process.oidc_sign_in, process.password_sign_in)
+    ways = [service.way for service in services if service is not None]
     return StructResponse(ClientConfig(gateway_url, VERSION, ways))

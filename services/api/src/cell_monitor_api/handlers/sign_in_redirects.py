@@ -38,8 +38,8 @@ def leaves(context: Context, location: str, cookie: str, kept: str) -> Response:
 
 def kept_by_browser(context: Context, cookie: str) -> str | None:
     """Return what the browser kept; None if that cannot be what ``leaves`` gave it."""
-    kept = context.request.cookies.get(context.process.settings.cookies.name(cookie), "")
-    return kept if len(kept) <= _MAX_KEPT_CHARS else None
+    kept = context.process.settings.cookies.read(context.request, cookie)
+    return kept if kept is not None and len(kept) <= _MAX_KEPT_CHARS else None
 
 
 def failed_page(context: Context, code: str) -> str:

@@ -75,10 +75,16 @@ class PasswordState(msgspec.Struct, frozen=True):
     max_chars: int
 
 
-class SignInWay(msgspec.Struct, frozen=True):
-    """A way to sign in with a browser; ``kind`` is ``password`` or ``jupyterhub``, later ones may carry more."""
+class SignInWay(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A way to sign in with a browser.
+
+    Attributes:
+        kind: ``password``, ``jupyterhub`` or ``oidc``; later ones may carry more.
+        label: name of the other site on the button, where one is configured.
+    """
 
     kind: str
+    label: str | None = None
 
 
 class TokenRequest(BaseModel):

@@ -44,6 +44,8 @@ class Source(StrEnum):
     """Groups of a JupyterHub."""
     LTI = "lti"
     """A learning platform."""
+    OIDC = "oidc"
+    """Groups that an OpenID Connect provider says somebody is in when they sign in."""
 
 
 @dataclass(frozen=True, slots=True)
