@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from unittest.mock import Mock, call
 
 import httpx
 import pytest
 
+from cell_monitor_api.exceptions import NotAuthenticated
 from cell_monitor_api.services import own_password
 from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.storage.postgres import accounts, people, sign_in_links
@@ -159,6 +160,27 @@ async def test_of_changes_at_the_same_time_one_counts(ivy):
         assert await ivy.process.pool.fetchval("SELECT count(*) FROM sign_ins") == 1
         (won,) = [number for number, answer in enumerate(answers) if answer.status_code == 200]
         assert (await sign_in(client, password=f"purple lamps number {won}")).status_code == 200
+
+
+async def test_of_changes_that_passed_every_check_at_the_same_time_one_is_committed(ivy):
+    # Each has seen the sign-in; the pool has a connection for each, so that they meet in the database.
+    sessions, pool, person_id = ivy.process.sessions, ivy.process.pool, ivy.ids["ivy"]
+    async with AsyncExitStack() as held:
+        for _ in range(5):
+            await held.enter_async_context(pool.acquire())
+    begun = await sessions.begin(person_id)
+
+    async def once(number):
+        async def write(connection):
+            await accounts.set_password(connection, person_id, f"$argon2id${number}")
+
+        return await sessions.begin_instead(begun.cookie, person_id, with_it=write)
+
+    outcomes = await asyncio.gather(*(once(number) for number in range(5)), return_exceptions=True)
+    (won,) = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
+    assert {type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)} == {NotAuthenticated}
+    assert (await accounts.of_person(pool, person_id)).password_hash == f"$argon2id${won}"
+    assert await pool.fetchval("SELECT count(*) FROM sign_ins") == 1
 
 
 async def test_guesses_of_the_present_password_are_limited_as_sign_ins_are(make_site):

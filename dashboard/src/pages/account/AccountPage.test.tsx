@@ -1,6 +1,6 @@
 // Hazards: somebody who left a computer signed in cannot end that, or a failure to do so is not reported; a person cannot
 // choose their own password, or does not see why.
-import { screen } from '@testing-library/react'
+import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { beforeEach, describe, expect, it } from 'vitest'
 
@@ -67,6 +67,24 @@ describe('the own password', () => {
     expect(await screen.findByLabelText('Present password')).toBeVisible()
     expect(screen.getByLabelText('New password')).toHaveValue('')
     expect(services.session.token()).toBe('token-2')
+  })
+
+  it('is asked for on the first page of who signed in with a link and has none, and of nobody else', async () => {
+    api.on('GET auth/password', () => state('link', false))
+    const user = userEvent.setup()
+    const { unmount } = renderApp('/courses')
+    await user.click(await screen.findByRole('link', { name: 'Set password' }))
+    expect(await screen.findByLabelText('New password')).toBeVisible()
+    unmount()
+    for (const [change, hasPassword] of [['link', true], ['installation', true], ['elsewhere', false]] as const) {
+      api.calls.length = 0
+      api.on('GET auth/password', () => state(change, hasPassword))
+      const page = renderApp('/courses')
+      await screen.findByRole('link', { name: 'Programming' })
+      await waitFor(() => expect(page.services.client.getQueryData(['password'])).toMatchObject({ change }))
+      expect(screen.queryByRole('link', { name: 'Set password' })).toBeNull()
+      page.unmount()
+    }
   })
 
   it('is changed with the present one only, and the field to correct gets the focus and the reason', async () => {

@@ -3,7 +3,7 @@ import { Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { coursesQuery } from '../../api/queries'
+import { coursesQuery, passwordQuery } from '../../api/queries'
 import type { CourseSummary } from '../../api/types'
 import { useServices } from '../../api/services'
 import { useTitle } from '../../ui/title'
@@ -18,10 +18,24 @@ export function CourseListPage(): ReactElement {
   const format = useFormat()
   const { api } = useServices()
   const courses = useQuery(coursesQuery(api))
+  const password = useQuery(passwordQuery())
   useTitle(t('courses.title'))
   return (
     <div className="page page--narrow">
       <h1>{t('courses.title')}</h1>
+      {password.data?.change === 'link' && !password.data.has_password && (
+        <Notice
+          tone="info"
+          role="status"
+          action={
+            <Link className="button button--plain" to="/account">
+              {t('account.password.set')}
+            </Link>
+          }
+        >
+          {t('courses.noPassword')}
+        </Notice>
+      )}
       {courses.isError && courses.data === undefined && (
         <ErrorNotice error={courses.error} onRetry={() => void courses.refetch()} />
       )}
