@@ -232,6 +232,10 @@ OTHER_METADATA = {
     "an address with a user": {"authorization_endpoint": "https://login.example.org@evil.example/"},
     "an address that is no web address": {"authorization_endpoint": "javascript://x/%0aalert(1)"},
     "an address with a line end": {"jwks_uri": "https://login.example.org/\r\nkeys"},
+    "an address that no header can contain": {"authorization_endpoint": "https://login.example.org/認証"},
+    "an address with a space": {"token_endpoint": "https://login.example.org/a token"},
+    "no host at the end of an address": {"jwks_uri": "https://[::1/keys"},
+    "no such port": {"jwks_uri": "https://login.example.org:99999/keys"},
     "no way for a secret": {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
 }
 

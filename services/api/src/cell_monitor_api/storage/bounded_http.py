@@ -72,7 +72,7 @@ class BoundedHttp:
                     return HttpAnswer(response.status_code, response.headers, await _body(response, most))
                 finally:
                     await response.aclose()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoAnswer(type(error).__name__) from None
         except TimeoutError:
             raise NoAnswer(f"an answer that takes more than {self._total_s:g} s") from None

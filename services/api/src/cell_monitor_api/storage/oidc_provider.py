@@ -7,6 +7,7 @@ section 3.1.3, for the exchange of a code.
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -24,6 +25,7 @@ _MAX_METADATA_BYTES: Final = 128 * 1024
 _MAX_KEYS_BYTES: Final = 256 * 1024
 _MAX_TOKEN_BYTES: Final = 128 * 1024
 _TOTAL_S: Final = 10.0
+_URL_CHARACTERS: Final = re.compile(r"[\x21-\x7e]+")
 _DEFAULT_AUTH: Final = "client_secret_basic"
 _AUTH_METHODS: Final = (_DEFAULT_AUTH, "client_secret_post")
 _TOKEN_FAULTS: Final = frozenset(
@@ -172,10 +174,12 @@ class OidcProvider:
         try:
             parts = urlsplit(url)
             fits = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and not parts.fragment
+            # It becomes a header of our answer.
+            fits = fits and _URL_CHARACTERS.fullmatch(url) is not None
         except ValueError:
             fits = False
         # The settings allow plain http for a provider on this machine only.
-        if not fits or parts.scheme not in {"https", urlsplit(self.issuer).scheme} or not url.isprintable():
+        if not fits or parts.scheme not in {"https", urlsplit(self.issuer).scheme}:
             raise ProviderSilence(f"the provider names an address that cannot be used: {url[:200]!r}")
 
     async def _read_keys(self) -> list[dict[str, Any]]:
