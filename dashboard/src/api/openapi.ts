@@ -648,6 +648,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auth/join": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Join
+         * @description Join a course by its code. The secret is then exchanged for tokens: `Authorization: Join <secret>`.
+         */
+        post: operations["join_api_v1_auth_join_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/courses/{course_id}/join-code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Join Code
+         * @description The course's code.
+         */
+        get: operations["join_code_api_v1_courses__course_id__join_code_get"];
+        put?: never;
+        /**
+         * New Join Code
+         * @description Open joining, or renew the code: the one before lets nobody in any more.
+         */
+        post: operations["new_join_code_api_v1_courses__course_id__join_code_post"];
+        /**
+         * Close Joining
+         * @description Close joining. Who has joined stays.
+         */
+        delete: operations["close_joining_api_v1_courses__course_id__join_code_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/courses/{course_id}/joined": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Joined
+         * @description Close joining, and remove everybody who joined by code.
+         */
+        delete: operations["remove_joined_api_v1_courses__course_id__joined_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/courses/{course_id}/members/{person_id}/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Merge
+         * @description Merge somebody who joined by code with another student, who is the sender from now on.
+         */
+        post: operations["merge_api_v1_courses__course_id__members__person_id__merge_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/config": {
         parameters: {
             query?: never;
@@ -947,12 +1035,14 @@ export interface components {
          * ClientConfig
          * @description Where browsers reach the gateway (an address or a path on this origin), this software's version, and how to sign in.
          *
-         *         A page shows the ways to sign in that it knows, in this order.
+         *         A page shows the ways to sign in that it knows, in this order. ``extension`` is the path of the JupyterLab extension's
+         *         wheel on this origin, null where it is not offered.
          */
         ClientConfig: {
             gateway_url: string;
             version: string;
             sign_in: components["schemas"]["SignInWay"][];
+            extension: string | null;
         };
         /**
          * CourseAnswer
@@ -1334,6 +1424,46 @@ export interface components {
             events: ((components["schemas"]["CellAdded"] | components["schemas"]["CellEdited"] | components["schemas"]["CellExecuted"] | components["schemas"]["CellExecutionStarted"] | components["schemas"]["CellRemoved"] | components["schemas"]["CellSelected"] | components["schemas"]["Heartbeat"] | components["schemas"]["HelpCancelled"] | components["schemas"]["HelpRequested"] | components["schemas"]["KernelConnected"] | components["schemas"]["KernelDied"] | components["schemas"]["KernelRestarted"] | components["schemas"]["NotebookClosed"] | components["schemas"]["NotebookOpened"] | components["schemas"]["NotebookRenamed"] | components["schemas"]["NotebookSaved"] | components["schemas"]["SessionEnded"] | components["schemas"]["SessionStarted"]) | components["schemas"]["OpaqueEvent"])[];
         };
         /**
+         * Join
+         * @description What a computer sends to join.
+         */
+        Join: {
+            /**
+             * Code
+             * Format: password
+             */
+            code: string;
+            /**
+             * Name
+             * @description Shown to the course's staff.
+             */
+            name: string;
+            /**
+             * Secret
+             * @description 32 random bytes in base64url, made and kept by this computer.
+             */
+            secret: string;
+        };
+        /**
+         * JoinCodeAnswer
+         * @description A course's code and how many joined by it; ``code`` and ``expires_at`` are null while joining is closed.
+         */
+        JoinCodeAnswer: {
+            code: string | null;
+            expires_at: string | null;
+            people: number;
+            most: number;
+        };
+        /**
+         * Joined
+         * @description The course that was joined, and the name as it is shown there.
+         */
+        Joined: {
+            course_id: string;
+            title: string;
+            name: string;
+        };
+        /**
          * KernelConnected
          * @description The notebook's kernel answered the page for the first time. It answers in order, so what it had begun before has ended.
          */
@@ -1486,6 +1616,17 @@ export interface components {
             members: components["schemas"]["MemberAnswer"][];
         };
         /**
+         * Merge
+         * @description Whose events a joined computer sends from now on.
+         */
+        Merge: {
+            /**
+             * Into
+             * Format: uuid
+             */
+            into: string;
+        };
+        /**
          * MyCourse
          * @description A course of the caller and their role in it.
          */
@@ -1539,6 +1680,17 @@ export interface components {
             course_id: string;
             /** Title */
             title: string;
+        };
+        /**
+         * NewJoinCode
+         * @description How long a new code lets people in.
+         */
+        NewJoinCode: {
+            /**
+             * Minutes
+             * @default 180
+             */
+            minutes: number;
         };
         /**
          * NewMember
@@ -1913,7 +2065,7 @@ export interface components {
         };
         /**
          * Student
-         * @description One student's row with their name, which publications do not carry.
+         * @description One student's row with their name, which publications do not carry, and whether they joined by code.
          */
         Student: {
             student_id: string;
@@ -1960,6 +2112,8 @@ export interface components {
             kernel_deaths: components["schemas"]["KernelDeathsRef"] | null;
             username: string;
             display_name: string | null;
+            /** @default false */
+            joined: boolean;
         };
         /**
          * StudentCell
@@ -3205,6 +3359,197 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    join_api_v1_auth_join_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Join"];
+            };
+        };
+        responses: {
+            /** @description Joined */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Joined"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    join_code_api_v1_courses__course_id__join_code_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The code, or that there is none */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JoinCodeAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    new_join_code_api_v1_courses__course_id__join_code_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewJoinCode"];
+            };
+        };
+        responses: {
+            /** @description The new code */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JoinCodeAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    close_joining_api_v1_courses__course_id__join_code_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    remove_joined_api_v1_courses__course_id__joined_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    merge_api_v1_courses__course_id__members__person_id__merge_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                person_id: string;
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Merge"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             204: {

@@ -18,7 +18,7 @@ from cell_monitor_core.redis_client import aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import CoreSettings
 from cell_monitor_core.storage.ports import Recovery
-from cell_monitor_core.storage.postgres import api_keys, courses, identities, memberships, people
+from cell_monitor_core.storage.postgres import api_keys, courses, identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 
@@ -102,6 +102,27 @@ def test_removing_somebody_who_is_no_member_says_how_to_find_out_who_is(site: In
     assert "admin list-members physics-2" in refused.stderr
     missing = site.admin("remove-member", "physics-9", "sato", "--yes")
     assert (missing.exit_code, "There is no course 'physics-9'" in missing.stderr) == (1, True)
+
+
+def test_who_joined_by_code_is_listed_with_that_source_and_their_computer_sends_no_more_once_removed(
+    site: Installation,
+) -> None:
+    secret = "s" * 43
+
+    async def join(connection: Connection) -> joined_computers.Computer | None:
+        settings = CoreSettings.load()
+        keyring, index = KeyRing.from_settings(settings), BlindIndex.from_settings(settings)
+        return await joined_computers.add(
+            connection, keyring, index, course_id="physics-1", name="tanaka", secret=secret
+        )
+
+    assert site.ask(join) is not None
+    [listed] = [member for member in site.members("physics-1") if "join" in member["sources"]]
+    assert (listed["display_name"], listed["sources"]) == ("tanaka", {"join": "student"})
+    site.done("remove-member", "physics-1", listed["username"], "--yes")
+    assert site.ask(lambda connection: joined_computers.find(connection, secret)) is None
+    # The student of the roster whose name was typed stays.
+    assert [member["username"] for member in site.members("physics-1")] == ["sato", "tanaka"]
 
 
 def test_a_name_gives_the_administrators_terminal_no_order(site: Installation) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -31,8 +32,17 @@ from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links
+from cell_monitor_core.storage.postgres import (
+    accounts,
+    api_keys,
+    courses,
+    join_codes,
+    memberships,
+    people,
+    sign_in_links,
+)
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
+from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
@@ -58,12 +68,18 @@ POST   /api/v1/auth/refresh                                   401    ok      ok 
 POST   /api/v1/auth/logout                                    ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/token                                     401    401     401      401       401        401      401     401      401   401
 GET    /api/v1/auth/jwks.json                                 ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+POST   /api/v1/auth/join                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /api/v1/me                                             401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /api/v1/courses                                        401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/courses                                        401    403     403      403       403        403      403     403      ok    403
 GET    /api/v1/courses/{course_id}/members                    401    403     403      403       ok         404      404     404      ok    404
 PUT    /api/v1/courses/{course_id}/members                    401    403     403      403       ok         404      404     404      ok    404
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401    403     403      403       ok         404      404     404      ok    404
+POST   /api/v1/courses/{course_id}/members/{person_id}/merge  401    403     403      403       ok         404      404     404      ok    404
+GET    /api/v1/courses/{course_id}/join-code                  401    403     403      403       ok         404      404     404      ok    404
+POST   /api/v1/courses/{course_id}/join-code                  401    403     403      403       ok         404      404     404      ok    404
+DELETE /api/v1/courses/{course_id}/join-code                  401    403     403      403       ok         404      404     404      ok    404
+DELETE /api/v1/courses/{course_id}/joined                     401    403     403      403       ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/state                      401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/cells                      401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/refusals                  401    403     ok       ok        ok         404      404     404      ok    404
@@ -79,6 +95,7 @@ POST   /api/v1/api-keys                                       401    403     403
 GET    /api/v1/api-keys                                       401    403     403      403       403        403      403     403      ok    403
 DELETE /api/v1/api-keys/{key_id}                              401    403     403      403       403        403      403     403      ok    403
 GET    /api/v1/config                                         ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
+GET    /extension/{name}                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /livez                                                 ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /readyz                                                ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /metrics                                               ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
@@ -105,12 +122,18 @@ POST   /api/v1/auth/refresh                                   401          401  
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
 GET    /api/v1/auth/jwks.json                                 ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/join                                      ok           ok         ok            ok           ok           ok
 GET    /api/v1/me                                             401          401        401           401          401          401
 GET    /api/v1/courses                                        401          401        401           403          ok           ok
 POST   /api/v1/courses                                        401          401        401           403          403          ok
 GET    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 PUT    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/members/{person_id}/merge  401          401        401           ok           403          ok
+GET    /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+DELETE /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+DELETE /api/v1/courses/{course_id}/joined                     401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
@@ -126,6 +149,7 @@ POST   /api/v1/api-keys                                       401          401  
 GET    /api/v1/api-keys                                       401          401        401           403          403          ok
 DELETE /api/v1/api-keys/{key_id}                              401          401        401           403          403          ok
 GET    /api/v1/config                                         ok           ok         ok            ok           ok           ok
+GET    /extension/{name}                                      ok           ok         ok            ok           ok           ok
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
@@ -152,12 +176,18 @@ POST   /api/v1/auth/refresh                                   401          401  
 POST   /api/v1/auth/logout                                    ok           ok         ok            ok           ok           ok
 POST   /api/v1/auth/token                                     401          401        403           401          401          401
 GET    /api/v1/auth/jwks.json                                 ok           ok         ok            ok           ok           ok
+POST   /api/v1/auth/join                                      ok           ok         ok            ok           ok           ok
 GET    /api/v1/me                                             401          401        401           ok           ok           ok
 GET    /api/v1/courses                                        401          401        401           403          ok           ok
 POST   /api/v1/courses                                        401          401        401           403          403          403
 GET    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 PUT    /api/v1/courses/{course_id}/members                    401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/members/{person_id}        401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/members/{person_id}/merge  401          401        401           ok           403          ok
+GET    /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+DELETE /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
+DELETE /api/v1/courses/{course_id}/joined                     401          401        401           ok           403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
@@ -173,6 +203,7 @@ POST   /api/v1/api-keys                                       401          401  
 GET    /api/v1/api-keys                                       401          401        401           403          403          403
 DELETE /api/v1/api-keys/{key_id}                              401          401        401           403          403          403
 GET    /api/v1/config                                         ok           ok         ok            ok           ok           ok
+GET    /extension/{name}                                      ok           ok         ok            ok           ok           ok
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
@@ -198,12 +229,18 @@ POST   /api/v1/auth/refresh                                   401      401      
 POST   /api/v1/auth/logout                                    ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 POST   /api/v1/auth/token                                     401      401       401       401         401        401    401     401     401     401       401
 GET    /api/v1/auth/jwks.json                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+POST   /api/v1/auth/join                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /api/v1/me                                             ok       ok        ok        ok          ok         401    401     401     401     403       401
 GET    /api/v1/courses                                        ok       ok        ok        ok          ok         401    401     401     401     403       401
 POST   /api/v1/courses                                        403      403       403       ok          403        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401     403       401
 PUT    /api/v1/courses/{course_id}/members                    403      403       404       ok          404        401    401     401     401     403       401
 DELETE /api/v1/courses/{course_id}/members/{person_id}        403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/members/{person_id}/merge  403      403       404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/join-code                  403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/join-code                  403      403       404       ok          404        401    401     401     401     403       401
+DELETE /api/v1/courses/{course_id}/join-code                  403      403       404       ok          404        401    401     401     401     403       401
+DELETE /api/v1/courses/{course_id}/joined                     403      403       404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/cells                      403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/refusals                  403      ok        404       ok          404        401    401     401     401     403       401
@@ -219,6 +256,7 @@ POST   /api/v1/api-keys                                       403      403      
 GET    /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401     403       401
 DELETE /api/v1/api-keys/{key_id}                              403      403       403       ok          403        401    401     401     401     403       401
 GET    /api/v1/config                                         ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
+GET    /extension/{name}                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
@@ -302,6 +340,8 @@ class Callers:
     tokens: dict[str, dict[str, str]] = field(default_factory=dict)
     cookies: dict[str, str] = field(default_factory=dict)
     help_id: str = ""
+    code: str = ""
+    wheel: str = "jupyterlab_cell_monitor-0.1.0-py3-none-any.whl"
 
     async def person(self, name: str, password_hash: str, *, admin: bool = False) -> None:
         self.ids[name] = await people.upsert(self.pool, self.keyring, self.index, username=name)
@@ -357,6 +397,7 @@ async def callers(
     database: str, valkey: str, secrets: SampleSecrets, tmp_path: Path, make_event: Callable[..., dict[str, Any]]
 ) -> AsyncIterator[Callers]:
     port = free_port()
+    (tmp_path / Callers.wheel).write_bytes(b"a wheel")
     process = ServiceProcess(
         "cell_monitor_api",
         env={
@@ -364,6 +405,7 @@ async def callers(
             "CELL_MONITOR_REDIS_URL": valkey,
             "CELL_MONITOR_DATABASE_URL": database,
             "CELL_MONITOR_TEST_MODE": "true",
+            "CELL_MONITOR_API_EXTENSION_WHEEL": str(tmp_path / Callers.wheel),
             "CELL_MONITOR_API_SIGN_IN_PER_ACCOUNT": "10000",
             "CELL_MONITOR_API_SIGN_IN_PER_ADDRESS": "10000",
             **secrets.environment,
@@ -463,7 +505,10 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
             "VALUES ($1, sha256($1::text::bytea), 'k', '{}', now() + interval '1 day')",
             key_id,
         )
-    if "{person_id}" in path:
+    if path.endswith("/merge"):
+        # Somebody who joined by code, to be merged with the student.
+        await memberships.upsert_many(callers.pool, "c1", {callers.ids["second"]: "student"}, source=Source.JOIN)
+    elif "{person_id}" in path:
         await memberships.upsert_many(callers.pool, "c1", {callers.ids["second"]: "student"})
     if "{request_id}" in path:
         await callers.pool.execute("UPDATE help_requests SET status = 'open', claimed_by = NULL")
@@ -475,11 +520,14 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
         "request_id": callers.help_id,
         "test_id": "t1",
         "key_id": key_id,
+        "name": callers.wheel,
     }.items():
         url = url.replace(f"{{{name}}}", value)
     assert "{" not in url, f"no value for the parameters of {path}"
     if path.endswith("/activity"):
         url += "?start=2026-04-01T09:00:00Z&stop=2026-04-01T10:00:00Z&every=60"
+    if path.endswith("/auth/join"):
+        callers.code = (await join_codes.open_new(callers.pool, callers.index, "c1", timedelta(minutes=1))).code
     link = await sign_in_links.create(callers.pool, callers.ids["second"], timedelta(minutes=1))
     bodies: Mapping[Route, dict[str, Any]] = {
         ("POST", "/api/v1/auth/link"): {"link": link},
@@ -488,6 +536,9 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
         ("POST", "/api/v1/auth/token"): {"audience": "ingest"},
         ("POST", "/api/v1/courses"): {"course_id": f"c-{uuid4()}", "title": "New"},
         ("PUT", "/api/v1/courses/{course_id}/members"): {"members": [{"username": "new", "role": "student"}]},
+        ("POST", "/api/v1/auth/join"): {"code": callers.code, "name": "New", "secret": token_urlsafe(32)},
+        ("POST", "/api/v1/courses/{course_id}/join-code"): {"minutes": 5},
+        ("POST", "/api/v1/courses/{course_id}/members/{person_id}/merge"): {"into": str(callers.ids["student"])},
         ("POST", "/api/v1/api-keys"): {"name": "k", "scopes": ["courses:read"]},
         ("POST", "/api/v1/events"): {"events": [event]},
         ("POST", "/api/v1/test/events/{test_id}"): {"events": [event]},

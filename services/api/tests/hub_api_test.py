@@ -111,6 +111,10 @@ async def test_without_a_hub_its_scheme_is_not_accepted(site) -> None:
         ("api_hub_group_pattern", "course-(?P<course>.+)"),
         ("api_hub_roles", {"teacher": "boss"}),
         ("api_hub_send_scope", "access:servers"),
+        # A user of the Hub would be a local account, or somebody who joined by code.
+        ("api_hub_issuer", "local"),
+        ("api_hub_issuer", "join"),
+        ("api_extension_wheel", "/etc/hostname"),
     ],
 )
 def test_a_setting_that_cannot_work_stops_the_start(make_settings, name: str, value: object) -> None:

@@ -19,10 +19,11 @@ INSIDE = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/metrics")}
 FOR_STUDENTS_SERVERS = {
     ("POST", "/api/v1/events"),
     ("POST", "/api/v1/auth/token"),
+    ("POST", "/api/v1/auth/join"),
     ("POST", "/api/v1/test/events/{test_id}"),
     ("GET", "/api/v1/test/events/{test_id}"),
 }
-EVENTS = {route for route in FOR_STUDENTS_SERVERS if route[1] != "/api/v1/auth/token"}
+EVENTS = {route for route in FOR_STUDENTS_SERVERS if not route[1].startswith("/api/v1/auth/")}
 NO_SUCH_PORT = "this path is not served at this port"
 
 Route = tuple[str, str]

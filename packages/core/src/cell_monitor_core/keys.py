@@ -150,8 +150,9 @@ def revocations() -> str:
 
 
 def sign_in_attempts(kind: str, digest: str) -> str:
-    """Counter of failed sign-ins in a window, with which it expires; ``digest`` is a keyed hash.
+    """Counter of failed sign-ins or wrong join codes in a window, with which it expires; ``digest`` is a keyed hash.
 
-    ``kind`` is ``address``, ``account``, ``pair`` (of both), ``device`` (a browser's random id) or ``link`` (an address).
+    ``kind`` is ``address``, ``account``, ``pair`` (of both), ``device`` (a browser's random id) or ``link`` (an address); of
+    join codes ``join_address`` or ``join_code`` (the first part of a code).
     """
     return f"cm:{{signin}}:{kind}:{digest}"

@@ -18,8 +18,13 @@ BY_SCOPE = {
     "courses:read": {"read_course"},
     "admin": {"read_course", "answer_help", "manage_members", "administer"},
 }
-AUDIENCES = {"session": {"api", "gateway"}, "api_key": {"api", "gateway", "ingest"}, "hub_server": {"ingest"}}
-ALWAYS = {"session": SESSION, "api_key": set(), "hub_server": {"send_events"}}
+AUDIENCES = {
+    "session": {"api", "gateway"},
+    "api_key": {"api", "gateway", "ingest"},
+    "hub_server": {"ingest"},
+    "joined": {"ingest"},
+}
+ALWAYS = {"session": SESSION, "api_key": set(), "hub_server": {"send_events"}, "joined": {"send_events"}}
 
 
 def test_every_grant_and_scope_is_written_down():
@@ -39,6 +44,7 @@ def test_a_key_allows_what_its_scopes_say_and_a_session_is_not_widened_by_them(s
     assert allowed_by(Grant.API_KEY, scopes) == expected
     assert allowed_by(Grant.SESSION, scopes) == SESSION
     assert allowed_by(Grant.HUB_SERVER, scopes) == {"send_events"}
+    assert allowed_by(Grant.JOINED, scopes) == {"send_events"}
 
 
 def test_no_permission_is_out_of_reach_or_forgotten():

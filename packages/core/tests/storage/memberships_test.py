@@ -22,6 +22,7 @@ SAYINGS = (SILENT, REMOVED, "student", "observer", "assistant", "instructor")
 """What one source may have said of a person; roles from the lowest to the highest."""
 SPEAKERS = (Source.ROSTER, Source.HUB, Source.LTI)
 RULERS = (None, *SPEAKERS)
+"""Joining by code never rules: it gives the role of a student to those of whom no other source may have spoken."""
 
 
 def expected_role(said: dict[Source, str | None], ruler: Source | None) -> str | None:

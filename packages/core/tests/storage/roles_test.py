@@ -48,6 +48,8 @@ courses         SIUD  S
 people          SIUD  person_id
 local_accounts  SIUD  -
 identities      SI    -
+join_codes      SIUD  -
+joined_computers SIU  -
 memberships     SIU   S
 course_members  S     S
 course_links    S     -

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -15,8 +16,11 @@ from cell_monitor_api.cookies import CookieScope
 from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.settings import ENV_PREFIX
+from cell_monitor_core.storage.postgres import identities, joined_computers
 
 __all__ = ["ApiSettings"]
+
+_WHEEL: Final = re.compile(r"[A-Za-z0-9_.+]+(-[A-Za-z0-9_.+]+){4,5}\.whl")
 
 
 class ApiSettings(OidcSettings):
@@ -98,6 +102,16 @@ class ApiSettings(OidcSettings):
         gt=0,
         le=400,
         description="Days for which a browser is known as one in which its person signed in before.",
+    )
+    api_join_per_address: int = Field(
+        200, ge=1, le=100_000, description="Wrong join codes from one address a window of the sign-in limits."
+    )
+    api_join_per_code: int = Field(
+        600, ge=1, le=100_000, description="Wrong join codes a window that begin as one course's code does."
+    )
+    api_join_people: int = Field(300, ge=1, le=100_000, description="People who may join by one code.")
+    api_extension_wheel: Path | None = Field(
+        None, description="Wheel of the JupyterLab extension, served at `/extension/` for students who join by code."
     )
     dashboard_dir: Path | None = Field(
         None, description="The dashboard's build, served at `/`; without it the API serves no pages."
@@ -259,6 +273,14 @@ class ApiSettings(OidcSettings):
         """The addresses and networks whose forwarded headers are believed."""
         return _parts(self.api_forwarded_allow_ips)
 
+    @field_validator("api_extension_wheel")
+    @classmethod
+    def _check_extension_wheel(cls, value: Path | None) -> Path | None:
+        # pip reads from the name what is in a wheel.
+        if value is not None and not (value.is_file() and _WHEEL.fullmatch(value.name)):
+            raise ValueError("is no wheel: `make install` builds it")
+        return value
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, value: str | None) -> str | None:
@@ -274,6 +296,13 @@ class ApiSettings(OidcSettings):
     def _check_hub_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        return value
+
+    @field_validator("api_hub_issuer")
+    @classmethod
+    def _check_hub_issuer(cls, value: str) -> str:
+        if value in {identities.LOCAL, joined_computers.ISSUER}:
+            raise ValueError(f"must not be {value}: its users would be those of this installation")
         return value
 
     @field_validator("api_hub_group_pattern")

@@ -21,6 +21,8 @@ from cell_monitor_api.services.help_desk import HelpDesk
 from cell_monitor_api.services.hub_sign_in import HubSignIn
 from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
+from cell_monitor_api.services.join_limits import JoinLimits
+from cell_monitor_api.services.joining import Joining, JoinSecretVerifier
 from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.oidc_sign_in import OidcSignIn
@@ -81,6 +83,7 @@ class ProcessContext:
     oidc_sign_in: OidcSignIn | None
     help_desk: HelpDesk
     ingest: Ingest
+    joining: Joining
     roster: Roster
     own_password: OwnPassword
     password_sign_in: PasswordSignIn
@@ -144,8 +147,9 @@ class ProcessContext:
             refusals = Refusals(pool, index, RefusedSenders(redis, partitions=settings.partitions))
             await stack.enter_async_context(background_task("refusals", refusals.step, interval_s=REFUSALS_INTERVAL_S))
             progress = TestProgress(redis, partitions=settings.partitions)
+            attempts = SignInAttempts(redis)
             limits = SignInLimits(
-                SignInAttempts(redis),
+                attempts,
                 index,
                 window_s=settings.api_sign_in_window_s,
                 per_account=settings.api_sign_in_per_account,
@@ -154,7 +158,10 @@ class ProcessContext:
             )
             devices = DeviceCookies(index, lifetime=timedelta(days=settings.api_device_days))
             checks = PasswordChecks(hasher, limits, devices)
-            verifiers: list[CredentialVerifier] = [ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as)]
+            verifiers: list[CredentialVerifier] = [
+                ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as),
+                JoinSecretVerifier(pool),
+            ]
             hub = await HubServices.open(settings, pool, keyring, index, counters, stack)
             if hub is not None:
                 verifiers.append(hub.tokens)
@@ -192,6 +199,20 @@ class ProcessContext:
                     progress=progress,
                     metrics=IngestMetrics(),
                     refusals=refusals,
+                ),
+                joining=Joining(
+                    pool,
+                    keyring,
+                    index,
+                    counters,
+                    JoinLimits(
+                        attempts,
+                        index,
+                        window_s=settings.api_sign_in_window_s,
+                        per_address=settings.api_join_per_address,
+                        per_code=settings.api_join_per_code,
+                    ),
+                    most=settings.api_join_people,
                 ),
                 refusals=refusals,
                 roster=Roster(pool, keyring, index, counters),

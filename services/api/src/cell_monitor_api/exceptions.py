@@ -86,6 +86,13 @@ class CourseExists(ClientRequestError):
     status_code = 409
 
 
+class CourseFull(ClientRequestError):
+    """As many people joined by this code as may; the course's staff can make another one."""
+
+    error = "course_full"
+    status_code = 409
+
+
 class CourseForbidden(ClientRequestError):
     """Every event of the request is for a course that the sender is not a member of."""
 
@@ -189,6 +196,27 @@ class InvalidRequest(ClientRequestError):
 
     error = "invalid_request"
     status_code = 400
+
+
+class JoinCodeInvalid(ClientRequestError):
+    """The code is wrong, too old or was closed; the answer does not say which."""
+
+    error = "invalid_join_code"
+    status_code = 403
+
+
+class JoinSecretInvalid(ClientRequestError):
+    """The computer never joined, was removed, or joining was revoked: join again with the course's code."""
+
+    error = "invalid_join_secret"
+    status_code = 401
+
+
+class JoiningLimited(ClientRequestError):
+    """Too many wrong codes from this address or for this course."""
+
+    error = "rate_limited"
+    status_code = 429
 
 
 class LengthRequired(ClientRequestError):

@@ -23,7 +23,9 @@ from cell_monitor_api.handlers import (
     client_config,
     courses,
     events,
+    extension,
     hub_sign_in,
+    joining,
     oidc_sign_in,
     own_password,
     students,
@@ -57,7 +59,7 @@ _log = structlog.get_logger(__name__)
 
 PREFIX: Final = "/api/v1"
 _INGEST_PATHS: Final = (f"{PREFIX}/events", f"{PREFIX}/test/events/")
-_EXCHANGE_PATH: Final = f"{PREFIX}/auth/token"
+_CREDENTIAL_PATHS: Final = frozenset({f"{PREFIX}/auth/token", f"{PREFIX}/auth/join"})
 _ROUTERS: Final = (
     events.router,
     test_mode.router,
@@ -69,6 +71,7 @@ _ROUTERS: Final = (
     students.router,
     help_requests.router,
     api_keys.router,
+    joining.router,
     client_config.router,
 )
 
@@ -99,6 +102,7 @@ def create_api(settings: ApiSettings | None) -> FastAPI:
     install_failure_handlers(app)
     for router in _ROUTERS:
         app.include_router(router, prefix=PREFIX)
+    app.include_router(extension.router)
     app.include_router(health_router(health))
     app.openapi = functools.cache(functools.partial(document, app))  # type: ignore[method-assign]
     if settings is not None and settings.dashboard_dir is not None:
@@ -136,7 +140,7 @@ def _listeners(app: FastAPI, behind_proxies: ASGIApp, settings: ApiSettings) -> 
         # A student's server could name any address in a forwarded header.
         ingest = IngestFastPath(app, behind=app)
         by_port[settings.api_ingest_port] = OnlyPaths(
-            ingest, lambda path: _takes_events(path) or path == _EXCHANGE_PATH
+            ingest, lambda path: _takes_events(path) or path in _CREDENTIAL_PATHS
         )
     if settings.api_inside_port is not None:
         by_port[settings.api_inside_port] = inside_of(app)

@@ -28,6 +28,8 @@ class Grant(StrEnum):
     """An API key was exchanged. Without scopes it allows nothing; with scopes, what both these and the roles allow."""
     HUB_SERVER = "hub_server"
     """A JupyterHub said whose server it is. It sends its user's events and does nothing else."""
+    JOINED = "joined"
+    """A computer that joined a course by its code showed its secret. It sends events in that course and does nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ GRANTS: Final[Mapping[Grant, GrantRule]] = MappingProxyType(
             by_scope=_KEY_SCOPES,
         ),
         Grant.HUB_SERVER: GrantRule(
+            audiences=frozenset({Audience.INGEST}),
+            always=frozenset({Permission.SEND_EVENTS}),
+            by_scope=MappingProxyType({}),
+        ),
+        Grant.JOINED: GrantRule(
             audiences=frozenset({Audience.INGEST}),
             always=frozenset({Permission.SEND_EVENTS}),
             by_scope=MappingProxyType({}),

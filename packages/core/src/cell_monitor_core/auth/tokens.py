@@ -75,7 +75,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         scopes: of the API key, empty for other grants.
         admin: whether the holder is an admin of the site, as of ``iat``.
         gen: generation of the person's rights that the token states; see ``auth.revocations``.
-        cred: name of the credential that it came of, ``session:…`` or ``key:…``; empty where that is not known.
+        cred: name of the credential that it came of, ``session:…``, ``key:…`` or ``join:…``; empty where that is not known.
         server: name of the Jupyter server that sends, empty for a user's default one; None where there is no Hub. It
             allows nothing.
     """

@@ -100,6 +100,14 @@ TABLES: Final[dict[str, Table]] = {
     "identities": Table(
         person=("person_id",), other=("identity_id", "issuer", "subject_hash", "subject_enc", "created_at")
     ),
+    "join_codes": Table(
+        course=("course_id",), other=("locator", "nonce", "opened_at", "expires_at", "people"), note="a count of people only"
+    ),
+    "joined_computers": Table(
+        person=("person_id",),
+        course=("course_id",),
+        other=("computer_id", "secret_hash", "created_at", "revoked_at"),
+    ),
     "local_accounts": Table(person=("person_id",), other=("password_hash", "updated_at", "by_installation")),
     "memberships": Table(person=("person_id",), course=("course_id",), other=("role", "source", "changed_at")),
     "opaque_outbox": Table(person=("person_id",), course=("course_id",), other=("consumer_group", "event_id")),
@@ -156,7 +164,7 @@ KEYS: Final[dict[str, str]] = {
     "refused_senders": "8 bytes of keyed BLAKE2b over an id, from which no id can be read; ends after 150 seconds",
     "revocations": "entries with an erased person's id are deleted; a hash from which no id can be read ends after 12 minutes",
     "seen_set": "16 bytes of BLAKE2b over ids, from which no id can be read; ends after 11 minutes",
-    "sign_in_attempts": "keyed hashes of the user name and the address; ends with its window, after an hour at most unless set longer",
+    "sign_in_attempts": "keyed hashes of the user name, the address and the first part of a join code; ends with its window, after an hour at most unless set longer",
     "test_progress": "deleted: the key holds the person's id",
     "watermark_channel": "Pub/Sub keeps nothing",
     "watermark_lease": "a random token",

@@ -85,14 +85,24 @@ STREAM_APPEND_SECONDS: Final = _histogram(
 RATE_LIMITED: Final = CATALOGUE.counter(
     "cell_monitor_rate_limited_total",
     "Requests refused by a rate limit, by limit; test mode counts as ingest.",
-    {"limit": ("ingest", "sign_in_account", "sign_in_address", "sign_in_device", "sign_in_load")},
+    {
+        "limit": (
+            "ingest",
+            "sign_in_account",
+            "sign_in_address",
+            "sign_in_device",
+            "sign_in_load",
+            "join_address",
+            "join_code",
+        )
+    },
 )
 
 SIGN_INS: Final = CATALOGUE.counter(
     "cell_monitor_sign_ins_total",
     "Sign-ins with a password, a link, JupyterHub or OpenID Connect, refreshes of the cookie and exchanges of a credential, by outcome.",
     {
-        "how": ("password", "link", "hub", "oidc", "cookie", "api_key", "hub_server"),
+        "how": ("password", "link", "hub", "oidc", "cookie", "api_key", "hub_server", "joined", "join_code"),
         "outcome": ("ok", "refused", "rate_limited"),
     },
 )

@@ -18,7 +18,7 @@ from cell_monitor.commands.stores import (
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.storage.postgres import courses, identities, memberships, people
+from cell_monitor_core.storage.postgres import courses, identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
@@ -110,7 +110,10 @@ def add_member(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @DATA_DIR_OPTION
 def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bool, data_dir: str | None) -> None:
-    """Take a person off a course's roster. What they did there stays stored; other courses stay as they are."""
+    """Take a person off a course's roster, or out of the course if they joined by code.
+
+    What they did there stays stored; other courses stay as they are.
+    """
 
     async def work(connection: Connection) -> tuple[people.Person, str | None]:
         await require_course(connection, deployment, course_id)
@@ -122,13 +125,14 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         given = {one.source: one.role for one in said if one.role is not None}
         if not given:
             raise fail(f"{username!r} is not a member of {course_id}. Who is: {listing}")
-        role = given.pop(Source.ROSTER, None)
+        here = [given.pop(source) for source in (Source.ROSTER, Source.JOIN) if source in given]
+        role = here[0] if here else None
         if role is None:
             raise fail(f"{person.username} is a member of {course_id} by {', '.join(given)}: remove them there.")
         if not yes:
             confirm(f"Remove {person.username} ({role}) from {course_id}?")
         async with connection.transaction():
-            await memberships.remove(connection, course_id, person.person_id)
+            await joined_computers.remove_member(connection, course_id, person.person_id)
             if no_site_admin:
                 await people.set_admin(connection, person.person_id, is_admin=False)
         return person, await memberships.role_of(connection, course_id, person.person_id)

@@ -152,10 +152,11 @@ class CourseList(msgspec.Struct, frozen=True):
 
 
 class Student(StudentState, frozen=True, kw_only=True):
-    """One student's row with their name, which publications do not carry."""
+    """One student's row with their name, which publications do not carry, and whether they joined by code."""
 
     username: str
     display_name: str | None
+    joined: bool = False
 
 
 class StudentList(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Proof:
         credential: name of what was proven with, see ``Claims.cred``; empty where it is not revoked by itself.
         lifetime_s: seconds that the proof is good for; None where that is not limited.
         server: name of the Jupyter server that holds the credential; None where it is not known.
+        only_course: the one course that the token may name; None for all of the subject's.
     """
 
     subject: UUID
@@ -58,6 +59,7 @@ class Proof:
     credential: str = ""
     lifetime_s: int | None = None
     server: str | None = None
+    only_course: str | None = None
 
 
 class CredentialVerifier(Protocol):

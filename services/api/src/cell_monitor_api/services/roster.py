@@ -14,7 +14,7 @@ from cell_monitor_api.models.courses import CourseMember, MemberAnswer
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import courses, memberships, people
+from cell_monitor_core.storage.postgres import courses, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import members_of
 from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
 
@@ -105,7 +105,7 @@ class Roster:
         ]
 
     async def remove_member(self, course_id: str, person_id: UUID) -> None:
-        """Remove somebody from the roster; tokens that name the membership end within seconds.
+        """Remove somebody from the roster, or who joined by code; tokens that name the membership end within seconds.
 
         What another source says of them stays, see ``core.storage.postgres.memberships``.
 
@@ -113,7 +113,9 @@ class Roster:
             NotFound: there is no such member.
             ManagedElsewhere: they are a member by other sources only.
         """
-        if not await memberships.remove(self._pool, course_id, person_id):
+        async with self._pool.acquire() as connection, connection.transaction():
+            removed = await joined_computers.remove_member(connection, course_id, person_id)
+        if not removed:
             if await memberships.role_of(self._pool, course_id, person_id) is None:
                 raise NotFound("there is no such member of this course")
             said = await memberships.said_of(self._pool, course_id, [person_id])

@@ -21,7 +21,7 @@ from cell_monitor_core.crypto import BlindIndex
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.telemetry.metrics import RATE_LIMITED
 
-__all__ = ["Attempt", "SignInLimits"]
+__all__ = ["Attempt", "SignInLimits", "site_of"]
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +133,7 @@ class SignInLimits:
         if device is not None:
             own = self._counted("device", device, self._per_account)
             return await self._begin(Attempt((own,), ended=own))
-        site = _site_of(address)
+        site = site_of(address)
         pair = Counted("pair", self._pair(username, site), self._per_account, self._window_s)
         account = Counted("account", self._digest("account", username), self._per_account_hour, _HOUR_S)
         return await self._begin(
@@ -146,7 +146,7 @@ class SignInLimits:
         Raises:
             SignInLimited: with ``Retry-After``.
         """
-        return await self._begin(Attempt((self._counted("link", _site_of(address), self._per_address),)))
+        return await self._begin(Attempt((self._counted("link", site_of(address), self._per_address),)))
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Count an attempt no longer, and end the failures before it of the same person in the same place."""
@@ -185,7 +185,7 @@ class SignInLimits:
         return self._index.digest(f"sign_in.{kind}", value).hex()
 
 
-def _site_of(address: str) -> str:
+def site_of(address: str) -> str:
     """Return what addresses of one client have in common: an IPv4 address, or the network of an IPv6 one."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +29,7 @@ from cell_monitor_core.storage.postgres import (
     course_counters,
     courses,
     help_queries,
+    joined_computers,
     memberships,
     people,
     student_queries,
@@ -40,8 +41,13 @@ __all__ = ["Snapshots"]
 _NAMELESS: Final = people.PersonName(username="", display_name=None)
 
 
-def _with_name(state: StudentState, name: people.PersonName) -> Student:
-    return Student(**msgspec.structs.asdict(state), username=name.username, display_name=name.display_name)
+def _with_name(state: StudentState, name: people.PersonName, joined: Container[UUID]) -> Student:
+    return Student(
+        **msgspec.structs.asdict(state),
+        username=name.username,
+        display_name=name.display_name,
+        joined=UUID(state.student_id) in joined,
+    )
 
 
 class Snapshots:
@@ -94,12 +100,13 @@ class Snapshots:
             help_states = await help_queries.list_active(connection, self._keyring, course_id)
             (counters,) = await course_counters.read_counters(connection, [course_id])
             names = await people.names_of(connection, self._keyring, [member.person_id for member in roster])
+            joined = await joined_computers.joined_people(connection, course_id)
         return CourseSnapshot(
             course=SnapshotCourse(course.course_id, course.title, course.thresholds),
             epoch=position.epoch,
             offset=position.offset,
             generated_at=to_text(datetime.now(UTC)),
-            students=[_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states],
+            students=[_with_name(state, names.get(UUID(state.student_id), _NAMELESS), joined) for state in states],
             staff=[
                 StaffMember(str(member.person_id), name.shown, member.role, name.username)
                 for member in roster
@@ -114,7 +121,8 @@ class Snapshots:
         """Return every enrolled student's row with their name."""
         states = await student_queries.course_students(self._pool, self._keyring, course_id)
         names = await self._names(state.student_id for state in states)
-        return [_with_name(state, names.get(UUID(state.student_id), _NAMELESS)) for state in states]
+        joined = await joined_computers.joined_people(self._pool, course_id)
+        return [_with_name(state, names.get(UUID(state.student_id), _NAMELESS), joined) for state in states]
 
     async def student(self, course_id: str, student_id: UUID) -> StudentDetail:
         """Return one student with their cells and requests for help.
@@ -125,9 +133,10 @@ class Snapshots:
         state = await self._student(course_id, student_id)
         names = await self._names([state.student_id])
         cells = await cell_queries.student_cells(self._pool, course_id, student_id)
+        joined = await joined_computers.joined_people(self._pool, course_id)
         requests = await help_queries.list_of_student(self._pool, self._keyring, course_id, student_id)
         return StudentDetail(
-            student=_with_name(state, names.get(student_id, _NAMELESS)),
+            student=_with_name(state, names.get(student_id, _NAMELESS), joined),
             cells=cells,
             help=requests,
         )

@@ -72,6 +72,8 @@ class TokenExchange:
         # Before the roles: one that is lost in between is stated by a token that is revoked already.
         generation = await revocations.generation_of(self._pool, proof.subject) if proof.is_person else None
         roles = await memberships.roles_of(self._pool, proof.subject) if proof.is_person else {}
+        if proof.only_course is not None:
+            roles = {course_id: role for course_id, role in roles.items() if course_id == proof.only_course}
         token, expires_in = self._issuer.issue(
             grant=grant,
             person_id=proof.subject,

@@ -1,4 +1,4 @@
-"""Failed sign-ins, counted in Redis in fixed windows, so that all processes of the API share one count."""
+"""Failed sign-ins and wrong join codes, counted in Redis in fixed windows, so that all processes of the API share one count."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Counted:
     """One count that an attempt belongs to.
 
     Attributes:
-        kind: ``address``, ``pair``, ``account``, ``device`` or ``link``.
+        kind: see ``core.keys.sign_in_attempts``.
         digest: a keyed hash of what is counted.
         limit: of failures in a window.
         window_s: seconds of the window, from its first failure.

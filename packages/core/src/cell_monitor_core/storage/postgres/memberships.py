@@ -46,6 +46,8 @@ class Source(StrEnum):
     """A learning platform."""
     OIDC = "oidc"
     """Groups that an OpenID Connect provider says somebody is in when they sign in."""
+    JOIN = "join"
+    """The person typed the course's code, see ``join_codes``."""
 
 
 @dataclass(frozen=True, slots=True)

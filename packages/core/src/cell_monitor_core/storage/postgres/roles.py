@@ -30,6 +30,9 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "people": _ALL,
         "local_accounts": _ALL,
         "identities": _ADD,
+        "join_codes": _ALL,
+        # One that may send no more stays stored, see joined_computers.
+        "joined_computers": _CHANGE,
         # A removal stays stored, see memberships.
         "memberships": _CHANGE,
         "course_members": _READ,

@@ -1,0 +1,195 @@
+"""Joining a course by its code: students without a Hub and without an account; see docs/adr/0026."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from cell_monitor_api.exceptions import (
+    CourseFull,
+    InsufficientScope,
+    InvalidParameter,
+    JoinCodeInvalid,
+    JoiningLimited,
+    JoinSecretInvalid,
+    NotFound,
+)
+from cell_monitor_api.models.joining import JoinCodeAnswer, Joined
+from cell_monitor_api.services.credentials import Proof, TokenWish
+from cell_monitor_api.services.join_limits import JoinLimits
+from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.auth.scopes import Audience
+from cell_monitor_core.counters import Counters
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.foreign_text import visible
+from cell_monitor_core.storage.postgres import courses, join_codes, joined_computers, memberships
+from cell_monitor_core.storage.postgres.memberships import Source
+from cell_monitor_core.telemetry.metrics import SIGN_INS
+from cell_monitor_core.timestamps import to_text
+
+__all__ = ["JoinSecretVerifier", "Joining"]
+
+_log = structlog.get_logger(__name__)
+
+_HOW: Final = "join_code"
+
+
+class Joining:
+    """Opens and closes courses for those who have the code, and lets them in.
+
+    Args:
+        pool: PostgreSQL.
+        keyring: encrypts names.
+        index: makes codes of what is stored.
+        counters: reports the new number of students.
+        limits: on wrong codes.
+        most: how many may join by one code.
+    """
+
+    def __init__(
+        self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters, limits: JoinLimits, *, most: int
+    ) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._index = index
+        self._counters = counters
+        self._limits = limits
+        self._most = most
+
+    async def open(self, course_id: str, lifetime: timedelta) -> JoinCodeAnswer:
+        """Give a course a new code; the one before lets nobody in any more."""
+        code = await join_codes.open_new(self._pool, self._index, course_id, lifetime)
+        _log.info("joining_opened", course_id=course_id)
+        return self._answer(code)
+
+    async def state(self, course_id: str) -> JoinCodeAnswer:
+        """Return a course's code, or that joining is closed."""
+        return self._answer(await join_codes.get(self._pool, self._index, course_id))
+
+    async def close(self, course_id: str) -> None:
+        """Let nobody else in; who has joined stays."""
+        await join_codes.close(self._pool, course_id)
+        _log.info("joining_closed", course_id=course_id)
+
+    async def remove_all(self, course_id: str) -> None:
+        """Close a course's joining, and remove everybody who joined by code; their tokens end within seconds."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await join_codes.close(connection, course_id)
+            for person_id in sorted(await joined_computers.joined_people(connection, course_id)):
+                await memberships.remove(connection, course_id, person_id, source=Source.JOIN)
+            computers = await joined_computers.revoke_all(connection, course_id)
+        await self._counters.roster_changed(course_id, left=True)
+        _log.info("joined_people_removed", course_id=course_id, computers=computers)
+
+    async def join(self, code: str, name: str, secret: str, address: str) -> Joined:
+        """Let somebody into the course that a code opens, as a new student of this name.
+
+        The same secret once more, as after an answer that was lost, is the same student.
+
+        Raises:
+            JoiningLimited: too many wrong codes.
+            JoinCodeInvalid: wrong, too old, or closed.
+            InvalidParameter: nothing of the name can be seen.
+            CourseFull: as many joined by this code as may.
+        """
+        shown = visible(name)
+        if not shown:
+            raise InvalidParameter("nothing of this name can be seen: enter a name", loc=["body", "name"])
+        try:
+            typed = join_codes.normalized(code)
+            counted = await self._limits.begin(address, None if typed is None else join_codes.locator_of(typed))
+            computer, is_new = await self._admit(typed, shown, secret)
+        except JoiningLimited:
+            SIGN_INS.labels(_HOW, "rate_limited").inc()
+            raise
+        except (JoinCodeInvalid, CourseFull):
+            SIGN_INS.labels(_HOW, "refused").inc()
+            raise
+        await self._limits.succeeded(counted)
+        course = await courses.get(self._pool, computer.course_id)
+        if course is None:
+            raise JoinCodeInvalid("the course was deleted meanwhile")
+        if is_new:
+            await self._counters.roster_changed(computer.course_id, left=False)
+        SIGN_INS.labels(_HOW, "ok").inc()
+        return Joined(computer.course_id, course.title, shown)
+
+    async def merge(self, course_id: str, person_id: UUID, into: UUID) -> None:
+        """Let the computers of somebody who joined by code send as another student of the course from now on.
+
+        The first one leaves the course. What was sent before stays stored as theirs.
+
+        Raises:
+            NotFound: the first did not join this course by code, or the other one is no student of it.
+            InvalidParameter: both are the same.
+        """
+        if person_id == into:
+            raise InvalidParameter("a student cannot be merged with themselves", loc=["body", "into"])
+        async with self._pool.acquire() as connection, connection.transaction():
+            if person_id not in await joined_computers.joined_people(connection, course_id):
+                raise NotFound("there is no such student who joined this course by code")
+            # Never somebody of the staff: what a student's computer sends must not be shown under their name.
+            if await memberships.role_of(connection, course_id, into) != Role.STUDENT:
+                raise NotFound("there is no such student in this course", loc=["body", "into"])
+            await joined_computers.move(connection, course_id, person_id, into)
+            await memberships.remove(connection, course_id, person_id, source=Source.JOIN)
+        await self._counters.roster_changed(course_id, left=True)
+        _log.info("joined_person_merged", course_id=course_id, person_id=str(person_id), into=str(into))
+
+    async def _admit(self, typed: str | None, name: str, secret: str) -> tuple[joined_computers.Computer, bool]:
+        """Return the computer that holds the secret, and whether it is new; ``typed`` is None for what is no code."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            opened = None if typed is None else await join_codes.course_of(connection, self._index, typed)
+            if opened is None:
+                raise JoinCodeInvalid("this is no valid code: ask the instructor for the code of today")
+            course_id, people = opened
+            known = await joined_computers.find(connection, secret)
+            if known is not None and known.course_id == course_id:
+                return known, False
+            if people >= self._most:
+                raise CourseFull("as many have joined by this code as may: the instructor can show a new one")
+            computer = await joined_computers.add(
+                connection, self._keyring, self._index, course_id=course_id, name=name, secret=secret
+            )
+            if computer is None:
+                raise JoinCodeInvalid("this computer's secret was used before: join again")
+            await join_codes.count(connection, course_id)
+            return computer, True
+
+    def _answer(self, code: join_codes.JoinCode | None) -> JoinCodeAnswer:
+        if code is None:
+            return JoinCodeAnswer(None, None, 0, self._most)
+        return JoinCodeAnswer(code.code, to_text(code.expires_at), code.people, self._most)
+
+
+class JoinSecretVerifier:
+    """``Authorization: Join <secret>``: a computer that joined, for the audience ingest and its one course only."""
+
+    scheme = "Join"
+    grant = Grant.JOINED
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    async def verify(self, credential: str, wish: TokenWish) -> Proof:
+        """Return whose events a computer sends.
+
+        Raises:
+            InsufficientScope: the token is wished for another audience or person.
+            JoinSecretInvalid: the secret is unknown, or its computer may send no more.
+        """
+        if wish.audience != Audience.INGEST or wish.act_as is not None:
+            raise InsufficientScope("a joined computer gets tokens of the audience ingest only, for its own student")
+        computer = await joined_computers.find(self._pool, credential)
+        if computer is None:
+            raise JoinSecretInvalid("this computer is in no course, or no longer: join with the course's code")
+        return Proof(
+            computer.person_id,
+            is_person=True,
+            credential=joined_computers.credential_of(computer.computer_id),
+            only_course=computer.course_id,
+        )
