@@ -11,7 +11,7 @@ import tseslint from 'typescript-eslint';
  * The folders of `src` from the lowest to the highest: each imports those before it and none after it. Of the files
  * beside them `tokens.ts` and `version.ts` are below all folders, `monitor.ts` and `index.ts` above.
  */
-const folders = ['runtime', 'settings', 'events', 'transport', 'queue', 'capture', 'help', 'status'];
+const folders = ['runtime', 'settings', 'events', 'transport', 'queue', 'capture', 'help', 'status', 'join'];
 const above = ['src/monitor.ts', 'src/index.ts'];
 
 const unordered = readdirSync(new URL('src', import.meta.url), { withFileTypes: true })

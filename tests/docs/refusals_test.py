@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cell_monitor_core.events.reasons import Reason
+from jupyterlab_cell_monitor.joining import JOIN_ENDED
 from jupyterlab_cell_monitor.refusals import SENTENCES
 from jupyterlab_cell_monitor.upstream import ADDRESS_WRONG, KEY_REFUSED
 
@@ -24,7 +25,9 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("code", [*Reason, *SENTENCES, ADDRESS_WRONG, KEY_REFUSED, "not_configured", "monitor_off"])
+@pytest.mark.parametrize(
+    "code", [*Reason, *SENTENCES, ADDRESS_WRONG, KEY_REFUSED, JOIN_ENDED, "not_joined", "not_configured", "monitor_off"]
+)
 def test_every_code_is_on_the_page(code):
     if code != "other":  # what a newer release may add
         assert f"`{code}`" in PAGE

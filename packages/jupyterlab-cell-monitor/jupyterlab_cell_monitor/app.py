@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +17,9 @@ from traitlets import Bool, Float, Integer, TraitError, Unicode, default, valida
 
 from .credentials import configured_credentials
 from .forwarder import Forwarder
+from .join_routes import JoinHandler
+from .join_store import JOINED_SPOOLS, Joined, JoinStore
+from .joining import Joining
 from .kernel_listener import KernelListener, unavailable
 from .notebook_files import NotebookFiles, follow_changes
 from .notebook_ids import NotebookIds
@@ -21,7 +27,7 @@ from .notebook_routes import NotebooksHandler
 from .routes import EventsHandler, StatusHandler
 from .run_journal import RunJournal
 from .spool import Spool, open_spool
-from .tokens import ExchangedTokens
+from .tokens import Credential, ExchangedTokens
 from .upstream import Upstream
 
 __all__ = ["CellMonitorApp"]
@@ -80,6 +86,7 @@ class CellMonitorApp(ExtensionApp):
     _forwarder: Forwarder | None = None
     _client: httpx.AsyncClient | None = None
     _listener: KernelListener | None = None
+    _joining: Joining | None = None
 
     @default("api_url")
     def _default_api_url(self) -> str:
@@ -127,26 +134,33 @@ class CellMonitorApp(ExtensionApp):
         except TraitError as error:
             api_url, problem = "", str(error)
         credentials = configured_credentials(self.api_key, self.api_key_file, self.hub_token, os.environ)
-        if api_url and credentials is None:
-            problem = "api_url is set, but neither api_key nor api_key_file is, and no JupyterHub started this server"
+        open_spool = self._open_spool
+        if credentials is None and problem is None:
+            # Neither a key nor a Hub: the student may join a class by its code, or did so before.
+            directory = Path(jupyter_data_dir()) / "cell-monitor"
+            store, attempts = JoinStore(directory / "joined.json"), JoinStore(directory / "joining.json")
+            self._joining = Joining(self._made_client(), store, attempts, api_url or None, self._connect)
+            joined = self._joining.current
+            if joined is not None:
+                upstream = self._upstream(joined.address, self._joining.credentials)
+                open_spool = partial(self._open_spool, joined.folder)
         elif api_url and credentials is not None:
-            self._client = httpx.AsyncClient(
-                timeout=httpx.Timeout(self.request_timeout_s, connect=self.connect_timeout_s),
-                limits=httpx.Limits(max_connections=10, max_keepalive_connections=4, keepalive_expiry=30),
-            )
-            tokens = ExchangedTokens(self._client, f"{api_url}/api/v1/auth/token", credentials)
-            upstream = Upstream(self._client, api_url, tokens, self.request_timeout_s)
+            upstream = self._upstream(api_url, credentials)
         if problem:
             self.log.warning("The cell monitor is switched off: %s.", problem)
-        self._forwarder = Forwarder(upstream, self._open_spool, self.log, misconfigured=problem)
+        joinable = self._joining is not None
+        self._forwarder = Forwarder(upstream, open_spool, self.log, misconfigured=problem, joinable=joinable)
         self.settings["cell_monitor_forwarder"] = self._forwarder
+        self.settings["cell_monitor_joining"] = self._joining
         self.settings["cell_monitor_test_mode"] = self.test_mode
         # The front end reads them from the page.
         page_config = self.settings.setdefault("page_config_data", {})
         self._initialize_notebook_ids()
         if self.course:
             page_config["cellMonitorCourse"] = self.course
-        if upstream is not None:
+        if joinable:
+            page_config["cellMonitorCanJoin"] = "true"
+        if upstream is not None or joinable:
             self._listen_to_kernels(self._forwarder)
         follows = "true" if self._listener is not None else "false"
         page_config["cellMonitorFollowsRuns"] = follows
@@ -169,6 +183,7 @@ class CellMonitorApp(ExtensionApp):
             [
                 (r"/cell-monitor/?", EventsHandler),
                 (r"/cell-monitor/status/?", StatusHandler),
+                (r"/cell-monitor/join/?", JoinHandler),
                 (r"/cell-monitor/notebooks/?", NotebooksHandler),
             ]
         )
@@ -176,8 +191,8 @@ class CellMonitorApp(ExtensionApp):
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
         if self._forwarder is not None:
             await self._forwarder.start()
-        if self._listener is not None:
-            self._listener.start()
+        if self._joining is None or self._joining.current is not None:
+            self._follow_runs()
 
     async def stop_extension(self) -> None:
         """Stops sending; what is spooled stays on the disk."""
@@ -198,8 +213,40 @@ class CellMonitorApp(ExtensionApp):
         self.settings["cell_monitor_listener"] = self._listener
         self.settings["cell_monitor_listener_problem"] = problem
 
-    def _open_spool(self) -> Spool:
-        return open_spool(Path(self.spool_dir).expanduser(), self.spool_max_bytes)
+    def _made_client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(self.request_timeout_s, connect=self.connect_timeout_s),
+                limits=httpx.Limits(max_connections=10, max_keepalive_connections=4, keepalive_expiry=30),
+            )
+        return self._client
+
+    def _upstream(self, address: str, credentials: Callable[[], Sequence[Credential]]) -> Upstream:
+        client = self._made_client()
+        tokens = ExchangedTokens(client, f"{address}/api/v1/auth/token", credentials)
+        return Upstream(client, address, tokens, self.request_timeout_s)
+
+    async def _connect(self, joined: Joined) -> None:
+        """Sends to the monitor whose class was joined."""
+        assert self._forwarder is not None
+        assert self._joining is not None
+        upstream = self._upstream(joined.address, self._joining.credentials)
+        await self._forwarder.connect(upstream, partial(self._open_spool, joined.folder))
+        self._follow_runs()
+
+    def _follow_runs(self) -> None:
+        # Not before there is somewhere to send to: of somebody who joined no class nothing is stored.
+        if self._listener is not None:
+            self._listener.start()
+
+    def _open_spool(self, folder: str = "") -> Spool:
+        directory = Path(self.spool_dir).expanduser()
+        if folder:
+            # Each joining has a spool of its own: what was done as one student is never sent as another, or elsewhere.
+            for other in directory.glob(f"{JOINED_SPOOLS}*"):
+                if other.name != folder:
+                    shutil.rmtree(other, ignore_errors=True)
+        return open_spool(directory / folder, self.spool_max_bytes)
 
 
 def _require_http(url: str) -> None:

@@ -10,17 +10,18 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from .answers import Answer, switched_off
 from .ingest_body import MAX_BODY_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, Batch, batch_body, event_id_of, event_json
+from .joining import JOIN_ENDED
 from .refusals import Refusals
 from .spool import Record, Spool
 from .upstream import Delivered, Outcome, Refused, Unavailable, Upstream
 from .waits import HoldClock, Moment, browser_waits, hold_clock
 
-__all__ = ["Answer", "Forwarder", "encoded"]
+__all__ = ["Forwarder"]
 
 _BACKOFF_BASE = 1.0
 _BACKOFF_CAP = 60.0
@@ -31,15 +32,6 @@ _WITHOUT_WAITS_SECONDS = 600.0
 # Of a request's body, for what is not the events.
 _BODY_SPARE_BYTES = 4096
 _SPOOLED = {"kind": "spooled"}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the front end gets; see docs/dev/contracts.md, "Jupyter Server half"."""
-
-    status: int
-    body: dict[str, Any] | bytes
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Forwarder:
@@ -53,6 +45,7 @@ class Forwarder:
         open_spool: opens the spool, in a thread; None for no spool at all.
         log: gets reasons and counts, never payloads.
         misconfigured: what is wrong with the configuration, if anything.
+        joinable: whether the student can give what is missing by joining a class.
         random_: 0 to 1, for the jitter.
         clock: measures how long events are held here.
     """
@@ -64,6 +57,7 @@ class Forwarder:
         log: logging.Logger | logging.LoggerAdapter[Any],
         *,
         misconfigured: str | None = None,
+        joinable: bool = False,
         random_: Callable[[], float] = random.random,
         clock: HoldClock | None = None,
     ) -> None:
@@ -71,6 +65,7 @@ class Forwarder:
         self._open_spool = open_spool
         self._log = log
         self._misconfigured = misconfigured
+        self._joinable = joinable
         self._random = random_
         self._clock = clock or hold_clock()
         self._without_waits_until = 0.0
@@ -105,8 +100,22 @@ class Forwarder:
                 self._log.info("Found %d spooled events.", self._spool.pending_events)
                 self._wake.set()
 
+    async def connect(self, upstream: Upstream, open_spool: Callable[[], Spool]) -> None:
+        """Sends to another monitor, or as somebody else, from now on; what was spooled before is not sent there."""
+        async with self._starting:
+            await self._stop()
+            self._upstream, self._open_spool = upstream, open_spool
+            self._refusals = Refusals(self._log)
+            self._note_back()
+            self._started = False
+        await self.start()
+
     async def close(self) -> None:
         """Stops sending. What is spooled stays for the next process."""
+        await self._stop()
+        self._disk.shutdown(wait=False)
+
+    async def _stop(self) -> None:
         if self._drain_task is not None:
             self._drain_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -115,15 +124,16 @@ class Forwarder:
         spool, self._spool = self._spool, None
         if spool is not None:
             await self._on_disk(spool.close)
-        self._disk.shutdown(wait=False)
 
     def status(self) -> dict[str, Any]:
         """What `GET status` answers."""
         reason = self._misconfigured or (self._unavailable.reason if self._unavailable else None)
-        if self._misconfigured or (self._unavailable and self._unavailable.problem):
+        if self._join_ended:
+            state = "not_joined"
+        elif self._misconfigured or (self._unavailable and self._unavailable.problem):
             state = "misconfigured"
         elif self._upstream is None:
-            state = "off"
+            state = "not_joined" if self._joinable else "off"
         elif self._unavailable:
             # Before the refusals: events are spooled, of which nobody knows yet whether they are refused.
             state = "unavailable"
@@ -146,9 +156,11 @@ class Forwarder:
         """Sends a batch on, or keeps it. The answer has one result for each event."""
         await self.start()
         if self._upstream is None:
-            return _switched_off(batch, misconfigured=self._misconfigured is not None)
+            return switched_off(batch, self._off_reason())
         if batch.events and self._spool is not None and self._spool.pending_events:
             self._nudge()
+            if self._join_ended:
+                return switched_off(batch, JOIN_ENDED)
             return await self._keep(batch, traceparent)
         if time.monotonic() < self._not_before:
             # The monitor asked for a pause, and asks it of everybody.
@@ -164,6 +176,9 @@ class Forwarder:
         )
         if isinstance(outcome, Unavailable):
             self._note_unavailable(outcome)
+            if self._join_ended:
+                # Nobody will take it: what somebody does who is in no class is not kept.
+                return switched_off(batch, JOIN_ENDED)
             return await self._keep(batch, traceparent, taken)
         self._note_back()
         if isinstance(outcome, Refused):
@@ -194,6 +209,15 @@ class Forwarder:
         if current:
             body["refusals"] = current
         return Answer(200, body)
+
+    @property
+    def _join_ended(self) -> bool:
+        return self._unavailable is not None and self._unavailable.problem == JOIN_ENDED
+
+    def _off_reason(self) -> str | None:
+        if self._misconfigured is not None:
+            return "not_configured"
+        return "not_joined" if self._joinable else None
 
     def _spooled_notice(self) -> dict[str, Any]:
         """Says that events are kept here, with the reason where somebody must change the configuration."""
@@ -370,19 +394,6 @@ class Forwarder:
         return await asyncio.get_running_loop().run_in_executor(self._disk, action, *arguments)
 
 
-def _switched_off(batch: Batch, *, misconfigured: bool) -> Answer:
-    results = [
-        {"event_id": event_id_of(event), "status": "rejected", "reason": "monitor_off"} for event in batch.events
-    ]
-    notice = {"kind": "off", "reason": "not_configured"} if misconfigured else {"kind": "off"}
-    return Answer(200, {"results": results, "notices": [notice]})
-
-
 def _values(records: list[Record]) -> Iterator[Any]:
     """The events of spooled records as JSON values."""
     return (json.loads(record.event) for record in records)
-
-
-def encoded(answer: Answer) -> bytes:
-    """The answer's body as it goes out."""
-    return answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode("utf-8")

@@ -20,7 +20,7 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
 
-from .forwarder import Answer
+from .answers import Answer
 from .handed_runs import HandedRun
 from .ingest_body import Batch, batch_body, event_json
 from .run_follower import RunFollower, RunReport
@@ -98,11 +98,14 @@ class KernelListener:
         self._wanted: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
         server.event_logger.add_listener(schema_id=_SCHEMA_ID, listener=self._on_kernel_action)
 
     def start(self) -> None:
-        """Begin to send what is due."""
-        self._spawn(self._send_forever())
+        """Begin to send what is due, unless that has begun."""
+        if not self._started:
+            self._started = True
+            self._spawn(self._send_forever())
 
     async def close(self) -> None:
         """Stop listening. Runs that go on are not reported."""

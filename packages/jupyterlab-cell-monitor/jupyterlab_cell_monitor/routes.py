@@ -9,7 +9,8 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
-from .forwarder import Answer, Forwarder, encoded
+from .answers import Answer, encoded
+from .forwarder import Forwarder
 from .handed_runs import read_runs
 from .ingest_body import TRACEPARENT, Batch, BodyError, read_batch
 from .kernel_listener import KernelListener

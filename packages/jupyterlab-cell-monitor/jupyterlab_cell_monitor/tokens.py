@@ -44,7 +44,16 @@ class TokenUnavailable(Exception):  # noqa: N818 - named for what is so
 
 
 class TokenRefused(Exception):  # noqa: N818 - named for what is so
-    """The monitor does not know the credential, or no longer."""
+    """The monitor does not know the credential, or no longer.
+
+    Args:
+        reason: what happened, without any secret.
+        problem: see `Credential.problem`.
+    """
+
+    def __init__(self, reason: str, problem: str = "") -> None:
+        super().__init__(reason)
+        self.problem = problem
 
 
 class CredentialUnreadable(Exception):  # noqa: N818 - named for what is so
@@ -60,12 +69,14 @@ class Credential:
         secret: the key or token.
         name: what a message calls it.
         server: name of this server in JupyterHub, empty for its user's default one; None where there is no Hub.
+        problem: code of what must be changed where the monitor refuses it; empty for a wrong configuration.
     """
 
     scheme: str
     secret: str
     name: str
     server: str | None = None
+    problem: str = ""
 
 
 def retry_after_seconds(header: str | None) -> float:
@@ -102,7 +113,7 @@ class ExchangedTokens:
         self._token: str | None = None
         self._good_until = 0.0
         self._refusals = 0
-        self._refusal = ""
+        self._refusal = TokenRefused("there is no credential")
         self._refused_until = 0.0
         self._asked_at = 0.0
         self._exchange = asyncio.Lock()
@@ -120,7 +131,7 @@ class ExchangedTokens:
             if self._token is not None and self._clock() < self._good_until:
                 return self._token
             if self._clock() < self._refused_until:
-                raise TokenRefused(self._refusal)
+                raise TokenRefused(str(self._refusal), self._refusal.problem)
             return await self._ask()
 
     def reject(self, token: str) -> None:
@@ -147,7 +158,7 @@ class ExchangedTokens:
             credentials = self._credentials()
         except CredentialUnreadable as error:
             raise TokenRefused(str(error)) from None
-        refusal = "there is no credential"
+        refusal = TokenRefused("there is no credential")
         for credential in credentials:
             response = await self._post(credential)
             if response.status_code == 200:
@@ -156,12 +167,13 @@ class ExchangedTokens:
             if response.status_code not in {401, 403}:
                 retry_after = retry_after_seconds(response.headers.get("Retry-After"))
                 raise TokenUnavailable(f"HTTP {response.status_code} from the token exchange", retry_after)
-            refusal = f"the monitor refused {credential.name} (HTTP {response.status_code})"
+            reason = f"the monitor refused {credential.name} (HTTP {response.status_code})"
+            refusal = TokenRefused(reason, credential.problem)
         self._refusal = refusal
         self._refused_until = self._clock() + min(_REFUSED_SECONDS, 2.0**self._refusals)
         # Beyond this the wait does not grow.
         self._refusals = min(self._refusals + 1, 10)
-        raise TokenRefused(refusal)
+        raise refusal
 
     async def _post(self, credential: Credential) -> httpx.Response:
         wish = {"audience": "ingest"} | ({} if credential.server is None else {"server": credential.server})

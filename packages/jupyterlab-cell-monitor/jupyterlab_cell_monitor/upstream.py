@@ -38,8 +38,8 @@ class Unavailable:
     Attributes:
         reason: the cause, without secrets and payloads.
         retry_after: seconds that the monitor asked to wait; 0 if it did not ask.
-        problem: code of what must be changed in the configuration before a retry can succeed: `api_key_refused` or
-            `api_address_wrong`; None where it is not the configuration.
+        problem: code of what must be changed before a retry can succeed: `api_key_refused`, `api_address_wrong` or
+            `join_ended`; None where waiting is enough.
     """
 
     reason: str
@@ -91,7 +91,7 @@ class Upstream:
         except TokenUnavailable as error:
             return Unavailable(error.reason, error.retry_after)
         except TokenRefused as error:
-            return Unavailable(str(error), problem=KEY_REFUSED)
+            return Unavailable(str(error), problem=error.problem or KEY_REFUSED)
         except httpx.HTTPError as error:
             return Unavailable(type(error).__name__)
 

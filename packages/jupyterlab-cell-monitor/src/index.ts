@@ -1,6 +1,8 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, IToolbarWidgetRegistry, Notification } from '@jupyterlab/apputils';
+import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import { ServerConnection } from '@jupyterlab/services';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -10,13 +12,15 @@ import { helpDialog } from './help/dialog';
 import { HELP_ICONS } from './help/icons';
 import { isAsking } from './help/model';
 import { helpLabel, helpSentence } from './help/wording';
+import { joinDialog } from './join/dialog';
 import type { IMonitorSettings } from './monitor';
 import { CellMonitor } from './monitor';
 import { translatedSchema } from './settings/schema';
 import { statusDialog } from './status/dialog';
 import { createStatusItem, needsAction } from './status/item';
 import { notificationText, statusLabel } from './status/wording';
-import { CommandIDs, DOMAIN, ICellMonitor, PluginIDs } from './tokens';
+import { HttpJoining } from './transport/joining';
+import { CommandIDs, DOMAIN, ICellMonitor, isSwitchedOff, PluginIDs } from './tokens';
 
 function readSettings(settings: ISettingRegistry.ISettings | null): IMonitorSettings {
   const course = settings?.get('course').composite;
@@ -55,7 +59,7 @@ const monitorPlugin: JupyterFrontEndPlugin<ICellMonitor> = {
     app.commands.addCommand(CommandIDs.togglePause, {
       label: () => (monitor.state === 'paused' ? trans.__('Resume Recording') : trans.__('Pause Recording')),
       caption: trans.__('Pause or resume the recording of what you run'),
-      isEnabled: () => monitor.state !== 'off' && monitor.state !== 'misconfigured',
+      isEnabled: () => !isSwitchedOff(monitor.state),
       execute: async () => {
         const paused = monitor.state !== 'paused';
         monitor.configure({ ...readSettings(settings), paused });
@@ -149,10 +153,23 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(CommandIDs.showStatus, {
       label: trans.__('Show What Is Recorded'),
       execute: () =>
-        statusDialog(monitor, trans, languageOf(translator), async () => {
-          await app.commands.execute(CommandIDs.togglePause);
-        })
+        monitor.state === 'unjoined'
+          ? app.commands.execute(CommandIDs.join)
+          : statusDialog(monitor, trans, languageOf(translator), async () => {
+              await app.commands.execute(CommandIDs.togglePause);
+            })
     });
+    const { serverSettings } = app.serviceManager;
+    const joinAddress = URLExt.join(serverSettings.baseUrl, 'cell-monitor', 'join');
+    const joining = new HttpJoining(init => ServerConnection.makeRequest(joinAddress, init, serverSettings));
+    if (PageConfig.getOption('cellMonitorCanJoin') === 'true') {
+      app.commands.addCommand(CommandIDs.join, {
+        label: trans.__('Join a Class'),
+        caption: trans.__('Join a class with the code that your instructor shows'),
+        execute: () => joinDialog(monitor, joining, trans)
+      });
+      palette?.addItem({ command: CommandIDs.join, category: trans.__('Cell Monitor') });
+    }
     palette?.addItem({ command: CommandIDs.showStatus, category: trans.__('Cell Monitor') });
     statusBar?.registerStatusItem(PluginIDs.status, {
       item: createStatusItem(monitor, trans, () => void app.commands.execute(CommandIDs.showStatus)),
@@ -163,7 +180,7 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
     const notified = new Set<string>();
     monitor.changed.connect(() => {
       const label = statusLabel(monitor, trans);
-      if (needsAction(monitor.state) && !notified.has(label)) {
+      if (needsAction(monitor) && !notified.has(label)) {
         notified.add(label);
         // JupyterLab cuts a notification at 140 characters, so what to do is in the dialog.
         Notification.warning(notificationText(label, trans), {

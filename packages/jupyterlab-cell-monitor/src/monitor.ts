@@ -154,7 +154,7 @@ export class CellMonitor implements ICellMonitor {
 
   get state(): MonitorState {
     if (this._queue.connection === 'off') {
-      return this._queue.problem === null ? 'off' : 'misconfigured';
+      return offState(this._queue.problem);
     }
     if (this._settings.paused) {
       return 'paused';
@@ -226,6 +226,10 @@ export class CellMonitor implements ICellMonitor {
     this._help.cancel();
   }
 
+  async reconnect(): Promise<void> {
+    await this._queue.reconnect();
+  }
+
   /** Save commands do not name a notebook: they apply to the current one. A program may carry them out, too. */
   savedByHand(): void {
     if (this._acts.recent()) {
@@ -265,6 +269,14 @@ export class CellMonitor implements ICellMonitor {
   private readonly _changed = new Signal<ICellMonitor, void>(this);
   private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);
   private readonly _helpRefused = new Signal<ICellMonitor, void>(this);
+}
+
+/** Why nothing is recorded, by the server half's reason. */
+function offState(problem: string | null): MonitorState {
+  if (problem === 'not_joined' || problem === 'join_ended') {
+    return 'unjoined';
+  }
+  return problem === null ? 'off' : 'misconfigured';
 }
 
 /** The drives whose files are the Jupyter server's own: the default one, and that of jupyter-collaboration. */

@@ -5,6 +5,7 @@ import type { ISignal } from '@lumino/signaling';
  * The monitor's state as it is shown to the student. `incomplete`: some events were refused or lost lately.
  * `saved`: kept and sent later. `held`: kept until somebody corrects the configuration or signs in.
  * `refused`: nothing of the current notebook is recorded. `misconfigured`: nothing is recorded, although it was meant to be.
+ * `unjoined`: nothing is recorded until the student joins a class by its code.
  */
 export type MonitorState =
   | 'recording'
@@ -14,7 +15,13 @@ export type MonitorState =
   | 'refused'
   | 'paused'
   | 'misconfigured'
+  | 'unjoined'
   | 'off';
+
+/** Whether nothing is recorded, whatever the student does in notebooks. */
+export function isSwitchedOff(state: MonitorState): boolean {
+  return state === 'off' || state === 'misconfigured' || state === 'unjoined';
+}
 
 /**
  * `sending`: not accepted yet. `open`: not claimed yet. `claimed`: a member of the staff is helping.
@@ -70,6 +77,8 @@ export interface ICellMonitor {
   askForHelp(message: string): boolean;
   /** Cancels the open request. */
   cancelHelp(): void;
+  /** Asks the server half at once whether there is a monitor now. */
+  reconnect(): Promise<void>;
 }
 
 export const ICellMonitor = new Token<ICellMonitor>(
@@ -89,4 +98,5 @@ export namespace CommandIDs {
   export const askForHelp = 'cell-monitor:ask-for-help';
   export const togglePause = 'cell-monitor:toggle-pause';
   export const showStatus = 'cell-monitor:show-status';
+  export const join = 'cell-monitor:join';
 }

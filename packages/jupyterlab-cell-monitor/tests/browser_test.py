@@ -429,7 +429,7 @@ def test_without_a_monitor_jupyterlab_is_as_if_the_extension_were_not_there(stud
     page = student.page
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url) if "/cell-monitor" in request.url else None)
-    expect(page.locator(".jp-CellMonitor-status")).to_have_text("Monitor: off")
+    expect(page.locator(".jp-CellMonitor-status")).to_have_text("Monitor: join a class")
     expect(page.locator(".jp-CellMonitor-help")).to_have_count(0)
     student.run(1)
     expect(student.cell(1)).to_contain_text("42")

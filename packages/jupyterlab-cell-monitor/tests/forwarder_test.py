@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from jupyterlab_cell_monitor.forwarder import Answer, Forwarder
+from jupyterlab_cell_monitor.answers import Answer
+from jupyterlab_cell_monitor.forwarder import Forwarder
 from jupyterlab_cell_monitor.ingest_body import Batch, batch_body, read_batch
 
 API_KEY = "test-key"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jupyterlab_cell_monitor.forwarder import Answer, Forwarder
+from jupyterlab_cell_monitor.answers import Answer
+from jupyterlab_cell_monitor.forwarder import Forwarder
 from jupyterlab_cell_monitor.ingest_body import read_batch
 from jupyterlab_cell_monitor.refusals import SENTENCES, Refusals
 

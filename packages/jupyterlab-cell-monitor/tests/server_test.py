@@ -141,11 +141,12 @@ def test_events_spooled_during_an_outage_survive_the_jupyter_server(
 @pytest.mark.parametrize(
     ("environment", "state", "reason"),
     [
-        ({}, "off", None),
-        ({"CELL_MONITOR_API_URL": "http://127.0.0.1:9"}, "misconfigured", "api_key"),
+        ({}, "not_joined", None),
+        ({"CELL_MONITOR_API_URL": "http://127.0.0.1:9"}, "not_joined", None),
+        ({"JUPYTERHUB_API_TOKEN": "t"}, "off", None),
         ({"CELL_MONITOR_API_URL": "monitor.example.org", "CELL_MONITOR_API_KEY": "k"}, "misconfigured", "api_url"),
     ],
-    ids=["nothing set", "no key", "no address"],
+    ids=["nothing set", "no key", "no address of a Hub's server", "no address"],
 )
 def test_a_server_without_a_monitor_works_and_says_that_it_is_off(
     jupyter: Any, make_event: Any, environment: dict[str, str], state: str, reason: str | None
@@ -155,8 +156,8 @@ def test_a_server_without_a_monitor_works_and_says_that_it_is_off(
         answer = post(page, json.dumps({"events": [make_event()]}))
         assert answer.status_code == 200
         assert answer.json()["results"][0]["status"] == "rejected"
-        unset = {"kind": "off", "reason": "not_configured"}
-        assert answer.json()["notices"] == [{"kind": "off"} if state == "off" else unset]
+        notice = {"off": {}, "not_joined": {"reason": "not_joined"}, "misconfigured": {"reason": "not_configured"}}
+        assert answer.json()["notices"] == [{"kind": "off", **notice[state]}]
         status = page.get("/cell-monitor/status").json()
         assert status["state"] == state
         assert reason is None or reason in status["last_error"]

@@ -101,7 +101,7 @@ def test_pip_alone_enables_both_halves_without_node(wheel: Path, tmp_path: Path)
         with httpx.Client(
             base_url=found[0], headers={"Authorization": f"token {token}"}, timeout=60, trust_env=False
         ) as client:
-            assert client.get("/cell-monitor/status").json()["state"] == "off"
+            assert client.get("/cell-monitor/status").json()["state"] == "not_joined"
             page = client.get("/lab").text
             extensions = json.loads(re.search(r'"federated_extensions": (\[.*?\}\])', page, re.DOTALL)[1])  # type: ignore[index]
             assert "jupyterlab-cell-monitor" in [extension["name"] for extension in extensions]

@@ -3,6 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { ToolbarButtonComponent } from '@jupyterlab/ui-components';
 import * as React from 'react';
 import type { ICellMonitor } from '../tokens';
+import { isSwitchedOff } from '../tokens';
 import { HELP_ICONS } from './icons';
 import { isAsking } from './model';
 import { helpLabel, helpSentence } from './wording';
@@ -14,7 +15,7 @@ export function createHelpButton(monitor: ICellMonitor, trans: TranslationBundle
       {() => {
         const { phase } = monitor.help;
         // Without a monitor there is no button.
-        return monitor.state === 'off' || monitor.state === 'misconfigured' ? null : (
+        return isSwitchedOff(monitor.state) ? null : (
           <>
             <ToolbarButtonComponent
               className={`jp-CellMonitor-help jp-mod-${phase}`}

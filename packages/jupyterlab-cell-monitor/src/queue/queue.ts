@@ -181,6 +181,12 @@ export class EventQueue implements IEventSink {
     }
   }
 
+  /** Leaves the pause between two requests to a monitor that is off, and requests the notices now. */
+  async reconnect(): Promise<void> {
+    this._schedule.resume();
+    await this.poll();
+  }
+
   /** The page is being hidden or left: sends one last request that may outlive it, and stores the rest. */
   flushOnHide(): void {
     this._guard.watch(this._persist());

@@ -4,6 +4,7 @@ import { Widget } from '@lumino/widgets';
 import { isolated, readable } from '../events/readable';
 import { COURSE_CHARS } from '../events/limits';
 import type { ICellMonitor, IRefusal } from '../tokens';
+import { isSwitchedOff } from '../tokens';
 import { recordLine } from './record';
 import { refusalOf, refusalSentence, statusSentence } from './wording';
 
@@ -134,7 +135,7 @@ export async function statusDialog(
 ): Promise<void> {
   const paused = monitor.state === 'paused';
   const buttons = [Dialog.okButton({ label: trans.__('Close') })];
-  if (monitor.state !== 'off' && monitor.state !== 'misconfigured') {
+  if (!isSwitchedOff(monitor.state)) {
     buttons.unshift(
       Dialog.createButton({
         label: paused ? trans.__('Resume recording') : trans.__('Pause recording'),

@@ -7,9 +7,9 @@ import { statusLabel, statusSentence } from './wording';
 /** States in which somebody must do something before what the student does is recorded or sent. */
 const NEEDS_ACTION: readonly MonitorState[] = ['refused', 'held', 'misconfigured'];
 
-/** Whether the student must be shown the state without looking for it. */
-export function needsAction(state: MonitorState): boolean {
-  return NEEDS_ACTION.includes(state);
+/** Whether the student must be shown the state without looking for it; who never joined a class need not. */
+export function needsAction({ state, problem }: Pick<ICellMonitor, 'state' | 'problem'>): boolean {
+  return NEEDS_ACTION.includes(state) || problem === 'join_ended';
 }
 
 /** The status bar's item: shows the monitor's state and opens the status dialog. */

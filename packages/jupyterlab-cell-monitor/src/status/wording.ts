@@ -18,6 +18,8 @@ export function statusLabel(monitor: ICellMonitor, trans: TranslationBundle): st
       return trans.__('Monitor: paused');
     case 'misconfigured':
       return trans.__('Monitor: not set up');
+    case 'unjoined':
+      return trans.__('Monitor: join a class');
     default:
       return trans.__('Monitor: off');
   }
@@ -50,6 +52,12 @@ export function statusSentence(monitor: ICellMonitor, trans: TranslationBundle):
       return trans.__(
         'Nothing is recorded: the connection to the monitor is not set up completely. Tell your instructor or the person who runs your JupyterLab.'
       );
+    case 'unjoined':
+      return monitor.problem === 'join_ended'
+        ? trans.__(
+            'Nothing is recorded: you were removed from the class, or its joining was ended. To join again, ask your instructor for the code.'
+          )
+        : trans.__('Nothing is recorded. To join a class, click here and enter the code that your instructor shows.');
     default:
       return trans.__('There is no monitor here. Nothing is recorded.');
   }

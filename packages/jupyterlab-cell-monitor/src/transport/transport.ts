@@ -141,7 +141,7 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
   return { kind: 'unavailable', retryAfterMs: Math.max(retryAfter, floor), reason };
 }
 
-function parse(body: string): Record<string, unknown> | null {
+export function parse(body: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(body);
     return isRecord(value) ? value : null;
@@ -151,7 +151,7 @@ function parse(body: string): Record<string, unknown> | null {
 }
 
 /** The `type` of the first `detail`: the stable code of the error. */
-function errorType(body: string): string | null {
+export function errorType(body: string): string | null {
   const detail = parse(body)?.['detail'];
   const first: unknown = Array.isArray(detail) ? detail[0] : null;
   return isRecord(first) && typeof first['type'] === 'string' ? first['type'] : null;

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { joinFault } from '../src/join/wording';
+import { isSwitchedOff } from '../src/tokens';
+import { HttpJoining } from '../src/transport/joining';
+
+const FORM = { address: 'http://192.168.7.5:8900', code: 'K7F2-2M9Q-X4DT', name: 'Hanako' };
+const trans = {
+  __: (text: string) => text,
+  _n: (one: string, many: string, count: number) => (count === 1 ? one : many).replace('%1', String(count))
+} as unknown as TranslationBundle;
+
+function answering(status: number, body: string, headers: Record<string, string> = {}): HttpJoining {
+  return new HttpJoining(async () => new Response(body, { status, headers }));
+}
+
+test('what the student entered is sent, and what the server half answers is read', async () => {
+  const sent: RequestInit[] = [];
+  const joining = new HttpJoining(async init => {
+    sent.push(init);
+    return new Response(
+      '{"joined": true, "name": "Hanako", "title": "Algebra", "address": "http://a", "address_is_fixed": true}'
+    );
+  });
+  assert.deepEqual(await joining.join(FORM), {
+    kind: 'joined',
+    state: { joined: true, name: 'Hanako', title: 'Algebra', address: 'http://a', addressIsFixed: true }
+  });
+  assert.equal(sent[0]?.method, 'POST');
+  assert.deepEqual(JSON.parse(sent[0]?.body as string), FORM);
+});
+
+test('whatever is answered, the student reads a sentence', async () => {
+  const fault = (type: string): string => JSON.stringify({ detail: [{ type, msg: '<b>' }] });
+  const answers: [number, string][] = [
+    [422, fault('invalid_join_code')],
+    [422, fault('invalid_name')],
+    [422, fault('invalid_address')],
+    [409, fault('course_full')],
+    [502, fault('monitor_unreachable')],
+    [502, fault('not_a_monitor')],
+    [503, fault('storage_unavailable')],
+    [500, 'Internal Server Error'],
+    [200, '{"joined": "yes"}'],
+    [200, '[]'],
+    [403, '{"detail": [7]}'],
+    [418, fault('a_code_of_a_newer_release')]
+  ];
+  const sentences = new Set<string>();
+  for (const [status, body] of answers) {
+    const result = await answering(status, body).join(FORM);
+    assert.equal(result.kind, 'refused');
+    const sentence = result.kind === 'refused' ? joinFault(result, trans) : '';
+    assert.match(sentence, /^[A-Z].*\.$/);
+    sentences.add(sentence);
+  }
+  assert.equal(sentences.size, 8);
+});
+
+test('a wait is named in seconds', async () => {
+  const body = JSON.stringify({ detail: [{ type: 'rate_limited', msg: '' }] });
+  const result = await answering(429, body, { 'Retry-After': '90' }).join(FORM);
+  assert.ok(result.kind === 'refused');
+  assert.match(joinFault(result, trans), /90 seconds/);
+});
+
+test('a server half that does not answer is no error of the page', async () => {
+  const joining = new HttpJoining(async () => {
+    throw new TypeError('Failed to fetch');
+  });
+  assert.equal(await joining.state(), null);
+  const result = await joining.join(FORM);
+  assert.ok(result.kind === 'refused' && result.reason === 'unreachable');
+  assert.equal(await answering(404, '{}').state(), null);
+});
+
+test('a student who joined no class is not recorded', () => {
+  assert.deepEqual((['unjoined', 'off', 'misconfigured'] as const).map(isSwitchedOff), [true, true, true]);
+  assert.deepEqual((['recording', 'saved', 'held', 'paused'] as const).map(isSwitchedOff), [false, false, false, false]);
+});
