@@ -189,6 +189,7 @@ $(STAMPS)/extension: $(EXTENSION_SOURCES) $(STAMPS)/python | node
 		&& PATH="$(CURDIR)/$(BIN):$$PATH" ../../$(BIN)/jlpm build:prod >> ../../build/extension.log 2>&1 \
 		|| { tail -n 40 ../../build/extension.log; exit 1; }
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install -c constraints.txt --no-build-isolation -e $(EXTENSION)
+	@rm -rf build/wheel && PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel $(EXTENSION)
 	@touch $@
 
 $(STAMPS)/dashboard-modules: dashboard/package-lock.json | node

@@ -19,6 +19,7 @@ import './styles/student.css'
 import './styles/records.css'
 import './styles/members.css'
 import './styles/keys.css'
+import './styles/joining.css'
 
 restoreTheme()
 // Before the router reads the address.

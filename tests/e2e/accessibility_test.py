@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -58,3 +60,25 @@ def test_no_barrier_on_any_page(
     page.goto(f"{up.addresses['dashboard']}/")
     page.get_by_role("link", name="Introduction to Python").wait_for()
     assert barriers(page, axe) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en-US", "ja-JP"])
+def test_no_barrier_where_students_join_by_code(
+    up: StandaloneUp, instructor: Callable[..., Page], api: httpx.Client, axe: str, locale: str, theme: str
+) -> None:
+    course = "/api/v1/courses/intro-python"
+    code = api.post(f"{course}/join-code", json={}).raise_for_status().json()["code"]
+    body = {"code": code, "name": "Hanako", "secret": secrets.token_urlsafe(32)}
+    api.post("/api/v1/auth/join", json=body).raise_for_status()
+    page = instructor(locale=locale, color_scheme=theme)
+    page.goto(f"{up.addresses['dashboard']}/courses/intro-python/join")
+    expect(page.locator(".join__code")).to_have_text(code)
+    assert barriers(page, axe) == []
+    page.goto(f"{up.addresses['dashboard']}/courses/intro-python")
+    page.get_by_role("row").filter(has=page.locator(".grid__joined")).get_by_role("button").first.click()
+    page.locator(".joined .confirmed button").click()
+    # Colours of a drawer that still moves are not those that are read.
+    page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
+    assert barriers(page, axe) == []
+    api.delete(f"{course}/joined").raise_for_status()

@@ -72,7 +72,7 @@ def client(up: StandaloneUp) -> Iterator[httpx.Client]:
 def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> None:
     addresses = up.addresses
     before = {"dashboard", "api", "gateway", "jupyterlab", "user", "password", "sign_in_link"}
-    assert set(addresses) == before | {"pages", "ingest", "inside", "gateway_inside", "worker"}
+    assert set(addresses) == before | {"pages", "ingest", "inside", "gateway_inside", "worker", "join"}
     assert addresses["pages"] == addresses["dashboard"]
     with httpx.Client(timeout=60, trust_env=False) as client:
         page = client.get(addresses["dashboard"])

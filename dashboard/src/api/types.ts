@@ -15,8 +15,8 @@ export type ErrorRef = Schemas['ErrorRef']
 export type ExecutionRef = Schemas['ExecutionRef']
 export type HelpRef = Schemas['HelpRef']
 export type Student = Schemas['Student']
-/** One student's row. Carries no name: names come with the snapshot only. */
-export type StudentState = Omit<Student, 'username' | 'display_name'>
+/** One student's row. Carries no name, and not how they came: both come with the snapshot only. */
+export type StudentState = Omit<Student, 'username' | 'display_name' | 'joined'>
 export type StudentStatus = Student['status']
 export type HelpState = Schemas['HelpState']
 export type HelpStatus = HelpState['status']
@@ -37,6 +37,8 @@ export type RunOutput = Schemas['Output']
 export type RunError = Schemas['RunError']
 export type ActivityBucket = Schemas['ActivityPoint']
 export type Activity = Schemas['Activity']
+/** A course's code for joining; null while joining is closed. */
+export type JoinCode = Schemas['JoinCodeAnswer']
 export type DashboardConfig = Schemas['ClientConfig']
 /** Body of every error answer of the API. */
 export type ErrorBody = Schemas['Error']

@@ -90,7 +90,13 @@ const keys = createRoute({
   component: lazyRouteComponent(() => import('../pages/keys/KeysPage')),
 })
 
-const routeTree = root.addChildren([home, courses, account, course, members, keys])
+const join = createRoute({
+  getParentRoute: () => root,
+  path: '/courses/$courseId/join',
+  component: lazyRouteComponent(() => import('../pages/join/JoinPage')),
+})
+
+const routeTree = root.addChildren([home, courses, account, course, members, join, keys])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

@@ -66,9 +66,9 @@ export class PublicationBuffer {
   }
 }
 
-/** Publications have no names; those of the snapshot are kept. */
-function withName(state: StudentState, { username, display_name }: Student): Student {
-  return { ...state, username, display_name }
+/** Publications have no names; those of the snapshot are kept, with how the student came into the course. */
+function withName(state: StudentState, { username, display_name, joined }: Student): Student {
+  return { ...state, username, display_name, joined }
 }
 
 function upsertHelp(help: readonly HelpState[], changed: ReadonlyMap<string, HelpState>): HelpState[] {

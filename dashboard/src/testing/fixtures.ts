@@ -41,7 +41,7 @@ export function state(changes: Partial<StudentState> = {}): StudentState {
 }
 
 export function student(changes: Partial<Student> = {}): Student {
-  return { ...state(changes), username: 'u1', display_name: 'Aiko Tanaka', ...changes }
+  return { ...state(changes), username: 'u1', joined: false, display_name: 'Aiko Tanaka', ...changes }
 }
 
 /** A student on the course's roster, with changes. */

@@ -7,10 +7,11 @@ import { explain } from './ErrorNotice'
 interface ConfirmedProps {
   /** Names what the action concerns. */
   label: string
-  /** The button that asks, with its accessible name; the button that acts, before and while it does; the way back. */
-  texts: { ask: string; askFor: string; sure: string; pending: string; keep: string }
+  /** The button that asks, with its accessible name; what it asks; the button that acts, before and while it does; the way back. */
+  texts: { ask: string; askFor: string; question?: string; sure: string; pending: string; keep: string }
   action: { isPending: boolean; error: unknown }
-  onConfirmed: () => void
+  /** `done` shows the first button again, where the component stays on the page. */
+  onConfirmed: (done: () => void) => void
 }
 
 /** An action that cannot be undone: it is carried out after a second click only, and says why it failed. */
@@ -28,7 +29,8 @@ export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps)
     <div ref={group} className="confirmed" role="group" aria-label={label}>
       {asked ? (
         <>
-          <Button variant="primary" pending={action.isPending} onClick={onConfirmed}>
+          {texts.question !== undefined && <span>{texts.question}</span>}
+          <Button variant="primary" pending={action.isPending} onClick={() => onConfirmed(() => setAsked(false))}>
             {action.isPending ? texts.pending : texts.sure}
           </Button>
           <Button onClick={() => setAsked(false)}>{texts.keep}</Button>

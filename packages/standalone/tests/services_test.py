@@ -40,7 +40,7 @@ def test_settings_of_the_caller_reach_the_services(
 ) -> None:
     monkeypatch.setenv("CELL_MONITOR_INFLUXDB_URL", "http://influx:8086")
     monkeypatch.setenv("CELL_MONITOR_LOG_LEVEL", "debug")
-    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, workers=1))
+    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, wheel=None, workers=1))
     assert environment["CELL_MONITOR_INFLUXDB_URL"] == "http://influx:8086"
     assert environment["CELL_MONITOR_LOG_LEVEL"] == "debug"
 
@@ -51,7 +51,7 @@ def test_settings_of_up_override_the_callers_environment(
     monkeypatch.setenv("CELL_MONITOR_API_PORT", "7")
     monkeypatch.setenv("CELL_MONITOR_REDIS_URL", "redis://elsewhere")
     monkeypatch.setenv("CELL_MONITOR_DATA_DIR", "/elsewhere")
-    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, workers=1))
+    environment = _environment(api_service(data, PORTS, HERE, files, dashboard=None, wheel=None, workers=1))
     assert environment["CELL_MONITOR_API_PORT"] == "1001"
     assert "CELL_MONITOR_REDIS_URL" not in environment
     assert "CELL_MONITOR_DATA_DIR" not in environment
@@ -60,7 +60,7 @@ def test_settings_of_up_override_the_callers_environment(
 def test_no_secret_is_in_an_environment_or_command_line(data: DataDirectory, files: RunFiles) -> None:
     data.secrets.put("postgres-password", "S3CRET-A")
     data.secrets.put("signing-keys.json", "S3CRET-B")
-    service = api_service(data, PORTS, HERE, files, dashboard=None, workers=1)
+    service = api_service(data, PORTS, HERE, files, dashboard=None, wheel=None, workers=1)
     assert "S3CRET" not in repr(_environment(service)) + repr(service.process.argv)
 
 

@@ -36,6 +36,7 @@ class Pretended:
             user="instructor",
             password="the-password",
             sign_in_link=f"{url}/courses/c#sign-in=l",
+            join=f"{url}/courses/c/join",
         )
 
     def watch(self) -> None:
@@ -103,6 +104,8 @@ def test_the_links_say_whose_they_are_and_nothing_has_to_be_copied(run: Any) -> 
     assert lines == [
         "Instructor: the dashboard. This link signs you in once, within 15 minutes:",
         "https://monitor.example.org/courses/c#sign-in=l",
+        "Students with a JupyterLab of their own: sign in, and show them this page:",
+        "https://monitor.example.org/courses/c/join",
         "Student: JupyterLab with the sample notebook:",
         "http://j/lab/tree/first-steps.ipynb?token=t",
     ]

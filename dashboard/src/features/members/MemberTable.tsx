@@ -63,11 +63,12 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
       hub: t('members.source.hub'),
       lti: t('members.source.lti'),
       oidc: t('members.source.oidc'),
+      join: t('members.source.join'),
     })[source] ??
     t('members.source.other')
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)
-  const onRoster = member.sources['roster'] != null
+  const removable = member.sources['roster'] != null || member.sources['join'] != null
   return (
     <tr>
       <th scope="row">
@@ -94,8 +95,8 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
           .join(t('app.listSeparator'))}
       </td>
       <td className="records__actions">
-        {!own && onRoster && <Remove courseId={courseId} member={member} name={label.text} />}
-        {!own && !onRoster && <span className="hint">{t('members.elsewhere')}</span>}
+        {!own && removable && <Remove courseId={courseId} member={member} name={label.text} />}
+        {!own && !removable && <span className="hint">{t('members.elsewhere')}</span>}
       </td>
     </tr>
   )

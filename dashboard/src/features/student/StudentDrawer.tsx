@@ -29,12 +29,14 @@ interface StudentDrawerProps {
   studentId: string
   /** The student's active help request with its actions, if there is one. */
   request: ReactNode
+  /** What can be done about a student who joined by code; null for others. */
+  joined: ReactNode
   now: number
   onClose: () => void
 }
 
 /** Everything about one student. The row is live; cells and runs are fetched again when the row's version changes. */
-export function StudentDrawer({ courseId, view, studentId, request, now, onClose }: StudentDrawerProps): ReactElement {
+export function StudentDrawer({ courseId, view, studentId, request, joined, now, onClose }: StudentDrawerProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
   const cache = useQueryClient()
@@ -115,7 +117,12 @@ export function StudentDrawer({ courseId, view, studentId, request, now, onClose
         ))}
       </div>
       <div id={`panel-${tab}`} role="tabpanel" aria-labelledby={`tab-${tab}`} className="tabpanel">
-        {tab === 'summary' && <StudentSummary view={view} history={detail.data?.help ?? []} now={now} />}
+        {tab === 'summary' && (
+          <>
+            <StudentSummary view={view} history={detail.data?.help ?? []} now={now} />
+            {joined}
+          </>
+        )}
         {tab === 'cells' &&
           (detail.data !== undefined ? (
             <CellTable cells={detail.data.cells} now={now} />

@@ -224,6 +224,7 @@ const StudentRow = memo(function StudentRow({
         >
           <PersonName label={view.label} />
         </button>
+        {student.joined && <span className="grid__joined">{t('joining.joined')}</span>}
       </div>
       <div role="gridcell" className="grid__cell grid__cell--status">
         <StatusTag condition={view.condition} id={statusId} />

@@ -19,6 +19,7 @@ import { AttentionList } from '../../features/attention/AttentionList'
 import { viewStudents, type StudentView } from '../../course/view'
 import { silentSince } from '../../features/attention/silence'
 import { RefusalNotice } from '../../features/refusals/RefusalNotice'
+import { JoinedActions } from '../../features/joining/JoinedActions'
 import { HelpList } from '../../features/help/HelpList'
 import { HelpRequest } from '../../features/help/HelpRequest'
 import { StudentDrawer } from '../../features/student/StudentDrawer'
@@ -138,9 +139,14 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
       <PeopleContext value={people}>
         <CourseBar title={title} back={{ to: '/courses', label: t('errors.toCourses') }}>
           {people.role === 'instructor' && (
-            <Link to="/courses/$courseId/members" params={{ courseId }} className="button button--quiet">
-              {t('members.title')}
-            </Link>
+            <>
+              <Link to="/courses/$courseId/members" params={{ courseId }} className="button button--quiet">
+                {t('members.title')}
+              </Link>
+              <Link to="/courses/$courseId/join" params={{ courseId }} className="button button--quiet">
+                {t('joining.title')}
+              </Link>
+            </>
           )}
           <ConnectionBadge connection={connection} now={currency.now} />
         </CourseBar>
@@ -184,6 +190,17 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
             request={
               chosen?.help != null && (
                 <HelpRequest courseId={courseId} request={chosen.help} view={chosen} now={now} />
+              )
+            }
+            joined={
+              chosen?.student.joined === true &&
+              people.role === 'instructor' && (
+                <JoinedActions
+                  courseId={courseId}
+                  view={chosen}
+                  others={views.filter((view) => view.id !== chosen.id)}
+                  onDone={close}
+                />
               )
             }
             now={now}

@@ -109,6 +109,13 @@ describe('members of a course', () => {
     expect(removed).toBe(1)
   })
 
+  it('offers to remove somebody who joined by code, and says that they did', async () => {
+    members.push(member('k7f2m9', { display_name: 'Hanako', sources: { join: 'student' } }))
+    renderApp('/courses/c1/members')
+    expect(await screen.findByRole('button', { name: /^Remove Hanako/u })).toBeVisible()
+    expect(row('Hanako')).toHaveTextContent('the join code')
+  })
+
   it('is not for an observer, in words', async () => {
     api.on('GET courses/c1/members', () => ({ status: 403, body: fault('permission_denied') }))
     renderApp('/courses/c1/members', 'ja')

@@ -33,6 +33,7 @@ from cell_monitor.services import (
     RunFiles,
     api_service,
     find_dashboard,
+    find_extension_wheel,
     gateway_service,
     jupyterlab_service,
     require_jupyterlab,
@@ -57,6 +58,7 @@ class UpOptions:
     ports: Ports
     listening: Listening = field(default_factory=Listening)
     dashboard_dir: Path | None = None
+    extension_wheel: Path | None = None
     with_dashboard: bool = True
     with_jupyterlab: bool = True
     api_workers: int = 1
@@ -72,6 +74,7 @@ class Addresses:
         inside: probes and metrics of the API, on this machine only; ``gateway_inside`` and ``worker`` are those of the others.
         jupyterlab: with its token; None without JupyterLab.
         sign_in_link: opens the sample course on the dashboard and signs the instructor in once; None without a dashboard.
+        join: page of the sample course to show to students with a JupyterLab of their own; None without a dashboard.
     """
 
     dashboard: str
@@ -86,6 +89,7 @@ class Addresses:
     user: str
     password: str
     sign_in_link: str | None
+    join: str | None
 
     @property
     def notebook(self) -> str | None:
@@ -127,6 +131,7 @@ class Installation:
         options = self._options
         where = self._data.path
         dashboard = find_dashboard(options.dashboard_dir, data_dir=where) if options.with_dashboard else None
+        wheel = find_extension_wheel(options.extension_wheel)
         if options.with_jupyterlab:
             require_jupyterlab(data_dir=where)
         other_ports = command_line("up", "--port-base", str(DEFAULT_PORT_BASE + 100), data_dir=where)
@@ -148,7 +153,15 @@ class Installation:
         files = self._write_run_files(logins)
         listening = options.listening
         services: list[Program] = [
-            api_service(self._data, options.ports, listening, files, dashboard=dashboard, workers=options.api_workers),
+            api_service(
+                self._data,
+                options.ports,
+                listening,
+                files,
+                dashboard=dashboard,
+                wheel=wheel,
+                workers=options.api_workers,
+            ),
             worker_service(self._data, options.ports, files),
             gateway_service(self._data, options.ports, listening, files),
         ]
@@ -224,11 +237,17 @@ class Installation:
             user=INSTRUCTOR,
             password=self._data.secrets.get(INSTRUCTOR_PASSWORD_FILE),
             sign_in_link=self._sign_in_link(listening.dashboard_url(ports)) if self._options.with_dashboard else None,
+            join=join_address(listening.dashboard_url(ports)) if self._options.with_dashboard else None,
         )
 
     def _sign_in_link(self, dashboard: str) -> str:
         link = asyncio.run(make_sign_in_link(self._postgres.dsn, self._data.secrets, SIGN_IN_LINK_LIFETIME))
         return sign_in_address(f"{dashboard}/courses/{SAMPLE_COURSE}", link)
+
+
+def join_address(dashboard: str) -> str:
+    """Return the URL of the page of the sample course that shows how to join it."""
+    return f"{dashboard}/courses/{SAMPLE_COURSE}/join"
 
 
 def sign_in_address(page: str, link: str) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "RunFiles",
     "api_service",
     "find_dashboard",
+    "find_extension_wheel",
     "gateway_service",
     "ignored_settings",
     "jupyterlab_service",
@@ -44,6 +45,7 @@ _BY_OPTION: Final = {
     "API_WORKERS": "--api-workers",
     "GATEWAY_URL": "--name or --public-url",
     "ALLOWED_ORIGINS": "--name or --public-url",
+    "API_EXTENSION_WHEEL": "--extension-wheel",
 }
 # Variables of the caller's environment that every program needs.
 _INHERITED: Final = (
@@ -106,6 +108,26 @@ def find_dashboard(given: Path | None, *, data_dir: Path | None = None) -> Path:
     )
 
 
+def find_extension_wheel(given: Path | None) -> Path | None:
+    """Return the wheel of the JupyterLab extension that students' computers can install; None if there is none.
+
+    Raises:
+        MissingPartError: the one given is not there.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise MissingPartError(f"{given} is no file. Build the extension's wheel with `make install`.")
+        return given.resolve()
+    # In a clone of the repository, or in the data of an installed wheel.
+    clone = Path(__file__).resolve().parents[4] / "build" / "wheel"
+    installed = Path(sys.prefix) / "share" / "cell-monitor"
+    for folder in (clone, installed):
+        wheels = sorted(folder.glob("jupyterlab_cell_monitor-*.whl"), key=lambda path: path.stat().st_mtime)
+        if wheels:
+            return wheels[-1]
+    return None
+
+
 def require_jupyterlab(*, data_dir: Path | None = None) -> None:
     """Check that JupyterLab and the extension are installed; ``data_dir`` is used in the message of the error.
 
@@ -122,7 +144,14 @@ def require_jupyterlab(*, data_dir: Path | None = None) -> None:
 
 
 def api_service(
-    data: DataDirectory, ports: Ports, listening: Listening, files: RunFiles, *, dashboard: Path | None, workers: int
+    data: DataDirectory,
+    ports: Ports,
+    listening: Listening,
+    files: RunFiles,
+    *,
+    dashboard: Path | None,
+    wheel: Path | None,
+    workers: int,
 ) -> HttpService:
     """Return the API as a child process; it is not started."""
     settings = {
@@ -143,6 +172,8 @@ def api_service(
         settings["PUBLIC_URL"] = listening.public_url
     if dashboard is not None:
         settings["DASHBOARD_DIR"] = str(dashboard)
+    if wheel is not None:
+        settings["API_EXTENSION_WHEEL"] = str(wheel)
     return _service(data, "API", "cell_monitor_api", settings, f"{LOOPBACK}:{ports.api_inside}")
 
 
@@ -240,7 +271,7 @@ def _tuning(settings: Mapping[str, str]) -> dict[str, str]:
     A service refuses an unknown variable, so a misspelled one is reported at start.
     """
     # DASHBOARD_DIR is the option --dashboard-dir, which `up` hands to the API only.
-    decided = OTHER_PROGRAMS | {"DASHBOARD_DIR"} | set(settings)
+    decided = OTHER_PROGRAMS | {"DASHBOARD_DIR", "API_EXTENSION_WHEEL"} | set(settings)
     # FOO and FOO_FILE are the same setting.
     decided |= {f"{name}_FILE" for name in settings} | {name.removesuffix("_FILE") for name in settings}
     return {

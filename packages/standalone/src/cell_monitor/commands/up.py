@@ -72,6 +72,11 @@ on sign-in count everybody behind it as one, and the cookie of the sign-in lacks
     envvar="CELL_MONITOR_DASHBOARD_DIR",
     help="Folder of a dashboard build that is used instead of this version's.",
 )
+@click.option(
+    "--extension-wheel",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Wheel of the JupyterLab extension that students' computers install, instead of this version's.",
+)
 @click.option("--without-dashboard", is_flag=True, help="Serve the API without pages.")
 @click.option("--without-jupyterlab", is_flag=True, help="Do not start JupyterLab.")
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one JSON line once everything answers.")
@@ -89,6 +94,7 @@ def up(
     public_url: str | None,
     api_workers: int,
     dashboard_dir: Path | None,
+    extension_wheel: Path | None,
     without_dashboard: bool,
     without_jupyterlab: bool,
     as_json: bool,
@@ -128,6 +134,7 @@ def up(
         ports=ports,
         listening=listening,
         dashboard_dir=dashboard_dir,
+        extension_wheel=extension_wheel,
         with_dashboard=not without_dashboard,
         with_jupyterlab=not without_jupyterlab,
         api_workers=api_workers,
@@ -149,8 +156,9 @@ def up(
 def _run(installation: Installation, *, data: DataDirectory, options: UpOptions, as_json: bool) -> None:
     try:
         addresses = installation.start()
-        _show(addresses, as_json=as_json)
-        if options.listening.unencrypted:
+        listening = options.listening
+        _show(addresses, as_json=as_json, on_a_network=listening.unencrypted or listening.public_url is not None)
+        if listening.unencrypted:
             say(_ON_A_NETWORK)
             if options.with_jupyterlab:
                 say(_JUPYTERLAB_ON_A_NETWORK)
@@ -171,7 +179,7 @@ def _run(installation: Installation, *, data: DataDirectory, options: UpOptions,
     say("Stopped. All data is kept for the next start.")
 
 
-def _show(addresses: Addresses, *, as_json: bool) -> None:
+def _show(addresses: Addresses, *, as_json: bool, on_a_network: bool) -> None:
     # On standard output, without wrapping and colours, because scripts read it too.
     if as_json:
         click.echo(json.dumps(addresses.as_dict()))
@@ -182,6 +190,9 @@ def _show(addresses: Addresses, *, as_json: bool) -> None:
         click.echo(f"  {addresses.sign_in_link}")
     else:
         click.echo(f"\nAPI: {addresses.api}")
+    if addresses.join is not None and on_a_network:
+        click.echo("\nStudents with a JupyterLab of their own: sign in, and show them this page:")
+        click.echo(f"  {addresses.join}")
     if addresses.notebook is not None:
         click.echo("\nStudent: JupyterLab with the sample notebook:")
         click.echo(f"  {addresses.notebook}")
