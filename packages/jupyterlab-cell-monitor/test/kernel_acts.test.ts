@@ -140,6 +140,21 @@ test("a cell that waits behind a console's run has not started, is queued, and d
   assert.deepEqual(page.ends(), [['ok', undefined]]);
 });
 
+test('a cell of a page that was opened while another one ran did not kill the kernel and was not interrupted before it began', () => {
+  page.tracker.connectionLost();
+  const run = page.request('cell-1');
+  assert.equal(running(), null, 'the kernel has not answered this page: it may execute what another page sent');
+  page.tracker.interrupted(); // of the other one
+  page.input(run);
+  assert.equal(running(), 'cell-1');
+  page.kernel.show(run, 'ZeroDivisionError');
+  page.kernel.end(run, raised('ZeroDivisionError'));
+  assert.deepEqual(page.ends(), [['error', 'ZeroDivisionError']]);
+  // It has answered: from now on the page receives what it does for others.
+  page.request('cell-2');
+  assert.equal(running(), 'cell-2');
+});
+
 test('an error that is text on stderr has the name and the value that the student reads', () => {
   const stderr = (...texts: string[]) => texts.map(text => ({ type: 'stream', content: { name: 'stderr', text } }));
   const named = errorOnStderr(stderr('a warning\n\u001b[31mUsageError\u001b[0m: Line magic function `%x` not found.\n'));

@@ -23,9 +23,10 @@ export class TrackedPage {
     this.track(new RunTracker(cells, this.log, this.clock, false));
   }
 
-  /** Go on with another tracker. */
+  /** Go on with another tracker, whose kernel has answered the page. */
   track(tracker: RunTracker): void {
     this.tracker = tracker;
+    tracker.answered();
     this.kernel = new Kernel(tracker, this.clock);
   }
 

@@ -135,7 +135,11 @@ export class ExecutionCapture {
   /** The kernel answered this page's first question, which waits in its queue behind everything that was sent before. */
   private _connected(kernel: Kernel.IKernelConnection): void {
     this._context.guard.run(() => {
-      if (this._listened === kernel && this._recording) {
+      if (this._listened !== kernel) {
+        return;
+      }
+      this._runs.answered();
+      if (this._recording) {
         this._session.emit('kernel_connected', {});
       }
     });
@@ -189,6 +193,7 @@ export class ExecutionCapture {
         return;
       }
       if (change.oldValue && change.oldValue.id !== change.newValue?.id) {
+        this._runs.connectionLost();
         this._runs.kernelGone();
       }
       this._listenTo(change.newValue);

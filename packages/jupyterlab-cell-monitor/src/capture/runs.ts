@@ -61,7 +61,8 @@ export class RunTracker {
 
   /**
    * The cell that the kernel executes now, or null; only runs of this page are known. Where none has started it is the
-   * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins.
+   * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins. Not where it may
+   * wait behind a run of another page, which began before this one was connected.
    */
   get running(): Cell | null {
     return this._executing?.cell ?? this._unseen.running;
@@ -88,6 +89,9 @@ export class RunTracker {
       this._sent(message);
       return;
     }
+    if (message.channel === 'shell') {
+      this.answered();
+    }
     const parent = message.parent_header?.msg_id ?? '';
     const run = this._runs.get(parent);
     if (run) {
@@ -108,11 +112,17 @@ export class RunTracker {
     this._unseen.interrupted();
   }
 
+  /** The kernel answered this page: what was sent to it before has ended, and this page receives the beginning of what follows. */
+  answered(): void {
+    this._connected = true;
+  }
+
   /** The connection to the kernel was lost; JupyterLab tries to restore it. */
   connectionLost(): void {
     // An answer to what was sent before says nothing of what was sent since.
     this._probes.clear();
     this._foreign = null;
+    this._connected = false;
     for (const run of this._runs.values()) {
       run.mayBeLost = true;
     }
@@ -258,7 +268,12 @@ export class RunTracker {
   /** The run that the kernel executes, or ends with; where none has begun the oldest one, unless it executes another's. */
   private get _executing(): IRun | null {
     const going = [...this._runs.values()].filter(({ progress }) => !progress.ended || progress.asksExit);
-    return going.find(run => run.progress.started) ?? (this._foreign === null ? going[0] : null) ?? null;
+    return going.find(run => run.progress.started) ?? (this._mayWait ? null : going[0]) ?? null;
+  }
+
+  /** Whether a run of this page may wait behind one of another client. */
+  private get _mayWait(): boolean {
+    return this._foreign !== null || !this._connected;
   }
 
   private get _anyMayBeLost(): boolean {
@@ -295,4 +310,6 @@ export class RunTracker {
   private readonly _probes = new Map<string, boolean>();
   /** The request of another client that the kernel executes, or null. */
   private _foreign: string | null = null;
+  /** Whether the kernel has answered this page since it was connected. */
+  private _connected = false;
 }

@@ -165,3 +165,25 @@ def test_a_cell_that_waits_behind_a_console_has_not_killed_the_kernel(student: A
     gate.touch()
     (restarted,) = student.wait(lambda: student.events("kernel_restarted"))
     assert (restarted["data"], restarted.get("cell")) == ({"reason": "auto", "running": False}, None)
+
+
+def test_a_cell_of_a_window_that_was_opened_while_another_cell_ran_has_not_killed_the_kernel(
+    new_page: Callable[[], Any],
+) -> None:
+    first, second = new_page(), new_page()
+    gate = first.server.folder / first.folder / "gate"
+    kills = (
+        "import os, time\nprint('begun', flush=True)\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos._exit(1)"
+    )
+    first.open("week1.ipynb", notebook(cell("code", kills, "kills"), cell("code", "1 + 1", "innocent")))
+    first.run(0)
+    expect(first.outputs(0)).to_contain_text("begun")
+    second.page.goto(f"{second.server.url}/lab/tree/{second.folder}/week1.ipynb?token={second.server.token}&reset")
+    second.cell(1).wait_for()
+    second.run(1)
+    expect(second.cell(1)).to_contain_text("[*]")
+    gate.touch()
+    restarts = first.wait(lambda: (found := first.events("kernel_restarted")) and len(found) == 2 and found)
+    said = {(each["data"]["running"], each.get("cell", {}).get("source_id")) for each in restarts}
+    assert said == {(True, "kills"), (False, None)}
