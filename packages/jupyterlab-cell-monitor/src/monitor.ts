@@ -115,6 +115,7 @@ export class CellMonitor implements ICellMonitor {
           capture?.help('help_cancelled', { request_id: requestId });
         },
         poll: () => guard.watch(this._queue.poll()),
+        refused: () => this.state === 'refused',
         visible: () => document.visibilityState === 'visible'
       },
       clock,
@@ -124,13 +125,9 @@ export class CellMonitor implements ICellMonitor {
       this._helpChanged.emit({ state, before });
       this._changed.emit();
     };
-    this._queue.onNotices = (notices, complete) => guard.run(() => this._help.notices(notices, complete));
-    this._queue.onRejected = ids =>
-      guard.run(() => {
-        if (this._help.rejected(ids)) {
-          this._helpRefused.emit();
-        }
-      });
+    this._queue.onNotices = (notices, complete) =>
+      guard.run(() => this._tellRefused(this._help.notices(notices, complete)));
+    this._queue.onRejected = ids => guard.run(() => this._tellRefused(this._help.rejected(ids)));
     this._queue.onChange = () => guard.run(() => this._update());
     this._guard = guard;
   }
@@ -245,6 +242,12 @@ export class CellMonitor implements ICellMonitor {
   /** The capture of this panel, or null. */
   captureOf(panel: NotebookPanel): NotebookCapture | null {
     return this._recorder.captureOf(panel);
+  }
+
+  private _tellRefused(refused: boolean): void {
+    if (refused) {
+      this._helpRefused.emit();
+    }
   }
 
   private _subject(): NotebookCapture | null {

@@ -69,7 +69,7 @@ export interface ICellMonitor {
   readonly changed: ISignal<ICellMonitor, void>;
   /** Emitted when a help request changed, with its state before. */
   readonly helpChanged: ISignal<ICellMonitor, { state: IHelpState; before: IHelpState }>;
-  /** Emitted when the monitor rejected the help request. */
+  /** Emitted when the monitor rejected the help request, or shows it to nobody any more because it refuses its student. */
   readonly helpRefused: ISignal<ICellMonitor, void>;
   /** Whether a notebook is open and the monitor is on. */
   readonly canAskForHelp: boolean;

@@ -15,6 +15,7 @@ let phases: HelpPhase[];
 let model: HelpModel;
 let shown: Set<string>;
 let visible: boolean;
+let refused: boolean;
 
 /** Another page of this browser, which knows what was shown. */
 function newModel(): HelpModel {
@@ -26,6 +27,7 @@ function newModel(): HelpModel {
       },
       cancel: id => cancelled.push(id),
       poll: () => polls++,
+      refused: () => refused,
       visible: () => visible
     },
     clock,
@@ -43,6 +45,7 @@ beforeEach(() => {
   phases = [];
   shown = new Set();
   visible = true;
+  refused = false;
   model = newModel();
 });
 
@@ -52,8 +55,10 @@ test('a request goes from sending to claimed and resolved, and polls only meanwh
   assert.equal(model.request('  why?  '), true);
   assert.deepEqual(asked, ['why?']);
   assert.equal(model.request('again'), false, 'one at a time');
-  clock.advance(10_000);
-  assert.equal(polls, 3);
+  clock.advance(999);
+  assert.equal(polls, 1, 'its receipt is shown within a second');
+  clock.advance(9_001);
+  assert.equal(polls, 4);
   model.notices([notice('open')], true);
   model.notices([notice('claimed', 'r1', 'Prof. X')], true);
   assert.equal(model.state.by, 'Prof. X');
@@ -98,6 +103,22 @@ test('a request is kept while the monitor is unavailable', () => {
   model.notices([], false);
   model.notices([], true); // these notices are older than the request
   assert.equal(model.state.phase, 'sending');
+});
+
+test('a request that instructors do not see, because its student was taken off the roster, does not look as if they did', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  refused = true;
+  assert.equal(model.notices([notice('open')], true), false, 'it is listed: they see it');
+  assert.equal(model.notices([], false), false, 'the list is not known');
+  assert.equal(model.state.phase, 'open');
+  assert.equal(model.notices([], true), true);
+  assert.equal(model.state.phase, 'none');
+  assert.equal(model.notices([], true), false, 'said once');
+  // On the roster again.
+  refused = false;
+  model.notices([notice('open')], true);
+  assert.equal(model.state.phase, 'open');
 });
 
 test('a request that the monitor no longer lists ends after a while', () => {

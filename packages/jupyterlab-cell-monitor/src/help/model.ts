@@ -6,6 +6,9 @@ import type { ShownRequests } from './shown';
 /** Interval of requests for the notices while a help request is open. */
 export const POLL_PERIOD_MS = 3000;
 
+/** Time until the first of them: by then the instructors usually see the request. */
+export const FIRST_POLL_MS = 700;
+
 /** A request that was not in the monitor's notices for this long is no longer open. */
 const FORGOTTEN_MS = 60_000;
 
@@ -26,6 +29,8 @@ export interface IHelpHost {
   /** Emits `help_cancelled`. */
   cancel(requestId: string): void;
   poll(): void;
+  /** Whether the monitor refuses everything that the student does. */
+  refused(): boolean;
   /** Whether the student can see the page. */
   visible(): boolean;
 }
@@ -73,13 +78,14 @@ export class HelpModel {
   }
 
   /**
-   * Applies the notices of an answer.
+   * Applies the notices of an answer. Returns whether the open request has ended because the student is refused: its
+   * instructors do not see it any more. Where that is corrected, it is open again.
    *
    * @param complete - the monitor itself gave its list; otherwise a request's absence means nothing
    */
-  notices(notices: readonly INotice[], complete: boolean): void {
+  notices(notices: readonly INotice[], complete: boolean): boolean {
     if (!complete) {
-      return;
+      return false;
     }
     const help = notices.filter(notice => notice.kind === 'help' && notice.request_id);
     const asking = isAsking(this._state.phase);
@@ -87,7 +93,7 @@ export class HelpModel {
     if (asking && own) {
       this._knownAt = this._clock.monotonic();
       this._apply(own);
-      return;
+      return false;
     }
     if (!asking) {
       // The newest first, as the monitor received them: ids sort by the time of a clock that may be wrong.
@@ -96,7 +102,7 @@ export class HelpModel {
       if (open) {
         this._knownAt = this._clock.monotonic();
         this._apply(open);
-        return;
+        return false;
       }
       // Ended while no page was open here, and nothing was asked for or cancelled since: older ends are no news.
       const since = help.findIndex(notice => !isEnd(notice.status));
@@ -109,9 +115,14 @@ export class HelpModel {
           this._shown.add(notice.request_id as string);
         }
       });
-    } else if (this._state.phase !== 'sending' && this._clock.monotonic() - this._knownAt > FORGOTTEN_MS) {
-      this._set(NONE);
+    } else if (this._state.phase !== 'sending') {
+      const refused = this._host.refused();
+      if (refused || this._clock.monotonic() - this._knownAt > FORGOTTEN_MS) {
+        this._set(NONE);
+      }
+      return refused;
     }
+    return false;
   }
 
   /** The monitor rejected these events. Returns whether the open request is among them. */
@@ -165,7 +176,7 @@ export class HelpModel {
     } else if (!this._cancelPoll) {
       this._cancelEnd?.();
       this._cancelEnd = null;
-      this._pollLater();
+      this._pollLater(FIRST_POLL_MS);
     }
     if (isEnd(state.phase)) {
       this._endLater();
@@ -173,9 +184,9 @@ export class HelpModel {
     this.onChange?.(state, before);
   }
 
-  private _pollLater(): void {
-    this._cancelPoll = this._clock.after(POLL_PERIOD_MS, () => {
-      this._pollLater();
+  private _pollLater(ms: number): void {
+    this._cancelPoll = this._clock.after(ms, () => {
+      this._pollLater(POLL_PERIOD_MS);
       this._host.poll();
     });
   }
