@@ -95,9 +95,49 @@ async def test_a_hostile_sender_is_one_person_in_one_course_at_a_time(
     assert found == [key(site, "c1").encode()]
 
 
-async def test_a_sender_without_a_course_is_reported_to_nobody(site: Any, courses: None) -> None:
-    site.process.refusals.note(site.ids["eve"].bytes, "no_course", (), None)
-    assert not site.process.refusals._pending
+async def taken_off(site: Any, course: str, username: str) -> None:
+    """Take somebody off the roster; their next token names the course no more."""
+    await memberships.remove(site.process.pool, course, site.ids[username])
+    del site.roles[username][course]
+
+
+async def test_staff_see_students_who_were_taken_off_the_roster_and_name_no_course(
+    site: Any, courses: None, make_event: Any
+) -> None:
+    # Never in a course: nobody's.
+    await site.send("eve", make_event())
+    await taken_off(site, "c1", "ann")
+    await site.send("ann", make_event())
+    # Still in another course, which is theirs.
+    await taken_off(site, "c1", "tim")
+    assert (await site.send("tim", make_event())).status_code == 200
+    assert await refusals(site, "c1") == {"no_course": 1}
+    assert await refusals(site, "c2", "ivo") == {}
+    # It ends with the roster's correction.
+    await memberships.upsert_many(site.process.pool, "c1", {site.ids["ann"]: "student"})
+    assert await refusals(site, "c1") == {}
+
+
+async def test_staff_see_their_students_whose_notebooks_misspell_the_course(
+    site: Any, courses: None, make_event: Any
+) -> None:
+    await site.send("ann", make_event(course="c11"))
+    assert await refusals(site, "c1") == {"course_unknown": 1}
+    assert await refusals(site, "c2", "ivo") == {}
+    await taken_off(site, "c1", "ann")
+    await site.send("ann", make_event(course="c11"))
+    assert await refusals(site, "c1") == {"no_course": 1}
+
+
+async def test_staff_do_not_see_those_who_left_their_course_long_ago(site: Any, courses: None, make_event: Any) -> None:
+    for course in ("c1", "c2"):
+        await taken_off(site, course, "bea")
+    await site.process.pool.execute(
+        "UPDATE memberships SET changed_at = now() - interval '31 days' WHERE course_id = 'c2'"
+    )
+    await site.send("bea", make_event())
+    assert await refusals(site, "c1") == {"no_course": 1}
+    assert await refusals(site, "c2", "ivo") == {}
 
 
 async def test_redis_unavailable_is_an_error_and_not_an_empty_list(

@@ -7,7 +7,14 @@ import { useServices } from '../../api/services'
 import { Notice } from '../../ui/Notice'
 
 /** Reasons with a text of their own; docs/operations/refusals.md lists all. */
-const known = ['course_forbidden', 'course_required', 'rate_limited', 'unsupported_schema_version'] as const
+const known = [
+  'course_forbidden',
+  'course_required',
+  'course_unknown',
+  'no_course',
+  'rate_limited',
+  'unsupported_schema_version',
+] as const
 
 type Known = (typeof known)[number]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -36,25 +37,36 @@ _log = structlog.get_logger(__name__)
 RATE_LIMITED: Final = "rate_limited"
 """The events are not rejected: the sender keeps them and sends them later."""
 
+COURSE_UNKNOWN: Final = "course_unknown"
+"""``course_forbidden``, as the staff of the sender's own courses see it: the events name a course that does not exist."""
+
 REFUSALS_INTERVAL_S: Final = 2.0
 
-_OF_THE_SENDER: Final = frozenset({str(Reason.COURSE_FORBIDDEN), str(Reason.COURSE_REQUIRED), RATE_LIMITED})
+_OF_THE_SENDER: Final = frozenset(
+    {str(Reason.COURSE_FORBIDDEN), str(Reason.COURSE_REQUIRED), str(Reason.NO_COURSE), COURSE_UNKNOWN, RATE_LIMITED}
+)
 """Reasons that concern the sender: they end when events of theirs are accepted. The others concern single events; that
 events of other types are accepted says nothing about those."""
 
-_OF_ALL_COURSES: Final = frozenset({str(Reason.COURSE_REQUIRED), RATE_LIMITED})
 _MAX_PENDING: Final = 2000
 _MAX_ACCEPTED: Final = 50_000
 _MAX_COURSES: Final = 8
+_LEFT_LATELY: Final = timedelta(days=30)
+"""A removal longer ago concerns the staff of that course no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Noted:
-    """A refusal that is not written yet; ``own`` says whether the courses are the sender's own."""
+    """A refusal that is not written yet.
+
+    Attributes:
+        own: the courses in which the sender is a student.
+        named: the course that the events name, None where they name none that could be read.
+    """
 
     reason: str
-    courses: tuple[str, ...]
-    own: bool
+    own: tuple[str, ...]
+    named: str | None
     at: float
 
 
@@ -89,17 +101,13 @@ class Refusals:
             own_courses: those in which the sender is a student.
             hint: the course that the events name.
         """
-        foreign = reason == Reason.COURSE_FORBIDDEN
-        if foreign:
-            concerned: tuple[str, ...] = () if hint is None else (hint,)
-        elif reason in _OF_ALL_COURSES or len(own_courses) == 1:
-            concerned = tuple(own_courses[:_MAX_COURSES])
-        else:
-            # An event that cannot be read names no course.
-            concerned = ()
-        if not concerned or (len(self._pending) >= _MAX_PENDING and person not in self._pending):
+        # An event that cannot be read names no course.
+        if reason not in _OF_THE_SENDER and len(own_courses) != 1:
             return
-        self._pending[person] = _Noted(reason, concerned, not foreign, self._clock())
+        if len(self._pending) >= _MAX_PENDING and person not in self._pending:
+            return
+        named = hint if reason == Reason.COURSE_FORBIDDEN else None
+        self._pending[person] = _Noted(reason, tuple(own_courses[:_MAX_COURSES]), named, self._clock())
 
     def note_accepted(self, person: bytes) -> None:
         """Note that all events of a sender's request are accepted."""
@@ -146,18 +154,21 @@ class Refusals:
             _log.warning("refusals_not_written", reason=str(error))
 
     async def _write(self, pending: dict[bytes, _Noted]) -> None:
-        named = {course for noted in pending.values() if not noted.own for course in noted.courses}
+        named = {noted.named for noted in pending.values() if noted.named is not None}
+        nowhere = [UUID(bytes=person) for person, noted in pending.items() if not noted.own]
         existing: set[str] = set()
-        if named:
-            with store_errors():
+        left: dict[UUID, list[str]] = {}
+        with store_errors():
+            if named:
                 existing = await courses.existing(self._pool, named)
+            if nowhere:
+                left = await memberships.courses_left(self._pool, nowhere, within=_LEFT_LATELY, most=_MAX_COURSES)
         by_course: dict[str, list[RefusedSender]] = {}
         for person, noted in pending.items():
-            digest = self._digest(person)
-            for course in noted.courses:
-                if noted.own or course in existing:
-                    sender = RefusedSender(noted.reason, digest, noted.at)
-                    by_course.setdefault(course, []).append(sender)
+            reason, concerned = _concerned(noted, existing, left.get(UUID(bytes=person), ()))
+            sender = RefusedSender(reason, self._digest(person), noted.at)
+            for course in concerned:
+                by_course.setdefault(course, []).append(sender)
         now = self._clock()
         for course, senders in by_course.items():
             await self._senders.add(course, senders, now)
@@ -182,13 +193,30 @@ class Refusals:
         return hashlib.blake2b(person, digest_size=8, key=self._key).hexdigest()
 
 
+def _concerned(noted: _Noted, existing: Container[str], left: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return why a sender is refused as staff see it, and the courses whose staff can do something about it.
+
+    Args:
+        noted: the refusal.
+        existing: the courses that exist, of those that are named.
+        left: the courses from which the sender was removed lately.
+    """
+    if noted.named is not None:
+        if noted.named in existing:
+            return noted.reason, (noted.named,)
+        if noted.own:
+            return COURSE_UNKNOWN, noted.own
+        return str(Reason.NO_COURSE), left
+    return noted.reason, noted.own or (left if noted.reason == Reason.NO_COURSE else ())
+
+
 def _is_over(noted: _Noted, accepted_at: float | None) -> bool:
     return accepted_at is not None and accepted_at > noted.at and noted.reason in _OF_THE_SENDER
 
 
 def _holds(reason: str, member: MemberOfCourses | None) -> bool:
     """Return whether a reason still holds of a sender, by what the roster says now."""
-    if reason == Reason.COURSE_FORBIDDEN:
+    if reason in {Reason.COURSE_FORBIDDEN, Reason.NO_COURSE}:
         return member is None
     if member is None or member.role != Role.STUDENT:
         return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -22,6 +22,7 @@ __all__ = [
     "MemberOfCourses",
     "Source",
     "SourceRole",
+    "courses_left",
     "is_student",
     "members_with_courses",
     "remove",
@@ -119,6 +120,26 @@ async def members_with_courses(executor: Executor, course_id: str) -> list[Membe
         course_id,
     )
     return [MemberOfCourses(**row) for row in rows]
+
+
+async def courses_left(
+    executor: Executor, person_ids: Iterable[UUID], *, within: timedelta, most: int
+) -> dict[UUID, list[str]]:
+    """Return the courses from which people were removed lately, at most ``most`` each, the last ones first."""
+    rows = await executor.fetch(
+        """
+        SELECT person_id, (array_agg(course_id ORDER BY changed_at DESC, course_id))[:$2] AS courses FROM (
+            SELECT person_id, course_id, max(changed_at) AS changed_at FROM memberships m
+            WHERE person_id = ANY($1::uuid[]) AND changed_at > now() - $3::interval AND NOT EXISTS (
+                SELECT FROM course_members o WHERE o.person_id = m.person_id AND o.course_id = m.course_id)
+            GROUP BY person_id, course_id
+        ) AS left_courses GROUP BY person_id
+        """,
+        list(person_ids),
+        most,
+        within,
+    )
+    return {row["person_id"]: row["courses"] for row in rows}
 
 
 async def said_of(executor: Executor, course_id: str, person_ids: Iterable[UUID]) -> dict[UUID, list[SourceRole]]:
