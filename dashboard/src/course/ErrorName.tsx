@@ -2,7 +2,7 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { ErrorRef } from '../api/types'
-import { foreignError } from '../i18n/foreign'
+import { foreignErrorName } from '../i18n/foreign'
 import { useFormat, type Place } from '../i18n/format'
 
 interface ErrorNameProps {
@@ -19,7 +19,7 @@ export function ErrorName({ error, fact, beside }: ErrorNameProps): ReactElement
   const where = format.placeBeside(fact, beside)
   return (
     <>
-      <code className="error-name">{foreignError(error.name) || t('student.error')}</code>
+      <code className="error-name">{foreignErrorName(error.name) || t('student.error')}</code>
       {where !== '' && <span className="fact-place"> {t('cell.at', { where })}</span>}
     </>
   )

@@ -1,7 +1,7 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { foreignError } from '../i18n/foreign'
+import { foreignErrorName } from '../i18n/foreign'
 import { useFormat, type Place } from '../i18n/format'
 import { usePeople } from './people'
 import type { Reason } from './view'
@@ -32,7 +32,7 @@ export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactEleme
       case 'streak': {
         const { count } = reason
         const time = format.time(since, now)
-        const error = foreignError(reason.error)
+        const error = foreignErrorName(reason.error)
         return error === ''
           ? t('reason.streakMixed', { count, time })
           : t('reason.streakSame', { count, error, time })

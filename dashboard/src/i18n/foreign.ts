@@ -17,11 +17,15 @@ const controls = /[\u0000-\u001f\u007f-\u009f\ufff9-\ufffb]/gu
 const bidi = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu
 /** Not seen: zero-width characters, fillers, tags. The joiners and the variation selectors change the character before. */
 const ignorable = /(?![\p{Join_Control}\p{Variation_Selector}])\p{Default_Ignorable_Code_Point}/gu
-/** A joiner or selector that has nothing before it, or a joiner that has nothing after it. */
-const loose = /(?<=^|\s)[\p{Join_Control}\p{Variation_Selector}]+|\p{Join_Control}+(?=\s|$)|(?<=\p{Join_Control})\p{Join_Control}+/gu
+/** A mark, joiner or selector that has nothing before it, or a joiner that has nothing after it. */
+const loose = /(?<=^|\s)[\p{M}\p{Join_Control}\p{Variation_Selector}]+|\p{Join_Control}+(?=\s|$)|(?<=\p{Join_Control})\p{Join_Control}+/gu
 /** No language puts more marks on one letter. */
 const stacked = /(\p{M}{4})\p{M}+/gu
 const rightToLeft = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u
+
+/** The longest text that is shown whole among others, and how much of the end of a longer one is shown. */
+const SHORT = 80
+const SHORT_TAIL = 20
 
 const FSI = '\u2068'
 const PDI = '\u2069'
@@ -57,9 +61,25 @@ export function foreign(text: string | null | undefined): string {
   return text == null ? '' : isolated(visible(text))
 }
 
+/**
+ * A text in one line, likewise, of which a long one is left out in its middle: what it begins with and what it ends with
+ * tells it from others.
+ */
+export function foreignShort(text: string | null | undefined): string {
+  const points = Array.from(visible(text ?? ''))
+  if (points.length <= SHORT) return isolated(points.join(''))
+  const head = points.slice(0, SHORT - SHORT_TAIL).join('').trimEnd()
+  return isolated(`${head}…${points.slice(-SHORT_TAIL).join('').replace(/^[\p{M}\s]+/u, '')}`)
+}
+
 /** The name or the value of an error in one line: a library may have written it for a terminal, with its colours. */
 export function foreignError(text: string | null | undefined): string {
   return text == null ? '' : foreign(plainText(text))
+}
+
+/** The name of an error beside other texts: likewise, and short. */
+export function foreignErrorName(text: string | null | undefined): string {
+  return text == null ? '' : foreignShort(plainText(text))
 }
 
 /** A text with its line breaks, each line isolated. */

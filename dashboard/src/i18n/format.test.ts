@@ -58,6 +58,20 @@ describe('format', () => {
     expect(format('ja').cell(cell({ type: 'markdown' }))).toBe('演習 3')
   })
 
+  it('keeps a long heading to what tells it from others: its beginning and its end', () => {
+    const cell = (changes: object) => ({ source_id: 'c', index: 4, type: 'code', heading: null, ordinal: null, ...changes })
+    const heading = `Exercise 7: ${'why '.repeat(60)}in your own words`
+    const shown = format('en').cell(cell({ heading, ordinal: 2 }))
+    expect(shown).toMatch(/^Exercise 7: why why .*…hy in your own words · b$/u)
+    expect(shown.length).toBeLessThan(90)
+    const hebrew = format('en').cell(cell({ heading: 'א'.repeat(300), ordinal: 1 }))
+    expect(hebrew).toBe(`\u2068${'א'.repeat(60)}…${'א'.repeat(20)}\u2069`)
+    // A mark whose letter is left out is left out as well.
+    expect(format('en').cell(cell({ heading: `${'a'.repeat(100)}q\u0316${'b'.repeat(19)}`, ordinal: 1 }))).toBe(
+      `${'a'.repeat(60)}…${'b'.repeat(19)}`,
+    )
+  })
+
   it('names the place of a fact beside another place only as far as it is another', () => {
     const cell = (source_id: string, heading: string) => ({ source_id, index: 0, type: 'code', heading, ordinal: 1 })
     const notebook = (id: string) => ({ id, path: `${id}.ipynb`, title: null })

@@ -4,7 +4,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { CellRef, NotebookRef } from '../api/types'
 import { currentLanguage, type Language } from '.'
-import { foreign, foreignFile } from './foreign'
+import { foreignFile, foreignShort } from './foreign'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -134,17 +134,17 @@ export class Format {
 
   notebook(notebook: NotebookRef | null | undefined): string {
     if (notebook == null) return ''
-    return foreign(notebook.title) || foreignFile(notebook.path) || foreign(notebook.id)
+    return foreignShort(notebook.title) || foreignShort(foreignFile(notebook.path)) || foreignShort(notebook.id)
   }
 
   /**
    * The name of a cell, the same everywhere: the heading above it with a letter from the second code cell below it on
    * ("Exercise 1", "Exercise 1 · b"). From a sender that does not count the cells, or without a heading, it is named by
-   * its position in the notebook, counted from one ("Exercise 1 (cell 5)", "Cell 5").
+   * its position in the notebook, counted from one ("Exercise 1 (cell 5)", "Cell 5"). Of a long heading the middle is left out.
    */
   cell(cell: CellRef | null | undefined): string {
     if (cell == null) return ''
-    const heading = foreign(cell.heading)
+    const heading = foreignShort(cell.heading)
     const number = this.number(cell.index + 1)
     if (heading === '') return this.#t('cell.index', { number })
     if (cell.ordinal != null) return cellName(heading, cell.ordinal)

@@ -3,7 +3,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { Run, RunOutput } from '../../api/types'
 import { plainText } from '../../i18n/ansi'
-import { foreign, foreignError } from '../../i18n/foreign'
+import { foreign, foreignErrorName } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
@@ -51,7 +51,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
   const { t } = useTranslation()
   const format = useFormat()
   const where = format.place(run)
-  const end = foreignError(run.error?.name) || t(`student.runStatus.${run.status}`)
+  const end = foreignErrorName(run.error?.name) || t(`student.runStatus.${run.status}`)
   // Of a cell that its author lets fail, also that it did not.
   const expected = run.error === null ? 'student.errorMissing' : 'student.errorExpected'
   const word = run.error_expected && run.status !== 'aborted' ? t(expected, { end }) : end
@@ -142,7 +142,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { error } = run
   if (error == null) return null
   const traceback = plainText(error.traceback)
-  const name = foreignError(error.name) || t('student.error')
+  const name = foreignErrorName(error.name) || t('student.error')
   return (
     <>
       <p className="run__error">

@@ -24,7 +24,8 @@ _IGNORABLE: Final = (
 )
 _MODIFIERS: Final = "\u180b-\u180d\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _REMOVED: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_IGNORABLE}]")
-_LOOSE: Final = re.compile(f"(?:^|(?<=\\s))[{_MODIFIERS}]+|[\u200c\u200d]+(?=\\s|$)|(?<=[\u200c\u200d])[\u200c\u200d]+")
+_JOINERS: Final = "\u200c\u200d"
+_LOOSE: Final = re.compile(f"[{_JOINERS}]+(?=\\s|$)|(?<=[{_JOINERS}])[{_JOINERS}]+")
 _SPACES: Final = re.compile(" {2,}")
 _MARKS_KEPT: Final = 4
 """No language puts more marks on one letter."""
@@ -35,15 +36,29 @@ _PLAIN_SPACES: Final = " \u3000"
 def visible(text: str) -> str:
     """Return the part of a text that can be seen, in one line, without what reorders it; empty if there is none."""
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    text = _LOOSE.sub("", _REMOVED.sub("", _BLANKS.sub(" ", text)))
+    text = _LOOSE.sub("", _without_loose_marks(_REMOVED.sub("", _BLANKS.sub(" ", text))))
     return _SPACES.sub(" ", _without_stacked_marks(unicodedata.normalize("NFC", text))).strip()
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
+
+
+def _without_loose_marks(text: str) -> str:
+    """Leave out the marks, joiners and selectors that have no character before them, at the start and after a space."""
+    kept: list[str] = []
+    for character in text:
+        if (not kept or kept[-1] in _PLAIN_SPACES) and (_is_mark(character) or character in _JOINERS):
+            continue
+        kept.append(character)
+    return "".join(kept)
 
 
 def _without_stacked_marks(text: str) -> str:
     kept: list[str] = []
     marks = 0
     for character in text:
-        marks = marks + 1 if unicodedata.category(character)[0] == "M" else 0
+        marks = marks + 1 if _is_mark(character) else 0
         if marks <= _MARKS_KEPT:
             kept.append(character)
     return "".join(kept)
