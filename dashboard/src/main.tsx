@@ -20,6 +20,7 @@ import './styles/records.css'
 import './styles/members.css'
 import './styles/keys.css'
 import './styles/joining.css'
+import './styles/audit.css'
 
 restoreTheme()
 // Before the router reads the address.

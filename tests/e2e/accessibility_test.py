@@ -48,6 +48,9 @@ def test_no_barrier_on_any_page(
     page.get_by_role("textbox").fill("ann,Ann Adams\nann")
     expect(page.get_by_role("table")).to_be_visible()
     assert barriers(page, axe) == []
+    page.goto(f"{up.addresses['dashboard']}/courses/intro-python/audit")
+    page.get_by_role("listitem").first.wait_for()
+    assert barriers(page, axe) == []
     page.goto(f"{up.addresses['dashboard']}/account")
     page.get_by_role("heading", level=1).wait_for()
     assert barriers(page, axe) == []

@@ -493,7 +493,7 @@ export interface paths {
         };
         /**
          * Get Student
-         * @description One student with their cells and requests for help.
+         * @description One student with their cells and requests for help; the audit log says who opened them.
          */
         get: operations["get_student_api_v1_courses__course_id__students__student_id__get"];
         put?: never;
@@ -513,7 +513,7 @@ export interface paths {
         };
         /**
          * List Runs
-         * @description One student's runs with code, output and error.
+         * @description One student's runs with code, output and error; the audit log says who opened them.
          */
         get: operations["list_runs_api_v1_courses__course_id__students__student_id__runs_get"];
         put?: never;
@@ -736,6 +736,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Site Audit
+         * @description The audit log of the whole site.
+         */
+        get: operations["site_audit_api_v1_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/courses/{course_id}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Course Audit
+         * @description The part of the audit log that concerns one course.
+         */
+        get: operations["course_audit_api_v1_courses__course_id__audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/config": {
         parameters: {
             query?: never;
@@ -804,6 +844,56 @@ export interface components {
          */
         ApiKeyList: {
             api_keys: components["schemas"]["ApiKeyAnswer"][];
+        };
+        /**
+         * AuditAction
+         * @description An act that the audit log records.
+         * @enum {string}
+         */
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "person_erased";
+        /**
+         * AuditEntryAnswer
+         * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
+         *
+         *         ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
+         *         ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
+         *         sign-ins ``count`` says how often, from ``address``. What an action does not need is null.
+         */
+        AuditEntryAnswer: {
+            entry_id: string;
+            at: string;
+            action: string;
+            actor_kind: string;
+            actor: components["schemas"]["AuditPerson"] | null;
+            actor_key_id: string | null;
+            subject: components["schemas"]["AuditPerson"] | null;
+            course_id: string | null;
+            key_id: string | null;
+            key_name: string | null;
+            role_from: string | null;
+            role_to: string | null;
+            source: string | null;
+            way: string | null;
+            scopes: string[] | null;
+            address: string | null;
+            count: number;
+        };
+        /**
+         * AuditList
+         * @description Entries, newest first; ``next_before`` asks for the page after this one.
+         */
+        AuditList: {
+            entries: components["schemas"]["AuditEntryAnswer"][];
+            next_before: string | null;
+        };
+        /**
+         * AuditPerson
+         * @description A person whom an entry names, as they are called now; all null where they have been erased.
+         */
+        AuditPerson: {
+            person_id: string | null;
+            username: string | null;
+            display_name: string | null;
         };
         /**
          * Cell
@@ -3557,6 +3647,91 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    site_audit_api_v1_audit_get: {
+        parameters: {
+            query?: {
+                /** @description Repeatable. */
+                action?: components["schemas"]["AuditAction"][] | null;
+                /** @description User name of who acts or is concerned. */
+                person?: string | null;
+                course?: string | null;
+                /** @description RFC 3339, with time zone */
+                since?: string | null;
+                /** @description RFC 3339, with time zone */
+                until?: string | null;
+                /** @description `next_before` of the page before */
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    course_audit_api_v1_courses__course_id__audit_get: {
+        parameters: {
+            query?: {
+                /** @description Repeatable. */
+                action?: components["schemas"]["AuditAction"][] | null;
+                /** @description User name of who acts or is concerned. */
+                person?: string | null;
+                /** @description RFC 3339, with time zone */
+                since?: string | null;
+                /** @description RFC 3339, with time zone */
+                until?: string | null;
+                /** @description `next_before` of the page before */
+                before?: string | null;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries of the course, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
             };
             /** @description Refused or failed */
             default: {

@@ -4,6 +4,7 @@ import { ApiError, send, type ApiClient } from './client'
 import type {
   Activity,
   ApiKey,
+  AuditPage,
   CourseMember,
   CourseRefusals,
   CourseSummary,
@@ -116,6 +117,30 @@ export async function makeApiKey(
 export async function revokeApiKey(api: ApiClient, keyId: string): Promise<undefined> {
   await api.request(`api-keys/${segment(keyId)}`, { method: 'DELETE' })
 }
+
+/** Which entries of the audit log are wanted; times are RFC 3339. */
+export interface AuditWish {
+  action?: string | undefined
+  person?: string | undefined
+  course?: string | undefined
+  since?: string | undefined
+  until?: string | undefined
+}
+
+/** The audit log of a course, or of the whole site. */
+export const auditQuery = (api: ApiClient, courseId: string | null, wish: AuditWish) =>
+  infiniteQueryOptions({
+    queryKey: ['audit', courseId, wish],
+    queryFn: ({ signal, pageParam }) => {
+      const search = new URLSearchParams()
+      for (const [name, value] of Object.entries({ ...wish, before: pageParam ?? undefined }))
+        if (typeof value === 'string' && value !== '') search.set(name, value)
+      const path = courseId === null ? 'audit' : `courses/${segment(courseId)}/audit`
+      return api.request<AuditPage>(`${path}?${search.toString()}`, { signal })
+    },
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_before ?? null,
+  })
 
 export const studentQuery = (api: ApiClient, courseId: string, studentId: string) =>
   queryOptions({

@@ -47,6 +47,15 @@ export type Role = 'instructor' | 'assistant' | 'observer' | 'student'
 export type StaffMember = Narrowed<Schemas['StaffMember'], { role: Role }>
 export type CourseSnapshot = Narrowed<Schemas['CourseSnapshot'], { staff: StaffMember[] }>
 export type CourseMember = Narrowed<Schemas['CourseMember'], { role: Role; sources: Partial<Record<string, Role | null>> }>
+/** Somebody whom an entry of the audit log names, or who has been erased since. */
+export type AuditPerson =
+  | { person_id: string; username: string; display_name: string | null }
+  | { person_id: null; username: null; display_name: null }
+export type AuditEntry = Narrowed<
+  Schemas['AuditEntryAnswer'],
+  { actor: AuditPerson | null; subject: AuditPerson | null; role_from: Role | null; role_to: Role | null }
+>
+export type AuditPage = Narrowed<Schemas['AuditList'], { entries: AuditEntry[] }>
 export type CourseSummary = Narrowed<Schemas['CourseListItem'], { role: Role | null }>
 export type Me = Narrowed<Schemas['Me'], { courses: Narrowed<Schemas['MyCourse'], { role: Role }>[] }>
 /** The outputs of a run are those of its event. */

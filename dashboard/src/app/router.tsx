@@ -12,6 +12,7 @@ import type { ReactElement } from 'react'
 import { AccountPage } from '../pages/account/AccountPage'
 import { CoursePage } from '../pages/course/CoursePage'
 import { CourseListPage } from '../pages/courses/CourseListPage'
+import type { AuditSearch } from '../features/audit/search'
 import { filters, sorts, type Filter, type Sort } from '../course/arrangement'
 import { ErrorBoundary } from '../ui/ErrorBoundary'
 import { ErrorPage } from '../ui/ErrorPage'
@@ -40,6 +41,22 @@ function validateSearch(search: Record<string, unknown>): CourseSearch {
     show: oneOf(filters, search['show']),
     sort: oneOf(sorts, search['sort']),
     student: text(search['student'], 64),
+  }
+}
+
+const DAY = /^\d{4}-\d{2}-\d{2}$/u
+
+function day(value: unknown): string | undefined {
+  return typeof value === 'string' && DAY.test(value) && !Number.isNaN(Date.parse(value)) ? value : undefined
+}
+
+function validateAuditSearch(search: Record<string, unknown>): AuditSearch {
+  return {
+    action: text(search['action'], 50),
+    person: text(search['person'], 150),
+    course: text(search['course'], 63),
+    from: day(search['from']),
+    until: day(search['until']),
   }
 }
 
@@ -96,7 +113,21 @@ const join = createRoute({
   component: lazyRouteComponent(() => import('../pages/join/JoinPage')),
 })
 
-const routeTree = root.addChildren([home, courses, account, course, members, join, keys])
+const courseAudit = createRoute({
+  getParentRoute: () => root,
+  path: '/courses/$courseId/audit',
+  component: lazyRouteComponent(() => import('../pages/audit/AuditPages'), 'CourseAuditPage'),
+  validateSearch: validateAuditSearch,
+})
+
+const siteAudit = createRoute({
+  getParentRoute: () => root,
+  path: '/audit',
+  component: lazyRouteComponent(() => import('../pages/audit/AuditPages'), 'SiteAuditPage'),
+  validateSearch: validateAuditSearch,
+})
+
+const routeTree = root.addChildren([home, courses, account, course, members, join, keys, courseAudit, siteAudit])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

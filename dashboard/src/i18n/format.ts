@@ -30,6 +30,7 @@ export class Format {
   readonly #seconds: Intl.DateTimeFormat
   readonly #dateTime: Intl.DateTimeFormat
   readonly #date: Intl.DateTimeFormat
+  readonly #moment: Intl.DateTimeFormat
   readonly #day: Intl.DateTimeFormat
   readonly #number: Intl.NumberFormat
   readonly #percent: Intl.NumberFormat
@@ -48,6 +49,13 @@ export class Format {
     this.#seconds = new Intl.DateTimeFormat(language, { ...hour, second: '2-digit' })
     this.#dateTime = new Intl.DateTimeFormat(language, { month: 'short', day: 'numeric', ...hour })
     this.#date = new Intl.DateTimeFormat(language, { dateStyle: 'medium', ...zone })
+    this.#moment = new Intl.DateTimeFormat(language, {
+      year: 'numeric',
+      month: 'short',
+      day: 'numeric',
+      ...hour,
+      second: '2-digit',
+    })
     this.#day = new Intl.DateTimeFormat('en-CA', { dateStyle: 'short', ...zone })
     this.#number = new Intl.NumberFormat(language)
     this.#percent = new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 0 })
@@ -71,6 +79,12 @@ export class Format {
   timeWithSeconds(at: string | number): string {
     const date = new Date(at)
     return Number.isNaN(date.getTime()) ? '' : this.#seconds.format(date)
+  }
+
+  /** Date and time to the second. Empty for what is not a time. */
+  moment(at: string | number): string {
+    const date = new Date(at)
+    return Number.isNaN(date.getTime()) ? '' : this.#moment.format(date)
   }
 
   /** "5 min", "1 hr 20 min"; whole minutes, because changing seconds would be a distraction. */

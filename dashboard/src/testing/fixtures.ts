@@ -1,4 +1,4 @@
-import type { CourseMember, CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import type { AuditEntry, CourseMember, CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
@@ -127,4 +127,28 @@ export function helpPublication(offset: number, changes: Partial<HelpState> = {}
 export function counterPublication(offset: number, changes: Partial<CourseState> = {}): Publication {
   const state = { ...snapshot().counters, version: offset, ...changes }
   return { channel: 'course:c1', epoch: 'e1', offset, kind: 'course', state }
+}
+
+/** An entry of the audit log: Mari Aoki opened the work of Ann Adams, with changes. */
+export function auditEntry(changes: Partial<AuditEntry> = {}): AuditEntry {
+  return {
+    entry_id: 'e1',
+    at: before(5),
+    action: 'work_opened',
+    actor_kind: 'person',
+    actor: { person_id: 'p1', username: 'mari', display_name: 'Mari Aoki' },
+    actor_key_id: null,
+    subject: { person_id: 'ann', username: 'ann', display_name: 'Ann Adams' },
+    course_id: 'c1',
+    key_id: null,
+    key_name: null,
+    role_from: null,
+    role_to: null,
+    source: null,
+    way: null,
+    scopes: null,
+    address: null,
+    count: 1,
+    ...changes,
+  }
 }

@@ -139,6 +139,23 @@ OWNERS = {
 }
 
 
+async def test_the_audit_log_has_the_sign_in_the_hub_s_roles_and_a_refusal(hub_site, hub: FakeHub) -> None:
+    hub.owner = {"groups": ["course-physics-instructor"]}
+    async with hub_site() as site:
+        assert (await sign_in(site)).headers["location"] == f"{PUBLIC}/"
+        hub.owner = {"kind": "service"}
+        await sign_in(site)
+        rows = await site.process.pool.fetch(
+            "SELECT action, actor_kind, details->>'way' AS way, details->>'to' AS role FROM audit_entries "
+            "WHERE action <> 'course_created' ORDER BY acted_at"
+        )
+    assert [tuple(row) for row in rows] == [
+        ("member_added", "hub", None, "instructor"),
+        ("signed_in", "person", "hub", None),
+        ("sign_in_refused", "nobody", "hub", None),
+    ]
+
+
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS.keys())
 async def test_a_token_that_is_no_user_s_sign_in_to_this_service_signs_nobody_in(hub_site, hub, owner) -> None:
     hub.owner = owner

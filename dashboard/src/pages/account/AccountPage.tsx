@@ -26,7 +26,14 @@ export function AccountPage(): ReactElement {
       {me.data?.is_admin === true && (
         <section className="card" aria-labelledby="site">
           <h2 id="site">{t('account.site')}</h2>
-          <Link to="/keys">{t('keys.title')}</Link>
+          <ul className="account__links">
+            <li>
+              <Link to="/keys">{t('keys.title')}</Link>
+            </li>
+            <li>
+              <Link to="/audit">{t('audit.title')}</Link>
+            </li>
+          </ul>
         </section>
       )}
       <section className="card" aria-labelledby="everywhere">

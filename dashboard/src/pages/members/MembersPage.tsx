@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { getRouteApi } from '@tanstack/react-router'
+import { getRouteApi, Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
@@ -31,7 +31,11 @@ export default function MembersPage(): ReactElement {
   if (errorPage !== null) return errorPage
   return (
     <>
-      <CourseBar title={title} back={{ to: '/courses/$courseId', params: { courseId }, label: t('members.toCourse') }} />
+      <CourseBar title={title} back={{ to: '/courses/$courseId', params: { courseId }, label: t('members.toCourse') }}>
+        <Link to="/courses/$courseId/audit" params={{ courseId }} className="button button--plain">
+          {t('audit.title')}
+        </Link>
+      </CourseBar>
       <div className="page members">
         {members.isPending && <Loading label={t('app.loading')} />}
         {members.isError && <ErrorNotice error={members.error} onRetry={() => void members.refetch()} />}

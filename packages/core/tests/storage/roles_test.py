@@ -74,6 +74,7 @@ cell_states     S     SIUD
 session_states  S     SIUD
 time_series     S     SIUD
 failed_events   SU    SIUD
+audit_entries   SI    -
 erasures        -     -
 opaque_outbox   -     SIUD
 """
@@ -112,7 +113,7 @@ async def test_partitions_are_open_to_no_service_by_themselves(pool):
         assert open_ones == []
 
 
-async def test_only_the_worker_may_call_what_runs_with_the_owners_rights(pool):
+async def test_who_may_call_what_runs_with_the_owners_rights(pool):
     rows = await pool.fetch(
         "SELECT p.proname, has_function_privilege('cell_monitor_api', p.oid, 'EXECUTE') AS api, "
         "has_function_privilege('cell_monitor_worker', p.oid, 'EXECUTE') AS worker, "
@@ -124,6 +125,8 @@ async def test_only_the_worker_may_call_what_runs_with_the_owners_rights(pool):
     assert {row["proname"]: (row["api"], row["worker"]) for row in rows} == {
         "ensure_event_partitions": (False, True),
         "derive_opaque_facts": (False, True),
+        "record_refused_sign_in": (True, False),
+        "delete_audit_entries": (False, True),
     }
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.storage.postgres import (
+    audit,
     courses,
     derivation_keys,
     failed_events,
@@ -84,12 +85,13 @@ async def filled(pool, keyring, index, add_run, minutes):
             text,
         )
     await derivation_keys.error_signature_key(pool, keyring)
+    await audit.record_refused_sign_in(pool, keyring, index, way="link", address="192.0.2.1", person_id=None)
     records = [FailedRecord("postgres", 0, f"{n}-0", 0, "r", "d", b"%d" % n) for n in range(3)]
     await failed_events.insert(pool, keyring, records)
     return ids
 
 
-TOTAL = 7 + 7 + 3 + 7 + 9 + 4 + 2 + 2 + 1 + 3 + 1
+TOTAL = 7 + 7 + 3 + 7 + 9 + 4 + 2 + 2 + 1 + 3 + 1 + 1
 
 
 async def test_rotation_rewrites_everything_once_and_the_old_key_may_go(pool, rings, filled):

@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from cell_monitor_api import exceptions
 from cell_monitor_api.config import ApiSettings
+from cell_monitor_core.auth.audit import ActorKind, AuditAction
 from cell_monitor_core.auth.grants import GRANTS, Grant
 from cell_monitor_core.auth.roles import PERMISSIONS, Permission
 from cell_monitor_core.auth.scopes import Scope
@@ -143,6 +144,16 @@ def _grants() -> str:
     return table(("grant", "made when", "audiences"), rows)
 
 
+def _audit_actions() -> str:
+    docs = _member_docs(AuditAction)
+    return table(("action", "meaning"), ((f"`{action}`", docs[action.name]) for action in AuditAction))
+
+
+def _audit_actors() -> str:
+    docs = _member_docs(ActorKind)
+    return table(("actor", "meaning"), ((f"`{kind}`", docs[kind.name]) for kind in ActorKind))
+
+
 def _reasons() -> str:
     docs = _member_docs(Reason)
     return table(("reason", "meaning"), ((f"`{reason}`", docs[reason.name]) for reason in Reason))
@@ -195,6 +206,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "roles": _roles,
     "scopes": _scopes,
     "grants": _grants,
+    "audit-actions": _audit_actions,
+    "audit-actors": _audit_actors,
     "reasons": _reasons,
     "errors": _errors,
     "refusals": _refusals,

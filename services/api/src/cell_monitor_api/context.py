@@ -15,6 +15,7 @@ from cell_monitor_api.oidc_services import oidc_sign_in
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
 from cell_monitor_api.services.api_keys import ApiKeys
+from cell_monitor_api.services.audit_log import AuditLog
 from cell_monitor_api.services.credentials import ApiKeyVerifier, CredentialVerifier
 from cell_monitor_api.services.device_cookies import DeviceCookies
 from cell_monitor_api.services.help_desk import HelpDesk
@@ -29,6 +30,7 @@ from cell_monitor_api.services.oidc_sign_in import OidcSignIn
 from cell_monitor_api.services.own_password import OwnPassword
 from cell_monitor_api.services.password_checks import PasswordChecks
 from cell_monitor_api.services.refusals import REFUSALS_INTERVAL_S, Refusals
+from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.revocation_delivery import RevocationDelivery
 from cell_monitor_api.services.roster import Roster
@@ -77,6 +79,7 @@ class ProcessContext:
     access: Access
     activity: ActivityQuery
     api_keys: ApiKeys
+    audit_log: AuditLog
     devices: DeviceCookies
     exchange: TokenExchange
     hub_sign_in: HubSignIn | None
@@ -88,6 +91,7 @@ class ProcessContext:
     own_password: OwnPassword
     password_sign_in: PasswordSignIn
     refusals: Refusals
+    refused_sign_ins: RefusedSignIns
     link_sign_in: LinkSignIn
     sessions: Sessions
     snapshots: Snapshots
@@ -156,8 +160,9 @@ class ProcessContext:
                 per_account_hour=settings.api_sign_in_per_account_hour,
                 per_address=settings.api_sign_in_per_address,
             )
+            refused = RefusedSignIns(pool, keyring, index)
             devices = DeviceCookies(index, lifetime=timedelta(days=settings.api_device_days))
-            checks = PasswordChecks(hasher, limits, devices)
+            checks = PasswordChecks(hasher, limits, devices, refused)
             verifiers: list[CredentialVerifier] = [
                 ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as),
                 JoinSecretVerifier(pool),
@@ -185,6 +190,7 @@ class ProcessContext:
                 access=Access(pool, keyring),
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
+                audit_log=AuditLog(pool, keyring, index),
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),
@@ -215,10 +221,11 @@ class ProcessContext:
                     most=settings.api_join_people,
                 ),
                 refusals=refusals,
+                refused_sign_ins=refused,
                 roster=Roster(pool, keyring, index, counters),
                 own_password=OwnPassword(pool, keyring, hasher, checks, sessions),
                 password_sign_in=PasswordSignIn(pool, index, hasher, checks, sessions),
-                link_sign_in=LinkSignIn(pool, limits, sessions),
+                link_sign_in=LinkSignIn(pool, limits, sessions, refused),
                 sessions=sessions,
                 snapshots=Snapshots(pool, keyring, broker),
                 test_progress=progress,

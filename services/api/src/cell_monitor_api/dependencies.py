@@ -22,6 +22,7 @@ from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
 __all__ = [
+    "AuditReader",
     "Caller",
     "Context",
     "CourseReader",
@@ -133,7 +134,9 @@ def _in_course(permission: Permission) -> Callable[..., Awaitable[CourseAccess]]
 read_course: Final = _in_course(Permission.READ_COURSE)
 answer_help: Final = _in_course(Permission.ANSWER_HELP)
 edit_roster: Final = _in_course(Permission.MANAGE_MEMBERS)
+read_audit: Final = _in_course(Permission.READ_AUDIT)
 
 CourseReader: TypeAlias = Annotated[CourseAccess, Depends(read_course)]
 Helper: TypeAlias = Annotated[CourseAccess, Depends(answer_help)]
 RosterEditor: TypeAlias = Annotated[CourseAccess, Depends(edit_roster)]
+AuditReader: TypeAlias = Annotated[CourseAccess, Depends(read_audit)]

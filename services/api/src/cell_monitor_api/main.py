@@ -19,6 +19,7 @@ from cell_monitor_api.dashboard import DashboardFiles
 from cell_monitor_api.failures import install_failure_handlers
 from cell_monitor_api.handlers import (
     api_keys,
+    audit,
     auth,
     client_config,
     courses,
@@ -72,6 +73,7 @@ _ROUTERS: Final = (
     help_requests.router,
     api_keys.router,
     joining.router,
+    audit.router,
     client_config.router,
 )
 

@@ -73,6 +73,10 @@ class WorkerSettings(CoreSettings):
         "restarts must not drain the stream into failed_events.",
     )
 
+    worker_audit_days: int = Field(
+        365, ge=30, le=3650, description="Days after which entries of the audit log are deleted."
+    )
+
     @field_validator("worker_groups")
     @classmethod
     def _check_groups(cls, value: str) -> str:

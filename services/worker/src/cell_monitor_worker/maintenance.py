@@ -10,12 +10,13 @@ import structlog
 
 from cell_monitor_core.repeating_task import RepeatingTask
 from cell_monitor_core.storage.ports import EventConsumer, LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.postgres.audit import delete_older
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.telemetry.background_tasks import background_task
 from cell_monitor_core.telemetry.metrics import BACKLOG_AGE_SECONDS, BACKLOG_ENTRIES, ENTRIES_TRIMMED
 
-__all__ = ["every", "make_partitions", "measure_backlog", "trim_streams"]
+__all__ = ["delete_old_audit_entries", "every", "make_partitions", "measure_backlog", "trim_streams"]
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ HELP_OUTBOX_INTERVAL_S: Final = 2.0
 HELP_EXPIRY_INTERVAL_S: Final = 30.0
 OPAQUE_EVENTS_INTERVAL_S: Final = 60.0
 PARTITIONS_INTERVAL_S: Final = 6 * 3600.0
+AUDIT_INTERVAL_S: Final = 6 * 3600.0
 
 
 def every(
@@ -77,3 +79,16 @@ async def make_partitions(pool: asyncpg.Pool[asyncpg.Record]) -> bool:
     if made:
         _log.info("partitions_made", partitions=made)
     return True
+
+
+async def delete_old_audit_entries(pool: asyncpg.Pool[asyncpg.Record], days: int) -> bool:
+    """Delete entries of the audit log that are older than some days; return False if that failed or more may be left."""
+    try:
+        with store_errors():
+            deleted = await delete_older(pool, days)
+    except (StoreUnavailable, asyncpg.PostgresError) as error:
+        _log.warning("audit_entries_not_deleted", error=type(error).__name__, reason=str(error)[:300])
+        return False
+    if deleted:
+        _log.info("audit_entries_deleted", entries=deleted)
+    return deleted == 0

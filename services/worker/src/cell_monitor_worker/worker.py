@@ -217,6 +217,12 @@ class Worker:
                 lambda: maintenance.make_partitions(context.pool),
                 retry_s=60.0,
             ),
+            every(
+                "audit",
+                maintenance.AUDIT_INTERVAL_S,
+                lambda: maintenance.delete_old_audit_entries(context.pool, settings.worker_audit_days),
+                retry_s=60.0,
+            ),
         ]
 
     async def _exit_status(self, tasks: list[asyncio.Task[None]]) -> int:

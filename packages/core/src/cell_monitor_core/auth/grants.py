@@ -56,7 +56,13 @@ _KEY_SCOPES: Final = MappingProxyType(
         Scope.ROSTER_WRITE: frozenset({Permission.MANAGE_MEMBERS}),
         Scope.COURSES_READ: frozenset({Permission.READ_COURSE}),
         Scope.ADMIN: frozenset(
-            {Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS, Permission.ADMINISTER}
+            {
+                Permission.READ_COURSE,
+                Permission.ANSWER_HELP,
+                Permission.MANAGE_MEMBERS,
+                Permission.READ_AUDIT,
+                Permission.ADMINISTER,
+            }
         ),
     }
 )
@@ -66,7 +72,13 @@ GRANTS: Final[Mapping[Grant, GrantRule]] = MappingProxyType(
         Grant.SESSION: GrantRule(
             audiences=frozenset({Audience.API, Audience.GATEWAY}),
             always=frozenset(
-                {Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS, Permission.ADMINISTER}
+                {
+                    Permission.READ_COURSE,
+                    Permission.ANSWER_HELP,
+                    Permission.MANAGE_MEMBERS,
+                    Permission.READ_AUDIT,
+                    Permission.ADMINISTER,
+                }
             ),
             by_scope=MappingProxyType({}),
         ),

@@ -30,27 +30,36 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """Something that can be done: the first four in a course, by role; the others in the whole installation."""
+    """Something that can be done: the first five in a course, by role; the others in the whole installation."""
 
     SEND_EVENTS = "send_events"
     READ_COURSE = "read_course"
     ANSWER_HELP = "answer_help"
     MANAGE_MEMBERS = "manage_members"
+    READ_AUDIT = "read_audit"
     USE_TEST_MODE = "use_test_mode"
     ADMINISTER = "administer"
 
 
 PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.INSTRUCTOR: frozenset(
-        {Permission.SEND_EVENTS, Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS}
+        {
+            Permission.SEND_EVENTS,
+            Permission.READ_COURSE,
+            Permission.ANSWER_HELP,
+            Permission.MANAGE_MEMBERS,
+            Permission.READ_AUDIT,
+        }
     ),
     Role.ASSISTANT: frozenset({Permission.SEND_EVENTS, Permission.READ_COURSE, Permission.ANSWER_HELP}),
     Role.OBSERVER: frozenset({Permission.SEND_EVENTS, Permission.READ_COURSE}),
     Role.STUDENT: frozenset({Permission.SEND_EVENTS}),
 }
-ADMIN_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS})
+ADMIN_PERMISSIONS: Final = frozenset(
+    {Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS, Permission.READ_AUDIT}
+)
 """What an admin of the site may do in every course, a member or not. Events are sent by members only."""
-SERVICE_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.MANAGE_MEMBERS})
+SERVICE_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.MANAGE_MEMBERS, Permission.READ_AUDIT})
 """What an API key that belongs to nobody may do in every course. It answers no help: nobody would be named as helper."""
 STAFF_ROLES: Final = frozenset({Role.INSTRUCTOR, Role.ASSISTANT, Role.OBSERVER})
 """The roles that see a course's students."""

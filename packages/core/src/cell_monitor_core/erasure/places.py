@@ -17,7 +17,8 @@ class Table:
 
     Attributes:
         person: columns that say whose a row is; rows of an erased person are deleted.
-        staff: columns that name somebody who acted for another; there the nil UUID takes the place of an erased person.
+        staff: columns that name somebody who acted for another; there the nil UUID, or in the audit log NULL, takes the place
+            of an erased person.
         course: columns that say of which course a row is; rows of a deleted course are deleted.
         other: all other columns. They go with their row, or hold nothing of a person or course (``note``).
         note: why nothing is to be erased, or by what else it is.
@@ -34,6 +35,15 @@ TABLES: Final[dict[str, Table]] = {
     "api_keys": Table(
         person=("person_id",),
         other=("key_id", "key_hash", "name", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at"),
+    ),
+    "audit_entries": Table(
+        staff=("actor_id", "subject_id"),
+        course=("course_id",),
+        other=(
+            "entry_id", "acted_at", "action", "actor_kind", "actor_key_id", "concerns_person", "key_id", "details",
+            "address_enc", "count", "once",
+        ),
+        note="of an erased person the act stays; that a course was deleted stays, too",
     ),
     "cell_states": Table(
         person=("person_id",), course=("course_id",), other=("notebook_id", "cell_id", "fold")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
+from cell_monitor_core.auth.audit import OPERATOR, AuditAction
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.derivation.reduce import StudentKey
 from cell_monitor_core.erasure.places import TABLES
-from cell_monitor_core.storage.postgres import failed_events, revocations
+from cell_monitor_core.storage.postgres import audit, failed_events, revocations
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 NOBODY: Final = UUID(int=0)
 """Stands for an erased member of the staff where their action for a student must stay."""
 
-_BY_OTHERS: Final = frozenset({"erasures", "people", "courses", "time_series"})
+_BY_OTHERS: Final = frozenset({"erasures", "people", "courses", "time_series", "audit_entries"})
 """Tables that another step erases: the first and the last one, and the store of the time series."""
 
 _SEARCHED_ROWS: Final = 100
@@ -53,7 +54,9 @@ async def begin_person(connection: Connection, person_id: UUID) -> None:
         )
         # Rows that refer to the person end with this one, student_states among them: the row that a worker locks.
         await revocations.erase_person(connection, person_id)
-        await connection.execute("DELETE FROM people WHERE person_id = $1", person_id)
+        await audit.release_person(connection, person_id)
+        if await connection.fetchval("DELETE FROM people WHERE person_id = $1 RETURNING true", person_id):
+            await audit.record(connection, AuditAction.PERSON_ERASED, OPERATOR)
 
 
 async def courses_of(connection: Connection, person_id: UUID) -> list[str]:
@@ -128,8 +131,14 @@ async def finish_person(connection: Connection, person_id: UUID) -> None:
 
 async def delete_course_rows(connection: Connection, course_id: str) -> int:
     """Delete a course, so that nothing more is stored of it, and then all its rows; return how many."""
-    deleted = await _delete(connection, "courses", "course_id = $1", course_id)
     async with connection.transaction():
+        deleted = await _delete(connection, "courses", "course_id = $1", course_id)
+        if deleted:
+            await audit.record(connection, AuditAction.COURSE_DELETED, OPERATOR, course_id=course_id)
+    async with connection.transaction():
+        deleted += await _delete(
+            connection, "audit_entries", "course_id = $1 AND action <> $2", course_id, AuditAction.COURSE_DELETED.value
+        )
         for name in ("event_payloads", "event_keys"):
             deleted += await _delete(
                 connection,

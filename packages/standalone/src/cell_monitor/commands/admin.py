@@ -20,7 +20,7 @@ from cell_monitor.accounts import (
     read_keys,
     seed_sample_course,
 )
-from cell_monitor.commands import api_keys, roster, thresholds
+from cell_monitor.commands import api_keys, audit, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, fail, print_json, say
 from cell_monitor.deployment import Deployment
@@ -53,6 +53,7 @@ def admin() -> None:
       cell-monitor admin remove-member physics-1 sato
       cell-monitor admin create-api-key "lab 3" --scope events:write --person tanaka --days 180
       cell-monitor admin list-api-keys
+      cell-monitor admin audit --course physics-1 --action work_opened
       cell-monitor admin failed-events
     """  # noqa: D301 - click's own mark
 
@@ -66,6 +67,7 @@ for _command in (
     api_keys.create_api_key,
     api_keys.list_api_keys,
     api_keys.revoke_api_key,
+    audit.show_audit,
 ):
     admin.add_command(_command)
 

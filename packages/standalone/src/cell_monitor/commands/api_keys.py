@@ -12,6 +12,7 @@ from rich.table import Table
 from cell_monitor.commands.parameters import KEY_NAME, USERNAME
 from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
+from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.scopes import Scope
 from cell_monitor_core.storage.postgres import api_keys, people
 from cell_monitor_core.storage.postgres.pool import Connection
@@ -43,7 +44,7 @@ def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, da
             person_id = (await require_person(connection, keyring, index, person)).person_id
         expires_at = datetime.now(UTC) + timedelta(days=days)
         return await api_keys.create(
-            connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id
+            connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id, by=OPERATOR
         )
 
     with opened(data_dir) as deployment:
@@ -113,7 +114,7 @@ def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
         if not yes:
             name = found[key_id].name
             confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.")
-        await api_keys.revoke(connection, key_id)
+        await api_keys.revoke(connection, key_id, by=OPERATOR)
 
     with opened(data_dir) as deployment:
         with_connection(deployment, work)

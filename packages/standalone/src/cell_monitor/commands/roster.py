@@ -17,6 +17,7 @@ from cell_monitor.commands.stores import (
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
+from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.storage.postgres import courses, identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
@@ -35,7 +36,9 @@ _ROLES = tuple(role.value for role in Role)
 def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     """Create a course. Its id is permanent: lower-case letters, digits, - and _."""
     with opened(data_dir) as deployment:
-        if not with_connection(deployment, lambda connection: courses.create(connection, course_id, title)):
+        if not with_connection(
+            deployment, lambda connection: courses.create(connection, course_id, title, by=OPERATOR)
+        ):
             raise fail(f"There is a course {course_id!r} already.")
         next_step = admin_command(deployment, "add-member", course_id, "USERNAME", "--role", "instructor")
     say(f"Course {course_id} made. Next: {next_step}")
@@ -78,9 +81,9 @@ def add_member(
             person = await people.upsert(
                 connection, keyring, index, username=username, display_name=display_name, issuer=issuer
             )
-            await memberships.upsert_many(connection, course_id, {person: role})
+            await memberships.upsert_many(connection, course_id, {person: role}, by=OPERATOR)
             if site_admin is not None:
-                await people.set_admin(connection, person, is_admin=site_admin)
+                await people.set_admin(connection, person, is_admin=site_admin, by=OPERATOR)
         return similar, await memberships.role_of(connection, course_id, person)
 
     with opened(data_dir) as deployment:
@@ -132,9 +135,9 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         if not yes:
             confirm(f"Remove {person.username} ({role}) from {course_id}?")
         async with connection.transaction():
-            await joined_computers.remove_member(connection, course_id, person.person_id)
+            await joined_computers.remove_member(connection, course_id, person.person_id, by=OPERATOR)
             if no_site_admin:
-                await people.set_admin(connection, person.person_id, is_admin=False)
+                await people.set_admin(connection, person.person_id, is_admin=False, by=OPERATOR)
         return person, await memberships.role_of(connection, course_id, person.person_id)
 
     with opened(data_dir) as deployment:

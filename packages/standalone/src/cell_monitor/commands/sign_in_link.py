@@ -13,7 +13,8 @@ from cell_monitor.commands.parameters import USERNAME
 from cell_monitor.commands.stores import keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, sign_in_address
-from cell_monitor_core.storage.postgres import accounts, sign_in_links, sign_ins
+from cell_monitor_core.auth.audit import OPERATOR, AuditAction
+from cell_monitor_core.storage.postgres import accounts, audit, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.people import Person
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -51,6 +52,7 @@ async def _reset(connection: Connection, person: Person) -> None:
         await accounts.remove(connection, person.person_id)
         await sign_ins.revoke_person(connection, person.person_id)
         await sign_in_links.revoke_person(connection, person.person_id)
+        await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person.person_id)
 
 
 @click.command(name="sign-in-link", short_help="Print a link that signs a person in once.")
@@ -92,7 +94,9 @@ def sign_in_link(*, username: str, minutes: int, url: str | None, reset_password
         person = await require_person(connection, keyring, index, username)
         if reset_password:
             await _reset(connection, person)
-        return await sign_in_links.create(connection, person.person_id, timedelta(minutes=minutes))
+        async with connection.transaction():
+            await audit.record(connection, AuditAction.SIGN_IN_LINK_CREATED, OPERATOR, subject=person.person_id)
+            return await sign_in_links.create(connection, person.person_id, timedelta(minutes=minutes))
 
     with opened(data_dir) as deployment:
         instance = deployment.data.running_instance() if deployment.data is not None else None

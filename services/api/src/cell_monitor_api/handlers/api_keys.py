@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Response
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Context, SiteAdmin
 from cell_monitor_api.models.api_keys import ApiKeyList, NewApiKey, NewApiKeyAnswer
+from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
 
@@ -17,13 +18,14 @@ router = APIRouter(tags=["api-keys"])
 
 
 @router.post("/api-keys", status_code=201, responses=answers(NewApiKeyAnswer, "Made", status=201))
-async def create_api_key(context: Context, _admin: SiteAdmin, body: NewApiKey) -> Response:
+async def create_api_key(context: Context, admin: SiteAdmin, body: NewApiKey) -> Response:
     """Make a key; its text is in this answer only."""
     key = await context.process.api_keys.create(
         name=body.name,
         scopes=body.scopes,
         lifetime=timedelta(days=body.expires_in_days),
         username=body.username,
+        by=Actor.of(admin),
     )
     return StructResponse(key, 201)
 
@@ -36,8 +38,8 @@ async def list_api_keys(context: Context, _admin: SiteAdmin) -> Response:
 
 @router.delete("/api-keys/{key_id}", status_code=204)
 async def revoke_api_key(
-    context: Context, _admin: SiteAdmin, key_id: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
+    context: Context, admin: SiteAdmin, key_id: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 ) -> Response:
     """Revoke a key."""
-    await context.process.api_keys.revoke(key_id)
+    await context.process.api_keys.revoke(key_id, by=Actor.of(admin))
     return Response(status_code=204)

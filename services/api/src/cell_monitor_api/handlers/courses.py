@@ -24,6 +24,7 @@ from cell_monitor_api.models.courses import (
 )
 from cell_monitor_api.models.students import Activity, CourseCells
 from cell_monitor_api.services.roster import MemberChange
+from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
 
@@ -39,9 +40,9 @@ async def list_courses(context: Context, caller: Caller) -> Response:
 
 
 @router.post("/courses", status_code=201, responses=answers(CourseAnswer, "Added", status=201))
-async def create_course(context: Context, _admin: SiteAdmin, body: NewCourse) -> Response:
+async def create_course(context: Context, admin: SiteAdmin, body: NewCourse) -> Response:
     """Add a course."""
-    await context.process.roster.create_course(body.course_id, body.title)
+    await context.process.roster.create_course(body.course_id, body.title, by=Actor.of(admin))
     context.process.access.forget()
     return StructResponse(CourseAnswer(body.course_id, body.title), 201)
 
@@ -53,18 +54,20 @@ async def list_members(context: Context, grant: RosterEditor) -> Response:
 
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))
-async def put_members(context: Context, grant: RosterEditor, body: NewMembers) -> Response:
+async def put_members(context: Context, grant: RosterEditor, caller: Caller, body: NewMembers) -> Response:
     """Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff."""
     changes = [MemberChange(member.username, member.role, member.display_name) for member in body.members]
-    members = await context.process.roster.put_members(grant.course_id, changes, by_admin=grant.admin)
+    members = await context.process.roster.put_members(
+        grant.course_id, changes, by_admin=grant.admin, by=Actor.of(caller)
+    )
     context.process.access.forget()
     return StructResponse(MemberList(members))
 
 
 @router.delete("/courses/{course_id}/members/{person_id}", status_code=204)
-async def remove_member(context: Context, grant: RosterEditor, person_id: UUID) -> Response:
+async def remove_member(context: Context, grant: RosterEditor, caller: Caller, person_id: UUID) -> Response:
     """Take somebody off a course. What they did there stays stored, and their other courses stay theirs."""
-    await context.process.roster.remove_member(grant.course_id, person_id)
+    await context.process.roster.remove_member(grant.course_id, person_id, by=Actor.of(caller))
     context.process.access.forget()
     return Response(status_code=204)
 

@@ -49,4 +49,4 @@ async def callback(
     """
     service = _hub_sign_in(context)
     kept = kept_by_browser(context, ATTEMPT_COOKIE)
-    return await comes_back(context, ATTEMPT_COOKIE, service.finish(kept, state, code))
+    return await comes_back(context, ATTEMPT_COOKIE, "hub", service.finish(kept, state, code))

@@ -10,8 +10,9 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 
 from cell_monitor_api.answers import StructResponse, answers
-from cell_monitor_api.dependencies import Context, RosterEditor
+from cell_monitor_api.dependencies import Caller, Context, RosterEditor
 from cell_monitor_api.models.joining import Join, JoinCodeAnswer, Joined, Merge, NewJoinCode
+from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
 
@@ -47,16 +48,16 @@ async def close_joining(context: Context, grant: RosterEditor) -> Response:
 
 
 @router.delete("/courses/{course_id}/joined", status_code=204)
-async def remove_joined(context: Context, grant: RosterEditor) -> Response:
+async def remove_joined(context: Context, grant: RosterEditor, caller: Caller) -> Response:
     """Close joining, and remove everybody who joined by code."""
-    await context.process.joining.remove_all(grant.course_id)
+    await context.process.joining.remove_all(grant.course_id, by=Actor.of(caller))
     context.process.access.forget()
     return Response(status_code=204)
 
 
 @router.post("/courses/{course_id}/members/{person_id}/merge", status_code=204)
-async def merge(context: Context, grant: RosterEditor, person_id: UUID, body: Merge) -> Response:
+async def merge(context: Context, grant: RosterEditor, caller: Caller, person_id: UUID, body: Merge) -> Response:
     """Merge somebody who joined by code with another student, who is the sender from now on."""
-    await context.process.joining.merge(grant.course_id, person_id, body.into)
+    await context.process.joining.merge(grant.course_id, person_id, body.into, by=Actor.of(caller))
     context.process.access.forget()
     return Response(status_code=204)

@@ -84,4 +84,4 @@ async def callback(
     service = _oidc_sign_in(context)
     kept = kept_by_browser(context, ATTEMPT_COOKIE)
     answer = ProviderAnswer(state=state, code=code, issuer=iss)
-    return await comes_back(context, ATTEMPT_COOKIE, service.finish(kept, answer))
+    return await comes_back(context, ATTEMPT_COOKIE, "oidc", service.finish(kept, answer))

@@ -47,14 +47,20 @@ def failed_page(context: Context, code: str) -> str:
     return f"{context.process.settings.dashboard_url}#sign-in-failed={code}"
 
 
-async def comes_back(context: Context, cookie: str, finishing: Awaitable[SignedIn]) -> Response:
-    """Return the answer that sends the browser to the dashboard, signed in or with the reason why not."""
+async def comes_back(context: Context, cookie: str, way: str, finishing: Awaitable[SignedIn]) -> Response:
+    """Return the answer that sends the browser to the dashboard, signed in or with the reason why not.
+
+    A refusal is entered in the audit log with the way to sign in.
+    """
     settings = context.process.settings
     signed_in, failed = None, ""
     try:
-        signed_in = await finishing
-    except ClientRequestError as error:
-        failed = error.error
+        try:
+            signed_in = await finishing
+        except ClientRequestError as error:
+            failed = error.error
+            if error.status_code == 401:
+                await context.process.refused_sign_ins.add(way, context.client_address)
     except StoreUnavailable:
         failed = "database_unavailable"
     response = _see_other(failed_page(context, failed) if failed else settings.dashboard_url)

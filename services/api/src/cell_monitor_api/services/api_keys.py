@@ -10,6 +10,7 @@ import structlog
 
 from cell_monitor_api.exceptions import InvalidParameter, NotFound
 from cell_monitor_api.models.api_keys import ApiKeyAnswer, ApiKeyList, NewApiKeyAnswer
+from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.scopes import ScopeError, parse_scopes
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import api_keys, people
@@ -43,7 +44,7 @@ class ApiKeys:
         self._index = index
 
     async def create(
-        self, *, name: str, scopes: Sequence[str], lifetime: timedelta, username: str | None
+        self, *, name: str, scopes: Sequence[str], lifetime: timedelta, username: str | None, by: Actor
     ) -> NewApiKeyAnswer:
         """Make a key.
 
@@ -66,6 +67,7 @@ class ApiKeys:
             scopes=checked,
             expires_at=datetime.now(UTC) + lifetime,
             person_id=None if person is None else person.person_id,
+            by=by,
         )
         _log.info("api_key_created", key_id=key.key_id, scopes=list(key.scopes))
         return NewApiKeyAnswer(**_answer(key, None if person is None else person.username), key=text)
@@ -78,12 +80,12 @@ class ApiKeys:
         usernames = {None: None} | {person_id: name.username for person_id, name in names.items()}
         return ApiKeyList([ApiKeyAnswer(**_answer(key, usernames.get(key.person_id))) for key in found])
 
-    async def revoke(self, key_id: str) -> None:
+    async def revoke(self, key_id: str, *, by: Actor) -> None:
         """Make a key stop working; tokens made of it end within seconds.
 
         Raises:
             NotFound: there is none of that id that still works.
         """
-        if not await api_keys.revoke(self._pool, key_id):
+        if not await api_keys.revoke(self._pool, key_id, by=by):
             raise NotFound("there is no such API key, or it was revoked before")
         _log.info("api_key_revoked", key_id=key_id)

@@ -10,6 +10,7 @@ from uuid import UUID
 from cell_monitor_api.services.hub_rules import GroupRules, HubVisitor
 from cell_monitor_api.services.issuer_people import IssuerPeople
 from cell_monitor_api.storage.hub_api import HubGroup
+from cell_monitor_core.auth.audit import HUB
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
@@ -82,6 +83,7 @@ class HubPeople(IssuerPeople):
             {person_ids[name]: roles for name, roles in roles_by_name.items()},
             source=Source.HUB,
             read_at=read_at,
+            by=HUB,
         )
         for course_id in changed:
             await self._counters.roster_changed(course_id, left=True)

@@ -148,6 +148,7 @@ class HubSignIn:
         person_id = await self._people.visit(visitor)
         return await self._sessions.begin(
             person_id,
+            way="hub",
             lifetime=timedelta(seconds=max(1, granted.expires_in)),
             with_it=lambda connection, digest: self._hub_sessions.add(
                 connection, digest, person_id, granted.access_token

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from cell_monitor_api.services.hub_rules import GroupRules
+from cell_monitor_core.auth.audit import Actor, ActorKind
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -46,6 +47,7 @@ class IssuerPeople:
         self._issuer = issuer
         self._rules = rules
         self._source = source
+        self._actor = Actor(ActorKind(source.value))
         self._staff_only = staff_only
 
     async def update(self, subject: str, groups: Sequence[str] | None, *, display_name: str | None = None) -> UUID:
@@ -68,7 +70,7 @@ class IssuerPeople:
             )
             if groups is not None:
                 roles = await self._roles(connection, groups)
-                changed = await memberships.set_all(connection, person_id, roles, source=self._source)
+                changed = await memberships.set_all(connection, person_id, roles, source=self._source, by=self._actor)
         for course_id in changed:
             await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
         return person_id

@@ -20,6 +20,7 @@ from cell_monitor_api.exceptions import (
 from cell_monitor_api.models.joining import JoinCodeAnswer, Joined
 from cell_monitor_api.services.credentials import Proof, TokenWish
 from cell_monitor_api.services.join_limits import JoinLimits
+from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Audience
@@ -75,12 +76,12 @@ class Joining:
         await join_codes.close(self._pool, course_id)
         _log.info("joining_closed", course_id=course_id)
 
-    async def remove_all(self, course_id: str) -> None:
+    async def remove_all(self, course_id: str, *, by: Actor) -> None:
         """Close a course's joining, and remove everybody who joined by code; their tokens end within seconds."""
         async with self._pool.acquire() as connection, connection.transaction():
             await join_codes.close(connection, course_id)
             for person_id in sorted(await joined_computers.joined_people(connection, course_id)):
-                await memberships.remove(connection, course_id, person_id, source=Source.JOIN)
+                await memberships.remove(connection, course_id, person_id, source=Source.JOIN, by=by)
             computers = await joined_computers.revoke_all(connection, course_id)
         await self._counters.roster_changed(course_id, left=True)
         _log.info("joined_people_removed", course_id=course_id, computers=computers)
@@ -118,7 +119,7 @@ class Joining:
         SIGN_INS.labels(_HOW, "ok").inc()
         return Joined(computer.course_id, course.title, shown)
 
-    async def merge(self, course_id: str, person_id: UUID, into: UUID) -> None:
+    async def merge(self, course_id: str, person_id: UUID, into: UUID, *, by: Actor) -> None:
         """Let the computers of somebody who joined by code send as another student of the course from now on.
 
         The first one leaves the course. What was sent before stays stored as theirs.
@@ -136,7 +137,7 @@ class Joining:
             if await memberships.role_of(connection, course_id, into) != Role.STUDENT:
                 raise NotFound("there is no such student in this course", loc=["body", "into"])
             await joined_computers.move(connection, course_id, person_id, into)
-            await memberships.remove(connection, course_id, person_id, source=Source.JOIN)
+            await memberships.remove(connection, course_id, person_id, source=Source.JOIN, by=by)
         await self._counters.roster_changed(course_id, left=True)
         _log.info("joined_person_merged", course_id=course_id, person_id=str(person_id), into=str(into))
 

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from cell_monitor_api.exceptions import SignInLimited, SignInLinkInvalid, SignInLinkUsed
+from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.sessions import Sessions, SignedIn
 from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_core.storage.postgres import sign_in_links
@@ -20,10 +21,11 @@ _log = structlog.get_logger(__name__)
 class LinkSignIn:
     """Exchanges links for sessions, each once."""
 
-    def __init__(self, pool: Any, limits: SignInLimits, sessions: Sessions) -> None:
+    def __init__(self, pool: Any, limits: SignInLimits, sessions: Sessions, refused: RefusedSignIns) -> None:
         self._pool = pool
         self._limits = limits
         self._sessions = sessions
+        self._refused = refused
 
     async def sign_in(self, link: str, address: str) -> SignedIn:
         """Use a link and begin a session of its person.
@@ -43,10 +45,11 @@ class LinkSignIn:
         if isinstance(used, sign_in_links.Refusal):
             SIGN_INS.labels("link", "refused").inc()
             _log.info("sign_in_refused")
+            await self._refused.add("link", address)
             if used is sign_in_links.Refusal.USED:
                 raise SignInLinkUsed("this link was used before: get a new one with `cell-monitor sign-in-link`")
             raise SignInLinkInvalid("this link is not valid any more: get a new one with `cell-monitor sign-in-link`")
         await self._limits.succeeded(attempt)
-        signed_in = await self._sessions.begin(used, by_link=True)
+        signed_in = await self._sessions.begin(used, way="link")
         SIGN_INS.labels("link", "ok").inc()
         return signed_in

@@ -192,7 +192,7 @@ class OidcSignIn:
         finally:
             self._finishing -= 1
         person_id = await self._people.update(visitor.subject, visitor.groups, display_name=visitor.name)
-        return await self._sessions.begin(person_id, lifetime=self._client.lifetime)
+        return await self._sessions.begin(person_id, way="oidc", lifetime=self._client.lifetime)
 
     async def _visitor(self, trip: RoundTrip, answer: ProviderAnswer) -> OidcVisitor:
         metadata = await self._provider.metadata()

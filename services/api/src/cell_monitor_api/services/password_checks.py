@@ -9,6 +9,7 @@ from uuid import UUID
 
 from cell_monitor_api.exceptions import SignInLimited
 from cell_monitor_api.services.device_cookies import DeviceCookies
+from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.telemetry.metrics import RATE_LIMITED
@@ -26,12 +27,16 @@ class PasswordChecks:
         hasher: verifies in a few threads.
         limits: of failed attempts.
         devices: knows the browsers in which a person signed in before.
+        refused: enters wrong passwords in the audit log.
     """
 
-    def __init__(self, hasher: PasswordHasher, limits: SignInLimits, devices: DeviceCookies) -> None:
+    def __init__(
+        self, hasher: PasswordHasher, limits: SignInLimits, devices: DeviceCookies, refused: RefusedSignIns
+    ) -> None:
         self._hasher = hasher
         self._limits = limits
         self._devices = devices
+        self._refused = refused
         self._checking = 0
 
     @contextmanager
@@ -78,6 +83,7 @@ class PasswordChecks:
         device = self._devices.device_of(device_cookie, person_id)
         attempt = await self._limits.begin(username, address, device)
         if not await self._hasher.verify(password_hash, password):
+            await self._refused.add("password", address, person_id)
             return False
         await self._limits.succeeded(attempt)
         return True

@@ -11,6 +11,7 @@ import structlog
 
 from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import CourseMember, MemberAnswer
+from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -41,13 +42,13 @@ class Roster:
         self._index = index
         self._counters = counters
 
-    async def create_course(self, course_id: str, title: str) -> None:
+    async def create_course(self, course_id: str, title: str, *, by: Actor) -> None:
         """Add a course.
 
         Raises:
             CourseExists: there is one of that id.
         """
-        if not await courses.create(self._pool, course_id, title):
+        if not await courses.create(self._pool, course_id, title, by=by):
             raise CourseExists("a course of that id exists already", loc=["body", "course_id"])
 
     async def members(self, course_id: str) -> list[CourseMember]:
@@ -67,7 +68,7 @@ class Roster:
         ]
 
     async def put_members(
-        self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool
+        self, course_id: str, changes: Sequence[MemberChange], *, by_admin: bool, by: Actor
     ) -> list[MemberAnswer]:
         """Add members to the roster or bring them up to date, all or none. User names are spelled exactly.
 
@@ -95,7 +96,7 @@ class Roster:
             roles = {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)}
             if not by_admin:
                 roles = await self._without_staff(connection, course_id, person_ids, changes)
-            await memberships.upsert_many(connection, course_id, roles)
+            await memberships.upsert_many(connection, course_id, roles, by=by)
             effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
         left = any(role != Role.STUDENT for role in roles.values())
         await self._counters.roster_changed(course_id, left=left)
@@ -104,7 +105,7 @@ class Roster:
             for person_id, change in zip(person_ids, changes, strict=True)
         ]
 
-    async def remove_member(self, course_id: str, person_id: UUID) -> None:
+    async def remove_member(self, course_id: str, person_id: UUID, *, by: Actor) -> None:
         """Remove somebody from the roster, or who joined by code; tokens that name the membership end within seconds.
 
         What another source says of them stays, see ``core.storage.postgres.memberships``.
@@ -114,7 +115,7 @@ class Roster:
             ManagedElsewhere: they are a member by other sources only.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            removed = await joined_computers.remove_member(connection, course_id, person_id)
+            removed = await joined_computers.remove_member(connection, course_id, person_id, by=by)
         if not removed:
             if await memberships.role_of(self._pool, course_id, person_id) is None:
                 raise NotFound("there is no such member of this course")

@@ -18,11 +18,12 @@ import structlog
 from cell_monitor_api.exceptions import NotAuthenticated, SignInIdle
 from cell_monitor_api.models.auth import Me, MyCourse, TokenAnswer
 from cell_monitor_api.services.signing import courses_that_fit
+from cell_monitor_core.auth.audit import Actor, AuditAction
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.storage.postgres import courses, memberships, people, sign_in_links, sign_ins
+from cell_monitor_core.storage.postgres import audit, courses, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.storage.postgres.sign_ins import SignIn
 from cell_monitor_core.telemetry.metrics import SIGN_INS
@@ -87,16 +88,16 @@ class Sessions:
         self,
         person_id: UUID,
         *,
+        way: str,
         lifetime: timedelta | None = None,
-        by_link: bool = False,
         with_it: Callable[[Connection, bytes], Awaitable[None]] | None = None,
     ) -> SignedIn:
         """Begin a session of a person who has proven who they are.
 
         Args:
             person_id: the person.
+            way: how they proved it, for the audit log; after `link` they may set a password for a short time.
             lifetime: for which the proof is good, where that is shorter than other sessions.
-            by_link: whether a link was the proof: then they may set a password for a short time.
             with_it: is committed together with the session; gets the hash of its cookie.
 
         Raises:
@@ -107,7 +108,9 @@ class Sessions:
         lasts = self._lifetime if lifetime is None else min(lifetime, self._lifetime)
         await sign_ins.prune(self._pool)
         async with self._pool.acquire() as connection, connection.transaction():
+            by_link = way == "link"
             await sign_ins.create(connection, _digest(cookie), person_id, datetime.now(UTC) + lasts, by_link=by_link)
+            await audit.record(connection, AuditAction.SIGNED_IN, Actor.person(person_id), details={"way": way})
             if with_it is not None:
                 await with_it(connection, _digest(cookie))
         _log.info("signed_in", person_id=str(person_id))
@@ -136,6 +139,7 @@ class Sessions:
             await sign_in_links.revoke_person(connection, person_id)
             await sign_ins.create(connection, _digest(fresh), person_id, datetime.now(UTC) + self._lifetime)
             await with_it(connection)
+            await audit.record(connection, AuditAction.PASSWORD_CHANGED, Actor.person(person_id))
         return SignedIn(person_id, await self._token(person_id, fresh), fresh, self._lifetime)
 
     async def holding(self, cookie: str | None) -> SignIn:
@@ -186,6 +190,7 @@ class Sessions:
         async with self._pool.acquire() as connection, connection.transaction():
             await sign_ins.revoke_person(connection, sign_in.person_id)
             await sign_in_links.revoke_person(connection, sign_in.person_id)
+            await audit.record(connection, AuditAction.SIGNED_OUT_EVERYWHERE, Actor.person(sign_in.person_id))
         _log.info("signed_out_everywhere", person_id=str(sign_in.person_id))
 
     async def me(self, claims: Claims) -> Me:

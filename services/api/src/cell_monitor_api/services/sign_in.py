@@ -78,6 +78,6 @@ class PasswordSignIn:
             raise InvalidCredentials("unknown user name or wrong password")
         if self._hasher.needs_rehash(account.password_hash):
             await accounts.set_password(self._pool, account.person_id, await self._hasher.hash(password))
-        signed_in = await self._sessions.begin(account.person_id)
+        signed_in = await self._sessions.begin(account.person_id, way="password")
         SIGN_INS.labels("password", "ok").inc()
         return signed_in

@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from cell_monitor_core.auth.audit import SYSTEM, Actor, ActorKind, AuditAction
+from cell_monitor_core.storage.postgres.audit import entries_from
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.revocations import REVOKE_ENDED
 
@@ -26,6 +28,20 @@ MAX_DAYS: Final = 730
 ID_LENGTH: Final = 16
 
 _KEY: Final = re.compile(rf"cm_([0-9a-f]{{{ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
+_NOTE_USE: Final = f"""
+WITH before AS (
+    SELECT key_id, last_used_at FROM api_keys
+    WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute') FOR NO KEY UPDATE
+), used AS (
+    UPDATE api_keys k SET last_used_at = now() FROM before b WHERE k.key_id = b.key_id
+    RETURNING k.key_id, k.person_id, b.last_used_at AS before
+)
+INSERT INTO audit_entries (action, actor_kind, actor_id, actor_key_id, key_id)
+SELECT '{AuditAction.API_KEY_USED}',
+       CASE WHEN person_id IS NULL THEN '{ActorKind.KEY}' ELSE '{ActorKind.PERSON}' END, person_id, key_id, key_id
+FROM used WHERE before IS NULL OR (before AT TIME ZONE 'UTC')::date < (now() AT TIME ZONE 'UTC')::date
+"""  # noqa: S608 - no values
+"""Notes the use of the key ``$1``; the first one of a day (UTC) is entered in the audit log."""
 _COLUMNS: Final = "key_id, name, person_id, scopes, created_at, expires_at, revoked_at, last_used_at"
 
 
@@ -62,7 +78,13 @@ def _api_key(row: Any) -> ApiKey:
 
 
 async def create(
-    executor: Executor, *, name: str, scopes: Sequence[str], expires_at: datetime, person_id: UUID | None = None
+    executor: Executor,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    expires_at: datetime,
+    person_id: UUID | None = None,
+    by: Actor = SYSTEM,
 ) -> tuple[ApiKey, str]:
     """Make a key; return it with its text, which cannot be had a second time.
 
@@ -72,18 +94,29 @@ async def create(
         scopes: of ``auth.scopes``.
         expires_at: when it stops working.
         person_id: whose identity it carries, None for a service.
+        by: who makes it, for the audit log.
     """
     key_id = secrets.token_hex(ID_LENGTH // 2)
     secret = secrets.token_urlsafe(32)
+    # Without the name: it may be a person's, and entries stay when that person is erased.
+    entry = entries_from(
+        "made",
+        f"'{AuditAction.API_KEY_CREATED}'",
+        7,
+        subject="person_id",
+        key="key_id",
+        details="jsonb_build_object('scopes', to_jsonb(scopes))",
+    )
     row = await executor.fetchrow(
-        f"INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "  # noqa: S608
-        f"VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}",
+        f"WITH made AS (INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "  # noqa: S608
+        f"VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}), recorded AS ({entry}) SELECT * FROM made",
         key_id,
         _hash(secret),
         name,
         person_id,
         list(scopes),
         expires_at,
+        *by.columns,
     )
     return _api_key(row), f"cm_{key_id}_{secret}"
 
@@ -109,11 +142,7 @@ async def verify(executor: Executor, presented: str) -> ApiKey | None:
         return None
     if row["stale"]:
         # At most one write a minute, however busy the key; the second of two racing writers finds nothing to do.
-        await executor.execute(
-            "UPDATE api_keys SET last_used_at = now() WHERE key_id = $1 "
-            "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')",
-            match[1],
-        )
+        await executor.execute(_NOTE_USE, match[1])
     return _api_key(row)
 
 
@@ -123,12 +152,13 @@ async def list_all(executor: Executor) -> list[ApiKey]:
     return [_api_key(row) for row in rows]
 
 
-async def revoke(executor: Executor, key_id: str) -> bool:
+async def revoke(executor: Executor, key_id: str, *, by: Actor = SYSTEM) -> bool:
     """Make a key and its tokens stop working; return False if there is none of that id or it was revoked before."""
+    entry = entries_from("ended", f"'{AuditAction.API_KEY_REVOKED}'", 3, subject="person_id", key="key_id")
     sql = f"""
         WITH ended AS (
-            UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING true
-        ), {REVOKE_ENDED}
+            UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING key_id, person_id
+        ), {REVOKE_ENDED}, recorded AS ({entry})
         SELECT true FROM ended
         """  # noqa: S608 - no values
-    return bool(await executor.fetchval(sql, key_id, credential_of(key_id)))
+    return bool(await executor.fetchval(sql, key_id, credential_of(key_id), *by.columns))

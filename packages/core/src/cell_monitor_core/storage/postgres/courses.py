@@ -10,8 +10,10 @@ from uuid import UUID
 
 import msgspec
 
+from cell_monitor_core.auth.audit import SYSTEM, Actor, AuditAction
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import words
+from cell_monitor_core.storage.postgres.audit import entries_from
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
@@ -80,14 +82,20 @@ def _course(row: Any) -> Course:
     )
 
 
-async def create(executor: Executor, course_id: str, title: str) -> bool:
+async def create(executor: Executor, course_id: str, title: str, *, by: Actor = SYSTEM) -> bool:
     """Add a course; return False, changing nothing, where one of that id exists.
 
     Raises:
         asyncpg.CheckViolationError: the id is not of ``channels.COURSE_ID_PATTERN`` or the title not 1 to 200 long.
     """
-    sql = "INSERT INTO courses (course_id, title) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING true"
-    return bool(await executor.fetchval(sql, course_id, title))
+    entry = entries_from("added", f"'{AuditAction.COURSE_CREATED}'", 3, course="course_id")
+    sql = f"""
+        WITH added AS (
+            INSERT INTO courses (course_id, title) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING course_id
+        ), recorded AS ({entry})
+        SELECT true FROM added
+        """  # noqa: S608 - no values
+    return bool(await executor.fetchval(sql, course_id, title, *by.columns))
 
 
 async def get(executor: Executor, course_id: str) -> Course | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from cell_monitor_core.auth.audit import SYSTEM, Actor
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import identities, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
@@ -113,7 +114,9 @@ async def add(
         course_id,
         person_id,
     )
-    await memberships.upsert_many(connection, course_id, {person_id: "student"}, source=Source.JOIN)
+    await memberships.upsert_many(
+        connection, course_id, {person_id: "student"}, source=Source.JOIN, by=Actor.person(person_id)
+    )
     return Computer(computer_id, course_id, person_id)
 
 
@@ -127,14 +130,14 @@ async def joined_people(executor: Executor, course_id: str) -> set[UUID]:
     return {row["person_id"] for row in rows}
 
 
-async def remove_member(connection: Connection, course_id: str, person_id: UUID) -> bool:
+async def remove_member(connection: Connection, course_id: str, person_id: UUID, *, by: Actor = SYSTEM) -> bool:
     """End what this installation says of a member, by its roster and by joining, and what their computers may send.
 
     Returns:
         False if it said nothing of them.
     """
     removed = [
-        await memberships.remove(connection, course_id, person_id, source=source)
+        await memberships.remove(connection, course_id, person_id, source=source, by=by)
         for source in (Source.ROSTER, Source.JOIN)
     ]
     await revoke(connection, course_id, person_id)

@@ -3,7 +3,7 @@
 Each source keeps its own row, so that sources never overwrite each other. The role that counts, the *effective* role, is
 the highest that any source gives; where the course names a ruling source, that one alone decides about everybody of whom
 it has ever spoken, a removal included (docs/adr/0015). The view ``course_members`` derives it, and everything reads it
-from there. Tokens that state earlier roles are revoked with each change.
+from there. With each change, in the same statement, tokens that state earlier roles are revoked and the audit log gets an entry.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from cell_monitor_core.auth.audit import SYSTEM, Actor
+from cell_monitor_core.storage.postgres import audit
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.revocations import REVOKE_CHANGED
 
@@ -157,9 +159,21 @@ async def said_of(executor: Executor, course_id: str, person_ids: Iterable[UUID]
 
 
 async def upsert_many(
-    executor: Executor, course_id: str, roles: Mapping[UUID, str], *, source: Source = Source.ROSTER
+    executor: Executor,
+    course_id: str,
+    roles: Mapping[UUID, str],
+    *,
+    source: Source = Source.ROSTER,
+    by: Actor = SYSTEM,
 ) -> int:
     """Let a source make people members, or change their role; return how many of its rows were added or changed.
+
+    Args:
+        executor: a connection or a pool.
+        course_id: the course.
+        roles: by person.
+        source: the source.
+        by: who did it, for the audit log.
 
     Raises:
         asyncpg.ForeignKeyViolationError: no such course or person.
@@ -169,39 +183,63 @@ async def upsert_many(
     ordered = sorted(roles.items())
     rows = await executor.fetch(
         f"""
-        WITH changed AS (
+        WITH new AS (
+            SELECT * FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
+        ), before AS (
+            SELECT m.person_id, m.role FROM memberships m JOIN new n USING (person_id)
+            WHERE m.course_id = $1 AND m.source = $4 AND m.role IS DISTINCT FROM n.role
+            ORDER BY m.person_id FOR UPDATE OF m
+        ), given AS (
             INSERT INTO memberships (course_id, person_id, source, role)
-            SELECT $1, person_id, $4, role FROM unnest($2::uuid[], $3::text[]) AS new (person_id, role)
+            SELECT $1, n.person_id, $4, n.role FROM new n LEFT JOIN before b USING (person_id) ORDER BY n.person_id
             ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
             WHERE memberships.role IS DISTINCT FROM excluded.role
-            RETURNING person_id
-        ), {REVOKE_CHANGED}
+            RETURNING course_id, person_id, role
+        ), changes AS (
+            SELECT g.course_id, g.person_id, b.role AS old_role, g.role AS new_role
+            FROM given g LEFT JOIN before b USING (person_id)
+        ), changed AS (
+            SELECT person_id FROM changes
+        ), {REVOKE_CHANGED}, {audit.entries_of_roles(4, 5)}
         SELECT person_id FROM changed
         """,  # noqa: S608 - no values
         course_id,
         [person_id for person_id, _ in ordered],
         [role for _, role in ordered],
         source,
+        *by.columns,
     )
     return len(rows)
 
 
-async def remove(executor: Executor, course_id: str, person_id: UUID, *, source: Source = Source.ROSTER) -> bool:
+async def remove(
+    executor: Executor, course_id: str, person_id: UUID, *, source: Source = Source.ROSTER, by: Actor = SYSTEM
+) -> bool:
     """Let a source end a membership; return False if it gave none. What other sources said, and all data, stay.
 
     That it did so stays stored as well: as the ruling source it keeps the person out whatever others say.
     """
     sql = f"""
-        WITH changed AS (
-            UPDATE memberships SET role = NULL, changed_at = now()
-            WHERE course_id = $1 AND person_id = $2 AND source = $3 AND role IS NOT NULL RETURNING person_id
-        ), {REVOKE_CHANGED}
+        WITH before AS (
+            SELECT course_id, person_id, role FROM memberships
+            WHERE course_id = $1 AND person_id = $2 AND source = $3 AND role IS NOT NULL FOR UPDATE
+        ), ended AS (
+            UPDATE memberships m SET role = NULL, changed_at = now()
+            FROM before b WHERE m.course_id = b.course_id AND m.person_id = b.person_id AND m.source = $3
+            RETURNING m.course_id, m.person_id, b.role
+        ), changes AS (
+            SELECT course_id, person_id, role AS old_role, NULL::text AS new_role FROM ended
+        ), changed AS (
+            SELECT person_id FROM changes
+        ), {REVOKE_CHANGED}, {audit.entries_of_roles(3, 4)}
         SELECT true FROM changed
         """  # noqa: S608 - no values
-    return bool(await executor.fetchval(sql, course_id, person_id, source))
+    return bool(await executor.fetchval(sql, course_id, person_id, source, *by.columns))
 
 
-async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source) -> list[str]:
+async def set_all(
+    executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source, by: Actor = SYSTEM
+) -> list[str]:
     """Take over all that a source says of one person, as role by course id; return the courses in which that changed.
 
     Courses that it gave before and does not name now are removed, see ``remove``; other sources' rows stay.
@@ -214,33 +252,48 @@ async def set_all(executor: Executor, person_id: UUID, roles: Mapping[str, str],
     ordered = sorted(roles.items())
     rows = await executor.fetch(
         f"""
-        WITH new AS (SELECT * FROM unnest($2::text[], $3::text[]) AS new (course_id, role)), ended AS (
-            UPDATE memberships SET role = NULL, changed_at = now()
-            WHERE person_id = $1 AND source = $4 AND role IS NOT NULL AND course_id NOT IN (SELECT course_id FROM new)
-            RETURNING course_id
+        WITH new AS (
+            SELECT * FROM unnest($2::text[], $3::text[]) AS new (course_id, role)
+        ), before AS (
+            SELECT m.course_id, m.role FROM memberships m LEFT JOIN new n USING (course_id)
+            WHERE m.person_id = $1 AND m.source = $4 AND m.role IS DISTINCT FROM n.role
+            ORDER BY m.course_id FOR UPDATE OF m
+        ), ended AS (
+            UPDATE memberships m SET role = NULL, changed_at = now()
+            FROM before b WHERE m.course_id = b.course_id AND m.person_id = $1 AND m.source = $4
+              AND b.course_id NOT IN (SELECT course_id FROM new)
+            RETURNING m.course_id, b.role
         ), given AS (
             INSERT INTO memberships (course_id, person_id, source, role)
-            SELECT course_id, $1, $4, role FROM new
+            SELECT n.course_id, $1, $4, n.role FROM new n LEFT JOIN before b USING (course_id) ORDER BY n.course_id
             ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
             WHERE memberships.role IS DISTINCT FROM excluded.role
-            RETURNING course_id
+            RETURNING course_id, role
         ), changes AS (
-            SELECT course_id FROM ended UNION ALL SELECT course_id FROM given
+            SELECT course_id, $1::uuid AS person_id, role AS old_role, NULL::text AS new_role FROM ended
+            UNION ALL
+            SELECT g.course_id, $1::uuid, b.role, g.role FROM given g LEFT JOIN before b USING (course_id)
         ), changed AS (
             SELECT $1::uuid AS person_id WHERE EXISTS (SELECT FROM changes)
-        ), {REVOKE_CHANGED}
+        ), {REVOKE_CHANGED}, {audit.entries_of_roles(4, 5)}
         SELECT course_id FROM changes ORDER BY course_id
         """,  # noqa: S608 - no values
         person_id,
         [course_id for course_id, _ in ordered],
         [role for _, role in ordered],
         source,
+        *by.columns,
     )
     return [row["course_id"] for row in rows]
 
 
 async def set_source(
-    executor: Executor, roles: Mapping[UUID, Mapping[str, str]], *, source: Source, read_at: datetime
+    executor: Executor,
+    roles: Mapping[UUID, Mapping[str, str]],
+    *,
+    source: Source,
+    read_at: datetime,
+    by: Actor = SYSTEM,
 ) -> list[str]:
     """Take over all that a source says of everybody, as role by course id by person; return the courses in which that changed.
 
@@ -252,6 +305,7 @@ async def set_source(
         roles: by person and course id.
         source: the source.
         read_at: when that was read from the source, by the clock of the database.
+        by: who did it, for the audit log.
 
     Raises:
         asyncpg.ForeignKeyViolationError: no such course or person.
@@ -265,26 +319,29 @@ async def set_source(
         f"""
         WITH new AS (
             SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[]) AS new (course_id, person_id, role)
-        ), over AS (
-            SELECT course_id, person_id FROM memberships m
-            WHERE source = $4 AND role IS NOT NULL AND changed_at < $5
-              AND NOT EXISTS (SELECT FROM new n WHERE n.course_id = m.course_id AND n.person_id = m.person_id)
-            ORDER BY course_id, person_id FOR UPDATE
+        ), before AS (
+            SELECT m.course_id, m.person_id, m.role FROM memberships m LEFT JOIN new n USING (course_id, person_id)
+            WHERE m.source = $4 AND m.changed_at < $5 AND m.role IS DISTINCT FROM n.role
+            ORDER BY m.course_id, m.person_id FOR UPDATE OF m
         ), ended AS (
             UPDATE memberships m SET role = NULL, changed_at = now()
-            FROM over WHERE m.course_id = over.course_id AND m.person_id = over.person_id AND m.source = $4
-            RETURNING m.course_id, m.person_id
+            FROM before b WHERE m.course_id = b.course_id AND m.person_id = b.person_id AND m.source = $4
+              AND NOT EXISTS (SELECT FROM new n WHERE n.course_id = b.course_id AND n.person_id = b.person_id)
+            RETURNING m.course_id, m.person_id, b.role
         ), given AS (
             INSERT INTO memberships (course_id, person_id, source, role)
-            SELECT course_id, person_id, $4, role FROM new
+            SELECT n.course_id, n.person_id, $4, n.role FROM new n LEFT JOIN before b USING (course_id, person_id)
+            ORDER BY n.course_id, n.person_id
             ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
             WHERE memberships.role IS DISTINCT FROM excluded.role AND memberships.changed_at < $5
-            RETURNING course_id, person_id
+            RETURNING course_id, person_id, role
         ), changes AS (
-            SELECT course_id, person_id FROM ended UNION ALL SELECT course_id, person_id FROM given
+            SELECT course_id, person_id, role AS old_role, NULL::text AS new_role FROM ended
+            UNION ALL
+            SELECT g.course_id, g.person_id, b.role, g.role FROM given g LEFT JOIN before b USING (course_id, person_id)
         ), changed AS (
             SELECT DISTINCT person_id FROM changes
-        ), {REVOKE_CHANGED}
+        ), {REVOKE_CHANGED}, {audit.entries_of_roles(4, 6)}
         SELECT DISTINCT course_id FROM changes ORDER BY course_id
         """,  # noqa: S608 - no values
         [course_id for course_id, _, _ in ordered],
@@ -292,5 +349,6 @@ async def set_source(
         [role for _, _, role in ordered],
         source,
         read_at,
+        *by.columns,
     )
     return [row["course_id"] for row in rows]

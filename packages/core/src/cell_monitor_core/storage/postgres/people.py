@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from cell_monitor_core.auth.audit import HUB, SYSTEM, Actor, AuditAction
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.foreign_text import shown_name
 from cell_monitor_core.storage.postgres import identities
+from cell_monitor_core.storage.postgres.audit import entries_from
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.revocations import REVOKE_BEGUN
 
@@ -156,7 +158,7 @@ SELECT person_id, username_hash, username_enc FROM new JOIN added USING (person_
 """
 
 _UPDATE = """
-WITH locked AS (SELECT person_id FROM people WHERE person_id = ANY($1::uuid[]) ORDER BY person_id FOR UPDATE)
+WITH locked AS (SELECT person_id FROM people WHERE person_id = ANY($1::uuid[]) ORDER BY person_id FOR NO KEY UPDATE)
 UPDATE people p SET
     display_name_enc = coalesce(u.display_name_enc, p.display_name_enc),
     email_enc = coalesce(u.email_enc, p.email_enc)
@@ -271,17 +273,19 @@ async def belonging_elsewhere(
     return [known.get(username) in elsewhere for username in usernames]
 
 
-async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
+async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool, by: Actor = SYSTEM) -> bool:
     """Make somebody a site's admin, or no longer; return False if there is no such person."""
     sql = f"""
-        WITH begun AS (
-            UPDATE people SET is_admin = $2, admin_by_hub = false, token_generation = token_generation + 1
-            WHERE person_id = $1
-            RETURNING person_id, token_generation
-        ), {REVOKE_BEGUN}
+        WITH before AS (
+            SELECT person_id, is_admin FROM people WHERE person_id = $1 FOR NO KEY UPDATE
+        ), begun AS (
+            UPDATE people p SET is_admin = $2, admin_by_hub = false, token_generation = p.token_generation + 1
+            FROM before b WHERE p.person_id = b.person_id
+            RETURNING p.person_id, p.token_generation, p.is_admin, b.is_admin AS was_admin
+        ), {REVOKE_BEGUN}, recorded AS ({_entry_of_admin("begun WHERE is_admin <> was_admin")})
         SELECT true FROM begun
         """  # noqa: S608 - no values
-    return bool(await executor.fetchval(sql, person_id, is_admin))
+    return bool(await executor.fetchval(sql, person_id, is_admin, *by.columns))
 
 
 async def set_admin_by_hub(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:
@@ -291,7 +295,13 @@ async def set_admin_by_hub(executor: Executor, person_id: UUID, *, is_admin: boo
             UPDATE people SET is_admin = $2, admin_by_hub = $2, token_generation = token_generation + 1
             WHERE person_id = $1 AND is_admin <> $2 AND ($2 OR admin_by_hub)
             RETURNING person_id, token_generation
-        ), {REVOKE_BEGUN}
+        ), {REVOKE_BEGUN}, recorded AS ({_entry_of_admin("begun")})
         SELECT true FROM begun
         """  # noqa: S608 - no values
-    return bool(await executor.fetchval(sql, person_id, is_admin))
+    return bool(await executor.fetchval(sql, person_id, is_admin, *HUB.columns))
+
+
+def _entry_of_admin(rows: str) -> str:
+    """Return SQL that enters in the audit log that the people of ``rows`` became admins, with ``$2``, or are it no longer."""
+    action = f"CASE WHEN $2 THEN '{AuditAction.SITE_ADMIN_GRANTED}' ELSE '{AuditAction.SITE_ADMIN_REVOKED}' END"
+    return entries_from(rows, action, 3, subject="person_id")

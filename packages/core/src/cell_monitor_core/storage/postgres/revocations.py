@@ -30,7 +30,7 @@ revoked AS (
 
 REVOKE_CHANGED: Final = f"""
 locked AS (
-    SELECT person_id FROM people WHERE person_id IN (SELECT person_id FROM changed) ORDER BY person_id FOR UPDATE
+    SELECT person_id FROM people WHERE person_id IN (SELECT person_id FROM changed) ORDER BY person_id FOR NO KEY UPDATE
 ), begun AS (
     UPDATE people p SET token_generation = p.token_generation + 1 FROM locked
     WHERE p.person_id = locked.person_id RETURNING p.person_id, p.token_generation
@@ -39,6 +39,7 @@ locked AS (
 """Parts of a ``WITH`` list: begin a new generation of the tokens of the people in ``changed (person_id)``.
 
 In the statement that makes the change, so that neither is ever without the other; rows are locked in the order of their ids.
+No stronger than the update needs: entries of the audit log that name these people in other transactions do not wait.
 """
 
 REVOKE_ENDED: Final = "revoked AS (INSERT INTO revocations (subject) SELECT $2 FROM ended)"

@@ -61,6 +61,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "session_states": _READ,
         "time_series": _READ,
         "failed_events": "SELECT, UPDATE",
+        # What was done stays as it is.
+        "audit_entries": _ADD,
     },
     WORKER_ROLE: {
         "schema_version": _READ,
@@ -91,8 +93,14 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
 }
 
 _EXECUTE: Final[dict[str, tuple[str, ...]]] = {
-    # The one change of a fact: an opaque one becomes what its payload says.
-    WORKER_ROLE: ("ensure_event_partitions()", "derive_opaque_facts(uuid, text, json)"),
+    # Counts a refused sign-in, which changes an entry of the audit log.
+    API_ROLE: ("record_refused_sign_in(uuid, bytea, text, uuid, bytea)",),
+    # The one change of a fact: an opaque one becomes what its payload says. Entries of the audit log end by their age only.
+    WORKER_ROLE: (
+        "ensure_event_partitions()",
+        "derive_opaque_facts(uuid, text, json)",
+        "delete_audit_entries(integer)",
+    ),
 }
 
 _CREATE = """

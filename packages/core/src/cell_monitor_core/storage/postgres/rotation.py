@@ -27,6 +27,7 @@ from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import (
+    audit,
     derivation_keys,
     event_rows,
     failed_events,
@@ -91,6 +92,7 @@ COLUMNS: Final = (
     EncryptedColumn(
         "identities", (("identity_id", "uuid"),), "subject_enc", identities.SUBJECT, ("identity_id",), _uuid_row
     ),
+    EncryptedColumn("audit_entries", (("entry_id", "uuid"),), "address_enc", audit.ADDRESS, ("entry_id",), _uuid_row),
     EncryptedColumn(
         "hub_sessions", (("cookie_hash", "bytea"),), "token_enc", hub_sessions.TOKEN, ("person_id",), _uuid_row
     ),

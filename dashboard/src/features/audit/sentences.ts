@@ -1,0 +1,141 @@
+/** An entry of the audit log in words. Pure. */
+
+import type { TFunction } from 'i18next'
+
+import type { AuditEntry, AuditPerson } from '../../api/types'
+import { labels } from '../../course/names'
+import { foreign } from '../../i18n/foreign'
+
+/** The acts that this page knows, in the order of its list; the server may know more. */
+export const actions = [
+  'signed_in',
+  'sign_in_refused',
+  'signed_out_everywhere',
+  'password_changed',
+  'password_reset',
+  'sign_in_link_created',
+  'member_added',
+  'role_changed',
+  'member_removed',
+  'site_admin_granted',
+  'site_admin_revoked',
+  'work_opened',
+  'api_key_created',
+  'api_key_used',
+  'api_key_revoked',
+  'course_created',
+  'course_deleted',
+  'person_erased',
+] as const
+
+export type Action = (typeof actions)[number]
+
+/** Acts that can be of a course; its page offers no others. */
+export const courseActions: readonly Action[] = [
+  'member_added',
+  'role_changed',
+  'member_removed',
+  'work_opened',
+  'course_created',
+]
+
+type NameOf = (person: AuditPerson) => string
+
+/** Name the people of entries, each different from the others. */
+export function namesIn(entries: readonly AuditEntry[], t: TFunction): NameOf {
+  const people = entries.flatMap(({ actor, subject }) => [actor, subject]).filter((person) => person?.person_id != null)
+  const named = labels(people.map((person) => ({ ...person, id: person.person_id })))
+  return (person) => named.get(person.person_id ?? '')?.text ?? t('audit.who.erased')
+}
+
+function whoOf(entry: AuditEntry, nameOf: NameOf, t: TFunction): string {
+  if (entry.actor !== null) return nameOf(entry.actor)
+  switch (entry.actor_kind) {
+    case 'key':
+      return t('audit.who.key', { key: entry.actor_key_id ?? entry.key_id ?? '' })
+    case 'operator':
+      return t('audit.who.operator')
+    case 'hub':
+      return t('members.source.hub')
+    case 'oidc':
+      return t('members.source.oidc')
+    case 'system':
+      return t('app.name')
+    default:
+      return t('audit.who.nobody')
+  }
+}
+
+function isKnown(action: string): action is Action {
+  return actions.some((known) => known === action)
+}
+
+/** What happened, as one sentence. */
+export function sentence(entry: AuditEntry, nameOf: NameOf, t: TFunction): string {
+  const who = whoOf(entry, nameOf, t)
+  const { action, subject } = entry
+  if (!isKnown(action)) return t('audit.says.other', { who, action: foreign(action) })
+  if (action === 'sign_in_refused' && subject === null)
+    return entry.way === 'many' ? t('audit.says.sign_in_further') : t('audit.says.sign_in_unknown')
+  if (action === 'api_key_created' && subject === null) return t('audit.says.service_key_created', { who })
+  if (action === 'api_key_revoked' && subject === null) return t('audit.says.service_key_revoked', { who })
+  if (action === 'api_key_used' && entry.actor === null) return t('audit.says.service_key_used')
+  const role = (name: AuditEntry['role_to']): string => (name === null ? '' : t(`role.${name}`))
+  return t(`audit.says.${action}`, {
+    who,
+    whom: subject === null ? '' : nameOf(subject),
+    from: role(entry.role_from),
+    to: role(entry.role_to),
+  })
+}
+
+function wayOf(way: string, t: TFunction): string {
+  switch (way) {
+    case 'password':
+      return t('audit.more.password')
+    case 'link':
+      return t('audit.more.link')
+    case 'hub':
+      return t('audit.more.hub')
+    case 'oidc':
+      return t('audit.more.oidc')
+    default:
+      return t('audit.more.way', { way: foreign(way) })
+  }
+}
+
+function sourceOf(source: string, t: TFunction): string {
+  switch (source) {
+    case 'hub':
+      return t('members.source.hub')
+    case 'oidc':
+      return t('members.source.oidc')
+    case 'lti':
+      return t('members.source.lti')
+    case 'join':
+      return t('members.source.join')
+    default:
+      return t('members.source.other')
+  }
+}
+
+/** What else there is to say, each a few words. */
+export function particulars(entry: AuditEntry, withCourse: boolean, t: TFunction): string[] {
+  const { key_id: key, actor_key_id: used } = entry
+  const said: string[] = []
+  if (withCourse && entry.course_id !== null) said.push(t('audit.more.course', { course: foreign(entry.course_id) }))
+  if (entry.way !== null && entry.way !== 'many') said.push(wayOf(entry.way, t))
+  // The roster is the usual one, and what a Hub says is said by the Hub.
+  if (entry.source !== null && entry.source !== 'roster' && entry.source !== entry.actor_kind)
+    said.push(t('audit.more.source', { source: sourceOf(entry.source, t) }))
+  if (key !== null) {
+    const name = foreign(entry.key_name ?? '')
+    said.push(name === '' ? t('audit.more.key', { key }) : t('audit.more.keyNamed', { key, name }))
+  }
+  if (used !== null && used !== key && entry.actor !== null) said.push(t('audit.more.with', { key: used }))
+  if (entry.scopes !== null && entry.scopes.length > 0)
+    said.push(t('audit.more.scopes', { scopes: entry.scopes.map((scope) => foreign(scope)).join(t('app.listSeparator')) }))
+  if (entry.address !== null) said.push(t('audit.more.address', { address: foreign(entry.address) }))
+  if (entry.action === 'sign_in_refused') said.push(t('audit.more.times', { count: entry.count }))
+  return said
+}

@@ -1,0 +1,126 @@
+// Hazard: an entry of the audit log reads as another act or another person's, or cannot be found.
+import { screen, waitFor, within } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import type { AuditEntry, AuditPerson } from '../../api/types'
+import { fault, FakeApi, renderApp } from '../../testing/app'
+import { auditEntry } from '../../testing/fixtures'
+
+let api: FakeApi
+let asked: URLSearchParams[]
+
+const ERASED: AuditPerson = { person_id: null, username: null, display_name: null }
+const nobody = { actor: null, subject: null, course_id: null }
+
+function serve(path: string, entries: AuditEntry[], next_before: string | null = null): void {
+  api.on(`GET ${path}`, (_body, url) => {
+    asked.push(url.searchParams)
+    return url.searchParams.get('before') === null
+      ? { body: { entries, next_before } }
+      : { body: { entries: [auditEntry({ entry_id: 'older', action: 'member_removed', role_from: 'student' })], next_before: null } }
+  })
+}
+
+const shown = async () => {
+  const list = await screen.findByRole('list', { name: 'Entries' })
+  return within(list).getAllByRole('listitem').map((item) => item.textContent)
+}
+
+beforeEach(() => {
+  api = new FakeApi()
+  asked = []
+})
+
+describe('the audit log', () => {
+  it('says of each entry who did what to whom, and with what', async () => {
+    serve('audit', [
+      auditEntry({ entry_id: '1' }),
+      auditEntry({ entry_id: '2', action: 'role_changed', role_from: 'student', role_to: 'assistant', source: 'hub', actor_kind: 'hub', actor: null }),
+      auditEntry({ entry_id: '3', action: 'member_added', role_to: 'student', source: 'lti', actor_kind: 'operator', actor: null }),
+      auditEntry({ ...nobody, entry_id: '4', action: 'sign_in_refused', actor_kind: 'nobody', way: 'password', address: '192.0.2.7', count: 1200 }),
+      auditEntry({ entry_id: '5', action: 'sign_in_refused', actor_kind: 'nobody', actor: null, course_id: null, way: 'password', count: 1 }),
+      auditEntry({ ...nobody, entry_id: '6', action: 'sign_in_refused', actor_kind: 'nobody', way: 'many', count: 7 }),
+      auditEntry({ ...nobody, entry_id: '7', action: 'api_key_used', actor_kind: 'key', key_id: 'abc', actor_key_id: 'abc', key_name: 'lab 3' }),
+      auditEntry({ entry_id: '8', action: 'signed_in', subject: null, course_id: null, way: 'link' }),
+      auditEntry({ entry_id: '9', actor: ERASED, subject: ERASED }),
+      auditEntry({ entry_id: '10', action: 'exported', actor_key_id: 'k9' }),
+    ])
+    renderApp('/audit')
+    const entries = await shown()
+    const says = (number: number, text: string) => expect(entries[number - 1]).toContain(text)
+    says(1, 'Mari Aoki opened the work of Ann AdamsCourse c1')
+    says(2, 'JupyterHub changed the role of Ann Adams from Student to Assistant')
+    expect(entries[1]).not.toContain('according to')
+    says(3, 'An operator added Ann Adams as Student')
+    says(3, 'according to the learning platform')
+    says(4, 'A sign-in to no known account was refusedwith a password · from 192.0.2.7 · 1,200 times')
+    says(5, 'A sign-in to the account of Ann Adams was refusedwith a password · 1 time')
+    says(6, 'Further refused sign-ins, which are not listed one by one7 times')
+    says(7, 'The API key of a service was usedKey abc, “lab 3”')
+    says(8, 'Mari Aoki signed inwith a sign-in link')
+    says(9, 'a person who was erased opened the work of a person who was erased')
+    says(10, 'Mari Aoki: exported')
+    says(10, 'with the API key k9')
+    expect(screen.getByText('There are no older entries.')).toBeVisible()
+  })
+
+  it('tells two people of one name apart, and shows the time both ways', async () => {
+    const namesakes = ['ann', 'ann2'].map((username, index) =>
+      auditEntry({ entry_id: username, at: index === 0 ? new Date(Date.now() - 3 * 3_600_000).toISOString() : 'soon', subject: { person_id: username, username, display_name: 'Ann Adams' } }),
+    )
+    serve('courses/c1/audit', namesakes)
+    renderApp('/courses/c1/audit')
+    const entries = await shown()
+    expect(entries[0]).toContain('the work of Ann Adams (ann)')
+    expect(entries[1]).toContain('the work of Ann Adams (ann2)')
+    expect(entries[0]).toMatch(/\d{4}.*\d{2}:\d{2}:\d{2} 3 (hr|hours?) ago/u)
+    expect(entries[0]).not.toContain('Course c1')
+  })
+
+  it('asks for what the filters say, keeps it in the address, and loads what is older after what is shown', async () => {
+    const user = userEvent.setup()
+    serve('audit', [auditEntry()], 'next')
+    renderApp('/audit?person=ann')
+    await shown()
+    expect(asked.at(-1)!.toString()).toBe('person=ann')
+    await user.selectOptions(screen.getByRole('combobox', { name: 'What' }), 'Role changed')
+    await user.type(screen.getByRole('textbox', { name: 'Course (id)' }), ' c2 ')
+    await user.type(screen.getByLabelText('Until'), '2026-04-01')
+    await user.click(screen.getByRole('button', { name: 'Show' }))
+    await waitFor(() => expect(asked.at(-1)!.get('action')).toBe('role_changed'))
+    expect(Object.fromEntries(asked.at(-1)!)).toEqual({
+      action: 'role_changed', person: 'ann', course: 'c2', until: new Date(2026, 3, 2).toISOString(),
+    })
+    await user.click(await screen.findByRole('button', { name: 'Load older entries' }))
+    await waitFor(async () => expect(await shown()).toHaveLength(2))
+    expect(asked.at(-1)!.get('before')).toBe('next')
+    expect((await shown())[1]).toContain('removed Ann Adams, who was Student')
+    await user.click(screen.getByRole('button', { name: 'Show everything' }))
+    await waitFor(() => expect(asked.at(-1)!.toString()).toBe(''))
+    expect(screen.getByRole('textbox', { name: 'Who or whom (user name)' })).toHaveValue('')
+  })
+
+  it('is not for an assistant, in words, and says where nothing matches', async () => {
+    api.on('GET courses/c1/audit', () => ({ status: 403, body: fault('permission_denied') }))
+    const { unmount } = renderApp('/courses/c1/audit', 'ja')
+    await waitFor(() => expect(screen.queryByRole('form')).toBeNull())
+    expect(screen.getByRole('heading', { level: 1 })).toBeVisible()
+    unmount()
+    serve('audit', [])
+    renderApp('/audit?action=nothing', 'ja')
+    expect(await screen.findByText('該当する記録はありません。')).toBeVisible()
+  })
+
+  it('is offered to an administrator only', async () => {
+    const me = { person_id: 'p1', username: 'mari', display_name: 'Mari Aoki', courses: [] }
+    api.on('GET me', () => ({ body: { ...me, is_admin: true } }))
+    const { unmount } = renderApp('/account')
+    expect(await screen.findByRole('link', { name: 'Audit log' })).toHaveAttribute('href', '/audit')
+    unmount()
+    api.on('GET me', () => ({ body: { ...me, is_admin: false } }))
+    renderApp('/account')
+    await screen.findByText(/mari/u, { selector: 'p' })
+    expect(screen.queryByRole('link', { name: 'Audit log' })).toBeNull()
+  })
+})

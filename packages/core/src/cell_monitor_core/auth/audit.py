@@ -1,0 +1,112 @@
+"""What the audit log records (docs/adr/0028): the acts, and who does them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+from uuid import UUID
+
+from cell_monitor_core.auth.tokens import Claims
+
+__all__ = ["HUB", "NOBODY", "OPERATOR", "SYSTEM", "Actor", "ActorKind", "AuditAction"]
+
+
+class AuditAction(StrEnum):
+    """An act that the audit log records."""
+
+    SIGNED_IN = "signed_in"
+    """Somebody signed in; `way` says how."""
+    SIGN_IN_REFUSED = "sign_in_refused"
+    """A sign-in was refused, or a wrong present password at a change of it; `count` says how often on this account from this address within 15 minutes."""
+    SIGNED_OUT_EVERYWHERE = "signed_out_everywhere"
+    """All sign-ins of a person were ended."""
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
+    """Somebody set or changed their own password; their other sign-ins ended."""
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
+    """An operator deleted the password of a person and ended their sign-ins."""
+    SIGN_IN_LINK_CREATED = "sign_in_link_created"
+    """An operator made a link that signs a person in once."""
+    COURSE_CREATED = "course_created"
+    """A course was added."""
+    COURSE_DELETED = "course_deleted"
+    """A course was deleted with its data, earlier entries of this log included."""
+    MEMBER_ADDED = "member_added"
+    """A source made somebody a member of a course; `to` is the role."""
+    ROLE_CHANGED = "role_changed"
+    """A source gave a member another role."""
+    MEMBER_REMOVED = "member_removed"
+    """A source removed somebody from a course; `from` is the role that ended."""
+    SITE_ADMIN_GRANTED = "site_admin_granted"
+    """Somebody became an admin of the whole site."""
+    SITE_ADMIN_REVOKED = "site_admin_revoked"
+    """Somebody is no longer an admin of the whole site."""
+    API_KEY_CREATED = "api_key_created"
+    """An API key was made."""
+    API_KEY_REVOKED = "api_key_revoked"
+    """An API key was revoked."""
+    API_KEY_USED = "api_key_used"
+    """An API key was exchanged for an access token: the first time on a day (UTC)."""
+    WORK_OPENED = "work_opened"
+    """Somebody opened the cells or runs of a student; of the same two once in each ten minutes of the clock."""
+    PERSON_ERASED = "person_erased"
+    """A person was erased. The entry does not say whom."""
+
+
+class ActorKind(StrEnum):
+    """Who did it."""
+
+    PERSON = "person"
+    """Somebody who signed in, or whose API key was used."""
+    KEY = "key"
+    """An API key that belongs to nobody."""
+    OPERATOR = "operator"
+    """A command of `cell-monitor`, run by who operates this installation."""
+    HUB = "hub"
+    """A JupyterHub, by its groups and admins."""
+    OIDC = "oidc"
+    """An OpenID Connect provider, by its groups."""
+    SYSTEM = "system"
+    """Cell Monitor itself."""
+    NOBODY = "nobody"
+    """Somebody who did not prove who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something.
+
+    Attributes:
+        kind: what the other two mean.
+        person_id: of a person.
+        key_id: the API key that they used.
+    """
+
+    kind: ActorKind
+    person_id: UUID | None = None
+    key_id: str | None = None
+
+    @classmethod
+    def person(cls, person_id: UUID) -> Self:
+        """Return a person who signed in."""
+        return cls(ActorKind.PERSON, person_id)
+
+    @classmethod
+    def of(cls, claims: Claims) -> Self:
+        """Return the holder of an access token."""
+        scheme, _, name = claims.cred.partition(":")
+        key_id = name if scheme == "key" else None
+        if claims.is_service:
+            return cls(ActorKind.KEY, None, key_id)
+        return cls(ActorKind.PERSON, claims.person_id, key_id)
+
+    @property
+    def columns(self) -> tuple[str, UUID | None, str | None]:
+        """The values of ``actor_kind``, ``actor_id`` and ``actor_key_id``."""
+        return self.kind.value, self.person_id, self.key_id
+
+
+OPERATOR: Final = Actor(ActorKind.OPERATOR)
+HUB: Final = Actor(ActorKind.HUB)
+SYSTEM: Final = Actor(ActorKind.SYSTEM)
+NOBODY: Final = Actor(ActorKind.NOBODY)

@@ -1,0 +1,49 @@
+"""Answers of the audit log."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["AuditEntryAnswer", "AuditList", "AuditPerson"]
+
+
+class AuditPerson(msgspec.Struct, frozen=True):
+    """A person whom an entry names, as they are called now; all null where they have been erased."""
+
+    person_id: str | None
+    username: str | None
+    display_name: str | None
+
+
+class AuditEntryAnswer(msgspec.Struct, frozen=True):
+    """One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
+
+    ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
+    ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
+    sign-ins ``count`` says how often, from ``address``. What an action does not need is null.
+    """
+
+    entry_id: str
+    at: str
+    action: str
+    actor_kind: str
+    actor: AuditPerson | None
+    actor_key_id: str | None
+    subject: AuditPerson | None
+    course_id: str | None
+    key_id: str | None
+    key_name: str | None
+    role_from: str | None
+    role_to: str | None
+    source: str | None
+    way: str | None
+    scopes: list[str] | None
+    address: str | None
+    count: int
+
+
+class AuditList(msgspec.Struct, frozen=True):
+    """Entries, newest first; ``next_before`` asks for the page after this one."""
+
+    entries: list[AuditEntryAnswer]
+    next_before: str | None
