@@ -27,6 +27,10 @@ test('a long name is cut and marked, never within a character', () => {
   assert.equal(readable('😀'.repeat(100), 5), '😀😀…');
 });
 
+test('a character that is not seen between two spaces leaves one space', () => {
+  assert.equal(readable('a \u0000 b\t\u200b\tc', 40), 'a b c');
+});
+
 test('whatever a text holds, what is shown is one bounded line without direction marks', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 200 }), text => {

@@ -18,7 +18,8 @@ const PILED_MARKS = /(\p{M}{4})\p{M}+/gu;
  * text where nothing of it is seen.
  */
 export function readable(text: string, maxChars: number): string {
-  const line = text.replace(/\s+/gu, ' ').replace(UNSEEN, '').replace(PILED_MARKS, '$1').trim();
+  // Once more: what was between two spaces may not be seen.
+  const line = text.replace(/\s+/gu, ' ').replace(UNSEEN, '').replace(/ {2,}/gu, ' ').replace(PILED_MARKS, '$1').trim();
   if (!SEEN.test(line)) {
     return '';
   }
