@@ -199,6 +199,24 @@ async def test_a_token_that_proves_nothing_signs_nobody_in_and_the_page_says_why
         assert await site.process.pool.fetchval("SELECT count(*) FROM people") == 0
 
 
+async def test_the_audit_log_has_the_sign_in_the_role_of_the_groups_and_a_refusal(oidc_site, provider) -> None:
+    provider.claims = {"groups": ["course-physics-instructors"]}
+    pattern = "course-(?P<course>.+)-(?P<role>[a-z]+)"
+    async with oidc_site(api_oidc_groups_claim="groups", api_oidc_group_pattern=pattern) as site:
+        assert await sign_in(site, provider) == f"{PUBLIC}/"
+        provider.claims = {"nonce": "m" * 43}
+        assert await sign_in(site, provider) == f"{PUBLIC}/#sign-in-failed=oidc_token_unverified"
+        rows = await site.process.pool.fetch(
+            "SELECT action, actor_kind, details->>'way' AS way, details->>'to' AS role FROM audit_entries "
+            "WHERE action <> 'course_created' ORDER BY acted_at"
+        )
+    assert [tuple(row) for row in rows] == [
+        ("member_added", "oidc", None, "instructor"),
+        ("signed_in", "person", "oidc", None),
+        ("sign_in_refused", "nobody", "oidc", None),
+    ]
+
+
 NO_ANSWERS = {
     "hangs up": None,
     "502 of a proxy": (502, {"content-type": "text/html"}, b"<html>Bad gateway</html>"),
