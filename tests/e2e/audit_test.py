@@ -33,7 +33,8 @@ def test_who_opened_whose_work_is_on_the_page_of_the_course_and_found_by_its_fil
     page.get_by_role("link", name="Audit log").click()
     entries = page.get_by_role("list", name="Entries").get_by_role("listitem")
     opened = entries.filter(has_text=re.compile("^.*Instructor.* opened the work of 田中 葵"))
-    expect(opened).to_have_count(1)
+    # Two where a span of ten minutes ended in between.
+    expect(opened.first).to_be_visible()
     expect(entries.filter(has_text="An operator added 田中 葵 as Student")).to_have_count(1)
     screenshot(page, "audit")
 
@@ -41,9 +42,10 @@ def test_who_opened_whose_work_is_on_the_page_of_the_course_and_found_by_its_fil
     page.get_by_label("Who or whom (user name)").fill("AOI")
     page.get_by_role("button", name="Show", exact=True).click()
     expect(page).to_have_url(re.compile("action=work_opened&person=AOI"))
-    expect(entries).to_have_count(1)
+    expect(opened.first).to_be_visible()
+    expect(entries.filter(has_not_text="opened the work of 田中 葵")).to_have_count(0)
     page.reload()
-    expect(opened).to_have_count(1)
+    expect(opened.first).to_be_visible()
     expect(page.get_by_label("Who or whom (user name)")).to_have_value("AOI")
     page.go_back()
     expect(entries.filter(has_text="An operator added 田中 葵 as Student")).to_have_count(1)
