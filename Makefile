@@ -17,6 +17,8 @@ HOSTS ?=
 # pytest-xdist: one process for each processor, which takes a whole file at a time, in the order of file_order.py.
 # Each process has servers of its own.
 IN_PROCESSES := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Of property tests; other examples in each run without it.
+SEED := $(addprefix --hypothesis-seed=,$(CELL_MONITOR_TEST_SEED))
 
 EXTENSION := packages/jupyterlab-cell-monitor
 PYTHON_PACKAGES := packages/core services/api services/worker services/ws-gateway packages/standalone packages/testing
@@ -86,7 +88,7 @@ test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser ## Run all test
 	$(call say,JupyterLab extension: unit tests)
 	@cd $(EXTENSION) && ../../$(BIN)/jlpm test
 	$(call say,Python: unit$(,) integration and end-to-end tests)
-	@$(BIN)/pytest $(IN_PROCESSES) $(ARGS)
+	@$(BIN)/pytest $(IN_PROCESSES) $(SEED) $(ARGS)
 
 .PHONY: test-hosts
 test-hosts: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"

@@ -1,8 +1,12 @@
 import '@testing-library/jest-dom/vitest'
 
 import { cleanup, configure } from '@testing-library/react'
+import fc from 'fast-check'
 import { createElement } from 'react'
 import { afterEach, vi } from 'vitest'
+
+const seed = process.env['CELL_MONITOR_TEST_SEED']
+if (seed !== undefined) fc.configureGlobal({ seed: Number(seed) })
 
 /** Not implemented by jsdom. */
 class NoResizeObserver implements ResizeObserver {
