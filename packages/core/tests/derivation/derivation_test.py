@@ -253,6 +253,23 @@ def test_deaths_are_no_reason_any_more_once_their_cell_was_removed_until_it_kill
     assert again.count == 4
 
 
+def test_nobody_is_stuck_on_a_cell_that_was_removed_until_it_fails_again() -> None:
+    failed = tuple(_run(at, "a", "error", error="NameError") for at in (2, 5, 8))
+    shown = _shown(*failed, _removed(9, "b", "a"))
+    assert (shown.error_streak, shown.streak_error, shown.streak_since) == (0, None, None)
+    # What happened is still shown.
+    assert (shown.status, shown.errors) == ("error", 3)
+    for other in (_removed(9, "b"), _removed(1, "a"), _removed(7, "a")):
+        assert _shown(*failed, other).error_streak == 3
+    copy = msgspec.structs.replace(_removed(9, "a"), notebook=NotebookRef("copy", "copy.ipynb"))
+    assert _shown(*failed, copy).error_streak == 3
+    # Put back by undo.
+    assert _shown(*failed, _removed(9, "a"), _run(10, "a", "error", error="NameError")).error_streak == 4
+    # A death of another kernel, before or after, changes nothing.
+    for death in (_death(1, "b"), _death(6, "b"), _death(10, "b")):
+        assert _shown(*failed, _removed(9, "a"), death).error_streak == 0
+
+
 @pytest.mark.parametrize(
     ("data", "removed"), [({"count": 2, "source_ids": ["a", "b"]}, ("a", "b")), ({"count": 1}, ())]
 )

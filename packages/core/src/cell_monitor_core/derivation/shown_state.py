@@ -97,6 +97,10 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
     notebook = fold.notebook
     cell = fold.cell
     in_notebook = notebook is not None and cell is not None and cell.notebook_id == notebook.ref.id
+    completed = fold.completed
+    # Nobody is stuck on a cell that is gone.
+    is_there = completed is not None and not fold.removed_since(completed.key, completed.notebook_id, completed.cell)
+    since = fold.streak_since if is_there else None
     return StudentState(
         student_id=student_id,
         version=version,
@@ -107,9 +111,9 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         running_since=running_since,
         running_notebook=running_notebook,
         running_cell=running_cell,
-        error_streak=fold.streak,
-        streak_error=fold.streak_error,
-        streak_since=rfc3339(fold.streak_since) if fold.streak_since is not None else None,
+        error_streak=fold.streak if is_there else 0,
+        streak_error=fold.streak_error if is_there else None,
+        streak_since=rfc3339(since) if since is not None else None,
         runs=fold.runs,
         errors=fold.errors,
         aborted=fold.aborted,

@@ -94,8 +94,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             an earlier time that arrives later may open it again.
         death: the newest death of a kernel of which the sender said which cell ran.
         deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
-        removals: when cells were removed last, newest last; those older than ``death`` have no meaning and are left out, and so are all
-            but the newest 100.
+        removals: when cells were removed last, newest last; those older than both ``death`` and ``completed`` have no
+            meaning and are left out, and so are all but the newest 100.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
         list_changes: the newest 32 additions and removals of cells, oldest first.
         names: how the 16 notebooks that were renamed last are called since then, by id.
@@ -196,10 +196,10 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.unplaced_deaths = tuple(sorted((*self.unplaced_deaths, key)))[-_UNPLACED_DEATHS_KEPT:]
         elif self.death is None or key > self.death.key:
             self.death = DeathAt(key, fact.notebook, fact.cell)
-            self.removals = tuple(removal for removal in self.removals if removal.key > key)
+            self._leave_out_removals()
 
     def _remove(self, notebook_id: str, cells: tuple[str, ...], key: Key) -> None:
-        if self.death is not None and key < self.death.key:
+        if key < self._removals_from:
             return
         merged = {(removal.notebook_id, removal.cell_id): removal for removal in self.removals}
         for cell_id in cells:
@@ -208,8 +208,17 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
                 merged[notebook_id, cell_id] = RemovalAt(key, notebook_id, cell_id)
         self.removals = tuple(sorted(merged.values()))[-_REMOVALS_KEPT:]
 
+    @property
+    def _removals_from(self) -> Key:
+        """The older of the facts whose cells may be removed; it never becomes older, whatever arrives later."""
+        return NO_KEY if self.death is None or self.completed is None else min(self.death.key, self.completed.key)
+
+    def _leave_out_removals(self) -> None:
+        since = self._removals_from
+        self.removals = tuple(removal for removal in self.removals if removal.key > since)
+
     def removed_since(self, key: Key, notebook_id: str, cell: CellRef) -> bool:
-        """Return whether a cell was removed after ``key``, which is not before the newest death of a kernel."""
+        """Return whether a cell was removed after ``key``: of ``death``, of ``completed``, or of a fact after them."""
         return any(
             removal.key > key and (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id)
             for removal in self.removals
@@ -240,6 +249,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.last_aborted = run
         else:
             self.completed = run
+            self._leave_out_removals()
 
     def cell_changed(self, cell: CellKey, was_ok: bool, now: CellFold) -> None:
         """Take over what a changed cell means for the student, once all new facts are added."""
