@@ -21,7 +21,7 @@ import type { IClock } from './runtime/clock';
 import { browserClock } from './runtime/clock';
 import { FaultGuard } from './runtime/guard';
 import { concerning } from './status/concern';
-import type { ICellMonitor, IHelpState, IRefusal, MonitorState } from './tokens';
+import type { ICellMonitor, IHelpState, IRecentEvent, IRefusal, MonitorState } from './tokens';
 import { HttpNotebookIds } from './transport/notebooks';
 import { HttpTransport } from './transport/transport';
 import { VERSION } from './version';
@@ -195,7 +195,7 @@ export class CellMonitor implements ICellMonitor {
     return this._queue.dropped;
   }
 
-  get recent(): readonly string[] {
+  get recent(): readonly IRecentEvent[] {
     return this._queue.latest;
   }
 

@@ -36,6 +36,15 @@ export interface IHelpState {
   readonly by: string | null;
 }
 
+/** An event of this page. */
+export interface IRecentEvent {
+  readonly id: string;
+  /** The event as it is sent. */
+  readonly json: string;
+  /** Whether the monitor has refused it, or it was lost. */
+  readonly refused: boolean;
+}
+
 /** Events that are not recorded at the moment, or were lost lately. */
 export interface IRefusal {
   /** A code of docs/operations/refusals.md, or one of a newer release. */
@@ -63,8 +72,8 @@ export interface ICellMonitor {
   readonly problem: string | null;
   /** Whether events that wait are lost with the page. */
   readonly volatile: boolean;
-  /** The latest recorded events as JSON, newest first. */
-  readonly recent: readonly string[];
+  /** The latest events, newest first. */
+  readonly recent: readonly IRecentEvent[];
   /** Emitted when any of these may have changed. */
   readonly changed: ISignal<ICellMonitor, void>;
   /** Emitted when a help request changed, with its state before. */

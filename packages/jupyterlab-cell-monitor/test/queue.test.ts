@@ -318,6 +318,8 @@ test('an event because of which a batch is refused is rejected alone, and report
   await clock.pass(12_000);
   assert.equal(monitor.stored.length, 29);
   assert.equal(queue.rejected, 1);
+  // So it is in the student's record, and no other one.
+  assert.deepEqual(queue.latest.filter(item => item.refused).map(item => item.id), [poison]);
   assert.deepEqual(reported, [poison]);
   assert.equal(queue.queued, 0);
 });
@@ -446,7 +448,7 @@ test('the latest twenty events are kept for the status dialog, newest first', ()
   const { queue } = setUp();
   const events = Array.from({ length: 25 }, () => event());
   events.forEach(item => queue.push(item));
-  assert.deepEqual(queue.latest, events.slice(-20).reverse().map(item => item.json));
+  assert.deepEqual(queue.latest.map(item => item.json), events.slice(-20).reverse().map(item => item.json));
 });
 
 test('without a usable store the events of an open page are sent', async () => {

@@ -3,11 +3,12 @@ import type { IEventTraits } from '../events/types';
 import { TRAITS } from '../events/types';
 import type { IClock, IMoment } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
-import type { IRefusal } from '../tokens';
+import type { IRecentEvent, IRefusal } from '../tokens';
 import type { INotice, ITransport, SendResult } from '../transport/transport';
 import { Backoff } from './backoff';
 import { Outcomes, problemOf } from './outcomes';
 import { LastRequests } from './last_requests';
+import { LatestEvents } from './latest';
 import { HANDED_BYTES, OpenRuns } from './open_runs';
 import { SendSchedule } from './schedule';
 import type { IBoundedStoreOptions } from './store';
@@ -52,9 +53,6 @@ export interface IQueueOptions extends IBoundedStoreOptions {
   /** The runs to hand over to the server half; absent where it takes none. */
   openRuns?: OpenRuns;
 }
-
-/** How many of the latest events are kept for the status dialog. */
-const LATEST_EVENTS = 20;
 
 /**
  * The queue of events in the browser. An event is handed to the store in the task in which it happened, so that it
@@ -127,9 +125,9 @@ export class EventQueue implements IEventSink {
     return this._store.volatile;
   }
 
-  /** The latest events as JSON, newest first. */
-  get latest(): readonly string[] {
-    return this._latest;
+  /** The latest events, newest first. */
+  get latest(): readonly IRecentEvent[] {
+    return this._latest.events;
   }
 
   /** Whether an event of this type waits in this tab; a second heartbeat would add no information. */
@@ -150,8 +148,7 @@ export class EventQueue implements IEventSink {
     const event = { made: this._waits.now(), ...taken };
     this._buffer.push(event);
     this._recent.add(event, this._clock.monotonic());
-    this._latest.unshift(event.json);
-    this._latest.splice(LATEST_EVENTS);
+    this._latest.add(event);
     this._guard.watch(this._persist());
     this._schedule.within(this.queued >= BATCH_EVENTS ? 0 : this._lingerOf(event));
   }
@@ -311,7 +308,9 @@ export class EventQueue implements IEventSink {
   private _reportRejected(events: readonly IEncodedEvent[]): void {
     if (events.length > 0) {
       this._rejected += events.length;
-      this.onRejected?.(events.map(event => event.id));
+      const ids = events.map(event => event.id);
+      this._latest.refuse(ids);
+      this.onRejected?.(ids);
     }
   }
 
@@ -411,7 +410,7 @@ export class EventQueue implements IEventSink {
   private readonly _schedule: SendSchedule;
   private readonly _buffer: IEncodedEvent[] = [];
   private readonly _recent = new RecentEvents(BODY_BYTES, EVENT_EXTRA_BYTES);
-  private readonly _latest: string[] = [];
+  private readonly _latest = new LatestEvents();
   private _dropped = 0;
   private _rejected = 0;
   private _problem: string | null = null;

@@ -101,13 +101,21 @@ class StatusBody extends Widget {
       const notebook = document.createElement('bdi');
       notebook.textContent = line.notebook;
       item.append(time, ' ', what, ' ', notebook);
+      if (line.refused) {
+        const refused = document.createElement('em');
+        refused.textContent = this._trans.__('not recorded');
+        item.append(' ', refused);
+      }
       list.append(item);
     }
     return list;
   }
 
   private readonly _time: Intl.DateTimeFormat;
-  private readonly _lines = this._monitor.recent.map(json => recordLine(json, this._trans));
+  private readonly _lines = this._monitor.recent.map(({ json, refused }) => ({
+    ...recordLine(json, this._trans),
+    refused
+  }));
   private readonly _state = document.createElement('div');
 }
 
