@@ -18,7 +18,7 @@ HOSTS ?=
 # Each process has servers of its own.
 IN_PROCESSES := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Of property tests; other examples in each run without it.
-SEED := $(addprefix --hypothesis-seed=,$(CELL_MONITOR_TEST_SEED))
+SEED := $(addprefix --hypothesis-seed=,$(PROPERTY_TEST_SEED))
 
 EXTENSION := packages/jupyterlab-cell-monitor
 PYTHON_PACKAGES := packages/core services/api services/worker services/ws-gateway packages/standalone packages/testing

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { createElement } from 'react'
 import { afterEach, vi } from 'vitest'
 
-const seed = process.env['CELL_MONITOR_TEST_SEED']
+const seed = process.env['PROPERTY_TEST_SEED']
 if (seed !== undefined) fc.configureGlobal({ seed: Number(seed) })
 
 /** Not implemented by jsdom. */

@@ -157,9 +157,9 @@ def test_notebook_7_notifies_the_student_for_it_has_no_status_bar(
     ("environment", "label", "sentence"),
     [
         ({"CELL_MONITOR_API_KEY": "a revoked key"}, "Monitor: saved, not sent", "set up wrongly"),
-        ({"CELL_MONITOR_API_KEY": ""}, "Monitor: not set up", "not set up completely"),
+        ({"CELL_MONITOR_API_URL": "monitor.example"}, "Monitor: not set up", "not set up completely"),
     ],
-    ids=["key refused", "no key"],
+    ids=["key refused", "no address"],
 )
 def test_a_connection_that_is_set_up_wrongly_does_not_look_like_recording_or_an_outage(
     open_student: Callable[..., Student], environment: dict[str, str], label: str, sentence: str
