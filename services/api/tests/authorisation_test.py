@@ -99,10 +99,10 @@ GET    /extension/{name}                                      ok     ok      ok 
 GET    /livez                                                 ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /readyz                                                ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /metrics                                               ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
-GET    /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
-POST   /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /api/v1/audit                                          401    403     403      403       403        403      403     403      ok    403
 GET    /api/v1/courses/{course_id}/audit                      401    403     403      403       ok         404      404     404      ok    404
+GET    /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
+POST   /api/v1/auth/password                                401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 POST   /api/v1/auth/logout-everywhere                         401    ok      ok       ok        ok         ok       ok      ok       ok    ok
 """
 """People who signed in with a password. Roles are in the course c1, which the requests name; ``outsider`` is an
@@ -155,10 +155,10 @@ GET    /extension/{name}                                      ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
-GET    /api/v1/auth/password                                401          401        401           401          401          401
-POST   /api/v1/auth/password                                401          401        401           401          401          401
 GET    /api/v1/audit                                          401          401        401           403          403          ok
 GET    /api/v1/courses/{course_id}/audit                      401          401        401           403          403          ok
+GET    /api/v1/auth/password                                401          401        401           401          401          401
+POST   /api/v1/auth/password                                401          401        401           401          401          401
 POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """Services: API keys that belong to nobody, each with one scope. Where the key gets a token for the route's audience,
@@ -211,10 +211,10 @@ GET    /extension/{name}                                      ok           ok   
 GET    /livez                                                 ok           ok         ok            ok           ok           ok
 GET    /readyz                                                ok           ok         ok            ok           ok           ok
 GET    /metrics                                               ok           ok         ok            ok           ok           ok
-GET    /api/v1/auth/password                                401          401        401           401          401          401
-POST   /api/v1/auth/password                                401          401        401           401          401          401
 GET    /api/v1/audit                                          401          401        401           403          403          403
 GET    /api/v1/courses/{course_id}/audit                      401          401        401           403          403          ok
+GET    /api/v1/auth/password                                401          401        401           401          401          401
+POST   /api/v1/auth/password                                401          401        401           401          401          401
 POST   /api/v1/auth/logout-everywhere                         401          401        401           401          401          401
 """
 """API keys of the instructor of c1, each with one scope."""
@@ -266,10 +266,10 @@ GET    /extension/{name}                                      ok       ok       
 GET    /livez                                                 ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /readyz                                                ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /metrics                                               ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
-GET    /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
-POST   /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
 GET    /api/v1/audit                                          403      403       403       ok          403        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/audit                      403      403       404       ok          404        401    401     401     401     403       401
+GET    /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
+POST   /api/v1/auth/password                                401      401       401       401         401        401    401     401     401     401       401
 POST   /api/v1/auth/logout-everywhere                         401      401       401       401         401        401    401     401     401     401       401
 """
 """``x*``: a key of that person with every scope. ``admin-admin``, ``admin-read``: a site admin's keys with the scope

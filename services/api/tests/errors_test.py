@@ -66,4 +66,5 @@ async def test_the_dashboard_learns_where_the_gateway_is(make_site):
             "gateway_url": "wss://monitor.test/ws",
             "version": "0.1.0",
             "sign_in": [{"kind": "password"}],
+            "extension": None,
         }
