@@ -239,9 +239,9 @@ class LiveClient:
         if publication["kind"] == "student":
             known = self.students.get(state["student_id"], {})
             if state["version"] > known.get("version", -1):
-                # Publications contain no names; these are in the snapshot only.
-                names = {key: known[key] for key in ("username", "display_name") if key in known}
-                self.students[state["student_id"]] = state | names
+                # Publications contain no names and no ways of joining; these are in the snapshot only.
+                of_person = {key: known[key] for key in ("username", "display_name", "joined") if key in known}
+                self.students[state["student_id"]] = state | of_person
         elif publication["kind"] == "help":
             if state["version"] > self.help.get(state["request_id"], {}).get("version", -1):
                 self.help[state["request_id"]] = state
