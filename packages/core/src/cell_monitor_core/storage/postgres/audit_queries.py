@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,6 +12,7 @@ from cell_monitor_core.auth.audit import ActorKind
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import people
 from cell_monitor_core.storage.postgres.audit import ADDRESS
+from cell_monitor_core.storage.postgres.page_cursors import PageCursor
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = ["MAX_ENTRIES", "AuditEntry", "AuditFilter", "AuditPage", "PersonInEntry", "page"]
@@ -91,21 +89,7 @@ class AuditPage:
     next_before: str | None
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR: Final = struct.Struct(">q16s")
-
-
-def _encode_cursor(at: datetime, entry_id: UUID) -> str:
-    return base64.urlsafe_b64encode(_CURSOR.pack((at - _EPOCH) // timedelta(microseconds=1), entry_id.bytes)).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-        micros, entry_id = _CURSOR.unpack(raw)
-        return _EPOCH + timedelta(microseconds=micros), UUID(bytes=entry_id)
-    except (binascii.Error, ValueError, OverflowError, struct.error):
-        raise ValueError("not a cursor: pass on next_before of the page before, unchanged") from None
+_CURSOR: Final = PageCursor()
 
 
 async def page(
@@ -143,7 +127,7 @@ async def page(
     if wanted.until is not None:
         require("e.acted_at < {}", wanted.until)
     if before is not None:
-        require("(e.acted_at, e.entry_id) < ({}, {})", *_decode_cursor(before))
+        require("(e.acted_at, e.entry_id) < ({}, {})", *_CURSOR.decode(before))
     limit = max(1, min(limit, MAX_ENTRIES))
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = await executor.fetch(
@@ -157,7 +141,7 @@ async def page(
     last = shown[-1] if len(rows) > limit else None
     return AuditPage(
         [_entry(keyring, row, named) for row in shown],
-        None if last is None else _encode_cursor(last["acted_at"], last["entry_id"]),
+        None if last is None else _CURSOR.encode((last["acted_at"], last["entry_id"])),
     )
 
 

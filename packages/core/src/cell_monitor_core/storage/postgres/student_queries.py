@@ -5,11 +5,8 @@ Only what the worker derived is read here; nothing is derived again.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -21,6 +18,7 @@ from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 from cell_monitor_core.storage.postgres import student_states
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
 from cell_monitor_core.storage.postgres.memberships import is_student
+from cell_monitor_core.storage.postgres.page_cursors import PageCursor
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.timestamps import to_text
 
@@ -119,24 +117,7 @@ class RunPage:
     next_before: str | None
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR: Final = struct.Struct(">qq16s")
-
-
-def _encode_cursor(at: datetime, seq: int, event_id: UUID) -> str:
-    micros = (at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(_CURSOR.pack(micros, seq, event_id.bytes)).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, int, UUID]:
-    try:
-        raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-        micros, seq, event_id = _CURSOR.unpack(raw)
-        at = _EPOCH + timedelta(microseconds=micros)
-    except (binascii.Error, ValueError, OverflowError, struct.error):
-        raise ValueError("not a cursor: pass on next_before of the page before, unchanged") from None
-    return at, seq, UUID(bytes=event_id)
-
+_CURSOR: Final = PageCursor(numbers=1)
 
 RUNS_SQL: Final = f"""
 SELECT e.event_id, e.happened_at, e.seq, e.status, e.fact::text AS fact, p.payload_enc
@@ -165,12 +146,12 @@ async def student_runs(
     Raises:
         ValueError: ``before`` is not a cursor.
     """
-    after = _NEWEST if before is None else _decode_cursor(before)
+    after = _NEWEST if before is None else _CURSOR.decode(before)
     limit = max(1, min(limit, MAX_RUNS))
     rows = await executor.fetch(RUNS_SQL, course_id, person_id, *after, limit + 1)
     page = rows[:limit]
     last = page[-1] if len(rows) > limit else None
-    cursor = None if last is None else _encode_cursor(last["happened_at"], last["seq"], last["event_id"])
+    cursor = None if last is None else _CURSOR.encode((last["happened_at"], last["seq"], last["event_id"]))
     return RunPage([_run(keyring, person_id, row) for row in page], cursor)
 
 
