@@ -3662,11 +3662,11 @@ export interface operations {
     site_audit_api_v1_audit_get: {
         parameters: {
             query?: {
+                course?: string | null;
                 /** @description Repeatable. */
                 action?: components["schemas"]["AuditAction"][] | null;
                 /** @description User name of who acts or is concerned. */
                 person?: string | null;
-                course?: string | null;
                 /** @description RFC 3339, with time zone */
                 since?: string | null;
                 /** @description RFC 3339, with time zone */

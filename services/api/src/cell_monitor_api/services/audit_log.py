@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Any, Final
@@ -18,9 +19,30 @@ from cell_monitor_core.storage.postgres import audit, audit_queries, people
 from cell_monitor_core.storage.postgres.audit_queries import AuditEntry, AuditFilter, PersonInEntry
 from cell_monitor_core.timestamps import to_text
 
-__all__ = ["AuditLog"]
+__all__ = ["AuditLog", "AuditQuestion"]
 
 _MAX_KEPT: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuestion:
+    """Which entries somebody asks for.
+
+    Attributes:
+        actions: of these only, where there are any.
+        person: user name, in any spelling, of somebody who acts or is concerned.
+        since: at this moment or later.
+        until: before this moment.
+        before: ``next_before`` of the page before.
+        limit: at most this many.
+    """
+
+    actions: Sequence[AuditAction]
+    person: str | None
+    since: datetime | None
+    until: datetime | None
+    before: str | None
+    limit: int
 
 
 class AuditLog:
@@ -62,41 +84,22 @@ class AuditLog:
             self._entered.clear()
         self._entered[key] = now + audit.REPEAT_S
 
-    async def page(
-        self,
-        *,
-        course_id: str | None,
-        actions: Sequence[AuditAction],
-        person: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        before: str | None,
-        limit: int,
-    ) -> AuditList:
-        """Return entries, newest first.
-
-        Args:
-            course_id: of this course only.
-            actions: of these only, where there are any.
-            person: user name, in any spelling, of somebody who acts or is concerned.
-            since: at this moment or later.
-            until: before this moment.
-            before: ``next_before`` of the page before.
-            limit: at most this many.
+    async def page(self, course_id: str | None, asked: AuditQuestion) -> AuditList:
+        """Return entries, newest first; of one course only unless ``course_id`` is None.
 
         Raises:
             InvalidParameter: ``before`` is not a cursor, or a time has no zone.
         """
-        for name, moment in (("since", since), ("until", until)):
+        for name, moment in (("since", asked.since), ("until", asked.until)):
             if moment is not None and moment.tzinfo is None:
                 raise InvalidParameter("give the time with its zone, as 2026-04-01T09:00:00Z", loc=["query", name])
         person_ids = None
-        if person is not None:
-            found = await people.search(self._pool, self._keyring, self._index, person)
+        if asked.person is not None:
+            found = await people.search(self._pool, self._keyring, self._index, asked.person)
             person_ids = [each.person_id for each in found]
-        wanted = AuditFilter(course_id, tuple(actions), person_ids, since, until)
+        wanted = AuditFilter(course_id, asked.actions, person_ids, asked.since, asked.until)
         try:
-            page = await audit_queries.page(self._pool, self._keyring, wanted, before=before, limit=limit)
+            page = await audit_queries.page(self._pool, self._keyring, wanted, before=asked.before, limit=asked.limit)
         except ValueError as error:
             raise InvalidParameter(str(error), loc=["query", "before"]) from error
         return AuditList([_answer(entry) for entry in page.entries], page.next_before)
