@@ -131,7 +131,7 @@ class Joining:
         if person_id == into:
             raise InvalidParameter("a student cannot be merged with themselves", loc=["body", "into"])
         async with self._pool.acquire() as connection, connection.transaction():
-            if person_id not in await joined_computers.joined_people(connection, course_id):
+            if not await joined_computers.has_joined(connection, course_id, person_id):
                 raise NotFound("there is no such student who joined this course by code")
             # Never somebody of the staff: what a student's computer sends must not be shown under their name.
             if await memberships.role_of(connection, course_id, into) != Role.STUDENT:

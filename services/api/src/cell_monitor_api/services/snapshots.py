@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -41,13 +41,23 @@ __all__ = ["Snapshots"]
 _NAMELESS: Final = people.PersonName(username="", display_name=None)
 
 
-def _with_name(state: StudentState, name: people.PersonName, joined: Container[UUID]) -> Student:
+def _with_name(state: StudentState, name: people.PersonName, *, joined: bool) -> Student:
     return Student(
         **msgspec.structs.asdict(state),
         username=name.username,
         display_name=name.display_name,
-        joined=UUID(state.student_id) in joined,
+        joined=joined,
     )
+
+
+def _with_names(
+    states: Sequence[StudentState], names: Mapping[UUID, people.PersonName], joined: Container[UUID]
+) -> list[Student]:
+    return [
+        _with_name(state, names.get(person_id, _NAMELESS), joined=person_id in joined)
+        for state in states
+        for person_id in [UUID(state.student_id)]
+    ]
 
 
 class Snapshots:
@@ -106,7 +116,7 @@ class Snapshots:
             epoch=position.epoch,
             offset=position.offset,
             generated_at=to_text(datetime.now(UTC)),
-            students=[_with_name(state, names.get(UUID(state.student_id), _NAMELESS), joined) for state in states],
+            students=_with_names(states, names, joined),
             staff=[
                 StaffMember(str(member.person_id), name.shown, member.role, name.username)
                 for member in roster
@@ -122,7 +132,7 @@ class Snapshots:
         states = await student_queries.course_students(self._pool, self._keyring, course_id)
         names = await self._names(state.student_id for state in states)
         joined = await joined_computers.joined_people(self._pool, course_id)
-        return [_with_name(state, names.get(UUID(state.student_id), _NAMELESS), joined) for state in states]
+        return _with_names(states, names, joined)
 
     async def student(self, course_id: str, student_id: UUID) -> StudentDetail:
         """Return one student with their cells and requests for help.
@@ -133,10 +143,10 @@ class Snapshots:
         state = await self._student(course_id, student_id)
         names = await self._names([state.student_id])
         cells = await cell_queries.student_cells(self._pool, course_id, student_id)
-        joined = await joined_computers.joined_people(self._pool, course_id)
+        joined = await joined_computers.has_joined(self._pool, course_id, student_id)
         requests = await help_queries.list_of_student(self._pool, self._keyring, course_id, student_id)
         return StudentDetail(
-            student=_with_name(state, names.get(student_id, _NAMELESS), joined),
+            student=_with_name(state, names.get(student_id, _NAMELESS), joined=joined),
             cells=cells,
             help=requests,
         )

@@ -26,6 +26,7 @@ __all__ = [
     "add",
     "credential_of",
     "find",
+    "has_joined",
     "joined_people",
     "move",
     "remove_member",
@@ -40,6 +41,7 @@ SECRET_PATTERN: Final = r"^[A-Za-z0-9_-]{43}$"  # noqa: S105 - the form of one
 _SECRET: Final = re.compile(SECRET_PATTERN)
 _ID_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_CHARS: Final = 12
+_JOINED: Final = "FROM memberships WHERE course_id = $1 AND source = $2 AND role IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +124,14 @@ async def add(
 
 async def joined_people(executor: Executor, course_id: str) -> set[UUID]:
     """Return the members of a course who joined by code."""
-    rows = await executor.fetch(
-        "SELECT person_id FROM memberships WHERE course_id = $1 AND source = $2 AND role IS NOT NULL",
-        course_id,
-        Source.JOIN,
-    )
+    rows = await executor.fetch(f"SELECT person_id {_JOINED}", course_id, Source.JOIN)
     return {row["person_id"] for row in rows}
+
+
+async def has_joined(executor: Executor, course_id: str, person_id: UUID) -> bool:
+    """Return whether somebody is a member of a course who joined by code."""
+    sql = f"SELECT true {_JOINED} AND person_id = $3"
+    return bool(await executor.fetchval(sql, course_id, Source.JOIN, person_id))
 
 
 async def remove_member(connection: Connection, course_id: str, person_id: UUID, *, by: Actor = SYSTEM) -> bool:
