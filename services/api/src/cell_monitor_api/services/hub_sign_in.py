@@ -20,6 +20,7 @@ from cell_monitor_api.services.hub_people import HubPeople
 from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import HubVisitor, NotAVisitor, visitor_of
 from cell_monitor_api.services.hub_sessions import HubSessions
+from cell_monitor_api.services.places import Places
 from cell_monitor_api.services.sessions import Sessions, SignedIn
 from cell_monitor_api.services.sign_in_round_trips import RoundTrips
 from cell_monitor_api.storage.hub_api import GrantedToken, HubApi, HubRefusal, HubSilence
@@ -90,7 +91,7 @@ class HubSignIn:
         self._sessions = sessions
         self._hub_sessions = hub_sessions
         self._round_trips = RoundTrips(keyring, "hub_sign_in", clock=clock)
-        self._finishing = 0
+        self._finishing = Places(_MAX_FINISHING, _full)
 
     def begin(self) -> tuple[str, str]:
         """Return the address of the Hub to go to, and what the browser keeps until it returns."""
@@ -137,14 +138,8 @@ class HubSignIn:
             raise HubSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
         if not code:
             raise HubSignInRefused("JupyterHub did not allow the sign-in")
-        if self._finishing >= _MAX_FINISHING:
-            SIGN_INS.labels("hub", "rate_limited").inc()
-            raise HubUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)
-        self._finishing += 1
-        try:
+        with self._finishing.one():
             granted, visitor = await self._redeem(code, trip.verifier)
-        finally:
-            self._finishing -= 1
         person_id = await self._people.visit(visitor)
         return await self._sessions.begin(
             person_id,
@@ -178,3 +173,8 @@ class HubSignIn:
         except HubSilence:
             raise HubUnavailable("JupyterHub does not answer: try again", retry_after=_RETRY_S) from None
         return granted, visitor
+
+
+def _full() -> HubUnavailable:
+    SIGN_INS.labels("hub", "rate_limited").inc()
+    return HubUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)

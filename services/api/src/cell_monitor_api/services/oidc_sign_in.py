@@ -31,6 +31,7 @@ from cell_monitor_api.services.id_tokens import (
     UnknownKeyId,
 )
 from cell_monitor_api.services.issuer_people import IssuerPeople
+from cell_monitor_api.services.places import Places
 from cell_monitor_api.services.sessions import Sessions, SignedIn
 from cell_monitor_api.services.sign_in_round_trips import RoundTrip, RoundTrips
 from cell_monitor_api.storage.oidc_provider import OidcProvider, ProviderMetadata, ProviderRefusal, ProviderSilence
@@ -106,7 +107,7 @@ class OidcSignIn:
         self._people = people
         self._sessions = sessions
         self._round_trips = RoundTrips(keyring, "oidc_sign_in", clock=clock)
-        self._finishing = 0
+        self._finishing = Places(_MAX_FINISHING, _full)
 
     async def begin(self) -> tuple[str, str]:
         """Return the address of the provider to go to, and what the browser keeps until it returns.
@@ -169,12 +170,9 @@ class OidcSignIn:
         trip = self._round_trips.returned(kept, answer.state)
         if trip is None:
             raise OidcSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
-        if self._finishing >= _MAX_FINISHING:
-            SIGN_INS.labels("oidc", "rate_limited").inc()
-            raise OidcUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)
-        self._finishing += 1
         try:
-            visitor = await self._visitor(trip, answer)
+            with self._finishing.one():
+                visitor = await self._visitor(trip, answer)
         except ProviderSilence as error:
             raise _unavailable(error) from None
         except ProviderRefusal as refusal:
@@ -189,8 +187,6 @@ class OidcSignIn:
         except IdTokenInvalid as error:
             _log.warning("oidc_token_refused", reason=str(error))
             raise OidcTokenUnverified("the provider's answer cannot be verified: begin again") from None
-        finally:
-            self._finishing -= 1
         person_id = await self._people.update(visitor.subject, visitor.groups, display_name=visitor.name)
         return await self._sessions.begin(person_id, way="oidc", lifetime=self._client.lifetime)
 
@@ -213,6 +209,11 @@ class OidcSignIn:
         self, token: str, keys: list[dict[str, object]], trip: RoundTrip, metadata: ProviderMetadata
     ) -> OidcVisitor:
         return self._client.rules.visitor_of(token, keys, trip.nonce, metadata.id_token_signing_alg_values_supported)
+
+
+def _full() -> OidcUnavailable:
+    SIGN_INS.labels("oidc", "rate_limited").inc()
+    return OidcUnavailable("many people sign in at this moment: try again", retry_after=_RETRY_S)
 
 
 def _unavailable(error: ProviderSilence) -> OidcUnavailable:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 from uuid import UUID
 
 from cell_monitor_api.exceptions import SignInLimited
 from cell_monitor_api.services.device_cookies import DeviceCookies
+from cell_monitor_api.services.places import Places
 from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.sign_in_limits import SignInLimits
 from cell_monitor_core.auth.passwords import PasswordHasher
@@ -18,6 +18,11 @@ __all__ = ["PasswordChecks"]
 
 _MAX_CHECKING: Final = 40
 """Passwords that wait for a thread: about a second's work."""
+
+
+def _full() -> SignInLimited:
+    RATE_LIMITED.labels("sign_in_load").inc()
+    return SignInLimited("many people sign in at this moment; try again", retry_after=2)
 
 
 class PasswordChecks:
@@ -37,23 +42,15 @@ class PasswordChecks:
         self._limits = limits
         self._devices = devices
         self._refused = refused
-        self._checking = 0
+        self._places = Places(_MAX_CHECKING, _full)
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> AbstractContextManager[None]:
         """Take one of the places of passwords that are worked on, for one block.
 
         Raises:
             SignInLimited: all are taken.
         """
-        if self._checking >= _MAX_CHECKING:
-            RATE_LIMITED.labels("sign_in_load").inc()
-            raise SignInLimited("many people sign in at this moment; try again", retry_after=2)
-        self._checking += 1
-        try:
-            yield
-        finally:
-            self._checking -= 1
+        return self._places.one()
 
     async def passes(
         self,
