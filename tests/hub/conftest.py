@@ -89,7 +89,7 @@ def site(
         port=gateway_port,
         log_path=tmp_path / "gateway.log",
     )
-    site = HubSite(hub, api.url, f"ws://127.0.0.1:{gateway_port}/ws", database, secrets)
+    site = HubSite(hub=hub, api=api.url, gateway=f"ws://127.0.0.1:{gateway_port}/ws", dsn=database, secrets=secrets)
     site.sql(lambda pool: courses.create(pool, "physics", "Physics"))
     hub.put_groups({})
     services = (api, gateway)

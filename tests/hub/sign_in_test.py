@@ -9,9 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx
 import pytest
 
-from cell_monitor_core.auth.passwords import hash_password
-from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
+from cell_monitor_core.storage.postgres import courses
 from cell_monitor_testing.hub_site import HubSite
 from cell_monitor_testing.jupyter_hub import HubProcess
 
@@ -29,13 +27,6 @@ def teacher(site: HubSite) -> Iterator[httpx.Client]:
     site.hub.put_groups({"course-physics-teachers": ["teacher"], "another group": ["teacher"]})
     with site.hub.browser("teacher") as browser:
         yield browser
-
-
-def courses_of(site: HubSite, token: str) -> dict[str, str]:
-    """Return the courses that a token's person sees as theirs, by the API."""
-    answer = site.get("me", token)
-    assert answer.status_code == 200, answer.text
-    return {course["course_id"]: course["role"] for course in answer.json()["courses"]}
 
 
 def signed_in(site: HubSite, browser: httpx.Client) -> str:
@@ -68,7 +59,7 @@ def test_an_instructor_signs_in_and_sees_exactly_the_courses_of_their_groups(
     site: HubSite, teacher: httpx.Client
 ) -> None:
     token = signed_in(site, teacher)
-    assert courses_of(site, token) == {"physics": "instructor"}
+    assert site.courses_of(token) == {"physics": "instructor"}
     assert site.get("courses/physics/state", token).status_code == 200
     assert site.get("courses/chemistry/state", token).status_code == 404
     assert site.get("api-keys", token).status_code == 403
@@ -186,24 +177,15 @@ def test_the_token_of_the_page_s_own_sign_in_is_no_token_of_ours(site: HubSite, 
 
 
 def test_a_hub_user_with_the_name_of_a_local_account_is_another_person(site: HubSite, teacher: httpx.Client) -> None:
-    keyring, index = KeyRing.from_json(site.secrets.encryption_keys), BlindIndex.from_text(site.secrets.index_key)
-
-    async def account(pool: Any) -> Any:
-        person = await people.upsert(pool, keyring, index, username="teacher")
-        await accounts.set_password(pool, person, hash_password(PASSWORD))
-        await memberships.upsert_many(pool, "chemistry", {person: "instructor"})
-        await people.set_admin(pool, person, is_admin=True)
-        return person
-
-    local = site.sql(account)
+    local = site.add_local_admin("teacher", PASSWORD, course_id="chemistry")
     token = signed_in(site, teacher)
     me = site.get("me", token).json()
     assert me["person_id"] != str(local)
-    assert (me["is_admin"], courses_of(site, token)) == (False, {"physics": "instructor"})
+    assert (me["is_admin"], site.courses_of(token)) == (False, {"physics": "instructor"})
     by_password = httpx.post(
         f"{site.api}/api/v1/auth/login", json={"username": "teacher", "password": PASSWORD}, trust_env=False
     )
-    assert courses_of(site, by_password.json()["access_token"]) == {"chemistry": "instructor"}
+    assert site.courses_of(by_password.json()["access_token"]) == {"chemistry": "instructor"}
 
 
 def test_names_that_look_alike_sign_in_as_two_people(site: HubSite) -> None:
@@ -214,7 +196,7 @@ def test_names_that_look_alike_sign_in_as_two_people(site: HubSite) -> None:
             # The Hub knows a user after their first sign-in there.
             site.hub.put_groups({"course-physics-teachers": names[:1]})
             token = signed_in(site, browser)
-            seen[site.get("me", token).json()["person_id"]] = courses_of(site, token)
+            seen[site.get("me", token).json()["person_id"]] = site.courses_of(token)
     assert list(seen.values()) == [{"physics": "instructor"}, {}]
 
 
@@ -261,7 +243,7 @@ def test_a_group_that_the_user_lost_closes_the_course_and_leaves_the_other(
 ) -> None:
     site.hub.put_groups({"course-physics-teachers": ["teacher"], "course-chemistry-teachers": ["teacher"]})
     token = signed_in(site, teacher)
-    assert courses_of(site, token) == {"chemistry": "instructor", "physics": "instructor"}
+    assert site.courses_of(token) == {"chemistry": "instructor", "physics": "instructor"}
     with site.live(token, "physics") as live:
         site.hub.wait(live.subscribed)
         site.hub.put_groups({"course-chemistry-teachers": ["teacher"]})
@@ -269,7 +251,7 @@ def test_a_group_that_the_user_lost_closes_the_course_and_leaves_the_other(
         site.hub.wait(live.closed, 10)
     renewed = site.token(teacher)
     assert renewed is not None
-    assert courses_of(site, renewed) == {"chemistry": "instructor"}
+    assert site.courses_of(renewed) == {"chemistry": "instructor"}
     # A process of the API keeps what it read of a membership for five seconds.
     site.hub.wait(lambda: site.get("courses/physics/state", renewed).status_code == 404, 30)
 

@@ -12,9 +12,7 @@ import httpx
 import pytest
 
 from cell_monitor.embedded.process import free_port
-from cell_monitor_core.auth.passwords import hash_password
-from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import accounts, memberships, people
+from cell_monitor_core.storage.postgres import memberships
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_testing.oidc_provider import CLIENT_ID, OTHER_CLIENT, OidcProviderProcess
 from cell_monitor_testing.oidc_site import OidcSites, callback_of
@@ -42,11 +40,6 @@ def failure(site: Any, answer: httpx.Response) -> str:
     return code
 
 
-def courses_of(site: Any, token: str) -> dict[str, str]:
-    """Return the courses that a token's person sees as theirs."""
-    return {course["course_id"]: course["role"] for course in site.get("me", token).json()["courses"]}
-
-
 def query_of(url: str) -> dict[str, str]:
     """Return the query of an address."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -56,7 +49,7 @@ def test_an_instructor_signs_in_and_sees_exactly_the_courses_of_their_groups(sit
     token = signed_in(site, browser, "Mori")
     me = site.get("me", token).json()
     assert (me["username"], me["display_name"], me["is_admin"]) == ("Mori", "森 さくら", False)
-    assert courses_of(site, token) == {"physics": "instructor"}
+    assert site.courses_of(token) == {"physics": "instructor"}
     assert site.get("courses/physics/state", token).status_code == 200
     assert site.get("courses/chemistry/state", token).status_code == 404
     members = {one["username"]: one["sources"] for one in site.get("courses/physics/members", token).json()["members"]}
@@ -71,7 +64,7 @@ def test_subjects_that_differ_by_case_only_are_two_people_with_their_own_courses
     assert ids == {subject: str(site.person(subject)) for subject in tokens}
     assert len(set(ids.values())) == 2
     # The group of students gives nothing: who signs in with the provider sends no events.
-    assert {subject: courses_of(site, token) for subject, token in tokens.items()} == {
+    assert {subject: site.courses_of(token) for subject, token in tokens.items()} == {
         "Mori": {"physics": "instructor"},
         "mori": {},
     }
@@ -79,25 +72,16 @@ def test_subjects_that_differ_by_case_only_are_two_people_with_their_own_courses
 
 def test_who_is_in_no_course_signs_in_and_sees_none(site, browser) -> None:
     token = signed_in(site, browser, "nobody")
-    assert courses_of(site, token) == {}
+    assert site.courses_of(token) == {}
     assert site.get("courses/physics/state", token).status_code == 404
 
 
 def test_a_provider_s_person_with_the_name_of_a_local_account_is_another_person(site, browser) -> None:
-    keyring, index = KeyRing.from_json(site.secrets.encryption_keys), BlindIndex.from_text(site.secrets.index_key)
-
-    async def account(pool: Any) -> Any:
-        person = await people.upsert(pool, keyring, index, username="Mori")
-        await accounts.set_password(pool, person, hash_password(PASSWORD))
-        await memberships.upsert_many(pool, "chemistry", {person: "instructor"})
-        await people.set_admin(pool, person, is_admin=True)
-        return person
-
-    local = site.sql(account)
+    local = site.add_local_admin("Mori", PASSWORD, course_id="chemistry")
     token = signed_in(site, browser, "Mori")
     me = site.get("me", token).json()
     assert me["person_id"] != str(local)
-    assert (me["is_admin"], courses_of(site, token)) == (False, {"physics": "instructor"})
+    assert (me["is_admin"], site.courses_of(token)) == (False, {"physics": "instructor"})
 
 
 def test_a_course_that_the_groups_do_not_give_any_more_is_lost_and_other_sources_stay(site, browser) -> None:
@@ -106,13 +90,13 @@ def test_a_course_that_the_groups_do_not_give_any_more_is_lost_and_other_sources
     # As after an earlier sign-in with another group, and by the roster.
     site.sql(lambda pool: memberships.upsert_many(pool, "chemistry", {person: "instructor"}, source=Source.OIDC))
     site.sql(lambda pool: memberships.upsert_many(pool, "chemistry", {person: "observer"}))
-    assert courses_of(site, signed_in(site, browser, "sato")) == {"chemistry": "observer", "physics": "assistant"}
+    assert site.courses_of(signed_in(site, browser, "sato")) == {"chemistry": "observer", "physics": "assistant"}
 
 
 def test_claims_that_cannot_be_read_give_nothing_and_the_others_count(site, browser) -> None:
     token = signed_in(site, browser, "ueda")
     assert site.get("me", token).json()["display_name"] == "Ueda"
-    assert courses_of(site, token) == {"physics": "instructor"}
+    assert site.courses_of(token) == {"physics": "instructor"}
 
 
 def test_what_the_browser_is_sent_to_the_provider_with(site, browser) -> None:
@@ -231,7 +215,7 @@ def test_a_dismissed_instructor_loses_the_course_within_seconds(site, browser) -
     person = site.person("ogawa")
     site.sql(lambda pool: memberships.remove(pool, "physics", person, source=Source.OIDC))
     wait_until(lambda: site.get("courses/physics/state", token).status_code == 401)
-    assert courses_of(site, site.token(browser)) == {}
+    assert site.courses_of(site.token(browser)) == {}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 from uuid import UUID
 
 import httpx
@@ -14,12 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from cell_monitor_core.crypto import BlindIndex
-from cell_monitor_core.storage.postgres import identities
-from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
+from cell_monitor_testing.api_site import ApiSite
 from cell_monitor_testing.jupyter_hub import HubProcess
-from cell_monitor_testing.keys import SampleSecrets
-from cell_monitor_testing.servers import run_apart
 
 __all__ = ["HubSite", "LivePage"]
 
@@ -71,15 +66,12 @@ class LivePage:
                 self.close_code = closed.rcvd.code if closed.rcvd is not None else 1006
 
 
-@dataclass
-class HubSite:
+@dataclass(kw_only=True)
+class HubSite(ApiSite):
     """A Hub, an API that asks it with its database, and a gateway."""
 
     hub: HubProcess
-    api: str
     gateway: str
-    dsn: str
-    secrets: SampleSecrets
 
     def exchange(
         self, token: str, audience: str = "ingest", *, scheme: str = "JupyterHub", **wish: str
@@ -102,37 +94,10 @@ class HubSite:
             answer = browser.get(str(answer.url.join(answer.headers["location"])), follow_redirects=False)
         return answer
 
-    def token(self, browser: httpx.Client) -> str | None:
-        """Return an access token of the browser's sign-in, None if nobody is signed in."""
-        answer = browser.post(f"{self.api}/api/v1/auth/refresh")
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            return None
-        token: str = answer.raise_for_status().json()["access_token"]
-        return token
-
-    def get(self, path: str, token: str) -> httpx.Response:
-        """Ask the API with an access token."""
-        return httpx.get(
-            f"{self.api}/api/v1/{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
-        )
-
     def live(self, token: str, course_id: str) -> LivePage:
         """Return the connection of a page that follows a course; use it as ``with``."""
         return LivePage(self.gateway, token, course_id)
 
-    def sql(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what a function makes of a pool of connections to the database."""
-
-        async def run() -> T:
-            pool = await create_pool(self.dsn, application_name="test", min_size=0, max_size=2)
-            try:
-                return await work(pool)
-            finally:
-                await close_pool(pool)
-
-        return run_apart(run)
-
     def person(self, subject: str, issuer: str = _ISSUER) -> UUID | None:
         """Return the person of an identity."""
-        index = BlindIndex.from_text(self.secrets.index_key)
-        return self.sql(lambda pool: identities.person_of(pool, index, issuer, subject))
+        return self.person_of(issuer, subject)

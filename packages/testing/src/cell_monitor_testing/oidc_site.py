@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import httpx
 
-from cell_monitor_core.crypto import BlindIndex
-from cell_monitor_core.storage.postgres import courses, identities
-from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
+from cell_monitor_core.storage.postgres import courses
+from cell_monitor_testing.api_site import ApiSite
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProviderProcess
 from cell_monitor_testing.processes import ServiceProcess
@@ -24,14 +22,11 @@ __all__ = ["OidcSite", "OidcSites", "callback_of"]
 T = TypeVar("T")
 
 
-@dataclass
-class OidcSite:
+@dataclass(kw_only=True)
+class OidcSite(ApiSite):
     """A provider, and an API with its database that signs people in there."""
 
     provider: OidcProviderProcess
-    api: str
-    dsn: str
-    secrets: SampleSecrets
 
     def started(self, browser: httpx.Client) -> str:
         """Begin a sign-in as the page's button does, and return the address of the provider."""
@@ -47,35 +42,9 @@ class OidcSite:
         """Sign in, and return the answer that sends the browser to the dashboard."""
         return browser.get(self.begun(browser, subject), follow_redirects=False)
 
-    def token(self, browser: httpx.Client) -> str | None:
-        """Return an access token of the browser's sign-in, None if nobody is signed in."""
-        answer = browser.post(f"{self.api}/api/v1/auth/refresh")
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            return None
-        token: str = answer.raise_for_status().json()["access_token"]
-        return token
-
-    def get(self, path: str, token: str) -> httpx.Response:
-        """Ask the API with an access token."""
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.get(f"{self.api}/api/v1/{path}", headers=headers, timeout=30, trust_env=False)
-
-    def sql(self, work: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what a function makes of a pool of connections to the database."""
-
-        async def run() -> T:
-            pool = await create_pool(self.dsn, application_name="test", min_size=0, max_size=2)
-            try:
-                return await work(pool)
-            finally:
-                await close_pool(pool)
-
-        return run_apart(run)
-
     def person(self, subject: str) -> UUID | None:
         """Return the id of the person of a subject of the provider."""
-        index = BlindIndex.from_text(self.secrets.index_key)
-        return self.sql(lambda pool: identities.person_of(pool, index, self.provider.issuer, subject))
+        return self.person_of(self.provider.issuer, subject)
 
 
 def callback_of(api_port: int) -> str:
@@ -116,7 +85,7 @@ class OidcSites:
             port=api_port,
             log_path=self.folder / f"api-{api_port}.log",
         )
-        site = OidcSite(provider, api.url, dsn, self.secrets)
+        site = OidcSite(provider=provider, api=api.url, dsn=dsn, secrets=self.secrets)
         site.sql(lambda pool: courses.create(pool, "physics", "Physics"))
         site.sql(lambda pool: courses.create(pool, "chemistry", "Chemistry"))
         self._started.append((api, dsn))
