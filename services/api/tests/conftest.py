@@ -153,6 +153,23 @@ def make_settings(database: str, valkey: str, secrets: SampleSecrets) -> Callabl
 
 
 @pytest.fixture
+def load_settings(
+    monkeypatch: pytest.MonkeyPatch, secrets: SampleSecrets
+) -> Callable[[dict[str, str | None]], ApiSettings]:
+    """Loader of settings from the environment, as at a start; None leaves one out. Nothing is connected."""
+
+    def load(values: dict[str, str | None]) -> ApiSettings:
+        stores = {"redis_url": "redis://localhost", "database_url": "postgresql://localhost/x"}
+        environment = {f"CELL_MONITOR_{name.upper()}": value for name, value in (stores | values).items()}
+        for name, value in (environment | secrets.environment).items():
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        return ApiSettings.load()
+
+    return load
+
+
+@pytest.fixture
 def make_site(make_settings: Callable[..., ApiSettings], monkeypatch: pytest.MonkeyPatch) -> MakeSite:
     """Maker of running APIs."""
     # Freezing the garbage of hundreds of applications would keep all of it.

@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.postgres import courses, identities, memberships, people
 from cell_monitor_testing.hub_answers import HUB_HEADERS, HubAnswer, hub_answering
@@ -314,18 +313,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "named"), REFUSED.values(), ids=REFUSED.keys())
-def test_an_unsafe_or_incomplete_configuration_is_refused_with_its_reason(monkeypatch, secrets, change, named) -> None:
+def test_an_unsafe_or_incomplete_configuration_is_refused_with_its_reason(load_settings, change, named) -> None:
     settings = {
-        "redis_url": "redis://localhost", "database_url": "postgresql://localhost/x", "public_url": PUBLIC,
-        "api_hub_url": "http://hub:8081/hub/api", "api_hub_public_url": HUB_PUBLIC, "api_hub_token": TOKEN,
-    } | change  # fmt: skip
-    for name, value in settings.items():
-        if value is not None:
-            monkeypatch.setenv(f"CELL_MONITOR_{name.upper()}", value)
-    for name, value in secrets.environment.items():
-        monkeypatch.setenv(name, value)
+        "public_url": PUBLIC, "api_hub_url": "http://hub:8081/hub/api", "api_hub_public_url": HUB_PUBLIC,
+        "api_hub_token": TOKEN,
+    }  # fmt: skip
     with pytest.raises(SettingsError, match=named):
-        ApiSettings.load()
+        load_settings(settings | change)
 
 
 async def is_admin(site, access_token: str) -> bool:

@@ -18,7 +18,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from cell_monitor_api.config import ApiSettings
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.postgres import courses, identities, memberships
 from cell_monitor_testing.http_answers import HttpAnswer, answering
@@ -366,15 +365,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "named"), REFUSED.values(), ids=REFUSED.keys())
-def test_an_unsafe_or_incomplete_configuration_is_refused_with_its_reason(monkeypatch, secrets, change, named) -> None:
+def test_an_unsafe_or_incomplete_configuration_is_refused_with_its_reason(load_settings, change, named) -> None:
     settings = {
-        "redis_url": "redis://localhost", "database_url": "postgresql://localhost/x", "public_url": PUBLIC,
-        "api_oidc_issuer": "https://login.example.org", "api_oidc_client_id": CLIENT, "api_oidc_client_secret": SECRET,
-    } | change  # fmt: skip
-    for name, value in settings.items():
-        if value is not None:
-            monkeypatch.setenv(f"CELL_MONITOR_{name.upper()}", value)
-    for name, value in secrets.environment.items():
-        monkeypatch.setenv(name, value)
+        "public_url": PUBLIC, "api_oidc_issuer": "https://login.example.org", "api_oidc_client_id": CLIENT,
+        "api_oidc_client_secret": SECRET,
+    }  # fmt: skip
     with pytest.raises(SettingsError, match=named):
-        ApiSettings.load()
+        load_settings(settings | change)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,14 +32,6 @@ async def ids(pool, keyring, index) -> dict[str, UUID]:
         await courses.create(pool, course_id, course_id)
     await pool.execute("DELETE FROM audit_entries")
     return dict(zip(names, found, strict=True))
-
-
-@pytest.fixture
-async def api(database) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, application_name="test")
-    await connection.execute("SET ROLE cell_monitor_api")
-    yield connection
-    await connection.close()
 
 
 async def entries(pool, keyring, wanted: AuditFilter = EVERYTHING) -> list[AuditEntry]:

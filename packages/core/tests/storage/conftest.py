@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres.pool import create_pool
+from cell_monitor_core.storage.postgres.pool import connect, create_pool
 
 START = datetime(2026, 4, 1, 9, tzinfo=UTC)
 
@@ -116,3 +116,12 @@ def add_run(pool: asyncpg.Pool, keyring: KeyRing, make_id: Callable[[datetime], 
 def minutes() -> Callable[[float], datetime]:
     """A moment, so many minutes after the tests' lesson began."""
     return lambda count: START + timedelta(minutes=count)
+
+
+@pytest.fixture
+async def api(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection with the rights of the API."""
+    connection = await connect(database, application_name="test")
+    await connection.execute("SET ROLE cell_monitor_api")
+    yield connection
+    await connection.close()

@@ -24,14 +24,6 @@ async def either(request, database) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def api(database) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, application_name="test")
-    await connection.execute("SET ROLE cell_monitor_api")
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def worker(database) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database, application_name="test")
     await connection.execute("SET ROLE cell_monitor_worker")
