@@ -9,6 +9,7 @@ import type { Me, PasswordState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Notice } from '../../ui/Notice'
+import { PasswordField } from '../../ui/PasswordField'
 
 type Field = 'present' | 'new'
 
@@ -29,7 +30,7 @@ export function NewPasswordForm({ state, me }: NewPasswordFormProps): ReactEleme
   const format = useFormat()
   const { session } = useServices()
   const client = useQueryClient()
-  const ids = { present: useId(), new: useId(), rule: useId(), error: useId() }
+  const ids = { rule: useId(), error: useId() }
   const presentField = useRef<HTMLInputElement>(null)
   const newField = useRef<HTMLInputElement>(null)
   const [pending, setPending] = useState(false)
@@ -103,7 +104,6 @@ export function NewPasswordForm({ state, me }: NewPasswordFormProps): ReactEleme
     return described.length === 0 ? undefined : described.join(' ')
   }
 
-  const type = visible ? 'text' : 'password'
   return (
     <form className="account__form" onSubmit={onSubmit} noValidate aria-labelledby="password">
       {refusal !== null && (
@@ -118,38 +118,31 @@ export function NewPasswordForm({ state, me }: NewPasswordFormProps): ReactEleme
       )}
       <input type="text" name="username" autoComplete="username" value={accountName} readOnly hidden />
       {needsPresent && (
-        <div className="field">
-          <label htmlFor={ids.present}>{t('account.password.present')}</label>
-          <input
-            id={ids.present}
-            ref={presentField}
-            name="present"
-            type={type}
-            autoComplete="current-password"
-            maxLength={256}
-            required
-            aria-invalid={refusal?.field === 'present'}
-            aria-describedby={about('present')}
-          />
-        </div>
-      )}
-      <div className="field">
-        <label htmlFor={ids.new}>{t('account.password.new')}</label>
-        <input
-          id={ids.new}
-          ref={newField}
-          name="new"
-          type={type}
-          autoComplete="new-password"
-          maxLength={512}
-          required
-          aria-invalid={refusal?.field === 'new'}
-          aria-describedby={about('new')}
+        <PasswordField
+          label={t('account.password.present')}
+          name="present"
+          autoComplete="current-password"
+          maxLength={256}
+          visible={visible}
+          invalid={refusal?.field === 'present'}
+          describedBy={about('present')}
+          ref={presentField}
         />
+      )}
+      <PasswordField
+        label={t('account.password.new')}
+        name="new"
+        autoComplete="new-password"
+        maxLength={512}
+        visible={visible}
+        invalid={refusal?.field === 'new'}
+        describedBy={about('new')}
+        ref={newField}
+      >
         <p id={ids.rule} className="account__rule">
           {t('account.password.rule', { count: state.min_chars })}
         </p>
-      </div>
+      </PasswordField>
       <label className="check">
         <input type="checkbox" checked={visible} onChange={(event) => setVisible(event.target.checked)} />
         {t('account.password.show')}

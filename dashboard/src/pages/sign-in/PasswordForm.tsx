@@ -6,6 +6,7 @@ import { useServices } from '../../api/services'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Notice } from '../../ui/Notice'
+import { PasswordField } from '../../ui/PasswordField'
 
 interface PasswordFormProps {
   /** Id of the heading that names the form. */
@@ -21,7 +22,7 @@ export function PasswordForm({ labelledBy, onAttempt, first }: PasswordFormProps
   const { t } = useTranslation()
   const format = useFormat()
   const { session } = useServices()
-  const ids = { username: useId(), password: useId(), error: useId() }
+  const ids = { username: useId(), error: useId() }
   const usernameField = useRef<HTMLInputElement>(null)
   const passwordField = useRef<HTMLInputElement>(null)
   const [pending, setPending] = useState(false)
@@ -92,20 +93,16 @@ export function PasswordForm({ labelledBy, onAttempt, first }: PasswordFormProps
           aria-describedby={error === null ? undefined : ids.error}
         />
       </div>
-      <div className="field">
-        <label htmlFor={ids.password}>{t('signIn.password')}</label>
-        <input
-          id={ids.password}
-          ref={passwordField}
-          name="password"
-          type={visible ? 'text' : 'password'}
-          autoComplete="current-password"
-          maxLength={1024}
-          required
-          aria-invalid={error !== null}
-          aria-describedby={error === null ? undefined : ids.error}
-        />
-      </div>
+      <PasswordField
+        label={t('signIn.password')}
+        name="password"
+        autoComplete="current-password"
+        maxLength={1024}
+        visible={visible}
+        invalid={error !== null}
+        describedBy={error === null ? undefined : ids.error}
+        ref={passwordField}
+      />
       <label className="check">
         <input type="checkbox" checked={visible} onChange={(event) => setVisible(event.target.checked)} />
         {t('signIn.showPassword')}
