@@ -1,15 +1,15 @@
-import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { useInfiniteQuery } from '@tanstack/react-query'
 import { getRouteApi } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { auditQuery, coursesQuery } from '../../api/queries'
+import { auditQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import { CourseBar } from '../../course/CourseBar'
+import { useCourseName } from '../../course/useCourseName'
 import { AuditEntries } from '../../features/audit/AuditEntries'
 import { AuditFilters } from '../../features/audit/AuditFilters'
 import { wishOf, type AuditSearch } from '../../features/audit/search'
-import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { courseErrorPage } from '../../ui/ErrorPage'
@@ -23,11 +23,8 @@ const ofSite = getRouteApi('/audit')
 export function CourseAuditPage(): ReactElement {
   const { t } = useTranslation()
   const { courseId } = ofCourse.useParams()
-  const { api } = useServices()
-  const courses = useQuery(coursesQuery(api))
   const navigate = ofCourse.useNavigate()
-  const course = courses.data?.find((each) => each.course_id === courseId)
-  const title = t('audit.titleOf', { course: foreign(course?.title ?? '') || courseId })
+  const title = t('audit.titleOf', { course: useCourseName(courseId) })
   return (
     <AuditPage
       courseId={courseId}

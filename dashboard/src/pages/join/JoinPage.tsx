@@ -3,12 +3,12 @@ import { getRouteApi } from '@tanstack/react-router'
 import { useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { configQuery, coursesQuery } from '../../api/queries'
+import { configQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import type { JoinCode } from '../../api/types'
 import { CourseBar } from '../../course/CourseBar'
+import { useCourseName } from '../../course/useCourseName'
 import { closeJoining, joinCodeKey, joinCodeQuery, openJoining, removeJoined } from '../../features/joining/joining'
-import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
@@ -29,9 +29,7 @@ export default function JoinPage(): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
   const query = useQuery(joinCodeQuery(api, courseId))
-  const courses = useQuery(coursesQuery(api))
-  const course = courses.data?.find((each) => each.course_id === courseId)
-  const title = t('joining.titleOf', { course: foreign(course?.title ?? '') || courseId })
+  const title = t('joining.titleOf', { course: useCourseName(courseId) })
   useTitle(title)
   const errorPage = courseErrorPage(query.error)
   if (errorPage !== null) return errorPage

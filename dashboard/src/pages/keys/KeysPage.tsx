@@ -2,14 +2,13 @@ import { useQuery } from '@tanstack/react-query'
 import { useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError } from '../../api/client'
 import { apiKeysQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import { stateOf } from '../../features/keys/keys'
 import { KeyTable } from '../../features/keys/KeyTable'
 import { MakeKey } from '../../features/keys/MakeKey'
 import { ErrorNotice } from '../../ui/ErrorNotice'
-import { ErrorPage } from '../../ui/ErrorPage'
+import { courseErrorPage } from '../../ui/ErrorPage'
 import { Empty, Loading } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
 
@@ -20,7 +19,8 @@ export default function KeysPage(): ReactElement {
   const [withEnded, setWithEnded] = useState(false)
   const keys = useQuery(apiKeysQuery(api))
   useTitle(t('keys.title'))
-  if (keys.error instanceof ApiError && keys.error.status === 403) return <ErrorPage kind="forbidden" />
+  const errorPage = courseErrorPage(keys.error)
+  if (errorPage !== null) return errorPage
   const now = keys.dataUpdatedAt
   const found = keys.data ?? []
   const working = found.filter((key) => stateOf(key, now) === 'works')

@@ -3,12 +3,12 @@ import { getRouteApi, Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { coursesQuery, membersQuery, meQuery } from '../../api/queries'
+import { membersQuery, meQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import { CourseBar } from '../../course/CourseBar'
+import { useCourseName } from '../../course/useCourseName'
 import { AddStudents } from '../../features/members/AddStudents'
 import { MemberTable } from '../../features/members/MemberTable'
-import { foreign } from '../../i18n/foreign'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { courseErrorPage } from '../../ui/ErrorPage'
 import { Loading } from '../../ui/Notice'
@@ -22,10 +22,8 @@ export default function MembersPage(): ReactElement {
   const { courseId } = route.useParams()
   const { api } = useServices()
   const me = useQuery(meQuery(api))
-  const courses = useQuery(coursesQuery(api))
   const members = useQuery(membersQuery(api, courseId))
-  const course = courses.data?.find((each) => each.course_id === courseId)
-  const title = t('members.titleOf', { course: foreign(course?.title ?? '') || courseId })
+  const title = t('members.titleOf', { course: useCourseName(courseId) })
   useTitle(title)
   const errorPage = courseErrorPage(members.error)
   if (errorPage !== null) return errorPage
