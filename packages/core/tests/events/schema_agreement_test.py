@@ -37,9 +37,15 @@ def integer(_checker, value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def const(_validator, constant, instance, _schema):
+    # 1.0 equals 1 to JSON Schema, see integer().
+    if type(instance) is not type(constant) or instance != constant:
+        yield ValidationError("const")
+
+
 STRICT = jsonschema.validators.extend(
     Draft202012Validator,
-    {"pattern": pattern},
+    {"pattern": pattern, "const": const},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", integer),
 )
 REGISTRY = referencing.Registry().with_resources(
