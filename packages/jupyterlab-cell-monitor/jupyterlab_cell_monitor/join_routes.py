@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any, Final
+from typing import Final
 
 from tornado import web
 
 from .answers import Answer
+from .ingest_body import BodyError
 from .joining import CODE_CHARS, NAME_CHARS, Joining, JoinRefused
+from .json_bodies import invalid, json_object, text_in
 from .routes import CellMonitorHandler
 
 __all__ = ["JoinHandler"]
@@ -42,9 +43,9 @@ class JoinHandler(CellMonitorHandler):
             self.refuse(404, "not_found", "This server has another credential.")
             return
         try:
-            address, code, name = _body(self.request.body)
-        except ValueError as error:
-            self.refuse(400, "invalid_body", str(error))
+            address, code, name = _form(self.request.body)
+        except BodyError as error:
+            self.refuse(error.status, error.error, error.msg)
             return
         try:
             await self.joining.join(address, code, name)
@@ -59,29 +60,17 @@ class JoinHandler(CellMonitorHandler):
             self.give(Answer(200, self.joining.state()))
 
 
-def _body(body: bytes) -> tuple[str, str, str]:
+def _form(body: bytes) -> tuple[str, str, str]:
     """Returns the address, the code and the name.
 
     Raises:
-        ValueError: the message says what is wrong.
+        BodyError: one is missing or out of its bounds, or there is something else.
     """
-    if len(body) > _MAX_BODY_BYTES:
-        raise ValueError(f"The body is longer than {_MAX_BODY_BYTES} bytes.")
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ValueError("The body is no JSON.") from None
-    if not isinstance(value, dict) or value.keys() != {"address", "code", "name"}:
-        raise ValueError("The body must have address, code and name.")
+    value = json_object(body, _MAX_BODY_BYTES)
+    if value.keys() != {"address", "code", "name"}:
+        raise invalid("The body must have address, code and name.")
     return (
-        _text(value, "address", 0, _ADDRESS_CHARS),
-        _text(value, "code", 1, CODE_CHARS),
-        _text(value, "name", 1, NAME_CHARS),
+        text_in(value, "address", _ADDRESS_CHARS, least=0),
+        text_in(value, "code", CODE_CHARS),
+        text_in(value, "name", NAME_CHARS),
     )
-
-
-def _text(value: dict[str, Any], field: str, least: int, most: int) -> str:
-    text = value[field]
-    if not isinstance(text, str) or not least <= len(text) <= most:
-        raise ValueError(f"{field} must be {least} to {most} characters.")
-    return text
