@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from .join_store import Joined, JoinStore, new_secret
+from .monitor_answers import answer_object, answer_text, error_type, fault_in
 from .tokens import Credential, retry_after_seconds
 
 __all__ = ["CODE_CHARS", "JOIN_ENDED", "NAME_CHARS", "JoinRefused", "Joining", "address_of"]
@@ -141,47 +141,21 @@ class Joining:
         url = f"{attempt.address}/api/v1/auth/join"
         try:
             async with asyncio.timeout(_TIMEOUT_S), self._client.stream("POST", url, json=body) as response:
-                text = bytearray()
-                async for part in response.aiter_bytes():
-                    text += part
-                    if len(text) > _MAX_ANSWER_BYTES:
-                        raise JoinRefused(502, "not_a_monitor")
+                text = await answer_text(response, _MAX_ANSWER_BYTES)
                 status, retry_after = response.status_code, retry_after_seconds(response.headers.get("Retry-After"))
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL):
             raise JoinRefused(502, "monitor_unreachable") from None
-        value = _json(bytes(text))
+        if text is None:
+            raise JoinRefused(502, "not_a_monitor")
+        value = answer_object(text)
         if status == 201 and all(isinstance(value.get(part), str) and value[part] for part in ("name", "title")):
             return value
-        error = _error_type(value)
+        error = error_type(value)
         if status == 422:
             # The name or the code is not what the monitor takes.
-            raise JoinRefused(422, "invalid_join_code" if _fault_in(value, "code") else "invalid_name")
+            raise JoinRefused(422, "invalid_join_code" if fault_in(value, "code") else "invalid_name")
         if error in _REFUSALS:
             raise JoinRefused(_REFUSALS[error], error, retry_after)
         if status >= 500 and error:
             raise JoinRefused(502, "monitor_unreachable", retry_after)
         raise JoinRefused(502, "not_a_monitor")
-
-
-def _json(text: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _first_fault(value: dict[str, Any]) -> dict[str, Any]:
-    detail = value.get("detail")
-    first = detail[0] if isinstance(detail, list) and detail else None
-    return first if isinstance(first, dict) else {}
-
-
-def _error_type(value: dict[str, Any]) -> str:
-    error = _first_fault(value).get("type")
-    return error if isinstance(error, str) else ""
-
-
-def _fault_in(value: dict[str, Any], field: str) -> bool:
-    where = _first_fault(value).get("loc")
-    return isinstance(where, list) and field in where

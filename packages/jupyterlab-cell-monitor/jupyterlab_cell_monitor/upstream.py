@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from .monitor_answers import answer_object, answer_text, error_type
 from .refusals import MEMBERSHIP_REASONS
 from .tokens import ExchangedTokens, TokenRefused, TokenUnavailable, retry_after_seconds
 
@@ -131,7 +131,7 @@ class Upstream:
         request = self._client.build_request("POST", self._api_url + path, content=body, headers=headers)
         response = await self._client.send(request, stream=True)
         try:
-            answer = await _bounded(response)
+            answer = await answer_text(response, _MAX_ANSWER_BYTES)
         finally:
             await response.aclose()
         if answer is None:
@@ -141,18 +141,9 @@ class Upstream:
         return _outcome(response, answer, count, in_test_mode=test_id is not None)
 
 
-async def _bounded(response: httpx.Response) -> bytes | None:
-    answer = bytearray()
-    async for part in response.aiter_bytes():
-        answer += part
-        if len(answer) > _MAX_ANSWER_BYTES:
-            return None
-    return bytes(answer)
-
-
 def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mode: bool) -> Outcome:
     status = response.status_code
-    value = _json(answer)
+    value = answer_object(answer)
     if status == 200:
         results = value.get("results")
         notices = value.get("notices")
@@ -160,7 +151,7 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mod
             return Unavailable("the monitor gave an unreadable answer")
         known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else None
         return Delivered(results, known)
-    error = _error_type(value)
+    error = error_type(value)
     if status in _REFUSALS:
         return Refused(status, error, answer)
     if status == 403 and error == "course_forbidden":
@@ -184,19 +175,3 @@ def _depends_on_memberships(outcome: Outcome) -> bool:
 
 def _is_result(result: object) -> bool:
     return isinstance(result, dict) and result.get("status") in _STATUSES
-
-
-def _json(answer: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _error_type(value: dict[str, Any]) -> str:
-    detail = value.get("detail")
-    first = detail[0] if isinstance(detail, list) and detail else None
-    error = first.get("type") if isinstance(first, dict) else None
-    # It goes into logs and the status: only a name of ours, never a stranger's text.
-    return error if isinstance(error, str) and error.replace("_", "").isalnum() and len(error) <= 64 else ""
