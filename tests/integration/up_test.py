@@ -190,7 +190,7 @@ def test_admin_works_while_the_services_run(up: StandaloneUp, client: httpx.Clie
     assert run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where).returncode == 0
     again = run_cell_monitor("admin", "create-course", "physics-1", "Physics 1", *where)
     assert again.returncode == 1
-    assert "There is a course 'physics-1' already" in again.stderr
+    assert "A course of that id exists already" in again.stderr
     assert run_cell_monitor("admin", "add-member", "physics-1", "sato", "--role", "instructor", *where).returncode == 0
 
     def open_link(*options: str) -> httpx.Response:
@@ -347,7 +347,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_start_has_all_data(folder: Path) 
             login = client.post("/api/v1/auth/login", json={"username": "instructor", "password": first["password"]})
             assert login.status_code == 200
         again = run_cell_monitor("admin", "create-course", "kept-1", "Kept", *where)
-        assert "There is a course 'kept-1' already" in again.stderr
+        assert "A course of that id exists already" in again.stderr
     finally:
         up.stop()
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from cell_monitor_api.failures import refusal_answer
+from cell_monitor_core.administration.refusals import NotPermitted, Refusal, Unknown
 
 
 def check(answer, status, code):
@@ -68,3 +73,17 @@ async def test_the_dashboard_learns_where_the_gateway_is(make_site):
             "sign_in": [{"kind": "password"}],
             "extension": None,
         }
+
+
+def test_every_refusal_of_a_change_has_its_answer():
+    kinds = set(Refusal.__subclasses__())
+    assert kinds >= {Unknown, NotPermitted}
+    for kind in kinds:
+        assert refusal_answer(kind("what is wrong", field=["members", 3])).status_code in range(400, 500)
+
+
+def test_the_answer_to_a_refusal_names_the_fault_and_its_place():
+    answer = refusal_answer(Unknown("nobody has this name", field=["username"]))
+    body = json.loads(answer.body)
+    assert answer.status_code == 404
+    assert body == {"detail": [{"type": "not_found", "msg": "nobody has this name", "loc": ["body", "username"]}]}

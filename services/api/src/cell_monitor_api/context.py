@@ -45,6 +45,7 @@ from cell_monitor_api.services.watermark_beats import WatermarkBeats
 from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
+from cell_monitor_core.administration.course_list import CourseList
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.tokens import TokenVerifier
@@ -80,6 +81,7 @@ class ProcessContext:
     activity: ActivityQuery
     api_keys: ApiKeys
     audit_log: AuditLog
+    course_list: CourseList
     devices: DeviceCookies
     exchange: TokenExchange
     hub_sign_in: HubSignIn | None
@@ -191,6 +193,7 @@ class ProcessContext:
                 activity=ActivityQuery(time_series, source),
                 api_keys=ApiKeys(pool, keyring, index),
                 audit_log=AuditLog(pool, keyring, index),
+                course_list=CourseList(pool),
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),

@@ -1,4 +1,4 @@
-"""Failures of the stores, turned into answers that say what to do: try again."""
+"""Failures of the stores, turned into answers that say what to do: try again; refusals of changes, into answers of their codes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,34 @@ from fastapi import FastAPI, Request
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
-from cell_monitor_api.exceptions import BrokerUnavailable, DatabaseUnavailable
+from cell_monitor_api.exceptions import (
+    BrokerUnavailable,
+    CourseExists,
+    DatabaseUnavailable,
+    InvalidParameter,
+    ManagedElsewhere,
+    NotFound,
+    PermissionDenied,
+)
+from cell_monitor_core.administration import refusals
 from cell_monitor_core.storage.ports import PostgresUnavailable, RedisUnavailable
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.web.errors import ClientRequestError, error_response
 
-__all__ = ["install_failure_handlers"]
+__all__ = ["install_failure_handlers", "refusal_answer"]
 
 _log = structlog.get_logger(__name__)
 
 _RETRY_S: Final = 5
+
+_REFUSALS: Final[dict[type[refusals.Refusal], type[ClientRequestError]]] = {
+    refusals.CourseIdTaken: CourseExists,
+    refusals.ManagedBySource: ManagedElsewhere,
+    refusals.NotPermitted: PermissionDenied,
+    refusals.Unknown: NotFound,
+    refusals.Unusable: InvalidParameter,
+}
+"""The answer to each refusal of ``core.administration``."""
 
 
 def _answer(error: ClientRequestError | None) -> Response:
@@ -53,13 +71,25 @@ async def _store_error(request: Request, error: Exception) -> Response:
         return _answer(None)
 
 
+def refusal_answer(refusal: refusals.Refusal) -> Response:
+    """Return the answer to a change that is refused."""
+    loc = ["body", *refusal.field] if refusal.field else None
+    return _answer(_REFUSALS[type(refusal)](refusal.msg, loc=loc))
+
+
+async def _change_refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, refusals.Refusal)
+    return refusal_answer(error)
+
+
 def _template(request: Request) -> str | None:
     """Return the route's template: the path itself may hold ids."""
     return getattr(request.scope.get("route"), "path", None)
 
 
 def install_failure_handlers(app: FastAPI) -> None:
-    """Make an application answer the stores' failures with 503."""
+    """Make an application answer the stores' failures with 503, and refusals of changes by their codes."""
+    app.add_exception_handler(refusals.Refusal, _change_refused)
     app.add_exception_handler(PostgresUnavailable, _postgres_unavailable)
     for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         app.add_exception_handler(kind, _store_error)

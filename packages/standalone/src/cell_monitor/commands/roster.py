@@ -17,9 +17,10 @@ from cell_monitor.commands.stores import (
     with_connection,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
+from cell_monitor_core.administration.course_list import CourseList
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.storage.postgres import courses, identities, joined_computers, memberships, people
+from cell_monitor_core.storage.postgres import identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
@@ -36,10 +37,7 @@ _ROLES = tuple(role.value for role in Role)
 def create_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     """Create a course. Its id is permanent: lower-case letters, digits, - and _."""
     with opened(data_dir) as deployment:
-        if not with_connection(
-            deployment, lambda connection: courses.create(connection, course_id, title, by=OPERATOR)
-        ):
-            raise fail(f"There is a course {course_id!r} already.")
+        with_connection(deployment, lambda connection: CourseList(connection).create(course_id, title, by=OPERATOR))
         next_step = admin_command(deployment, "add-member", course_id, "USERNAME", "--role", "instructor")
     say(f"Course {course_id} made. Next: {next_step}")
 

@@ -12,6 +12,7 @@ from cell_monitor.commands.terminal import fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor_core.administration.refusals import Refusal
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
@@ -45,6 +46,8 @@ def opened(data_dir: str | None) -> Iterator[Deployment]:
     try:
         with open_deployment(data) as deployment:
             yield deployment
+    except Refusal as error:
+        raise fail(f"{error.msg[:1].upper()}{error.msg[1:]}.") from error
     except (
         DataDirectoryError,
         EmbeddedServerError,

@@ -42,7 +42,7 @@ async def list_courses(context: Context, caller: Caller) -> Response:
 @router.post("/courses", status_code=201, responses=answers(CourseAnswer, "Added", status=201))
 async def create_course(context: Context, admin: SiteAdmin, body: NewCourse) -> Response:
     """Add a course."""
-    await context.process.roster.create_course(body.course_id, body.title, by=Actor.of(admin))
+    await context.process.course_list.create(body.course_id, body.title, by=Actor.of(admin))
     context.process.access.forget()
     return StructResponse(CourseAnswer(body.course_id, body.title), 201)
 

@@ -1,4 +1,4 @@
-"""Courses and their members."""
+"""Members of courses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from cell_monitor_api.exceptions import CourseExists, ManagedElsewhere, NotFound, PermissionDenied
+from cell_monitor_api.exceptions import ManagedElsewhere, NotFound, PermissionDenied
 from cell_monitor_api.models.courses import CourseMember, MemberAnswer
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
@@ -34,22 +34,13 @@ class MemberChange:
 
 
 class Roster:
-    """Adds courses, adds and removes members."""
+    """Adds and removes members."""
 
     def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters) -> None:
         self._pool = pool
         self._keyring = keyring
         self._index = index
         self._counters = counters
-
-    async def create_course(self, course_id: str, title: str, *, by: Actor) -> None:
-        """Add a course.
-
-        Raises:
-            CourseExists: there is one of that id.
-        """
-        if not await courses.create(self._pool, course_id, title, by=by):
-            raise CourseExists("a course of that id exists already", loc=["body", "course_id"])
 
     async def members(self, course_id: str) -> list[CourseMember]:
         """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name."""

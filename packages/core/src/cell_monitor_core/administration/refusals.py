@@ -1,0 +1,43 @@
+"""Changes that are refused: nothing was changed. The API answers them by its codes, the commands print them."""
+
+# ruff: noqa: N818 - each is named for what is the matter
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["CourseIdTaken", "ManagedBySource", "NotPermitted", "Refusal", "Unknown", "Unusable"]
+
+
+class Refusal(Exception):
+    """A change that is refused.
+
+    Args:
+        msg: what is wrong and what to do, for people.
+        field: where it is wrong in what was given, such as ``("members", 3, "role")``; empty for the whole.
+    """
+
+    def __init__(self, msg: str, *, field: Sequence[str | int] = ()) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.field = tuple(field)
+
+
+class CourseIdTaken(Refusal):
+    """A course of that id is there already."""
+
+
+class ManagedBySource(Refusal):
+    """Another source than this installation decides on it: it must be changed there."""
+
+
+class NotPermitted(Refusal):
+    """Who asks for it may change other things here, but not this."""
+
+
+class Unknown(Refusal):
+    """There is no such thing."""
+
+
+class Unusable(Refusal):
+    """A value is well formed, but cannot be used here."""
