@@ -104,9 +104,11 @@ class NotebookIds:
         path = proposal.path
         if proposal.moved_from and path not in entries:
             _move(entries, proposal.moved_from, path)
-        if path not in entries and file is not None:
+        if file is not None and (path not in entries or entries[path].file != file):
             for other, entry in list(entries.items()):
-                if entry.file == file and not await self._exists(other, True):
+                if other != path and entry.file == file and not await self._exists(other, True):
+                    # What was at this path before was removed without Jupyter, or this file was moved over it.
+                    entries.pop(path, None)
                     _move(entries, other, path)
                     break
         found = entries.get(path)

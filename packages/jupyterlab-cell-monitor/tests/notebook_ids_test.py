@@ -125,6 +125,15 @@ def test_a_new_file_at_the_path_of_another_is_another_notebook(disk: Disk) -> No
     assert disk.open("exercise.ipynb") == "week-2"
 
 
+def test_a_file_that_was_moved_to_the_path_of_a_removed_one_keeps_its_id(disk: Disk) -> None:
+    disk.create("a.ipynb")
+    disk.create("f/b.ipynb")
+    assert (disk.open("a.ipynb"), disk.open("f/b.ipynb")) == ("path-a.ipynb", "path-f/b.ipynb")
+    # `mv f/b.ipynb a.ipynb` in a terminal.
+    disk.files["a.ipynb"] = disk.files.pop("f/b.ipynb")
+    assert disk.open("a.ipynb") == "path-f/b.ipynb"
+
+
 def test_what_an_earlier_extension_remembered_is_taken_over_once(disk: Disk) -> None:
     disk.create("task1.ipynb")
     disk.create("task2.ipynb")
