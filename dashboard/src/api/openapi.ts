@@ -776,6 +776,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/failed-events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Failed Events
+         * @description What the worker could not process, without what is in it.
+         */
+        get: operations["list_failed_events_api_v1_failed_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/failed-events/waiting": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count Failed Events
+         * @description How many failed events wait to be replayed.
+         */
+        get: operations["count_failed_events_api_v1_failed_events_waiting_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/failed-events/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Failed Events
+         * @description Queue failed events again: at most 500 a request, or as many as 2 seconds allow. What is stored already changes nothing.
+         */
+        post: operations["replay_failed_events_api_v1_failed_events_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/config": {
         parameters: {
             query?: never;
@@ -850,14 +910,15 @@ export interface components {
          * @description An act that the audit log records.
          * @enum {string}
          */
-        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "person_erased";
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "failed_events_replayed" | "person_erased";
         /**
          * AuditEntryAnswer
          * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
          *
          *         ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
          *         ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
-         *         sign-ins ``count`` says how often, from ``address``. What an action does not need is null.
+         *         sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
+         *         stay as they are, ``reason`` which were chosen. What an action does not need is null.
          */
         AuditEntryAnswer: {
             entry_id: string;
@@ -877,6 +938,9 @@ export interface components {
             scopes: string[] | null;
             address: string | null;
             count: number;
+            queued: number | null;
+            unreadable: number | null;
+            reason: string | null;
         };
         /**
          * AuditList
@@ -1316,6 +1380,33 @@ export interface components {
             error: components["schemas"]["ErrorRef"] | null;
             /** @default null */
             notebook: components["schemas"]["NotebookRef"] | null;
+        };
+        /**
+         * FailedEventAnswer
+         * @description A record that the worker could not process, without what is in it.
+         *
+         *         ``group`` is the worker's consumer group in which it failed. ``course_id``, ``event_id``, ``person_id`` and ``username`` (of the
+         *         sender) are null where they could not be read, ``username`` also where the sender was erased.
+         */
+        FailedEventAnswer: {
+            failed_id: number;
+            group: string;
+            course_id: string | null;
+            event_id: string | null;
+            person_id: string | null;
+            username: string | null;
+            reason: string;
+            detail: string;
+            failed_at: string;
+            replayed_at: string | null;
+        };
+        /**
+         * FailedEventPage
+         * @description Failed events, newest first; ``next_before`` asks for the page after this one.
+         */
+        FailedEventPage: {
+            failed_events: components["schemas"]["FailedEventAnswer"][];
+            next_before: number | null;
         };
         /** Fault */
         Fault: {
@@ -2012,6 +2103,51 @@ export interface components {
             last_at: string;
         };
         /**
+         * Replay
+         * @description Which failed events to queue again; nothing set: all that wait.
+         *
+         *     A replay of many takes several requests: ``after`` and ``newest`` of an answer go into the next one, until nothing remains.
+         */
+        Replay: {
+            /** Group */
+            group?: ("postgres" | "influxdb") | null;
+            /** Course Id */
+            course_id?: string | null;
+            /**
+             * Without Course
+             * @description Only those whose course could not be read.
+             * @default false
+             */
+            without_course: boolean;
+            /** Reason */
+            reason?: string | null;
+            /**
+             * After
+             * @description Of the answer before; together with `newest`.
+             */
+            after?: number | null;
+            /**
+             * Newest
+             * @description Of the answer before; together with `after`.
+             */
+            newest?: number | null;
+        };
+        /**
+         * ReplayAnswer
+         * @description What one request of a replay did.
+         *
+         *         ``queued`` failed records are queued again, with ``events`` events in them; ``unreadable`` can be decrypted or decoded by nobody
+         *         here, and stay. ``remaining`` are still to be tried: send ``after`` and ``newest`` with the next request.
+         */
+        ReplayAnswer: {
+            queued: number;
+            events: number;
+            unreadable: number;
+            remaining: number;
+            after: number;
+            newest: number;
+        };
+        /**
          * Run
          * @description One run of a cell as its sender reported it; ``at`` RFC 3339, ``duration_ms`` milliseconds.
          *
@@ -2312,6 +2448,25 @@ export interface components {
              * @description Name of the Jupyter server that asks; empty for its user's default one.
              */
             server?: string | null;
+        };
+        /**
+         * WaitingEvents
+         * @description How many failed events wait to be replayed, each counted once, and the largest groups of them.
+         */
+        WaitingEvents: {
+            total: number;
+            groups: components["schemas"]["WaitingGroupAnswer"][];
+        };
+        /**
+         * WaitingGroupAnswer
+         * @description How many failed events of one reason and course wait; ``course_id`` is null where the course could not be read.
+         */
+        WaitingGroupAnswer: {
+            reason: string;
+            course_id: string | null;
+            count: number;
+            oldest: string;
+            newest: string;
         };
     };
     responses: never;
@@ -3731,6 +3886,109 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_failed_events_api_v1_failed_events_get: {
+        parameters: {
+            query?: {
+                /** @description `all`: also what was replayed. */
+                state?: "waiting" | "all";
+                /** @description `next_before` of the page before */
+                before?: number | null;
+                limit?: number;
+                /** @description The worker's consumer group in which it failed. */
+                group?: ("postgres" | "influxdb") | null;
+                course?: string | null;
+                /** @description Only those whose course could not be read. */
+                without_course?: boolean;
+                reason?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Failed events, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailedEventPage"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    count_failed_events_api_v1_failed_events_waiting_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many wait, by reason and course */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaitingEvents"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    replay_failed_events_api_v1_failed_events_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replay"];
+            };
+        };
+        responses: {
+            /** @description Some are queued again */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayAnswer"];
                 };
             };
             /** @description Refused or failed */

@@ -149,6 +149,9 @@ export function auditEntry(changes: Partial<AuditEntry> = {}): AuditEntry {
     scopes: null,
     address: null,
     count: 1,
+    queued: null,
+    unreadable: null,
+    reason: null,
     ...changes,
   }
 }

@@ -93,6 +93,9 @@ POST   /api/v1/courses/{course_id}/help/{request_id}/release  401    403     403
 POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  401    403     403      ok        ok         404      404     404      ok    404
 POST   /api/v1/api-keys                                       401    403     403      403       403        403      403     403      ok    403
 GET    /api/v1/api-keys                                       401    403     403      403       403        403      403     403      ok    403
+GET    /api/v1/failed-events                                  401    403     403      403       403        403      403     403      ok    403
+GET    /api/v1/failed-events/waiting                          401    403     403      403       403        403      403     403      ok    403
+POST   /api/v1/failed-events/replay                           401    403     403      403       403        403      403     403      ok    403
 DELETE /api/v1/api-keys/{key_id}                              401    403     403      403       403        403      403     403      ok    403
 GET    /api/v1/config                                         ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
 GET    /extension/{name}                                      ok     ok      ok       ok        ok         ok       ok      ok       ok    ok
@@ -149,6 +152,9 @@ POST   /api/v1/courses/{course_id}/help/{request_id}/release  401          401  
 POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  401          401        401           403          403          403
 POST   /api/v1/api-keys                                       401          401        401           403          403          ok
 GET    /api/v1/api-keys                                       401          401        401           403          403          ok
+GET    /api/v1/failed-events                                  401          401        401           403          403          ok
+GET    /api/v1/failed-events/waiting                          401          401        401           403          403          ok
+POST   /api/v1/failed-events/replay                           401          401        401           403          403          ok
 DELETE /api/v1/api-keys/{key_id}                              401          401        401           403          403          ok
 GET    /api/v1/config                                         ok           ok         ok            ok           ok           ok
 GET    /extension/{name}                                      ok           ok         ok            ok           ok           ok
@@ -205,6 +211,9 @@ POST   /api/v1/courses/{course_id}/help/{request_id}/release  401          401  
 POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  401          401        401           403          403          ok
 POST   /api/v1/api-keys                                       401          401        401           403          403          403
 GET    /api/v1/api-keys                                       401          401        401           403          403          403
+GET    /api/v1/failed-events                                  401          401        401           403          403          403
+GET    /api/v1/failed-events/waiting                          401          401        401           403          403          403
+POST   /api/v1/failed-events/replay                           401          401        401           403          403          403
 DELETE /api/v1/api-keys/{key_id}                              401          401        401           403          403          403
 GET    /api/v1/config                                         ok           ok         ok            ok           ok           ok
 GET    /extension/{name}                                      ok           ok         ok            ok           ok           ok
@@ -260,6 +269,9 @@ POST   /api/v1/courses/{course_id}/help/{request_id}/release  403      403      
 POST   /api/v1/courses/{course_id}/help/{request_id}/resolve  403      403       404       ok          404        401    401     401     401     403       401
 POST   /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401     403       401
 GET    /api/v1/api-keys                                       403      403       403       ok          403        401    401     401     401     403       401
+GET    /api/v1/failed-events                                  403      403       403       ok          403        401    401     401     401     403       401
+GET    /api/v1/failed-events/waiting                          403      403       403       ok          403        401    401     401     401     403       401
+POST   /api/v1/failed-events/replay                           403      403       403       ok          403        401    401     401     401     403       401
 DELETE /api/v1/api-keys/{key_id}                              403      403       403       ok          403        401    401     401     401     403       401
 GET    /api/v1/config                                         ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
 GET    /extension/{name}                                      ok       ok        ok        ok          ok         ok     ok      ok      ok      ok        ok
@@ -393,7 +405,7 @@ class Callers:
         if identity == "nobody":
             return headers
         held = self.tokens[identity]
-        wanted = "ingest" if "events" in path else "api"
+        wanted = "ingest" if "/events" in path else "api"
         if wanted in held or list(held) != ["key"]:
             token = held.get(wanted) or next(token for name, token in held.items() if name != "key")
             return headers | {"authorization": f"Bearer {token}"}
@@ -548,6 +560,7 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
         ("POST", "/api/v1/courses/{course_id}/join-code"): {"minutes": 5},
         ("POST", "/api/v1/courses/{course_id}/members/{person_id}/merge"): {"into": str(callers.ids["student"])},
         ("POST", "/api/v1/api-keys"): {"name": "k", "scopes": ["courses:read"]},
+        ("POST", "/api/v1/failed-events/replay"): {},
         ("POST", "/api/v1/events"): {"events": [event]},
         ("POST", "/api/v1/test/events/{test_id}"): {"events": [event]},
     }

@@ -65,7 +65,7 @@ course_versions SIU   SIUD
 cell_states     S     SIUD
 session_states  S     SIUD
 time_series     S     SIUD
-failed_events   SU    SIUD
+failed_events   S     SIUD
 audit_entries   SI    -
 erasures        -     -
 opaque_outbox   -     SIUD
@@ -141,6 +141,17 @@ async def test_neither_service_can_change_facts(either):
 async def test_the_api_cannot_forge_events(api):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await api.execute("INSERT INTO events (event_id) VALUES ($1)", uuid4())
+
+
+async def test_the_api_may_mark_a_failed_event_as_replayed_and_change_nothing_else_of_it(api):
+    await api.execute("UPDATE failed_events SET replayed_at = now()")
+    for statement in (
+        "UPDATE failed_events SET course_id = 'c'",
+        "UPDATE failed_events SET record_enc = ''",
+        "DELETE FROM failed_events",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute(statement)
 
 
 async def test_the_api_cannot_delete_entries_of_the_outbox(api):

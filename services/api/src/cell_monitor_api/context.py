@@ -46,6 +46,7 @@ from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.administration.course_list import CourseList
+from cell_monitor_core.administration.failed_events import FailedEventList, FailedEventReplay
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.tokens import TokenVerifier
@@ -84,6 +85,8 @@ class ProcessContext:
     course_list: CourseList
     devices: DeviceCookies
     exchange: TokenExchange
+    failed_events: FailedEventList
+    failed_event_replay: FailedEventReplay
     hub_sign_in: HubSignIn | None
     oidc_sign_in: OidcSignIn | None
     help_desk: HelpDesk
@@ -196,6 +199,8 @@ class ProcessContext:
                 course_list=CourseList(pool),
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
+                failed_events=FailedEventList(pool, keyring),
+                failed_event_replay=FailedEventReplay(pool, keyring, producer),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),
                 oidc_sign_in=oidc_sign_in(settings, pool, keyring, index, counters, sessions, stack),
                 help_desk=HelpDesk(pool, keyring, publisher, counters),

@@ -15,12 +15,13 @@ from cell_monitor_api.exceptions import (
     CourseExists,
     DatabaseUnavailable,
     InvalidParameter,
+    LogUnavailableError,
     ManagedElsewhere,
     NotFound,
     PermissionDenied,
 )
 from cell_monitor_core.administration import refusals
-from cell_monitor_core.storage.ports import PostgresUnavailable, RedisUnavailable
+from cell_monitor_core.storage.ports import LogUnavailable, PostgresUnavailable, RedisUnavailable
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.web.errors import ClientRequestError, error_response
 
@@ -59,6 +60,12 @@ async def _redis_unavailable(request: Request, error: Exception) -> Response:
     return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 
 
+async def _log_unavailable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LogUnavailable)
+    _log.warning("event_log_unavailable", path=_template(request), reason=error.reason)
+    return _answer(LogUnavailableError("the event queue takes nothing now; try again", retry_after=error.retry_after))
+
+
 async def _store_error(request: Request, error: Exception) -> Response:
     """Answer what asyncpg or the network raised: 503 if the server is the cause, 500 if we are."""
     try:
@@ -93,5 +100,6 @@ def install_failure_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PostgresUnavailable, _postgres_unavailable)
     for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         app.add_exception_handler(kind, _store_error)
+    app.add_exception_handler(LogUnavailable, _log_unavailable)
     app.add_exception_handler(RedisUnavailable, _redis_unavailable)
     app.add_exception_handler(RedisError, _redis_unavailable)

@@ -25,6 +25,7 @@ from cell_monitor_api.handlers import (
     courses,
     events,
     extension,
+    failed_events,
     hub_sign_in,
     joining,
     oidc_sign_in,
@@ -74,6 +75,7 @@ _ROUTERS: Final = (
     api_keys.router,
     joining.router,
     audit.router,
+    failed_events.router,
     client_config.router,
 )
 

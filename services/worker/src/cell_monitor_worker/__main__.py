@@ -8,8 +8,6 @@ from importlib.metadata import version
 
 import uvloop
 
-from cell_monitor_core import keys
-from cell_monitor_core.crypto import DecryptionError
 from cell_monitor_core.runtime import SlowPathError, require_fast_path
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
@@ -17,7 +15,6 @@ from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import set_build_info
 from cell_monitor_worker.config import WorkerSettings
-from cell_monitor_worker.replay import replay
 from cell_monitor_worker.worker import Worker
 
 __all__ = ["main"]
@@ -32,30 +29,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("run", help="work until SIGTERM (the default)")
-    again = commands.add_parser("replay", help="queue the events of failed_events again")
-    again.add_argument("--group", choices=keys.REQUIRED_GROUPS, help="only what failed in this group")
-    again.add_argument("--limit", type=int, help="maximum number of records")
-    options = parser.parse_args(arguments)
+    parser.parse_args(arguments)
     try:
         require_fast_path()
         settings = WorkerSettings.load()
         configure_logging(settings, "worker")
-        if options.command == "replay":
-            assert settings.database_url is not None
-            report = uvloop.run(
-                replay(settings, settings.database_url, consumer_group=options.group, limit=options.limit)
-            )
-            sys.stdout.write(
-                f"{report.replayed} failed records with {report.events} events are queued again"
-                + (f", {report.unreadable} cannot be read\n" if report.unreadable else "\n")
-            )
-            return 0
         set_build_info("worker", version("cell-monitor-worker"))
         return uvloop.run(_run(settings))
     except (SettingsError, SlowPathError, SchemaMismatch, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except (StoreUnavailable, LogUnavailable, DecryptionError) as error:
+    except (StoreUnavailable, LogUnavailable) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from cell_monitor_core.events.reasons import FailureReason
 from cell_monitor_core.records import EntryError, StreamRecord, decode_beat, decode_entry, encode_record
 from cell_monitor_core.storage.ports import EventConsumer, LogEntry, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.failed_events import WHOLE_ENTRY, FailedRecord
@@ -231,7 +232,7 @@ class GroupConsumer:
                     deliveries=entry.deliveries,
                 )  # fmt: skip
                 detail = f"delivered {entry.deliveries} times without being finished: it may crash the worker"
-                await self._store_failed([self._whole_entry(entry, "too_many_deliveries", detail)])
+                await self._store_failed([self._whole_entry(entry, FailureReason.TOO_MANY_DELIVERIES, detail)])
                 await self._acknowledge(partition, [entry])
             elif entry.deliveries > isolate_after:
                 await self._process(partition, [entry], isolate=True)
@@ -248,7 +249,7 @@ class GroupConsumer:
                 try:
                     decoded = decode_entry(entry.fields)
                 except EntryError as error:
-                    failed.append(self._whole_entry(entry, "invalid_entry", str(error)))
+                    failed.append(self._whole_entry(entry, FailureReason.INVALID_ENTRY, str(error)))
                     continue
                 places += [(entry, index) for index in range(len(decoded))]
                 records += decoded

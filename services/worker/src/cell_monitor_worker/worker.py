@@ -238,7 +238,7 @@ class Worker:
                     reason=error.reason,
                     help="The worker stopped reading the stream; no event is lost. Correct the cause (a bug of this "
                     "version, a schema, a store), then start the worker again. Events in failed_events are queued again "
-                    "with: python -m cell_monitor_worker replay",
+                    "on the page Failed events or with: cell-monitor admin replay-failed-events",
                 )
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.worker_halt_hold_s):

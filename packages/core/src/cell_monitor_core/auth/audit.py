@@ -49,6 +49,8 @@ class AuditAction(StrEnum):
     """An API key was exchanged for an access token: the first time on a day (UTC)."""
     WORK_OPENED = "work_opened"
     """Somebody opened the cells or runs of a student; of the same two once in each ten minutes of the clock."""
+    FAILED_EVENTS_REPLAYED = "failed_events_replayed"
+    """Failed events were queued again; `queued` says how many. A large replay has an entry for each of its steps."""
     PERSON_ERASED = "person_erased"
     """A person was erased. The entry does not say whom."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["REQUEST_STATUS", "Reason", "RequestReason"]
+__all__ = ["FAILURE_REASONS", "REQUEST_STATUS", "FailureReason", "Reason", "RequestReason"]
 
 
 class Reason(StrEnum):
@@ -26,6 +27,31 @@ class Reason(StrEnum):
     """The event names no course and the sender is a member of none."""
     LOG_UNAVAILABLE = "log_unavailable"
     """The queue did not take it: send it again later."""
+
+
+class FailureReason(StrEnum):
+    """Why the worker could not process a queued event, besides codes of ``Reason``; docs/operations/failed-events.md says what to do."""
+
+    INVALID_ENTRY = "invalid_entry"
+    """The entry of the stream cannot be read: it is damaged, or of a newer release. It may contain several events."""
+    TOO_MANY_DELIVERIES = "too_many_deliveries"
+    """The entry was delivered again and again without being finished: it may crash the worker, or the worker was killed as often."""
+    DATA_ERROR = "data_error"
+    """The store refuses the event's values."""
+    STATE_UNREADABLE = "state_unreadable"
+    """The derived state that the event changes cannot be read: run `cell-monitor rebuild`, then replay."""
+    INTERNAL_ERROR = "internal_error"
+    """A bug of this release; the worker's log has the details."""
+
+
+FAILURE_REASONS: Final = (
+    *FailureReason,
+    Reason.INVALID_EVENT,
+    Reason.INVALID_EVENT_ID,
+    Reason.UNSUPPORTED_SCHEMA_VERSION,
+    Reason.EVENT_TOO_LARGE,
+)
+"""All that a failed event may have as its reason."""
 
 
 class RequestReason(StrEnum):

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cell_monitor import container_secrets
 from cell_monitor.accounts import (
@@ -20,20 +18,16 @@ from cell_monitor.accounts import (
     read_keys,
     seed_sample_course,
 )
-from cell_monitor.commands import api_keys, audit, roster, thresholds
+from cell_monitor.commands import api_keys, audit, failed_events, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, fail, print_json, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.deployment import Deployment
 from cell_monitor.secret_folder import SecretFolder
-from cell_monitor_core import keys
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import KeyRing, generate_key
 from cell_monitor_core.storage.ports import StoreUnavailable
-from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
-from cell_monitor_core.storage.postgres.pool import Connection
 from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
-from cell_monitor_worker.replay import replay
 
 __all__ = ["admin"]
 
@@ -68,48 +62,10 @@ for _command in (
     api_keys.list_api_keys,
     api_keys.revoke_api_key,
     audit.show_audit,
+    failed_events.list_failed_events,
+    failed_events.replay_failed_events,
 ):
     admin.add_command(_command)
-
-
-@admin.command(name="failed-events")
-@click.option("--all", "with_replayed", is_flag=True, help="Also those that were replayed.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each.")
-@DATA_DIR_OPTION
-def list_failed_events(*, with_replayed: bool, limit: int, as_json: bool, data_dir: str | None) -> None:
-    """List what the worker could not process, newest first. Payloads are not shown."""
-
-    async def work(connection: Connection) -> tuple[list[failed_events.FailedEvent], int]:
-        page = await failed_events.list_page(connection, limit=limit, waiting_only=not with_replayed)
-        return page, await failed_events.count_waiting(connection)
-
-    with opened(data_dir) as deployment:
-        rows, waiting = with_connection(deployment, work)
-    if as_json:
-        for row in rows:
-            print_json({name: getattr(row, name) for name in row.__slots__})
-        return
-    table = Table(title=f"{waiting:,} failed events wait to be replayed", title_justify="left")
-    for heading in ("id", "when", "group", "course", "reason", "detail", "replayed"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        replayed = f"{row.replayed_at:%Y-%m-%d %H:%M}" if row.replayed_at else ""
-        when = f"{row.failed_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(
-            str(row.failed_id), when, row.consumer_group, *map(cell, (row.course_id, row.reason, row.detail)), replayed
-        )
-    Console(highlight=False).print(table)
-
-
-@admin.command(name="replay-failed-events")
-@click.option("--group", "consumer_group", type=click.Choice(keys.REQUIRED_GROUPS), help="Only of this group.")
-@DATA_DIR_OPTION
-def replay_failed_events(*, consumer_group: str | None, data_dir: str | None) -> None:
-    """Queue all failed events again after the cause has been corrected. A second run stores no duplicates."""
-    with opened(data_dir) as deployment:
-        report = asyncio.run(replay(deployment.settings, deployment.database_url, consumer_group=consumer_group))
-    say(f"{report.events:,} events queued again, {report.unreadable:,} records cannot be decoded and are unchanged.")
 
 
 @admin.command()

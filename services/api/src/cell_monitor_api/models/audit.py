@@ -20,7 +20,8 @@ class AuditEntryAnswer(msgspec.Struct, frozen=True):
 
     ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
     ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
-    sign-ins ``count`` says how often, from ``address``. What an action does not need is null.
+    sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
+    stay as they are, ``reason`` which were chosen. What an action does not need is null.
     """
 
     entry_id: str
@@ -40,6 +41,9 @@ class AuditEntryAnswer(msgspec.Struct, frozen=True):
     scopes: list[str] | None
     address: str | None
     count: int
+    queued: int | None
+    unreadable: int | None
+    reason: str | None
 
 
 class AuditList(msgspec.Struct, frozen=True):

@@ -125,6 +125,9 @@ def _answer(entry: AuditEntry) -> AuditEntryAnswer:
         scopes=details.get("scopes"),
         address=entry.address,
         count=entry.count,
+        queued=details.get("queued"),
+        unreadable=details.get("unreadable"),
+        reason=details.get("reason"),
     )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from cell_monitor_core import keys
 from cell_monitor_core.derivation.facts import FactError
 from cell_monitor_core.derivation.placing import Arrival
+from cell_monitor_core.events.reasons import FailureReason, Reason
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import PoisonPoints, TimeSeries
 from cell_monitor_core.telemetry.metrics import EVENTS_DISCARDED, EVENTS_STORED
@@ -49,7 +50,7 @@ class TimeSeriesSink:
             except FactError as error:
                 failures.append(RecordFailure(index, error.reason, str(error)))
             except (ValueError, OverflowError) as error:
-                failures.append(RecordFailure(index, "invalid_event", str(error)))
+                failures.append(RecordFailure(index, Reason.INVALID_EVENT, str(error)))
             else:
                 if arrival is None:
                     opaque.add(index)
@@ -68,7 +69,7 @@ class TimeSeriesSink:
                 await self._series.write(points)
             except PoisonPoints as poison:
                 failures += [
-                    RecordFailure(index_of[point.person_id, str(point.event_id)], "data_error", reason)
+                    RecordFailure(index_of[point.person_id, str(point.event_id)], FailureReason.DATA_ERROR, reason)
                     for point, reason in poison.points
                 ]
         failed = {failure.index for failure in failures}

@@ -20,6 +20,7 @@ from cell_monitor_core.derivation.errors import ErrorSigner
 from cell_monitor_core.derivation.facts import FactError, read_event
 from cell_monitor_core.derivation.opaque_types import is_opaque
 from cell_monitor_core.derivation.reduce import Changes, Student, StudentKey, reduce
+from cell_monitor_core.events.reasons import FailureReason
 from cell_monitor_core.publications import HelpState, StudentState
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.ports import AppliedBatch, StoreUnavailable
@@ -210,7 +211,7 @@ class PostgresFactStore:
 
 def _reason(error: Exception) -> str:
     if is_row_fault(error):
-        return f"data_error: PostgreSQL refuses it: {type(error).__name__}"
+        return f"{FailureReason.DATA_ERROR}: PostgreSQL refuses it: {type(error).__name__}"
     if isinstance(error, msgspec.DecodeError):
-        return f"state_unreadable: run rebuild, then replay: {error}"
-    return f"internal_error: {type(error).__name__}"
+        return f"{FailureReason.STATE_UNREADABLE}: run rebuild, then replay: {error}"
+    return f"{FailureReason.INTERNAL_ERROR}: {type(error).__name__}"

@@ -60,7 +60,8 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         "cell_states": _READ,
         "session_states": _READ,
         "time_series": _READ,
-        "failed_events": "SELECT, UPDATE",
+        # An admin of the site replays them, which marks them.
+        "failed_events": "SELECT, UPDATE (replayed_at)",
         # What was done stays as it is.
         "audit_entries": _ADD,
     },
