@@ -21,6 +21,7 @@ import './styles/members.css'
 import './styles/keys.css'
 import './styles/joining.css'
 import './styles/audit.css'
+import './styles/failed-events.css'
 
 restoreTheme()
 // Before the router reads the address.

@@ -30,6 +30,13 @@ export type TokenAnswer = Schemas['TokenAnswer']
 export type ApiKey = Schemas['ApiKeyAnswer']
 /** With the key itself. */
 export type NewApiKey = Schemas['NewApiKeyAnswer']
+/** What the worker could not process, without what is in it. */
+export type FailedEvent = Schemas['FailedEventAnswer']
+export type FailedEventPage = Schemas['FailedEventPage']
+export type WaitingEvents = Schemas['WaitingEvents']
+export type WaitingGroup = Schemas['WaitingGroupAnswer']
+/** What one request of a replay did. */
+export type ReplayStep = Schemas['ReplayAnswer']
 export type CourseRefusals = Schemas['CourseRefusals']
 export type CellProgress = Schemas['StudentCell']
 export type StudentDetail = Schemas['StudentDetail']

@@ -107,6 +107,12 @@ const keys = createRoute({
   component: lazyRouteComponent(() => import('../pages/keys/KeysPage')),
 })
 
+const failedEvents = createRoute({
+  getParentRoute: () => root,
+  path: '/failed-events',
+  component: lazyRouteComponent(() => import('../pages/failed-events/FailedEventsPage')),
+})
+
 const join = createRoute({
   getParentRoute: () => root,
   path: '/courses/$courseId/join',
@@ -127,7 +133,7 @@ const siteAudit = createRoute({
   validateSearch: validateAuditSearch,
 })
 
-const routeTree = root.addChildren([home, courses, account, course, members, join, keys, courseAudit, siteAudit])
+const routeTree = root.addChildren([home, courses, account, course, members, join, keys, failedEvents, courseAudit, siteAudit])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

@@ -5,6 +5,7 @@ import type { TFunction } from 'i18next'
 import type { AuditEntry, AuditPerson } from '../../api/types'
 import { labels } from '../../course/names'
 import { foreign } from '../../i18n/foreign'
+import { reasonOf } from '../../course/failure-reasons'
 
 /** The acts that this page knows, in the order of its list; the server may know more. */
 export const actions = [
@@ -25,6 +26,7 @@ export const actions = [
   'api_key_revoked',
   'course_created',
   'course_deleted',
+  'failed_events_replayed',
   'person_erased',
 ] as const
 
@@ -37,6 +39,7 @@ export const courseActions: readonly Action[] = [
   'member_removed',
   'work_opened',
   'course_created',
+  'failed_events_replayed',
 ]
 
 type NameOf = (person: AuditPerson) => string
@@ -80,6 +83,8 @@ export function sentence(entry: AuditEntry, nameOf: NameOf, t: TFunction): strin
   if (action === 'api_key_created' && subject === null) return t('audit.says.service_key_created', { who })
   if (action === 'api_key_revoked' && subject === null) return t('audit.says.service_key_revoked', { who })
   if (action === 'api_key_used' && entry.actor === null) return t('audit.says.service_key_used')
+  if (action === 'failed_events_replayed')
+    return t('audit.says.failed_events_replayed', { who, count: entry.queued ?? 0 })
   const role = (name: AuditEntry['role_to']): string => (name === null ? '' : t(`role.${name}`))
   return t(`audit.says.${action}`, {
     who,
@@ -136,6 +141,9 @@ export function particulars(entry: AuditEntry, withCourse: boolean, t: TFunction
   if (entry.scopes !== null && entry.scopes.length > 0)
     said.push(t('audit.more.scopes', { scopes: entry.scopes.map((scope) => foreign(scope)).join(t('app.listSeparator')) }))
   if (entry.address !== null) said.push(t('audit.more.address', { address: foreign(entry.address) }))
+  if (entry.reason !== null) said.push(t(`failedEvents.reason.${reasonOf(entry.reason)}`))
+  if (entry.unreadable !== null && entry.unreadable > 0)
+    said.push(t('failedEvents.unreadable', { count: entry.unreadable }))
   if (entry.action === 'sign_in_refused') said.push(t('audit.more.times', { count: entry.count }))
   return said
 }

@@ -33,6 +33,9 @@ export function AccountPage(): ReactElement {
             <li>
               <Link to="/audit">{t('audit.title')}</Link>
             </li>
+            <li>
+              <Link to="/failed-events">{t('failedEvents.title')}</Link>
+            </li>
           </ul>
         </section>
       )}

@@ -45,6 +45,7 @@ describe('the audit log', () => {
       auditEntry({ entry_id: '8', action: 'signed_in', subject: null, course_id: null, way: 'link' }),
       auditEntry({ entry_id: '9', actor: ERASED, subject: ERASED }),
       auditEntry({ entry_id: '10', action: 'exported', actor_key_id: 'k9' }),
+      auditEntry({ entry_id: '11', action: 'failed_events_replayed', subject: null, queued: 1200, unreadable: 2, reason: 'data_error' }),
     ])
     renderApp('/audit')
     const entries = await shown()
@@ -62,6 +63,8 @@ describe('the audit log', () => {
     says(9, 'a person who was erased opened the work of a person who was erased')
     says(10, 'Mari Aoki: exported')
     says(10, 'with the API key k9')
+    says(11, 'Mari Aoki queued 1,200 failed events again')
+    says(11, 'Course c1 · The store refuses the values · 2 cannot be read and go on waiting.')
     expect(screen.getByText('There are no older entries.')).toBeVisible()
   })
 
