@@ -33,7 +33,6 @@ from cell_monitor_api.services.refusals import REFUSALS_INTERVAL_S, Refusals
 from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.retrying_publisher import RetryingPublisher
 from cell_monitor_api.services.revocation_delivery import RevocationDelivery
-from cell_monitor_api.services.roster import Roster
 from cell_monitor_api.services.sessions import Sessions
 from cell_monitor_api.services.sign_in import PasswordSignIn
 from cell_monitor_api.services.sign_in_limits import SignInLimits
@@ -47,6 +46,7 @@ from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.administration.course_list import CourseList
 from cell_monitor_core.administration.failed_events import FailedEventList, FailedEventReplay
+from cell_monitor_core.administration.roster import Roster
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.tokens import TokenVerifier

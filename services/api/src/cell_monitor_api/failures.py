@@ -36,6 +36,7 @@ _REFUSALS: Final[dict[type[refusals.Refusal], type[ClientRequestError]]] = {
     refusals.ManagedBySource: ManagedElsewhere,
     refusals.NotPermitted: PermissionDenied,
     refusals.Unknown: NotFound,
+    refusals.UnknownCourse: NotFound,
     refusals.Unusable: InvalidParameter,
 }
 """The answer to each refusal of ``core.administration``."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["CourseIdTaken", "ManagedBySource", "NotPermitted", "Refusal", "Unknown", "Unusable"]
+__all__ = ["CourseIdTaken", "ManagedBySource", "NotPermitted", "Refusal", "Unknown", "UnknownCourse", "Unusable"]
 
 
 class Refusal(Exception):
@@ -37,6 +37,18 @@ class NotPermitted(Refusal):
 
 class Unknown(Refusal):
     """There is no such thing."""
+
+
+class UnknownCourse(Unknown):
+    """There is no such course.
+
+    Args:
+        course_id: the one that was asked for.
+    """
+
+    def __init__(self, course_id: str) -> None:
+        super().__init__("there is no such course")
+        self.course_id = course_id
 
 
 class Unusable(Refusal):

@@ -11,18 +11,19 @@ from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
     opened,
-    publish_roster,
     require_course,
     require_person,
     with_connection,
+    with_roster,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor_core.administration.course_list import CourseList
+from cell_monitor_core.administration.refusals import Unknown
+from cell_monitor_core.administration.roster import Authority, MemberChange, Roster, StoredMember
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.storage.postgres import identities, joined_computers, memberships, people
-from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
-from cell_monitor_core.storage.postgres.memberships import Source
+from cell_monitor_core.storage.postgres import identities, people
+from cell_monitor_core.storage.postgres.member_list import ListedMember
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["add_member", "create_course", "list_members", "remove_member"]
@@ -70,25 +71,21 @@ def add_member(
     issuer: str,
     data_dir: str | None,
 ) -> None:
-    """Put a person on a course's roster, or give them another role there."""
+    """Put a person on a course's roster, or give them another role there.
 
-    async def work(connection: Connection) -> tuple[list[str], str | None]:
-        await require_course(connection, deployment, course_id)
-        similar = [found.username for found in await people.search(connection, keyring, index, username)]
-        async with connection.transaction():
-            person = await people.upsert(
-                connection, keyring, index, username=username, display_name=display_name, issuer=issuer
-            )
-            await memberships.upsert_many(connection, course_id, {person: role}, by=OPERATOR)
-            if site_admin is not None:
-                await people.set_admin(connection, person, is_admin=site_admin, by=OPERATOR)
-        return similar, await memberships.role_of(connection, course_id, person)
+    Pages that are open show it at once. Who is new gets no password here: the message at the end says how they sign in.
+    """
+    change = MemberChange(username, role, display_name, site_admin)
+
+    async def work(members: Roster) -> tuple[list[str], StoredMember]:
+        similar = await members.similar_names(username)
+        [stored] = await members.put_members(course_id, [change], authority=Authority.SITE, by=OPERATOR, issuer=issuer)
+        return similar, stored
 
     with opened(data_dir) as deployment:
-        keyring, index = keys_of(deployment)
-        similar, effective = with_connection(deployment, work)
-        publish_roster(deployment, course_id, left=effective != Role.STUDENT)
+        similar, stored = with_roster(deployment, work)
         link = deployment.command_line("sign-in-link", username)
+    effective = stored.effective_role
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
     if similar and username not in similar:
@@ -115,33 +112,32 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
 
     What they did there stays stored; other courses stay as they are.
     """
-
-    async def work(connection: Connection) -> tuple[people.Person, str | None]:
-        await require_course(connection, deployment, course_id)
-        listing = admin_command(deployment, "list-members", course_id)
-        if not await people.search(connection, keyring, index, username):
-            raise fail(f"{username!r} is not a member of {course_id}. Who is: {listing}")
-        person = await require_person(connection, keyring, index, username)
-        said = (await memberships.said_of(connection, course_id, [person.person_id])).get(person.person_id, [])
-        given = {one.source: one.role for one in said if one.role is not None}
-        if not given:
-            raise fail(f"{username!r} is not a member of {course_id}. Who is: {listing}")
-        here = [given.pop(source) for source in (Source.ROSTER, Source.JOIN) if source in given]
-        role = here[0] if here else None
-        if role is None:
-            raise fail(f"{person.username} is a member of {course_id} by {', '.join(given)}: remove them there.")
-        if not yes:
-            confirm(f"Remove {person.username} ({role}) from {course_id}?")
-        async with connection.transaction():
-            await joined_computers.remove_member(connection, course_id, person.person_id, by=OPERATOR)
-            if no_site_admin:
-                await people.set_admin(connection, person.person_id, is_admin=False, by=OPERATOR)
-        return person, await memberships.role_of(connection, course_id, person.person_id)
-
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
-        person, still = with_connection(deployment, work)
-        publish_roster(deployment, course_id, left=still != Role.STUDENT)
+        no_member = (
+            f"{username!r} is not a member of {course_id}. Who is: "
+            f"{admin_command(deployment, 'list-members', course_id)}"
+        )
+
+        async def find(connection: Connection) -> people.Person:
+            await require_course(connection, deployment, course_id)
+            if not await people.search(connection, keyring, index, username):
+                raise fail(no_member)
+            return await require_person(connection, keyring, index, username)
+
+        async def work(members: Roster) -> str | None:
+            try:
+                role = await members.removable_role(course_id, person.person_id)
+                if not yes:
+                    confirm(f"Remove {person.username} ({role}) from {course_id}?")
+                return await members.remove_member(
+                    course_id, person.person_id, by=OPERATOR, end_site_admin=no_site_admin
+                )
+            except Unknown as error:
+                raise fail(no_member) from error
+
+        person = with_connection(deployment, find)
+        still = with_roster(deployment, work)
     if still is None:
         say(f"{person.username} is no longer a member of {course_id}.")
     else:
@@ -166,14 +162,8 @@ def _according_to(member: ListedMember) -> str:
 @DATA_DIR_OPTION
 def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
     """List who belongs to a course, staff first."""
-
-    async def work(connection: Connection) -> list[ListedMember]:
-        await require_course(connection, deployment, course_id)
-        return await members_of(connection, keyring, course_id)
-
     with opened(data_dir) as deployment:
-        keyring, _ = keys_of(deployment)
-        members = with_connection(deployment, work)
+        members = with_roster(deployment, lambda roster: roster.members(course_id))
     if as_json:
         for member in members:
             person = member.person

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from cell_monitor.commands.terminal import fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
-from cell_monitor_core.administration.refusals import Refusal
+from cell_monitor_core.administration.refusals import Refusal, UnknownCourse
+from cell_monitor_core.administration.roster import Roster
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
@@ -20,7 +21,7 @@ from cell_monitor_core.publishing import Publisher
 from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
+from cell_monitor_core.storage.ports import Draft, LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres import courses, people
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
 from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
@@ -30,13 +31,16 @@ __all__ = [
     "broker_of",
     "keys_of",
     "opened",
-    "publish_roster",
     "require_course",
     "require_person",
     "with_connection",
+    "with_roster",
 ]
 
 T = TypeVar("T")
+
+_NAME: Final = "cell-monitor-admin"
+"""Of the commands' connections, in the stores' lists of clients."""
 
 
 @contextmanager
@@ -45,7 +49,10 @@ def opened(data_dir: str | None) -> Iterator[Deployment]:
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
     try:
         with open_deployment(data) as deployment:
-            yield deployment
+            try:
+                yield deployment
+            except UnknownCourse as error:
+                raise _no_course(deployment, error.course_id) from error
     except Refusal as error:
         raise fail(f"{error.msg[:1].upper()}{error.msg[1:]}.") from error
     except (
@@ -68,7 +75,7 @@ def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitab
     """
 
     async def main() -> T:
-        connection = await connect(deployment.database_url, application_name="cell-monitor-admin")
+        connection = await connect(deployment.database_url, application_name=_NAME)
         try:
             await check_schema(connection)
             return await work(connection)
@@ -78,19 +85,53 @@ def with_connection(deployment: Deployment, work: Callable[[Connection], Awaitab
     return asyncio.run(main())
 
 
-def publish_roster(deployment: Deployment, course_id: str, *, left: bool) -> None:
-    """Let open pages show a change of a course's roster at once, as the API does; see ``Counters.roster_changed``."""
+def with_roster(deployment: Deployment, work: Callable[[Roster], Awaitable[T]]) -> T:
+    """Call ``work`` with the service of courses' members and return its result.
 
-    async def main() -> None:
-        pool = await create_pool(deployment.database_url, application_name="cell-monitor-admin", max_size=1)
+    Open pages show changes at once. Where Redis is unavailable the change is made, and a message says what they do not
+    show yet.
+
+    Raises:
+        SchemaMismatch: the database has another version's schema, as after an upgrade of the program.
+    """
+    keyring, index = keys_of(deployment)
+
+    async def with_counters(pool: Any, counters: Counters) -> T:
+        return await work(Roster(pool, keyring, index, counters))
+
+    return _with_counters(deployment, with_counters)
+
+
+def _with_counters(deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]]) -> T:
+    async def main() -> T:
+        pool = await create_pool(deployment.database_url, application_name=_NAME, max_size=1)
+        redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=_NAME)
         try:
-            without = "Pages that are open show it with the next change in the course"
-            async with broker_of(deployment, name="cell-monitor-admin", without=without) as broker:
-                await Counters(pool, broker, Publisher(broker)).roster_changed(course_id, left=left)
+            async with pool.acquire() as connection:
+                await check_schema(connection)
+            broker = RedisBroker(redis, partitions=deployment.settings.partitions)
+            return await work(pool, Counters(pool, broker, _CommandPublisher(Publisher(broker))))
         finally:
+            await aclose(redis)
             await pool.close()
 
-    asyncio.run(main())
+    return asyncio.run(main())
+
+
+class _CommandPublisher:
+    """Publishes what a command committed, or says that open pages do not show it yet: a command cannot try again later."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def publish(self, channel: str, drafts: Sequence[Draft]) -> bool:
+        """Publish; return False where Redis is unavailable."""
+        try:
+            await self._publisher.publish(channel, drafts)
+        except (*REDIS_ERRORS, StoreUnavailable) as error:
+            say(f"Pages that are open show it with the next change in the course: Redis is unavailable ({error}).")
+            return False
+        return True
 
 
 @asynccontextmanager
@@ -120,9 +161,13 @@ async def require_course(connection: Connection, deployment: Deployment, course_
     """Return a course, or end the command with a message that contains the command to create it."""
     course = await courses.get(connection, course_id)
     if course is None:
-        create = admin_command(deployment, "create-course", course_id, "TITLE")
-        raise fail(f"There is no course {course_id!r}. Create it: {create}")
+        raise _no_course(deployment, course_id)
     return course
+
+
+def _no_course(deployment: Deployment, course_id: str) -> SystemExit:
+    create = admin_command(deployment, "create-course", course_id, "TITLE")
+    return fail(f"There is no course {course_id!r}. Create it: {create}")
 
 
 async def require_person(connection: Connection, keyring: KeyRing, index: BlindIndex, username: str) -> people.Person:

@@ -15,15 +15,17 @@ from cell_monitor_api.dependencies import Caller, Context, CourseReader, RosterE
 from cell_monitor_api.models.courses import (
     CourseAnswer,
     CourseList,
+    CourseMember,
     CourseMembers,
     CourseRefusals,
     CourseSnapshot,
+    MemberAnswer,
     MemberList,
     NewCourse,
     NewMembers,
 )
 from cell_monitor_api.models.students import Activity, CourseCells
-from cell_monitor_api.services.roster import MemberChange
+from cell_monitor_core.administration.roster import Authority, MemberChange
 from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
@@ -50,17 +52,31 @@ async def create_course(context: Context, admin: SiteAdmin, body: NewCourse) -> 
 @router.get("/courses/{course_id}/members", responses=answers(CourseMembers, "Everybody who belongs to the course"))
 async def list_members(context: Context, grant: RosterEditor) -> Response:
     """Who belongs to a course, and by which source."""
-    return StructResponse(CourseMembers(await context.process.roster.members(grant.course_id)))
+    listed = await context.process.roster.members(grant.course_id)
+    members = [
+        CourseMember(
+            person_id=str(member.person.person_id),
+            username=member.person.username,
+            display_name=member.person.display_name,
+            role=member.role,
+            sources={str(source): role for source, role in member.sources.items()},
+            site_admin=member.person.is_admin,
+        )
+        for member in listed
+    ]
+    return StructResponse(CourseMembers(members))
 
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))
 async def put_members(context: Context, grant: RosterEditor, caller: Caller, body: NewMembers) -> Response:
     """Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff."""
     changes = [MemberChange(member.username, member.role, member.display_name) for member in body.members]
-    members = await context.process.roster.put_members(
-        grant.course_id, changes, by_admin=grant.admin, by=Actor.of(caller)
+    authority = Authority.SITE if grant.admin else Authority.COURSE
+    stored = await context.process.roster.put_members(
+        grant.course_id, changes, authority=authority, by=Actor.of(caller)
     )
     context.process.access.forget()
+    members = [MemberAnswer(str(one.person_id), one.username, one.role, one.effective_role) for one in stored]
     return StructResponse(MemberList(members))
 
 

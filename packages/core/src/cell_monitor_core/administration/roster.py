@@ -1,0 +1,238 @@
+"""Members of courses: listed, added, given roles, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown, UnknownCourse
+from cell_monitor_core.auth.audit import Actor
+from cell_monitor_core.auth.roles import STAFF_ROLES, Role
+from cell_monitor_core.counters import Counters
+from cell_monitor_core.crypto import BlindIndex, KeyRing
+from cell_monitor_core.storage.postgres import courses, identities, joined_computers, memberships, people
+from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
+from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
+
+__all__ = ["Authority", "MemberChange", "Roster", "StoredMember"]
+
+
+class Authority(Enum):
+    """Over what somebody who changes a roster decides."""
+
+    SITE = "site"
+    """Everything: an admin of the site, an operator at a command."""
+    COURSE = "course"
+    """The students of one course: its staff, and API keys with `roster:write`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """Somebody to add, or to bring up to date; None leaves a thing as it is.
+
+    Attributes:
+        username: spelled exactly.
+        role: in the course.
+        display_name: shown on the dashboard.
+        site_admin: whether they are an admin of the whole site from now on.
+    """
+
+    username: str
+    role: str
+    display_name: str | None = None
+    site_admin: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMember:
+    """A member as stored.
+
+    Attributes:
+        role: in the roster.
+        effective_role: the one that counts, None for none: other sources give a higher one or rule in the course.
+    """
+
+    person_id: UUID
+    username: str
+    role: str
+    effective_role: str | None
+
+
+class Roster:
+    """Adds and removes members.
+
+    Args:
+        pool: PostgreSQL.
+        keyring: encrypts names.
+        index: finds people by their names.
+        counters: reports changes to open pages after they are committed.
+    """
+
+    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._index = index
+        self._counters = counters
+
+    async def members(self, course_id: str) -> list[ListedMember]:
+        """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name.
+
+        Raises:
+            UnknownCourse: there is no such course.
+        """
+        async with self._pool.acquire() as connection:
+            await _require_course(connection, course_id)
+            return await members_of(connection, self._keyring, course_id)
+
+    async def similar_names(self, username: str) -> list[str]:
+        """Return the user names, of any issuer, that differ from this one in case or Unicode form at most, itself included."""
+        return [found.username for found in await people.search(self._pool, self._keyring, self._index, username)]
+
+    async def put_members(
+        self,
+        course_id: str,
+        changes: Sequence[MemberChange],
+        *,
+        authority: Authority,
+        by: Actor,
+        issuer: str = identities.LOCAL,
+    ) -> list[StoredMember]:
+        """Add members to the roster or bring them up to date, all or none. Return them in the order given.
+
+        A course's staff decides on the students of its course. It may name somebody who belongs to other courses, too,
+        but not rename them. Roles of the staff show every student's work, so only who decides on the site gives them;
+        a list may repeat those that its people have already. Nobody gives a password here: it is its person's own.
+
+        Args:
+            course_id: the course.
+            changes: each user name once.
+            authority: over what the one who asks decides.
+            by: who asks, for the audit log.
+            issuer: where these people sign in, as it is configured; the default is this installation.
+
+        Raises:
+            UnknownCourse: there is no such course.
+            NotPermitted: something that only who decides on the site may do: a role of the staff that the person does
+                not have, rights of an admin, or people of another issuer.
+        """
+        of_site = authority is Authority.SITE
+        if not of_site:
+            _check_course_only(changes, issuer)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await _require_course(connection, course_id)
+            foreign = set() if of_site else await self._foreign(connection, course_id, changes)
+            person_ids = await people.upsert_many(
+                connection,
+                self._keyring,
+                self._index,
+                [
+                    people.NewPerson(change.username, None if index in foreign else change.display_name)
+                    for index, change in enumerate(changes)
+                ],
+                issuer=issuer,
+            )
+            roles = {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)}
+            if not of_site:
+                roles = await self._without_staff(connection, course_id, person_ids, changes)
+            await memberships.upsert_many(connection, course_id, roles, by=by)
+            for person_id, change in zip(person_ids, changes, strict=True):
+                if change.site_admin is not None:
+                    await people.set_admin(connection, person_id, is_admin=change.site_admin, by=by)
+            effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
+        left = any(role != Role.STUDENT for role in roles.values())
+        await self._counters.roster_changed(course_id, left=left)
+        return [
+            StoredMember(person_id, change.username, change.role, effective.get(person_id))
+            for person_id, change in zip(person_ids, changes, strict=True)
+        ]
+
+    async def removable_role(self, course_id: str, person_id: UUID) -> str:
+        """Return the role of a member that ``remove_member`` ends: of the roster, else of joining by code.
+
+        Raises:
+            UnknownCourse: there is no such course.
+            Unknown: there is no such member.
+            ManagedBySource: they are a member by other sources only.
+        """
+        async with self._pool.acquire() as connection:
+            await _require_course(connection, course_id)
+            return await self._removable_role(connection, course_id, person_id)
+
+    async def remove_member(
+        self, course_id: str, person_id: UUID, *, by: Actor, end_site_admin: bool = False
+    ) -> str | None:
+        """Remove somebody from the roster, or who joined by code; tokens that name the membership end within seconds.
+
+        What another source says of them stays, see ``core.storage.postgres.memberships``.
+
+        Args:
+            course_id: the course.
+            person_id: the member.
+            by: who asks, for the audit log.
+            end_site_admin: whether they are an admin of the whole site no longer either.
+
+        Returns:
+            The role that they still have by another source, None for no member.
+
+        Raises:
+            Unknown: there is no such member.
+            ManagedBySource: they are a member by other sources only.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._removable_role(connection, course_id, person_id)
+            await joined_computers.remove_member(connection, course_id, person_id, by=by)
+            if end_site_admin:
+                await people.set_admin(connection, person_id, is_admin=False, by=by)
+            still = await memberships.role_of(connection, course_id, person_id)
+        await self._counters.roster_changed(course_id, left=still != Role.STUDENT)
+        return still
+
+    async def _removable_role(self, connection: Any, course_id: str, person_id: UUID) -> str:
+        said = (await memberships.said_of(connection, course_id, [person_id])).get(person_id, [])
+        given = {one.source: one.role for one in said if one.role is not None}
+        for source in (Source.ROSTER, Source.JOIN):
+            if source in given:
+                return given[source]
+        if await memberships.role_of(connection, course_id, person_id) is None:
+            raise Unknown("there is no such member of this course")
+        raise ManagedBySource(f"this person is a member by {', '.join(given)}: remove them there")
+
+    async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:
+        """Return the positions of those whose names are not this course's to change."""
+        names = [change.username for change in changes]
+        rows = await people.belonging_elsewhere(connection, self._index, names, course_id)
+        return {index for index, elsewhere in enumerate(rows) if elsewhere}
+
+    async def _without_staff(
+        self, connection: Any, course_id: str, person_ids: Sequence[UUID], changes: Sequence[MemberChange]
+    ) -> dict[UUID, str]:
+        """Return the roles to give without those of the staff, which the people must have already."""
+        said = await memberships.said_of(connection, course_id, person_ids)
+        roles = {}
+        for position, (person_id, change) in enumerate(zip(person_ids, changes, strict=True)):
+            if change.role not in STAFF_ROLES:
+                roles[person_id] = change.role
+            elif SourceRole(Source.ROSTER, change.role) not in said.get(person_id, []):
+                raise NotPermitted(
+                    f"only an admin of the site can give the role {change.role}",
+                    field=["members", position, "role"],
+                )
+        return roles
+
+
+def _check_course_only(changes: Sequence[MemberChange], issuer: str) -> None:
+    if issuer != identities.LOCAL:
+        raise NotPermitted("only an admin of the site can add people who sign in elsewhere")
+    for position, change in enumerate(changes):
+        if change.site_admin is not None:
+            raise NotPermitted(
+                "only an admin of the site can decide who is one", field=["members", position, "site_admin"]
+            )
+
+
+async def _require_course(connection: Any, course_id: str) -> None:
+    if await courses.get(connection, course_id) is None:
+        raise UnknownCourse(course_id)
