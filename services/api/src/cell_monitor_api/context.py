@@ -14,7 +14,6 @@ from cell_monitor_api.hub_services import HubServices
 from cell_monitor_api.oidc_services import oidc_sign_in
 from cell_monitor_api.services.access import Access
 from cell_monitor_api.services.activity import ActivityQuery
-from cell_monitor_api.services.api_keys import ApiKeys
 from cell_monitor_api.services.audit_log import AuditLog
 from cell_monitor_api.services.credentials import ApiKeyVerifier, CredentialVerifier
 from cell_monitor_api.services.device_cookies import DeviceCookies
@@ -44,6 +43,7 @@ from cell_monitor_api.services.watermark_beats import WatermarkBeats
 from cell_monitor_api.storage.refused_senders import RefusedSenders
 from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
+from cell_monitor_core.administration.api_keys import ApiKeys
 from cell_monitor_core.administration.course_list import CourseList
 from cell_monitor_core.administration.failed_events import FailedEventList, FailedEventReplay
 from cell_monitor_core.administration.roster import Roster

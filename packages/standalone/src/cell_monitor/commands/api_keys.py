@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import click
 from rich.console import Console
@@ -12,9 +11,12 @@ from rich.table import Table
 from cell_monitor.commands.parameters import KEY_NAME, USERNAME
 from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
+from cell_monitor.deployment import Deployment
+from cell_monitor_core.administration.api_keys import ApiKeys, ListedKey
+from cell_monitor_core.administration.refusals import Unknown
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.scopes import Scope
-from cell_monitor_core.storage.postgres import api_keys, people
+from cell_monitor_core.storage.postgres import api_keys
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
@@ -38,18 +40,18 @@ __all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
 def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, days: int, data_dir: str | None) -> None:
     """Make an API key; it is printed once, on standard output."""
 
-    async def work(connection: Connection) -> tuple[api_keys.ApiKey, str]:
-        person_id = None
+    async def work(connection: Connection) -> tuple[ListedKey, str]:
+        owner = None
         if person is not None:
-            person_id = (await require_person(connection, keyring, index, person)).person_id
-        expires_at = datetime.now(UTC) + timedelta(days=days)
-        return await api_keys.create(
-            connection, name=name, scopes=sorted(set(scopes)), expires_at=expires_at, person_id=person_id, by=OPERATOR
+            keyring, index = keys_of(deployment)
+            owner = (await require_person(connection, keyring, index, person)).person_id
+        return await _service(connection, deployment).create(
+            name=name, scopes=scopes, lifetime=timedelta(days=days), owner=owner, by=OPERATOR
         )
 
     with opened(data_dir) as deployment:
-        keyring, index = keys_of(deployment)
-        key, text = with_connection(deployment, work)
+        made, text = with_connection(deployment, work)
+    key = made.key
     click.echo(text)
     say(
         f"Key {key.key_id} works until {key.expires_at:%Y-%m-%d}. It is not shown again: keep it in a file of mode 0600."
@@ -62,34 +64,32 @@ def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, da
 @DATA_DIR_OPTION
 def list_api_keys(*, with_ended: bool, as_json: bool, data_dir: str | None) -> None:
     """List API keys, newest first. Their secrets are stored nowhere and cannot be shown."""
-
-    async def work(connection: Connection) -> tuple[list[api_keys.ApiKey], dict[UUID, people.PersonName]]:
-        found = await api_keys.list_all(connection)
-        owners = {key.person_id for key in found if key.person_id is not None}
-        return found, await people.names_of(connection, keyring, owners)
-
     with opened(data_dir) as deployment:
-        keyring, _ = keys_of(deployment)
-        found, names = with_connection(deployment, work)
-    usable = [key for key in found if _state(key) == "works"]
+        found = with_connection(deployment, lambda connection: _service(connection, deployment).list_all())
+    usable = [listed for listed in found if _state(listed.key) == "works"]
     shown = found if with_ended else usable
     if as_json:
-        for key in shown:
-            fields = {name: getattr(key, name) for name in key.__slots__}
-            username = names[key.person_id].username if key.person_id is not None else None
-            print_json({**fields, "username": username})
+        for listed in shown:
+            fields = {name: getattr(listed.key, name) for name in listed.key.__slots__}
+            print_json({**fields, "username": listed.username})
         return
     table = Table(title=f"{len(usable):,} API keys work", title_justify="left")
     # Never broken, so that it can be copied to revoke-api-key, however narrow the terminal is.
     table.add_column("id", no_wrap=True, min_width=api_keys.ID_LENGTH)
     for heading in ("name", "person", "scopes", "made", "ends", "last used", "state"):
         table.add_column(heading, overflow="fold")
-    for key in shown:
-        person = cell(names[key.person_id].username if key.person_id is not None else "none: a service")
+    for listed in shown:
+        key = listed.key
+        person = cell(listed.username if listed.username is not None else "none: a service")
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
         made, ends = f"{key.created_at:%Y-%m-%d}", f"{key.expires_at:%Y-%m-%d}"
         table.add_row(key.key_id, cell(key.name), person, " ".join(key.scopes), made, ends, used, _state(key))
     Console(highlight=False).print(table)
+
+
+def _service(connection: Connection, deployment: Deployment) -> ApiKeys:
+    keyring, index = keys_of(deployment)
+    return ApiKeys(connection, keyring, index)
 
 
 def _state(key: api_keys.ApiKey) -> str:
@@ -106,15 +106,16 @@ def revoke_api_key(*, key_id: str, yes: bool, data_dir: str | None) -> None:
     """Revoke an API key permanently. KEY_ID is the id that list-api-keys shows, not the key itself."""
 
     async def work(connection: Connection) -> None:
-        found = {key.key_id: key for key in await api_keys.list_all(connection) if key.revoked_at is None}
-        if key_id not in found:
+        service = _service(connection, deployment)
+        try:
+            name = (await service.usable(key_id)).name
+            if not yes:
+                confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.")
+            await service.revoke(key_id, by=OPERATOR)
+        except Unknown as error:
             # Not repeated: it may be the key itself.
             listing = admin_command(deployment, "list-api-keys", "--all")
-            raise fail(f"There is no API key of that id, or it was revoked before. All there are: {listing}")
-        if not yes:
-            name = found[key_id].name
-            confirm(f"Revoke {key_id} ({name})? Programs that use it lose access.")
-        await api_keys.revoke(connection, key_id, by=OPERATOR)
+            raise fail(f"There is no API key of that id, or it was revoked before. All there are: {listing}") from error
 
     with opened(data_dir) as deployment:
         with_connection(deployment, work)

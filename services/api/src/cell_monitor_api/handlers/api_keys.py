@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Context, SiteAdmin
-from cell_monitor_api.models.api_keys import ApiKeyList, NewApiKey, NewApiKeyAnswer
+from cell_monitor_api.models.api_keys import ApiKeyAnswer, ApiKeyList, NewApiKey, NewApiKeyAnswer
+from cell_monitor_core.administration.api_keys import ListedKey
 from cell_monitor_core.auth.audit import Actor
+from cell_monitor_core.timestamps import to_text
 
 __all__ = ["router"]
 
@@ -20,20 +22,21 @@ router = APIRouter(tags=["api-keys"])
 @router.post("/api-keys", status_code=201, responses=answers(NewApiKeyAnswer, "Made", status=201))
 async def create_api_key(context: Context, admin: SiteAdmin, body: NewApiKey) -> Response:
     """Make a key; its text is in this answer only."""
-    key = await context.process.api_keys.create(
+    made, text = await context.process.api_keys.create(
         name=body.name,
         scopes=body.scopes,
         lifetime=timedelta(days=body.expires_in_days),
-        username=body.username,
+        owner=body.username,
         by=Actor.of(admin),
     )
-    return StructResponse(key, 201)
+    return StructResponse(NewApiKeyAnswer(**_fields(made), key=text), 201)
 
 
 @router.get("/api-keys", responses=answers(ApiKeyList, "All keys"))
 async def list_api_keys(context: Context, _admin: SiteAdmin) -> Response:
     """All keys, without their secrets."""
-    return StructResponse(await context.process.api_keys.list_all())
+    listed = await context.process.api_keys.list_all()
+    return StructResponse(ApiKeyList([ApiKeyAnswer(**_fields(each)) for each in listed]))
 
 
 @router.delete("/api-keys/{key_id}", status_code=204)
@@ -43,3 +46,18 @@ async def revoke_api_key(
     """Revoke a key."""
     await context.process.api_keys.revoke(key_id, by=Actor.of(admin))
     return Response(status_code=204)
+
+
+def _fields(listed: ListedKey) -> dict[str, Any]:
+    key = listed.key
+    return {
+        "key_id": key.key_id,
+        "name": key.name,
+        "person_id": None if key.person_id is None else str(key.person_id),
+        "username": listed.username,
+        "scopes": list(key.scopes),
+        "created_at": to_text(key.created_at),
+        "expires_at": to_text(key.expires_at),
+        "revoked_at": to_text(key.revoked_at),
+        "last_used_at": to_text(key.last_used_at),
+    }
