@@ -34,6 +34,7 @@ export const failedEventsQuery = (api: ApiClient, { reason, course }: FailedSele
     },
     initialPageParam: null as number | null,
     getNextPageParam: (page) => page.next_before ?? null,
+    refetchInterval: REFETCH_MS,
   })
 
 /** One bounded step of a replay; `before` is the answer of the step before, null begins. */
