@@ -60,6 +60,9 @@ def test_no_barrier_on_any_page(
     page.get_by_role("checkbox").last.check()
     page.get_by_role("table").wait_for()
     assert barriers(page, axe) == []
+    page.goto(f"{up.addresses['dashboard']}/failed-events")
+    page.get_by_role("heading", level=2).last.wait_for()
+    assert barriers(page, axe) == []
     page.goto(f"{up.addresses['dashboard']}/")
     page.get_by_role("link", name="Introduction to Python").wait_for()
     assert barriers(page, axe) == []
