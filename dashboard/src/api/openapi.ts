@@ -648,6 +648,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/courses/{course_id}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Settings
+         * @description A course's settings, with the bounds and defaults of its thresholds.
+         */
+        get: operations["read_settings_api_v1_courses__course_id__settings_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Settings
+         * @description Change settings, all that are given or none. Only an admin of the site changes the ruling source.
+         */
+        patch: operations["change_settings_api_v1_courses__course_id__settings_patch"];
+        trace?: never;
+    };
+    "/api/v1/courses/{course_id}/group-links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Link Group
+         * @description Let the members of a group have a role in the course, from the issuer's next word on. For admins of the site.
+         */
+        post: operations["link_group_api_v1_courses__course_id__group_links_post"];
+        /**
+         * Unlink Group
+         * @description Remove a link. Who is a member by it is so until the issuer's next word. For admins of the site.
+         */
+        delete: operations["unlink_group_api_v1_courses__course_id__group_links_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auth/join": {
         parameters: {
             query?: never;
@@ -910,7 +958,7 @@ export interface components {
          * @description An act that the audit log records.
          * @enum {string}
          */
-        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "failed_events_replayed" | "person_erased";
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "failed_events_replayed" | "person_erased";
         /**
          * AuditEntryAnswer
          * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
@@ -918,7 +966,9 @@ export interface components {
          *         ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
          *         ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
          *         sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
-         *         stay as they are, ``reason`` which were chosen. What an action does not need is null.
+         *         stay as they are, ``reason`` which were chosen.
+         *         sign-ins ``count`` says how often, from ``address``. ``setting_from`` and ``setting_to`` are the titles of a course, its
+         *         ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. What an action does not need is null.
          */
         AuditEntryAnswer: {
             entry_id: string;
@@ -933,6 +983,13 @@ export interface components {
             key_name: string | null;
             role_from: string | null;
             role_to: string | null;
+            setting_from: string | {
+                [key: string]: number;
+            } | null;
+            setting_to: string | {
+                [key: string]: number;
+            } | null;
+            group: string | null;
             source: string | null;
             way: string | null;
             scopes: string[] | null;
@@ -1172,6 +1229,33 @@ export interface components {
          * @description The ``data`` of CellSelected.
          */
         CellSelectedData: Record<string, never>;
+        /**
+         * ChangedSettings
+         * @description The settings to change; what is left out stays as it is. A ``ruling_source`` of null: none rules.
+         */
+        ChangedSettings: {
+            /** Title */
+            title?: string | null;
+            thresholds?: components["schemas"]["ChangedThresholds"];
+            /** Ruling Source */
+            ruling_source?: ("roster" | "hub" | "lti") | null;
+        };
+        /**
+         * ChangedThresholds
+         * @description The thresholds to change; others stay as they are.
+         */
+        ChangedThresholds: {
+            /** Stuck Errors */
+            stuck_errors?: number | null;
+            /** Kernel Deaths */
+            kernel_deaths?: number | null;
+            /** Long Run S */
+            long_run_s?: number | null;
+            /** Idle S */
+            idle_s?: number | null;
+            /** Offline S */
+            offline_s?: number | null;
+        };
         /**
          * Client
          * @description The software that captures.
@@ -1416,6 +1500,21 @@ export interface components {
             msg: string;
             /** @description Where in the request. */
             loc?: (string | number)[];
+        };
+        /**
+         * GroupLink
+         * @description The members of a group of an issuer have a role in the course.
+         */
+        GroupLink: {
+            /** Issuer */
+            issuer: string;
+            /** Group */
+            group: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "instructor" | "assistant" | "observer" | "student";
         };
         /**
          * Heartbeat
@@ -1751,6 +1850,15 @@ export interface components {
              * Format: password
              */
             link: string;
+        };
+        /**
+         * LinkedGroup
+         * @description The members of a group of an issuer have a role in the course.
+         */
+        LinkedGroup: {
+            issuer: string;
+            group: string;
+            role: string;
         };
         /**
          * Login
@@ -2258,6 +2366,30 @@ export interface components {
             client: components["schemas"]["Client"];
         };
         /**
+         * SettingsAnswer
+         * @description The settings of a course.
+         *
+         *         Attributes:
+         *             thresholds: those in force; ``defaults`` and ``bounds`` are the same in every course.
+         *             ruling_source: the source of memberships that alone decides about those of whom it has spoken; null: none rules.
+         *             ruling_sources: those that may be chosen.
+         *             links: which groups give which roles, by issuer and group.
+         *             issuers: those that are configured here and have groups.
+         */
+        SettingsAnswer: {
+            course_id: string;
+            title: string;
+            thresholds: components["schemas"]["Thresholds"];
+            defaults: components["schemas"]["Thresholds"];
+            bounds: {
+                [key: string]: components["schemas"]["ThresholdBounds"];
+            };
+            ruling_source: string | null;
+            ruling_sources: string[];
+            links: components["schemas"]["LinkedGroup"][];
+            issuers: string[];
+        };
+        /**
          * SignInWay
          * @description A way to sign in with a browser.
          *
@@ -2394,6 +2526,14 @@ export interface components {
         TestRun: {
             test_id: string;
             events: components["schemas"]["TestEvent"][];
+        };
+        /**
+         * ThresholdBounds
+         * @description The lowest and the highest value that a threshold may have.
+         */
+        ThresholdBounds: {
+            lowest: number;
+            highest: number;
         };
         /**
          * Thresholds
@@ -3611,6 +3751,142 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    read_settings_api_v1_courses__course_id__settings_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The course's settings */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    change_settings_api_v1_courses__course_id__settings_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangedSettings"];
+            };
+        };
+        responses: {
+            /** @description The settings as stored */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    link_group_api_v1_courses__course_id__group_links_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GroupLink"];
+            };
+        };
+        responses: {
+            /** @description The settings as stored */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsAnswer"];
+                };
+            };
+            /** @description Refused or failed */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    unlink_group_api_v1_courses__course_id__group_links_delete: {
+        parameters: {
+            query: {
+                issuer: string;
+                group: string;
+                role: "instructor" | "assistant" | "observer" | "student";
+            };
+            header?: never;
+            path: {
+                course_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The settings as stored */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsAnswer"];
+                };
             };
             /** @description Refused or failed */
             default: {

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, cast
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -35,12 +36,14 @@ from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import (
     accounts,
     api_keys,
+    course_links,
     courses,
     join_codes,
     memberships,
     people,
     sign_in_links,
 )
+from cell_monitor_core.storage.postgres.course_links import CourseLink
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
@@ -80,6 +83,10 @@ GET    /api/v1/courses/{course_id}/join-code                  401    403     403
 POST   /api/v1/courses/{course_id}/join-code                  401    403     403      403       ok         404      404     404      ok    404
 DELETE /api/v1/courses/{course_id}/join-code                  401    403     403      403       ok         404      404     404      ok    404
 DELETE /api/v1/courses/{course_id}/joined                     401    403     403      403       ok         404      404     404      ok    404
+GET    /api/v1/courses/{course_id}/settings                   401    403     403      403       ok         404      404     404      ok    404
+PATCH  /api/v1/courses/{course_id}/settings                   401    403     403      403       ok         404      404     404      ok    404
+POST   /api/v1/courses/{course_id}/group-links                401    403     403      403       403        404      404     404      ok    404
+DELETE /api/v1/courses/{course_id}/group-links                401    403     403      403       403        404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/state                      401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/cells                      401    403     ok       ok        ok         404      404     404      ok    404
 GET    /api/v1/courses/{course_id}/refusals                  401    403     ok       ok        ok         404      404     404      ok    404
@@ -139,6 +146,10 @@ GET    /api/v1/courses/{course_id}/join-code                  401          401  
 POST   /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/joined                     401          401        401           ok           403          ok
+GET    /api/v1/courses/{course_id}/settings                   401          401        401           ok           403          ok
+PATCH  /api/v1/courses/{course_id}/settings                   401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/group-links                401          401        401           403          403          ok
+DELETE /api/v1/courses/{course_id}/group-links                401          401        401           403          403          ok
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
@@ -198,6 +209,10 @@ GET    /api/v1/courses/{course_id}/join-code                  401          401  
 POST   /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/join-code                  401          401        401           ok           403          ok
 DELETE /api/v1/courses/{course_id}/joined                     401          401        401           ok           403          ok
+GET    /api/v1/courses/{course_id}/settings                   401          401        401           ok           403          ok
+PATCH  /api/v1/courses/{course_id}/settings                   401          401        401           ok           403          ok
+POST   /api/v1/courses/{course_id}/group-links                401          401        401           403          403          403
+DELETE /api/v1/courses/{course_id}/group-links                401          401        401           403          403          403
 GET    /api/v1/courses/{course_id}/state                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/cells                      401          401        401           403          ok           ok
 GET    /api/v1/courses/{course_id}/refusals                  401          401        401           403          ok           ok
@@ -256,6 +271,10 @@ GET    /api/v1/courses/{course_id}/join-code                  403      403      
 POST   /api/v1/courses/{course_id}/join-code                  403      403       404       ok          404        401    401     401     401     403       401
 DELETE /api/v1/courses/{course_id}/join-code                  403      403       404       ok          404        401    401     401     401     403       401
 DELETE /api/v1/courses/{course_id}/joined                     403      403       404       ok          404        401    401     401     401     403       401
+GET    /api/v1/courses/{course_id}/settings                   403      403       404       ok          404        401    401     401     401     403       401
+PATCH  /api/v1/courses/{course_id}/settings                   403      403       404       ok          404        401    401     401     401     403       401
+POST   /api/v1/courses/{course_id}/group-links                403      403       404       ok          404        401    401     401     401     403       401
+DELETE /api/v1/courses/{course_id}/group-links                403      403       404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/state                      403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/cells                      403      ok        404       ok          404        401    401     401     401     403       401
 GET    /api/v1/courses/{course_id}/refusals                  403      ok        404       ok          404        401    401     401     401     403       401
@@ -546,6 +565,10 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
     assert "{" not in url, f"no value for the parameters of {path}"
     if path.endswith("/activity"):
         url += "?start=2026-04-01T09:00:00Z&stop=2026-04-01T10:00:00Z&every=60"
+    link_of_group = {"issuer": "hub", "group": "physics & staff", "role": "observer"}
+    if route == ("DELETE", "/api/v1/courses/{course_id}/group-links"):
+        await course_links.add(callers.pool, CourseLink(**link_of_group, course_id="c1"))
+        url += f"?{urlencode(link_of_group)}"
     if path.endswith("/auth/join"):
         callers.code = (await join_codes.open_new(callers.pool, callers.index, "c1", timedelta(minutes=1))).code
     link = await sign_in_links.create(callers.pool, callers.ids["second"], timedelta(minutes=1))
@@ -556,6 +579,8 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
         ("POST", "/api/v1/auth/token"): {"audience": "ingest"},
         ("POST", "/api/v1/courses"): {"course_id": f"c-{uuid4()}", "title": "New"},
         ("PUT", "/api/v1/courses/{course_id}/members"): {"members": [{"username": "new", "role": "student"}]},
+        ("PATCH", "/api/v1/courses/{course_id}/settings"): {"title": "Course 1", "thresholds": {"idle_s": 600}},
+        ("POST", "/api/v1/courses/{course_id}/group-links"): link_of_group,
         ("POST", "/api/v1/auth/join"): {"code": callers.code, "name": "New", "secret": token_urlsafe(32)},
         ("POST", "/api/v1/courses/{course_id}/join-code"): {"minutes": 5},
         ("POST", "/api/v1/courses/{course_id}/members/{person_id}/merge"): {"into": str(callers.ids["student"])},

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MAX_KEY_NAME_CHARS", "MAX_NAME_CHARS", "MAX_USERNAME_CHARS", "NAME_PATTERN", "USERNAME_PATTERN"]
+__all__ = [
+    "ISSUER_PATTERN",
+    "MAX_GROUP_CHARS",
+    "MAX_ISSUER_CHARS",
+    "MAX_KEY_NAME_CHARS",
+    "MAX_NAME_CHARS",
+    "MAX_USERNAME_CHARS",
+    "NAME_PATTERN",
+    "USERNAME_PATTERN",
+]
 
 USERNAME_PATTERN: Final = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
 """A user name: no control characters, no spaces at either end."""
@@ -18,3 +27,9 @@ MAX_NAME_CHARS: Final = 200
 """Of a person's display name, and of a course's title."""
 MAX_KEY_NAME_CHARS: Final = 100
 """Of an API key's name."""
+MAX_GROUP_CHARS: Final = 512
+"""Of the name of an issuer's group."""
+ISSUER_PATTERN: Final = r"^[\x21-\x7e]*$"
+"""An issuer of identities and groups: ASCII without spaces, as it is configured."""
+MAX_ISSUER_CHARS: Final = 300
+"""Of an issuer."""

@@ -44,7 +44,7 @@ join_codes      SIUD  -
 joined_computers SIU  -
 memberships     SIU   S
 course_members  S     S
-course_links    S     -
+course_links    SID   -
 group_properties SIUD -
 group_readings  SIU   -
 sign_ins        SIUD  -

@@ -221,6 +221,12 @@ class ApiSettings(OidcSettings):
         return [f"{self.api_host}:{self.api_port}", *(f"{host}:{port}" for host, port in others if port is not None)]
 
     @property
+    def group_issuers(self) -> list[str]:
+        """The issuers configured here whose groups may give roles in courses."""
+        issuers = [] if self.api_hub_url is None else [self.api_hub_issuer]
+        return issuers if self.api_oidc_issuer is None else [*issuers, self.api_oidc_issuer]
+
+    @property
     def allows_act_as(self) -> bool:
         """Whether API keys may get tokens of other people."""
         return self.api_hub_url is None if self.api_act_as_keys is None else self.api_act_as_keys

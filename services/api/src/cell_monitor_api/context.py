@@ -45,6 +45,7 @@ from cell_monitor_api.storage.sign_in_attempts import SignInAttempts
 from cell_monitor_api.storage.test_progress import TestProgress
 from cell_monitor_core.administration.api_keys import ApiKeys
 from cell_monitor_core.administration.course_list import CourseList
+from cell_monitor_core.administration.course_settings import CourseSettings
 from cell_monitor_core.administration.failed_events import FailedEventList, FailedEventReplay
 from cell_monitor_core.administration.roster import Roster
 from cell_monitor_core.auth.passwords import PasswordHasher
@@ -83,6 +84,7 @@ class ProcessContext:
     api_keys: ApiKeys
     audit_log: AuditLog
     course_list: CourseList
+    course_settings: CourseSettings
     devices: DeviceCookies
     exchange: TokenExchange
     failed_events: FailedEventList
@@ -197,6 +199,7 @@ class ProcessContext:
                 api_keys=ApiKeys(pool, keyring, index),
                 audit_log=AuditLog(pool, keyring, index),
                 course_list=CourseList(pool),
+                course_settings=CourseSettings(pool, counters),
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers),
                 failed_events=FailedEventList(pool, keyring),

@@ -18,7 +18,7 @@ from cell_monitor.accounts import (
     read_keys,
     seed_sample_course,
 )
-from cell_monitor.commands import api_keys, audit, failed_events, roster, thresholds
+from cell_monitor.commands import api_keys, audit, course_settings, failed_events, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.deployment import Deployment
@@ -45,6 +45,8 @@ def admin() -> None:
       cell-monitor admin add-member physics-1 sato --role instructor --display-name "佐藤 葵"
       cell-monitor admin list-members physics-1
       cell-monitor admin remove-member physics-1 sato
+      cell-monitor admin rename-course physics-1 "Physics 1, spring"
+      cell-monitor admin link-group physics-1 physics-staff instructor --issuer hub
       cell-monitor admin create-api-key "lab 3" --scope events:write --person tanaka --days 180
       cell-monitor admin list-api-keys
       cell-monitor admin audit --course physics-1 --action work_opened
@@ -58,6 +60,11 @@ for _command in (
     roster.remove_member,
     roster.list_members,
     thresholds.set_thresholds,
+    course_settings.rename_course,
+    course_settings.set_ruling_source,
+    course_settings.link_group,
+    course_settings.unlink_group,
+    course_settings.list_group_links,
     api_keys.create_api_key,
     api_keys.list_api_keys,
     api_keys.revoke_api_key,

@@ -10,6 +10,9 @@ from click.types import StringParamType
 
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.names import (
+    ISSUER_PATTERN,
+    MAX_GROUP_CHARS,
+    MAX_ISSUER_CHARS,
     MAX_KEY_NAME_CHARS,
     MAX_NAME_CHARS,
     MAX_USERNAME_CHARS,
@@ -17,7 +20,7 @@ from cell_monitor_core.names import (
     USERNAME_PATTERN,
 )
 
-__all__ = ["COURSE_ID", "ISSUER", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
+__all__ = ["COURSE_ID", "GROUP", "ISSUER", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Bytes of the command line that are no UTF-8 arrive as these, which no store takes."""
@@ -73,7 +76,14 @@ NEW_USERNAME: Final = _Text(
 )
 USERNAME: Final = _Text("user name", "[^\x00]*", 255, "not a user name: 1 to 255 characters of UTF-8.")
 """Of somebody who is there: another issuer, such as a Hub, has rules of its own."""
-ISSUER: Final = _Text("issuer", r"[\x21-\x7e]*", 300, "not an issuer: 1 to 300 characters of ASCII, no spaces.")
+ISSUER: Final = _Text(
+    "issuer",
+    ISSUER_PATTERN,
+    MAX_ISSUER_CHARS,
+    f"not an issuer: 1 to {MAX_ISSUER_CHARS} characters of ASCII, no spaces.",
+)
 """Of identities, as it is configured; see docs/adr/0015."""
+GROUP: Final = _named(MAX_GROUP_CHARS)
+"""Of an issuer; compared byte for byte."""
 NAME: Final = _named(MAX_NAME_CHARS)
 KEY_NAME: Final = _named(MAX_KEY_NAME_CHARS)

@@ -96,13 +96,13 @@ def with_roster(deployment: Deployment, work: Callable[[Roster], Awaitable[T]]) 
     """
     keyring, index = keys_of(deployment)
 
-    async def with_counters(pool: Any, counters: Counters) -> T:
+    async def with_roster(pool: Any, counters: Counters) -> T:
         return await work(Roster(pool, keyring, index, counters))
 
-    return _with_counters(deployment, with_counters)
+    return with_counters(deployment, with_roster)
 
 
-def _with_counters(deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]]) -> T:
+def with_counters(deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]]) -> T:
     async def main() -> T:
         pool = await create_pool(deployment.database_url, application_name=_NAME, max_size=1)
         redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=_NAME)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
+from cell_monitor.commands.course_settings import with_settings
 from cell_monitor.commands.parameters import COURSE_ID
-from cell_monitor.commands.stores import opened, require_course, with_connection
+from cell_monitor.commands.stores import opened
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, say
-from cell_monitor_core.derivation import Thresholds, threshold_bounds
-from cell_monitor_core.storage.postgres import courses
-from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.administration.course_settings import SettingsChange
+from cell_monitor_core.administration.roster import Authority
+from cell_monitor_core.auth.audit import OPERATOR
+from cell_monitor_core.derivation import threshold_bounds
 
 __all__ = ["set_thresholds"]
 
@@ -65,16 +66,13 @@ def set_thresholds(
     }
     given = {name: value for name, value in named.items() if value is not None}
 
-    async def work(connection: Connection) -> Thresholds:
-        async with connection.transaction():
-            course = await require_course(connection, deployment, course_id)
-            wanted = msgspec.structs.replace(Thresholds() if defaults else course.thresholds, **given)
-            if wanted != course.thresholds:
-                await courses.set_thresholds(connection, course_id, wanted)
-            return wanted
-
+    change = SettingsChange(thresholds=given, reset_thresholds=defaults)
     with opened(data_dir) as deployment:
-        now = with_connection(deployment, work)
+        now = with_settings(
+            deployment,
+            course_id,
+            lambda settings: settings.change(course_id, change, authority=Authority.SITE, by=OPERATOR),
+        ).thresholds
     say(
         f"{course_id}: stuck after {now.stuck_errors} failed runs of one cell in a row, listed after "
         f"{now.kernel_deaths} deaths of the kernel in a row by one cell, a run is long after {now.long_run_s} s, quiet "

@@ -22,6 +22,10 @@ from cell_monitor_core.timestamps import to_text
 __all__ = ["AuditLog", "AuditQuestion"]
 
 _MAX_KEPT: Final = 20_000
+_SETTING_ACTIONS: Final = frozenset(
+    {AuditAction.COURSE_RENAMED, AuditAction.THRESHOLDS_CHANGED, AuditAction.RULING_SOURCE_CHANGED}
+)
+"""Their ``from`` and ``to`` are no roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class AuditLog:
 
 def _answer(entry: AuditEntry) -> AuditEntryAnswer:
     details = entry.details
+    of_setting = entry.action in _SETTING_ACTIONS
     return AuditEntryAnswer(
         entry_id=str(entry.entry_id),
         at=to_text(entry.acted_at),
@@ -118,8 +123,11 @@ def _answer(entry: AuditEntry) -> AuditEntryAnswer:
         course_id=entry.course_id,
         key_id=entry.key_id,
         key_name=entry.key_name,
-        role_from=details.get("from"),
-        role_to=details.get("to"),
+        role_from=None if of_setting else details.get("from"),
+        role_to=None if of_setting else details.get("to"),
+        setting_from=details.get("from") if of_setting else None,
+        setting_to=details.get("to") if of_setting else None,
+        group=details.get("group"),
         source=details.get("source"),
         way=details.get("way"),
         scopes=details.get("scopes"),

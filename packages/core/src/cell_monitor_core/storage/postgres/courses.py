@@ -14,7 +14,7 @@ from cell_monitor_core.auth.audit import SYSTEM, Actor, AuditAction
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import words
 from cell_monitor_core.storage.postgres.audit import entries_from
-from cell_monitor_core.storage.postgres.pool import Executor
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
     "Course",
@@ -25,8 +25,10 @@ __all__ = [
     "ids",
     "list_all",
     "list_of_person",
+    "locked",
     "set_ruling_source",
     "set_thresholds",
+    "set_title",
 ]
 
 
@@ -98,12 +100,40 @@ async def create(executor: Executor, course_id: str, title: str, *, by: Actor = 
     return bool(await executor.fetchval(sql, course_id, title, *by.columns))
 
 
+_BY_ID: Final = "SELECT course_id, title, thresholds, created_at, ruling_source FROM courses WHERE course_id = $1"
+
+
 async def get(executor: Executor, course_id: str) -> Course | None:
     """Return a course, None if there is none of that id."""
-    row = await executor.fetchrow(
-        "SELECT course_id, title, thresholds, created_at, ruling_source FROM courses WHERE course_id = $1", course_id
-    )
+    row = await executor.fetchrow(_BY_ID, course_id)
     return None if row is None else _course(row)
+
+
+async def locked(connection: Connection, course_id: str, *, members: bool = False) -> Course | None:
+    """Return a course as ``get`` does, and let nobody else change its settings until the transaction ends.
+
+    Args:
+        connection: in a transaction.
+        course_id: the course.
+        members: whether nobody may change memberships of the course meanwhile, either.
+    """
+    if members:
+        # In the order of ``memberships``: its rows first, then the course, which a new row refers to.
+        await connection.execute(
+            "SELECT FROM memberships WHERE course_id = $1 ORDER BY person_id, source FOR UPDATE", course_id
+        )
+    row = await connection.fetchrow(f"{_BY_ID} FOR {'UPDATE' if members else 'NO KEY UPDATE'}", course_id)
+    return None if row is None else _course(row)
+
+
+async def set_title(executor: Executor, course_id: str, title: str) -> bool:
+    """Set a course's title; return False if there is no such course.
+
+    Raises:
+        asyncpg.CheckViolationError: it is not 1 to 200 long.
+    """
+    sql = "UPDATE courses SET title = $2 WHERE course_id = $1 RETURNING true"
+    return bool(await executor.fetchval(sql, course_id, title))
 
 
 async def set_thresholds(executor: Executor, course_id: str, thresholds: Thresholds) -> bool:
@@ -114,6 +144,8 @@ async def set_thresholds(executor: Executor, course_id: str, thresholds: Thresho
 
 async def set_ruling_source(executor: Executor, course_id: str, source: str | None) -> bool:
     """Name the source of memberships that rules in a course, or None for none; return False if there is no such course.
+
+    Tokens that state earlier roles are not revoked here: see ``administration.course_settings``.
 
     Raises:
         asyncpg.CheckViolationError: no such source.

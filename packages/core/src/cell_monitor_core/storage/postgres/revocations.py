@@ -19,6 +19,7 @@ __all__ = [
     "generation_of",
     "pending",
     "prune",
+    "revoke_people",
 ]
 
 REVOKE_BEGUN: Final = """
@@ -46,6 +47,12 @@ REVOKE_ENDED: Final = "revoked AS (INSERT INTO revocations (subject) SELECT $2 F
 """Part of a ``WITH`` list: revoke the tokens of the credential that is named ``$2``, if ``ended`` has a row."""
 
 _KEPT: Final = timedelta(seconds=KEPT_SECONDS)
+
+
+async def revoke_people(executor: Executor, person_ids: Iterable[UUID]) -> None:
+    """Revoke all tokens of people, who get new ones that state their roles as they are then."""
+    sql = f"WITH changed AS (SELECT unnest($1::uuid[]) AS person_id), {REVOKE_CHANGED} SELECT FROM changed"  # noqa: S608
+    await executor.execute(sql, list(person_ids))
 
 
 async def erase_person(executor: Executor, person_id: UUID) -> None:

@@ -36,7 +36,7 @@ GRANTS: Final[dict[str, dict[str, str]]] = {
         # A removal stays stored, see memberships.
         "memberships": _CHANGE,
         "course_members": _READ,
-        "course_links": _READ,
+        "course_links": "SELECT, INSERT, DELETE",
         "group_properties": _ALL,
         "group_readings": _CHANGE,
         "sign_ins": _ALL,
