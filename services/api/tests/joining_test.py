@@ -397,3 +397,26 @@ async def test_joining_counts_where_another_source_rules(opened: Any) -> None:
     assert "Hanako" in await rows(opened)
     said = await memberships.said_of(opened.process.pool, "c1", [UUID((await rows(opened))["Hanako"]["student_id"])])
     assert [(one.source, one.role) for each in said.values() for one in each] == [(Source.JOIN, "student")]
+
+
+async def test_who_opens_closes_and_merges_is_in_the_audit_log(opened: Any) -> None:
+    ivy = opened.bearer("ivy")
+    url = "/api/v1/courses/c1"
+    code = (await opened.client.post(f"{url}/join-code", headers=ivy, json={"minutes": 45})).json()["code"]
+    await joined(opened, code, "Hanako")
+    source = (await rows(opened))["Hanako"]["student_id"]
+    into = str(opened.ids["tanaka"])
+    await opened.client.post(f"{url}/members/{source}/merge", headers=ivy, json={"into": into})
+    await opened.client.delete(f"{url}/join-code", headers=ivy)
+    # Closed already, and nobody is left: no act.
+    await opened.client.delete(f"{url}/joined", headers=ivy)
+    found = await opened.process.pool.fetch(
+        "SELECT action, actor_id, subject_id, course_id, details FROM audit_entries "
+        "WHERE action LIKE 'join%' ORDER BY acted_at"
+    )
+    person = opened.ids["ivy"]
+    assert [tuple(row) for row in found] == [
+        ("joining_opened", person, None, "c1", {"minutes": 45}),
+        ("joined_merged", person, UUID(into), "c1", {}),
+        ("joining_closed", person, None, "c1", {}),
+    ]

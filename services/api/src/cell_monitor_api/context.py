@@ -47,6 +47,7 @@ from cell_monitor_core.administration.api_keys import ApiKeys
 from cell_monitor_core.administration.course_list import CourseList
 from cell_monitor_core.administration.course_settings import CourseSettings
 from cell_monitor_core.administration.failed_events import FailedEventList, FailedEventReplay
+from cell_monitor_core.administration.join_codes import JoinCodes
 from cell_monitor_core.administration.roster import Roster
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.auth.revocations import RevocationList
@@ -93,6 +94,7 @@ class ProcessContext:
     oidc_sign_in: OidcSignIn | None
     help_desk: HelpDesk
     ingest: Ingest
+    join_codes: JoinCodes
     joining: Joining
     roster: Roster
     own_password: OwnPassword
@@ -217,6 +219,7 @@ class ProcessContext:
                     metrics=IngestMetrics(),
                     refusals=refusals,
                 ),
+                join_codes=JoinCodes(pool, index, counters),
                 joining=Joining(
                     pool,
                     keyring,

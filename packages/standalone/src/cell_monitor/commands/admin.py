@@ -18,7 +18,7 @@ from cell_monitor.accounts import (
     read_keys,
     seed_sample_course,
 )
-from cell_monitor.commands import api_keys, audit, course_settings, failed_events, roster, thresholds
+from cell_monitor.commands import api_keys, audit, course_settings, failed_events, joining, roster, thresholds
 from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.deployment import Deployment
@@ -47,6 +47,7 @@ def admin() -> None:
       cell-monitor admin remove-member physics-1 sato
       cell-monitor admin rename-course physics-1 "Physics 1, spring"
       cell-monitor admin link-group physics-1 physics-staff instructor --issuer hub
+      cell-monitor admin open-joining physics-1 --minutes 90
       cell-monitor admin create-api-key "lab 3" --scope events:write --person tanaka --days 180
       cell-monitor admin list-api-keys
       cell-monitor admin audit --course physics-1 --action work_opened
@@ -59,6 +60,9 @@ for _command in (
     roster.add_member,
     roster.remove_member,
     roster.list_members,
+    joining.open_joining,
+    joining.close_joining,
+    joining.join_code,
     thresholds.set_thresholds,
     course_settings.rename_course,
     course_settings.set_ruling_source,

@@ -12,6 +12,7 @@ from cell_monitor.commands.terminal import fail, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor_core.administration.join_codes import JoinCodes
 from cell_monitor_core.administration.refusals import Refusal, UnknownCourse
 from cell_monitor_core.administration.roster import Roster
 from cell_monitor_core.broker.redis_broker import RedisBroker
@@ -34,6 +35,8 @@ __all__ = [
     "require_course",
     "require_person",
     "with_connection",
+    "with_counters",
+    "with_join_codes",
     "with_roster",
 ]
 
@@ -102,7 +105,23 @@ def with_roster(deployment: Deployment, work: Callable[[Roster], Awaitable[T]]) 
     return with_counters(deployment, with_roster)
 
 
+def with_join_codes(deployment: Deployment, work: Callable[[JoinCodes], Awaitable[T]]) -> T:
+    """Call ``work`` with the service of courses' join codes and return its result, see ``with_roster``."""
+    _, index = keys_of(deployment)
+
+    async def with_codes(pool: Any, counters: Counters) -> T:
+        return await work(JoinCodes(pool, index, counters))
+
+    return with_counters(deployment, with_codes)
+
+
 def with_counters(deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]]) -> T:
+    """Call ``work`` with a pool of one connection, and counters that publish to open pages, and return its result.
+
+    Raises:
+        SchemaMismatch: the database has another version's schema, as after an upgrade of the program.
+    """
+
     async def main() -> T:
         pool = await create_pool(deployment.database_url, application_name=_NAME, max_size=1)
         redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=_NAME)

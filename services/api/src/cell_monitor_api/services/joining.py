@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
-
-import structlog
 
 from cell_monitor_api.exceptions import (
     CourseFull,
@@ -15,32 +11,25 @@ from cell_monitor_api.exceptions import (
     JoinCodeInvalid,
     JoiningLimited,
     JoinSecretInvalid,
-    NotFound,
 )
-from cell_monitor_api.models.joining import JoinCodeAnswer, Joined
+from cell_monitor_api.models.joining import Joined
 from cell_monitor_api.services.credentials import Proof, TokenWish
 from cell_monitor_api.services.join_limits import JoinLimits
-from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.grants import Grant
-from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.foreign_text import visible
-from cell_monitor_core.storage.postgres import courses, join_codes, joined_computers, memberships
-from cell_monitor_core.storage.postgres.memberships import Source
+from cell_monitor_core.storage.postgres import courses, join_codes, joined_computers
 from cell_monitor_core.telemetry.metrics import SIGN_INS
-from cell_monitor_core.timestamps import to_text
 
 __all__ = ["JoinSecretVerifier", "Joining"]
-
-_log = structlog.get_logger(__name__)
 
 _HOW: Final = "join_code"
 
 
 class Joining:
-    """Opens and closes courses for those who have the code, and lets them in.
+    """Lets those into courses who have the code; ``core.administration.join_codes`` opens and closes them.
 
     Args:
         pool: PostgreSQL.
@@ -60,31 +49,6 @@ class Joining:
         self._counters = counters
         self._limits = limits
         self._most = most
-
-    async def open(self, course_id: str, lifetime: timedelta) -> JoinCodeAnswer:
-        """Give a course a new code; the one before lets nobody in any more."""
-        code = await join_codes.open_new(self._pool, self._index, course_id, lifetime)
-        _log.info("joining_opened", course_id=course_id)
-        return self._answer(code)
-
-    async def state(self, course_id: str) -> JoinCodeAnswer:
-        """Return a course's code, or that joining is closed."""
-        return self._answer(await join_codes.get(self._pool, self._index, course_id))
-
-    async def close(self, course_id: str) -> None:
-        """Let nobody else in; who has joined stays."""
-        await join_codes.close(self._pool, course_id)
-        _log.info("joining_closed", course_id=course_id)
-
-    async def remove_all(self, course_id: str, *, by: Actor) -> None:
-        """Close a course's joining, and remove everybody who joined by code; their tokens end within seconds."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await join_codes.close(connection, course_id)
-            for person_id in sorted(await joined_computers.joined_people(connection, course_id)):
-                await memberships.remove(connection, course_id, person_id, source=Source.JOIN, by=by)
-            computers = await joined_computers.revoke_all(connection, course_id)
-        await self._counters.roster_changed(course_id, left=True)
-        _log.info("joined_people_removed", course_id=course_id, computers=computers)
 
     async def join(self, code: str, name: str, secret: str, address: str) -> Joined:
         """Let somebody into the course that a code opens, as a new student of this name.
@@ -119,28 +83,6 @@ class Joining:
         SIGN_INS.labels(_HOW, "ok").inc()
         return Joined(computer.course_id, course.title, shown)
 
-    async def merge(self, course_id: str, person_id: UUID, into: UUID, *, by: Actor) -> None:
-        """Let the computers of somebody who joined by code send as another student of the course from now on.
-
-        The first one leaves the course. What was sent before stays stored as theirs.
-
-        Raises:
-            NotFound: the first did not join this course by code, or the other one is no student of it.
-            InvalidParameter: both are the same.
-        """
-        if person_id == into:
-            raise InvalidParameter("a student cannot be merged with themselves", loc=["body", "into"])
-        async with self._pool.acquire() as connection, connection.transaction():
-            if not await joined_computers.has_joined(connection, course_id, person_id):
-                raise NotFound("there is no such student who joined this course by code")
-            # Never somebody of the staff: what a student's computer sends must not be shown under their name.
-            if await memberships.role_of(connection, course_id, into) != Role.STUDENT:
-                raise NotFound("there is no such student in this course", loc=["body", "into"])
-            await joined_computers.move(connection, course_id, person_id, into)
-            await memberships.remove(connection, course_id, person_id, source=Source.JOIN, by=by)
-        await self._counters.roster_changed(course_id, left=True)
-        _log.info("joined_person_merged", course_id=course_id, person_id=str(person_id), into=str(into))
-
     async def _admit(self, typed: str | None, name: str, secret: str) -> tuple[joined_computers.Computer, bool]:
         """Return the computer that holds the secret, and whether it is new; ``typed`` is None for what is no code."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -160,11 +102,6 @@ class Joining:
                 raise JoinCodeInvalid("this computer's secret was used before: join again")
             await join_codes.count(connection, course_id)
             return computer, True
-
-    def _answer(self, code: join_codes.JoinCode | None) -> JoinCodeAnswer:
-        if code is None:
-            return JoinCodeAnswer(None, None, 0, self._most)
-        return JoinCodeAnswer(code.code, to_text(code.expires_at), code.people, self._most)
 
 
 class JoinSecretVerifier:
