@@ -164,7 +164,10 @@ async def test_data_below_a_folder_that_was_closed_is_named_not_replaced_by_an_e
     server_folder: Path,
 ) -> None:
     home = server_folder / "home of root"
-    home.mkdir(mode=0o755)
+    (home / "data").mkdir(parents=True)
+    for folder in (home, home / "data"):
+        # Whatever the umask is.
+        folder.chmod(0o755)
     server = EmbeddedPostgres(home / "data")
     try:
         server.start()

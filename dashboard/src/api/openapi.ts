@@ -966,9 +966,9 @@ export interface components {
          *         ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
          *         ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
          *         sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
-         *         stay as they are, ``reason`` which were chosen.
-         *         sign-ins ``count`` says how often, from ``address``. ``setting_from`` and ``setting_to`` are the titles of a course, its
-         *         ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. What an action does not need is null.
+         *         stay as they are, ``reason`` which were chosen. ``setting_from`` and ``setting_to`` are the titles of a course, its
+         *         ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. What an action
+         *         does not need is null.
          */
         AuditEntryAnswer: {
             entry_id: string;

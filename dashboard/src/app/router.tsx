@@ -101,6 +101,12 @@ const members = createRoute({
   component: lazyRouteComponent(() => import('../pages/members/MembersPage')),
 })
 
+const settings = createRoute({
+  getParentRoute: () => root,
+  path: '/courses/$courseId/settings',
+  component: lazyRouteComponent(() => import('../pages/settings/SettingsPage')),
+})
+
 const keys = createRoute({
   getParentRoute: () => root,
   path: '/keys',
@@ -133,7 +139,7 @@ const siteAudit = createRoute({
   validateSearch: validateAuditSearch,
 })
 
-const routeTree = root.addChildren([home, courses, account, course, members, join, keys, failedEvents, courseAudit, siteAudit])
+const routeTree = root.addChildren([home, courses, account, course, members, settings, join, keys, failedEvents, courseAudit, siteAudit])
 
 export function createAppRouter(history?: RouterHistory) {
   return createRouter({

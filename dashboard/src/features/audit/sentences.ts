@@ -4,6 +4,7 @@ import type { TFunction } from 'i18next'
 
 import type { AuditEntry, AuditPerson } from '../../api/types'
 import { labels } from '../../course/names'
+import { rulingSourceName, thresholdNames } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { reasonOf } from '../../course/failure-reasons'
 
@@ -28,6 +29,11 @@ export const actions = [
   'api_key_used',
   'api_key_revoked',
   'course_created',
+  'course_renamed',
+  'thresholds_changed',
+  'ruling_source_changed',
+  'group_linked',
+  'group_unlinked',
   'course_deleted',
   'failed_events_replayed',
   'person_erased',
@@ -45,6 +51,11 @@ export const courseActions: readonly Action[] = [
   'joined_merged',
   'work_opened',
   'course_created',
+  'course_renamed',
+  'thresholds_changed',
+  'ruling_source_changed',
+  'group_linked',
+  'group_unlinked',
   'failed_events_replayed',
 ]
 
@@ -95,9 +106,29 @@ export function sentence(entry: AuditEntry, nameOf: NameOf, t: TFunction): strin
   return t(`audit.says.${action}`, {
     who,
     whom: subject === null ? '' : nameOf(subject),
+    group: foreign(entry.group ?? ''),
     from: role(entry.role_from),
     to: role(entry.role_to),
   })
+}
+
+/** What a setting was and is, each a few words. */
+function changesOf({ action, setting_from: from, setting_to: to }: AuditEntry, t: TFunction): string[] {
+  if (action === 'thresholds_changed' && isThresholds(from) && isThresholds(to))
+    return thresholdNames
+      .filter((name) => to[name] !== undefined)
+      .map((name) =>
+        t('audit.more.changedOf', { what: t(`settings.threshold.${name}`), from: from[name] ?? '', to: to[name] ?? '' }),
+      )
+  if (action === 'course_renamed' && typeof from === 'string' && typeof to === 'string')
+    return [t('audit.more.changed', { from: foreign(from), to: foreign(to) })]
+  if (action === 'ruling_source_changed')
+    return [t('audit.more.changed', { from: rulingSourceName(from, t), to: rulingSourceName(to, t) })]
+  return []
+}
+
+function isThresholds(value: AuditEntry['setting_from']): value is Record<string, number> {
+  return typeof value === 'object' && value !== null
 }
 
 function wayOf(way: string, t: TFunction): string {
@@ -133,7 +164,7 @@ function sourceOf(source: string, t: TFunction): string {
 /** What else there is to say, each a few words. */
 export function particulars(entry: AuditEntry, withCourse: boolean, t: TFunction): string[] {
   const { key_id: key, actor_key_id: used } = entry
-  const said: string[] = []
+  const said: string[] = changesOf(entry, t)
   if (withCourse && entry.course_id !== null) said.push(t('audit.more.course', { course: foreign(entry.course_id) }))
   if (entry.way !== null && entry.way !== 'many') said.push(wayOf(entry.way, t))
   // The roster is the usual one, and what a Hub says is said by the Hub.

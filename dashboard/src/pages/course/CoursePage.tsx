@@ -146,6 +146,9 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
               <Link to="/courses/$courseId/join" params={{ courseId }} className="button button--quiet">
                 {t('joining.title')}
               </Link>
+              <Link to="/courses/$courseId/settings" params={{ courseId }} className="button button--quiet">
+                {t('settings.title')}
+              </Link>
             </>
           )}
           <ConnectionBadge connection={connection} now={currency.now} />

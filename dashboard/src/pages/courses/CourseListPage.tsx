@@ -3,9 +3,10 @@ import { Link } from '@tanstack/react-router'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { coursesQuery, passwordQuery } from '../../api/queries'
+import { coursesQuery, meQuery, passwordQuery } from '../../api/queries'
 import type { CourseSummary } from '../../api/types'
 import { useServices } from '../../api/services'
+import { AddCourse } from '../../features/courses/AddCourse'
 import { useTitle } from '../../ui/title'
 import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
@@ -19,6 +20,7 @@ export function CourseListPage(): ReactElement {
   const { api } = useServices()
   const courses = useQuery(coursesQuery(api))
   const password = useQuery(passwordQuery())
+  const me = useQuery(meQuery(api))
   useTitle(t('courses.title'))
   return (
     <div className="page page--narrow">
@@ -47,7 +49,7 @@ export function CourseListPage(): ReactElement {
       {courses.isPending && <Loading label={t('app.loading')} />}
       {courses.data?.length === 0 && (
         <div className="card">
-          <Empty>{t('courses.empty')}</Empty>
+          <Empty>{t(me.data?.is_admin === true ? 'courses.emptySite' : 'courses.empty')}</Empty>
         </div>
       )}
       {courses.data !== undefined && courses.data.length > 0 && (
@@ -57,6 +59,7 @@ export function CourseListPage(): ReactElement {
           ))}
         </ul>
       )}
+      {me.data?.is_admin === true && <AddCourse />}
     </div>
   )
 }

@@ -63,7 +63,7 @@ def rename_course(*, course_id: str, title: str, data_dir: str | None) -> None:
 
 @click.command()
 @click.argument("course_id", type=COURSE_ID)
-@click.argument("source", type=click.Choice((*RULING_SOURCES, _NONE)))
+@click.argument("source", type=click.Choice((*(source.value for source in RULING_SOURCES), _NONE)))
 @DATA_DIR_OPTION
 def set_ruling_source(*, course_id: str, source: str, data_dir: str | None) -> None:
     """Name the source of memberships that alone decides about everybody of whom it has spoken; or none.
@@ -88,7 +88,8 @@ def set_ruling_source(*, course_id: str, source: str, data_dir: str | None) -> N
     say(f"{course_id}: {rule}. Who is a member now: {listing}")
 
 
-@click.command()
+# Named: click drops the ending of a function's name here.
+@click.command(name="link-group")
 @click.argument("course_id", type=COURSE_ID)
 @click.argument("group", type=GROUP)
 @click.argument("role", type=_ROLE)
@@ -111,7 +112,7 @@ def link_group(*, course_id: str, group: str, role: str, issuer: str, data_dir: 
     say(f"Members of {group!r} at {issuer} {verb} {role} of {course_id}, from the issuer's next word on.")
 
 
-@click.command()
+@click.command(name="unlink-group")
 @click.argument("course_id", type=COURSE_ID)
 @click.argument("group", type=GROUP)
 @click.argument("role", type=_ROLE)

@@ -1,0 +1,31 @@
+/** Names of a course's settings, in words. Pure. */
+
+import type { TFunction } from 'i18next'
+
+import type { Thresholds } from '../api/types'
+import { foreign } from '../i18n/foreign'
+
+/** In the order in which the live page lists what they decide. */
+export const thresholdNames = [
+  'stuck_errors',
+  'kernel_deaths',
+  'long_run_s',
+  'idle_s',
+  'offline_s',
+] as const satisfies readonly (keyof Thresholds)[]
+
+export type ThresholdName = (typeof thresholdNames)[number]
+
+/** The name of a source that rules in a course; null and what is no source: none. */
+export function rulingSourceName(source: unknown, t: TFunction): string {
+  switch (source) {
+    case 'roster':
+      return t('settings.ruling.roster')
+    case 'hub':
+      return t('members.source.hub')
+    case 'lti':
+      return t('members.source.lti')
+    default:
+      return typeof source === 'string' ? foreign(source) : t('settings.ruling.none')
+  }
+}

@@ -1,0 +1,114 @@
+import { useMutation, useQueryClient } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { ApiError } from '../../api/client'
+import { useServices } from '../../api/services'
+import { foreign } from '../../i18n/foreign'
+import { Button } from '../../ui/Button'
+import { explain } from '../../ui/ErrorNotice'
+import { Notice } from '../../ui/Notice'
+
+/** docs/dev/contracts.md: the same rule as in the API. */
+const COURSE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/u
+const MAX_TITLE = 200
+
+/** A form that adds a course, for admins of the site. */
+export function AddCourse(): ReactElement {
+  const { t } = useTranslation()
+  const id = useId()
+  const { api } = useServices()
+  const client = useQueryClient()
+  const [courseId, setCourseId] = useState('')
+  const [title, setTitle] = useState('')
+  const [fault, setFault] = useState<'id' | 'title' | null>(null)
+  const add = useMutation({
+    mutationFn: (course: { course_id: string; title: string }) =>
+      api.request<{ course_id: string; title: string }>('courses', { method: 'POST', body: course }),
+    onSuccess: () => {
+      setCourseId('')
+      setTitle('')
+      return client.invalidateQueries({ queryKey: ['courses'] })
+    },
+  })
+
+  const submit = (event: SyntheticEvent): void => {
+    event.preventDefault()
+    if (add.isPending) return
+    const wish = { course_id: courseId.trim(), title: title.trim() }
+    const isTitle = wish.title !== '' && Array.from(wish.title).length <= MAX_TITLE
+    const found = !COURSE_ID.test(wish.course_id) ? 'id' : isTitle ? null : 'title'
+    setFault(found)
+    if (found === null) add.mutate(wish)
+    else add.reset()
+  }
+
+  return (
+    <section className="card add-course" aria-labelledby={`${id}-heading`}>
+      <h2 id={`${id}-heading`}>{t('courses.add.title')}</h2>
+      <form className="add-course__form" aria-labelledby={`${id}-heading`} noValidate onSubmit={submit}>
+        <div className="field">
+          <label htmlFor={`${id}-id`}>{t('courses.add.id')}</label>
+          <input
+            id={`${id}-id`}
+            maxLength={100}
+            autoComplete="off"
+            autoCapitalize="none"
+            spellCheck={false}
+            aria-invalid={fault === 'id'}
+            aria-describedby={`${id}-rule`}
+            value={courseId}
+            onChange={(event) => setCourseId(event.target.value)}
+          />
+          <span id={`${id}-rule`} className="hint">
+            {t('courses.add.idHint')}
+          </span>
+        </div>
+        <div className="field">
+          <label htmlFor={`${id}-title`}>{t('courses.add.name')}</label>
+          <input
+            id={`${id}-title`}
+            maxLength={2 * MAX_TITLE}
+            autoComplete="off"
+            aria-invalid={fault === 'title'}
+            value={title}
+            onChange={(event) => setTitle(event.target.value)}
+          />
+        </div>
+        {fault !== null && (
+          <Notice tone="error" role="alert">
+            {t(`courses.add.fault.${fault}`)}
+          </Notice>
+        )}
+        {add.isError && (
+          <Notice tone="error" role="alert">
+            {add.error instanceof ApiError && add.error.status === 409
+              ? t('courses.add.fault.taken')
+              : explain(add.error, t)}
+          </Notice>
+        )}
+        {add.isSuccess && (
+          <Notice
+            tone="info"
+            role="status"
+            action={
+              <Link
+                className="button button--plain"
+                to="/courses/$courseId/members"
+                params={{ courseId: add.data.course_id }}
+              >
+                {t('courses.add.members')}
+              </Link>
+            }
+          >
+            {t('courses.add.added', { course: foreign(add.data.title) })}
+          </Notice>
+        )}
+        <Button type="submit" variant="primary" pending={add.isPending}>
+          {add.isPending ? t('courses.add.adding') : t('courses.add.add')}
+        </Button>
+      </form>
+    </section>
+  )
+}

@@ -1,0 +1,162 @@
+import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import type { CourseSettings, GroupLink, Role } from '../../api/types'
+import { foreign } from '../../i18n/foreign'
+import { Button } from '../../ui/Button'
+import { Confirmed } from '../../ui/Confirmed'
+import { explain } from '../../ui/ErrorNotice'
+import { Empty, Notice } from '../../ui/Notice'
+import { MAX_GROUP, useLinkGroup, useUnlinkGroup } from './settings'
+
+const roles: readonly Role[] = ['student', 'observer', 'assistant', 'instructor']
+
+interface GroupLinksProps {
+  courseId: string
+  settings: CourseSettings
+}
+
+/** Which groups of a Hub or a sign-in service have which role in a course, for admins of the site. */
+export function GroupLinks({ courseId, settings }: GroupLinksProps): ReactElement {
+  const { t } = useTranslation()
+  const id = useId()
+  const { links, issuers } = settings
+  return (
+    <section className="card" aria-labelledby={id}>
+      <h2 id={id}>{t('settings.groups.title')}</h2>
+      <p className="hint">{t(issuers.length > 0 ? 'settings.groups.hint' : 'settings.groups.noIssuer')}</p>
+      {links.length === 0 && issuers.length > 0 && <Empty>{t('settings.groups.none')}</Empty>}
+      {links.length > 0 && <LinkTable courseId={courseId} links={links} />}
+      {issuers.length > 0 && <LinkForm courseId={courseId} issuers={issuers} />}
+    </section>
+  )
+}
+
+function LinkTable({ courseId, links }: { courseId: string; links: readonly GroupLink[] }): ReactElement {
+  const { t } = useTranslation()
+  return (
+    <div className="records">
+      <table aria-label={t('settings.groups.title')}>
+        <thead>
+          <tr>
+            <th scope="col">{t('settings.groups.group')}</th>
+            <th scope="col">{t('settings.groups.issuer')}</th>
+            <th scope="col">{t('settings.groups.role')}</th>
+            <th scope="col">{t('settings.groups.action')}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {links.map((link) => (
+            <LinkRow key={JSON.stringify(link)} courseId={courseId} link={link} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+function LinkRow({ courseId, link }: { courseId: string; link: GroupLink }): ReactElement {
+  const { t } = useTranslation()
+  const unlink = useUnlinkGroup(courseId)
+  const group = foreign(link.group)
+  const name = t('settings.groups.removeOf', { group })
+  return (
+    <tr>
+      <th scope="row">{group}</th>
+      <td>{foreign(link.issuer)}</td>
+      <td>{t(`role.${link.role}`)}</td>
+      <td>
+        <Confirmed
+          label={name}
+          texts={{
+            ask: t('settings.groups.remove'),
+            askFor: name,
+            sure: t('settings.groups.sure'),
+            pending: t('settings.groups.removing'),
+            keep: t('settings.groups.keep'),
+          }}
+          action={unlink}
+          onConfirmed={() => unlink.mutate(link)}
+        />
+      </td>
+    </tr>
+  )
+}
+
+function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly string[] }): ReactElement {
+  const { t } = useTranslation()
+  const id = useId()
+  const [issuer, setIssuer] = useState(issuers[0] ?? '')
+  const [group, setGroup] = useState('')
+  const [role, setRole] = useState<Role>('student')
+  const [isFault, setIsFault] = useState(false)
+  const link = useLinkGroup(courseId)
+
+  const submit = (event: SyntheticEvent): void => {
+    event.preventDefault()
+    if (link.isPending) return
+    const fault = group === '' || Array.from(group).length > MAX_GROUP
+    setIsFault(fault)
+    if (fault) {
+      link.reset()
+      return
+    }
+    link.mutate({ issuer, group, role }, { onSuccess: () => setGroup('') })
+  }
+
+  return (
+    <form className="settings__form" aria-label={t('settings.groups.add')} noValidate onSubmit={submit}>
+      {issuers.length > 1 && (
+        <div className="field">
+          <label htmlFor={`${id}-issuer`}>{t('settings.groups.issuer')}</label>
+          <select id={`${id}-issuer`} value={issuer} onChange={(event) => setIssuer(event.target.value)}>
+            {issuers.map((each) => (
+              <option key={each} value={each}>
+                {each}
+              </option>
+            ))}
+          </select>
+        </div>
+      )}
+      <div className="field">
+        <label htmlFor={`${id}-group`}>{t('settings.groups.group')}</label>
+        <input
+          id={`${id}-group`}
+          maxLength={2 * MAX_GROUP}
+          autoComplete="off"
+          spellCheck={false}
+          aria-invalid={isFault}
+          value={group}
+          onChange={(event) => setGroup(event.target.value)}
+        />
+      </div>
+      <div className="field">
+        <label htmlFor={`${id}-role`}>{t('settings.groups.role')}</label>
+        <select
+          id={`${id}-role`}
+          value={role}
+          onChange={(event) => setRole(roles.find((each) => each === event.target.value) ?? 'student')}
+        >
+          {roles.map((each) => (
+            <option key={each} value={each}>
+              {t(`role.${each}`)}
+            </option>
+          ))}
+        </select>
+      </div>
+      {isFault && (
+        <Notice tone="error" role="alert">
+          {t('settings.groups.fault')}
+        </Notice>
+      )}
+      {link.isError && (
+        <Notice tone="error" role="alert">
+          {explain(link.error, t)}
+        </Notice>
+      )}
+      <Button type="submit" variant="primary" pending={link.isPending}>
+        {link.isPending ? t('settings.groups.adding') : t('settings.groups.add')}
+      </Button>
+    </form>
+  )
+}

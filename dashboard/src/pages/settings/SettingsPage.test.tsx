@@ -1,0 +1,193 @@
+// Hazards: saving a form overwrites what somebody else has set; a click changes who is staff without a question; a setting
+// that only an administrator has is offered to others.
+import { screen, waitFor, within } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import { beforeEach, describe, expect, it } from 'vitest'
+
+import type { CourseSettings } from '../../api/types'
+import { FakeApi, fault, renderApp } from '../../testing/app'
+import { thresholds } from '../../testing/fixtures'
+
+let api: FakeApi
+let stored: CourseSettings
+let sent: unknown[]
+
+beforeEach(() => {
+  api = new FakeApi()
+  sent = []
+  stored = {
+    course_id: 'c1',
+    title: 'Programming',
+    thresholds: { ...thresholds, idle_s: 600 },
+    defaults: thresholds,
+    bounds: {
+      stuck_errors: { lowest: 1, highest: 100 },
+      kernel_deaths: { lowest: 1, highest: 20 },
+      long_run_s: { lowest: 10, highest: 86_400 },
+      idle_s: { lowest: 10, highest: 86_400 },
+      offline_s: { lowest: 60, highest: 86_400 },
+    },
+    ruling_source: null,
+    ruling_sources: ['roster', 'hub', 'lti'],
+    links: [{ issuer: 'hub', group: 'ta', role: 'assistant' }],
+    issuers: ['hub'],
+  }
+  api.on('GET courses/c1/settings', () => ({ body: stored }))
+  api.on('PATCH courses/c1/settings', (body) => {
+    sent.push(body)
+    return { body: stored }
+  })
+})
+
+function asAdmin(): void {
+  api.on('GET me', () => ({
+    body: { person_id: 'p1', username: 'mari', display_name: null, is_admin: true, courses: [] },
+  }))
+}
+
+const idle = () => screen.getByRole('spinbutton', { name: /^Quiet/u })
+const save = () => screen.getByRole('button', { name: 'Save' })
+
+describe('title and thresholds', () => {
+  it('sends what was changed and nothing else', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    await screen.findByRole('heading', { name: 'Title and thresholds' })
+    await user.clear(idle())
+    await user.type(idle(), '900')
+    stored = { ...stored, thresholds: { ...stored.thresholds, idle_s: 900, long_run_s: 60 } }
+    await user.click(save())
+    expect(await screen.findByText('Saved.')).toBeVisible()
+    expect(sent).toEqual([{ thresholds: { idle_s: 900 } }])
+    // What somebody else has set meanwhile is shown.
+    expect(screen.getByRole('spinbutton', { name: /^Long run/u })).toHaveValue(60)
+  })
+
+  it('sends nothing where nothing differs', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    await screen.findByRole('heading', { name: 'Title and thresholds' })
+    await user.click(save())
+    expect(await screen.findByText(/Nothing was changed/u)).toBeVisible()
+    expect(sent).toEqual([])
+  })
+
+  it.each([
+    ['below the bound', 'Left', '59', 'enter a whole number from 60 to 86,400'],
+    ['a fraction', 'Stuck', '1.5', 'enter a whole number from 1 to 100'],
+    ['nothing', 'Kernel died', '', 'enter a whole number from 1 to 20'],
+  ])('asks for another number and sends nothing: %s', async (_, name, value, message) => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    const field = await screen.findByRole('spinbutton', { name: new RegExp(`^${name}`, 'u') })
+    await user.clear(field)
+    if (value !== '') await user.type(field, value)
+    await user.click(save())
+    expect(await screen.findByRole('alert')).toHaveTextContent(message)
+    expect(field).toHaveAttribute('aria-invalid', 'true')
+    expect(sent).toEqual([])
+  })
+
+  it('fills in the defaults, and sends them only when they are saved', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings', 'ja')
+    await user.click(await screen.findByRole('button', { name: '初期値を入力' }))
+    expect(screen.getByRole('spinbutton', { name: /^操作なし/u })).toHaveValue(480)
+    expect(sent).toEqual([])
+    await user.click(screen.getByRole('button', { name: '保存' }))
+    await waitFor(() => expect(sent).toEqual([{ thresholds: { idle_s: 480 } }]))
+  })
+})
+
+describe('what an administrator of the site sets', () => {
+  it('is shown to others as text', async () => {
+    stored = { ...stored, ruling_source: 'hub' }
+    renderApp('/courses/c1/settings')
+    const ruling = await screen.findByRole('region', { name: 'Who decides on the members' })
+    expect(ruling).toHaveTextContent('JupyterHub')
+    expect(ruling).toHaveTextContent('is set by an administrator of the site')
+    expect(within(ruling).queryByRole('combobox')).toBeNull()
+    expect(screen.queryByRole('region', { name: 'Groups' })).toBeNull()
+  })
+
+  it('changes who decides after a second click', async () => {
+    asAdmin()
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    await user.selectOptions(await screen.findByRole('combobox', { name: 'The source that rules' }), 'JupyterHub')
+    await user.click(screen.getByRole('button', { name: 'Change the source' }))
+    expect(sent).toEqual([])
+    stored = { ...stored, ruling_source: 'hub' }
+    await user.click(screen.getByRole('button', { name: 'Change now' }))
+    await waitFor(() => expect(sent).toEqual([{ ruling_source: 'hub' }]))
+  })
+
+  it('links a group as it is typed, and removes a link after a second click', async () => {
+    asAdmin()
+    api.on('POST courses/c1/group-links', (body) => {
+      sent.push(body)
+      stored = { ...stored, links: [...stored.links, { issuer: 'hub', group: 'Staff ', role: 'instructor' }] }
+      return { body: stored }
+    })
+    api.on('DELETE courses/c1/group-links', (_, url) => {
+      sent.push(Object.fromEntries(url.searchParams))
+      stored = { ...stored, links: stored.links.slice(1) }
+      return { body: stored }
+    })
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    const groups = await screen.findByRole('region', { name: 'Groups' })
+    await user.click(within(groups).getByRole('button', { name: 'Link the group' }))
+    expect(await within(groups).findByRole('alert')).toHaveTextContent('Enter the name of a group')
+    await user.type(within(groups).getByRole('textbox', { name: 'Group' }), 'Staff ')
+    await user.selectOptions(within(groups).getByRole('combobox', { name: 'Role' }), 'Instructor')
+    await user.click(within(groups).getByRole('button', { name: 'Link the group' }))
+    expect(await within(groups).findByRole('row', { name: /Staff/u })).toHaveTextContent('Instructor')
+    await user.click(within(groups).getByRole('button', { name: 'Remove the link of ta' }))
+    await user.click(within(groups).getByRole('button', { name: 'Remove the link' }))
+    await waitFor(() => expect(within(groups).queryByRole('row', { name: /^ta /u })).toBeNull())
+    expect(sent).toEqual([
+      { issuer: 'hub', group: 'Staff ', role: 'instructor' },
+      { issuer: 'hub', group: 'ta', role: 'assistant' },
+    ])
+  })
+})
+
+describe('adding a course', () => {
+  it('is for administrators, says why an id cannot be used, and leads to the members', async () => {
+    asAdmin()
+    api.on('POST courses', (body) => {
+      sent.push(body)
+      return sent.length === 1 ? { status: 409, body: fault('course_exists') } : { status: 201, body }
+    })
+    const user = userEvent.setup()
+    renderApp('/courses')
+    const form = await screen.findByRole('form', { name: 'Add a course' })
+    const add = within(form).getByRole('button', { name: 'Add' })
+    const field = within(form).getByRole('textbox', { name: 'Id' })
+    await user.type(field, 'Physics 1')
+    await user.click(add)
+    expect(await within(form).findByRole('alert')).toHaveTextContent('This id cannot be used')
+    await user.clear(field)
+    await user.type(field, 'physics-1')
+    await user.click(add)
+    expect(await within(form).findByRole('alert')).toHaveTextContent('Enter a title')
+    await user.type(within(form).getByRole('textbox', { name: 'Title' }), 'Physics 1')
+    expect(sent).toEqual([])
+    await user.click(add)
+    expect(await within(form).findByRole('alert')).toHaveTextContent('There is a course of this id already')
+    await user.click(add)
+    expect(await within(form).findByRole('status')).toHaveTextContent('Physics 1 was added')
+    expect(within(form).getByRole('link', { name: 'To its members' })).toHaveAttribute('href', '/courses/physics-1/members')
+    expect(sent).toEqual([
+      { course_id: 'physics-1', title: 'Physics 1' },
+      { course_id: 'physics-1', title: 'Physics 1' },
+    ])
+  })
+
+  it('is not offered to others', async () => {
+    renderApp('/courses')
+    expect(await screen.findByRole('link', { name: 'Programming' })).toBeVisible()
+    expect(screen.queryByRole('form', { name: 'Add a course' })).toBeNull()
+  })
+})
