@@ -9,14 +9,14 @@ from cell_monitor_core.auth.roles import Permission
 from cell_monitor_core.auth.scopes import Scope
 
 # Typed from docs/security.md.
-SESSION = {"read_course", "answer_help", "manage_members", "read_audit", "administer"}
+SESSION = {"read_course", "answer_help", "manage_members", "manage_settings", "read_audit", "administer"}
 BY_SCOPE = {
     "events:write": {"send_events"},
     "test:write": {"use_test_mode"},
     "people:act_as": set(),
     "roster:write": {"manage_members"},
     "courses:read": {"read_course"},
-    "admin": {"read_course", "answer_help", "manage_members", "read_audit", "administer"},
+    "admin": {"read_course", "answer_help", "manage_members", "manage_settings", "read_audit", "administer"},
 }
 AUDIENCES = {
     "session": {"api", "gateway"},

@@ -10,6 +10,7 @@ ALLOWED = {
     ("instructor", "read_course"),
     ("instructor", "answer_help"),
     ("instructor", "manage_members"),
+    ("instructor", "manage_settings"),
     ("instructor", "read_audit"),
     ("assistant", "send_events"),
     ("assistant", "read_course"),
@@ -36,8 +37,8 @@ def test_unknown_scope_is_refused_with_those_that_exist():
         parse_scopes(["events:write", "root"])
 
 
-BY_ADMIN = {"read_course", "answer_help", "manage_members", "read_audit"}
-BY_SERVICE = {"read_course", "manage_members", "read_audit"}
+BY_ADMIN = {"read_course", "answer_help", "manage_members", "manage_settings", "read_audit"}
+BY_SERVICE = {"read_course", "manage_members", "manage_settings", "read_audit"}
 
 
 @pytest.mark.parametrize("permission", list(Permission))

@@ -31,6 +31,7 @@ __all__ = [
     "RequestContext",
     "RosterEditor",
     "SameSite",
+    "SettingsEditor",
     "SiteAdmin",
     "TestSender",
 ]
@@ -134,9 +135,11 @@ def _in_course(permission: Permission) -> Callable[..., Awaitable[CourseAccess]]
 read_course: Final = _in_course(Permission.READ_COURSE)
 answer_help: Final = _in_course(Permission.ANSWER_HELP)
 edit_roster: Final = _in_course(Permission.MANAGE_MEMBERS)
+edit_settings: Final = _in_course(Permission.MANAGE_SETTINGS)
 read_audit: Final = _in_course(Permission.READ_AUDIT)
 
 CourseReader: TypeAlias = Annotated[CourseAccess, Depends(read_course)]
 Helper: TypeAlias = Annotated[CourseAccess, Depends(answer_help)]
 RosterEditor: TypeAlias = Annotated[CourseAccess, Depends(edit_roster)]
+SettingsEditor: TypeAlias = Annotated[CourseAccess, Depends(edit_settings)]
 AuditReader: TypeAlias = Annotated[CourseAccess, Depends(read_audit)]

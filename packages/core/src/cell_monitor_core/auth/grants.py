@@ -60,6 +60,7 @@ _KEY_SCOPES: Final = MappingProxyType(
                 Permission.READ_COURSE,
                 Permission.ANSWER_HELP,
                 Permission.MANAGE_MEMBERS,
+                Permission.MANAGE_SETTINGS,
                 Permission.READ_AUDIT,
                 Permission.ADMINISTER,
             }
@@ -76,6 +77,7 @@ GRANTS: Final[Mapping[Grant, GrantRule]] = MappingProxyType(
                     Permission.READ_COURSE,
                     Permission.ANSWER_HELP,
                     Permission.MANAGE_MEMBERS,
+                    Permission.MANAGE_SETTINGS,
                     Permission.READ_AUDIT,
                     Permission.ADMINISTER,
                 }

@@ -30,12 +30,13 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """Something that can be done: the first five in a course, by role; the others in the whole installation."""
+    """Something that can be done: the first six in a course, by role; the others in the whole installation."""
 
     SEND_EVENTS = "send_events"
     READ_COURSE = "read_course"
     ANSWER_HELP = "answer_help"
     MANAGE_MEMBERS = "manage_members"
+    MANAGE_SETTINGS = "manage_settings"
     READ_AUDIT = "read_audit"
     USE_TEST_MODE = "use_test_mode"
     ADMINISTER = "administer"
@@ -48,6 +49,7 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.READ_COURSE,
             Permission.ANSWER_HELP,
             Permission.MANAGE_MEMBERS,
+            Permission.MANAGE_SETTINGS,
             Permission.READ_AUDIT,
         }
     ),
@@ -56,10 +58,18 @@ PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.STUDENT: frozenset({Permission.SEND_EVENTS}),
 }
 ADMIN_PERMISSIONS: Final = frozenset(
-    {Permission.READ_COURSE, Permission.ANSWER_HELP, Permission.MANAGE_MEMBERS, Permission.READ_AUDIT}
+    {
+        Permission.READ_COURSE,
+        Permission.ANSWER_HELP,
+        Permission.MANAGE_MEMBERS,
+        Permission.MANAGE_SETTINGS,
+        Permission.READ_AUDIT,
+    }
 )
 """What an admin of the site may do in every course, a member or not. Events are sent by members only."""
-SERVICE_PERMISSIONS: Final = frozenset({Permission.READ_COURSE, Permission.MANAGE_MEMBERS, Permission.READ_AUDIT})
+SERVICE_PERMISSIONS: Final = frozenset(
+    {Permission.READ_COURSE, Permission.MANAGE_MEMBERS, Permission.MANAGE_SETTINGS, Permission.READ_AUDIT}
+)
 """What an API key that belongs to nobody may do in every course. It answers no help: nobody would be named as helper."""
 STAFF_ROLES: Final = frozenset({Role.INSTRUCTOR, Role.ASSISTANT, Role.OBSERVER})
 """The roles that see a course's students."""

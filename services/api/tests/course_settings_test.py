@@ -1,0 +1,88 @@
+"""A course's settings: a change overwrites nothing that it does not name, and is what the audit log says."""
+
+from __future__ import annotations
+
+import pytest
+
+from cell_monitor_core.storage.postgres import memberships
+from cell_monitor_core.storage.postgres.memberships import Source
+
+URL = "/api/v1/courses/c1/settings"
+DEFAULTS = {"stuck_errors": 3, "kernel_deaths": 3, "long_run_s": 180, "idle_s": 480, "offline_s": 60}
+
+
+@pytest.fixture
+async def ivy(site):
+    await site.course("c1", ivy="instructor", ann="student")
+    await site.person("root", admin=True)
+    return site
+
+
+async def patch(site, caller, **changes):
+    return await site.client.patch(URL, headers=site.bearer(caller, admin=caller == "root"), json=changes)
+
+
+async def test_what_a_change_does_not_name_stays(ivy):
+    assert (await patch(ivy, "root", ruling_source="roster")).status_code == 200
+    assert (await patch(ivy, "ivy", thresholds={"idle_s": 900})).status_code == 200
+    answer = (await patch(ivy, "ivy", title="Physics 1")).json()
+    assert (answer["title"], answer["thresholds"]) == ("Physics 1", {**DEFAULTS, "idle_s": 900})
+    # To leave it out and to say that none rules are two things.
+    assert answer["ruling_source"] == "roster"
+    assert (await patch(ivy, "root", ruling_source=None)).json()["ruling_source"] is None
+    state = (await ivy.client.get("/api/v1/courses/c1/state", headers=ivy.bearer("ivy"))).json()
+    assert state["course"]["thresholds"]["idle_s"] == 900
+    assert state["course"]["title"] == "Physics 1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"thresholds": {"offline_s": 59}}, "offline_s"),
+        ({"thresholds": {"stuck_errors": 101}}, "stuck_errors"),
+        ({"thresholds": {"idle_s": "900"}}, "idle_s"),
+        ({"thresholds": {"idle_s": 900.5}}, "idle_s"),
+        ({"thresholds": {"idles": 900}}, "idles"),
+        ({"title": ""}, "title"),
+        ({"title": "x" * 201}, "title"),
+        ({"title": "a\nb"}, "title"),
+        ({"ruling_source": "join"}, "ruling_source"),
+    ],
+)
+async def test_a_value_out_of_bounds_is_refused_with_its_place_and_changes_nothing(ivy, changes, place):
+    answer = await patch(ivy, "root", **({"title": "Mine"} | changes))
+    assert answer.status_code == 422
+    assert place in answer.json()["detail"][0]["loc"]
+    stored = (await ivy.client.get(URL, headers=ivy.bearer("ivy"))).json()
+    assert (stored["title"], stored["thresholds"], stored["ruling_source"]) == ("Course c1", DEFAULTS, None)
+
+
+async def test_only_an_admin_of_the_site_decides_whose_word_counts(ivy):
+    answer = await patch(ivy, "ivy", title="Mine", ruling_source="roster")
+    assert (answer.status_code, answer.json()["detail"][0]["type"]) == (403, "permission_denied")
+    assert (await ivy.client.get(URL, headers=ivy.bearer("ivy"))).json()["title"] == "Course c1"
+
+
+async def test_who_loses_a_role_by_a_ruling_source_no_longer_reads_the_course(ivy):
+    ids = {name: await ivy.person(name) for name in ("ivy", "ann")}
+    await memberships.upsert_many(ivy.process.pool, "c1", {ids["ivy"]: "student"}, source=Source.HUB)
+    assert (await patch(ivy, "root", ruling_source="hub")).status_code == 200
+    assert (await ivy.client.get(URL, headers=ivy.bearer("ivy"))).status_code == 403
+    members = (await ivy.client.get("/api/v1/courses/c1/members", headers=ivy.bearer("root", admin=True))).json()[
+        "members"
+    ]
+    # The Hub has not spoken of Ann: the roster still counts.
+    assert {each["username"]: each["role"] for each in members} == {"ivy": "student", "ann": "student"}
+
+
+async def test_the_audit_log_tells_settings_from_roles(ivy):
+    await patch(ivy, "ivy", title="Physics 1", thresholds={"idle_s": 900})
+    link = {"issuer": "hub", "group": "Physics staff", "role": "assistant"}
+    done = await ivy.client.post("/api/v1/courses/c1/group-links", headers=ivy.bearer("root", admin=True), json=link)
+    assert done.json()["links"] == [link]
+    answer = await ivy.client.get("/api/v1/courses/c1/audit?limit=3", headers=ivy.bearer("ivy"))
+    linked, thresholds, renamed = answer.json()["entries"]
+    assert (renamed["setting_from"], renamed["setting_to"], renamed["role_to"]) == ("Course c1", "Physics 1", None)
+    assert (thresholds["setting_from"], thresholds["setting_to"]) == ({"idle_s": 480}, {"idle_s": 900})
+    assert (linked["group"], linked["role_to"], linked["setting_to"]) == ("Physics staff", "assistant", None)
+    assert (linked["actor"]["username"], renamed["actor"]["username"]) == ("root", "ivy")
