@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ COURSE = "intro-python"
 WITHIN_MS = 60_000
 LEFT_WITHIN_MS = 120_000
 """``offline_s`` is 60 s; the page looks again every few seconds."""
+BEAT_MS = 10_000
 INVISIBLE, OVERRIDE, MARKS = "\u200b\u200b\u200b", "\u202eevil name\u202c", "Z" + "\u0316\u0317\u0318" * 20 + "algo"
 LONG = "W" * 150
 NAMES = {
@@ -93,6 +94,9 @@ class Student:
         client = {"extension_version": "0"}
         self.send(("session_started", None, {"client": client}), ("notebook_opened", None, {"cells": []}))
 
+    def beat(self) -> None:
+        self.send(("heartbeat", None, {"queued": 0, "dropped": 0, "visible": True}))
+
     def fail(self, place: dict[str, Any], name: str, times: int = 1) -> None:
         for _ in range(times):
             run = str(uuid.uuid4())
@@ -102,8 +106,8 @@ class Student:
 
 
 @pytest.fixture(scope="module")
-def lesson(up: StandaloneUp) -> None:
-    """Nine students with names of every kind; one is stuck, six ask for help, one of these leaves."""
+def lesson(up: StandaloneUp) -> Iterator[dict[str, Student]]:
+    """Nine students by user name, with names of every kind; one is stuck, six ask for help, one of these leaves."""
     addresses = up.addresses
     key = (up.data_dir / "secrets" / "simulator-api-key").read_text().strip()
     with httpx.Client(base_url=addresses["api"], timeout=60, trust_env=False) as client:
@@ -129,6 +133,7 @@ def lesson(up: StandaloneUp) -> None:
             message = "עזרה 1\n\u202eabc" if name == "h-hebrew" else "Why?"
             students[name].send(("help_requested", EXERCISES[1], {"message": message}))
         students["i-left"].send(("session_ended", None, {"reason": "closed"}))
+        yield students
 
 
 def row_of(page: Page, text: str) -> Locator:
@@ -136,7 +141,7 @@ def row_of(page: Page, text: str) -> Locator:
 
 
 def test_every_fact_in_a_row_names_its_own_cell(
-    instructor: Callable[..., Page], lesson: None, screenshot: Callable[[Page, str], None]
+    instructor: Callable[..., Page], lesson: dict[str, Student], screenshot: Callable[[Page, str], None]
 ) -> None:
     page = instructor()
     row = row_of(page, "b-same")
@@ -157,7 +162,7 @@ def test_every_fact_in_a_row_names_its_own_cell(
 
 
 def test_every_person_can_be_read_and_distinguished_from_every_other(
-    instructor: Callable[..., Page], lesson: None, screenshot: Callable[[Page, str], None]
+    instructor: Callable[..., Page], lesson: dict[str, Student], screenshot: Callable[[Page, str], None]
 ) -> None:
     page = instructor()
     expect(row_of(page, "i-left").or_(row_of(page, "Lea Vogel"))).to_be_visible(timeout=WITHIN_MS)
@@ -189,7 +194,7 @@ def test_every_person_can_be_read_and_distinguished_from_every_other(
 )
 def test_no_name_makes_the_page_wider_than_the_window(
     instructor: Callable[..., Page],
-    lesson: None,
+    lesson: dict[str, Student],
     screenshot: Callable[[Page, str], None],
     name: str,
     options: dict[str, Any],
@@ -210,11 +215,23 @@ def test_no_name_makes_the_page_wider_than_the_window(
 
 
 def test_a_student_who_left_counts_under_left_and_not_under_need_help(
-    instructor: Callable[..., Page], lesson: None, api: httpx.Client, screenshot: Callable[[Page, str], None]
+    instructor: Callable[..., Page],
+    lesson: dict[str, Student],
+    api: httpx.Client,
+    screenshot: Callable[[Page, str], None],
 ) -> None:
     page = instructor()
     requests = page.get_by_role("region", name="Help requests")
-    expect(requests).to_contain_text("1 request of a student who has left", timeout=LEFT_WITHIN_MS)
+    for _ in range(LEFT_WITHIN_MS // BEAT_MS):
+        # Without a heartbeat the others leave soon after her, or have left before this test begins.
+        for name in NAMES.keys() - {"i-left"}:
+            lesson[name].beat()
+        try:
+            expect(requests).to_contain_text("1 request of a student who has left", timeout=BEAT_MS)
+        except AssertionError:
+            continue
+        break
+    expect(requests).to_contain_text("1 request of a student who has left")
     expect(row_of(page, "Lea Vogel")).to_contain_text("Left")
     figures = {
         entry.locator("dt").inner_text(): entry.locator("dd").inner_text() for entry in page.locator(".counter").all()
