@@ -16,6 +16,13 @@ export const thresholdNames = [
 
 export type ThresholdName = (typeof thresholdNames)[number]
 
+export const MAX_TITLE = 200
+
+/** Whether the API takes a course's title, without spaces at its ends. */
+export function isTitle(title: string): boolean {
+  return title !== '' && Array.from(title).length <= MAX_TITLE
+}
+
 /** The name of a source that rules in a course; null and what is no source: none. */
 export function rulingSourceName(source: unknown, t: TFunction): string {
   switch (source) {

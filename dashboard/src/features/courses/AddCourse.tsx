@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../../api/client'
 import { useServices } from '../../api/services'
+import { isTitle, MAX_TITLE } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { explain } from '../../ui/ErrorNotice'
@@ -12,7 +13,6 @@ import { Notice } from '../../ui/Notice'
 
 /** docs/dev/contracts.md: the same rule as in the API. */
 const COURSE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/u
-const MAX_TITLE = 200
 
 /** A form that adds a course, for admins of the site. */
 export function AddCourse(): ReactElement {
@@ -37,8 +37,7 @@ export function AddCourse(): ReactElement {
     event.preventDefault()
     if (add.isPending) return
     const wish = { course_id: courseId.trim(), title: title.trim() }
-    const isTitle = wish.title !== '' && Array.from(wish.title).length <= MAX_TITLE
-    const found = !COURSE_ID.test(wish.course_id) ? 'id' : isTitle ? null : 'title'
+    const found = !COURSE_ID.test(wish.course_id) ? 'id' : isTitle(wish.title) ? null : 'title'
     setFault(found)
     if (found === null) add.mutate(wish)
     else add.reset()
@@ -47,7 +46,7 @@ export function AddCourse(): ReactElement {
   return (
     <section className="card add-course" aria-labelledby={`${id}-heading`}>
       <h2 id={`${id}-heading`}>{t('courses.add.title')}</h2>
-      <form className="add-course__form" aria-labelledby={`${id}-heading`} noValidate onSubmit={submit}>
+      <form className="form" aria-labelledby={`${id}-heading`} noValidate onSubmit={submit}>
         <div className="field">
           <label htmlFor={`${id}-id`}>{t('courses.add.id')}</label>
           <input
@@ -66,7 +65,7 @@ export function AddCourse(): ReactElement {
           </span>
         </div>
         <div className="field">
-          <label htmlFor={`${id}-title`}>{t('courses.add.name')}</label>
+          <label htmlFor={`${id}-title`}>{t('settings.name')}</label>
           <input
             id={`${id}-title`}
             maxLength={2 * MAX_TITLE}
@@ -78,7 +77,7 @@ export function AddCourse(): ReactElement {
         </div>
         {fault !== null && (
           <Notice tone="error" role="alert">
-            {t(`courses.add.fault.${fault}`)}
+            {t(fault === 'id' ? 'courses.add.fault.id' : 'settings.fault.title')}
           </Notice>
         )}
         {add.isError && (

@@ -56,7 +56,7 @@ export function MakeKey(): ReactElement {
   return (
     <section className="card" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>{t('keys.make')}</h2>
-      <form className="keys__form" aria-labelledby={`${id}-title`} noValidate onSubmit={submit}>
+      <form className="form" aria-labelledby={`${id}-title`} noValidate onSubmit={submit}>
         <div className="field">
           <label htmlFor={`${id}-name`}>{t('keys.name')}</label>
           <input
@@ -138,7 +138,7 @@ function Made({ made, onDone }: { made: NewApiKey; onDone: () => void }): ReactE
     )
   }
   return (
-    <div className="keys__made" role="status">
+    <div className="form keys__made" role="status">
       <h3>{t('keys.made', { name: foreign(made.name) })}</h3>
       <p>{t('keys.once')}</p>
       <div className="field keys__key">

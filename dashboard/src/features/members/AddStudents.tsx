@@ -50,7 +50,7 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
   }
 
   return (
-    <section className="card members-add" aria-labelledby={`${listId}-title`}>
+    <section className="card form members-add" aria-labelledby={`${listId}-title`}>
       <h2 id={`${listId}-title`}>{t('members.add')}</h2>
       <p className="hint" id={hintId}>
         {t('members.hint')}

@@ -2,11 +2,11 @@ import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseSettings } from '../../api/types'
-import { thresholdNames, type ThresholdName } from '../../course/settings'
+import { MAX_TITLE, thresholdNames, type ThresholdName } from '../../course/settings'
 import { Button } from '../../ui/Button'
 import { explain } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
-import { changesOf, faultOf, formOf, MAX_TITLE, useChangeSettings, type SettingsFault } from './settings'
+import { changesOf, faultOf, formOf, useChangeSettings, type SettingsFault } from './settings'
 
 interface CourseFormProps {
   courseId: string
@@ -50,7 +50,7 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
   return (
     <section className="card" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>{t('settings.course')}</h2>
-      <form className="settings__form" aria-labelledby={`${id}-title`} noValidate onSubmit={submit}>
+      <form className="form" aria-labelledby={`${id}-title`} noValidate onSubmit={submit}>
         <div className="field">
           <label htmlFor={`${id}-name`}>{t('settings.name')}</label>
           <input

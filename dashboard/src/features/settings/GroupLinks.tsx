@@ -105,7 +105,7 @@ function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly s
   }
 
   return (
-    <form className="settings__form" aria-label={t('settings.groups.add')} noValidate onSubmit={submit}>
+    <form className="form" aria-label={t('settings.groups.add')} noValidate onSubmit={submit}>
       {issuers.length > 1 && (
         <div className="field">
           <label htmlFor={`${id}-issuer`}>{t('settings.groups.issuer')}</label>

@@ -6,9 +6,8 @@ import type { ApiClient } from '../../api/client'
 import { courseKey, segment } from '../../api/queries'
 import { useServices } from '../../api/services'
 import type { ChangedSettings, CourseSettings, GroupLink } from '../../api/types'
-import { thresholdNames, type ThresholdName } from '../../course/settings'
+import { isTitle, thresholdNames, type ThresholdName } from '../../course/settings'
 
-export const MAX_TITLE = 200
 export const MAX_GROUP = 512
 
 const pathOf = (courseId: string): string => `courses/${segment(courseId)}`
@@ -44,8 +43,7 @@ export type SettingsFault = { in: 'title' } | { in: ThresholdName; lowest: numbe
 
 /** Return the first fault of a form, or null. */
 export function faultOf(form: SettingsForm, { bounds }: CourseSettings): SettingsFault | null {
-  const title = form.title.trim()
-  if (title === '' || Array.from(title).length > MAX_TITLE) return { in: 'title' }
+  if (!isTitle(form.title.trim())) return { in: 'title' }
   for (const name of thresholdNames) {
     const { lowest, highest } = bounds[name] ?? { lowest: 1, highest: Number.MAX_SAFE_INTEGER }
     const value = form.thresholds[name].trim()
