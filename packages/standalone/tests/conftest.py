@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
+import pytest
+from click.testing import CliRunner, Result
+
+from cell_monitor.cli import main
 from cell_monitor_testing.keys import SampleSecrets
 
 
@@ -18,3 +22,18 @@ def api_rights(database: str, secrets: SampleSecrets, monkeypatch: pytest.Monkey
     }.items():
         monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
     return database
+
+
+@pytest.fixture
+def run(database: str, secrets: SampleSecrets, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run ``cell-monitor admin`` with the owner's rights and without Redis; the course physics-1 is there."""
+    for name, value in {"DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0"}.items():
+        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
+    for name in ("CELL_MONITOR_ENCRYPTION_KEYS", "CELL_MONITOR_INDEX_KEY"):
+        monkeypatch.setenv(name, secrets.environment[name])
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["admin", *arguments])
+
+    assert run("create-course", "physics-1", "Physics 1").exit_code == 0
+    return run

@@ -6,26 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cell_monitor.cli import main
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.pool import connect
-
-
-@pytest.fixture
-def run(database: str, secrets: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name, value in {"DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1/0"}.items():
-        monkeypatch.setenv(f"CELL_MONITOR_{name}", value)
-    for name in ("CELL_MONITOR_ENCRYPTION_KEYS", "CELL_MONITOR_INDEX_KEY"):
-        monkeypatch.setenv(name, secrets.environment[name])
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, ["admin", *arguments])
-
-    assert run("create-course", "physics-1", "Physics 1").exit_code == 0
-    return run
 
 
 def stored(database: str) -> Thresholds:

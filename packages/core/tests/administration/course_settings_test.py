@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_settings import MAX_LINKS, CourseSettings, SettingsChange
 from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable
-from cell_monitor_core.administration.roster import Authority
 from cell_monitor_core.auth.audit import OPERATOR, Actor
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import audit_queries, course_links, courses, memberships, people, revocations

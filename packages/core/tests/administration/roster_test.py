@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown, UnknownCourse
-from cell_monitor_core.administration.roster import Authority, MemberChange, Roster
+from cell_monitor_core.administration.roster import MemberChange, Roster
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.counters import Counters

@@ -12,27 +12,10 @@ import asyncpg
 import msgspec
 import pytest
 
-from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres.pool import connect, create_pool
+from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.storage.postgres.pool import connect
 
 START = datetime(2026, 4, 1, 9, tzinfo=UTC)
-
-
-@pytest.fixture
-async def pool(database: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await create_pool(database, application_name="storage-tests", max_size=8)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-def keyring() -> KeyRing:
-    return KeyRing({"k1": os.urandom(32)}, "k1")
-
-
-@pytest.fixture
-def index() -> BlindIndex:
-    return BlindIndex(os.urandom(32))
 
 
 @pytest.fixture
