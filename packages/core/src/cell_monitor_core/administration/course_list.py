@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from cell_monitor_core.administration.refusals import CourseIdTaken
+from cell_monitor_core.administration.refusals import CourseIdTaken, UnknownCourse
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.storage.postgres import courses
+from cell_monitor_core.storage.postgres.courses import Course
+from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["CourseList"]
+__all__ = ["CourseList", "require_course"]
+
+
+async def require_course(executor: Executor, course_id: str) -> Course:
+    """Return a course.
+
+    Raises:
+        UnknownCourse: there is none of that id.
+    """
+    course = await courses.get(executor, course_id)
+    if course is None:
+        raise UnknownCourse(course_id)
+    return course
 
 
 class CourseList:

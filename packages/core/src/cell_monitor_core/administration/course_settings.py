@@ -8,8 +8,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from cell_monitor_core.administration.authority import Authority
+from cell_monitor_core.administration.course_list import require_course
 from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable
-from cell_monitor_core.administration.roster import Authority
 from cell_monitor_core.auth.audit import Actor, AuditAction
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.derivation import Thresholds
@@ -67,9 +68,7 @@ class CourseSettings:
             UnknownCourse: there is none of that id.
         """
         async with self._pool.acquire() as connection:
-            course = await courses.get(connection, course_id)
-            if course is None:
-                raise UnknownCourse(course_id)
+            course = await require_course(connection, course_id)
             return course, await course_links.list_of_course(connection, course_id)
 
     async def change(self, course_id: str, change: SettingsChange, *, authority: Authority, by: Actor) -> Course:
@@ -93,8 +92,7 @@ class CourseSettings:
             await self._rename(connection, course, change.title, by)
             await self._set_thresholds(connection, course, change, by)
             left = roles_may_change and await self._set_ruling_source(connection, course, change.ruling_source, by)
-            changed = await courses.get(connection, course_id)
-        assert changed is not None
+            changed = await require_course(connection, course_id)
         if left:
             await self._counters.roster_changed(course_id, left=True)
         return changed
@@ -126,11 +124,13 @@ class CourseSettings:
         """Remove a link. Who is a member by it is so until the issuer's next word.
 
         Raises:
+            UnknownCourse: there is none of that id.
             Unknown: there is no such link.
             NotPermitted: who asks is no admin of the site.
         """
         _require_admin(authority)
         async with self._pool.acquire() as connection, connection.transaction():
+            await require_course(connection, link.course_id)
             if not await course_links.remove(connection, link):
                 raise Unknown("this group has no such link in this course")
             await _enter_link(connection, AuditAction.GROUP_UNLINKED, link, "from", by)

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from cell_monitor_core.administration.refusals import Unknown, UnknownCourse, Unusable
+from cell_monitor_core.administration.course_list import require_course
+from cell_monitor_core.administration.refusals import Unknown, Unusable
 from cell_monitor_core.auth.audit import Actor, AuditAction
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex
-from cell_monitor_core.storage.postgres import audit, courses, join_codes, joined_computers, memberships
+from cell_monitor_core.storage.postgres import audit, join_codes, joined_computers, memberships
 from cell_monitor_core.storage.postgres.join_codes import JoinCode
 from cell_monitor_core.storage.postgres.memberships import Source
 
@@ -43,7 +44,7 @@ class JoinCodes:
             most = int(join_codes.MAX_LIFETIME.total_seconds() // 60)
             raise Unusable(f"a code works for 1 to {most} minutes", field=["minutes"])
         async with self._pool.acquire() as connection, connection.transaction():
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             code = await join_codes.open_new(connection, self._index, course_id, lifetime)
             minutes = int(lifetime.total_seconds() // 60)
             await audit.record(
@@ -58,7 +59,7 @@ class JoinCodes:
             UnknownCourse: there is no such course.
         """
         async with self._pool.acquire() as connection:
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             return await join_codes.get(connection, self._index, course_id)
 
     async def close(self, course_id: str, *, by: Actor) -> bool:
@@ -68,7 +69,7 @@ class JoinCodes:
             UnknownCourse: there is no such course.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             return await self._close(connection, course_id, by)
 
     async def remove_all(self, course_id: str, *, by: Actor) -> None:
@@ -108,8 +109,3 @@ class JoinCodes:
         if was_open:
             await audit.record(connection, AuditAction.JOINING_CLOSED, by, course_id=course_id)
         return was_open
-
-
-async def _require_course(connection: Any, course_id: str) -> None:
-    if await courses.get(connection, course_id) is None:
-        raise UnknownCourse(course_id)

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown, UnknownCourse
+from cell_monitor_core.administration.authority import Authority
+from cell_monitor_core.administration.course_list import require_course
+from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import courses, identities, joined_computers, memberships, people
+from cell_monitor_core.storage.postgres import identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
 
-__all__ = ["Authority", "MemberChange", "Roster", "StoredMember"]
-
-
-class Authority(Enum):
-    """Over what somebody who changes a roster decides."""
-
-    SITE = "site"
-    """Everything: an admin of the site, an operator at a command."""
-    COURSE = "course"
-    """The students of one course: its staff, and API keys with `roster:write`."""
+__all__ = ["MemberChange", "Roster", "StoredMember"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ class Roster:
             UnknownCourse: there is no such course.
         """
         async with self._pool.acquire() as connection:
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             return await members_of(connection, self._keyring, course_id)
 
     async def similar_names(self, username: str) -> list[str]:
@@ -122,7 +114,7 @@ class Roster:
         if not of_site:
             _check_course_only(changes, issuer)
         async with self._pool.acquire() as connection, connection.transaction():
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             foreign = set() if of_site else await self._foreign(connection, course_id, changes)
             person_ids = await people.upsert_many(
                 connection,
@@ -158,7 +150,7 @@ class Roster:
             ManagedBySource: they are a member by other sources only.
         """
         async with self._pool.acquire() as connection:
-            await _require_course(connection, course_id)
+            await require_course(connection, course_id)
             return await self._removable_role(connection, course_id, person_id)
 
     async def remove_member(
@@ -231,8 +223,3 @@ def _check_course_only(changes: Sequence[MemberChange], issuer: str) -> None:
             raise NotPermitted(
                 "only an admin of the site can decide who is one", field=["members", position, "site_admin"]
             )
-
-
-async def _require_course(connection: Any, course_id: str) -> None:
-    if await courses.get(connection, course_id) is None:
-        raise UnknownCourse(course_id)

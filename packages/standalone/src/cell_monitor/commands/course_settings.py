@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cell_monitor.commands.parameters import COURSE_ID, GROUP, ISSUER, NAME
-from cell_monitor.commands.stores import admin_command, opened, require_course, with_counters
+from cell_monitor.commands.stores import admin_command, opened, with_counters
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, print_json, say
 from cell_monitor.deployment import Deployment
+from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_settings import RULING_SOURCES, CourseSettings, SettingsChange
-from cell_monitor_core.administration.roster import Authority
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
@@ -28,21 +28,13 @@ _ROLE: Final = click.Choice(tuple(role.value for role in Role))
 _NONE: Final = "none"
 
 
-def with_settings(deployment: Deployment, course_id: str, work: Callable[[CourseSettings], Awaitable[T]]) -> T:
-    """Call ``work`` with the service of a course's settings and return its result.
+def with_settings(deployment: Deployment, work: Callable[[CourseSettings], Awaitable[T]]) -> T:
+    """Call ``work`` with the service of courses' settings and return its result, see ``stores.with_roster``."""
 
-    A course that does not exist ends the command with a message that contains the command to create it.
-
-    Raises:
-        SchemaMismatch: the database has another version's schema, as after an upgrade of the program.
-    """
-
-    async def with_settings(pool: Any, counters: Counters) -> T:
-        async with pool.acquire() as connection:
-            await require_course(connection, deployment, course_id)
+    async def with_service(pool: Any, counters: Counters) -> T:
         return await work(CourseSettings(pool, counters))
 
-    return with_counters(deployment, with_settings)
+    return with_counters(deployment, with_service)
 
 
 @click.command()
@@ -55,7 +47,6 @@ def rename_course(*, course_id: str, title: str, data_dir: str | None) -> None:
     with opened(data_dir) as deployment:
         with_settings(
             deployment,
-            course_id,
             lambda settings: settings.change(course_id, change, authority=Authority.SITE, by=OPERATOR),
         )
     say(f"{course_id} is called {title!r}.")
@@ -76,7 +67,6 @@ def set_ruling_source(*, course_id: str, source: str, data_dir: str | None) -> N
     with opened(data_dir) as deployment:
         with_settings(
             deployment,
-            course_id,
             lambda settings: settings.change(course_id, change, authority=Authority.SITE, by=OPERATOR),
         )
         listing = admin_command(deployment, "list-members", course_id)
@@ -106,7 +96,7 @@ def link_group(*, course_id: str, group: str, role: str, issuer: str, data_dir: 
     link = CourseLink(issuer, group, role, course_id)
     with opened(data_dir) as deployment:
         added = with_settings(
-            deployment, course_id, lambda settings: settings.link_group(link, authority=Authority.SITE, by=OPERATOR)
+            deployment, lambda settings: settings.link_group(link, authority=Authority.SITE, by=OPERATOR)
         )
     verb = "are now" if added else "were already"
     say(f"Members of {group!r} at {issuer} {verb} {role} of {course_id}, from the issuer's next word on.")
@@ -123,9 +113,7 @@ def unlink_group(*, course_id: str, group: str, role: str, issuer: str, data_dir
     link = CourseLink(issuer, group, role, course_id)
     with opened(data_dir) as deployment:
         say(f"The links of {course_id}: {admin_command(deployment, 'list-group-links', course_id)}")
-        with_settings(
-            deployment, course_id, lambda settings: settings.unlink_group(link, authority=Authority.SITE, by=OPERATOR)
-        )
+        with_settings(deployment, lambda settings: settings.unlink_group(link, authority=Authority.SITE, by=OPERATOR))
     say(f"Members of {group!r} at {issuer} are no longer {role} of {course_id}, from the issuer's next word on.")
 
 
@@ -136,7 +124,7 @@ def unlink_group(*, course_id: str, group: str, role: str, issuer: str, data_dir
 def list_group_links(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
     """List which groups give which role in a course. Groups may give more, by their names or properties at the issuer."""
     with opened(data_dir) as deployment:
-        _, links = with_settings(deployment, course_id, lambda settings: settings.read(course_id))
+        _, links = with_settings(deployment, lambda settings: settings.read(course_id))
     if as_json:
         for link in links:
             print_json({name: getattr(link, name) for name in link.__slots__})

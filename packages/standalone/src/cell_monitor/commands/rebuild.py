@@ -11,14 +11,15 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cell_monitor.commands.parameters import COURSE_ID
-from cell_monitor.commands.stores import broker_of
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, progress_console
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, progress_console, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
+from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel
 from cell_monitor_core.crypto import DecryptionError, KeyRing
 from cell_monitor_core.publishing import draft_of
+from cell_monitor_core.redis_client import REDIS_ERRORS, aclose, connect
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import course_counters, courses
@@ -103,8 +104,9 @@ async def _start_epochs(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployme
     It is needed after the restore of a backup: the restored versions are lower and Redis would suppress the states.
     Without Redis a dashboard shows the correct state after it is reloaded.
     """
-    without = "Open dashboards were not updated, reload them"
-    async with broker_of(deployment, name="cell-monitor-rebuild", without=without) as broker:
+    redis = connect(deployment.settings.redis_url.get_secret_value(), name="cell-monitor-rebuild")
+    broker = RedisBroker(redis, partitions=deployment.settings.partitions)
+    try:
         async with pool.acquire() as connection:
             counters = await course_counters.refresh_courses(connection, course_ids)
         for state in counters:
@@ -112,3 +114,7 @@ async def _start_epochs(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployme
             await broker.forget(channel)
             # The first publication of the new epoch is what the gateways notice at once.
             await broker.publish(channel, [draft_of(state)])
+    except (*REDIS_ERRORS, StoreUnavailable) as error:
+        say(f"Open dashboards were not updated, reload them: Redis is unavailable ({error}).")
+    finally:
+        await aclose(redis)

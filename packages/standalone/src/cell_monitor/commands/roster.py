@@ -11,15 +11,15 @@ from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
     opened,
-    require_course,
     require_person,
     with_connection,
     with_roster,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
-from cell_monitor_core.administration.course_list import CourseList
+from cell_monitor_core.administration.authority import Authority
+from cell_monitor_core.administration.course_list import CourseList, require_course
 from cell_monitor_core.administration.refusals import Unknown
-from cell_monitor_core.administration.roster import Authority, MemberChange, Roster, StoredMember
+from cell_monitor_core.administration.roster import MemberChange, Roster, StoredMember
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.storage.postgres import identities, people
@@ -120,7 +120,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
         )
 
         async def find(connection: Connection) -> people.Person:
-            await require_course(connection, deployment, course_id)
+            await require_course(connection, course_id)
             if not await people.search(connection, keyring, index, username):
                 raise fail(no_member)
             return await require_person(connection, keyring, index, username)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,16 +23,14 @@ from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import Draft, LogUnavailable, StoreUnavailable
-from cell_monitor_core.storage.postgres import courses, people
+from cell_monitor_core.storage.postgres import people
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
 from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
 
 __all__ = [
     "admin_command",
-    "broker_of",
     "keys_of",
     "opened",
-    "require_course",
     "require_person",
     "with_connection",
     "with_counters",
@@ -153,35 +151,9 @@ class _CommandPublisher:
         return True
 
 
-@asynccontextmanager
-async def broker_of(deployment: Deployment, *, name: str, without: str) -> AsyncIterator[RedisBroker]:
-    """The broker of an installation for one block, which ends early with a message where a store is unavailable.
-
-    Args:
-        deployment: the installation.
-        name: of the connection, in Redis' list of clients.
-        without: what open pages show then, for the message.
-    """
-    redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=name)
-    try:
-        yield RedisBroker(redis, partitions=deployment.settings.partitions)
-    except (*REDIS_ERRORS, StoreUnavailable) as error:
-        say(f"{without}: Redis is unavailable ({error}).")
-    finally:
-        await aclose(redis)
-
-
 def admin_command(deployment: Deployment, *arguments: str) -> str:
     """Return the command line of an ``admin`` command for this installation, for use in a message."""
     return deployment.command_line("admin", *arguments)
-
-
-async def require_course(connection: Connection, deployment: Deployment, course_id: str) -> courses.Course:
-    """Return a course, or end the command with a message that contains the command to create it."""
-    course = await courses.get(connection, course_id)
-    if course is None:
-        raise _no_course(deployment, course_id)
-    return course
 
 
 def _no_course(deployment: Deployment, course_id: str) -> SystemExit:

@@ -8,8 +8,8 @@ from cell_monitor.commands.course_settings import with_settings
 from cell_monitor.commands.parameters import COURSE_ID
 from cell_monitor.commands.stores import opened
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, say
+from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_settings import SettingsChange
-from cell_monitor_core.administration.roster import Authority
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.derivation import threshold_bounds
 
@@ -70,7 +70,6 @@ def set_thresholds(
     with opened(data_dir) as deployment:
         now = with_settings(
             deployment,
-            course_id,
             lambda settings: settings.change(course_id, change, authority=Authority.SITE, by=OPERATOR),
         ).thresholds
     say(

@@ -12,17 +12,11 @@ from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.dependencies import Caller, Context, SettingsEditor
 from cell_monitor_api.models.course_settings import ChangedSettings, GroupLink, SettingsAnswer
-from cell_monitor_api.services.access import CourseAccess
-from cell_monitor_core.administration.roster import Authority
 from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["course settings"])
-
-
-def _authority(grant: CourseAccess) -> Authority:
-    return Authority.SITE if grant.admin else Authority.COURSE
 
 
 async def _settings(process: ProcessContext, course_id: str) -> StructResponse:
@@ -40,9 +34,7 @@ async def read_settings(context: Context, grant: SettingsEditor) -> Response:
 async def change_settings(context: Context, grant: SettingsEditor, caller: Caller, body: ChangedSettings) -> Response:
     """Change settings, all that are given or none. Only an admin of the site changes the ruling source."""
     process = context.process
-    await process.course_settings.change(
-        grant.course_id, body.change(), authority=_authority(grant), by=Actor.of(caller)
-    )
+    await process.course_settings.change(grant.course_id, body.change(), authority=grant.authority, by=Actor.of(caller))
     process.access.forget()
     return await _settings(process, grant.course_id)
 
@@ -51,7 +43,7 @@ async def change_settings(context: Context, grant: SettingsEditor, caller: Calle
 async def link_group(context: Context, grant: SettingsEditor, caller: Caller, body: GroupLink) -> Response:
     """Let the members of a group have a role in the course, from the issuer's next word on. For admins of the site."""
     link = body.of_course(grant.course_id)
-    await context.process.course_settings.link_group(link, authority=_authority(grant), by=Actor.of(caller))
+    await context.process.course_settings.link_group(link, authority=grant.authority, by=Actor.of(caller))
     return await _settings(context.process, grant.course_id)
 
 
@@ -61,6 +53,6 @@ async def unlink_group(
 ) -> Response:
     """Remove a link. Who is a member by it is so until the issuer's next word. For admins of the site."""
     await context.process.course_settings.unlink_group(
-        link.of_course(grant.course_id), authority=_authority(grant), by=Actor.of(caller)
+        link.of_course(grant.course_id), authority=grant.authority, by=Actor.of(caller)
     )
     return await _settings(context.process, grant.course_id)

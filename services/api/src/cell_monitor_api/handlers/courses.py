@@ -25,7 +25,7 @@ from cell_monitor_api.models.courses import (
     NewMembers,
 )
 from cell_monitor_api.models.students import Activity, CourseCells
-from cell_monitor_core.administration.roster import Authority, MemberChange
+from cell_monitor_core.administration.roster import MemberChange
 from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
@@ -71,9 +71,8 @@ async def list_members(context: Context, grant: RosterEditor) -> Response:
 async def put_members(context: Context, grant: RosterEditor, caller: Caller, body: NewMembers) -> Response:
     """Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff."""
     changes = [MemberChange(member.username, member.role, member.display_name) for member in body.members]
-    authority = Authority.SITE if grant.admin else Authority.COURSE
     stored = await context.process.roster.put_members(
-        grant.course_id, changes, authority=authority, by=Actor.of(caller)
+        grant.course_id, changes, authority=grant.authority, by=Actor.of(caller)
     )
     context.process.access.forget()
     members = [MemberAnswer(str(one.person_id), one.username, one.role, one.effective_role) for one in stored]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from cell_monitor_api.exceptions import InsufficientScope, NotFound, PermissionDenied
+from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.auth.roles import SERVICE_PERMISSIONS, Permission, may_in_course
 from cell_monitor_core.auth.tokens import Claims
 from cell_monitor_core.crypto import KeyRing
@@ -31,6 +32,11 @@ class CourseAccess:
     person_id: UUID
     role: str | None
     admin: bool
+
+    @property
+    def authority(self) -> Authority:
+        """Over what they decide, for the services of ``core.administration``."""
+        return Authority.SITE if self.admin else Authority.COURSE
 
 
 class Access:
