@@ -11,6 +11,7 @@ import referencing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
+from referencing.jsonschema import DRAFT202012
 
 from cell_monitor_core.events.codec import EventError, decode_event
 from cell_monitor_core.events.types import EVENT_TYPES
@@ -48,8 +49,10 @@ STRICT = jsonschema.validators.extend(
     {"pattern": pattern, "const": const},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", integer),
 )
+# jsonschema checks a resource that names its dialect by that dialect's own validator, which is not the strict one.
 REGISTRY = referencing.Registry().with_resources(
-    [(name, referencing.Resource.from_contents(schema)) for name, schema in SCHEMAS.items()]
+    (name, DRAFT202012.create_resource({key: value for key, value in schema.items() if key != "$schema"}))
+    for name, schema in SCHEMAS.items()
 )
 VALIDATORS = {name: STRICT(SCHEMAS[f"{name}.yaml"], registry=REGISTRY, format_checker=FORMATS) for name in EVENT_TYPES}
 
@@ -231,6 +234,24 @@ def test_unknown_properties_are_no_fault_at_any_level(event, unknown):
             place.update(unknown)
     documented, read = verdicts(event)
     assert documented == read
+
+
+@pytest.mark.parametrize(
+    ("change", "valid"),
+    [
+        ({"seq": 1.0}, False),
+        ({"seq": True}, False),
+        ({"schema_version": 1.0}, False),
+        ({"schema_version": 2.0}, False),
+        ({"session_id": LATEST["session_id"] + "\n"}, False),
+        ({"cell": LATEST["cell"] | {"index": 0.0}}, False),
+        ({"type": "made_by_a_newer_release", "seq": 1.0}, False),
+        ({"type": "made_by_a_newer_release\n"}, False),
+        ({"type": "made_by_a_newer_release"}, True),
+    ],
+)
+def test_a_number_with_a_point_is_no_integer_and_a_newline_no_end_anywhere(change, valid):
+    assert verdicts(LATEST | change) == (valid, valid)
 
 
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
