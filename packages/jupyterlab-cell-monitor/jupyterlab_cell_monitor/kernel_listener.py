@@ -1,4 +1,4 @@
-"""Listens to the kernels of recorded notebooks, and sends the starts and ends of runs whose page is gone.
+"""Listens to the kernels of recorded notebooks; sends the starts and ends of runs whose page is gone, and deaths that they cause.
 
 Each kernel publishes what it does on its IOPub channel to everyone who subscribes; a run that goes on after its tab was
 closed is still published there. Used are the public parts of jupyter_client and jupyter_server alone:
@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from jupyter_core.utils import ensure_async
 from zmq.eventloop.zmqstream import ZMQStream
@@ -23,6 +23,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 from .answers import Answer
 from .handed_runs import HandedRun
 from .ingest_body import Batch, batch_body, event_json
+from .kernel_request import DeathType
 from .run_follower import RunFollower, RunReport
 from .run_journal import RunJournal
 
@@ -48,6 +49,8 @@ _SHOWN = frozenset(
 )
 # After these the notebook may have another kernel than before.
 _KERNEL_MAY_BE_NEW = frozenset({"session_started", "kernel_connected", "kernel_restarted"})
+# What jupyter_client calls back for, where a process has died, and the event of it. A restart or an end that somebody asks for is neither.
+_DEATHS: Final[dict[str, DeathType]] = {"restart": "kernel_restarted", "dead": "kernel_died"}
 
 
 def unavailable(server: Any) -> str | None:
@@ -176,8 +179,8 @@ class KernelListener:
         stream = socket if isinstance(socket, ZMQStream) else ZMQStream(socket)
         self._streams[kernel_id] = stream
         stream.on_recv(partial(self._received, kernel_id, session))
-        for event in ("restart", "dead"):
-            self._kernels.add_restart_callback(kernel_id, partial(self._gone, kernel_id), event)
+        for event, death in _DEATHS.items():
+            self._kernels.add_restart_callback(kernel_id, partial(self._gone, kernel_id, death), event)
 
     def _received(self, kernel_id: str, session: Any, frames: list[bytes]) -> None:
         try:
@@ -197,8 +200,8 @@ class KernelListener:
         if starting:
             self._wake.set()
 
-    def _gone(self, kernel_id: str) -> None:
-        self._follower.kernel_gone(kernel_id, self._clock())
+    def _gone(self, kernel_id: str, death: DeathType | None = None) -> None:
+        self._follower.kernel_gone(kernel_id, self._clock(), death)
         self._wake.set()
 
     async def _on_kernel_action(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:  # noqa: ARG002 - the names are Jupyter's

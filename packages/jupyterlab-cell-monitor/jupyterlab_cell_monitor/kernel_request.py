@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .shown_outputs import OutputCollector, cut, joined, without_escapes
 from .timestamps import to_text
 
-__all__ = ["KernelRequest", "execution_data"]
+__all__ = ["DeathType", "KernelRequest", "execution_data"]
+
+DeathType: TypeAlias = Literal["kernel_restarted", "kernel_died"]
+"""The event of a kernel's death: the server started the kernel again, or gave it up."""
 
 _CODE_BYTES = 16 * 1024
 _NAME_CHARS = 256
@@ -31,6 +34,7 @@ class KernelRequest:
         ended_at: when its own idle status came, by the kernel's clock.
         ended: whether its own idle status came, or its kernel is gone.
         lost: whether its kernel is gone.
+        death: the event of that, where the kernel died while it executed this request; None otherwise.
         interrupted: whether somebody asked for an interrupt while it was executed.
     """
 
@@ -43,6 +47,7 @@ class KernelRequest:
     ended_at: datetime | None = None
     ended: bool = False
     lost: bool = False
+    death: DeathType | None = None
     interrupted: bool = False
     outputs: OutputCollector = field(default_factory=OutputCollector)
 

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from .followed_runs import FollowedRun, FollowedSession
 from .handed_runs import HandedRun, is_uuid
 from .ingest_body import notebook_id_of
-from .kernel_request import KernelRequest, execution_data
-from .run_reports import end_of, ended_session_of, start_of
+from .kernel_request import DeathType, KernelRequest, execution_data
+from .run_reports import death_of, end_of, ended_session_of, start_of
 
 T = TypeVar("T")
 
@@ -51,8 +51,8 @@ class RunReport:
 
     Attributes:
         execution_id: the run.
-        events: its `cell_execution_started`, its `cell_executed`, or both, and where the page had ended its session, the
-            session's end once more.
+        events: its `cell_execution_started`, its `cell_executed`, or both, after the latter the death of the kernel, if it
+            died while it executed the run, and where the page had ended its session, the session's end once more.
         times: when each of them happened, by the monotonic clock of the caller.
     """
 
@@ -178,11 +178,15 @@ class RunFollower:
             if request.kernel == kernel and request.progress.begun and not request.progress.ended:
                 request.progress.interrupted = True
 
-    def kernel_gone(self, kernel: str, now: float) -> None:
-        """A kernel was shut down, restarted or died: what it executed has ended, and what waited for it is in doubt."""
+    def kernel_gone(self, kernel: str, now: float, death: DeathType | None = None) -> None:
+        """A kernel was shut down, restarted or died: what it executed has ended, and what waited for it is in doubt.
+
+        Of a death its event is given; None where somebody asked for the end of the process, or it is not known why it ended.
+        """
         for request in self._requests.values():
             if request.kernel == kernel and not request.progress.ended:
                 request.progress.ended = request.progress.lost = True
+                request.progress.death = death if request.progress.begun else None
                 request.ended = now
         for run in self._runs.values():
             if run.kernel == kernel and self._request_of(run) is None:
@@ -360,7 +364,7 @@ class RunFollower:
     def _report(
         self, run: FollowedRun, session: FollowedSession, request: _Request | None, ended: float | None
     ) -> RunReport:
-        """Make the report of a run: of its end, where it is given, and of its start, where no page reported it."""
+        """Make the report of a run: of its end, where it is given, with a death, and of its start, where no page reported it."""
         progress = KernelRequest(ended=True, lost=True) if request is None else request.progress
         events: list[dict[str, Any]] = []
         times: list[float] = []
@@ -380,6 +384,9 @@ class RunFollower:
                 after = duration_ms / 1000
             data = execution_data(run.execution_id, progress, duration_ms, error_expected=run.error_expected)
             events.append(end_of(named, session.seq + len(events) + 1, after, data))
+            if progress.death is not None:
+                times.append(ended)
+                events.append(death_of(named, progress.death, session.seq + len(events) + 1, after))
         if session.end is not None:
             times.append(times[-1])
             events.append(ended_session_of(session.end, events[-1]))

@@ -1,7 +1,7 @@
 """The events of a run that are made here because its page is gone.
 
-All ids are made from the id of the run's start, which the page chose: the start or the end of a run counts once, however often it is
-reported, by the page or here (docs/dev/contracts.md, "Runs that go on").
+All ids are made from the id of the run's start, which the page chose: the start or the end of a run, and the death of the
+kernel that it caused, count once, however often they are reported, by the page or here (docs/dev/contracts.md, "Runs that go on").
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .ingest_body import MAX_EVENT_BYTES, event_json
+from .kernel_request import DeathType
 from .timestamps import to_text
 
-__all__ = ["ReportedRun", "end_id_of", "end_of", "ended_session_of", "shared_of", "start_of"]
+__all__ = ["ReportedRun", "death_of", "end_id_of", "end_of", "ended_session_of", "shared_of", "start_of"]
 
 _LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 # What is cut from an event that is too large although each of its texts is within its bound: bytes of each output.
@@ -22,6 +23,7 @@ _SMALLER = (2048, 512, 0)
 _SHARED = ("session_id", "notebook", "cell", "course")
 _END_BIT = 1
 _SESSION_BIT = 2
+_DEATH_BIT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,12 @@ def start_of(run: ReportedRun, execution_id: str, seq: int, after_s: float) -> d
 def end_of(run: ReportedRun, seq: int, after_s: float, data: dict[str, Any]) -> dict[str, Any]:
     """Return the ``cell_executed`` of a run, with its ``data`` cut until the monitor takes it."""
     return _within_bound(_event(run, end_id_of(run.start_id), "cell_executed", seq, run.later(after_s), data))
+
+
+def death_of(run: ReportedRun, kind: DeathType, seq: int, after_s: float) -> dict[str, Any]:
+    """Return the death of the kernel that executed a run. Its id is that of the start with the last bit but two inverted."""
+    data = {"reason": "auto"} if kind == "kernel_restarted" else {}
+    return _event(run, _with(run.start_id, _DEATH_BIT), kind, seq, run.later(after_s), {**data, "running": True})
 
 
 def ended_session_of(session_end: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ const page = new TrackedPage();
 
 beforeEach(() => page.begin());
 
-const running = (): string | null => page.tracker.running?.id ?? null;
+const running = (): string | null => page.tracker.running?.cell.id ?? null;
 const raised = (ename: string) => ({ status: 'error', ename, evalue: 'v', traceback: [] });
 
 /** A console's request: the kernel executes it, and this page did not send it. */

@@ -46,7 +46,7 @@ test('a kernel that says idle for a request on the control channel ends no run',
     page.clock.advance(60_000);
   }
   assert.equal(page.finished.length, 0);
-  assert.equal(page.tracker.running?.id, 'cell-1');
+  assert.equal(page.tracker.running?.cell.id, 'cell-1');
   page.kernel.show(run, 'ValueError');
   page.kernel.end(run, { status: 'error', ename: 'ValueError', evalue: 'v', traceback: ['t'] });
   assert.deepEqual(page.ends(), [['error', 'ValueError']]);
@@ -187,7 +187,7 @@ test('a run that waits for input goes on', () => {
   page.input(run);
   page.receive('stdin', 'input_request', { prompt: '?' }, run);
   page.clock.advance(600_000);
-  assert.equal(page.tracker.running?.id, 'cell-1');
+  assert.equal(page.tracker.running?.cell.id, 'cell-1');
   page.kernel.send('stdin', 'input_reply', { value: '1' }, run);
   page.kernel.end(run);
   assert.deepEqual(page.ends(), [['ok', undefined]]);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
 import type { IReportedRun } from '../src/capture/reports';
-import { endId, RunReports } from '../src/capture/reports';
+import { deathId, endId, RunReports } from '../src/capture/reports';
 import type { IKernelMessage } from '../src/capture/request';
 import { HANDED_BYTES, OpenRuns } from '../src/queue/open_runs';
 import { reference } from './kernel_messages';
@@ -33,6 +33,7 @@ test('the id of an end is that of its start with the last bit inverted, as the s
   assert.equal(BigInt(`0x${start.slice(-4)}`) ^ 1n, BigInt(`0x${end.slice(-4)}`));
   assert.equal(start.slice(0, -4), end.slice(0, -4));
   assert.equal(endId('01890000-0000-7000-8000-00000000000f'), '01890000-0000-7000-8000-00000000000e');
+  assert.equal(deathId('01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0e'), '01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0a');
 });
 
 /** A tracker whose runs are handed over, and the runs that wait for it. */

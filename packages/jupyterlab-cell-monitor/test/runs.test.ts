@@ -92,11 +92,11 @@ test('a cell that kills the kernel before its start is known is the one that ran
   page.reply(ended, { status: 'ok' });
   const killer = page.request('cell-2');
   page.request('cell-3');
-  assert.equal(page.tracker.running?.id, 'cell-2');
+  assert.equal(page.tracker.running?.cell.id, 'cell-2');
   page.input(killer);
-  assert.equal(page.tracker.running?.id, 'cell-2');
+  assert.equal(page.tracker.running?.cell.id, 'cell-2');
   page.kernel.end(killer);
-  assert.equal(page.tracker.running?.id, 'cell-3');
+  assert.equal(page.tracker.running?.cell.id, 'cell-3');
 });
 
 test('a run that waits for another one is marked when it starts', () => {

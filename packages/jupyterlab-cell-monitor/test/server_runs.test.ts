@@ -38,7 +38,7 @@ test('a run that the server executes starts and ends as its cell shows', () => {
   page.tracker.cellChanged('cell-1');
   page.tracker.cellChanged('cell-1');
   assert.equal(page.started.length, 1);
-  assert.equal(page.tracker.running?.id, 'cell-1');
+  assert.equal(page.tracker.running?.cell.id, 'cell-1');
   page.clock.advance(700);
   cell.outputs = [{ type: 'stream', content: { name: 'stdout', text: ['a', 'b'] } }, failure];
   page.tracker.cellChanged('cell-1');

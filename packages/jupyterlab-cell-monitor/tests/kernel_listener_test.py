@@ -87,6 +87,11 @@ class Notebook:
     def ended(self) -> list[dict[str, Any]]:
         return [event for event in list(self.api.stored.values()) if event["type"] == "cell_executed"]
 
+    def deaths(self) -> list[dict[str, Any]]:
+        return [
+            event for event in list(self.api.stored.values()) if event["type"] in {"kernel_restarted", "kernel_died"}
+        ]
+
     def wait_until_none_is_open(self) -> None:
         deadline = time.monotonic() + 60
         while self.client.get("/cell-monitor/status").json()["runs"]["open"]:
@@ -175,6 +180,9 @@ def test_queued_runs_end_with_their_kernel_while_no_page_is_open(opened: Noteboo
     }
     starts = [event for event in opened.api.stored.values() if event["type"] == "cell_execution_started"]
     assert [start["data"]["execution_id"] for start in starts] == [first]
+    opened.wait_until_none_is_open()
+    # The one that waited has not killed the kernel.
+    assert [death["seq"] for death in opened.deaths()] == [opened.ended()[0]["seq"] + 1]
 
 
 @pytest.mark.parametrize("act", ["restart", "shutdown"])
@@ -190,15 +198,22 @@ def test_a_run_ends_with_its_kernel_also_while_no_page_is_open(opened: Notebook,
     end = opened.wait_for_end()
     assert (end["data"]["execution_id"], end["data"]["status"]) == (run, "aborted")
     assert [output["text"] for output in end["data"]["outputs"]] == ["begun\n"]
+    opened.wait_until_none_is_open()
+    assert opened.deaths() == []
 
 
-def test_a_cell_that_kills_its_kernel_ends_also_while_no_page_is_open(opened: Notebook) -> None:
+def test_a_cell_that_kills_its_kernel_ends_and_is_named_also_while_no_page_is_open(opened: Notebook) -> None:
     run = opened.execute("import os, time\nprint('begun', flush=True)\ntime.sleep(2)\nos._exit(1)")
-    opened.send("cell_execution_started", {"execution_id": run})
+    start = opened.send("cell_execution_started", {"execution_id": run})
     opened.send("session_ended", {"reason": "hidden", "ends_runs": False})
     opened.socket.close()
     end = opened.wait_for_end()
     assert (end["data"]["execution_id"], end["data"]["status"]) == (run, "aborted")
+    opened.wait_until_none_is_open()
+    (death,) = opened.deaths()
+    assert (death["type"], death["data"]) == ("kernel_restarted", {"reason": "auto", "running": True})
+    assert (death["cell"], death["notebook"]) == (start["cell"], start["notebook"])
+    assert int(uuid.UUID(death["event_id"])) == int(uuid.UUID(start["event_id"])) ^ 4
 
 
 def test_a_run_that_no_page_reported_is_not_reported(opened: Notebook) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jupyterlab_cell_monitor.followed_runs import SILENT_SECONDS
 from jupyterlab_cell_monitor.handed_runs import HandedRun, read_runs
-from jupyterlab_cell_monitor.kernel_request import KernelRequest, execution_data
+from jupyterlab_cell_monitor.kernel_request import DeathType, KernelRequest, execution_data
 from jupyterlab_cell_monitor.run_follower import KEPT_SECONDS, PAGE_SECONDS, UNSENT_SECONDS, RunFollower
 from jupyterlab_cell_monitor.run_reports import end_id_of
 from jupyterlab_cell_monitor.shown_outputs import OutputCollector
@@ -269,9 +269,53 @@ def test_a_run_whose_kernel_is_shut_down_or_restarted_ends_as_aborted(run: str, 
         follower.message(KERNEL, starting | {"parent_header": {}}, 9.0)
     (ended,) = follower.due(9.0)
     assert ended.events[0]["data"]["status"] == "aborted"
+    # Somebody asked for it: no cell has killed the kernel.
+    assert [event["type"] for event in ended.events] == ["cell_executed", "session_ended"]
     # A late message of the old process changes nothing.
     fail(follower, run)
     assert follower.due(9.0)[0].events[0]["data"]["status"] == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("death", "data"),
+    [("kernel_restarted", {"reason": "auto", "running": True}), ("kernel_died", {"running": True})],
+)
+def test_a_cell_that_kills_the_kernel_after_its_page_is_gone_is_named_once(
+    run: str, death: DeathType, data: dict[str, Any]
+) -> None:
+    start_id = "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0e"
+    follower, page = RunFollower(), Page()
+    follower.observe([page.event("cell_execution_started", {"execution_id": run}, start_id), page.left()], 0.0)
+    begin(follower, run)
+    waiting = str(uuid.uuid4())
+    follower.hand_over(handed(page, waiting), 1.0)
+    follower.kernel_gone(KERNEL, 9.0, death)
+    # The new process says that it starts.
+    follower.message(KERNEL, message("status", {"execution_state": "starting"}, "") | {"parent_header": {}}, 9.5)
+    (report,) = [each for each in follower.due(9.5) if each.execution_id == run]
+    ended, died, left = report.events
+    assert [each["type"] for each in report.events] == ["cell_executed", death, "session_ended"]
+    assert (died["data"], died["notebook"], died["cell"], died["course"]) == (data, NOTEBOOK, CELL, "intro")
+    assert [each["seq"] for each in report.events] == [page.seq + 1, page.seq + 2, page.seq + 3]
+    assert died["occurred_at"] == ended["occurred_at"]
+    assert report.times == [9.0, 9.0, 9.0]
+    # A page that was only slow makes the same event: it counts once.
+    assert died["event_id"] == "01924c5e-7b2a-7c3d-8e4f-5a6b7c8d9e0a"
+    assert len({each["event_id"] for each in (*report.events, left)}) == 3
+    follower.settled(report)
+    # What only waited has not killed it.
+    (lost,) = follower.due(1000.0)
+    assert (lost.execution_id, [each["type"] for each in lost.events]) == (waiting, ["cell_executed", "session_ended"])
+
+
+def test_a_page_that_is_there_reports_the_death_itself(run: str) -> None:
+    follower, page = RunFollower(), Page()
+    follower.observe([page.start(run)], 0.0)
+    begin(follower, run)
+    follower.kernel_gone(KERNEL, 9.0, "kernel_restarted")
+    assert follower.due(9.0 + PAGE_SECONDS - 0.1) == []
+    follower.observe([page.end(run)], 10.0)
+    assert follower.due(1000.0) == []
 
 
 def test_another_kernel_that_goes_ends_no_run(run: str) -> None:
@@ -338,19 +382,26 @@ def test_events_that_are_none_change_nothing(bad: Any, run: str) -> None:
     assert len(follower.due(1.0 + PAGE_SECONDS)) == 1
 
 
-@given(st.lists(st.sampled_from(["start", "begin", "finish", "page_end", "left", "report"]), max_size=14))
-def test_whatever_the_order_each_run_is_reported_at_most_once(steps: list[str]) -> None:
+@given(st.lists(st.sampled_from(["start", "begin", "finish", "die", "page_end", "left", "report"]), max_size=14))
+def test_whatever_the_order_each_run_and_each_death_is_reported_at_most_once(steps: list[str]) -> None:
     follower, page, run = RunFollower(), Page(), "0b7d3a52-8a55-4a52-b0fb-0a5f6f0b6c11"
     start = page.start(run)
-    reported, page_reported, now = [], False, 0.0
+    reported, deaths, page_reported, now = [], 0, False, 0.0
+    running = killed = False
     for step in steps:
         now += 1
         if step == "start":
             follower.observe([start], 0.0)
         elif step == "begin":
             begin(follower, run)
+            running = True
         elif step == "finish":
             finish(follower, run, now)
+            running = False
+        elif step == "die":
+            killed = killed or running
+            running = False
+            follower.kernel_gone(KERNEL, now, "kernel_restarted")
         elif step == "page_end":
             follower.observe([page.end(run)], 0.0)
             page_reported = True
@@ -359,7 +410,11 @@ def test_whatever_the_order_each_run_is_reported_at_most_once(steps: list[str]) 
         else:
             for ended in follower.due(now):
                 reported.append(ended.events[0]["event_id"])
+                deaths += sum(event["type"] == "kernel_restarted" for event in ended.events)
                 follower.settled(ended)
+    # It killed the kernel if it had begun and not ended when the kernel died.
+    assert deaths <= int(killed)
+    assert deaths <= len(reported)
     assert set(reported) <= {end_id_of(start["event_id"])}
     assert len(reported) <= 1
     if page_reported and reported:

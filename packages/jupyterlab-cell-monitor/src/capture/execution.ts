@@ -7,7 +7,7 @@ import type { IClock } from '../runtime/clock';
 import type { FaultGuard } from '../runtime/guard';
 import { KernelWatch, newsOf } from './kernel';
 import { ModelCell } from './model';
-import type { ICellFinder, OpenRunList } from './reports';
+import { deathId, type ICellFinder, type IReportedRun, type OpenRunList } from './reports';
 import type { IKernelMessage } from './request';
 import { RunTracker } from './runs';
 
@@ -36,7 +36,10 @@ export class ExecutionCapture {
       {
         gone: () => this._gone(),
         restarted: reason => this._restarted(reason),
-        died: () => this._session.emit('kernel_died', { running: this._killed !== null }, this._killed)
+        died: () => {
+          const { running, cell, id } = this._death();
+          this._session.emit('kernel_died', { running }, cell, id);
+        }
       },
       clock
     );
@@ -112,10 +115,17 @@ export class ExecutionCapture {
 
   private _restarted(reason: 'user' | 'auto'): void {
     if (reason === 'auto') {
-      this._session.emit('kernel_restarted', { reason, running: this._killed !== null }, this._killed);
+      const { running, cell, id } = this._death();
+      this._session.emit('kernel_restarted', { reason, running }, cell, id);
     } else {
       this._session.emit('kernel_restarted', { reason });
     }
+  }
+
+  /** What an event of a death says. The server half makes the same id, where it takes the page for gone. */
+  private _death(): { running: boolean; cell: Cell | null; id: string | undefined } {
+    const killed = this._killed;
+    return { running: killed !== null, cell: killed?.cell ?? null, id: killed ? deathId(killed.startId) : undefined };
   }
 
   private _listenTo(kernel: Kernel.IKernelConnection | null): void {
@@ -203,6 +213,6 @@ export class ExecutionCapture {
   private readonly _runs: RunTracker;
   private readonly _kernel: KernelWatch;
   private _listened: Kernel.IKernelConnection | null = null;
-  /** The cell that the kernel executed when it was lost last, or null. */
-  private _killed: Cell | null = null;
+  /** The run that the kernel executed when it was lost last, or null. */
+  private _killed: IReportedRun | null = null;
 }

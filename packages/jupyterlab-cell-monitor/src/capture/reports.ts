@@ -138,7 +138,16 @@ export class RunReports {
  * run whose page is gone, makes the same one, so that an end that both report counts once.
  */
 export function endId(startId: string): string {
-  return startId.slice(0, -1) + (Number.parseInt(startId.slice(-1), 16) ^ 1).toString(16);
+  return withBit(startId, 1);
+}
+
+/** The event id of the death of the kernel that a run caused: that of its start with the last bit but two inverted; see endId. */
+export function deathId(startId: string): string {
+  return withBit(startId, 4);
+}
+
+function withBit(id: string, bit: number): string {
+  return id.slice(0, -1) + (Number.parseInt(id.slice(-1), 16) ^ bit).toString(16);
 }
 
 /** The beginning of a code, without half of a surrogate pair, which UTF-8 cannot express. */

@@ -1,6 +1,5 @@
 import { v4 as uuid4, v7 as uuid7 } from 'uuid';
 import { OPEN_RUNS } from '../events/limits';
-import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import type { ICellFinder, IReportedRun, OpenRunList, RunSession } from './reports';
 import { RunReports } from './reports';
@@ -60,12 +59,12 @@ export class RunTracker {
   }
 
   /**
-   * The cell that the kernel executes now, or null; only runs of this page are known. Where none has started it is the
+   * The run that the kernel executes now, or null; only runs of this page are known. Where none has started it is the
    * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins. Not where it may
    * wait behind a run of another page, which began before this one was connected.
    */
-  get running(): Cell | null {
-    return this._executing?.cell ?? this._unseen.running;
+  get running(): IReportedRun | null {
+    return this._executing ?? this._unseen.running;
   }
 
   /** JupyterLab is about to run a code cell. */

@@ -1,5 +1,4 @@
 import { v4 as uuid4, v7 as uuid7 } from 'uuid';
-import type { Cell } from '../events/types';
 import type { IClock } from '../runtime/clock';
 import { errorOf } from './errors';
 import type { IOutputMessage } from './outputs';
@@ -66,9 +65,9 @@ export class UnseenRuns {
     return open;
   }
 
-  /** The cell of a run that has started, or null. */
-  get running(): Cell | null {
-    return this._executing?.cell ?? null;
+  /** The run that has started, or null. */
+  get running(): IReportedRun | null {
+    return this._executing;
   }
 
   /** The student asked for an interrupt of what the kernel executes. */

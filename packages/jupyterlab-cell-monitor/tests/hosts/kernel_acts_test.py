@@ -196,3 +196,35 @@ def test_a_cell_of_a_window_that_was_opened_while_another_cell_ran_has_not_kille
     seen = ("kernel_connected", "kernel_restarted")
     first.wait(lambda: any(event["session_id"] == other for kind in seen for event in first.events(kind)))
     assert killers() == ["kills"]
+
+
+def test_a_cell_that_kills_the_kernel_after_its_page_was_loaded_again_is_named_each_time(student: Any) -> None:
+    gate = student.server.folder / "gate"
+    kills = (
+        "import os, time\nprint('begun', flush=True)\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos.remove({str(gate)!r})\nos._exit(1)"
+    )
+    cells = notebook(cell("code", kills, "kills"), cell("code", "1 + 1", "innocent"))
+    # JupyterLab says in a dialog that the kernel has died.
+    student.page.add_locator_handler(student.page.locator(".jp-Dialog .jp-mod-accept"), lambda button: button.click())
+
+    def killers() -> list[str | None]:
+        return [
+            event.get("cell", {}).get("source_id")
+            for event in student.events("kernel_restarted")
+            if event["data"]["running"]
+        ]
+
+    for count in (1, 2, 3):
+        student.open("reloaded.ipynb", cells)
+        student.run(0)
+        expect(student.outputs(0)).to_contain_text("begun")
+        student.wait(lambda: len(student.events("cell_execution_started")) == count)  # noqa: B023 - called at once
+        student.open("reloaded.ipynb")
+        gate.touch()
+        student.ended(count, "kills")
+        student.wait(lambda: len(killers()) >= count)  # noqa: B023 - called at once
+        # The page that was loaded again has seen it too, and says that none of its own runs was lost.
+        student.wait(lambda: len(student.events("kernel_restarted")) == 2 * count)  # noqa: B023 - called at once
+    assert killers() == ["kills"] * 3
+    assert [run["data"]["status"] for run in student.runs("kills")] == ["aborted"] * 3
