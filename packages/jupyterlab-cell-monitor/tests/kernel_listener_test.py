@@ -23,6 +23,7 @@ SLOW = "import time\nprint('begun', flush=True)\ntime.sleep(3)\n1 / 0"
 class Notebook:
     """A notebook's session on a real server, with a WebSocket to its kernel in place of the page's."""
 
+    address: str
     socket: ClientConnection
 
     def __init__(self, client: Any, api: Any, make_event: Callable[..., dict[str, Any]]) -> None:
@@ -112,7 +113,8 @@ def opened(jupyter: Any, api: Any, make_event: Callable[..., dict[str, Any]]) ->
     with server.client() as client:
         notebook = Notebook(client, api, make_event)
         address = f"{server.url}/api/kernels/{notebook.kernel_id}/channels?token={server.token}"
-        with connect(address.replace("http://", "ws://", 1), proxy=None) as notebook.socket:
+        notebook.address = address.replace("http://", "ws://", 1)
+        with connect(notebook.address, proxy=None) as notebook.socket:
             notebook.send("session_started", {"client": {"extension_version": "0.1.0"}, "ends_runs": False})
             # The kernel's first message may come before the listener has subscribed; the run under test must not.
             notebook.execute("print('ready')")
@@ -214,6 +216,22 @@ def test_a_cell_that_kills_its_kernel_ends_and_is_named_also_while_no_page_is_op
     assert (death["type"], death["data"]) == ("kernel_restarted", {"reason": "auto", "running": True})
     assert (death["cell"], death["notebook"]) == (start["cell"], start["notebook"])
     assert int(uuid.UUID(death["event_id"])) == int(uuid.UUID(start["event_id"])) ^ 4
+
+
+def test_runs_of_a_kernel_that_was_started_again_after_its_death_are_followed(opened: Notebook) -> None:
+    # jupyter_client may choose new ports for a kernel that dies soon after its start.
+    run = opened.execute("import os, time\nprint('begun', flush=True)\ntime.sleep(0.5)\nos._exit(1)")
+    opened.send("cell_execution_started", {"execution_id": run})
+    opened.send("session_ended", {"reason": "hidden", "ends_runs": False})
+    opened.socket.close()
+    opened.wait_for_end()
+    with connect(opened.address, proxy=None) as opened.socket:
+        again = opened.execute(SLOW)
+        opened.send("cell_execution_started", {"execution_id": again})
+        opened.send("session_ended", {"reason": "hidden", "ends_runs": False})
+    opened.wait_for_end(2)
+    end = opened.ended()[1]["data"]
+    assert (end["execution_id"], end["status"], end["error"]["name"]) == (again, "error", "ZeroDivisionError")
 
 
 def test_a_run_that_no_page_reported_is_not_reported(opened: Notebook) -> None:
