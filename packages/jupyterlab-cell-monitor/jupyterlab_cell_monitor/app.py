@@ -166,6 +166,10 @@ class CellMonitorApp(ExtensionApp):
         page_config["cellMonitorFollowsRuns"] = follows
         # Earlier releases follow runs, too, but send on what a page hands over.
         page_config["cellMonitorTakesRuns"] = follows
+        if not hasattr(ExtensionApp, "_start_jupyter_server_extension"):
+            assert self.serverapp is not None
+            # jupyter_server before 2.15 starts no extension: it begins when the server's loop runs.
+            self.serverapp.io_loop.add_callback(self._begin)
 
     def _initialize_notebook_ids(self) -> None:
         assert self.serverapp is not None
@@ -189,6 +193,9 @@ class CellMonitorApp(ExtensionApp):
         )
 
     async def _start_jupyter_server_extension(self, _serverapp: Any) -> None:
+        await self._begin()
+
+    async def _begin(self) -> None:
         if self._forwarder is not None:
             await self._forwarder.start()
         if self._joining is None or self._joining.current is not None:
