@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,14 +20,16 @@ START = datetime(2026, 4, 1, 9, tzinfo=UTC)
 
 @pytest.fixture
 def make_id() -> Callable[[datetime], UUID]:
-    """A UUIDv7 of a moment."""
+    """A UUIDv7 of a moment.
+
+    Drawn from a seed: of 300 points of one millisecond two meet in one run of twenty where their ids are random.
+    """
+    drawn = random.Random(1)
 
     def make(at: datetime) -> UUID:
         milliseconds = int(at.timestamp() * 1000)
-        random = int.from_bytes(os.urandom(10), "big")
-        return UUID(
-            int=milliseconds << 80 | 7 << 76 | (random >> 68 & 0xFFF) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-        )
+        bits = drawn.getrandbits(80)
+        return UUID(int=milliseconds << 80 | 7 << 76 | (bits >> 68 & 0xFFF) << 64 | 0b10 << 62 | bits & (1 << 62) - 1)
 
     return make
 
