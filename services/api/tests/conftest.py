@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from cell_monitor.embedded.process import free_port
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.handlers.ingest import IngestFastPath
@@ -28,6 +30,7 @@ from cell_monitor_core.records import StreamRecord, decode_entry
 from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
+from cell_monitor_testing.processes import ServiceProcess
 
 PASSWORD = "correct horse battery"
 
@@ -200,6 +203,33 @@ async def site(make_site: MakeSite) -> AsyncIterator[Site]:
     """A running API."""
     async with make_site() as made:
         yield made
+
+
+@pytest.fixture
+def environment(database: str, valkey: str, secrets: SampleSecrets) -> dict[str, str]:
+    """Settings of an API as a process, over the same stores as ``site``."""
+    return {
+        "CELL_MONITOR_API_PORT": str(free_port()),
+        "CELL_MONITOR_REDIS_URL": valkey,
+        "CELL_MONITOR_DATABASE_URL": database,
+        **secrets.environment,
+    }
+
+
+@pytest.fixture
+def make_process(environment: dict[str, str], tmp_path: Path) -> Callable[..., ServiceProcess]:
+    """Maker of an API as a process, whose whole output is in its ``log_path``; any variable may be set otherwise."""
+
+    def make(**changes: str) -> ServiceProcess:
+        return ServiceProcess(
+            "cell_monitor_api",
+            # A worker's end would drop what it printed last.
+            env=environment | {"PYTHONUNBUFFERED": "1"} | changes,
+            port=int(environment["CELL_MONITOR_API_PORT"]),
+            log_path=tmp_path / "api.log",
+        )
+
+    return make
 
 
 MakeEvent = Callable[..., dict[str, Any]]

@@ -14,39 +14,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import psutil
-import pytest
 
-from cell_monitor.embedded.process import free_port
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.auth.tokens import TokenIssuer
-from cell_monitor_testing.processes import ServiceProcess
+from cell_monitor_testing.log_text import event_names
 
 PERSON = "7f0f0e7e-54a5-4d92-a0a5-8c1c3f1f0a11"
-
-
-@pytest.fixture
-def environment(database, valkey, secrets):
-    port = free_port()
-    return {
-        "CELL_MONITOR_API_PORT": str(port),
-        "CELL_MONITOR_REDIS_URL": valkey,
-        "CELL_MONITOR_DATABASE_URL": database,
-        **secrets.environment,
-    }
-
-
-@pytest.fixture
-def make_process(environment, tmp_path):
-    def make(**changes):
-        return ServiceProcess(
-            "cell_monitor_api",
-            env=environment | changes,
-            port=int(environment["CELL_MONITOR_API_PORT"]),
-            log_path=tmp_path / "api.log",
-        )
-
-    return make
 
 
 def run(environment, *arguments):
@@ -78,9 +52,7 @@ async def until(done, what):
 
 def logged(process):
     """Return the names of the events in its log, oldest first."""
-    lines = process.log_path.read_text().splitlines()
-    # The last line may be half written.
-    return [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
+    return event_names(process.log_path.read_text())
 
 
 def metric(text, name):
