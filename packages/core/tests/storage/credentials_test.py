@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import traceback
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ import asyncpg
 import pytest
 
 from cell_monitor_core.storage.postgres import accounts, api_keys, people, sign_ins
+from cell_monitor_testing.log_text import assert_not_written
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 BEFORE = datetime.now(UTC) - timedelta(seconds=1)
@@ -21,7 +23,7 @@ async def ann(pool, keyring, index) -> UUID:
     return await people.upsert(pool, keyring, index, username="ann")
 
 
-async def test_an_account_is_found_by_name_and_its_hash_stays_out_of_logs(pool, keyring, index, ann):
+async def test_an_account_is_found_by_name_and_its_text_has_no_hash(pool, keyring, index, ann):
     assert await accounts.find(pool, index, "ann") is None
     await accounts.set_password(pool, ann, "$argon2id$one")
     await accounts.set_passwords(pool, {ann: "$argon2id$two"})
@@ -33,8 +35,21 @@ async def test_an_account_is_found_by_name_and_its_hash_stays_out_of_logs(pool, 
     assert await accounts.remove(pool, ann)
     assert not await accounts.remove(pool, ann)
     assert await accounts.find(pool, index, "ann") is None
-    with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await accounts.set_password(pool, uuid4(), "x")
+
+
+async def test_a_hash_that_the_database_refuses_is_neither_in_its_log_nor_in_the_traceback(pool, postgres_server):
+    log = postgres_server.directory / "postgres.log"
+    before = log.stat().st_size
+    person_id, password_hash = uuid4(), "$argon2id$v=19$three"
+    with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
+        await accounts.set_password(pool, person_id, password_hash)
+    # PostgreSQL writes before it answers. It can be set to write the values of a statement that failed.
+    written = log.read_bytes()[before:].decode()
+    # What a service logs of the error, with what the database said of it.
+    for text in (written, "".join(traceback.format_exception(refused.value))):
+        assert str(person_id) in text
+        assert_not_written(text, password_hash)
+    assert "INSERT INTO" in written
 
 
 async def test_a_sign_in_ends_by_time_by_sign_out_or_for_all_browsers(pool, ann):
