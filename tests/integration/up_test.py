@@ -17,6 +17,7 @@ import httpx
 import psutil
 import pytest
 
+from cell_monitor_testing.log_text import assert_not_written, event_names
 from cell_monitor_testing.servers import temporary_directory
 from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
@@ -125,14 +126,49 @@ def test_secrets_are_readable_by_their_owner_alone(up: StandaloneUp) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-def test_no_secret_is_in_the_list_of_processes_or_the_logs(up: StandaloneUp) -> None:
-    secrets = [path.read_text().strip() for path in (up.data_dir / "secrets").iterdir()]
+_PUBLIC = frozenset({"active", "alg", "crv", "kid", "kty", "use", "x"})
+"""Members of a file of keys that are no secrets."""
+
+
+def _secrets_in(text: str) -> Iterator[str]:
+    """Return the secrets in a file: its text, or of a file of keys each that is secret."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text.strip()
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as members:
+                waiting.extend(inner for name, inner in members.items() if name not in _PUBLIC)
+            case list() as items:
+                waiting.extend(items)
+            case each:
+                yield str(each)
+
+
+def test_no_secret_is_in_the_list_of_processes_or_the_logs(up: StandaloneUp, client: httpx.Client) -> None:
+    lab = urlsplit(up.addresses["jupyterlab"])
+    token = parse_qs(lab.query)["token"][0]
+    # Jupyter logs the address of what it does not find.
+    missing = httpx.get(f"http://{lab.netloc}/api/contents/missing", params={"token": token}, trust_env=False)
+    assert missing.status_code == 404
+    printed = run_cell_monitor("sign-in-link", "--data-dir", str(up.data_dir)).stdout.strip()
+    link = printed.partition("#sign-in=")[2]
+    answers = [client.post("/api/v1/auth/link", json={"link": link}).status_code for _ in range(2)]
+    assert answers == [200, 401]
+
+    secrets = [each for path in (up.data_dir / "secrets").iterdir() for each in _secrets_in(path.read_text())]
+    assert {token, up.addresses["password"]} < set(secrets)
+    assert min(map(len, secrets)) >= 16
+    secrets += [link.partition("_")[2], client.headers["authorization"].removeprefix("Bearer ")]
+    logs = {path.stem: path.read_text(errors="replace") for path in (up.data_dir / "logs").iterdir()}
+    assert logs.keys() == {"api", "gateway", "jupyterlab", "postgres", "valkey", "worker"}
+    assert "/api/contents/missing" in logs["jupyterlab"]
+    assert {"signed_in", "sign_in_refused"} <= set(event_names(logs["api"]))
     processes = [" ".join(process.cmdline()) for process in _alive(up.descendants())]
-    logs = [
-        path.read_text(errors="replace") for path in (up.data_dir / "logs").iterdir() if path.name != "jupyterlab.log"
-    ]
-    for secret in secrets:
-        assert not any(secret in text for text in [*processes, *logs])
+    for text in (*logs.values(), "\n".join(processes)):
+        assert_not_written(text, *secrets)
 
 
 def test_simulated_class_is_accepted_stored_and_shown(up: StandaloneUp, client: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from cell_monitor.data_directory import DataDirectory
 from cell_monitor.embedded.process import ChildProcess
 from cell_monitor.invocation import command_line
+from cell_monitor.jupyter_log import LOGGING_CONFIG
 from cell_monitor.listening import LOOPBACK, Listening
 from cell_monitor.ports import Ports
 from cell_monitor.supervisor import HttpService
@@ -226,6 +227,7 @@ def jupyterlab_service(data: DataDirectory, ports: Ports, listening: Listening) 
         "--ServerApp.port_retries=0",
         f"--ServerApp.root_dir={data.work}",
         "--ServerApp.jpserver_extensions=jupyterlab_cell_monitor=True",
+        f"--Application.logging_config={LOGGING_CONFIG}",
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     process = ChildProcess(
