@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from cell_monitor_testing.log_text import assert_not_written, event_names
 from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
@@ -44,7 +45,8 @@ def test_the_printed_link_signs_in_once(
     other.goto(new.stdout.strip())
     expect(other.get_by_role("heading", name="Courses")).to_be_visible()
 
-    for printed in (link, new.stdout.strip()):
-        secret = printed.split("#sign-in=")[1].split("_", 1)[1]
-        for log in (up.data_dir / "logs").glob("*"):
-            assert secret not in log.read_text(encoding="utf-8", errors="replace"), log.name
+    secrets = [printed.split("#sign-in=")[1].split("_", 1)[1] for printed in (link, new.stdout.strip())]
+    logs = {log.stem: log.read_text(encoding="utf-8", errors="replace") for log in (up.data_dir / "logs").iterdir()}
+    assert {"signed_in", "sign_in_refused"} <= set(event_names(logs["api"]))
+    for log in logs.values():
+        assert_not_written(log, *secrets)
