@@ -1,7 +1,6 @@
 """What JupyterLab writes into its log, without tokens.
 
-Jupyter Server leaves them out of its line for each request, but not Tornado out of its lines for errors, which have the
-address of the request as well.
+Jupyter Server removes them from its own line for each request. Tornado's lines for errors have the whole address.
 """
 
 from __future__ import annotations
@@ -31,4 +30,4 @@ LOGGING_CONFIG: Final[dict[str, Any]] = {
     "filters": {"token": {"()": f"{__name__}.{TokenFilter.__name__}"}},
     "handlers": {"console": {"filters": ["token"]}},
 }
-"""Of ``Application.logging_config``: merged with the own one of Jupyter Server and of each extension."""
+"""For ``Application.logging_config``: Jupyter Server and each extension merge it with their own."""
