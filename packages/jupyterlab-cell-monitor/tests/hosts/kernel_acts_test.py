@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ _INTERRUPTED = {
     "chained": (_CHAINED, "RuntimeError"),
 }
 """Runs that an interrupt ends with another exception than KeyboardInterrupt, and its name."""
+
+
+def killing(gate: Path) -> str:
+    """Return code that says that it has begun, and kills the kernel once there is a file ``gate``."""
+    return (
+        "import os, time\nprint('begun', flush=True)\n"
+        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos._exit(1)"
+    )
 
 
 def by_the_command(student: Any) -> None:
@@ -159,10 +168,7 @@ def test_a_cell_that_waits_behind_a_consoles_run_starts_when_the_kernel_begins_i
 def test_a_cell_that_waits_behind_a_console_has_not_killed_the_kernel(student: Any) -> None:
     student.open("innocent.ipynb", notebook(cell("code", "1", "innocent")))
     gate = student.server.folder / student.folder / "gate"
-    student.page.evaluate(
-        _CONSOLE,
-        f"import os, time\nprint('begun')\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos._exit(1)",
-    )
+    student.page.evaluate(_CONSOLE, killing(gate))
     student.page.evaluate("() => new Promise(begun => { window.consoleRun.onIOPub = message => { begun(); }; })")
     student.run(0)
     gate.touch()
@@ -175,11 +181,7 @@ def test_a_cell_of_a_window_that_was_opened_while_another_cell_ran_has_not_kille
 ) -> None:
     first, second = new_page(), new_page()
     gate = first.server.folder / first.folder / "gate"
-    kills = (
-        "import os, time\nprint('begun', flush=True)\n"
-        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos._exit(1)"
-    )
-    first.open("week1.ipynb", notebook(cell("code", kills, "kills"), cell("code", "1 + 1", "innocent")))
+    first.open("week1.ipynb", notebook(cell("code", killing(gate), "kills"), cell("code", "1 + 1", "innocent")))
     first.run(0)
     expect(first.outputs(0)).to_contain_text("begun")
     second.page.goto(f"{second.server.url}/lab/tree/{second.folder}/week1.ipynb?token={second.server.token}&reset")
@@ -204,11 +206,7 @@ def test_a_cell_of_a_window_that_was_opened_while_another_cell_ran_has_not_kille
 
 def test_a_cell_that_kills_the_kernel_after_its_page_was_loaded_again_is_named_once(student: Any) -> None:
     gate = student.server.folder / student.folder / "gate"
-    kills = (
-        "import os, time\nprint('begun', flush=True)\n"
-        f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.05)\nos._exit(1)"
-    )
-    student.open("reloaded.ipynb", notebook(cell("code", kills, "kills"), cell("code", "1 + 1", "innocent")))
+    student.open("reloaded.ipynb", notebook(cell("code", killing(gate), "kills"), cell("code", "1 + 1", "innocent")))
     student.run(0)
     expect(student.outputs(0)).to_contain_text("begun")
     student.wait(lambda: student.events("cell_execution_started"))
