@@ -24,8 +24,9 @@ from .answers import Answer
 from .handed_runs import HandedRun
 from .ingest_body import Batch, batch_body, event_json
 from .kernel_request import DeathType
-from .run_follower import RunFollower, RunReport
+from .run_follower import RunFollower
 from .run_journal import RunJournal
+from .run_reports import RunReport
 
 __all__ = ["KernelListener", "unavailable"]
 

@@ -19,11 +19,11 @@ from .followed_runs import FollowedRun, FollowedSession
 from .handed_runs import HandedRun, is_uuid
 from .ingest_body import notebook_id_of
 from .kernel_request import DeathType, KernelRequest, execution_data
-from .run_reports import death_of, end_of, ended_session_of, start_of
+from .run_reports import RunReport, death_of, end_of, ended_session_of, start_of
 
 T = TypeVar("T")
 
-__all__ = ["KEPT_SECONDS", "PAGE_SECONDS", "RECOVERED_SECONDS", "UNSENT_SECONDS", "RunFollower", "RunReport"]
+__all__ = ["KEPT_SECONDS", "PAGE_SECONDS", "RECOVERED_SECONDS", "UNSENT_SECONDS", "RunFollower"]
 
 _MAX_SESSIONS = 500
 _MAX_RUNS = 2000
@@ -43,27 +43,6 @@ _ON_ITS_WAY_SECONDS = 5.0
 
 # What jupyter_client of this process names its requests: session, process id, number.
 _OWN_REQUEST = re.compile(r".*_(\d+)_\d+", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """What is to be sent of a run.
-
-    Attributes:
-        execution_id: the run.
-        events: its `cell_execution_started`, its `cell_executed`, or both, after the latter the death of the kernel, if it
-            died while it executed the run, and where the page had ended its session, the session's end once more.
-        times: when each of them happened, by the monotonic clock of the caller.
-    """
-
-    execution_id: str
-    events: list[dict[str, Any]]
-    times: list[float]
-
-    @property
-    def ends(self) -> bool:
-        """Whether the run's end is among the events."""
-        return any(event["type"] == "cell_executed" for event in self.events)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from .ingest_body import MAX_EVENT_BYTES, event_json
 from .kernel_request import DeathType
 from .timestamps import to_text
 
-__all__ = ["ReportedRun", "death_of", "end_id_of", "end_of", "ended_session_of", "shared_of", "start_of"]
+__all__ = ["ReportedRun", "RunReport", "death_of", "end_id_of", "end_of", "ended_session_of", "shared_of", "start_of"]
 
 _LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
 # What is cut from an event that is too large although each of its texts is within its bound: bytes of each output.
@@ -43,6 +43,27 @@ class ReportedRun:
     def later(self, seconds: float) -> str:
         """The page's time so many seconds after ``began``, as an event has it."""
         return to_text(self.began + min(timedelta(seconds=max(0.0, seconds)), _LAST_TIME - self.began))
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What is to be sent of a run.
+
+    Attributes:
+        execution_id: the run.
+        events: its `cell_execution_started`, its `cell_executed`, or both, after the latter the death of the kernel, if it
+            died while it executed the run, and where the page had ended its session, the session's end once more.
+        times: when each of them happened, by the monotonic clock of the caller.
+    """
+
+    execution_id: str
+    events: list[dict[str, Any]]
+    times: list[float]
+
+    @property
+    def ends(self) -> bool:
+        """Whether the run's end is among the events."""
+        return any(event["type"] == "cell_executed" for event in self.events)
 
 
 def shared_of(value: dict[str, Any]) -> dict[str, Any]:
