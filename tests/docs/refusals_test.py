@@ -8,8 +8,8 @@ import pytest
 
 from cell_monitor_core.events.reasons import Reason
 from jupyterlab_cell_monitor.joining import JOIN_ENDED
+from jupyterlab_cell_monitor.monitor_answers import ADDRESS_WRONG, KEY_REFUSED, REQUEST_INTERCEPTED
 from jupyterlab_cell_monitor.refusals import SENTENCES
-from jupyterlab_cell_monitor.upstream import ADDRESS_WRONG, KEY_REFUSED
 
 REPOSITORY = Path(__file__).parents[2]
 EXTENSION = REPOSITORY / "packages/jupyterlab-cell-monitor"
@@ -26,7 +26,18 @@ ROWS = [
 
 
 @pytest.mark.parametrize(
-    "code", [*Reason, *SENTENCES, ADDRESS_WRONG, KEY_REFUSED, JOIN_ENDED, "not_joined", "not_configured", "monitor_off"]
+    "code",
+    [
+        *Reason,
+        *SENTENCES,
+        ADDRESS_WRONG,
+        KEY_REFUSED,
+        REQUEST_INTERCEPTED,
+        JOIN_ENDED,
+        "not_joined",
+        "not_configured",
+        "monitor_off",
+    ],
 )
 def test_every_code_is_on_the_page(code):
     if code != "other":  # what a newer release may add

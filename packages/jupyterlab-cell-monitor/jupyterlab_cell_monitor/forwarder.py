@@ -323,7 +323,7 @@ class Forwarder:
     async def _drain(self) -> None:
         assert self._spool is not None
         assert self._upstream is not None
-        limit = MAX_EVENTS
+        most = limit = MAX_EVENTS
         while self._spool.pending_events:
             asked = self._not_before - time.monotonic()
             if asked > 0:
@@ -343,6 +343,13 @@ class Forwarder:
             )
             if isinstance(outcome, Unavailable):
                 self._note_unavailable(outcome)
+                if outcome.too_large and len(chunk.records) > 1:
+                    # A proxy takes less than the monitor: no larger request until the spool is empty.
+                    most = limit = (len(chunk.records) + 1) // 2
+                elif outcome.too_large:
+                    # Behind the others, which may be small enough; before it is forgotten here, as in `_settle`.
+                    await self._append(self._spool, list(chunk.records))
+                    await self._on_disk(self._spool.acknowledge, chunk.end)
                 await self._pause()
                 continue
             if isinstance(outcome, Refused):
@@ -355,7 +362,7 @@ class Forwarder:
                 await self._on_disk(self._spool.acknowledge, chunk.end)
                 continue
             await self._settle(chunk.records, chunk.end, outcome)
-            limit = MAX_EVENTS
+            limit = most
 
     def _wait_of(self, record: Record) -> int:
         """How long a record has waited in the browser and here, in milliseconds."""

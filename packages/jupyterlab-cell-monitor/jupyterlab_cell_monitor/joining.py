@@ -127,7 +127,7 @@ class Joining:
             try:
                 answer = await self._post(attempt, code, name)
             except JoinRefused as refused:
-                if refused.error != "monitor_unreachable":
+                if refused.error not in {"monitor_unreachable", "not_a_monitor"}:
                     self._attempts.clear()
                 # Otherwise the answer may have been lost: the same secret again is the same student, not a second one.
                 raise
@@ -151,11 +151,11 @@ class Joining:
         if status == 201 and all(isinstance(value.get(part), str) and value[part] for part in ("name", "title")):
             return value
         error = error_type(value)
-        if status == 422:
+        if status == 422 and error:
             # The name or the code is not what the monitor takes.
             raise JoinRefused(422, "invalid_join_code" if fault_in(value, "code") else "invalid_name")
         if error in _REFUSALS:
             raise JoinRefused(_REFUSALS[error], error, retry_after)
-        if status >= 500 and error:
+        if status >= 500:
             raise JoinRefused(502, "monitor_unreachable", retry_after)
         raise JoinRefused(502, "not_a_monitor")

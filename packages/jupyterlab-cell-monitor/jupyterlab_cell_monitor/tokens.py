@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import uniform
+from typing import Any
 
 import httpx
+
+from .monitor_answers import answer_object, answer_text, error_type, problem_of, reason_of
 
 __all__ = [
     "Credential",
@@ -27,6 +30,7 @@ _USED_PART = (0.6, 0.8)
 # A refused sender asks for a new token this often at most.
 _RENEW_SECONDS = 10.0
 _MAX_RETRY_AFTER = 600.0
+_MAX_ANSWER_BYTES = 64 * 1024
 
 
 class TokenUnavailable(Exception):  # noqa: N818 - named for what is so
@@ -35,12 +39,14 @@ class TokenUnavailable(Exception):  # noqa: N818 - named for what is so
     Args:
         reason: what happened, without any secret.
         retry_after: seconds that the monitor asked to wait; 0 when it did not say.
+        problem: code of what must be changed before asking again can succeed; None where waiting is enough.
     """
 
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+    def __init__(self, reason: str, retry_after: float = 0.0, problem: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.problem = problem
 
 
 class TokenRefused(Exception):  # noqa: N818 - named for what is so
@@ -160,37 +166,42 @@ class ExchangedTokens:
             raise TokenRefused(str(error)) from None
         refusal = TokenRefused("there is no credential")
         for credential in credentials:
-            response = await self._post(credential)
-            if response.status_code == 200:
+            status, answer, retry_after = await self._post(credential)
+            if status == 200:
+                token = self._taken(answer)
                 self._refusals = 0
-                return self._taken(response)
-            if response.status_code not in {401, 403}:
-                retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-                raise TokenUnavailable(f"HTTP {response.status_code} from the token exchange", retry_after)
-            reason = f"the monitor refused {credential.name} (HTTP {response.status_code})"
-            refusal = TokenRefused(reason, credential.problem)
+                return token
+            fault = error_type(answer)
+            if not fault or status not in {401, 403}:
+                reason = f"{reason_of(status, fault)}, from the token exchange"
+                raise TokenUnavailable(reason, retry_after, problem_of(status, fault))
+            refusal = TokenRefused(f"the monitor refused {credential.name} (HTTP {status})", credential.problem)
         self._refusal = refusal
         self._refused_until = self._clock() + min(_REFUSED_SECONDS, 2.0**self._refusals)
         # Beyond this the wait does not grow.
         self._refusals = min(self._refusals + 1, 10)
         raise refusal
 
-    async def _post(self, credential: Credential) -> httpx.Response:
+    async def _post(self, credential: Credential) -> tuple[int, dict[str, Any], float]:
+        """Returns the status, the JSON object that the answer is, and the seconds that it asks to wait."""
         wish = {"audience": "ingest"} | ({} if credential.server is None else {"server": credential.server})
         headers = {"Authorization": f"{credential.scheme} {credential.secret}"}
         try:
-            return await self._client.post(self._url, json=wish, headers=headers)
+            async with self._client.stream("POST", self._url, json=wish, headers=headers) as response:
+                text = await answer_text(response, _MAX_ANSWER_BYTES)
         except httpx.HTTPError as error:
             raise TokenUnavailable(type(error).__name__) from None
+        retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+        return response.status_code, {} if text is None else answer_object(text), retry_after
 
-    def _taken(self, response: httpx.Response) -> str:
+    def _taken(self, answer: dict[str, Any]) -> str:
         try:
-            answer = response.json()
             token, expires_in = answer["access_token"], float(answer["expires_in"])
         except (ValueError, KeyError, TypeError):
-            raise TokenUnavailable("the token exchange gave an unreadable answer") from None
+            token, expires_in = None, 0.0
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise TokenUnavailable("the token exchange gave an unreadable answer")
+            reason = "the token exchange gave an unreadable answer"
+            raise TokenUnavailable(reason, problem=problem_of(200, ""))
         self._token = token
         part = uniform(*_USED_PART)  # noqa: S311 - spreads the load
         self._good_until = self._clock() + max(expires_in - _SPARE_SECONDS, expires_in * part)

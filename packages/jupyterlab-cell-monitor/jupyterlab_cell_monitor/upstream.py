@@ -8,19 +8,16 @@ from typing import Any
 
 import httpx
 
-from .monitor_answers import answer_object, answer_text, error_type
+from .monitor_answers import KEY_REFUSED, answer_object, answer_text, error_type, problem_of, reason_of
 from .refusals import MEMBERSHIP_REASONS
 from .tokens import ExchangedTokens, TokenRefused, TokenUnavailable, retry_after_seconds
 
-__all__ = ["ADDRESS_WRONG", "KEY_REFUSED", "Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
-
-KEY_REFUSED = "api_key_refused"
-ADDRESS_WRONG = "api_address_wrong"
+__all__ = ["Delivered", "Outcome", "Refused", "Unavailable", "Upstream"]
 
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _STATUSES = frozenset({"accepted", "duplicate", "rejected", "retry"})
-# The request itself is invalid: the same body would be refused again.
-_REFUSALS = frozenset({400, 411, 413, 415, 422})
+# The body itself is refused, and would be again. No other code may mean that of a whole request (docs/dev/contracts.md).
+_REFUSALS = frozenset({(400, "invalid_body"), (413, "body_too_large"), (413, "too_many_events")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +35,15 @@ class Unavailable:
     Attributes:
         reason: the cause, without secrets and payloads.
         retry_after: seconds that the monitor asked to wait; 0 if it did not ask.
-        problem: code of what must be changed before a retry can succeed: `api_key_refused`, `api_address_wrong` or
-            `join_ended`; None where waiting is enough.
+        problem: code of what must be changed before a retry can succeed: `api_key_refused`, `api_address_wrong`,
+            `request_intercepted` or `join_ended`; None where waiting is enough.
+        too_large: whether something between takes no request of this size.
     """
 
     reason: str
     retry_after: float = 0.0
     problem: str | None = None
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ class Upstream:
         except TimeoutError:
             return Unavailable("timeout")
         except TokenUnavailable as error:
-            return Unavailable(error.reason, error.retry_after)
+            return Unavailable(error.reason, error.retry_after, error.problem)
         except TokenRefused as error:
             return Unavailable(str(error), problem=error.problem or KEY_REFUSED)
         except httpx.HTTPError as error:
@@ -136,7 +135,7 @@ class Upstream:
             await response.aclose()
         if answer is None:
             return Unavailable("the monitor's answer is too large")
-        if response.status_code == 401:
+        if response.status_code == 401 and error_type(answer_object(answer)):
             return None
         return _outcome(response, answer, count, in_test_mode=test_id is not None)
 
@@ -147,22 +146,21 @@ def _outcome(response: httpx.Response, answer: bytes, count: int, *, in_test_mod
     if status == 200:
         results = value.get("results")
         notices = value.get("notices")
-        if not isinstance(results, list) or len(results) != count or not all(map(_is_result, results)):
+        if not isinstance(results, list):
+            return Unavailable(reason_of(status, ""), problem=problem_of(status, ""))
+        if len(results) != count or not all(map(_is_result, results)):
             return Unavailable("the monitor gave an unreadable answer")
         known = [notice for notice in notices if isinstance(notice, dict)] if isinstance(notices, list) else None
         return Delivered(results, known)
     error = error_type(value)
-    if status in _REFUSALS:
+    if (status, error) in _REFUSALS:
         return Refused(status, error, answer)
     if status == 403 and error == "course_forbidden":
         return Refused(status, error, answer, all_events=True)
-    if in_test_mode and status in {403, 404}:
+    if in_test_mode and status in {403, 404} and error:
         return Refused(status, error, answer, all_events=True)
     retry_after = retry_after_seconds(response.headers.get("Retry-After"))
-    problem = KEY_REFUSED if status == 403 else None
-    if status in {404, 405} or 300 <= status < 400:
-        problem = ADDRESS_WRONG
-    return Unavailable(f"HTTP {status} {error}".strip(), retry_after, problem)
+    return Unavailable(reason_of(status, error), retry_after, problem_of(status, error), too_large=status == 413)
 
 
 def _depends_on_memberships(outcome: Outcome) -> bool:

@@ -105,6 +105,26 @@ test('the two-hundredth event sends its batch at once', async () => {
   assert.deepEqual(monitor.requests.map(request => request.ids.length), [200]);
 });
 
+test('a proxy that takes only small requests gets small ones, and no event is lost', async () => {
+  const { clock, monitor, queue } = setUp();
+  const tooLarge: SendResult = { kind: 'unavailable', retryAfterMs: 0, reason: 'HTTP 413', tooLarge: true };
+  monitor.answer = ids => (ids.length > 30 ? tooLarge : null);
+  const events = Array.from({ length: 200 }, () => event());
+  events.forEach(item => queue.push(item));
+  await clock.pass(1000);
+  assert.equal(queue.connection, 'unavailable');
+  assert.equal(queue.problem, 'request_intercepted');
+  await clock.pass(120_000, 1000);
+  assert.deepEqual(monitor.stored, events.map(item => item.id));
+  assert.equal(queue.rejected + queue.dropped, 0);
+  assert.equal(queue.connection, 'ok');
+  // What comes later is not refused again first.
+  const before = monitor.requests.length;
+  Array.from({ length: 50 }, () => event()).forEach(item => queue.push(item));
+  await clock.pass(12_000);
+  assert.deepEqual(monitor.requests.slice(before).map(request => request.ids.length), [25, 25]);
+});
+
 test('a poll that is answered ends the pause: queued events are sent at once', async () => {
   const { clock, monitor, queue } = setUp();
   monitor.answer = () => unavailable();

@@ -45,11 +45,40 @@ test('each status has one meaning', () => {
   assert.deepEqual(readAnswer(404, '', 0, 1), { kind: 'missing' });
   assert.deepEqual(readAnswer(403, detail('course_forbidden'), 0, 1), { kind: 'denied', reason: 'course_forbidden' });
   assert.equal(readAnswer(400, detail('invalid_body'), 0, 1).kind, 'refused');
-  assert.equal(readAnswer(413, '', 0, 1).kind, 'refused');
+  assert.equal(readAnswer(413, detail('too_many_events'), 0, 1).kind, 'refused');
   assert.deepEqual(readAnswer(503, '', 2000, 1), { kind: 'unavailable', retryAfterMs: 2000, reason: 'HTTP 503' });
   // After an expired sign-in there is no request every second.
   const signedOut = readAnswer(403, '{"message": "Forbidden"}', 0, 1);
   assert.ok(signedOut.kind === 'unavailable' && signedOut.retryAfterMs >= 15_000);
+});
+
+test("an answer of a proxy's own refuses no events", () => {
+  for (const status of [400, 401, 403, 408, 411, 413, 415, 422, 429, 431, 451, 500, 502]) {
+    for (const body of ['', '<html>Request Entity Too Large</html>', '{"message": "no"}', '{"detail": "invalid_body"}']) {
+      assert.equal(readAnswer(status, body, 0, 1).kind, 'unavailable', `${status} ${body}`);
+    }
+  }
+  assert.deepEqual(readAnswer(413, '<html>', 0, 2), {
+    kind: 'unavailable',
+    retryAfterMs: 0,
+    reason: 'HTTP 413',
+    tooLarge: true
+  });
+});
+
+test('a 404 means that there is no server half only until it has answered once', async () => {
+  const answers = [
+    [404, ''],
+    [200, '{"results": [], "notices": []}'],
+    [404, '']
+  ] as const;
+  let asked = 0;
+  const transport = new HttpTransport(() => {
+    const [status, body] = answers[asked++]!;
+    return Promise.resolve(new Response(body, { status }));
+  });
+  const ask = async (): Promise<string> => (await transport.send('{"events":[]}', 0, false)).kind;
+  assert.deepEqual([await ask(), await ask(), await ask()], ['missing', 'answer', 'unavailable']);
 });
 
 test('any answer is read without an exception', () => {

@@ -68,6 +68,7 @@ class Seen:
     events: list[dict[str, Any]]
     sent_at: str | None = None
     waited_ms: list[int] | None = None
+    bytes: int = 0
 
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -88,6 +89,7 @@ class StandInApi:
     status_of: Callable[[dict[str, Any]], str] = lambda _: "accepted"
     reason_of: Callable[[dict[str, Any]], str] = lambda _: "course_required"
     exchange_status: int = 200
+    exchange_reply: Reply | None = None
     knows_waits: bool = True
     """Whether it is of a release that takes ``sent_at`` and ``waited_ms``."""
     refused: int = 0
@@ -125,6 +127,8 @@ class StandInApi:
 
     def exchange(self, authorization: str) -> Reply:
         self.exchanges += 1
+        if self.exchange_reply is not None:
+            return self.exchange_reply
         if self.exchange_status != 200:
             return self.exchange_status, {}, b"{}"
         if authorization.removeprefix("ApiKey ") not in self.keys:
@@ -198,7 +202,7 @@ def _handler(api: StandInApi) -> type[BaseHTTPRequestHandler]:
                 self.reply((400, {}, _error("invalid_body")))
                 return
             times = {name: value.get(name) for name in ("sent_at", "waited_ms")}
-            seen = Seen(time.monotonic(), self.path, headers, value["events"], **times)
+            seen = Seen(time.monotonic(), self.path, headers, value["events"], **times, bytes=len(body))
             self.reply(api.ingest(seen))
 
         def reply(self, reply: Reply | str) -> None:

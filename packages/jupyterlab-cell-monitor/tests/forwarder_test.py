@@ -120,6 +120,15 @@ async def test_events_of_an_outage_are_spooled_and_sent_in_order(
     assert api.order == ids(events)
 
 
+def _problem_of(odd: Any) -> str | None:
+    """The problem that an answer must be called, as docs/operations/refusals.md names them."""
+    if isinstance(odd, str) or b"x" * 99 in odd[2] or b"results" in odd[2] or odd[0] in {429, 500, 502, 503}:
+        return None
+    if odd[0] in {302, 404}:
+        return "api_address_wrong"
+    return "api_key_refused" if b"insufficient_scope" in odd[2] else "request_intercepted"
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -135,6 +144,17 @@ async def test_events_of_an_outage_are_spooled_and_sent_in_order(
         (403, {}, b'{"detail": [{"type": "insufficient_scope", "msg": ""}]}'),
         (404, {}, b"nobody here"),
         (200, {}, b"x" * (3 * 1024 * 1024)),
+        (200, {}, b'{"detail": [{"type": "invalid_body"}]}'),
+        *(
+            (status, {}, body)
+            for status in (400, 401, 403, 411, 413, 415, 422, 431, 451, 511)
+            for body in (b"<html>Blocked</html>", b'{"message": "invalid_body"}')
+        ),
+        (400, {}, b'{"detail": "invalid_body"}'),
+        (411, {}, b'{"detail": [{"type": "length_required"}]}'),
+        (415, {}, b'{"detail": [{"type": "unsupported_media_type"}]}'),
+        (422, {}, b'{"detail": [{"type": "missing", "loc": ["body", "user"]}]}'),
+        (502, {}, b"<html>Bad Gateway</html>"),
     ],
     ids=str,
 )
@@ -148,13 +168,55 @@ async def test_whatever_the_monitor_does_the_event_arrives_once_it_is_well_again
         assert answer.status == 200
         assert statuses(answer) == ["accepted"]
         # Where the configuration must be changed, the answer says that waiting does not help.
-        wrong = {302: "api_address_wrong", 403: "api_key_refused", 404: "api_address_wrong"}.get(odd[0])
+        wrong = _problem_of(odd)
         assert answer.body["notices"] == [{**SPOOLED, "reason": wrong} if wrong else SPOOLED]
         assert forwarder.status()["state"] == ("misconfigured" if wrong else "unavailable")
         assert forwarder.status()["last_error"]
         api.misbehave = lambda _: None
         await eventually(lambda: event["event_id"] in api.stored)
         await eventually(lambda: forwarder.status()["spooled_events"] == 0, forwarder.status)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 413, 422, 500, 503])
+async def test_a_proxy_that_answers_the_token_exchange_refuses_no_credential(
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any, status: int
+) -> None:
+    api.exchange_reply = (status, {}, b"<html>Sign in at the campus network</html>")
+    event = make_event()
+    async with open_forwarder() as forwarder:
+        answer = await submit(forwarder, event)
+        assert statuses(answer) == ["accepted"]
+        [notice] = answer.body["notices"]
+        wrong = {302: "api_address_wrong", 404: "api_address_wrong", 500: None, 503: None}
+        assert notice.get("reason") == wrong.get(status, "request_intercepted")
+        error = forwarder.status()["last_error"]
+        assert "refused" not in error
+        assert "campus" not in error
+        api.exchange_reply = None
+        await eventually(lambda: event["event_id"] in api.stored)
+        await eventually(lambda: forwarder.status()["spooled_events"] == 0, forwarder.status)
+        assert forwarder.status()["state"] == "ok"
+
+
+async def test_a_proxy_that_takes_less_than_the_monitor_gets_less_and_nothing_is_lost(
+    api: Any, open_forwarder: Any, make_event: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyterlab_cell_monitor.forwarder._BACKOFF_BASE", 0.01)
+    too_large = (413, {}, b"<html>413 Request Entity Too Large</html>")
+    api.misbehave = lambda seen: too_large if seen.bytes > 20_000 else None
+    events = [make_event() for _ in range(199)]
+    giant = make_event(padding="x" * 30_000)
+    async with open_forwarder() as forwarder:
+        answer = await submit(forwarder, *events[:100], giant, *events[100:])
+        assert set(statuses(answer)) == {"accepted"}
+        await eventually(lambda: set(ids(events)) <= set(api.stored), lambda: len(api.stored))
+        # One that is too large by itself waits behind the others, which is said.
+        await eventually(lambda: forwarder.status()["spooled_events"] == 1, forwarder.status)
+        await eventually(lambda: forwarder.status()["state"] == "misconfigured", forwarder.status)
+        assert forwarder.status()["dropped_events"] == 0
+        api.misbehave = lambda _: None
+        await eventually(lambda: giant["event_id"] in api.stored)
+        await eventually(lambda: forwarder.status()["state"] == "ok", forwarder.status)
 
 
 async def test_retry_after_is_kept_by_everybody(

@@ -140,6 +140,8 @@ def _fault(error: str, *loc: str) -> dict[str, Any]:
         ((201, ["x"] * 100_000), 502, "not_a_monitor"),
         ((302, {}), 502, "not_a_monitor"),
         ((403, _fault("<b>")), 502, "not_a_monitor"),
+        ((422, {"message": "blocked"}), 502, "not_a_monitor"),
+        ((502, {}), 502, "monitor_unreachable"),
     ],
 )
 async def test_what_the_monitor_answers_is_a_reason_that_the_page_has_words_for(

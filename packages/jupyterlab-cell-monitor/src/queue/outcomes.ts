@@ -43,7 +43,11 @@ export class Outcomes {
   private readonly _losses = new Map<string, ILoss>();
 }
 
-/** The code of what the student must do before a Jupyter server takes events that it did not, or null. */
+/** The code of what somebody must do before a Jupyter server takes events that it did not, or null. */
 export function problemOf(reason: string): string | null {
-  return reason === 'HTTP 401' || reason === 'HTTP 403' ? 'signed_out' : null;
+  if (/^HTTP 40[13]$/.test(reason)) {
+    return 'signed_out';
+  }
+  // Neither the server half nor Jupyter answers a request of ours so: a proxy or a firewall does.
+  return /^HTTP (400|411|413|415|422|431|451)$/.test(reason) ? 'request_intercepted' : null;
 }

@@ -224,7 +224,7 @@ export class EventQueue implements IEventSink {
   }
 
   private async _drain(): Promise<void> {
-    let limit = BATCH_EVENTS;
+    let limit = this._most;
     // Events that are pushed while a request is answered have a linger of their own.
     let left = this._store.count;
     while (!this._disposed && (left > 0 || this._openRuns.waiting)) {
@@ -250,7 +250,7 @@ export class EventQueue implements IEventSink {
             return;
           }
           this._backoff.reset();
-          limit = BATCH_EVENTS;
+          limit = this._most;
           left -= batch.length;
           break;
         }
@@ -280,6 +280,10 @@ export class EventQueue implements IEventSink {
           this._switchOff(false);
           return;
         default:
+          if (result.tooLarge) {
+            // Something between takes less than the server half.
+            this._most = Math.max(1, Math.ceil(batch.length / 2));
+          }
           this._setConnection('unavailable', problemOf(result.reason));
           this._pause(result.retryAfterMs);
           return;
@@ -411,6 +415,8 @@ export class EventQueue implements IEventSink {
   private readonly _buffer: IEncodedEvent[] = [];
   private readonly _recent = new RecentEvents(BODY_BYTES, EVENT_EXTRA_BYTES);
   private readonly _latest = new LatestEvents();
+  /** Events in a request: fewer than `BATCH_EVENTS` where a proxy takes less. */
+  private _most = BATCH_EVENTS;
   private _dropped = 0;
   private _rejected = 0;
   private _problem: string | null = null;

@@ -21,8 +21,8 @@ export interface IEventResult {
 export type SendResult =
   /** One result per event, in their order. `notices` is null where the monitor does not know them now. */
   | { kind: 'answer'; results: IEventResult[]; notices: INotice[] | null; refusals?: IRefusal[] }
-  /** No service took the events; they may be sent again after `retryAfterMs`. */
-  | { kind: 'unavailable'; retryAfterMs: number; reason: string }
+  /** No service took the events; they may be sent again after `retryAfterMs`, fewer at a time if they were too many. */
+  | { kind: 'unavailable'; retryAfterMs: number; reason: string; tooLarge?: boolean }
   /** This Jupyter server has no server half of ours. */
   | { kind: 'missing' }
   /** The request as a whole was rejected because of at least one of its events. */
@@ -46,6 +46,9 @@ const TIMEOUT_MS = 15_000;
 
 /** Posts batches to the server half. Never throws: every failure is a SendResult. */
 export class HttpTransport implements ITransport {
+  /** Whether the server half has answered: a 404 is a proxy's from then on. */
+  private _met = false;
+
   constructor(private readonly _request: MakeRequest) {}
 
   /** Marks every request as sampled; for tests and for support. */
@@ -64,7 +67,11 @@ export class HttpTransport implements ITransport {
         headers: { 'Content-Type': 'application/json', traceparent: newTraceparent(this.traceAll) }
       });
       const retryAfter = retryAfterMs(response.headers.get('Retry-After'), Date.now());
-      return readAnswer(response.status, await response.text(), retryAfter, sent);
+      const result = readAnswer(response.status, await response.text(), retryAfter, sent);
+      this._met ||= result.kind === 'answer';
+      return result.kind === 'missing' && this._met
+        ? { kind: 'unavailable', retryAfterMs: retryAfter, reason: `HTTP ${response.status}` }
+        : result;
     } catch (error) {
       return { kind: 'unavailable', retryAfterMs: 0, reason: error instanceof Error ? error.name : 'NetworkError' };
     } finally {
@@ -102,6 +109,9 @@ function refusalsOf(value: unknown): IRefusal[] {
 
 const STATUSES: readonly string[] = ['accepted', 'duplicate', 'rejected', 'retry'];
 
+/** The codes of our own that refuse a body. With any other answer, such as a proxy's page, the events are kept. */
+const REFUSALS: readonly string[] = ['400 invalid_body', '413 body_too_large', '413 too_many_events'];
+
 /**
  * Reads an HTTP answer to a batch.
  *
@@ -133,12 +143,17 @@ export function readAnswer(status: number, body: string, retryAfter: number, sen
   if (status === 403 && reason === 'course_forbidden') {
     return { kind: 'denied', reason };
   }
-  if ([400, 411, 413, 415, 422].includes(status)) {
+  if (REFUSALS.includes(`${status} ${reason}`)) {
     return { kind: 'refused', reason };
   }
   // After an expired sign-in (401, 403) the student has to sign in again, which takes longer than seconds.
   const floor = status === 401 || status === 403 ? 15_000 : 0;
-  return { kind: 'unavailable', retryAfterMs: Math.max(retryAfter, floor), reason };
+  return {
+    kind: 'unavailable',
+    retryAfterMs: Math.max(retryAfter, floor),
+    reason,
+    ...(status === 413 ? { tooLarge: true } : {})
+  };
 }
 
 export function parse(body: string): Record<string, unknown> | null {
