@@ -135,6 +135,8 @@ class _Fake:
     status: int = 204
     hang: bool = False
     largest: int = 10**9
+    foreign: web.Response | None = None
+    foreign_size: int = 0
     bodies: list[bytes] = dataclasses.field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -142,6 +144,8 @@ class _Fake:
         if request.headers.get("Content-Encoding") == "gzip" and body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
         self.bodies.append(body)
+        if self.foreign is not None and len(body) >= self.foreign_size:
+            return web.Response(status=self.foreign.status, body=self.foreign.body, headers=self.foreign.headers)
         if self.hang:
             await asyncio.Event().wait()
         if len(body) > self.largest:
@@ -149,7 +153,9 @@ class _Fake:
         if self.status == 204:
             return web.Response(status=204)
         return web.json_response(
-            {"code": "x", "message": "as configured"}, status=self.status, headers={"Retry-After": "3"}
+            {"code": {422: "unprocessable entity"}.get(self.status, "x"), "message": "as configured"},
+            status=self.status,
+            headers={"Retry-After": "3"},
         )
 
 
@@ -174,6 +180,84 @@ async def test_answers_that_are_not_about_the_points_mean_write_all_again(fake, 
     async with opened(fake) as series:
         with pytest.raises(StoreUnavailable, match=str(status)):
             await series.write(points)
+
+
+_PAGE = "<html>Sign in</html>"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 205, 302, 400, 401, 403, 404, 413, 422, 511])
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [(_PAGE, "text/html"), ("{}", "application/json"), ('{"message": "no"}', "application/json"), ("", "text/plain")],
+)
+async def test_a_proxys_answer_is_neither_points_written_nor_points_refused(fake, points, status, body, content_type):
+    fake.foreign = web.Response(status=status, text=body, content_type=content_type)
+    async with opened(fake) as series:
+        with pytest.raises(StoreUnavailable):
+            await series.write(points)
+        with pytest.raises(StoreUnavailable):
+            await series.erase_person(points[0].person_id)
+        with pytest.raises(StoreUnavailable):
+            await series.count("c1")
+        with pytest.raises(StoreUnavailable):
+            await series.activity("c1", start=START, stop=START + timedelta(hours=1), every=timedelta(minutes=5))
+        fake.foreign = None
+        await series.write(points)
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 422, 503])
+@pytest.mark.parametrize(
+    "body", [_PAGE, "", "{}", "[]", "null", '{"buckets": {}, "orgs": 1}', '{"buckets": [], "orgs": []}']
+)
+async def test_whatever_answers_at_the_start_the_service_starts(fake, status, body):
+    for content_type in ("text/html", "application/json"):
+        fake.foreign = web.Response(status=status, text=body, content_type=content_type)
+
+        @dataclasses.dataclass
+        class Settings:
+            influxdb_url = fake.url
+            influxdb_token = SecretStr("t")
+            influxdb_org = "o"
+            influxdb_bucket = "b"
+
+        series = await create_time_series(Settings(), None)  # type: ignore[arg-type]
+        await series.close()
+
+
+async def test_a_proxy_that_takes_less_than_influxdb_gets_less_and_condemns_no_point(fake, points):
+    fake.foreign = web.Response(status=413, text="<html>413 Request Entity Too Large</html>", content_type="text/html")
+    fake.foreign_size = 900
+    async with opened(fake) as series:
+        await series.write(points)
+        written = b"".join(body for body in fake.bodies if len(body) < 900).decode().splitlines()
+        assert len([line for line in written if line.startswith("activity,")]) == 20
+        with pytest.raises(StoreUnavailable, match="413"):
+            await series.write([dataclasses.replace(points[0], cell_id="x" * 900)])
+
+
+@pytest.mark.influxdb
+async def test_a_token_that_may_only_write_its_bucket_starts_and_writes(influxdb, points):
+    async with opened(influxdb) as series:
+        assert await series.ensure_bucket()
+    with _client(influxdb) as client:
+        org = client.get("/api/v2/orgs", params={"org": influxdb.org}).json()["orgs"][0]["id"]
+        (bucket,) = client.get("/api/v2/buckets", params={"name": influxdb.bucket, "org": influxdb.org}).json()[
+            "buckets"
+        ]
+        resource = {"type": "buckets", "id": bucket["id"], "orgID": org}
+        wish = {"orgID": org, "permissions": [{"action": "write", "resource": resource}]}
+        token = client.post("/api/v2/authorizations", json=wish).raise_for_status().json()["token"]
+    async with opened(influxdb, token=SecretStr(token), bucket=f"misspelt-{influxdb.bucket}") as series:
+        assert not await series.ensure_bucket()
+        with pytest.raises(StoreUnavailable, match=f"404 for bucket misspelt-{influxdb.bucket}"):
+            await series.write(points)
+    async with opened(influxdb, token=SecretStr(token)) as series:
+        await series.ensure_bucket()
+        await series.write(points)
+        with pytest.raises(StoreUnavailable):
+            await series.count("c1")
+    async with opened(influxdb) as series:
+        assert await series.count("c1") == 20
 
 
 async def test_a_server_that_never_answers_times_out(fake, points):

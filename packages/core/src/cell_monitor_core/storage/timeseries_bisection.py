@@ -17,11 +17,17 @@ MAX_REQUESTS: Final = 400
 
 
 class Refused(Exception):  # noqa: N818 - says what the store did
-    """The store refuses a chunk because of what is in it."""
+    """A chunk is refused because of what is in it.
 
-    def __init__(self, reason: str) -> None:
+    Args:
+        reason: the refusal, for the log.
+        by_store: whether the store refuses it, and not a proxy that takes no request of this size.
+    """
+
+    def __init__(self, reason: str, *, by_store: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.by_store = by_store
 
 
 async def write_around(
@@ -51,6 +57,8 @@ async def write_around(
         except Refused as refused:
             reason = refused.reason
             if len(chunk) == 1:
+                if not refused.by_store:
+                    raise StoreUnavailable(reason[:500]) from refused
                 poison.append((chunk[0], reason[:500]))
                 continue
             middle = len(chunk) // 2

@@ -1,4 +1,9 @@
-"""Activity over time in InfluxDB 2."""
+"""Activity over time in InfluxDB 2.
+
+A proxy or a sign-in page may answer instead of InfluxDB, with any status. Its answers never count: not as points written or
+deleted, not as counts, not as a refusal of points. Status and form of InfluxDB's own:
+https://docs.influxdata.com/influxdb/v2/api/v2/
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ import aiohttp
 import influxdb_client
 import msgspec
 import structlog
+from influxdb_client.client.flux_csv_parser import FluxCsvParserException, FluxQueryException
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 from pydantic import SecretStr
@@ -62,10 +68,19 @@ from(bucket: _bucket)
   |> sum()
 """
 _FOREVER: Final = (_EPOCH, datetime(2200, 1, 1, tzinfo=UTC))
+# 400: a line cannot be read; 413: the request is too large; 422: a point has a field of another type than those before
+# it, or is older than the retention. All others of the request may or may not be written.
+_REFUSALS: Final = frozenset({(400, "invalid"), (413, "request too large"), (422, "unprocessable entity")})
+_WITHOUT_CONTENT: Final = ("/api/v2/write", "/api/v2/delete")
 
 
-class _Answer(msgspec.Struct):
+class _Fault(msgspec.Struct):
+    code: str = ""
     message: str = ""
+
+
+class _ForeignAnswer(aiohttp.ClientError):
+    """A success that InfluxDB does not answer like this."""
 
 
 class InfluxTimeSeries:
@@ -95,7 +110,13 @@ class InfluxTimeSeries:
         """
         secret = token.get_secret_value() if isinstance(token, SecretStr) else token
         self._client: Any = InfluxDBClientAsync(
-            url, secret, org, timeout=int(timeout * 1000), allow_redirects=False, connection_pool_maxsize=8
+            url,
+            secret,
+            org,
+            timeout=int(timeout * 1000),
+            allow_redirects=False,
+            connection_pool_maxsize=8,
+            client_session_kwargs={"raise_for_status": _require_own_answer},
         )
         self._writes = _influxdb.WriteService(self._client.api_client)
         self._org = org
@@ -133,24 +154,36 @@ class InfluxTimeSeries:
         await self._client.close()
 
     async def ensure_bucket(self) -> bool:
-        """Create the bucket if it does not exist; return whether it exists now, as far as this token can see."""
+        """Create the bucket if it does not exist; return whether it exists now, as far as this token can see.
+
+        Never raises: the first write shows what is wrong.
+        """
         buckets = _influxdb.BucketsService(self._client.api_client)
         try:
             if await self._bucket_exists(buckets):
                 return True
-            orgs = await _influxdb.OrganizationsService(self._client.api_client).get_orgs_async(org=self._org)
+            found = await _influxdb.OrganizationsService(self._client.api_client).get_orgs_async(org=self._org)
+            if not found.orgs:
+                # A token for a single bucket sees neither buckets nor organisations.
+                reason = "the token does not see the organisation"
+                _log.warning("influxdb_bucket_not_made", bucket=self._bucket, reason=reason)
+                return False
             rule = _influxdb.BucketRetentionRules(type="expire", every_seconds=int(self._retention.total_seconds()))
             await buckets.post_buckets_async(
-                _influxdb.PostBucketRequest(org_id=orgs.orgs[0].id, name=self._bucket, retention_rules=[rule])
+                _influxdb.PostBucketRequest(org_id=found.orgs[0].id, name=self._bucket, retention_rules=[rule])
             )
         except ApiException as error:
-            if error.status == 422:  # another process has just created it
+            fault = _fault(error)
+            if (error.status, fault.code) == (422, "conflict"):  # another process has just created it
                 return True
-            # A token for a single bucket may not list buckets: the first write will show whether it exists.
-            _log.warning("influxdb_bucket_not_made", status=error.status, reason=_reason(error))
+            _log.warning("influxdb_bucket_not_made", bucket=self._bucket, status=error.status, reason=fault.message)
             return False
         except (aiohttp.ClientError, OSError) as error:
-            _log.warning("influxdb_unavailable", reason=str(error))
+            _log.warning("influxdb_unavailable", reason=str(error) or type(error).__name__)
+            return False
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            # What the client library raises on JSON of somebody else.
+            _log.warning("influxdb_unavailable", reason=f"its answer cannot be read: {error}"[:500])
             return False
         return True
 
@@ -219,11 +252,12 @@ class InfluxTimeSeries:
 
     def _sort(self, error: ApiException) -> StoreUnavailable | Refused:
         """Distinguish refusals that the points caused from other errors."""
-        # 400: a line cannot be read; 413: the request is too large; 422: a point has a field of another type than
-        # those before it, or is older than the retention. All others of the request may or may not be written.
-        if error.status in {400, 413, 422}:
-            return Refused(_reason(error))
-        return StoreUnavailable(f"InfluxDB answered {error.status} for bucket {self._bucket}: {_reason(error)}"[:500])
+        fault = _fault(error)
+        if (error.status, fault.code) in _REFUSALS:
+            return Refused(fault.message)
+        whose = "InfluxDB" if fault.code else "Not InfluxDB, but a server in its place,"
+        reason = f"{whose} answered {error.status} for bucket {self._bucket}: {fault.message}"[:500]
+        return Refused(reason, by_store=False) if error.status == 413 else StoreUnavailable(reason)
 
     async def _query(self, flux: str, course_id: str, start: datetime, stop: datetime, **more: Any) -> list[Any]:
         parameters = {
@@ -234,7 +268,11 @@ class InfluxTimeSeries:
             "_stop": stop,
             **more,
         }
-        tables = await self._call(self._client.query_api().query(flux, params=parameters))
+        try:
+            tables = await self._call(self._client.query_api().query(flux, params=parameters))
+        except (FluxQueryException, FluxCsvParserException) as error:
+            # The query failed after its status was sent.
+            raise _unavailable(error) from error
         return [record.values for table in tables for record in table.records]
 
     async def activity(
@@ -285,9 +323,26 @@ def _unavailable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"InfluxDB: {type(error).__name__}: {error}"[:500])
 
 
-def _reason(error: ApiException) -> str:
+async def _require_own_answer(response: aiohttp.ClientResponse) -> None:
+    """Raise if a success is not one of InfluxDB's; errors go on to the client library."""
+    if not 200 <= response.status < 300:
+        return
+    path = response.url.path
+    if path.endswith(_WITHOUT_CONTENT):
+        own = response.status == 204
+    else:
+        own = response.content_type == ("text/csv" if path.endswith("/api/v2/query") else "application/json")
+    if not own:
+        raise _ForeignAnswer(
+            f"{response.status} {response.content_type} is no answer of InfluxDB: "
+            "check CELL_MONITOR_INFLUXDB_URL, and what stands between"
+        )
+
+
+def _fault(error: ApiException) -> _Fault:
+    """Return InfluxDB's own error; one without a code is somebody else's."""
     try:
-        message = msgspec.json.decode(error.body or b"{}", type=_Answer).message
+        fault = msgspec.json.decode(error.body or b"{}", type=_Fault)
     except msgspec.DecodeError:
-        message = ""
-    return (message or str(error.reason))[:500]
+        fault = _Fault()
+    return _Fault(fault.code, (fault.message or str(error.reason))[:500])
