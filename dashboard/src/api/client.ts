@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-/** No answer: no network, no server, or a timeout. */
+/** No answer of the API: no network, no server, a timeout, or a proxy that answered in its place. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
 }
@@ -33,14 +33,18 @@ export interface RequestOptions {
 
 const TIMEOUT_MS = 20_000
 
-function errorFrom(response: Response, body: unknown): ApiError {
+const FOREIGN = 'the answer is not from the API'
+
+/** The error that an answer is. Without a code in the API's form it is a proxy's, which says nothing of a person's rights. */
+function errorFrom(response: Response, body: unknown): Error {
   const detail = (body as Partial<ErrorBody> | null)?.detail
   const first = Array.isArray(detail) ? detail[0] : undefined
+  if (typeof first?.type !== 'string') return new UnreachableError(`${FOREIGN}: HTTP ${response.status}`)
   const retryAfter = Number(response.headers.get('Retry-After') ?? Number.NaN)
   return new ApiError(
     response.status,
-    typeof first?.type === 'string' ? first.type : `http_${response.status}`,
-    typeof first?.msg === 'string' ? first.msg : response.statusText,
+    first.type,
+    typeof first.msg === 'string' ? first.msg : response.statusText,
     Number.isFinite(retryAfter) ? retryAfter : null,
   )
 }
@@ -66,12 +70,12 @@ export async function send(path: string, options: RequestOptions = {}, token: st
     throw new UnreachableError('no answer from the server', { cause })
   }
   let body: unknown = null
-  if (text !== '') {
+  if (response.status !== 204) {
     try {
       body = JSON.parse(text)
     } catch (cause) {
-      // A proxy's error page, or the dashboard's own page instead of the API.
-      if (response.ok) throw new UnreachableError('the answer is not from the API', { cause })
+      // A proxy's page, or the dashboard's own page instead of the API.
+      throw new UnreachableError(`${FOREIGN}: HTTP ${response.status}`, { cause })
     }
   }
   if (!response.ok) throw errorFrom(response, body)

@@ -63,6 +63,24 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-out', reason })
   })
 
+  it.each([
+    { status: 200, body: {} },
+    { status: 401, body: { message: 'blocked' } },
+    { status: 403, body: '<html>Sign in at the campus network</html>' },
+  ])("does not end or begin because of a proxy's answer: $status", async (foreign) => {
+    api.on('POST auth/refresh', () => foreign)
+    const session = new Session()
+    await session.start()
+    expect(session.state()).toEqual({ status: 'unreachable' })
+    expect(session.token()).toBeNull()
+    api.on('POST auth/refresh', () => token())
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+    api.on('POST auth/refresh', () => foreign)
+    await expect(session.renew(session.token() ?? '')).resolves.toBeNull()
+    expect(session.state()).toEqual({ status: 'signed-in' })
+  })
+
   it('says that a sign-in with JupyterHub failed, and not after a sign-in that came later', async () => {
     api.signedIn = false
     const session = new Session(null, 'hub-refused')
@@ -260,9 +278,15 @@ describe('requests', () => {
     await expect(requests.request('me')).rejects.toThrow(UnreachableError)
   })
 
-  it('treat an HTML page instead of the API as no answer', async () => {
-    vi.stubGlobal('fetch', () => Promise.resolve(new Response('<!doctype html>', { status: 200 })))
-    const requests = new ApiClient({ token: () => 't', renew: () => Promise.resolve(null) })
-    await expect(requests.request('me')).rejects.toThrow(UnreachableError)
-  })
+  it.each([200, 400, 401, 403, 404, 413, 422, 429, 500, 502])(
+    "treat a proxy's %i instead of the API's as no answer",
+    async (status) => {
+      const requests = new ApiClient({ token: () => 't', renew: () => Promise.resolve(null) })
+      for (const page of ['<!doctype html>', '', '{"message": "no"}', '{"detail": "Forbidden"}']) {
+        if (status === 200 && page.startsWith('{')) continue
+        vi.stubGlobal('fetch', () => Promise.resolve(new Response(page, { status })))
+        await expect(requests.request('me')).rejects.toThrow(UnreachableError)
+      }
+    },
+  )
 })

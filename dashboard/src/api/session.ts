@@ -1,4 +1,4 @@
-import { ApiError, send, type TokenSource } from './client'
+import { ApiError, send, UnreachableError, type RequestOptions, type TokenSource } from './client'
 import type { ProviderFailure } from './provider-sign-in'
 import { readMark, removeMark, setMark } from './sign-in-mark'
 import type { TokenAnswer } from './types'
@@ -26,6 +26,16 @@ const RENEW_MARGIN_MS = 60_000
 const RETRY_MS = 5_000
 const LOCK = 'cell-monitor-refresh'
 const CHANNEL = 'cell-monitor-session'
+
+/** Send a request that a token answers. Throws ApiError or UnreachableError. */
+async function askToken(path: string, options: RequestOptions): Promise<TokenAnswer> {
+  const answer = (await send(path, options)) as Partial<TokenAnswer> | null
+  const { access_token: token, expires_in: lifeS } = answer ?? {}
+  if (typeof token !== 'string' || typeof lifeS !== 'number') {
+    throw new UnreachableError('the answer to the sign-in is not from the API')
+  }
+  return { ...answer, access_token: token, expires_in: lifeS } as TokenAnswer
+}
 
 /**
  * The sign-in of this browser tab. The access token is kept in memory only; after a reload the HttpOnly cookie remains,
@@ -95,7 +105,7 @@ export class Session implements TokenSource {
 
   /** Throws ApiError (401 invalid_credentials, 429 rate_limited) or UnreachableError. */
   async signIn(username: string, password: string): Promise<void> {
-    const answer = (await send('auth/login', { method: 'POST', body: { username, password } })) as TokenAnswer
+    const answer = await askToken('auth/login', { method: 'POST', body: { username, password } })
     this.#generation += 1
     setMark()
     this.#accept(answer)
@@ -105,7 +115,7 @@ export class Session implements TokenSource {
   async #useLink(link: string): Promise<boolean> {
     let answer: TokenAnswer
     try {
-      answer = (await send('auth/link', { method: 'POST', body: { link } })) as TokenAnswer
+      answer = await askToken('auth/link', { method: 'POST', body: { link } })
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
         this.#link = null
@@ -145,7 +155,7 @@ export class Session implements TokenSource {
     const body = { new: next, ...(present !== null && { present }) }
     let answer: TokenAnswer
     try {
-      answer = (await send('auth/password', { method: 'POST', body })) as TokenAnswer
+      answer = await askToken('auth/password', { method: 'POST', body })
     } catch (error) {
       // Nobody is signed in any more: the page then shows the sign-in.
       if (error instanceof ApiError && error.status === 401) await this.#renew()
@@ -190,7 +200,7 @@ export class Session implements TokenSource {
     const generation = this.#generation
     const mark = readMark()
     try {
-      const answer = (await send('auth/refresh', { method: 'POST' })) as TokenAnswer
+      const answer = await askToken('auth/refresh', { method: 'POST' })
       if (generation !== this.#generation) return this.#token
       this.#accept(answer)
       return this.#token
