@@ -96,7 +96,18 @@ async def test_flood_of_unknown_kids_fetches_once_in_ten_seconds(endpoint, clock
         assert endpoint.requests == 2
 
 
-@pytest.mark.parametrize(("status", "body"), [(500, b""), (302, b""), (200, b"<html>"), (200, b"[" * 300_000)])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b""),
+        (302, b""),
+        (200, b"<html>"),
+        (200, b""),
+        (200, b"[" * 300_000),
+        (200, b'{"keys": []}'),
+        (200, b'{"keys": [{"kty": "RSA", "kid": "other", "n": "AQAB", "e": "AQAB"}]}'),
+    ],
+)
 async def test_known_keys_stay_while_the_endpoint_misbehaves(endpoint, clock, status, body):
     async with RemoteKeys(endpoint.url, clock=clock) as keys:
         token = token_of(endpoint.keys)

@@ -107,7 +107,7 @@ class RemoteKeys:
                 return False
             self._last_try = now
             try:
-                keys = decode_public_jwks(await asyncio.to_thread(self._fetch))
+                keys = _keys_in(await asyncio.to_thread(self._fetch))
             except (OSError, http.client.HTTPException, SigningKeysError) as error:
                 _log.warning("jwks_refresh_failed", error=str(error), known_keys=len(self._keys))
                 return False
@@ -125,3 +125,11 @@ class RemoteKeys:
         if len(document) > _MAX_JWKS_BYTES:
             raise SigningKeysError(f"the JWK set has more than {_MAX_JWKS_BYTES} bytes")
         return document
+
+
+def _keys_in(document: bytes) -> dict[str, Ed25519PublicKey]:
+    keys = decode_public_jwks(document)
+    if not keys:
+        # The API always has one: the set is somebody else's.
+        raise SigningKeysError("the JWK set has no key for signatures with Ed25519")
+    return keys
