@@ -10,7 +10,7 @@ from typing import Final
 
 from cell_monitor_core import keys
 from cell_monitor_core.channels import parse_channel, partition_of
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["PRESENCE_SECONDS", "Presence"]
@@ -75,4 +75,4 @@ class Presence:
         try:
             return int(await run_script(self._client, script, names, list(arguments)))
         except REDIS_ERRORS as error:
-            raise RedisUnavailable(f"presence is not available: {type(error).__name__}") from error
+            raise RedisUnavailable(f"presence is not available: {reason_of(error)}") from error

@@ -17,7 +17,7 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, SlotNotCoveredError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisClusterException, RedisError, ResponseError
 
 __all__ = [
     "BLOCK_LIMIT_SECONDS",
@@ -28,6 +28,7 @@ __all__ = [
     "Script",
     "aclose",
     "connect",
+    "reason_of",
     "run_command",
     "run_script",
 ]
@@ -42,8 +43,9 @@ _BLOCKING_TIMEOUT_SECONDS: Final = BLOCK_LIMIT_SECONDS + 10.0
 _HEALTH_CHECK_SECONDS: Final = 30
 _MAX_CONNECTIONS: Final = 200
 
-REDIS_ERRORS: Final = (RedisError, SlotNotCoveredError, OSError, TimeoutError)
-"""All that redis-py raises when Redis is unavailable, refuses or answers too late, or when a shard has no master."""
+REDIS_ERRORS: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""All that redis-py raises when Redis is unavailable, refuses or answers too late, or when no node or no master of a shard
+is known, which are no ``RedisError``."""
 
 
 class _ClosedUnderneath:
@@ -158,6 +160,12 @@ def _connect_cluster(url: str, options: dict[str, Any]) -> RedisCluster:
     for node in client.nodes_manager.startup_nodes.values():
         node.connection_class = connection_class
     return client
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error was, for logs: its class, and where a right is missing Redis' own sentence, which names it."""
+    missing = isinstance(error, NoPermissionError) or (isinstance(error, ResponseError) and "ACL failure" in str(error))
+    return f"{type(error).__name__}: {error}"[:300] if missing else type(error).__name__
 
 
 async def aclose(client: RedisClient) -> None:

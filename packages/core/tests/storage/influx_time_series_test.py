@@ -247,9 +247,9 @@ async def test_a_token_that_may_only_write_its_bucket_starts_and_writes(influxdb
         resource = {"type": "buckets", "id": bucket["id"], "orgID": org}
         wish = {"orgID": org, "permissions": [{"action": "write", "resource": resource}]}
         token = client.post("/api/v2/authorizations", json=wish).raise_for_status().json()["token"]
-    async with opened(influxdb, token=SecretStr(token), bucket=f"misspelt-{influxdb.bucket}") as series:
+    async with opened(influxdb, token=SecretStr(token), bucket=f"misspelled-{influxdb.bucket}") as series:
         assert not await series.ensure_bucket()
-        with pytest.raises(StoreUnavailable, match=f"404 for bucket misspelt-{influxdb.bucket}"):
+        with pytest.raises(StoreUnavailable, match=f"404 for bucket misspelled-{influxdb.bucket}"):
             await series.write(points)
     async with opened(influxdb, token=SecretStr(token)) as series:
         await series.ensure_bucket()

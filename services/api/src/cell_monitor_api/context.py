@@ -61,6 +61,7 @@ from cell_monitor_core.storage.ports import Broker, EventProducer
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.beats import RedisBeats
+from cell_monitor_core.streams.fitness import FITNESS_INTERVAL_S, RedisFitness
 from cell_monitor_core.streams.producer import RedisEventProducer
 from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations, RevocationFeed
 from cell_monitor_core.telemetry.background_tasks import background_task
@@ -75,6 +76,7 @@ class ProcessContext:
     settings: ApiSettings
     pool: asyncpg.Pool[asyncpg.Record]
     redis: RedisClient
+    fitness: RedisFitness
     producer: EventProducer
     broker: Broker
     signing: Signing
@@ -129,6 +131,10 @@ class ProcessContext:
             stack.push_async_callback(aclose, redis)
             producer = RedisEventProducer(redis, partitions=settings.partitions)
             stack.push_async_callback(producer.aclose)
+            fitness = RedisFitness(redis, producer.refuse)
+            await stack.enter_async_context(
+                background_task("redis-fitness", fitness.step, interval_s=FITNESS_INTERVAL_S)
+            )
             broker = RedisBroker(redis, partitions=settings.partitions)
             beats = WatermarkBeats(RedisBeats(redis, partitions=settings.partitions))
             beats.start()
@@ -191,6 +197,7 @@ class ProcessContext:
                 settings=settings,
                 pool=pool,
                 redis=redis,
+                fitness=fitness,
                 producer=producer,
                 broker=broker,
                 signing=signing,

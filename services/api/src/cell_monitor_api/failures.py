@@ -7,7 +7,7 @@ from typing import Final
 import asyncpg
 import structlog
 from fastapi import FastAPI, Request
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from starlette.responses import Response
 
 from cell_monitor_api.exceptions import (
@@ -104,3 +104,4 @@ def install_failure_handlers(app: FastAPI) -> None:
     app.add_exception_handler(LogUnavailable, _log_unavailable)
     app.add_exception_handler(RedisUnavailable, _redis_unavailable)
     app.add_exception_handler(RedisError, _redis_unavailable)
+    app.add_exception_handler(RedisClusterException, _redis_unavailable)

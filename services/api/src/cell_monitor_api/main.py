@@ -189,7 +189,7 @@ async def serving(app: FastAPI, settings: ApiSettings, health: Health) -> AsyncI
         schema = SchemaWatch(context.pool)
         stack.push_async_callback(schema.aclose)
         await schema.start()
-        add_checks(health, redis=context.redis, schema=schema)
+        add_checks(health, redis=context.redis, fitness=context.fitness, schema=schema)
         app.state.context = context
         await stack.enter_async_context(
             MultiprocessFlush(CATALOGUE, on_error=BACKGROUND_TASK_ERRORS.labels("metrics-flush").inc)

@@ -1,4 +1,4 @@
-"""What ``/readyz`` depends on: Redis answers, and PostgreSQL has this program's schema.
+"""What ``/readyz`` depends on: Redis answers and is fit, and PostgreSQL has this program's schema.
 
 PostgreSQL is asked for its schema until it has answered once. Later it may be unavailable without taking the API out of service,
 because ingest goes on without it; the query routes then answer 503 by themselves.
@@ -16,6 +16,7 @@ import structlog
 
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
+from cell_monitor_core.streams.fitness import RedisFitness
 from cell_monitor_core.web.health import Health
 
 __all__ = ["SchemaUnknown", "SchemaWatch", "add_checks"]
@@ -91,10 +92,11 @@ class SchemaWatch:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def add_checks(health: Health, *, redis: Any, schema: SchemaWatch) -> None:
+def add_checks(health: Health, *, redis: Any, fitness: RedisFitness, schema: SchemaWatch) -> None:
     """Let readiness depend on Redis and the schema."""
 
-    async def ping() -> None:
+    async def check_redis() -> None:
         await redis.ping()
+        await fitness.check()
 
-    health.checks.update({"redis": ping, "schema": schema.check})
+    health.checks.update({"redis": check_redis, "schema": schema.check})

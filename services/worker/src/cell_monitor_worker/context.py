@@ -20,6 +20,7 @@ from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.consumer import RedisEventConsumer
+from cell_monitor_core.streams.fitness import RedisFitness
 from cell_monitor_worker.batch_publisher import BatchPublisher
 from cell_monitor_worker.batches import BatchQueue, Sink
 from cell_monitor_worker.config import WorkerSettings
@@ -75,6 +76,7 @@ class WorkerContext:
         self.settings = settings
         self.pool = pool
         self.redis = redis
+        self.fitness = RedisFitness(redis)
         self.log = log
         self.courses = courses
         self.help_outbox = help_outbox

@@ -11,7 +11,7 @@ import msgspec
 from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of, test_channel
 from cell_monitor_core.records import StreamRecord
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
 from cell_monitor_core.timestamps import to_text
 
@@ -73,4 +73,4 @@ class TestProgress:
             try:
                 await run_script(self._redis, _MARK, [key], [_LIFETIME_S, now, *fields])
             except REDIS_ERRORS as error:
-                raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+                raise RedisUnavailable(f"Redis: {reason_of(error)}") from error

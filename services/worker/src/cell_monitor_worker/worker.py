@@ -270,6 +270,7 @@ class Worker:
             raise StoreUnavailable(self._starting)
         await self._context.pool.fetchval("SELECT 1")
         await self._context.redis.ping()
+        await self._context.fitness.check()
 
     async def _check_groups(self) -> None:
         if self._context is not None:

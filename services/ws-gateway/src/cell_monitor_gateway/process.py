@@ -15,6 +15,7 @@ from cell_monitor_core.presence import Presence
 from cell_monitor_core.redis_client import RedisClient, aclose, connect
 from cell_monitor_core.runtime import LoopWatchdog
 from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.streams.fitness import RedisFitness
 from cell_monitor_core.streams.revocations import INTERVAL_SECONDS, RedisRevocations, RevocationFeed
 from cell_monitor_core.telemetry.background_tasks import background_task
 from cell_monitor_core.telemetry.metrics import EVENT_LOOP_LAG_SECONDS
@@ -69,6 +70,7 @@ class GatewayProcess:
                 recovery_publications=settings.gateway_recovery_publications,
             ),
         )
+        self._fitness = RedisFitness(redis)
         self.presence = PresenceReporter(Presence(redis, partitions=settings.partitions), self.hub)
         self.hub.add_listener(self.presence)
         self.feed = Feed(
@@ -144,6 +146,7 @@ class GatewayProcess:
 
     async def _check_redis(self) -> None:
         await self.redis.ping()
+        await self._fitness.check()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

@@ -19,11 +19,11 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from cell_monitor_core import keys
 from cell_monitor_core.publications import Publication, Watermark
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of
 
 __all__ = ["ShardListener"]
 
@@ -90,7 +90,7 @@ class ShardListener:
                     owners = await self._owners()
                     backoff.reset()
                 except REDIS_ERRORS as error:
-                    _log.warning("publications_topology_unavailable", error=type(error).__name__)
+                    _log.warning("publications_topology_unavailable", error=reason_of(error))
                     await backoff.sleep()
                     continue
                 for name, (partitions, task) in list(running.items()):
@@ -121,7 +121,7 @@ class ShardListener:
         for partition in self._partitions:
             try:
                 node = self._client.get_node_from_key(keys.publication_channel(partition))
-            except (RedisError, KeyError):
+            except (*REDIS_ERRORS, KeyError):
                 # A shard without a master: only its partitions wait for a new one.
                 self._topology_stale = True
                 continue
@@ -135,7 +135,7 @@ class ShardListener:
             try:
                 await self._subscribe(name, partitions, backoff)
             except (*REDIS_ERRORS, msgspec.DecodeError) as error:
-                _log.warning("publications_interrupted", node=name, error=type(error).__name__)
+                _log.warning("publications_interrupted", node=name, error=reason_of(error))
                 self._topology_stale = True
             await backoff.sleep()
 

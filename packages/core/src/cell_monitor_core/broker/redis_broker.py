@@ -14,7 +14,7 @@ from cell_monitor_core.broker.listener import ShardListener
 from cell_monitor_core.broker.scripts import POSITION, PUBLISH, RECOVER
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.publications import Publication, Snapshot, Watermark
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_command, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_command, run_script
 from cell_monitor_core.storage.ports import Draft, Recovery, RedisUnavailable
 
 __all__ = ["RedisBroker"]
@@ -100,7 +100,7 @@ class RedisBroker:
         try:
             await run_command(self._client, names[0], "DEL", *names)
         except REDIS_ERRORS as error:
-            raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis did not answer: {reason_of(error)}") from error
 
     async def delete_history(self, channel: str) -> None:
         """Delete what was published on a channel; its numbers go on. Dashboards that missed any of it fetch a snapshot.
@@ -112,7 +112,7 @@ class RedisBroker:
         try:
             await run_command(self._client, name, "DEL", name)
         except REDIS_ERRORS as error:
-            raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+            raise RedisUnavailable(f"Redis did not answer: {reason_of(error)}") from error
 
     def listen(
         self, partitions: Sequence[int], *, on_subscribed: Callable[[Sequence[int]], None] | None = None
@@ -134,9 +134,9 @@ class RedisBroker:
             except RedisConnectionError as error:
                 # Usually a pooled connection to a server that has been restarted.
                 if last:
-                    raise RedisUnavailable(f"Redis is unavailable: {type(error).__name__}") from error
+                    raise RedisUnavailable(f"Redis is unavailable: {reason_of(error)}") from error
             except REDIS_ERRORS as error:
-                raise RedisUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+                raise RedisUnavailable(f"Redis did not answer: {reason_of(error)}") from error
         raise AssertionError
 
     def _position_keys(self, channel: str) -> list[str]:

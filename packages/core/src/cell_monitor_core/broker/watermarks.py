@@ -15,7 +15,7 @@ import msgspec
 
 from cell_monitor_core import keys
 from cell_monitor_core.channels import parse_channel
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["Advance", "RedisWatermarks", "WaitingBeat"]
@@ -162,7 +162,7 @@ class RedisWatermarks:
         try:
             done, age_ms = await run_script(self._client, ADVANCE, names, arguments)
         except REDIS_ERRORS as error:
-            raise RedisUnavailable(f"no watermark: {type(error).__name__}") from error
+            raise RedisUnavailable(f"no watermark: {reason_of(error)}") from error
         return int(done), int(age_ms)
 
 

@@ -11,7 +11,7 @@ from redis.asyncio import RedisCluster
 from cell_monitor_core import keys
 from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.channels import course_channel, partition_of, test_channel
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_command
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of, run_command
 from cell_monitor_core.storage.ports import StoreUnavailable
 
 __all__ = ["delete_presence", "forget_courses", "forget_tests"]
@@ -41,7 +41,7 @@ async def delete_presence(client: RedisClient, partitions: int, course_id: str) 
         await run_command(client, key, "DEL", key)
         await run_command(client, followed, "ZREM", followed, channel)
     except REDIS_ERRORS as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        raise StoreUnavailable(f"Redis: {reason_of(error)}") from error
 
 
 async def forget_tests(client: RedisClient, partitions: int, person_id: UUID) -> None:
@@ -61,4 +61,4 @@ async def forget_tests(client: RedisClient, partitions: int, person_id: UUID) ->
             await broker.forget(test_channel(name.split(":")[3]))
             await run_command(client, name, "DEL", name)
     except REDIS_ERRORS as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        raise StoreUnavailable(f"Redis: {reason_of(error)}") from error

@@ -16,7 +16,7 @@ from cell_monitor_core.records import (
     encode_record,
     encode_records,
 )
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, run_command, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_command, run_script
 from cell_monitor_core.storage.ports import StoreUnavailable
 
 __all__ = ["take_out", "wait_for_consumers"]
@@ -79,7 +79,7 @@ async def take_out(client: RedisClient, partitions: Iterable[int], belongs: Call
                     replaced += await _replace(client, stream, entry_id, fields, belongs)
                 start = f"({page[-1][0].decode()}"
     except REDIS_ERRORS as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        raise StoreUnavailable(f"Redis: {reason_of(error)}") from error
     return replaced
 
 
@@ -134,4 +134,4 @@ async def wait_for_consumers(client: RedisClient, partitions: Iterable[int], *, 
                 return False
             await asyncio.sleep(_POLL_S)
     except REDIS_ERRORS as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        raise StoreUnavailable(f"Redis: {reason_of(error)}") from error

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from cell_monitor_core import keys
 from cell_monitor_core.records import MAX_BEAT_CHANNELS, NO_RECORDS
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of, run_script
 from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.streams.scripts import BEAT, RELEASE
 
@@ -99,7 +99,7 @@ class RedisBeats:
         try:
             reply = await run_script(self._client, BEAT, names, arguments)
         except REDIS_ERRORS as error:
-            raise LogUnavailable(f"no beat: {type(error).__name__}") from error
+            raise LogUnavailable(f"no beat: {reason_of(error)}") from error
         outcome = cast("BeatOutcome", reply[0].decode())
         if outcome == "held":
             return BeatReply(outcome, max(int(reply[1]), 0) / 1000)
@@ -117,4 +117,4 @@ class RedisBeats:
         try:
             await run_script(self._client, RELEASE, [keys.watermark_lease(partition)], [self.owner])
         except REDIS_ERRORS as error:
-            raise LogUnavailable(f"lease not released: {type(error).__name__}") from error
+            raise LogUnavailable(f"lease not released: {reason_of(error)}") from error

@@ -9,7 +9,14 @@ from typing import Final
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from cell_monitor_core import keys
-from cell_monitor_core.redis_client import BLOCK_LIMIT_SECONDS, REDIS_ERRORS, RedisClient, run_command, run_script
+from cell_monitor_core.redis_client import (
+    BLOCK_LIMIT_SECONDS,
+    REDIS_ERRORS,
+    RedisClient,
+    reason_of,
+    run_command,
+    run_script,
+)
 from cell_monitor_core.storage.ports import LogEntry, LogUnavailable
 from cell_monitor_core.streams.scripts import LAG, RECLAIM, TRIM
 
@@ -151,4 +158,4 @@ def _reason(error: BaseException) -> str:
         return "Redis is full"
     if isinstance(error, ResponseError):
         return f"Redis refused: {str(error)[:200]}"
-    return f"Redis is unavailable: {type(error).__name__}"
+    return f"Redis is unavailable: {reason_of(error)}"

@@ -26,7 +26,6 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -277,7 +276,7 @@ class NodeConnections:
         cluster = cast("RedisCluster", self._client)
         try:
             node = cluster.nodes_manager.get_node_from_slot(slot)
-        except (RedisError, KeyError):
+        except (*REDIS_ERRORS, KeyError):
             return None
 
         async def acquire() -> AbstractConnection:

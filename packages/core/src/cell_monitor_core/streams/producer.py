@@ -25,7 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of
 from cell_monitor_core.records import encode_records, entry_end
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of, run_script
 from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
 from cell_monitor_core.streams.beats import MAX_BACKLOG_ENTRIES, MAX_BEATS
 from cell_monitor_core.streams.node_connection import NOT_RUN, NodeConnection, NodeConnections
@@ -45,6 +45,7 @@ _REQUEST_RECORDS: Final = 20
 """Records that are worth a request: with more in one, all senders would wait for the same reply."""
 _RETRY_AFTER_OVERLOADED: Final = 1
 _RETRY_AFTER_BACKLOG: Final = 10
+_RETRY_AFTER_UNFIT: Final = 30
 
 
 _Waiter: TypeAlias = tuple[asyncio.Future[list[AppendOutcome]], int]
@@ -186,6 +187,7 @@ class RedisEventProducer:
         partitions: number of streams, the same in every process.
         max_backlog_entries: entries of one stream above which it takes no more events.
         max_buffered_bytes: bytes that may wait in this process for Redis' reply.
+
     """
 
     def __init__(
@@ -198,6 +200,7 @@ class RedisEventProducer:
     ) -> None:
         keys.check_partitions(partitions)
         self.buffered_bytes = 0
+        self._refusal: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._max_buffered_bytes = max_buffered_bytes
         self._partitions = partitions
@@ -223,6 +226,8 @@ class RedisEventProducer:
             if len(key) != 16:
                 raise ValueError("a deduplication key has 16 bytes")
             size += len(record)
+        if self._refusal is not None:
+            raise LogUnavailable(self._refusal, retry_after=_RETRY_AFTER_UNFIT)
         if self.buffered_bytes + size > self._max_buffered_bytes:
             raise LogUnavailable("overloaded", retry_after=_RETRY_AFTER_OVERLOADED)
         self.buffered_bytes += size
@@ -238,6 +243,10 @@ class RedisEventProducer:
         if len(accumulator.ids) >= _REQUEST_RECORDS and sender is not None and sender.in_flight < _MAX_IN_FLIGHT:
             self._send(sender)
         return await future
+
+    def refuse(self, reason: str | None) -> None:
+        """Take no events from now on, although Redis answers; None: take them again."""
+        self._refusal = reason
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop; asked for once, because each asking is a system call (CPython 3.11 looks at its process id)."""
@@ -375,7 +384,7 @@ class RedisEventProducer:
         node = "unknown" if sender.connection is None else sender.connection.name
         try:
             if known:
-                _log.warning("event_log_unavailable", error=type(error).__name__, node=node)
+                _log.warning("event_log_unavailable", error=reason_of(error), node=node)
                 await self._nodes.refresh()
             else:
                 _log.error("event_log_request_failed", node=node, exc_info=error)

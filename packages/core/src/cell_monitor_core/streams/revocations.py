@@ -10,7 +10,7 @@ import structlog
 
 from cell_monitor_core import keys
 from cell_monitor_core.auth.revocations import KEPT_SECONDS, Revocation, RevocationList
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of
 from cell_monitor_core.storage.ports import StoreUnavailable
 
 __all__ = ["INTERVAL_SECONDS", "RedisRevocations", "RevocationFeed"]
@@ -50,7 +50,7 @@ class RedisRevocations:
                 await self._client.expire(key, int(KEPT_SECONDS))
             await self._client.zremrangebyscore(key, "-inf", now - int(KEPT_SECONDS * 1000))
         except REDIS_ERRORS as error:
-            raise StoreUnavailable(type(error).__name__) from error
+            raise StoreUnavailable(reason_of(error)) from error
 
     async def forget(self, person_id: str) -> None:
         """Delete what names a person who is erased.
@@ -65,7 +65,7 @@ class RedisRevocations:
             if named:
                 await self._client.zrem(key, *named)
         except REDIS_ERRORS as error:
-            raise StoreUnavailable(type(error).__name__) from error
+            raise StoreUnavailable(reason_of(error)) from error
 
     async def since(self, score: int) -> tuple[list[Revocation], int]:
         """Return the revocations written since the newest score that was read, and some before; and the newest score.
@@ -78,7 +78,7 @@ class RedisRevocations:
                 keys.revocations(), max(0, score - _OVERLAP_MS), "+inf", byscore=True, withscores=True
             )
         except REDIS_ERRORS as error:
-            raise StoreUnavailable(type(error).__name__) from error
+            raise StoreUnavailable(reason_of(error)) from error
         found = cast("list[tuple[bytes | str, float]]", answer)
         revocations = [revocation for member, _ in found if (revocation := _decode(member)) is not None]
         return revocations, max([score, *(int(at) for _, at in found)])

@@ -21,7 +21,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 _GROUPS = ("postgres", "influxdb")
 _BACKGROUND_TASKS: Final = (
     "backlog", "beats", "help-expiry", "help-outbox", "hub-roster", "hub-sessions", "jwks-refresh", "metrics-flush", "opaque-events", "partitions",
-    "refusals", "revocation-delivery", "revocations", "signing-keys", "trim",
+    "redis-fitness", "refusals", "revocation-delivery", "revocations", "signing-keys", "trim",
 )  # fmt: skip
 """The tasks of all services that repeat (``repeating_task``)."""
 _KINDS = ("student", "help", "course", "test")

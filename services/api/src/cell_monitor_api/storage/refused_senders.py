@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from cell_monitor_core import channels, keys
+from cell_monitor_core.redis_client import REDIS_ERRORS, reason_of
 from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["MAX_COURSES", "MAX_SENDERS", "WINDOW_S", "RefusedSender", "RefusedSenders"]
@@ -88,5 +87,5 @@ class RefusedSenders:
 async def _ask(answer: Any) -> Any:
     try:
         return await answer
-    except (RedisError, OSError) as error:
-        raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+    except REDIS_ERRORS as error:
+        raise RedisUnavailable(f"Redis: {reason_of(error)}") from error

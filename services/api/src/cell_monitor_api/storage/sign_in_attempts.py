@@ -7,9 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from cell_monitor_core import keys
+from cell_monitor_core.redis_client import REDIS_ERRORS, reason_of
 from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["Counted", "SignInAttempts"]
@@ -77,17 +76,17 @@ class SignInAttempts:
         names = [keys.sign_in_attempts(one.kind, one.digest) for one in counts]
         try:
             number, left_ms = await self._redis.eval(_RESERVE, len(names), *names, *arguments)
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        except REDIS_ERRORS as error:
+            raise RedisUnavailable(f"Redis: {reason_of(error)}") from error
         return None if number == 0 else (int(number) - 1, max(1, -(-int(left_ms) // 1000)))
 
     async def give_back(self, counts: Sequence[Counted]) -> None:
         """Count an attempt no longer, after a success; a failure of Redis does not fail the sign-in."""
         names = [keys.sign_in_attempts(one.kind, one.digest) for one in counts]
-        with suppress(RedisError, OSError):
+        with suppress(*REDIS_ERRORS):
             await self._redis.eval(_GIVE_BACK, len(names), *names)
 
     async def forget(self, count: Counted) -> None:
         """Forget all attempts of a count, after a success; a failure of Redis does not fail the sign-in."""
-        with suppress(RedisError, OSError):
+        with suppress(*REDIS_ERRORS):
             await self._redis.delete(keys.sign_in_attempts(count.kind, count.digest))

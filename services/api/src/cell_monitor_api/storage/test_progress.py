@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 from cell_monitor_core import channels, keys
+from cell_monitor_core.redis_client import REDIS_ERRORS, reason_of
 from cell_monitor_core.storage.ports import RedisUnavailable
 
 __all__ = ["STAGES", "TestProgress"]
@@ -44,8 +43,8 @@ class TestProgress:
                 pipeline.hsetnx(key, f"{event_id}:{STAGES[0]}", at)
             pipeline.expire(key, _LIFETIME_S)
             await pipeline.execute()
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        except REDIS_ERRORS as error:
+            raise RedisUnavailable(f"Redis: {reason_of(error)}") from error
 
     async def read(self, test_id: str, person_id: bytes) -> Mapping[str, Mapping[str, str]]:
         """Return event id → stage → time, oldest event first.
@@ -55,8 +54,8 @@ class TestProgress:
         """
         try:
             fields: dict[bytes, bytes] = await self._redis.hgetall(self._key(test_id, person_id))
-        except (RedisError, OSError) as error:
-            raise RedisUnavailable(f"Redis: {type(error).__name__}") from error
+        except REDIS_ERRORS as error:
+            raise RedisUnavailable(f"Redis: {reason_of(error)}") from error
         events: dict[str, dict[str, str]] = {}
         for name, at in fields.items():
             event_id, _, stage = name.decode().rpartition(":")

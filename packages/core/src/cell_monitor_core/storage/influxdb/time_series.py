@@ -335,7 +335,7 @@ async def _require_own_answer(response: aiohttp.ClientResponse) -> None:
     if not own:
         raise _ForeignAnswer(
             f"{response.status} {response.content_type} is no answer of InfluxDB: "
-            "check CELL_MONITOR_INFLUXDB_URL, and what stands between"
+            "check CELL_MONITOR_INFLUXDB_URL and the proxies in between"
         )
 
 
