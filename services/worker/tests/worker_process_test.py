@@ -25,6 +25,7 @@ from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.publications import CourseState, Publication, StudentState
 from cell_monitor_core.records import StreamRecord, decode_entry, encode_record
 from cell_monitor_core.storage.influxdb.time_series import InfluxTimeSeries
+from cell_monitor_core.storage.ports import LogUnavailable
 from cell_monitor_core.storage.postgres import failed_events, student_states
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.rebuild import rebuild
@@ -100,6 +101,40 @@ async def test_shuffled_events_sent_five_times_are_stored_exactly_and_published(
 
     await stage.until(backlog_shown, "the metrics show an empty backlog")
     assert await worker.stop() == 0
+
+
+async def test_a_full_redis_is_emptied_without_more_memory(stage: Any, traffic: Traffic) -> None:
+    records = traffic(students=6, events=5000)
+    test_record = msgspec.structs.replace(records[0], test_id="full")
+    await stage.log.ensure_groups()
+    # A page has followed this course, so that there are publications to make.
+    broker = RedisBroker(stage.redis, partitions=stage.partitions)
+    before = await broker.position(course_channel("c1"))
+    await stage.queue(records[:4900])
+    await stage.queue([test_record], repeated=True)
+    used = (await stage.redis.info("memory"))["used_memory"]
+    try:
+        await stage.redis.config_set("maxmemory", used - 1)
+        with pytest.raises(LogUnavailable):
+            await stage.queue(records[4900:])
+        # It also starts there.
+        worker = stage.worker()
+        await worker.start()
+        await stage.until_drained()
+
+        async def trimmed() -> bool:
+            lengths = [await stage.redis.xlen(keys.events_stream(number)) for number in range(stage.partitions)]
+            return sum(lengths) == 0
+
+        await stage.until(trimmed, "finished entries are deleted")
+        await stage.queue(records[4900:])
+        await stage.until_drained()
+        await assert_exact(stage, records)
+        # Nobody who followed before takes what was not published for nothing.
+        assert not (await broker.recover(course_channel("c1"), before.epoch, before.offset, limit=10)).recovered
+        assert await worker.stop() == 0
+    finally:
+        await stage.redis.config_set("maxmemory", 0)
 
 
 @pytest.mark.resilience

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import structlog
+from redis.exceptions import OutOfMemoryError
 
 from cell_monitor_core import keys
 from cell_monitor_core.channels import partition_of, test_channel
@@ -18,6 +20,8 @@ from cell_monitor_core.timestamps import to_text
 __all__ = ["Stage", "TestProgress", "event_head"]
 
 Stage: TypeAlias = Literal["postgres", "timeseries", "published"]
+
+_log = structlog.get_logger(__name__)
 
 _LIFETIME_S: Final = 3600
 
@@ -72,5 +76,8 @@ class TestProgress:
             key = keys.test_progress(partition_of(test_channel(test_id), self._partitions), test_id, person_id)
             try:
                 await run_script(self._redis, _MARK, [key], [_LIFETIME_S, now, *fields])
+            except OutOfMemoryError:
+                # The stage stays unknown: a full Redis must be able to store and delete what fills it.
+                _log.warning("test_progress_lost", reason="Redis is full")
             except REDIS_ERRORS as error:
                 raise RedisUnavailable(f"Redis: {reason_of(error)}") from error

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 from cell_monitor_core import keys
 from cell_monitor_core.broker.listener import ShardListener
@@ -22,8 +24,13 @@ __all__ = ["RedisBroker"]
 META_SECONDS: Final = 7 * 24 * 3600
 """Seconds for which the epoch, the offset and the newest versions of an unused channel are kept."""
 
+_log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Publication)
+
+
+class _RedisFull(RedisUnavailable):
+    """Redis takes nothing new before some of it was deleted."""
 
 
 class RedisBroker:
@@ -44,11 +51,14 @@ class RedisBroker:
         self._client = client
         self._history_size = history_size
         self._history_ttl = history_ttl
+        self._full = False
 
     async def publish(self, channel: str, drafts: Sequence[Draft]) -> int:
         """Publish drafts in order, atomically for the channel; return how many were newer than the published state.
 
-        Returns 0 if the connection broke after the drafts had been published and they were published again.
+        Returns 0 if the connection broke after the drafts had been published and they were published again. A full Redis
+        forgets the channel instead, and returns 0: the states are stored, dashboards fetch them with the next snapshot, and
+        the queue of events, which is what fills it, goes on to be stored and deleted.
 
         Raises:
             StoreUnavailable: either all drafts were published or none; it is safe to publish them again.
@@ -71,7 +81,16 @@ class RedisBroker:
             keys.publication_versions(partition, channel),
             keys.publication_channel(partition),
         ]
-        return int(await self._run(PUBLISH, script_keys, arguments))
+        try:
+            published = int(await self._run(PUBLISH, script_keys, arguments))
+        except _RedisFull:
+            await self.forget(channel)
+            if not self._full:
+                _log.warning("redis_full", effect="publications are replaced by snapshots")
+            self._full = True
+            return 0
+        self._full = False
+        return published
 
     async def position(self, channel: str) -> Snapshot:
         """Return the channel's epoch and newest offset; start an epoch if there is none."""
@@ -135,6 +154,8 @@ class RedisBroker:
                 # Usually a pooled connection to a server that has been restarted.
                 if last:
                     raise RedisUnavailable(f"Redis is unavailable: {reason_of(error)}") from error
+            except OutOfMemoryError as error:
+                raise _RedisFull("Redis is full") from error
             except REDIS_ERRORS as error:
                 raise RedisUnavailable(f"Redis did not answer: {reason_of(error)}") from error
         raise AssertionError

@@ -54,11 +54,24 @@ class RedisEventConsumer:
         stream = keys.events_stream(partition)
         try:
             await run_command(self._client, stream, "XGROUP CREATE", stream, group, "0", "MKSTREAM")
+        except OutOfMemoryError as error:
+            # A full Redis says so before it looks whether the group exists.
+            if not await self._has_group(stream, group):
+                raise LogUnavailable(_reason(error)) from error
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise LogUnavailable(str(error)) from error
         except REDIS_ERRORS as error:
             raise LogUnavailable(_reason(error)) from error
+
+    async def _has_group(self, stream: str, group: str) -> bool:
+        try:
+            groups = await run_command(self._client, stream, "XINFO GROUPS", stream)
+        except ResponseError:
+            return False  # there is no such stream
+        except REDIS_ERRORS as error:
+            raise LogUnavailable(_reason(error)) from error
+        return any(dict(one).get("name") in {group, group.encode()} for one in groups)
 
     async def read(self, partition: int, group: str, consumer: str, *, count: int, block: timedelta) -> list[LogEntry]:
         """Read new entries for a consumer; empty after ``block`` (at most 20 s) without any.
