@@ -125,7 +125,9 @@ async def test_ingest_needs_no_postgresql(site, postgres_proxy, make_event):
         assert fault(await site.client.get(path, headers=headers)) == (503, "database_unavailable")
     body = {"username": "ivy", "password": PASSWORD}
     assert fault(await site.client.post("/api/v1/auth/login", json=body)) == (503, "database_unavailable")
-    assert (await site.client.get("/readyz")).status_code == 200
+    readiness = await site.client.get("/readyz")
+    assert readiness.status_code == 200
+    assert "postgresql: ok" not in readiness.text
     await postgres_proxy.heal()
 
     async def back():

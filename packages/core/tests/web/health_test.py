@@ -43,6 +43,24 @@ async def test_unavailable_store_makes_not_ready_but_live(store):
     assert (await get(health, "/readyz")).text == "ok\nredis: ok"
 
 
+async def test_a_store_that_the_process_works_on_without_is_reported_and_takes_it_out_of_no_service(store):
+    health = Health({"redis": Store().ping}, advisory={"postgresql": store.ping}, keep=0)
+    assert (await get(health, "/readyz")).text == "ok\nredis: ok\npostgresql: ok"
+    store.fault = ConnectionError("postgresql://user:hunter2@host is read-only")
+    answer = await get(health, "/readyz")
+    assert (answer.status_code, answer.text) == (200, "ok\nredis: ok\npostgresql: ConnectionError")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_a_probe_by_head_is_answered_as_by_get(store, path):
+    health = Health({"redis": store.ping}, keep=0)
+    transport = httpx.ASGITransport(create_health_app(health))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.head(path)).status_code == 200
+        store.fault = ConnectionError()
+        assert (await client.head(path)).status_code == (503 if path == "/readyz" else 200)
+
+
 async def test_draining_process_is_not_ready(store):
     health = Health({"redis": store.ping})
     health.drain()

@@ -99,7 +99,7 @@ def install_failure_handlers(app: FastAPI) -> None:
     """Make an application answer the stores' failures with 503, and refusals of changes by their codes."""
     app.add_exception_handler(refusals.Refusal, _change_refused)
     app.add_exception_handler(PostgresUnavailable, _postgres_unavailable)
-    for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    for kind in (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
         app.add_exception_handler(kind, _store_error)
     app.add_exception_handler(LogUnavailable, _log_unavailable)
     app.add_exception_handler(RedisUnavailable, _redis_unavailable)

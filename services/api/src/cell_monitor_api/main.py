@@ -37,7 +37,7 @@ from cell_monitor_api.handlers import (
 from cell_monitor_api.handlers import help as help_requests
 from cell_monitor_api.handlers.ingest import IngestFastPath
 from cell_monitor_api.openapi import document
-from cell_monitor_api.readiness import SchemaWatch, add_checks
+from cell_monitor_api.readiness import PostgresProbe, SchemaWatch, add_checks
 from cell_monitor_api.request_metrics import RequestMetrics
 from cell_monitor_api.version import VERSION
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
@@ -189,7 +189,9 @@ async def serving(app: FastAPI, settings: ApiSettings, health: Health) -> AsyncI
         schema = SchemaWatch(context.pool)
         stack.push_async_callback(schema.aclose)
         await schema.start()
-        add_checks(health, redis=context.redis, fitness=context.fitness, schema=schema)
+        probe = PostgresProbe(context.pool)
+        stack.push_async_callback(probe.aclose)
+        add_checks(health, redis=context.redis, postgresql=probe, fitness=context.fitness, schema=schema)
         app.state.context = context
         await stack.enter_async_context(
             MultiprocessFlush(CATALOGUE, on_error=BACKGROUND_TASK_ERRORS.labels("metrics-flush").inc)

@@ -1,7 +1,7 @@
 """What ``/readyz`` depends on: Redis answers and is fit, and PostgreSQL has this program's schema.
 
 PostgreSQL is asked for its schema until it has answered once. Later it may be unavailable without taking the API out of service,
-because ingest goes on without it; the query routes then answer 503 by themselves.
+because ingest goes on without it: ``/readyz`` reports it, and the routes that need it answer 503 by themselves.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_
 from cell_monitor_core.streams.fitness import RedisFitness
 from cell_monitor_core.web.health import Health
 
-__all__ = ["SchemaUnknown", "SchemaWatch", "add_checks"]
+__all__ = ["PostgresProbe", "SchemaUnknown", "SchemaWatch", "add_checks"]
 
 _log = structlog.get_logger(__name__)
 
 _PATIENCE_S: Final = 10.0
 _RETRY_S: Final = 1.0
+_PROBE_S: Final = 1.5
 
 
 class SchemaUnknown(Exception):  # noqa: N818 - says what is the matter
@@ -92,11 +93,46 @@ class SchemaWatch:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def add_checks(health: Health, *, redis: Any, fitness: RedisFitness, schema: SchemaWatch) -> None:
-    """Let readiness depend on Redis and the schema."""
+class PostgresProbe:
+    """Asks whether PostgreSQL answers; connections are made only to a server that takes writes."""
+
+    def __init__(self, pool: Any, *, patience_s: float = _PROBE_S) -> None:
+        self._pool = pool
+        self._patience_s = patience_s
+        self._asking: asyncio.Task[Any] | None = None
+
+    async def check(self) -> None:
+        """Pass if it answers.
+
+        Raises:
+            TimeoutError: it does not, in time.
+            Exception: what asyncpg raises.
+        """
+        if self._asking is None:
+            # A task of its own: a query that is cancelled waits for a server that may not answer, a probe must not.
+            self._asking = asyncio.create_task(self._pool.fetchval("SELECT 1"), name="postgresql-probe")
+        asking = self._asking
+        await asyncio.wait((asking,), timeout=self._patience_s)
+        if not asking.done():
+            raise TimeoutError
+        self._asking = None
+        asking.result()
+
+    async def aclose(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait((self._asking,), timeout=self._patience_s)
+
+
+def add_checks(
+    health: Health, *, redis: Any, postgresql: PostgresProbe, fitness: RedisFitness, schema: SchemaWatch
+) -> None:
+    """Let readiness depend on Redis and the schema, and report whether PostgreSQL takes writes."""
 
     async def check_redis() -> None:
         await redis.ping()
         await fitness.check()
 
     health.checks.update({"redis": check_redis, "schema": schema.check})
+    health.advisory["postgresql"] = postgresql.check

@@ -26,6 +26,7 @@ HEALTH_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 """They need no authentication."""
 
 _NO_STORE: Final = {"cache-control": "no-store"}
+_METHODS: Final = ["GET", "HEAD"]
 
 
 class Health:
@@ -33,12 +34,21 @@ class Health:
 
     Args:
         checks: functions by name; one that raises has failed.
+        advisory: the same; what they find is reported only, for a process that works on without it.
         timeout: seconds after which a check has failed.
         keep: seconds for which results are cached, so that frequent probes do not load the stores.
     """
 
-    def __init__(self, checks: Mapping[str, Check] | None = None, *, timeout: float = 2.0, keep: float = 1.0) -> None:
+    def __init__(
+        self,
+        checks: Mapping[str, Check] | None = None,
+        *,
+        advisory: Mapping[str, Check] | None = None,
+        timeout: float = 2.0,
+        keep: float = 1.0,
+    ) -> None:
         self.checks = dict(checks or {})
+        self.advisory = dict(advisory or {})
         self._timeout = timeout
         self._keep = keep
         self._draining = False
@@ -60,15 +70,16 @@ class Health:
         async with self._lock:
             now = time.monotonic()
             if self._at is None or now - self._at >= self._keep:
-                names = list(self.checks)
-                results = await asyncio.gather(*(self._run(name) for name in names))
-                self._result, self._at = dict(zip(names, results, strict=True)), time.monotonic()
-        return not self._draining and all(result == "ok" for result in self._result.values()), dict(self._result)
+                every = self.checks | self.advisory
+                results = await asyncio.gather(*(self._run(name, check) for name, check in every.items()))
+                self._result, self._at = dict(zip(every, results, strict=True)), time.monotonic()
+        well = all(self._result[name] == "ok" for name in self.checks)
+        return well and not self._draining, dict(self._result)
 
-    async def _run(self, name: str) -> str:
+    async def _run(self, name: str, check: Check) -> str:
         try:
             async with asyncio.timeout(self._timeout):
-                await self.checks[name]()
+                await check()
         except TimeoutError:
             return "timeout"
         except Exception as error:  # noqa: BLE001 - any error makes the service not ready
@@ -82,18 +93,18 @@ def health_router(health: Health) -> APIRouter:
     """Return the three routes. They are not in the API's documentation."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/livez")
+    @router.api_route("/livez", methods=_METHODS)
     async def livez() -> Response:
         return Response("ok", headers=_NO_STORE, media_type="text/plain")
 
-    @router.get("/readyz")
+    @router.api_route("/readyz", methods=_METHODS)
     async def readyz() -> Response:
         ready, checks = await health.readiness()
         status = "ok" if ready else "draining" if health.draining else "unavailable"
         lines = [status, *(f"{name}: {result}" for name, result in checks.items())]
         return Response("\n".join(lines), 200 if ready else 503, headers=_NO_STORE, media_type="text/plain")
 
-    @router.get("/metrics")
+    @router.api_route("/metrics", methods=_METHODS)
     async def metrics() -> Response:
         content, content_type = render_metrics()
         return Response(content, headers={**_NO_STORE, "content-type": content_type})

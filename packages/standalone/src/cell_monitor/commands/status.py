@@ -57,6 +57,14 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+def _state_of(probe: httpx.Response) -> str:
+    """Return what a part says of itself: it may be ready and yet report a store that it works on without."""
+    if probe.status_code != 200:
+        return f"not ready: {probe.text[:300]}"
+    missing = [line for line in probe.text.splitlines()[1:] if ": " in line and not line.endswith(": ok")]
+    return f"ready, but {', '.join(missing)[:300]}" if missing else "ready"
+
+
 def _probe(instance: Instance) -> list[tuple[str, str, str]]:
     gateway = instance.gateway.replace("ws://", "http://").removesuffix("/ws")
     probes = [
@@ -71,7 +79,7 @@ def _probe(instance: Instance) -> list[tuple[str, str, str]]:
         for name, url, probe in probes:
             try:
                 response = client.get(probe)
-                state = "ready" if response.status_code == 200 else f"not ready: {response.text[:300]}"
+                state = _state_of(response)
             except httpx.TransportError as error:
                 state = f"does not answer ({type(error).__name__})"
             parts.append((name, url, state))

@@ -9,7 +9,9 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
+import structlog
 from asyncpg import exceptions as pg
+from asyncpg.connect_utils import SessionAttribute
 from pydantic import SecretStr
 
 from cell_monitor_core.storage.ports import PostgresUnavailable, StoreUnavailable
@@ -29,6 +31,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 _JSONB_VERSION: Final = b"\x01"
 """First byte of jsonb's binary form (jsonb_recv/jsonb_send in PostgreSQL's src/backend/utils/adt/jsonb.c)."""
 
+_log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
@@ -51,8 +54,24 @@ async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) ->
     )
 
 
-async def _keep_session(_connection: Any) -> None:
-    """Give a connection back without a query: nothing here sets session state, only ``SET LOCAL``."""
+async def _keep_session(connection: Any) -> None:
+    """Give a connection back without a query: nothing here sets session state, only ``SET LOCAL``.
+
+    One whose session cannot write any more leaves the pool: the server tells of these two settings by itself whenever they
+    change. https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC
+    """
+    settings = connection.get_settings()
+    if "on" in (
+        getattr(settings, "default_transaction_read_only", "off"),
+        getattr(settings, "in_hot_standby", "off"),
+    ):
+        _log.warning("postgresql_read_only", reason="the server became a standby or read-only; connecting again")
+        connection.terminate()
+
+
+def _target(dsn: str) -> SessionAttribute | None:
+    """Return which of several servers is wanted: the one that takes writes, unless the DSN says it."""
+    return None if "target_session_attrs" in dsn else SessionAttribute.read_write
 
 
 def _session_settings(application_name: str, statement_timeout: float, lock_timeout: float) -> dict[str, str]:
@@ -88,7 +107,8 @@ async def create_pool(
     same holds for the items of a ``jsonb[]``.
 
     Args:
-        dsn: ``postgresql://user:password@host:port/database``.
+        dsn: ``postgresql://user:password@host:port/database``, or with ``host:port,host:port``: the first of them that
+            takes writes is used.
         application_name: shown in ``pg_stat_activity``.
         min_size: connections opened at once.
         max_size: bound of connections.
@@ -112,6 +132,7 @@ async def create_pool(
             server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
             init=_prepare_connection,
             reset=_keep_session,
+            target_session_attrs=_target(_plain(dsn)),
         )
         return await pool
 
@@ -144,6 +165,7 @@ async def connect(
             timeout=connect_timeout,
             command_timeout=statement_timeout + 5 if statement_timeout else None,
             server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
+            target_session_attrs=_target(_plain(dsn)),
         )
         await _prepare_connection(connection)
         return connection
