@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import argon2
 import httpx
 import pytest
 
+from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.passwords import PasswordHasher
 from cell_monitor_core.storage.postgres import (
     accounts,
+    api_keys,
+    joined_computers,
     memberships,
     people,
     sign_in_links,
@@ -264,3 +267,78 @@ async def test_the_token_of_a_change_of_password_under_way_ends_with_a_reset(ivy
             await until_refused(client, answer.json()["access_token"])
         assert (await refresh(client)).status_code == 401
         assert fault(await sign_in(client, NEW)) == (401, "invalid_credentials")
+
+
+async def make_key(site, **options):
+    return await api_keys.create(
+        site.process.pool,
+        name="k",
+        scopes=["admin", "courses:read"],
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+        **options,
+    )
+
+
+async def no_admin(site, _key):
+    assert await people.set_admin(site.process.pool, site.ids["ivy"], is_admin=False)
+
+
+async def revoke_key(site, key):
+    assert await api_keys.revoke(site.process.pool, key.key_id)
+
+
+KEY_ENDS = {
+    "key revoked": (revoke_key, api_keys, "verify"),
+    "no admin any more": (no_admin, people, "get"),
+    "dismissed": (dismiss, memberships, "roles_of"),
+}
+
+
+@pytest.mark.parametrize(("end", "owner", "name"), KEY_ENDS.values(), ids=KEY_ENDS.keys())
+async def test_the_token_of_a_key_that_is_being_exchanged_ends_with_what_it_states(ivy, monkeypatch, end, owner, name):
+    await people.set_admin(ivy.process.pool, ivy.ids["ivy"], is_admin=True)
+    key, text = await make_key(ivy, person_id=ivy.ids["ivy"])
+    async with browser(ivy) as client:
+        gate = Gate(monkeypatch, owner, name)
+        exchange = client.post(
+            "/api/v1/auth/token", json={"audience": "api"}, headers={"authorization": f"ApiKey {text}"}
+        )
+        under_way = await gate.stopped(exchange)
+        await end(ivy, key)
+        gate.open()
+        answer = await under_way
+        assert answer.status_code == 200
+        await until_refused(client, answer.json()["access_token"])
+
+
+async def test_a_computer_that_gets_a_token_while_it_is_merged_does_not_go_on_as_the_student_who_left(
+    ivy, monkeypatch, make_event
+):
+    await ivy.course("c1", tanaka="student")
+    pool, secret = ivy.process.pool, "s" * 43
+    async with pool.acquire() as connection, connection.transaction():
+        computer = await joined_computers.add(
+            connection, ivy.keyring, ivy.index, course_id="c1", name="Hanako", secret=secret
+        )
+    credential = {"authorization": f"Join {secret}"}
+    async with browser(ivy) as client:
+
+        async def token():
+            answer = await client.post("/api/v1/auth/token", json={"audience": "ingest"}, headers=credential)
+            assert answer.status_code == 200
+            return {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+        async def send(headers):
+            return await client.post("/api/v1/events", headers=headers, json={"events": [make_event()]})
+
+        gate = Gate(monkeypatch, joined_computers, "find")
+        under_way = await gate.stopped(token())
+        await ivy.process.join_codes.merge("c1", computer.person_id, ivy.ids["tanaka"], by=OPERATOR)
+        gate.open()
+        headers = await under_way
+        deadline = time.monotonic() + 20
+        while (answer := await send(headers)).status_code == 200:
+            assert time.monotonic() < deadline, "it still sends as the student who left"
+            await asyncio.sleep(0.05)
+        assert fault(answer) == (401, "token_expired")
+        assert (await send(await token())).status_code == 200
