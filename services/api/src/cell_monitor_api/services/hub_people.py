@@ -46,9 +46,9 @@ class HubPeople(IssuerPeople):
         super().__init__(pool, keyring, index, counters, issuer=issuer, rules=rules, source=Source.HUB)
         self._admins = admins
 
-    async def visit(self, visitor: HubVisitor) -> UUID:
+    async def visit(self, visitor: HubVisitor, *, asked_at: float) -> UUID:
         """Return the person of a user who signs in or is signed in, as ``update`` does, with the Hub's word on admins."""
-        person_id = await self.update(visitor.name, visitor.groups)
+        person_id = await self.update(visitor.name, visitor.groups, asked_at=asked_at)
         # Where the setting is off this ends what it gave before.
         await people.set_admin_by_hub(self._pool, person_id, is_admin=self._admins and visitor.is_admin)
         return person_id

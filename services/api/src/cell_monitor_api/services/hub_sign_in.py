@@ -139,8 +139,9 @@ class HubSignIn:
         if not code:
             raise HubSignInRefused("JupyterHub did not allow the sign-in")
         with self._finishing.one():
+            asked_at = time.monotonic()
             granted, visitor = await self._redeem(code, trip.verifier)
-        person_id = await self._people.visit(visitor)
+        person_id = await self._people.visit(visitor, asked_at=asked_at)
         generation = await self._sessions.generation_of(person_id)
         try:
             return await self._sessions.begin(
