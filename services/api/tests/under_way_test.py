@@ -269,6 +269,20 @@ async def test_the_token_of_a_change_of_password_under_way_ends_with_a_reset(ivy
         assert fault(await sign_in(client, NEW)) == (401, "invalid_credentials")
 
 
+@pytest.mark.parametrize("end", [sign_out_everywhere, reset_password], ids=["everywhere", "reset"])
+async def test_a_change_of_password_under_way_does_not_outlive_the_sign_in_that_asked_for_it(ivy, monkeypatch, end):
+    async with browser(ivy) as here, browser(ivy) as thief:
+        await sign_in(here)
+        await sign_in(thief)
+        gate = Gate(monkeypatch, PasswordHasher, "hash")
+        body = {"present": PRESENT, "new": NEW}
+        under_way = await gate.stopped(thief.post("/api/v1/auth/password", json=body))
+        await end(ivy, here)
+        gate.open()
+        assert fault(await under_way) == (401, "not_authenticated")
+        assert fault(await sign_in(thief, NEW)) == (401, "invalid_credentials")
+
+
 async def make_key(site, **options):
     return await api_keys.create(
         site.process.pool,
