@@ -325,6 +325,43 @@ async def test_the_token_of_a_key_that_is_being_exchanged_ends_with_what_it_stat
         await until_refused(client, answer.json()["access_token"])
 
 
+ADMIN_ACTS = {
+    "a key": ("POST", "/api/v1/api-keys", {"name": "k", "scopes": ["admin"], "expires_in_days": 700}),
+    "a role": ("PUT", "/api/v1/courses/c1/members", {"members": [{"username": "eve", "role": "instructor"}]}),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ADMIN_ACTS.values(), ids=ADMIN_ACTS.keys())
+async def test_what_an_admin_gives_while_they_are_dismissed_does_not_outlast_them(ivy, monkeypatch, method, path, body):
+    await people.set_admin(ivy.process.pool, ivy.ids["ivy"], is_admin=True)
+    async with browser(ivy) as client:
+        headers = {"authorization": f"Bearer {(await sign_in(client)).json()['access_token']}"}
+        gate = Gate(monkeypatch, type(ivy.process.access), "_is_admin")
+        under_way = await gate.stopped(client.request(method, path, json=body, headers=headers))
+        await no_admin(ivy, None)
+        await dismiss(ivy, client)
+        gate.open()
+        answer = await under_way
+    assert answer.status_code in (403, 404), answer.text
+    assert await ivy.process.pool.fetchval("SELECT count(*) FROM api_keys") == 0
+    assert [member.role for member in await memberships.roster(ivy.process.pool, "c1")] == []
+
+
+async def test_a_key_that_is_being_revoked_makes_no_other_key(ivy, monkeypatch):
+    key, text = await make_key(ivy)
+    async with browser(ivy) as client:
+        credential = {"authorization": f"ApiKey {text}"}
+        exchanged = await client.post("/api/v1/auth/token", json={"audience": "api"}, headers=credential)
+        headers = {"authorization": f"Bearer {exchanged.json()['access_token']}"}
+        gate = Gate(monkeypatch, type(ivy.process.access), "_is_admin")
+        body = {"name": "other", "scopes": ["admin"], "expires_in_days": 700}
+        under_way = await gate.stopped(client.post("/api/v1/api-keys", json=body, headers=headers))
+        await revoke_key(ivy, key)
+        gate.open()
+        assert fault(await under_way) == (403, "permission_denied")
+    assert await ivy.process.pool.fetchval("SELECT count(*) FROM api_keys") == 1
+
+
 async def test_a_computer_that_gets_a_token_while_it_is_merged_does_not_go_on_as_the_student_who_left(
     ivy, monkeypatch, make_event
 ):
