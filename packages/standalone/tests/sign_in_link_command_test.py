@@ -119,7 +119,9 @@ def test_a_reset_ends_the_password_and_the_sign_ins_with_it(site: str) -> None:
         assert await accounts.find(connection, index(), "sato") is None
         assert await sign_ins.get(connection, b"thief" * 7) is None
         assert await sign_in_links.use(connection, earlier) is sign_in_links.Refusal.USED
-        assert await sign_in_links.use(connection, link) == sato
+        used = await sign_in_links.use(connection, link)
+        assert isinstance(used, sign_in_links.LinkUse)
+        assert used.person_id == sato
         # Nobody else.
         assert await accounts.find(connection, index(), "tanaka") is not None
         assert await sign_ins.get(connection, b"other" * 7) is not None

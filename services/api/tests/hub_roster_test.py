@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -145,11 +146,11 @@ async def test_what_groups_say_by_their_properties_counts_and_rubbish_does_not(r
     assert await reading.members("chemistry") == {"aoki": "student", "mori": "student"}
     # Who signs in gets the same, by the names of the groups.
     people = reading.make()._people
-    person = await people.update("hayashi", ["42"])
+    person = await people.update("hayashi", ["42"], asked_at=time.monotonic())
     assert await memberships.roles_of(reading.site.process.pool, person) == {"physics": "instructor"}
     hub.groups[0]["properties"] = {}
     await reading.read()
-    await people.update("hayashi", ["42"])
+    await people.update("hayashi", ["42"], asked_at=time.monotonic())
     assert await memberships.roles_of(reading.site.process.pool, person) == {}
 
 
@@ -199,14 +200,66 @@ async def test_a_sign_in_during_a_reading_is_not_undone_by_it(reading, hub) -> N
     hub.group("course-physics-students", "aoki")
     await reading.read()
     pool = reading.site.process.pool
-    read_at = await group_readings.begin(pool, "another issuer", interval=timedelta(seconds=1))
+    await pool.execute("UPDATE group_readings SET due_at = now()")
+    begun = await group_readings.begin(pool, "jupyterhub", interval=timedelta(seconds=60))
     roster = reading.make()
-    aoki = await roster._people.update("aoki", ["course-physics-instructors"])
-    mori = await roster._people.update("mori", ["course-physics-observers"])
+    aoki = await roster._people.update("aoki", ["course-physics-instructors"], asked_at=time.monotonic())
+    mori = await roster._people.update("mori", ["course-physics-observers"], asked_at=time.monotonic())
     # The groups as they were before.
-    await roster._people.update_all(await HubApi(hub.url).groups(TOKEN, most=10), read_at)
+    await roster._people.update_all(await HubApi(hub.url).groups(TOKEN, most=10), begun)
     assert await memberships.roles_of(pool, aoki) == {"physics": "instructor"}
     assert await memberships.roles_of(pool, mori) == {"physics": "observer"}
+
+
+NEWER = {"about the person": False, "about all groups": True}
+
+
+@pytest.mark.parametrize("all_groups", NEWER.values(), ids=NEWER.keys())
+async def test_an_answer_older_than_a_removal_does_not_give_the_role_back(reading, hub, all_groups) -> None:
+    hub.group("course-physics-instructors", "aoki")
+    await reading.read()
+    pool, people = reading.site.process.pool, reading.make()._people
+    aoki = await identities.person_of(pool, reading.site.index, "jupyterhub", "aoki")
+    # The Hub is asked about the person, and answers slowly: meanwhile the removal is read.
+    asked_at = time.monotonic()
+    if all_groups:
+        hub.groups[0]["users"] = []
+        await reading.read()
+    else:
+        await people.update("aoki", [], asked_at=time.monotonic())
+    assert await memberships.roles_of(pool, aoki) == {}
+    await people.update("aoki", ["course-physics-instructors"], asked_at=asked_at)
+    assert await memberships.roles_of(pool, aoki) == {}
+    # Who is in the group again gets the role.
+    await people.update("aoki", ["course-physics-instructors"], asked_at=time.monotonic())
+    assert await memberships.roles_of(pool, aoki) == {"physics": "instructor"}
+
+
+async def test_a_slow_reading_does_not_undo_the_one_that_began_after_it(reading, hub) -> None:
+    linked = {"course": "physics", "role": "instructor"}
+    hub.group("course-physics-students", "aoki")
+    hub.group("42", "mori", cell_monitor=linked)
+    slow = reading.make()
+    begun = await group_readings.begin(reading.site.process.pool, "jupyterhub", interval=timedelta(seconds=60))
+    answered = await HubApi(hub.url).groups(TOKEN, most=10)
+    # Nobody was a member before: the later reading finds nothing to remove, and so leaves no trace at any membership.
+    hub.groups = []
+    await reading.read()
+    assert await slow._people.update_all(answered, begun) is None
+    assert await reading.members("physics") == {}
+    # The group's property, as it was before, gives its users no role when they sign in.
+    person = await slow._people.update("hayashi", ["42"], asked_at=time.monotonic())
+    assert await memberships.roles_of(reading.site.process.pool, person) == {}
+
+
+async def test_an_answer_older_than_a_new_role_does_not_take_it(reading, hub) -> None:
+    hub.group("course-physics-students", "aoki")
+    await reading.read()
+    pool, people = reading.site.process.pool, reading.make()._people
+    asked_at = time.monotonic()
+    aoki = await people.update("aoki", ["course-physics-instructors"], asked_at=time.monotonic())
+    await people.update("aoki", [], asked_at=asked_at)
+    assert await memberships.roles_of(pool, aoki) == {"physics": "instructor"}
 
 
 async def test_a_course_that_the_hub_rules_follows_its_removal_whatever_the_roster_says(reading, hub) -> None:

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cell_monitor_api.services.hub_sessions import HubSessions
 from cell_monitor_core.settings import SettingsError
-from cell_monitor_core.storage.postgres import courses, identities, memberships, people
+from cell_monitor_core.storage.postgres import courses, identities, memberships, people, sign_ins
 from cell_monitor_testing.hub_answers import HUB_HEADERS, HubAnswer, hub_answering
 
 PUBLIC = "http://127.0.0.1:8900"
@@ -362,3 +363,41 @@ async def test_whom_an_operator_made_an_admin_stays_one_whatever_the_hub_says(hu
             hub.owner = {"admin": said}
             await sign_in(site)
             assert await is_admin(site, await token(site))
+
+
+async def test_a_sign_in_under_way_does_not_outlive_the_end_of_all_sign_ins(
+    hub_site, hub: FakeHub, monkeypatch
+) -> None:
+    real = sign_ins.generation_of
+
+    async def ended_meanwhile(executor: Any, person_id: Any) -> int | None:
+        generation = await real(executor, person_id)
+        await sign_ins.revoke_person(site.process.pool, person_id)
+        return generation
+
+    async with hub_site() as site:
+        monkeypatch.setattr(sign_ins, "generation_of", ended_meanwhile)
+        answer = await sign_in(site)
+        assert answer.headers["location"] == f"{PUBLIC}/#sign-in-failed=hub_sign_in_refused"
+        assert await token(site) is None
+        monkeypatch.setattr(sign_ins, "generation_of", real)
+        # The next one is as any other.
+        assert (await sign_in(site)).headers["location"] == f"{PUBLIC}/"
+        assert await token(site) is not None
+
+
+async def test_a_session_that_ends_while_the_hub_is_asked_about_it_gets_no_token(
+    hub_site, hub: FakeHub, monkeypatch
+) -> None:
+    real = HubSessions.confirms
+
+    async def ended_meanwhile(self: HubSessions, cookie_hash: bytes) -> bool:
+        confirmed = await real(self, cookie_hash)
+        assert await sign_ins.revoke(site.process.pool, cookie_hash)
+        return confirmed
+
+    async with hub_site() as site:
+        await sign_in(site)
+        await due_now(site)
+        monkeypatch.setattr(HubSessions, "confirms", ended_meanwhile)
+        assert await token(site) is None

@@ -93,6 +93,7 @@ async def test_what_changes_nothing_is_not_entered(pool, keyring, ids) -> None:
 
 async def test_admins_courses_and_keys_are_entered(pool, keyring, ids) -> None:
     ivy = Actor.person(ids["ivy"])
+    await pool.execute("UPDATE people SET is_admin = true WHERE person_id = $1", ids["ivy"])
     await people.set_admin(pool, ids["ann"], is_admin=True, by=ivy)
     await people.set_admin(pool, ids["ann"], is_admin=False, by=OPERATOR)
     await courses.create(pool, "c3", "Three", by=ivy)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from cell_monitor_core.administration.refusals import Unknown, Unusable
+from cell_monitor_core.administration.refusals import NotPermitted, Unknown, Unusable
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.scopes import ScopeError, parse_scopes
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -61,9 +61,10 @@ class ApiKeys:
             lifetime: how long the key works, ``MAX_DAYS`` at most.
             owner: whose identity it carries, None for a service: an id, or a user name of this installation, spelled
                 exactly.
-            by: who makes it, for the audit log.
+            by: who makes it: an admin of the site, or an operator.
 
         Raises:
+            NotPermitted: they are no admin any more.
             Unusable: a scope that does not exist, or a lifetime that is not within the limits.
             Unknown: nobody has the user name or id.
         """
@@ -74,14 +75,17 @@ class ApiKeys:
         if not timedelta() < lifetime <= timedelta(days=api_keys.MAX_DAYS):
             raise Unusable(f"a key works for {api_keys.MAX_DAYS} days at most", field=["expires_in_days"])
         person = None if owner is None else await self._person(owner)
-        key, text = await api_keys.create(
-            self._executor,
-            name=name,
-            scopes=checked,
-            expires_at=datetime.now(UTC) + lifetime,
-            person_id=None if person is None else person.person_id,
-            by=by,
-        )
+        try:
+            key, text = await api_keys.create(
+                self._executor,
+                name=name,
+                scopes=checked,
+                expires_at=datetime.now(UTC) + lifetime,
+                person_id=None if person is None else person.person_id,
+                by=by,
+            )
+        except api_keys.NoAdmin:
+            raise NotPermitted("only an admin of the site may do this") from None
         return ListedKey(key, None if person is None else person.username), text
 
     async def list_all(self) -> list[ListedKey]:

@@ -102,19 +102,22 @@ class Roster:
             course_id: the course.
             changes: each user name once.
             authority: over what the one who asks decides.
-            by: who asks, for the audit log.
+            by: who asks.
             issuer: where these people sign in, as it is configured; the default is this installation.
 
         Raises:
             UnknownCourse: there is no such course.
             NotPermitted: something that only who decides on the site may do: a role of the staff that the person does
-                not have, rights of an admin, or people of another issuer.
+                not have, rights of an admin, or people of another issuer; also where they decide on it no longer.
         """
         of_site = authority is Authority.SITE
         if not of_site:
             _check_course_only(changes, issuer)
         async with self._pool.acquire() as connection, connection.transaction():
             await require_course(connection, course_id)
+            # Not by the right that the request began with: a role of the staff would outlast it.
+            if of_site and not await people.is_asking_admin(connection, by):
+                raise NotPermitted("only an admin of the site may do this")
             foreign = set() if of_site else await self._foreign(connection, course_id, changes)
             person_ids = await people.upsert_many(
                 connection,

@@ -129,6 +129,7 @@ TABLES: Final[dict[str, Table]] = {
             "display_name_enc",
             "email_enc",
             "token_generation",
+            "sign_in_generation",
             "is_admin",
             "admin_by_hub",
             "created_at",

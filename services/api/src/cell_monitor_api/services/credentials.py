@@ -50,6 +50,8 @@ class Proof:
         lifetime_s: seconds that the proof is good for; None where that is not limited.
         server: name of the Jupyter server that holds the credential; None where it is not known.
         only_course: the one course that the token may name; None for all of the subject's.
+        generation: of the person's tokens, from the moment in which the credential was theirs and they were an admin; None
+            where the token states nothing of a person but the roles, which are read later.
     """
 
     subject: UUID
@@ -60,6 +62,7 @@ class Proof:
     lifetime_s: int | None = None
     server: str | None = None
     only_course: str | None = None
+    generation: int | None = None
 
 
 class CredentialVerifier(Protocol):
@@ -112,7 +115,13 @@ class ApiKeyVerifier:
         name = api_keys.credential_of(key.key_id)
         if wish.act_as is not None:
             person = await self._act_as(key, wish)
-            return Proof(person.person_id, is_person=True, scopes=key.scopes, credential=name)
+            return Proof(
+                person.person_id,
+                is_person=True,
+                scopes=key.scopes,
+                credential=name,
+                generation=person.token_generation,
+            )
         if key.person_id is None:
             return Proof(
                 uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True, credential=name
@@ -121,7 +130,14 @@ class ApiKeyVerifier:
         # The key goes with its person (ON DELETE CASCADE); here they went between two statements.
         if owner is None:
             raise ApiKeyInvalid("send a valid API key: Authorization: ApiKey <key>")
-        return Proof(owner.person_id, is_person=True, scopes=key.scopes, is_admin=owner.is_admin, credential=name)
+        return Proof(
+            owner.person_id,
+            is_person=True,
+            scopes=key.scopes,
+            is_admin=owner.is_admin,
+            credential=name,
+            generation=owner.token_generation,
+        )
 
     async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:
         assert wish.act_as is not None

@@ -88,7 +88,7 @@ class HubTokenVerifier:
             raise HubTokenInvalid("send the token that JupyterHub gave to the server")
         answer = await self._answer(credential)
         sender = answer.sender
-        person_id = await self._people.update(sender.name, sender.groups)
+        person_id = await self._people.update(sender.name, sender.groups, asked_at=answer.asked_at)
         server = sender.server if sender.server is not None else wish.server
         age = int(self._clock() - answer.asked_at)
         return Proof(person_id, is_person=True, lifetime_s=max(1, self._recheck_s - age), server=server)

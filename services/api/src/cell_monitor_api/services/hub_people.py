@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,8 +12,9 @@ from cell_monitor_api.storage.hub_api import HubGroup
 from cell_monitor_core.auth.audit import HUB
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
-from cell_monitor_core.storage.postgres import course_links, courses, memberships, people
+from cell_monitor_core.storage.postgres import course_links, courses, group_readings, memberships, people
 from cell_monitor_core.storage.postgres.course_links import CourseLink
+from cell_monitor_core.storage.postgres.group_readings import Reading
 from cell_monitor_core.storage.postgres.memberships import Source
 
 __all__ = ["HubPeople"]
@@ -46,18 +46,19 @@ class HubPeople(IssuerPeople):
         super().__init__(pool, keyring, index, counters, issuer=issuer, rules=rules, source=Source.HUB)
         self._admins = admins
 
-    async def visit(self, visitor: HubVisitor) -> UUID:
+    async def visit(self, visitor: HubVisitor, *, asked_at: float) -> UUID:
         """Return the person of a user who signs in or is signed in, as ``update`` does, with the Hub's word on admins."""
-        person_id = await self.update(visitor.name, visitor.groups)
+        person_id = await self.update(visitor.name, visitor.groups, asked_at=asked_at)
         # Where the setting is off this ends what it gave before.
         await people.set_admin_by_hub(self._pool, person_id, is_admin=self._admins and visitor.is_admin)
         return person_id
 
-    async def update_all(self, groups: Sequence[HubGroup], read_at: datetime) -> int:
+    async def update_all(self, groups: Sequence[HubGroup], reading: Reading) -> int | None:
         """Take over who is in which course by all groups of the Hub; return how many people they name.
 
         People who have not signed in yet are added. What other sources say stays; somebody whom no group names any more
-        is removed, unless that changed after ``read_at``.
+        is removed, unless that changed after the reading began. Where a later reading has begun, the groups are as they
+        were before: nothing is taken over, and None is returned.
         """
         properties = [
             CourseLink(self._issuer, group.name, role, course_id)
@@ -66,6 +67,8 @@ class HubPeople(IssuerPeople):
             if len(group.name) <= _MAX_GROUP_CHARS
         ]
         async with self._pool.acquire() as connection, connection.transaction():
+            if not await group_readings.is_newest(connection, reading):
+                return None
             await course_links.set_properties(connection, self._issuer, properties)
         links: dict[str, list[tuple[str, str]]] = {}
         for link in await course_links.of_issuer(self._pool, self._issuer):
@@ -78,11 +81,14 @@ class HubPeople(IssuerPeople):
             if (kept := {course_id: role for course_id, role in roles.items() if course_id in known})
         }
         person_ids = await self._person_ids(sorted(roles_by_name))
+        # Again: adding the people of a whole university takes long.
+        if not await group_readings.is_newest(self._pool, reading):
+            return None
         changed = await memberships.set_source(
             self._pool,
             {person_ids[name]: roles for name, roles in roles_by_name.items()},
             source=Source.HUB,
-            read_at=read_at,
+            read_at=reading.begun_at,
             by=HUB,
         )
         for course_id in changed:

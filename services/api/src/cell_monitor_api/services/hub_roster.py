@@ -65,8 +65,8 @@ class HubRoster:
             StoreUnavailable: PostgreSQL is.
         """
         with store_errors():
-            read_at = await group_readings.begin(self._pool, self._issuer, interval=self._interval)
-            if read_at is None:
+            reading = await group_readings.begin(self._pool, self._issuer, interval=self._interval)
+            if reading is None:
                 return
             try:
                 # Also for the scopes: the Hub leaves out what a token may not see, and answers with the rest.
@@ -85,7 +85,10 @@ class HubRoster:
             if members > _MAX_MEMBERS:
                 self._note("unavailable", f"more than {_MAX_MEMBERS} members of groups")
                 return
-            people = await self._people.update_all(groups, read_at)
+            people = await self._people.update_all(groups, reading)
+        if people is None:
+            self._note("unavailable", "the Hub answered after the next reading had begun")
+            return
         self._note("ok", f"{len(groups)} groups, {people} people in courses")
 
     def _note(self, outcome: str, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from random import uniform
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
@@ -115,6 +116,7 @@ class HubSessions:
             return await self._end(session, "unreadable")
         try:
             async with self._slots:
+                asked_at = monotonic()
                 with counted_request():
                     visitor = visitor_of(await self._hub.owner_of(session.token), self._scope)
         except HubRefusal:
@@ -123,7 +125,7 @@ class HubSessions:
             return await self._end(session, "unfit")
         except HubSilence:
             return session.silent <= self._grace or await self._end(session, "unavailable")
-        if await self._people.visit(visitor) != session.person_id:
+        if await self._people.visit(visitor, asked_at=asked_at) != session.person_id:
             # The user was given another name, which is another person here.
             return await self._end(session, "renamed")
         await hub_sessions.answered(self._pool, session.cookie_hash)

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import structlog
 
-from cell_monitor_api.exceptions import HubSignInInvalid, HubSignInRefused, HubUnavailable
+from cell_monitor_api.exceptions import HubSignInInvalid, HubSignInRefused, HubUnavailable, NotAuthenticated
 from cell_monitor_api.models.auth import SignInWay
 from cell_monitor_api.services.hub_people import HubPeople
 from cell_monitor_api.services.hub_requests import counted_request
@@ -139,16 +139,22 @@ class HubSignIn:
         if not code:
             raise HubSignInRefused("JupyterHub did not allow the sign-in")
         with self._finishing.one():
+            asked_at = time.monotonic()
             granted, visitor = await self._redeem(code, trip.verifier)
-        person_id = await self._people.visit(visitor)
-        return await self._sessions.begin(
-            person_id,
-            way="hub",
-            lifetime=timedelta(seconds=max(1, granted.expires_in)),
-            with_it=lambda connection, digest: self._hub_sessions.add(
-                connection, digest, person_id, granted.access_token
-            ),
-        )
+        person_id = await self._people.visit(visitor, asked_at=asked_at)
+        generation = await self._sessions.generation_of(person_id)
+        try:
+            return await self._sessions.begin(
+                person_id,
+                way="hub",
+                generation=generation,
+                lifetime=timedelta(seconds=max(1, granted.expires_in)),
+                with_it=lambda connection, digest: self._hub_sessions.add(
+                    connection, digest, person_id, granted.access_token
+                ),
+            )
+        except NotAuthenticated as error:
+            raise HubSignInRefused(str(error)) from None
 
     async def _redeem(self, code: str, verifier: str) -> tuple[GrantedToken, HubVisitor]:
         try:

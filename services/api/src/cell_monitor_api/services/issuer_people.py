@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -50,12 +52,17 @@ class IssuerPeople:
         self._actor = Actor(ActorKind(source.value))
         self._staff_only = staff_only
 
-    async def update(self, subject: str, groups: Sequence[str] | None, *, display_name: str | None = None) -> UUID:
+    async def update(
+        self, subject: str, groups: Sequence[str] | None, *, asked_at: float, display_name: str | None = None
+    ) -> UUID:
         """Return the person of a subject, with exactly the courses that the groups give now.
+
+        What the issuer said of a course in an answer to a later question stays.
 
         Args:
             subject: exactly as the issuer spells it.
             groups: of the person; None where the issuer does not say: courses then stay as they are.
+            asked_at: when the issuer was asked, in seconds of ``time.monotonic``.
             display_name: to be shown; None leaves what is stored.
         """
         changed: list[str] = []
@@ -70,7 +77,11 @@ class IssuerPeople:
             )
             if groups is not None:
                 roles = await self._roles(connection, groups)
-                changed = await memberships.set_all(connection, person_id, roles, source=self._source, by=self._actor)
+                # Measured within the transaction: its beginning less this age is not later than the question.
+                age = timedelta(seconds=max(0.0, monotonic() - asked_at))
+                changed = await memberships.set_all(
+                    connection, person_id, roles, source=self._source, age=age, by=self._actor
+                )
         for course_id in changed:
             await self._counters.roster_changed(course_id, left=roles.get(course_id) != Role.STUDENT)
         return person_id

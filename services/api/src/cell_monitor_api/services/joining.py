@@ -130,4 +130,5 @@ class JoinSecretVerifier:
             is_person=True,
             credential=joined_computers.credential_of(computer.computer_id),
             only_course=computer.course_id,
+            generation=computer.token_generation,
         )

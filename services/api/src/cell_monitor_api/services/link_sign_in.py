@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from cell_monitor_api.exceptions import SignInLimited, SignInLinkInvalid, SignInLinkUsed
+from cell_monitor_api.exceptions import NotAuthenticated, SignInLimited, SignInLinkInvalid, SignInLinkUsed
 from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
 from cell_monitor_api.services.sessions import Sessions, SignedIn
 from cell_monitor_api.services.sign_in_limits import SignInLimits
@@ -32,9 +32,8 @@ class LinkSignIn:
 
         Raises:
             SignInLimited: too many attempts from this address.
-            SignInLinkUsed: the link signed somebody in before, or its person's password was changed.
+            SignInLinkUsed: the link signed somebody in before, or all sign-ins of its person were ended, also meanwhile.
             SignInLinkInvalid: the link is unknown or out of date.
-            NotAuthenticated: the person has been deleted meanwhile.
         """
         try:
             attempt = await self._limits.begin_link(address)
@@ -43,13 +42,22 @@ class LinkSignIn:
             raise
         used = await sign_in_links.use(self._pool, link)
         if isinstance(used, sign_in_links.Refusal):
-            SIGN_INS.labels("link", "refused").inc()
-            _log.info("sign_in_refused")
-            await self._refused.add("link", address)
+            await self._refuse(address)
             if used is sign_in_links.Refusal.USED:
                 raise SignInLinkUsed("this link was used before: get a new one with `cell-monitor sign-in-link`")
             raise SignInLinkInvalid("this link is not valid any more: get a new one with `cell-monitor sign-in-link`")
         await self._limits.succeeded(attempt)
-        signed_in = await self._sessions.begin(used, way="link")
+        try:
+            signed_in = await self._sessions.begin(used.person_id, way="link", generation=used.sign_in_generation)
+        except NotAuthenticated:
+            await self._refuse(address)
+            raise SignInLinkUsed(
+                "this link was ended meanwhile: get a new one with `cell-monitor sign-in-link`"
+            ) from None
         SIGN_INS.labels("link", "ok").inc()
         return signed_in
+
+    async def _refuse(self, address: str) -> None:
+        SIGN_INS.labels("link", "refused").inc()
+        _log.info("sign_in_refused")
+        await self._refused.add("link", address)

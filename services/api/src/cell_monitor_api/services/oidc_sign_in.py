@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from cell_monitor_api.exceptions import (
+    NotAuthenticated,
     OidcSignInInvalid,
     OidcSignInRefused,
     OidcTokenExpired,
@@ -170,6 +171,7 @@ class OidcSignIn:
         trip = self._round_trips.returned(kept, answer.state)
         if trip is None:
             raise OidcSignInInvalid("this browser did not begin this sign-in, or too long ago: begin again")
+        asked_at = time.monotonic()
         try:
             with self._finishing.one():
                 visitor = await self._visitor(trip, answer)
@@ -187,8 +189,16 @@ class OidcSignIn:
         except IdTokenInvalid as error:
             _log.warning("oidc_token_refused", reason=str(error))
             raise OidcTokenUnverified("the provider's answer cannot be verified: begin again") from None
-        person_id = await self._people.update(visitor.subject, visitor.groups, display_name=visitor.name)
-        return await self._sessions.begin(person_id, way="oidc", lifetime=self._client.lifetime)
+        person_id = await self._people.update(
+            visitor.subject, visitor.groups, asked_at=asked_at, display_name=visitor.name
+        )
+        generation = await self._sessions.generation_of(person_id)
+        try:
+            return await self._sessions.begin(
+                person_id, way="oidc", generation=generation, lifetime=self._client.lifetime
+            )
+        except NotAuthenticated as error:
+            raise OidcSignInRefused(str(error)) from None
 
     async def _visitor(self, trip: RoundTrip, answer: ProviderAnswer) -> OidcVisitor:
         metadata = await self._provider.metadata()

@@ -24,7 +24,7 @@ from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import audit, courses, memberships, people, sign_in_links, sign_ins
-from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.pool import Connection, Executor
 from cell_monitor_core.storage.postgres.sign_ins import SignIn
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
@@ -84,11 +84,16 @@ class Sessions:
         self._idle = idle
         self._hub = hub
 
+    async def generation_of(self, person_id: UUID) -> int | None:
+        """Return the generation of a person's sign-ins for ``begin``, None if there is no such person."""
+        return await sign_ins.generation_of(self._pool, person_id)
+
     async def begin(
         self,
         person_id: UUID,
         *,
         way: str,
+        generation: int | None,
         lifetime: timedelta | None = None,
         with_it: Callable[[Connection, bytes], Awaitable[None]] | None = None,
     ) -> SignedIn:
@@ -97,19 +102,29 @@ class Sessions:
         Args:
             person_id: the person.
             way: how they proved it, for the audit log; after `link` they may set a password for a short time.
+            generation: of their sign-ins, read not later than what they proved it with: a session that would outlive an
+                end of all their sign-ins is not begun. None where there was no such person.
             lifetime: for which the proof is good, where that is shorter than other sessions.
             with_it: is committed together with the session; gets the hash of its cookie.
 
         Raises:
-            NotAuthenticated: the person has been deleted meanwhile.
+            NotAuthenticated: all their sign-ins were ended meanwhile, as by a change of the password, or they were deleted.
         """
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
-        token = await self._token(person_id, cookie)
+        token = await self._token(self._pool, person_id, cookie)
         lasts = self._lifetime if lifetime is None else min(lifetime, self._lifetime)
         await sign_ins.prune(self._pool)
         async with self._pool.acquire() as connection, connection.transaction():
             by_link = way == "link"
-            await sign_ins.create(connection, _digest(cookie), person_id, datetime.now(UTC) + lasts, by_link=by_link)
+            if generation is None or not await sign_ins.begin(
+                connection,
+                _digest(cookie),
+                person_id,
+                datetime.now(UTC) + lasts,
+                generation=generation,
+                by_link=by_link,
+            ):
+                raise NotAuthenticated("all sign-ins of this person were ended meanwhile: sign in again")
             await audit.record(connection, AuditAction.SIGNED_IN, Actor.person(person_id), details={"way": way})
             if with_it is not None:
                 await with_it(connection, _digest(cookie))
@@ -140,7 +155,9 @@ class Sessions:
             await sign_ins.create(connection, _digest(fresh), person_id, datetime.now(UTC) + self._lifetime)
             await with_it(connection)
             await audit.record(connection, AuditAction.PASSWORD_CHANGED, Actor.person(person_id))
-        return SignedIn(person_id, await self._token(person_id, fresh), fresh, self._lifetime)
+            # While the person's row is locked: nothing that ends the session can come before the token's generation.
+            token = await self._token(connection, person_id, fresh)
+        return SignedIn(person_id, token, fresh, self._lifetime)
 
     async def holding(self, cookie: str | None) -> SignIn:
         """Return the session of a browser.
@@ -165,15 +182,18 @@ class Sessions:
         """
         try:
             sign_in = await self.holding(cookie)
-            if sign_in.by_hub and not await self._confirmed(_digest(cookie or "")):
-                raise NotAuthenticated("nobody is signed in: sign in first")
+            if sign_in.by_hub:
+                if not await self._confirmed(_digest(cookie or "")):
+                    raise NotAuthenticated("nobody is signed in: sign in first")
+                # Again: the answer may have changed their roles, and the sign-in may have ended while the Hub was asked.
+                sign_in = await self.holding(cookie)
         except NotAuthenticated:
             SIGN_INS.labels("cookie", "refused").inc()
             raise
         if sign_in.unused >= sign_ins.USE_NOTED_EVERY:
             await sign_ins.note_use(self._pool, _digest(cookie or ""))
         SIGN_INS.labels("cookie", "ok").inc()
-        return await self._token(sign_in.person_id, cookie or "")
+        return await self._token(self._pool, sign_in.person_id, cookie or "", generation=sign_in.token_generation)
 
     async def end(self, cookie: str | None) -> None:
         """End a session; without one there is nothing to do."""
@@ -214,20 +234,22 @@ class Sessions:
     async def _confirmed(self, cookie_hash: bytes) -> bool:
         return self._hub is not None and await self._hub.confirms(cookie_hash)
 
-    async def _token(self, person_id: UUID, cookie: str) -> TokenAnswer:
-        async with self._pool.acquire() as connection:
-            person = await people.get(connection, self._keyring, person_id)
-            if person is None:
-                raise NotAuthenticated("nobody is signed in: sign in first")
-            # After the generation: a role that is lost in between is stated by a token that is revoked already.
-            roles = await memberships.roles_of(connection, person_id)
+    async def _token(
+        self, executor: Executor, person_id: UUID, cookie: str, *, generation: int | None = None
+    ) -> TokenAnswer:
+        """Return a token; ``generation`` is that of the moment in which the session was there, None for now."""
+        person = await people.get(executor, self._keyring, person_id)
+        if person is None:
+            raise NotAuthenticated("nobody is signed in: sign in first")
+        # After the generation: a role that is lost in between is stated by a token that is revoked already.
+        roles = await memberships.roles_of(executor, person_id)
         token, expires_in = self._issuer.issue(
             grant=Grant.SESSION,
             person_id=person_id,
             audience=SESSION_AUDIENCES,
             courses=courses_that_fit(roles),
             admin=person.is_admin,
-            generation=person.token_generation,
+            generation=person.token_generation if generation is None else generation,
             credential=sign_ins.credential_of(_digest(cookie)),
         )
         return TokenAnswer(token, expires_in)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import structlog
 
-from cell_monitor_api.exceptions import InvalidCredentials, SignInLimited
+from cell_monitor_api.exceptions import InvalidCredentials, NotAuthenticated, SignInLimited
 from cell_monitor_api.models.auth import SignInWay
 from cell_monitor_api.services.password_checks import PasswordChecks
 from cell_monitor_api.services.sessions import Sessions, SignedIn
@@ -56,7 +56,8 @@ class PasswordSignIn:
 
         Raises:
             SignInLimited: too many attempts.
-            InvalidCredentials: unknown user, a name that fits several accounts and none exactly, or wrong password.
+            InvalidCredentials: unknown user, a name that fits several accounts and none exactly, or wrong password; also
+                one that was changed meanwhile, and where all sign-ins of the person were ended meanwhile.
         """
         try:
             with self._checks.place():
@@ -77,7 +78,15 @@ class PasswordSignIn:
             _log.info("sign_in_refused")
             raise InvalidCredentials("unknown user name or wrong password")
         if self._hasher.needs_rehash(account.password_hash):
-            await accounts.set_password(self._pool, account.person_id, await self._hasher.hash(password))
-        signed_in = await self._sessions.begin(account.person_id, way="password")
+            fresh = await self._hasher.hash(password)
+            await accounts.replace_hash(self._pool, account.person_id, old=account.password_hash, new=fresh)
+        try:
+            signed_in = await self._sessions.begin(
+                account.person_id, way="password", generation=account.sign_in_generation
+            )
+        except NotAuthenticated:
+            SIGN_INS.labels("password", "refused").inc()
+            _log.info("sign_in_refused")
+            raise InvalidCredentials("the password or all sign-ins were ended meanwhile: sign in again") from None
         SIGN_INS.labels("password", "ok").inc()
         return signed_in

@@ -69,8 +69,10 @@ class TokenExchange:
         permissions = allowed_by(grant, carried)
         if wish.audience not in GRANTS[grant].audiences or not permissions:
             raise InsufficientScope(f"this credential allows nothing at the audience {wish.audience}")
-        # Before the roles: one that is lost in between is stated by a token that is revoked already.
-        generation = await revocations.generation_of(self._pool, proof.subject) if proof.is_person else None
+        generation = proof.generation
+        if generation is None and proof.is_person:
+            # Before the roles: one that is lost in between is stated by a token that is revoked already.
+            generation = await revocations.generation_of(self._pool, proof.subject)
         roles = await memberships.roles_of(self._pool, proof.subject) if proof.is_person else {}
         if proof.only_course is not None:
             roles = {course_id: role for course_id, role in roles.items() if course_id == proof.only_course}

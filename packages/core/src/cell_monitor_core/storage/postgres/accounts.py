@@ -17,6 +17,7 @@ __all__ = [
     "find",
     "of_person",
     "remove",
+    "replace_hash",
     "set_installation_password",
     "set_password",
     "set_passwords",
@@ -25,11 +26,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a sign-in is checked against; ``password_hash`` is argon2's own encoded form."""
+    """What a sign-in is checked against.
+
+    Attributes:
+        person_id: whose it is.
+        password_hash: argon2's own encoded form.
+        is_admin: whether they are an admin of the site.
+        sign_in_generation: from the same moment as the hash, see ``sign_ins.begin``.
+    """
 
     person_id: UUID
     password_hash: str
     is_admin: bool
+    sign_in_generation: int
 
     def __repr__(self) -> str:
         """Leave the hash out of logs and tracebacks."""
@@ -63,7 +72,7 @@ async def find(executor: Executor, index: BlindIndex, username: str) -> Account 
     """
     rows = await executor.fetch(
         """
-        SELECT a.person_id, a.password_hash, p.is_admin, i.subject_hash = $3 AS exact
+        SELECT a.person_id, a.password_hash, p.is_admin, p.sign_in_generation, i.subject_hash = $3 AS exact
         FROM people p JOIN local_accounts a USING (person_id)
              JOIN identities i ON i.person_id = p.person_id AND i.issuer = $2
         WHERE p.username_hash = $1
@@ -76,7 +85,7 @@ async def find(executor: Executor, index: BlindIndex, username: str) -> Account 
     if len(found) != 1:
         return None
     row = found[0]
-    return Account(row["person_id"], row["password_hash"], row["is_admin"])
+    return Account(row["person_id"], row["password_hash"], row["is_admin"], row["sign_in_generation"])
 
 
 async def of_person(executor: Executor, person_id: UUID) -> OwnAccount:
@@ -110,6 +119,15 @@ async def set_passwords(executor: Executor, hashes: Mapping[UUID, str]) -> None:
 async def set_password(executor: Executor, person_id: UUID, password_hash: str) -> None:
     """Set one person's password hash."""
     await set_passwords(executor, {person_id: password_hash})
+
+
+async def replace_hash(executor: Executor, person_id: UUID, *, old: str, new: str) -> bool:
+    """Set another hash of the same password; return False if the password was changed or deleted meanwhile."""
+    sql = """
+        UPDATE local_accounts SET password_hash = $3, updated_at = now()
+        WHERE person_id = $1 AND password_hash = $2 RETURNING true
+        """
+    return bool(await executor.fetchval(sql, person_id, old, new))
 
 
 async def set_installation_password(executor: Executor, person_id: UUID, password_hash: str) -> None:

@@ -17,10 +17,11 @@ from uuid import UUID
 
 from cell_monitor_core.auth.audit import SYSTEM, Actor, ActorKind, AuditAction
 from cell_monitor_core.storage.postgres.audit import entries_from
+from cell_monitor_core.storage.postgres.people import asking_admin
 from cell_monitor_core.storage.postgres.pool import Executor
 from cell_monitor_core.storage.postgres.revocations import REVOKE_ENDED
 
-__all__ = ["ID_LENGTH", "MAX_DAYS", "ApiKey", "create", "credential_of", "list_all", "revoke", "verify"]
+__all__ = ["ID_LENGTH", "MAX_DAYS", "ApiKey", "NoAdmin", "create", "credential_of", "list_all", "revoke", "verify"]
 
 MAX_DAYS: Final = 730
 """How long a key may live: two years, so that one that is forgotten ends by itself."""
@@ -59,6 +60,10 @@ class ApiKey:
     last_used_at: datetime | None
 
 
+class NoAdmin(Exception):  # noqa: N818 - says what is the matter
+    """Who asks as an admin of the site is none any more."""
+
+
 def credential_of(key_id: str) -> str:
     """Return the name by which tokens state the key that they came of."""
     return f"key:{key_id}"
@@ -94,7 +99,10 @@ async def create(
         scopes: of ``auth.scopes``.
         expires_at: when it stops working.
         person_id: whose identity it carries, None for a service.
-        by: who makes it, for the audit log.
+        by: who makes it, an admin of the site or an operator.
+
+    Raises:
+        NoAdmin: they were an admin when the request began, and are none any more.
     """
     key_id = secrets.token_hex(ID_LENGTH // 2)
     secret = secrets.token_urlsafe(32)
@@ -108,8 +116,9 @@ async def create(
         details="jsonb_build_object('scopes', to_jsonb(scopes))",
     )
     row = await executor.fetchrow(
-        f"WITH made AS (INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "  # noqa: S608
-        f"VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}), recorded AS ({entry}) SELECT * FROM made",
+        f"WITH {asking_admin(7)}, made AS ("  # noqa: S608
+        f"INSERT INTO api_keys (key_id, key_hash, name, person_id, scopes, expires_at) "
+        f"SELECT $1, $2, $3, $4, $5, $6 FROM asking RETURNING {_COLUMNS}), recorded AS ({entry}) SELECT * FROM made",
         key_id,
         _hash(secret),
         name,
@@ -118,6 +127,8 @@ async def create(
         expires_at,
         *by.columns,
     )
+    if row is None:
+        raise NoAdmin
     return _api_key(row), f"cm_{key_id}_{secret}"
 
 

@@ -52,11 +52,13 @@ class Computer:
         computer_id: twelve characters; the subject of its identity.
         course_id: the course whose events it may send.
         person_id: whose events they are.
+        token_generation: of that person, from the same moment: a token that states it is revoked when ``move`` is committed.
     """
 
     computer_id: str
     course_id: str
     person_id: UUID
+    token_generation: int
 
 
 def credential_of(computer_id: str) -> str:
@@ -79,7 +81,8 @@ async def find(executor: Executor, secret: str) -> Computer | None:
         return None
     row = await executor.fetchrow(
         """
-        SELECT computer_id, course_id, person_id, secret_hash FROM joined_computers
+        SELECT computer_id, course_id, person_id, token_generation, secret_hash
+        FROM joined_computers JOIN people USING (person_id)
         WHERE computer_id = $1 AND revoked_at IS NULL
         """,
         _id_of(secret),
@@ -88,7 +91,7 @@ async def find(executor: Executor, secret: str) -> Computer | None:
     expected = bytes(32) if row is None else row["secret_hash"]
     if not hmac.compare_digest(expected, _hash(secret)) or row is None:
         return None
-    return Computer(row["computer_id"], row["course_id"], row["person_id"])
+    return Computer(row["computer_id"], row["course_id"], row["person_id"], row["token_generation"])
 
 
 async def add(
@@ -119,7 +122,7 @@ async def add(
     await memberships.upsert_many(
         connection, course_id, {person_id: "student"}, source=Source.JOIN, by=Actor.person(person_id)
     )
-    return Computer(computer_id, course_id, person_id)
+    return await find(connection, secret)
 
 
 async def joined_people(executor: Executor, course_id: str) -> set[UUID]:

@@ -238,11 +238,25 @@ async def remove(
 
 
 async def set_all(
-    executor: Executor, person_id: UUID, roles: Mapping[str, str], *, source: Source, by: Actor = SYSTEM
+    executor: Executor,
+    person_id: UUID,
+    roles: Mapping[str, str],
+    *,
+    source: Source,
+    age: timedelta | None = None,
+    by: Actor = SYSTEM,
 ) -> list[str]:
     """Take over all that a source says of one person, as role by course id; return the courses in which that changed.
 
     Courses that it gave before and does not name now are removed, see ``remove``; other sources' rows stay.
+
+    Args:
+        executor: a connection or a pool.
+        person_id: the person.
+        roles: by course id.
+        source: the source.
+        age: how long before this transaction the source was asked: what changed since stays. None: everything counts.
+        by: who did it, for the audit log.
 
     Raises:
         asyncpg.ForeignKeyViolationError: no such course or person.
@@ -257,6 +271,7 @@ async def set_all(
         ), before AS (
             SELECT m.course_id, m.role FROM memberships m LEFT JOIN new n USING (course_id)
             WHERE m.person_id = $1 AND m.source = $4 AND m.role IS DISTINCT FROM n.role
+              AND ($5::interval IS NULL OR m.changed_at < now() - $5)
             ORDER BY m.course_id FOR UPDATE OF m
         ), ended AS (
             UPDATE memberships m SET role = NULL, changed_at = now()
@@ -268,6 +283,7 @@ async def set_all(
             SELECT n.course_id, $1, $4, n.role FROM new n LEFT JOIN before b USING (course_id) ORDER BY n.course_id
             ON CONFLICT (course_id, person_id, source) DO UPDATE SET role = excluded.role, changed_at = now()
             WHERE memberships.role IS DISTINCT FROM excluded.role
+              AND ($5::interval IS NULL OR memberships.changed_at < now() - $5)
             RETURNING course_id, role
         ), changes AS (
             SELECT course_id, $1::uuid AS person_id, role AS old_role, NULL::text AS new_role FROM ended
@@ -275,13 +291,14 @@ async def set_all(
             SELECT g.course_id, $1::uuid, b.role, g.role FROM given g LEFT JOIN before b USING (course_id)
         ), changed AS (
             SELECT $1::uuid AS person_id WHERE EXISTS (SELECT FROM changes)
-        ), {REVOKE_CHANGED}, {audit.entries_of_roles(4, 5)}
+        ), {REVOKE_CHANGED}, {audit.entries_of_roles(4, 6)}
         SELECT course_id FROM changes ORDER BY course_id
         """,  # noqa: S608 - no values
         person_id,
         [course_id for course_id, _ in ordered],
         [role for _, role in ordered],
         source,
+        age,
         *by.columns,
     )
     return [row["course_id"] for row in rows]

@@ -20,10 +20,12 @@ __all__ = [
     "NewPerson",
     "Person",
     "PersonName",
+    "asking_admin",
     "belonging_elsewhere",
     "find",
     "get",
     "get_many",
+    "is_asking_admin",
     "names_of",
     "search",
     "set_admin",
@@ -286,6 +288,30 @@ async def set_admin(executor: Executor, person_id: UUID, *, is_admin: bool, by: 
         SELECT true FROM begun
         """  # noqa: S608 - no values
     return bool(await executor.fetchval(sql, person_id, is_admin, *by.columns))
+
+
+def asking_admin(actor: int) -> str:
+    """Return part of a ``WITH`` list: ``asking`` has a row if who asks as an admin of the site is one at this moment.
+
+    An operator, for one, is neither a person nor a key: then it has one. Nothing is locked: what an admin gave stays when
+    they are dismissed, so that a dismissal which is committed at the same time may as well count as later.
+
+    Args:
+        actor: number of the first of three parameters, ``Actor.columns``; only the other two are used here.
+    """
+    person, key = f"${actor + 1}::uuid", f"${actor + 2}::text"
+    return f"""
+        asking AS (
+            SELECT WHERE ({person} IS NULL OR EXISTS (SELECT FROM people WHERE person_id = {person} AND is_admin))
+              AND ({key} IS NULL OR EXISTS (SELECT FROM api_keys WHERE key_id = {key} AND revoked_at IS NULL))
+        )
+        """  # noqa: S608 - no values
+
+
+async def is_asking_admin(executor: Executor, by: Actor) -> bool:
+    """Return whether who asks as an admin of the site is one at this moment, see ``asking_admin``."""
+    sql = f"WITH {asking_admin(0)} SELECT true FROM asking"  # noqa: S608 - no values
+    return bool(await executor.fetchval(sql, by.person_id, by.key_id))
 
 
 async def set_admin_by_hub(executor: Executor, person_id: UUID, *, is_admin: bool) -> bool:

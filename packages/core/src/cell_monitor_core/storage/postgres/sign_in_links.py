@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
@@ -16,13 +17,21 @@ from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["MAX_LIFETIME", "Refusal", "create", "revoke_person", "use"]
+__all__ = ["MAX_LIFETIME", "LinkUse", "Refusal", "create", "revoke_person", "use"]
 
 MAX_LIFETIME: Final = timedelta(days=1)
 _KEPT: Final = timedelta(days=1)
 """How long a link stays stored after its end, so that a second use is distinguished from an invalid link."""
 
 _LINK: Final = re.compile(r"([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUse:
+    """Whose link was used; ``sign_in_generation`` is from the moment of the use, see ``sign_ins.begin``."""
+
+    person_id: UUID
+    sign_in_generation: int
 
 
 class Refusal(Enum):
@@ -55,7 +64,7 @@ async def create(executor: Executor, person_id: UUID, lifetime: timedelta) -> st
     return f"{link_id}_{secret}"
 
 
-async def use(executor: Executor, presented: str) -> UUID | Refusal:
+async def use(executor: Executor, presented: str) -> LinkUse | Refusal:
     """Return the person whose link was presented, and end the link. Of two uses at the same time one is refused."""
     match = _LINK.fullmatch(presented)
     if match is None:
@@ -67,13 +76,14 @@ async def use(executor: Executor, presented: str) -> UUID | Refusal:
         return Refusal.INVALID
     if row["used_at"] is not None:
         return Refusal.USED
-    person_id = await executor.fetchval(
-        "UPDATE sign_in_links SET used_at = now() WHERE link_id = $1 AND used_at IS NULL AND expires_at > now() "
-        "RETURNING person_id",
+    # One statement: after an end of all sign-ins the link counts as used, before it the generation is the earlier one.
+    used_now = await executor.fetchrow(
+        "UPDATE sign_in_links l SET used_at = now() WHERE link_id = $1 AND used_at IS NULL AND expires_at > now() "
+        "RETURNING person_id, (SELECT sign_in_generation FROM people p WHERE p.person_id = l.person_id)",
         match[1],
     )
-    if isinstance(person_id, UUID):
-        return person_id
+    if used_now is not None:
+        return LinkUse(*used_now)
     used = await executor.fetchval("SELECT used_at IS NOT NULL FROM sign_in_links WHERE link_id = $1", match[1])
     return Refusal.USED if used else Refusal.INVALID
 
