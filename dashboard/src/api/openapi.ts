@@ -958,7 +958,7 @@ export interface components {
          * @description An act that the audit log records.
          * @enum {string}
          */
-        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "failed_events_replayed" | "person_erased";
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "encryption_key_rotated" | "signing_key_rotated" | "work_opened" | "failed_events_replayed" | "person_erased";
         /**
          * AuditEntryAnswer
          * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
