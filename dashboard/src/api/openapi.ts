@@ -1517,6 +1517,24 @@ export interface components {
             role: "instructor" | "assistant" | "observer" | "student";
         };
         /**
+         * GroupRule
+         * @description By which of its own words a group of an issuer gives roles, in every course.
+         *
+         *         Attributes:
+         *             pattern: regular expression for the whole name of a group, with the groups ``course`` and ``role``; null: a name
+         *                 alone gives nothing.
+         *             roles: what ``role`` may say beside the roles and their plurals, and the role that it means.
+         *             property: the property of a group that names courses and roles; null: none is read.
+         */
+        GroupRule: {
+            issuer: string;
+            pattern: string | null;
+            roles: {
+                [key: string]: string;
+            };
+            property: string | null;
+        };
+        /**
          * Heartbeat
          * @description The page is open: every 15 s while it is visible, once a minute at least while it is hidden.
          */
@@ -2375,6 +2393,8 @@ export interface components {
          *             ruling_sources: those that may be chosen.
          *             links: which groups give which roles, by issuer and group.
          *             issuers: those that are configured here and have groups.
+         *             rules: of the issuers, beside the links.
+         *             properties: which groups give which roles by their properties at the issuer, as last read.
          */
         SettingsAnswer: {
             course_id: string;
@@ -2388,6 +2408,8 @@ export interface components {
             ruling_sources: string[];
             links: components["schemas"]["LinkedGroup"][];
             issuers: string[];
+            rules: components["schemas"]["GroupRule"][];
+            properties: components["schemas"]["LinkedGroup"][];
         };
         /**
          * SignInWay
