@@ -91,7 +91,7 @@ test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser ## Run all test
 	@$(BIN)/pytest $(IN_PROCESSES) $(SEED) $(ARGS)
 
 .PHONY: test-hosts
-test-hosts: node $(STAMPS)/dev $(STAMPS)/extension $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
+test-hosts: node $(STAMPS)/dev $(STAMPS)/extension dashboard/dist/index.html $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
 	@$(BIN)/python -m cell_monitor_testing.jupyter_hosts prepare $(HOSTS)
 	@$(BIN)/pytest $(EXTENSION)/tests/hosts tests/hub $(addprefix --host=,$(HOSTS)) $(ARGS)
 

@@ -16,6 +16,8 @@ from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
 from cell_monitor_testing.servers import run_apart
 
+DASHBOARD = Path(__file__).parents[2] / "dashboard/dist"
+
 
 @pytest.fixture(scope="session")
 def hub_api_port() -> int:
@@ -56,7 +58,8 @@ def site(
     tmp_path: Path,
     roster_s: int,
 ) -> Iterator[HubSite]:
-    """The Hub, an API over an empty database that has the course ``physics``, and a gateway."""
+    """The Hub, an API with the dashboard over an empty database that has the course ``physics``, and a gateway."""
+    gateway_port = free_port()
     api = ServiceProcess(
         "cell_monitor_api",
         env={
@@ -72,12 +75,13 @@ def site(
             "CELL_MONITOR_API_HUB_TOKEN": SERVICE_TOKEN,
             "CELL_MONITOR_API_HUB_SESSION_CHECK_S": "5",
             "CELL_MONITOR_API_HUB_ROSTER_S": str(roster_s),
+            "CELL_MONITOR_DASHBOARD_DIR": str(DASHBOARD),
+            "CELL_MONITOR_GATEWAY_URL": f"ws://127.0.0.1:{gateway_port}/ws",
             **secrets.environment,
         },
         port=hub_api_port,
         log_path=tmp_path / "api.log",
     )
-    gateway_port = free_port()
     gateway = ServiceProcess(
         "cell_monitor_gateway",
         env={

@@ -95,6 +95,17 @@ def test_the_json_line_has_every_address_and_each_answers(up: StandaloneUp) -> N
         assert "jupyterlab-cell-monitor" in lab.text
 
 
+def entered(up: StandaloneUp, action: str) -> list[str]:
+    """Return by whom the audit log says that something was done."""
+    done = run_cell_monitor("admin", "audit", "--action", action, "--json", "--data-dir", str(up.data_dir))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["actor_kind"] for line in done.stdout.splitlines()]
+
+
+def test_the_link_that_a_start_prints_is_in_the_audit_log(up: StandaloneUp) -> None:
+    assert set(entered(up, "sign_in_link_created")) == {"operator"}
+
+
 def test_the_printed_password_signs_in_to_the_sample_course(client: httpx.Client) -> None:
     courses = client.get("/api/v1/courses").json()["courses"]
     assert [(course["course_id"], course["title"], course["role"]) for course in courses] == [
@@ -304,6 +315,7 @@ def test_new_signing_key_keeps_sessions(up: StandaloneUp, client: httpx.Client) 
     assert run_cell_monitor("admin", "rotate-keys", "--signing", "--data-dir", str(up.data_dir)).returncode == 0
     _until(lambda: kids()[0] not in before, "the API signs with the new key")
     assert set(before) & set(kids())
+    assert entered(up, "signing_key_rotated") == ["operator"]
     assert client.get("/api/v1/me").status_code == 200
 
 

@@ -958,7 +958,7 @@ export interface components {
          * @description An act that the audit log records.
          * @enum {string}
          */
-        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "work_opened" | "failed_events_replayed" | "person_erased";
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "encryption_key_rotated" | "signing_key_rotated" | "work_opened" | "failed_events_replayed" | "person_erased";
         /**
          * AuditEntryAnswer
          * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
@@ -1515,6 +1515,24 @@ export interface components {
              * @enum {string}
              */
             role: "instructor" | "assistant" | "observer" | "student";
+        };
+        /**
+         * GroupRule
+         * @description By which of its own words a group of an issuer gives roles, in every course.
+         *
+         *         Attributes:
+         *             pattern: regular expression for the whole name of a group, with the groups ``course`` and ``role``; null: a name
+         *                 alone gives nothing.
+         *             roles: what ``role`` may say beside the roles and their plurals, and the role that it means.
+         *             property: the property of a group that names courses and roles; null: none is read.
+         */
+        GroupRule: {
+            issuer: string;
+            pattern: string | null;
+            roles: {
+                [key: string]: string;
+            };
+            property: string | null;
         };
         /**
          * Heartbeat
@@ -2375,6 +2393,8 @@ export interface components {
          *             ruling_sources: those that may be chosen.
          *             links: which groups give which roles, by issuer and group.
          *             issuers: those that are configured here and have groups.
+         *             rules: of the issuers, beside the links.
+         *             properties: which groups give which roles by their properties at the issuer, as last read.
          */
         SettingsAnswer: {
             course_id: string;
@@ -2388,6 +2408,8 @@ export interface components {
             ruling_sources: string[];
             links: components["schemas"]["LinkedGroup"][];
             issuers: string[];
+            rules: components["schemas"]["GroupRule"][];
+            properties: components["schemas"]["LinkedGroup"][];
         };
         /**
          * SignInWay

@@ -38,7 +38,10 @@ export type WaitingGroup = Schemas['WaitingGroupAnswer']
 /** What one request of a replay did. */
 export type ReplayStep = Schemas['ReplayAnswer']
 /** The settings of a course, with the bounds and defaults of its thresholds. */
-export type CourseSettings = Narrowed<Schemas['SettingsAnswer'], { links: GroupLink[] }>
+export type CourseSettings = Narrowed<
+  Schemas['SettingsAnswer'],
+  { links: GroupLink[]; properties: GroupLink[]; rules: GroupRule[] }
+>
 export type ChangedSettings = Schemas['ChangedSettings']
 export type CourseRefusals = Schemas['CourseRefusals']
 export type CellProgress = Schemas['StudentCell']
@@ -56,6 +59,8 @@ export type ErrorBody = Schemas['Error']
 export type Role = 'instructor' | 'assistant' | 'observer' | 'student'
 /** The members of a group have a role in a course. */
 export type GroupLink = Narrowed<Schemas['LinkedGroup'], { role: Role }>
+/** By which of its own words a group gives roles, in every course. */
+export type GroupRule = Narrowed<Schemas['GroupRule'], { roles: Record<string, Role> }>
 export type StaffMember = Narrowed<Schemas['StaffMember'], { role: Role }>
 export type CourseSnapshot = Narrowed<Schemas['CourseSnapshot'], { staff: StaffMember[] }>
 export type CourseMember = Narrowed<Schemas['CourseMember'], { role: Role; sources: Partial<Record<string, Role | null>> }>

@@ -93,6 +93,10 @@ def test_a_new_password_in_the_secrets_ends_the_sign_ins_with_the_earlier_one(si
     assert password != earlier
     assert verify_password(site.account().password_hash, password)
     assert not site.is_signed_in()
+    (reset,) = site.ask(
+        lambda connection: connection.fetch("SELECT * FROM audit_entries WHERE action = 'password_reset'")
+    )
+    assert (reset["actor_kind"], reset["subject_id"]) == ("operator", site.account().person_id)
 
 
 def test_an_account_of_an_earlier_release_keeps_its_password_and_sign_ins(site: Installation) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cell_monitor_core.storage.postgres import memberships
+from cell_monitor_core.storage.postgres import course_links, memberships
+from cell_monitor_core.storage.postgres.course_links import CourseLink
 from cell_monitor_core.storage.postgres.memberships import Source
 
 URL = "/api/v1/courses/c1/settings"
@@ -86,3 +87,54 @@ async def test_the_audit_log_tells_settings_from_roles(ivy):
     assert (thresholds["setting_from"], thresholds["setting_to"]) == ({"idle_s": 480}, {"idle_s": 900})
     assert (linked["group"], linked["role_to"], linked["setting_to"]) == ("Physics staff", "assistant", None)
     assert (linked["actor"]["username"], renamed["actor"]["username"]) == ("root", "ivy")
+
+
+async def test_the_rules_by_which_groups_give_roles_are_those_that_are_configured(make_site):
+    hub = {
+        "api_hub_url": "http://127.0.0.1:9/hub/api",
+        "api_hub_group_pattern": "course-(?P<course>.+)-(?P<role>[a-z]+)",
+        "api_hub_roles": {"teachers": "instructor"},
+    }
+    token = {"api_hub_token": "s" * 32, "public_url": "http://127.0.0.1:8900"}
+    rule = {
+        "issuer": "jupyterhub",
+        "pattern": "course-(?P<course>.+)-(?P<role>[a-z]+)",
+        "roles": {"teachers": "instructor"},
+    }
+    for settings, expected in (
+        ({}, []),
+        # Properties are read with the whole roster only.
+        (hub, [{**rule, "property": None}]),
+        (hub | token, [{**rule, "property": "cell_monitor"}]),
+        (hub | token | {"api_hub_roster_s": 0}, [{**rule, "property": None}]),
+    ):
+        async with make_site(**settings) as site:
+            await site.course("c1", ivy="instructor")
+            answer = await site.client.get(URL, headers=site.bearer("ivy"))
+            assert answer.json()["rules"] == expected
+
+
+async def test_properties_of_groups_are_shown_apart_from_the_links(ivy):
+    said = [CourseLink("jupyterhub", "4711", "observer", "c1"), CourseLink("jupyterhub", "4712", "student", "c2")]
+    await ivy.course("c2")
+    async with ivy.process.pool.acquire() as connection, connection.transaction():
+        await course_links.set_properties(connection, "jupyterhub", said)
+    answer = (await ivy.client.get(URL, headers=ivy.bearer("ivy"))).json()
+    assert (answer["links"], answer["properties"]) == (
+        [],
+        [{"issuer": "jupyterhub", "group": "4711", "role": "observer"}],
+    )
+
+
+async def test_the_groups_of_a_provider_have_a_rule_once_their_claim_is_configured(make_site):
+    provider = {
+        "public_url": "http://127.0.0.1:8900",
+        "api_oidc_issuer": "http://127.0.0.1:9/realm",
+        "api_oidc_client_id": "cell-monitor",
+        "api_oidc_client_secret": "s" * 32,
+    }
+    rule = {"issuer": "http://127.0.0.1:9/realm", "pattern": None, "roles": {}, "property": None}
+    for settings, expected in ((provider, []), (provider | {"api_oidc_groups_claim": "groups"}, [rule])):
+        async with make_site(**settings) as site:
+            await site.course("c1", ivy="instructor")
+            assert (await site.client.get(URL, headers=site.bearer("ivy"))).json()["rules"] == expected

@@ -28,6 +28,8 @@ export const actions = [
   'api_key_created',
   'api_key_used',
   'api_key_revoked',
+  'encryption_key_rotated',
+  'signing_key_rotated',
   'course_created',
   'course_renamed',
   'thresholds_changed',

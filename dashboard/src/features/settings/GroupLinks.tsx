@@ -7,6 +7,7 @@ import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
 import { explain } from '../../ui/ErrorNotice'
 import { Empty, Notice } from '../../ui/Notice'
+import { GroupRules } from './GroupRules'
 import { MAX_GROUP, useLinkGroup, useUnlinkGroup } from './settings'
 
 const roles: readonly Role[] = ['student', 'observer', 'assistant', 'instructor']
@@ -28,6 +29,7 @@ export function GroupLinks({ courseId, settings }: GroupLinksProps): ReactElemen
       {links.length === 0 && issuers.length > 0 && <Empty>{t('settings.groups.none')}</Empty>}
       {links.length > 0 && <LinkTable courseId={courseId} links={links} />}
       {issuers.length > 0 && <LinkForm courseId={courseId} issuers={issuers} />}
+      <GroupRules settings={settings} />
     </section>
   )
 }

@@ -48,7 +48,7 @@ export function CourseListPage(): ReactElement {
       )}
       {courses.isPending && <Loading label={t('app.loading')} />}
       {courses.data?.length === 0 && (
-        <div className="card">
+        <div className="card course-list__none">
           <Empty>{t(me.data?.is_admin === true ? 'courses.emptySite' : 'courses.empty')}</Empty>
         </div>
       )}

@@ -31,6 +31,8 @@ beforeEach(() => {
     ruling_sources: ['roster', 'hub', 'lti'],
     links: [{ issuer: 'hub', group: 'ta', role: 'assistant' }],
     issuers: ['hub'],
+    rules: [],
+    properties: [],
   }
   api.on('GET courses/c1/settings', () => ({ body: stored }))
   api.on('PATCH courses/c1/settings', (body) => {
@@ -120,6 +122,33 @@ describe('what an administrator of the site sets', () => {
     stored = { ...stored, ruling_source: 'hub' }
     await user.click(screen.getByRole('button', { name: 'Change now' }))
     await waitFor(() => expect(sent).toEqual([{ ruling_source: 'hub' }]))
+  })
+
+  it('is shown with the rules that give roles without a link', async () => {
+    asAdmin()
+    stored = {
+      ...stored,
+      rules: [
+        {
+          issuer: 'hub',
+          pattern: 'course-(?P<course>.+)-(?P<role>[a-z]+)',
+          roles: { teachers: 'instructor', tas: 'assistant' },
+          property: 'cell_monitor',
+        },
+        { issuer: 'https://login.example.org', pattern: null, roles: {}, property: null },
+      ],
+      properties: [{ issuer: 'hub', group: '4711', role: 'observer' }],
+    }
+    renderApp('/courses/c1/settings')
+    const rules = await screen.findByRole('region', { name: 'Roles without a link' })
+    expect(within(rules).getByText('course-(?P<course>.+)-(?P<role>[a-z]+)')).toBeVisible()
+    expect(within(rules).getByText('teachers: Instructor, tas: Assistant')).toBeVisible()
+    expect(within(rules).getByText('cell_monitor')).toBeVisible()
+    expect(within(rules).getByText('https://login.example.org')).toBeVisible()
+    expect(within(rules).getByText('Names alone give no role')).toBeVisible()
+    expect(within(rules).getByRole('row', { name: /^4711/u })).toHaveTextContent('Observer')
+    // What is set elsewhere cannot be removed here.
+    expect(within(rules).queryByRole('button')).toBeNull()
   })
 
   it('links a group as it is typed, and removes a link after a second click', async () => {

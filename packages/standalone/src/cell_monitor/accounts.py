@@ -14,10 +14,20 @@ from typing import Final
 from uuid import UUID
 
 from cell_monitor.secret_folder import SecretFolder
+from cell_monitor_core.auth.audit import OPERATOR, AuditAction
 from cell_monitor_core.auth.passwords import hash_password, verify_password
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import BlindIndex, KeyRing, generate_key
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people, sign_in_links, sign_ins
+from cell_monitor_core.storage.postgres import (
+    accounts,
+    api_keys,
+    audit,
+    courses,
+    memberships,
+    people,
+    sign_in_links,
+    sign_ins,
+)
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
 
@@ -126,7 +136,9 @@ async def make_sign_in_link(dsn: str, secrets: SecretFolder, lifetime: timedelta
     try:
         instructor = await people.find(connection, keyring, index, INSTRUCTOR)
         assert instructor is not None  # seed_sample_course made it
-        return await sign_in_links.create(connection, instructor.person_id, lifetime)
+        async with connection.transaction():
+            await audit.record(connection, AuditAction.SIGN_IN_LINK_CREATED, OPERATOR, subject=instructor.person_id)
+            return await sign_in_links.create(connection, instructor.person_id, lifetime)
     finally:
         await connection.close()
 
@@ -141,6 +153,7 @@ async def _keep_password(connection: Connection, person_id: UUID, password: str)
     if account.password_hash is not None and not same:
         await sign_ins.revoke_person(connection, person_id)
         await sign_in_links.revoke_person(connection, person_id)
+        await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person_id)
 
 
 async def _keep_api_key(

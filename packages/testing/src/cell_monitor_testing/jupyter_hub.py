@@ -17,12 +17,13 @@ import httpx
 
 from cell_monitor.embedded.process import free_port
 
-__all__ = ["SERVICE_CLIENT", "SERVICE_TOKEN", "HubProcess"]
+__all__ = ["PASSWORD", "SERVICE_CLIENT", "SERVICE_TOKEN", "HubProcess"]
 
 SERVICE_CLIENT: Final = "service-cell-monitor"
 """OAuth client of the service ``cell-monitor``."""
 
-_PASSWORD: Final = "password"  # noqa: S105 - of all users of the stand-in authenticator
+PASSWORD: Final = "password"  # noqa: S105 - of the stand-in authenticator
+"""Password of all users."""
 SERVICE_TOKEN: Final = "service-" + "s" * 32
 """Token of that service, its secret as an OAuth client."""
 _ADMIN_TOKEN: Final = "admin-" + "a" * 32
@@ -87,7 +88,7 @@ class HubProcess:
                 hub_port=self._hub_port,
                 proxy_api_port=free_port(),
                 proxy=str(_PROXY),
-                password=_PASSWORD,
+                password=PASSWORD,
                 homes=str(folder / "homes"),
                 service_token=SERVICE_TOKEN,
                 admin_token=_ADMIN_TOKEN,
@@ -227,7 +228,7 @@ class HubProcess:
             client.get(f"{self.public_url}/hub/login")
             client.post(
                 f"{self.public_url}/hub/login?next=%2Fhub-test%2Fhub%2Fhome",
-                data={"username": user, "password": _PASSWORD, "_xsrf": _xsrf(client)},
+                data={"username": user, "password": PASSWORD, "_xsrf": _xsrf(client)},
             ).raise_for_status()
             yield client
 

@@ -24,7 +24,7 @@ class AuditAction(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
     """Somebody set or changed their own password; their other sign-ins ended."""
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
-    """An operator deleted the password of a person and ended their sign-ins."""
+    """An operator deleted the password of a person, or replaced the one in the installation's secrets; their sign-ins ended."""
     SIGN_IN_LINK_CREATED = "sign_in_link_created"
     """An operator made a link that signs a person in once."""
     COURSE_CREATED = "course_created"
@@ -63,6 +63,10 @@ class AuditAction(StrEnum):
     """An API key was revoked."""
     API_KEY_USED = "api_key_used"
     """An API key was exchanged for an access token: the first time on a day (UTC)."""
+    ENCRYPTION_KEY_ROTATED = "encryption_key_rotated"
+    """An operator began to encrypt all personal data with the newest key."""
+    SIGNING_KEY_ROTATED = "signing_key_rotated"
+    """An operator let access tokens be signed with a new key."""
     WORK_OPENED = "work_opened"
     """Somebody opened the cells or runs of a student; of the same two once in each ten minutes of the clock."""
     FAILED_EVENTS_REPLAYED = "failed_events_replayed"

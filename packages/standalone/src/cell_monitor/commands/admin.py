@@ -23,11 +23,14 @@ from cell_monitor.commands.stores import opened, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.deployment import Deployment
 from cell_monitor.secret_folder import SecretFolder
+from cell_monitor_core.auth.audit import OPERATOR, AuditAction
 from cell_monitor_core.auth.signing_keys import SigningKeys
 from cell_monitor_core.crypto import KeyRing, generate_key
 from cell_monitor_core.storage.ports import StoreUnavailable
+from cell_monitor_core.storage.postgres.audit import record
 from cell_monitor_core.storage.postgres.migrations import MigrationError, migrate
-from cell_monitor_core.storage.postgres.rotation import RotationProgress, rotate
+from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.rotation import RotationProgress, RotationResult, rotate
 
 __all__ = ["admin"]
 
@@ -103,7 +106,12 @@ def rotate_keys(*, signing: bool, data_dir: str | None) -> None:
         def show(now: RotationProgress) -> None:
             say(f"{now.table}.{now.column}: {now.done:,} of {now.total:,}")
 
-        result = with_connection(deployment, lambda connection: rotate(connection, ring, on_progress=show))
+        async def work(connection: Connection) -> RotationResult:
+            # Entered first: the rows are rewritten in many transactions, of which the last may never come.
+            await record(connection, AuditAction.ENCRYPTION_KEY_ROTATED, OPERATOR)
+            return await rotate(connection, ring, on_progress=show)
+
+        result = with_connection(deployment, work)
     for line in result.unreadable:
         say(line)
     say(f"{result.rewritten:,} values are now encrypted with the key {ring.active}.")
@@ -125,6 +133,7 @@ def _add_encryption_key(secrets: SecretFolder) -> KeyRing:
 def _rotate_signing(deployment: Deployment) -> None:
     if deployment.data is None:
         raise fail("Signing keys of an installation given by the environment are rotated where they are kept.")
+    with_connection(deployment, lambda connection: record(connection, AuditAction.SIGNING_KEY_ROTATED, OPERATOR))
     keys = SigningKeys.load(deployment.data.secrets.get(SIGNING_KEYS_FILE))
     deployment.data.secrets.put(SIGNING_KEYS_FILE, keys.with_new_key().to_json())
     say("Tokens are signed with a new key; those already given out stay valid until they end, within ten minutes.")

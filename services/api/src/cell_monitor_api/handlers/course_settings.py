@@ -9,9 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from cell_monitor_api.answers import StructResponse, answers
+from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_api.dependencies import Caller, Context, SettingsEditor
-from cell_monitor_api.models.course_settings import ChangedSettings, GroupLink, SettingsAnswer
+from cell_monitor_api.models.course_settings import ChangedSettings, GroupLink, GroupRule, SettingsAnswer
+from cell_monitor_api.services.hub_rules import PROPERTY
 from cell_monitor_core.auth.audit import Actor
 
 __all__ = ["router"]
@@ -21,7 +23,27 @@ router = APIRouter(tags=["course settings"])
 
 async def _settings(process: ProcessContext, course_id: str) -> StructResponse:
     course, links = await process.course_settings.read(course_id)
-    return StructResponse(SettingsAnswer.of(course, links, process.settings.group_issuers))
+    properties = await process.course_settings.properties(course_id)
+    settings = process.settings
+    return StructResponse(
+        SettingsAnswer.of(course, links, issuers=settings.group_issuers, rules=_rules(settings), properties=properties)
+    )
+
+
+def _rules(settings: ApiSettings) -> list[GroupRule]:
+    """Return the rules that this installation is configured with."""
+    rules = []
+    if settings.api_hub_url is not None:
+        # Only the roster reads properties.
+        read = settings.api_hub_token is not None and settings.api_hub_roster_s > 0
+        roles = {word: str(role) for word, role in settings.api_hub_roles.items()}
+        rules.append(
+            GroupRule(settings.api_hub_issuer, settings.api_hub_group_pattern, roles, PROPERTY if read else None)
+        )
+    if settings.api_oidc_issuer is not None and settings.api_oidc_groups_claim is not None:
+        roles = {word: str(role) for word, role in settings.api_oidc_roles.items()}
+        rules.append(GroupRule(settings.api_oidc_issuer, settings.api_oidc_group_pattern, roles, None))
+    return rules
 
 
 @router.get("/courses/{course_id}/settings", responses=answers(SettingsAnswer, "The course's settings"))

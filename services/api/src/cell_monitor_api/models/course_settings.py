@@ -19,7 +19,15 @@ from cell_monitor_core.names import (
 from cell_monitor_core.storage.postgres.course_links import CourseLink
 from cell_monitor_core.storage.postgres.courses import Course
 
-__all__ = ["ChangedSettings", "ChangedThresholds", "GroupLink", "LinkedGroup", "SettingsAnswer", "ThresholdBounds"]
+__all__ = [
+    "ChangedSettings",
+    "ChangedThresholds",
+    "GroupLink",
+    "GroupRule",
+    "LinkedGroup",
+    "SettingsAnswer",
+    "ThresholdBounds",
+]
 
 _RulingSource: TypeAlias = Literal["roster", "hub", "lti"]
 _Role: TypeAlias = Literal["instructor", "assistant", "observer", "student"]
@@ -82,6 +90,22 @@ class LinkedGroup(msgspec.Struct, frozen=True):
     role: str
 
 
+class GroupRule(msgspec.Struct, frozen=True):
+    """By which of its own words a group of an issuer gives roles, in every course.
+
+    Attributes:
+        pattern: regular expression for the whole name of a group, with the groups ``course`` and ``role``; null: a name
+            alone gives nothing.
+        roles: what ``role`` may say beside the roles and their plurals, and the role that it means.
+        property: the property of a group that names courses and roles; null: none is read.
+    """
+
+    issuer: str
+    pattern: str | None
+    roles: dict[str, str]
+    property: str | None
+
+
 class ThresholdBounds(msgspec.Struct, frozen=True):
     """The lowest and the highest value that a threshold may have."""
 
@@ -98,6 +122,8 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
         ruling_sources: those that may be chosen.
         links: which groups give which roles, by issuer and group.
         issuers: those that are configured here and have groups.
+        rules: of the issuers, beside the links.
+        properties: which groups give which roles by their properties at the issuer, as last read.
     """
 
     course_id: str
@@ -109,9 +135,19 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     ruling_sources: list[str]
     links: list[LinkedGroup]
     issuers: list[str]
+    rules: list[GroupRule]
+    properties: list[LinkedGroup]
 
     @classmethod
-    def of(cls, course: Course, links: list[CourseLink], issuers: list[str]) -> SettingsAnswer:
+    def of(
+        cls,
+        course: Course,
+        links: list[CourseLink],
+        *,
+        issuers: list[str],
+        rules: list[GroupRule],
+        properties: list[CourseLink],
+    ) -> SettingsAnswer:
         """Return the answer about a course."""
         return cls(
             course_id=course.course_id,
@@ -121,6 +157,12 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
             bounds={name: ThresholdBounds(*threshold_bounds(name)) for name in Thresholds.__struct_fields__},
             ruling_source=course.ruling_source,
             ruling_sources=[str(source) for source in RULING_SOURCES],
-            links=[LinkedGroup(link.issuer, link.group, link.role) for link in links],
+            links=_linked(links),
             issuers=issuers,
+            rules=rules,
+            properties=_linked(properties),
         )
+
+
+def _linked(links: list[CourseLink]) -> list[LinkedGroup]:
+    return [LinkedGroup(link.issuer, link.group, link.role) for link in links]

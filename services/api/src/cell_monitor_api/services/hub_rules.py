@@ -11,12 +11,21 @@ from cell_monitor_api.storage.hub_api import HubGroup, TokenOwner
 from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 
-__all__ = ["GroupRules", "HubSender", "HubVisitor", "NotASender", "NotAVisitor", "sender_of", "visitor_of"]
+__all__ = [
+    "PROPERTY",
+    "GroupRules",
+    "HubSender",
+    "HubVisitor",
+    "NotASender",
+    "NotAVisitor",
+    "sender_of",
+    "visitor_of",
+]
 
 _MAX_NAME_CHARS: Final = 255
 """Of the Hub's own column."""
 _SERVER_SCOPE: Final = "access:servers!server="
-_PROPERTY: Final = "cell_monitor"
+PROPERTY: Final = "cell_monitor"
 """Name of the property of a group at the Hub."""
 _MAX_LINKS: Final = 20
 """Courses that one group may name."""
@@ -124,7 +133,7 @@ class GroupRules:
 
         ``{"cell_monitor": {"course": "physics", "role": "instructor"}}``, or a list of such objects.
         """
-        said = group.properties.get(_PROPERTY)
+        said = group.properties.get(PROPERTY)
         links = []
         for one in (said if isinstance(said, list) else [said])[:_MAX_LINKS]:
             if not isinstance(one, dict):

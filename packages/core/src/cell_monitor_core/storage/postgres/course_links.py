@@ -12,7 +12,16 @@ from typing import Final
 from cell_monitor_core.auth.roles import Role, highest_by_course
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
-__all__ = ["CourseLink", "add", "list_of_course", "of_issuer", "remove", "roles_of_groups", "set_properties"]
+__all__ = [
+    "CourseLink",
+    "add",
+    "list_of_course",
+    "of_issuer",
+    "properties_of_course",
+    "remove",
+    "roles_of_groups",
+    "set_properties",
+]
 
 _ALL_LINKS: Final = """(
     SELECT issuer, group_name, role, course_id FROM course_links
@@ -58,6 +67,15 @@ async def list_of_course(executor: Executor, course_id: str) -> list[CourseLink]
     """Return a course's links, by issuer and group."""
     rows = await executor.fetch(
         "SELECT issuer, group_name, role, course_id FROM course_links WHERE course_id = $1 ORDER BY 1, 2, 3", course_id
+    )
+    return [CourseLink(*row) for row in rows]
+
+
+async def properties_of_course(executor: Executor, course_id: str) -> list[CourseLink]:
+    """Return what groups say of a course by their properties, as last read, by issuer and group."""
+    rows = await executor.fetch(
+        "SELECT issuer, group_name, role, course_id FROM group_properties WHERE course_id = $1 ORDER BY 1, 2, 3",
+        course_id,
     )
     return [CourseLink(*row) for row in rows]
 
