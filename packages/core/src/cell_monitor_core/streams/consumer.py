@@ -55,7 +55,7 @@ class RedisEventConsumer:
         try:
             await run_command(self._client, stream, "XGROUP CREATE", stream, group, "0", "MKSTREAM")
         except OutOfMemoryError as error:
-            # A full Redis says so before it looks whether the group exists.
+            # A full Redis refuses before it looks whether the group exists.
             if not await self._has_group(stream, group):
                 raise LogUnavailable(_reason(error)) from error
         except ResponseError as error:
