@@ -23,6 +23,11 @@ export function staleSince(connection: Connection): number | null {
   return connection.kind === 'live' || connection.kind === 'connecting' ? null : connection.since
 }
 
+/** Whether the gateway said that this person may no longer watch the course, and it has not been live since. */
+export function isDenied(connection: Connection): boolean {
+  return 'refusal' in connection && connection.refusal === String(closeCodes.permissionDenied)
+}
+
 /** How far the page is behind, in milliseconds, updated once a second; null where it is not, or not known. */
 function useDelay(connection: Connection): number | null {
   const provenAt = connection.kind === 'delayed' ? connection.provenAt : null
@@ -94,7 +99,6 @@ export function StaleBanner({
     if (connection.kind === 'silent') return t('connection.staleSilent')
     if (connection.kind === 'offline') return t('connection.staleOffline')
     if (connection.kind === 'reconnecting') return t('connection.staleReconnecting')
-    if (refusal === String(closeCodes.permissionDenied)) return t('connection.stale3507')
     return t('connection.staleRefused', { code: refusal ?? '–' })
   }
   // Not a live region: its seconds change. That the page is delayed is announced once.

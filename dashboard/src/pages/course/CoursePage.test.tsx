@@ -98,6 +98,9 @@ describe('live course page', () => {
     await live()
     act(() => FakeSocket.newest().drop(3507))
     expect(screen.getByText(/You may no longer watch this course/u)).toBeVisible()
+    // Nothing more is shown of what the page held.
+    expect(screen.queryByText(/Aiko Tanaka/u)).toBeNull()
+    expect(screen.queryByRole('region')).toBeNull()
     await user.click(screen.getByRole('button', { name: 'Connect again' }))
     await waitFor(() => expect(FakeSocket.opened).toHaveLength(2))
   })

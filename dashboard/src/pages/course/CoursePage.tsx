@@ -4,6 +4,7 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, type ReactElem
 import { useTranslation } from 'react-i18next'
 
 import { meQuery } from '../../api/queries'
+import { Button } from '../../ui/Button'
 import { useAnnounce } from '../../ui/Announcer'
 import { useTick } from '../../ui/clock'
 import { courseErrorPage } from '../../ui/ErrorPage'
@@ -25,7 +26,7 @@ import { HelpRequest } from '../../features/help/HelpRequest'
 import { StudentDrawer } from '../../features/student/StudentDrawer'
 import { StudentList, type ListView } from '../../features/students/StudentList'
 import { countByFilter } from '../../course/arrangement'
-import { ConnectionBadge, StaleBanner, staleSince } from './Connection'
+import { ConnectionBadge, isDenied, StaleBanner, staleSince } from './Connection'
 import { CurrencyContext, type Currency } from '../../course/AsOf'
 import { CourseBar } from '../../course/CourseBar'
 import { Counters } from './Counters'
@@ -51,6 +52,11 @@ function Course({ courseId }: { courseId: string }): ReactElement {
   const { query } = live
   const errorPage = courseErrorPage(query.error)
   if (errorPage !== null) return errorPage
+  if (isDenied(live.connection)) {
+    return (
+      <DeniedCourse title={foreign(query.data?.course.title ?? '') || courseId} onRetry={live.retry} />
+    )
+  }
   if (query.data !== undefined) return <LiveCoursePage courseId={courseId} snapshot={query.data} live={live} />
   return (
     <div className="page">
@@ -61,6 +67,22 @@ function Course({ courseId }: { courseId: string }): ReactElement {
         <Loading label={t('app.loading')} />
       )}
     </div>
+  )
+}
+
+/** The page of a course that this person may no longer watch: nothing of what it held is shown. */
+function DeniedCourse({ title, onRetry }: { title: string; onRetry: () => void }): ReactElement {
+  const { t } = useTranslation()
+  useTitle(title)
+  return (
+    <>
+      <CourseBar title={title} back={{ to: '/courses', label: t('errors.toCourses') }} />
+      <div className="page">
+        <Notice tone="warning" role="alert" action={<Button onClick={onRetry}>{t('connection.retry')}</Button>}>
+          {t('connection.stale3507')}
+        </Notice>
+      </div>
+    </>
   )
 }
 
