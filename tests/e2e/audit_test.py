@@ -81,7 +81,7 @@ def test_an_administrator_sees_refused_sign_ins_in_the_log_of_the_site(
     entries = page.get_by_role("list", name="記録").get_by_role("listitem")
     refused = entries.filter(has_text=re.compile("Instructor.* のアカウントへのサインインを拒否しました"))
     expect(refused.first).to_contain_text("接続元 127.0.0.1")
-    expect(entries.filter(has_text="Rei Mori がサインインしました")).to_contain_text("サインイン用リンクによる")
+    expect(entries.filter(has_text="Rei Mori (rei) がサインインしました")).to_contain_text("サインイン用リンクによる")
     screenshot(page, "audit-site-ja")
     page.set_viewport_size({"width": 390, "height": 844})
     screenshot(page, "audit-site-ja-390")

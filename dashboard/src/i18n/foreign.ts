@@ -21,6 +21,11 @@ const ignorable = /(?![\p{Join_Control}\p{Variation_Selector}])\p{Default_Ignora
 const loose = /(?<=^|\s)[\p{M}\p{Join_Control}\p{Variation_Selector}]+|\p{Join_Control}+(?=\s|$)|(?<=\p{Join_Control})\p{Join_Control}+/gu
 /** No language puts more marks on one letter. */
 const stacked = /(\p{M}{4})\p{M}+/gu
+/**
+ * What a text can be told from others by: a letter, a digit or a picture. Not punctuation, dashes and box drawings, what
+ * stands for a character that is missing (U+FFFC, U+FFFD), nor letters and symbols that are drawn as nothing.
+ */
+const distinct = /(?![\u2500-\u259f\ufffc\ufffd\u{13441}\u{13442}\u{1d159}])[\p{Lu}\p{Ll}\p{Lt}\p{Lo}\p{N}\p{So}]/u
 const rightToLeft = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u
 
 /** The longest text that is shown whole among others, and how much of the end of a longer one is shown. */
@@ -45,6 +50,11 @@ export function visible(text: string): string {
     .trim()
 }
 
+/** Whether a text has something to read, so that it can name a person or a thing. */
+export function readable(text: string): boolean {
+  return distinct.test(visible(text))
+}
+
 /** The code points of a text of which nothing can be seen: "U+200B U+200B". */
 export function codePoints(text: string): string {
   const points = Array.from(text).slice(0, 8).map((char) => `U+${(char.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}`)
@@ -63,10 +73,11 @@ export function foreign(text: string | null | undefined): string {
 
 /**
  * A text in one line, likewise, of which a long one is left out in its middle: what it begins with and what it ends with
- * tells it from others.
+ * tells it from others. Empty if nothing of it can be read: it is the name of a thing.
  */
 export function foreignShort(text: string | null | undefined): string {
-  const points = Array.from(visible(text ?? ''))
+  if (text == null || !readable(text)) return ''
+  const points = Array.from(visible(text))
   if (points.length <= SHORT) return isolated(points.join(''))
   const head = points.slice(0, SHORT - SHORT_TAIL).join('').trimEnd()
   return isolated(`${head}…${points.slice(-SHORT_TAIL).join('').replace(/^[\p{M}\s]+/u, '')}`)

@@ -2,7 +2,7 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseMember } from '../../api/types'
-import { labels, nameAlone, type PersonLabel } from '../../course/names'
+import { labels, shownUsername, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
@@ -18,7 +18,7 @@ interface MemberTableProps {
 /** Who belongs to the course, with role and source. */
 export function MemberTable({ courseId, members, me }: MemberTableProps): ReactElement {
   const { t } = useTranslation()
-  const named = labels(members.map((member) => ({ ...member, id: member.person_id })))
+  const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
   return (
     <div className="records">
       <table aria-label={t('members.title')}>
@@ -66,6 +66,7 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
       join: t('members.source.join'),
     })[source] ??
     t('members.source.other')
+  const username = shownUsername(member.username)
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)
   const removable = member.sources['roster'] != null || member.sources['join'] != null
@@ -73,10 +74,10 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
     <tr>
       <th scope="row">
         {/* The user name has a column of its own. */}
-        <PersonName label={{ ...label, account: null }} />
+        <PersonName label={label.account === username ? { ...label, account: null } : label} />
       </th>
       <td>
-        <bdi>{nameAlone({ username: member.username })}</bdi>
+        <bdi>{username}</bdi>
       </td>
       <td>
         {t(`role.${member.role}`)}
