@@ -77,7 +77,7 @@ describe('people of one course', () => {
     for (const { text } of golden.texts) expect(nameAlone({ id: 's1', username: 'u1', display_name: text }, t)).not.toBe('')
   })
 
-  it('are told apart by their ids where neither name nor user name can be read, in either language', () => {
+  it('are distinguished by their ids where neither name nor user name can be read, in either language', () => {
     const staff = { role: 'assistant' as const }
     const members = [
       { ...staff, person_id: '019d4835-0001-7000-8000-0000aa11bb22', username: '...', display_name: 'U+002E U+002E U+002E' },
@@ -93,7 +93,7 @@ describe('people of one course', () => {
     expect([shownUsername('ann'), shownUsername('...'), shownUsername('\ufffc')]).toEqual(['ann', 'U+002E U+002E U+002E', 'U+FFFC'])
   })
 
-  it('who act in the audit log are always told from others of the same name', () => {
+  it('who act in the audit log are always distinguished from others of the same name', () => {
     expect(fullName({ id: 's1', username: 'b-same', display_name: 'Yui T.' }, t)).toBe('Yui T. (b-same)')
     expect(fullName({ id: 's1', username: 'ann', display_name: null }, t)).toBe('ann')
   })

@@ -3,7 +3,7 @@
 import type { TFunction } from 'i18next'
 
 import type { CourseSnapshot, StaffMember, Student } from '../api/types'
-import { codePoints, isolated, readable, visible } from '../i18n/foreign'
+import { codePoints, columnsOf, isolated, readable, visible } from '../i18n/foreign'
 import { lookKey, readsAsOwnText } from '../i18n/lookalikes'
 
 /** A person as the page names them. */
@@ -31,7 +31,7 @@ interface Read {
   username: string
   usernameKey: string
   odd: boolean
-  /** What a nameless person is told from others by; else null. */
+  /** What a nameless person is distinguished by; else null. */
   id: string | null
 }
 
@@ -44,15 +44,13 @@ const KEPT = 20_000
 
 /** How much of a name is seen in the narrowest list, in columns of a Latin letter. */
 const SEEN_COLUMNS = 12
-/** Characters that take two columns: those of East Asian scripts, and emoji. */
-const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u
 
 /** The key of what is seen of a name that is too long for the narrowest list; null for one that is seen whole. */
 function beginningOf(name: string): string | null {
   let columns = 0
   let seen = ''
   for (const char of name.normalize('NFC')) {
-    columns += wide.test(char) ? 2 : /\p{M}/u.test(char) ? 0 : 1
+    columns += columnsOf(char)
     if (columns > SEEN_COLUMNS) return lookKey(seen)
     seen += char
   }

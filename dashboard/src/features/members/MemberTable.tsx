@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next'
 import type { CourseMember } from '../../api/types'
 import { labels, shownUsername, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
+import { shortened } from '../../i18n/foreign'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
 import { useRemoveMember } from './useRoster'
@@ -20,7 +21,7 @@ export function MemberTable({ courseId, members, me }: MemberTableProps): ReactE
   const { t } = useTranslation()
   const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
   return (
-    <div className="records">
+    <div className="records members__table">
       <table aria-label={t('members.title')}>
         <thead>
           <tr>
@@ -74,10 +75,14 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
     <tr>
       <th scope="row">
         {/* The user name has a column of its own. */}
-        <PersonName label={label.account === username ? { ...label, account: null } : label} />
+        <span className="clamped" title={label.text}>
+          <PersonName label={label.account === username ? { ...label, account: null } : label} />
+        </span>
       </th>
       <td>
-        <bdi>{username}</bdi>
+        <bdi className="clamped" title={username}>
+          {shortened(username)}
+        </bdi>
       </td>
       <td>
         {t(`role.${member.role}`)}
@@ -110,7 +115,7 @@ function Remove({ courseId, member, name }: { courseId: string; member: CourseMe
   const texts = {
     ask: t('members.remove'),
     askFor: t('members.removeFor', { name }),
-    sure: t('members.removeSure', { name }),
+    sure: t('members.removeSure', { name: shortened(name) }),
     pending: t('members.removing'),
     keep: t('members.keep'),
   }
