@@ -44,7 +44,7 @@ const importZones = [
  * What people and students wrote passes through one of these before it is shown; see `src/i18n/foreign.ts`. The user name
  * and the display name are read in `course/names.ts` alone, which makes every name different from the others.
  */
-const safe = 'foreign|foreignShort|foreignError|foreignErrorName|foreignLines|foreignFile|visible|plainText|nameAlone'
+const safe = 'foreign|foreignShort|foreignName|foreignError|foreignErrorName|foreignLines|foreignFile|visible|plainText|shownUsername'
 const written = [
   '[property.name=/^(display_name|username|heading|traceback)$/]',
   '[object.property.name="error"][property.name=/^(name|value)$/]',

@@ -35,7 +35,7 @@ def test_who_opened_whose_work_is_on_the_page_of_the_course_and_found_by_its_fil
     opened = entries.filter(has_text=re.compile("^.*Instructor.* opened the work of 田中 葵"))
     # Two where a span of ten minutes ended in between.
     expect(opened.first).to_be_visible()
-    expect(entries.filter(has_text="An operator added 田中 葵 as Student")).to_have_count(1)
+    expect(entries.filter(has_text="An operator added 田中 葵 (aoi) as Student")).to_have_count(1)
     screenshot(page, "audit")
 
     page.get_by_label("What").select_option(label="Student's work opened")
@@ -48,7 +48,7 @@ def test_who_opened_whose_work_is_on_the_page_of_the_course_and_found_by_its_fil
     expect(opened.first).to_be_visible()
     expect(page.get_by_label("Who or whom (user name)")).to_have_value("AOI")
     page.go_back()
-    expect(entries.filter(has_text="An operator added 田中 葵 as Student")).to_have_count(1)
+    expect(entries.filter(has_text="An operator added 田中 葵 (aoi) as Student")).to_have_count(1)
 
 
 def test_an_administrator_sees_refused_sign_ins_in_the_log_of_the_site(
@@ -81,7 +81,7 @@ def test_an_administrator_sees_refused_sign_ins_in_the_log_of_the_site(
     entries = page.get_by_role("list", name="記録").get_by_role("listitem")
     refused = entries.filter(has_text=re.compile("Instructor.* のアカウントへのサインインを拒否しました"))
     expect(refused.first).to_contain_text("接続元 127.0.0.1")
-    expect(entries.filter(has_text="Rei Mori がサインインしました")).to_contain_text("サインイン用リンクによる")
+    expect(entries.filter(has_text="Rei Mori (rei) がサインインしました")).to_contain_text("サインイン用リンクによる")
     screenshot(page, "audit-site-ja")
     page.set_viewport_size({"width": 390, "height": 844})
     screenshot(page, "audit-site-ja-390")

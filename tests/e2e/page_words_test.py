@@ -24,6 +24,7 @@ LEFT_WITHIN_MS = 120_000
 BEAT_MS = 10_000
 INVISIBLE, OVERRIDE, MARKS = "\u200b\u200b\u200b", "\u202eevil name\u202c", "Z" + "\u0316\u0317\u0318" * 20 + "algo"
 LONG = "W" * 150
+LONG_HEADING, LONG_ERROR = "Ｗ" * 150, "E" * 150  # noqa: RUF001 - each takes the space of two letters
 NAMES = {
     "a-invisible": INVISIBLE,
     "b-same": "Yui T.",
@@ -34,6 +35,9 @@ NAMES = {
     "g-words": "Needs help",
     "h-hebrew": "דוד כהן",
     "i-left": "Lea Vogel",
+    "j-object": "\ufffc",
+    "...": "---",
+    "--": "\ufffc\ufffc",
 }
 NOTEBOOK = {"id": "week-1", "path": "week-1.ipynb", "title": "week 1"}
 
@@ -107,7 +111,7 @@ class Student:
 
 @pytest.fixture(scope="module")
 def lesson(up: StandaloneUp) -> Iterator[dict[str, Student]]:
-    """Nine students by user name, with names of every kind; one is stuck, six ask for help, one of these leaves."""
+    """Students by user name, with names of every kind; one is stuck, six ask for help, one of these leaves."""
     addresses = up.addresses
     key = (up.data_dir / "secrets" / "simulator-api-key").read_text().strip()
     with httpx.Client(base_url=addresses["api"], timeout=60, trust_env=False) as client:
@@ -129,6 +133,7 @@ def lesson(up: StandaloneUp) -> Iterator[dict[str, Student]]:
         stuck.fail(EXERCISES[2], "SyntaxError", times=3)
         stuck.send(("cell_selected", EXERCISES[0], {}))
         students["c-same"].fail(EXERCISES[1], "\u202eNameError")
+        students["f-marks"].fail(cell("ex-9", LONG_HEADING, 2), LONG_ERROR, times=3)
         for name in ("b-same", "c-same", "d-override", "e-long", "h-hebrew", "i-left"):
             message = "עזרה 1\n\u202eabc" if name == "h-hebrew" else "Why?"
             students[name].send(("help_requested", EXERCISES[1], {"message": message}))
@@ -171,6 +176,8 @@ def test_every_person_can_be_read_and_distinguished_from_every_other(
     assert all(name.strip() for name in names)
     shown = [re.sub(r"\s+", " ", name) for name in names]
     assert {"a-invisible", "Yui T. b-same", "Yui T. c-same", "evil name d-override", "Needs help g-words"} <= set(shown)
+    assert "j-object" in shown
+    assert len([name for name in shown if re.fullmatch("Nameless id [0-9a-f]{6}", name)]) == 2
     for region in ("Needs attention", "Help requests"):
         text = page.get_by_role("region", name=region).inner_text()
         assert "b-same" in text
@@ -209,9 +216,54 @@ def test_no_name_makes_the_page_wider_than_the_window(
         ".filter((element) => element.getBoundingClientRect().right > window.innerWidth).length"
     )
     assert boxes == 0
-    # The whole name can be reached.
+    tall = page.evaluate(
+        "[...document.querySelectorAll('.clamped')].filter((element) => element.getBoundingClientRect().height"
+        " > 2.2 * parseFloat(getComputedStyle(element).lineHeight)).map((element) => element.textContent)"
+    )
+    assert tall == []
+    # A row of the list and three of its parts, each on two lines.
+    heights = page.evaluate("[...document.querySelectorAll('.grid__row')].map((row) => row.offsetHeight)")
+    assert max(heights) < 200
+    # The whole text can be reached.
+    assert row_of(page, "EEEE").locator(".grid__cell--cell .clamped").get_attribute("title") == f"{LONG_HEADING} · b"
+    assert row_of(page, "EEEE").locator(".error-name").get_attribute("title") == LONG_ERROR
     assert page.locator(".grid__open", has_text="WWWW").get_attribute("title") == LONG
     screenshot(page, f"names-{name}")
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_no_name_takes_the_space_of_roles_sources_and_buttons(
+    instructor: Callable[..., Page], lesson: dict[str, Student], screenshot: Callable[[Page, str], None], width: int
+) -> None:
+    page = instructor()
+    page.get_by_role("link", name="Members").click()
+    row = page.get_by_role("row").filter(has_text="e-long")
+    expect(row).to_be_visible(timeout=WITHIN_MS)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert row.get_by_text("WWWW").locator("xpath=ancestor-or-self::*[@title]").get_attribute("title") == LONG
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    outside = page.evaluate(
+        "[...document.querySelectorAll('.records :is(th, td, button)')]"
+        ".filter((element) => element.getBoundingClientRect().right > window.innerWidth).length"
+    )
+    assert outside == 0
+    for part in (row.get_by_role("cell", name="Student"), row.get_by_role("cell", name="this list")):
+        expect(part).to_be_visible()
+        # One line: not squeezed to a letter in each.
+        assert (
+            part.evaluate(
+                "(cell) => { const range = new Range(); range.selectNodeContents(cell);"
+                " return range.getBoundingClientRect().height }"
+            )
+            < 30
+        )
+    expect(row.get_by_role("button")).to_be_visible()
+    assert row.evaluate("(element) => element.offsetHeight") < 160
+    for name in ("b-same", "c-same"):
+        expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("Yui T.")
+    row.get_by_role("button").click()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    screenshot(page, f"members-names-{width}")
 
 
 def test_a_student_who_left_counts_under_left_and_not_under_need_help(

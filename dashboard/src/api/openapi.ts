@@ -1057,6 +1057,8 @@ export interface components {
         CellAddedData: {
             count: number;
             /** @default null */
+            source_ids: string[] | null;
+            /** @default null */
             own: boolean | null;
         };
         /**

@@ -121,7 +121,7 @@ function Account(): ReactElement {
   const { t } = useTranslation()
   const { api, session } = useServices()
   const me = useQuery(meQuery(api))
-  const name = me.data === undefined ? undefined : nameAlone(me.data)
+  const name = me.data === undefined ? undefined : nameAlone({ ...me.data, id: me.data.person_id }, t)
   return (
     <>
       {name !== undefined && (

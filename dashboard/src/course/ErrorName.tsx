@@ -2,8 +2,9 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { ErrorRef } from '../api/types'
-import { foreignErrorName } from '../i18n/foreign'
+import { foreignError, foreignErrorName } from '../i18n/foreign'
 import { useFormat, type Place } from '../i18n/format'
+import { Clamped } from './Clamped'
 
 interface ErrorNameProps {
   error: Pick<ErrorRef, 'name'>
@@ -17,10 +18,18 @@ export function ErrorName({ error, fact, beside }: ErrorNameProps): ReactElement
   const { t } = useTranslation()
   const format = useFormat()
   const where = format.placeBeside(fact, beside)
+  const whole = t('cell.at', { where: format.placeBeside(fact, beside, 'whole') })
   return (
     <>
-      <code className="error-name">{foreignErrorName(error.name) || t('student.error')}</code>
-      {where !== '' && <span className="fact-place"> {t('cell.at', { where })}</span>}
+      <code className="error-name clamped" title={foreignError(error.name)}>
+        {foreignErrorName(error.name) || t('student.error')}
+      </code>
+      {where !== '' && (
+        <>
+          {' '}
+          <Clamped className="fact-place" text={t('cell.at', { where })} whole={whole} />
+        </>
+      )}
     </>
   )
 }

@@ -1,8 +1,8 @@
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { foreignErrorName } from '../i18n/foreign'
-import { useFormat, type Place } from '../i18n/format'
+import { foreignError, foreignErrorName } from '../i18n/foreign'
+import { useFormat, type Length, type Place } from '../i18n/format'
 import { usePeople } from './people'
 import type { Reason } from './view'
 
@@ -20,7 +20,7 @@ export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactEleme
   const format = useFormat()
   const { nameOf, me } = usePeople()
   const { since } = reason
-  const sentence = (): string => {
+  const sentence = (length: Length): string => {
     switch (reason.kind) {
       case 'help':
         return t('reason.help', { ago: format.ago(since, now) })
@@ -32,7 +32,7 @@ export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactEleme
       case 'streak': {
         const { count } = reason
         const time = format.time(since, now)
-        const error = foreignErrorName(reason.error)
+        const error = length === 'short' ? foreignErrorName(reason.error) : foreignError(reason.error)
         return error === ''
           ? t('reason.streakMixed', { count, time })
           : t('reason.streakSame', { count, error, time })
@@ -46,6 +46,9 @@ export function ReasonText({ reason, now, beside }: ReasonTextProps): ReactEleme
     }
   }
   const elsewhere = reason.notebook !== null && reason.notebook.id !== beside.notebook?.id
-  const where = elsewhere ? format.place(reason) : format.cell(reason.cell)
-  return <>{where === '' ? sentence() : t('reason.at', { what: sentence(), where })}</>
+  const text = (length: Length): string => {
+    const where = elsewhere ? format.place(reason, length) : format.cell(reason.cell, length)
+    return where === '' ? sentence(length) : t('reason.at', { what: sentence(length), where })
+  }
+  return <span title={text('whole')}>{text('short')}</span>
 }

@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, execution, helpRequest, NOW, snapshot, student, thresholds } from '../testing/fixtures'
-import { placeOfCondition, viewStudents } from './view'
+import { before, execution, helpRequest, snapshot, student, viewsOf } from '../testing/fixtures'
+import { placeOfCondition } from './view'
 import { arrange, countByFilter, type Filter } from './arrangement'
 
 const collator = new Intl.Collator('ja', { numeric: true, sensitivity: 'base' })
 
 function views(...students: Parameters<typeof student>[0][]) {
   const rows = students.map((changes, index) => student({ student_id: `s${index + 1}`, ...changes }))
-  return viewStudents(snapshot({ students: rows }), thresholds, NOW)
+  return viewsOf(snapshot({ students: rows }))
 }
 
 function names(list: ReturnType<typeof views>, by: { search?: string; filter?: Filter; sort?: 'name' | 'errors' }) {
@@ -29,14 +29,14 @@ describe('condition', () => {
     const claimed = helpRequest({ status: 'claimed', claimed_by: 'p1', version: 2 })
     const resolved = helpRequest({ status: 'resolved', version: 3 })
     const condition = (help: ReturnType<typeof helpRequest>[]) =>
-      viewStudents({ students: [row], help, staff: [] }, thresholds, NOW)[0]?.condition
+      viewsOf({ students: [row], help, staff: [] })[0]?.condition
     expect(condition([claimed])).toBe('helped')
     expect(condition([resolved])).toBe('ok')
   })
 
   it('follows the row for a request that the list does not have yet', () => {
     const row = student({ help: { request_id: 'h9', since: before(1), status: 'open', claimed_by: null } })
-    expect(viewStudents({ students: [row], help: [], staff: [] }, thresholds, NOW)[0]?.condition).toBe('help')
+    expect(viewsOf({ students: [row], help: [], staff: [] })[0]?.condition).toBe('help')
   })
 
   it('falls back to the user name', () => {

@@ -8,7 +8,7 @@
 
 import type { CellRef, CourseSnapshot, HelpState, NotebookRef, Student, StudentState, Thresholds } from '../api/types'
 import type { Place } from '../i18n/format'
-import { labelsOf, type PersonLabel } from './names'
+import type { PersonLabel } from './names'
 import { compareRequests, isActiveRequest, receiptOf } from './requests'
 import { at, hasLeft, hasStarted, isActive, isQuiet, isRunning, leftWaiting, needsHelp } from './words'
 
@@ -220,7 +220,7 @@ export function viewStudents(
   snapshot: Pick<CourseSnapshot, 'students' | 'help' | 'staff'>,
   thresholds: Thresholds,
   now: number,
-  named: ReadonlyMap<string, PersonLabel> = labelsOf(snapshot),
+  named: ReadonlyMap<string, PersonLabel>,
 ): StudentView[] {
   const byId = new Map<string, HelpState>()
   const byStudent = new Map<string, HelpState>()

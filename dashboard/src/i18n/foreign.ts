@@ -21,11 +21,21 @@ const ignorable = /(?![\p{Join_Control}\p{Variation_Selector}])\p{Default_Ignora
 const loose = /(?<=^|\s)[\p{M}\p{Join_Control}\p{Variation_Selector}]+|\p{Join_Control}+(?=\s|$)|(?<=\p{Join_Control})\p{Join_Control}+/gu
 /** No language puts more marks on one letter. */
 const stacked = /(\p{M}{4})\p{M}+/gu
+/**
+ * What distinguishes a text from others: a letter, a digit or a picture. Not punctuation, dashes and box drawings, what
+ * stands for a character that is missing (U+FFFC, U+FFFD), nor letters and symbols that are drawn as nothing.
+ */
+const distinct = /(?![\u2500-\u259f\ufffc\ufffd\u{13441}\u{13442}\u{1d159}])[\p{Lu}\p{Ll}\p{Lt}\p{Lo}\p{N}\p{So}]/u
 const rightToLeft = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u
 
-/** The longest text that is shown whole among others, and how much of the end of a longer one is shown. */
-const SHORT = 80
-const SHORT_TAIL = 20
+/** Characters that take two columns: those of East Asian scripts, and emoji. */
+const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u
+const mark = /\p{M}/u
+
+/** The longest text that is shown whole among others, in columns of a Latin letter. */
+const SHORT = 48
+/** The same for a narrow column of a list. */
+const NARROW = 32
 
 const FSI = '\u2068'
 const PDI = '\u2069'
@@ -43,6 +53,11 @@ export function visible(text: string): string {
     .replace(stacked, '$1')
     .replace(/ {2,}/gu, ' ')
     .trim()
+}
+
+/** Whether a text has something to read, so that it can name a person or a thing. */
+export function readable(text: string): boolean {
+  return distinct.test(visible(text))
 }
 
 /** The code points of a text of which nothing can be seen: "U+200B U+200B". */
@@ -63,13 +78,43 @@ export function foreign(text: string | null | undefined): string {
 
 /**
  * A text in one line, likewise, of which a long one is left out in its middle: what it begins with and what it ends with
- * tells it from others.
+ * tells it from others. Empty if nothing of it can be read: it is the name of a thing.
  */
 export function foreignShort(text: string | null | undefined): string {
-  const points = Array.from(visible(text ?? ''))
-  if (points.length <= SHORT) return isolated(points.join(''))
-  const head = points.slice(0, SHORT - SHORT_TAIL).join('').trimEnd()
-  return isolated(`${head}…${points.slice(-SHORT_TAIL).join('').replace(/^[\p{M}\s]+/u, '')}`)
+  return text == null || !readable(text) ? '' : shortened(text)
+}
+
+/**
+ * Whether a long name loses its middle, in a narrow column more of it, or is all there: for titles, and where it is read
+ * at leisure.
+ */
+export type Length = 'narrow' | 'short' | 'whole'
+
+/** The name of a thing, likewise, of any length. */
+export function foreignName(text: string | null | undefined, length: Length): string {
+  if (text == null || !readable(text)) return ''
+  return length === 'whole' ? foreign(text) : shortened(text, length === 'narrow' ? NARROW : SHORT)
+}
+
+/** How many columns of a Latin letter a character takes. */
+export function columnsOf(char: string): number {
+  return wide.test(char) ? 2 : mark.test(char) ? 0 : 1
+}
+
+/** The longest beginning of characters that takes no more than these columns. */
+function within(columns: number, chars: readonly string[]): readonly string[] {
+  let taken = 0
+  const end = chars.findIndex((char) => (taken += columnsOf(char)) > columns)
+  return end < 0 ? chars : chars.slice(0, end)
+}
+
+/** A text in one line of at most so many columns of a Latin letter: two thirds of them are its beginning, one is its end. */
+export function shortened(text: string, columns = SHORT): string {
+  const chars = Array.from(visible(text))
+  if (within(columns, chars).length === chars.length) return isolated(chars.join(''))
+  const tail = within(Math.floor(columns / 3), chars.toReversed()).toReversed().join('')
+  const head = within(columns - Math.floor(columns / 3) - 1, chars).join('')
+  return isolated(`${head.trimEnd()}…${tail.replace(/^[\p{M}\s]+/u, '')}`)
 }
 
 /** The name or the value of an error in one line: a library may have written it for a terminal, with its colours. */
@@ -77,7 +122,7 @@ export function foreignError(text: string | null | undefined): string {
   return text == null ? '' : foreign(plainText(text))
 }
 
-/** The name of an error beside other texts: likewise, and short. */
+/** The name of an error beside other texts: likewise, and short. Empty if nothing of it can be read. */
 export function foreignErrorName(text: string | null | undefined): string {
   return text == null ? '' : foreignShort(plainText(text))
 }

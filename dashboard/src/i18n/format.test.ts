@@ -62,13 +62,17 @@ describe('format', () => {
     const cell = (changes: object) => ({ source_id: 'c', index: 4, type: 'code', heading: null, ordinal: null, ...changes })
     const heading = `Exercise 7: ${'why '.repeat(60)}in your own words`
     const shown = format('en').cell(cell({ heading, ordinal: 2 }))
-    expect(shown).toMatch(/^Exercise 7: why why .*…hy in your own words · b$/u)
-    expect(shown.length).toBeLessThan(90)
+    expect(shown).toMatch(/^Exercise 7: why why .*…n your own words · b$/u)
+    expect(shown.length).toBeLessThan(60)
+    expect(format('en').cell(cell({ heading, ordinal: 2 }), 'whole')).toBe(`${heading} · b`)
     const hebrew = format('en').cell(cell({ heading: 'א'.repeat(300), ordinal: 1 }))
-    expect(hebrew).toBe(`\u2068${'א'.repeat(60)}…${'א'.repeat(20)}\u2069`)
+    expect(hebrew).toBe(`\u2068${'א'.repeat(31)}…${'א'.repeat(16)}\u2069`)
+    // A full-width letter takes the space of two.
+    expect(format('ja').cell(cell({ heading: '課'.repeat(150), ordinal: 1 }))).toBe(`${'課'.repeat(15)}…${'課'.repeat(8)}`)
+    expect(format('ja').cell(cell({ heading: '課'.repeat(24), ordinal: 1 }))).toBe('課'.repeat(24))
     // A mark whose letter is left out is left out as well.
-    expect(format('en').cell(cell({ heading: `${'a'.repeat(100)}q\u0316${'b'.repeat(19)}`, ordinal: 1 }))).toBe(
-      `${'a'.repeat(60)}…${'b'.repeat(19)}`,
+    expect(format('en').cell(cell({ heading: `${'a'.repeat(100)}q\u0316${'b'.repeat(16)}`, ordinal: 1 }))).toBe(
+      `${'a'.repeat(31)}…${'b'.repeat(16)}`,
     )
   })
 

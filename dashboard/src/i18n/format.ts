@@ -4,7 +4,9 @@ import { useTranslation } from 'react-i18next'
 
 import type { CellRef, NotebookRef } from '../api/types'
 import { currentLanguage, type Language } from '.'
-import { foreignFile, foreignShort } from './foreign'
+import { foreignFile, foreignName, type Length } from './foreign'
+
+export type { Length }
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -146,9 +148,10 @@ export class Format {
     return short === undefined || short === timeZone ? timeZone : `${timeZone} (${short})`
   }
 
-  notebook(notebook: NotebookRef | null | undefined): string {
+  notebook(notebook: NotebookRef | null | undefined, length: Length = 'short'): string {
     if (notebook == null) return ''
-    return foreignShort(notebook.title) || foreignShort(foreignFile(notebook.path)) || foreignShort(notebook.id)
+    const { title, path, id } = notebook
+    return foreignName(title, length) || foreignName(foreignFile(path), length) || foreignName(id, length)
   }
 
   /**
@@ -156,9 +159,9 @@ export class Format {
    * ("Exercise 1", "Exercise 1 · b"). From a sender that does not count the cells, or without a heading, it is named by
    * its position in the notebook, counted from one ("Exercise 1 (cell 5)", "Cell 5"). Of a long heading the middle is left out.
    */
-  cell(cell: CellRef | null | undefined): string {
+  cell(cell: CellRef | null | undefined, length: Length = 'short'): string {
     if (cell == null) return ''
-    const heading = foreignShort(cell.heading)
+    const heading = foreignName(cell.heading, length)
     const number = this.number(cell.index + 1)
     if (heading === '') return this.#t('cell.index', { number })
     if (cell.ordinal != null) return cellName(heading, cell.ordinal)
@@ -166,19 +169,20 @@ export class Format {
   }
 
   /** Notebook and cell in one: "week 3 · Exercise 1". */
-  place({ notebook, cell }: Place): string {
-    return [this.notebook(notebook), this.cell(cell)].filter(Boolean).join(' · ')
+  place({ notebook, cell }: Place, length: Length = 'short'): string {
+    // The cell says more than the notebook does: it is not left out for a long name of that one.
+    return [this.notebook(notebook, length === 'whole' ? length : 'narrow'), this.cell(cell, length)].filter(Boolean).join(' · ')
   }
 
   /**
    * The place of a fact as it is shown beside another place: only what is not said by that one. Empty if the fact is of
    * the same cell, or its cell is not known.
    */
-  placeBeside(fact: Place, beside: Place): string {
+  placeBeside(fact: Place, beside: Place, length: Length = 'short'): string {
     if (fact.cell == null) return ''
     const elsewhere = fact.notebook != null && fact.notebook.id !== beside.notebook?.id
-    if (elsewhere) return this.place(fact)
-    return fact.cell.source_id === beside.cell?.source_id ? '' : this.cell(fact.cell)
+    if (elsewhere) return this.place(fact, length)
+    return fact.cell.source_id === beside.cell?.source_id ? '' : this.cell(fact.cell, length)
   }
 
   #unit(value: number, unit: string): string {

@@ -1,4 +1,7 @@
 import type { AuditEntry, CourseMember, CourseSnapshot, CourseState, ExecutionRef, HelpState, Student, StudentState, Thresholds } from '../api/types'
+import { labelsOf } from '../course/names'
+import { viewStudents, type StudentView } from '../course/view'
+import { createI18n } from '../i18n'
 import type { LiveSnapshot } from '../live/patch'
 import type { Publication } from '../live/protocol'
 
@@ -157,4 +160,9 @@ export function auditEntry(changes: Partial<AuditEntry> = {}): AuditEntry {
     reason: null,
     ...changes,
   }
+}
+
+/** The rows of a course as the English page has them at `NOW`. */
+export function viewsOf(course: Pick<CourseSnapshot, 'students' | 'help' | 'staff'>): StudentView[] {
+  return viewStudents(course, thresholds, NOW, labelsOf(course, createI18n('en').t))
 }

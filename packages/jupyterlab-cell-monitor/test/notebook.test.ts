@@ -198,7 +198,7 @@ test('an edit is emitted before what the student does next, with the time of its
   const reference = (id: string): Cell => ({ id, source_id: id, index: 0, type: 'code' as const });
   const edits = new EditWatch(acts, (id, _, at) => session.emitAct('cell_edited', { length: 1 }, reference(id), at));
   const list = new CellListWatch(
-    { length: 1, get: () => cell('a'), outline: () => outline },
+    { length: 1, get: () => cell('a'), outline: () => outline, identified: each => each },
     acts,
     new FaultGuard(),
     (type, first, { count }, at) => session.emitAct(type, { count }, first, at)
@@ -324,19 +324,22 @@ function watchedNotebook(...ids: string[]) {
   const guard = new FaultGuard();
   const reports: [string, string, number, number][] = [];
   let cells = ids.map(id => cell(id));
+  /** Source ids that cells turn out to have after the notebook was opened. */
+  const sourceIds = new Map<string, string>();
   const source = {
     get length() {
       return cells.length;
     },
     get: (index: number) => cells[index] as ICellView,
-    outline: () => outlineOf(list(...cells), idsOf(cells))
+    outline: () => outlineOf(list(...cells), idsOf(cells)).map(each => source.identified(each)),
+    identified: (each: Cell): Cell => ({ ...each, source_id: sourceIds.get(each.id) ?? each.source_id })
   };
   const owners: boolean[] = [];
-  const gone: (readonly string[])[] = [];
-  const watch = new CellListWatch(source, deferred(clock), guard, (type, first, { count, own, gone: left }) => {
+  const named: (readonly string[])[] = [];
+  const watch = new CellListWatch(source, deferred(clock), guard, (type, first, { count, own, sourceIds: changed }) => {
     reports.push([type, first.id, first.index, count]);
     owners.push(own);
-    gone.push(left);
+    named.push(changed);
   });
   watch.begin();
   const change = (own: boolean, ...now: string[]) => {
@@ -345,11 +348,11 @@ function watchedNotebook(...ids: string[]) {
   };
   const set = (...now: string[]) => change(true, ...now);
   const later = () => clock.advance(CELL_LIST_PERIOD_MS);
-  return { clock, guard, reports, owners, gone, watch, change, set, later };
+  return { clock, guard, reports, owners, named, sourceIds, watch, change, set, later };
 }
 
 test('a cell that was added or removed is reported once, where it is or was', () => {
-  const { reports, gone, set, later } = watchedNotebook('a', 'b', 'c');
+  const { reports, named, set, later } = watchedNotebook('a', 'b', 'c');
   later();
   assert.deepEqual(reports, []);
   set('a', 'b', 'new', 'c');
@@ -361,7 +364,34 @@ test('a cell that was added or removed is reported once, where it is or was', ()
     ['cell_added', 'new', 2, 1],
     ['cell_removed', 'b', 1, 1]
   ]);
-  assert.deepEqual(gone, [[], ['b']]);
+  assert.deepEqual(named, [[], ['b']]);
+});
+
+test('a cell that is put back after its removal was reported is named, and a new one beside it is not', () => {
+  const { reports, named, set, later } = watchedNotebook('a', 'b', 'c', 'd');
+  set('a', 'd');
+  later();
+  set('a', 'new', 'c', 'd');
+  later();
+  set('a', 'new', 'd');
+  later();
+  set('c', 'a', 'b', 'new', 'd');
+  later();
+  assert.deepEqual(
+    reports.map(([type]) => type),
+    ['cell_removed', 'cell_added', 'cell_removed', 'cell_added']
+  );
+  assert.deepEqual(named, [['b', 'c'], ['c'], ['c'], ['c', 'b']]);
+});
+
+test('a removed cell is named as its runs are, also if its id was found only after the notebook was opened', () => {
+  const { named, sourceIds, set, later } = watchedNotebook('a', 'made-up');
+  sourceIds.set('made-up', 'position-1');
+  set('a');
+  later();
+  set('a', 'made-up');
+  later();
+  assert.deepEqual(named, [['position-1'], ['position-1']]);
 });
 
 test('cells that another person or a program adds are not the student\'s act, unless the student adds some too', () => {

@@ -7,6 +7,7 @@ import { Button } from '../../ui/Button'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Empty } from '../../ui/Notice'
 import { AsOf } from '../../course/AsOf'
+import { Clamped } from '../../course/Clamped'
 import { PersonName } from '../../course/PersonName'
 import { StatusTag } from '../../course/StatusTag'
 import { compareUrgency, type StudentView } from '../../course/view'
@@ -86,7 +87,13 @@ function AttentionItem({ view, now, onOpen, heading }: AttentionItemProps): Reac
         <button type="button" className="link attention__name" title={view.label.text} onClick={() => onOpen(view.id)}>
           <PersonName label={view.label} />
         </button>
-        {where !== '' && <span className="attention__where">{t('attention.now', { where })}</span>}
+        {where !== '' && (
+          <Clamped
+            className="attention__where"
+            text={t('attention.now', { where })}
+            whole={t('attention.now', { where: format.place(view.student, 'whole') })}
+          />
+        )}
       </div>
       <ul className="attention__reasons">
         {view.reasons.map((reason) => (

@@ -1,12 +1,11 @@
 import { describe, expect, it } from 'vitest'
 
-import { before, NOW, snapshot, student, thresholds } from '../../testing/fixtures'
-import { viewStudents } from '../../course/view'
+import { before, NOW, snapshot, student, thresholds, viewsOf } from '../../testing/fixtures'
 import { silentSince } from './silence'
 
 function since(...students: Parameters<typeof student>[0][]) {
   const rows = students.map((changes, index) => student({ student_id: `s${index + 1}`, ...changes }))
-  return silentSince(viewStudents(snapshot({ students: rows }), thresholds, NOW), thresholds, NOW)
+  return silentSince(viewsOf(snapshot({ students: rows })), thresholds, NOW)
 }
 
 const gone = (minutes: number, sessions = 1) => ({

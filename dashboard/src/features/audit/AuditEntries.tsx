@@ -5,7 +5,7 @@ import type { AuditEntry } from '../../api/types'
 import { useFormat } from '../../i18n/format'
 import { useTick } from '../../ui/clock'
 import { Empty } from '../../ui/Notice'
-import { namesIn, particulars, sentence } from './sentences'
+import { naming, particulars, sentence } from './sentences'
 
 interface AuditEntriesProps {
   entries: readonly AuditEntry[]
@@ -17,7 +17,7 @@ interface AuditEntriesProps {
 export function AuditEntries({ entries, withCourse }: AuditEntriesProps): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
-  const nameOf = useMemo(() => namesIn(entries, t), [entries, t])
+  const nameOf = useMemo(() => naming(t), [t])
   const [offset] = useState(() => Date.now() - performance.now())
   const now = useTick() + offset
   if (entries.length === 0) return <Empty>{t('audit.none')}</Empty>

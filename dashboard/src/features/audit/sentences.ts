@@ -3,7 +3,7 @@
 import type { TFunction } from 'i18next'
 
 import type { AuditEntry, AuditPerson } from '../../api/types'
-import { labels } from '../../course/names'
+import { fullName } from '../../course/names'
 import { rulingSourceName, thresholdNames } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { reasonOf } from '../../course/failure-reasons'
@@ -63,11 +63,12 @@ export const courseActions: readonly Action[] = [
 
 type NameOf = (person: AuditPerson) => string
 
-/** Name the people of entries, each different from the others. */
-export function namesIn(entries: readonly AuditEntry[], t: TFunction): NameOf {
-  const people = entries.flatMap(({ actor, subject }) => [actor, subject]).filter((person) => person?.person_id != null)
-  const named = labels(people.map((person) => ({ ...person, id: person.person_id })))
-  return (person) => named.get(person.person_id ?? '')?.text ?? t('audit.who.erased')
+/**
+ * Name the people of entries, each with the user name: an entry that names somebody of the same name may be on another
+ * page of the log, or hidden by the filters.
+ */
+export function naming(t: TFunction): NameOf {
+  return (person) => (person.person_id === null ? t('audit.who.erased') : fullName({ ...person, id: person.person_id }, t))
 }
 
 function whoOf(entry: AuditEntry, nameOf: NameOf, t: TFunction): string {

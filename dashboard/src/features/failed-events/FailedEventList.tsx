@@ -5,7 +5,7 @@ import { useTranslation } from 'react-i18next'
 import { useServices } from '../../api/services'
 import type { FailedEvent, WaitingGroup } from '../../api/types'
 import { useFormat } from '../../i18n/format'
-import { nameAlone } from '../../course/names'
+import { shownUsername } from '../../course/names'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
@@ -135,7 +135,7 @@ function EventRow({ event, course }: { event: FailedEvent; course: string }): Re
         <bdi>{course}</bdi>
       </td>
       <td>
-        <bdi>{username === null ? t('failedEvents.noSender') : nameAlone({ username })}</bdi>
+        <bdi>{username === null ? t('failedEvents.noSender') : shownUsername(username)}</bdi>
       </td>
       <td>
         {t(`failedEvents.reason.${reasonOf(event.reason)}`)}

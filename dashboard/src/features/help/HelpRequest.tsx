@@ -11,6 +11,7 @@ import { Button } from '../../ui/Button'
 import { explain } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Icon } from '../../ui/Icon'
+import { Clamped } from '../../course/Clamped'
 import { ErrorName } from '../../course/ErrorName'
 import { PersonName } from '../../course/PersonName'
 import { usePeople } from '../../course/people'
@@ -95,7 +96,7 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
       )}
       {(where !== '' || request.error != null) && (
         <p className="help__where">
-          {where}
+          {where !== '' && <Clamped text={where} whole={format.place(request, 'whole')} />}
           {request.error != null && <ErrorName error={request.error} fact={failed} beside={request} />}
         </p>
       )}

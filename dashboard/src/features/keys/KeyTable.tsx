@@ -2,7 +2,7 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { ApiKey } from '../../api/types'
-import { nameAlone } from '../../course/names'
+import { shownUsername } from '../../course/names'
 import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { useAnnounce } from '../../ui/Announcer'
@@ -54,7 +54,7 @@ function Row({ apiKey, now }: { apiKey: ApiKey; now: number }): ReactElement {
     revoked: t('keys.revoked', { date: format.date(apiKey.revoked_at ?? '') }),
   }[state]
   const { username } = apiKey
-  const owner = username === null ? t('keys.program') : nameAlone({ username })
+  const owner = username === null ? t('keys.program') : shownUsername(username)
   return (
     <tr>
       <th scope="row">

@@ -2,8 +2,9 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseMember } from '../../api/types'
-import { labels, nameAlone, type PersonLabel } from '../../course/names'
+import { labels, shownUsername, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
+import { shortened } from '../../i18n/foreign'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
 import { useRemoveMember } from './useRoster'
@@ -18,9 +19,9 @@ interface MemberTableProps {
 /** Who belongs to the course, with role and source. */
 export function MemberTable({ courseId, members, me }: MemberTableProps): ReactElement {
   const { t } = useTranslation()
-  const named = labels(members.map((member) => ({ ...member, id: member.person_id })))
+  const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
   return (
-    <div className="records">
+    <div className="records members__table">
       <table aria-label={t('members.title')}>
         <thead>
           <tr>
@@ -66,6 +67,7 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
       join: t('members.source.join'),
     })[source] ??
     t('members.source.other')
+  const username = shownUsername(member.username)
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)
   const removable = member.sources['roster'] != null || member.sources['join'] != null
@@ -73,10 +75,14 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
     <tr>
       <th scope="row">
         {/* The user name has a column of its own. */}
-        <PersonName label={{ ...label, account: null }} />
+        <span className="clamped" title={label.text}>
+          <PersonName label={label.account === username ? { ...label, account: null } : label} />
+        </span>
       </th>
       <td>
-        <bdi>{nameAlone({ username: member.username })}</bdi>
+        <bdi className="clamped" title={username}>
+          {shortened(username)}
+        </bdi>
       </td>
       <td>
         {t(`role.${member.role}`)}
@@ -109,7 +115,7 @@ function Remove({ courseId, member, name }: { courseId: string; member: CourseMe
   const texts = {
     ask: t('members.remove'),
     askFor: t('members.removeFor', { name }),
-    sure: t('members.removeSure', { name }),
+    sure: t('members.removeSure', { name: shortened(name) }),
     pending: t('members.removing'),
     keep: t('members.keep'),
   }

@@ -2,6 +2,7 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CellProgress } from '../../api/types'
+import { Clamped } from '../../course/Clamped'
 import { useFormat } from '../../i18n/format'
 import { Empty } from '../../ui/Notice'
 
@@ -34,8 +35,12 @@ export function CellTable({ cells, now }: { cells: readonly CellProgress[]; now:
           {cells.map((row) => (
             <tr key={`${row.notebook.id}:${row.cell.source_id}`}>
               <th scope="row">
-                {format.cell(row.cell) || t('students.none')}
-                <span className="table__sub">{format.notebook(row.notebook)}</span>
+                <Clamped text={format.cell(row.cell, 'narrow') || t('students.none')} whole={format.cell(row.cell, 'whole')} />
+                <Clamped
+                  className="table__sub"
+                  text={format.notebook(row.notebook, 'narrow')}
+                  whole={format.notebook(row.notebook, 'whole')}
+                />
               </th>
               <td>
                 {row.last_status == null ? (

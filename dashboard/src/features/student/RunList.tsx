@@ -2,8 +2,9 @@ import { useMemo, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { Run, RunOutput } from '../../api/types'
+import { Clamped } from '../../course/Clamped'
 import { plainText } from '../../i18n/ansi'
-import { foreign, foreignErrorName } from '../../i18n/foreign'
+import { foreign, foreignError, foreignErrorName } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
@@ -51,6 +52,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
   const { t } = useTranslation()
   const format = useFormat()
   const where = format.place(run)
+  const whole = format.place(run, 'whole')
   const end = foreignErrorName(run.error?.name) || t(`student.runStatus.${run.status}`)
   // Of a cell that its author lets fail, also that it did not.
   const expected = run.error === null ? 'student.errorMissing' : 'student.errorExpected'
@@ -63,7 +65,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
           <Icon name={icons[run.status]} />
           {word}
         </span>
-        <span className="run__where">{where}</span>
+        <Clamped className="run__where" text={where} whole={whole} />
         <span className="run__when">
           <time dateTime={run.at}>{format.time(run.at, now)}</time>
           {run.duration_ms != null && (
@@ -72,6 +74,7 @@ function RunItem({ run, now, open }: { run: Run; now: number; open: boolean }): 
         </span>
       </summary>
       <div className="run__body">
+        {whole !== where && <p className="run__whole">{whole}</p>}
         <h3>{t('student.code')}</h3>
         {run.code === '' ? (
           <p className="hint">{t('student.noCode')}</p>
@@ -142,7 +145,7 @@ function ErrorText({ run }: { run: Run }): ReactElement | null {
   const { error } = run
   if (error == null) return null
   const traceback = plainText(error.traceback)
-  const name = foreignErrorName(error.name) || t('student.error')
+  const name = (foreignErrorName(error.name) && foreignError(error.name)) || t('student.error')
   return (
     <>
       <p className="run__error">

@@ -10,7 +10,7 @@ import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Empty, Loading, Notice } from '../../ui/Notice'
 import { AsOf } from '../../course/AsOf'
 import { StatusTag } from '../../course/StatusTag'
-import { nameAlone } from '../../course/names'
+import { shownUsername } from '../../course/names'
 import type { StudentView } from '../../course/view'
 import { CellTable } from './CellTable'
 import { RunList } from './RunList'
@@ -87,7 +87,7 @@ export function StudentDrawer({ courseId, view, studentId, request, joined, now,
       title={
         <>
           <bdi className="person">{view.label.name}</bdi>{' '}
-          <bdi className="drawer__username">{nameAlone({ username: student.username })}</bdi>
+          <bdi className="drawer__username">{view.label.account ?? shownUsername(student.username)}</bdi>
         </>
       }
       onClose={onClose}

@@ -2,6 +2,7 @@ import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { HelpState } from '../../api/types'
+import { Clamped } from '../../course/Clamped'
 import { ErrorName } from '../../course/ErrorName'
 import { foreign, foreignError } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
@@ -41,13 +42,15 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
         )}
         <div>
           <dt>{t('student.now')}</dt>
-          <dd>{format.place(student) || t('students.none')}</dd>
+          <dd>
+            <Clamped text={format.place(student) || t('students.none')} whole={format.place(student, 'whole')} />
+          </dd>
         </div>
         {view.words.running && (
           <div>
             <dt>{t('student.running')}</dt>
             <dd>
-              {format.place(running)} <time dateTime={student.running_since ?? undefined}>{since}</time>
+              <Clamped text={format.place(running)} whole={format.place(running, 'whole')} /> <time dateTime={student.running_since ?? undefined}>{since}</time>
             </dd>
           </div>
         )}
@@ -69,7 +72,8 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
             ) : (
               <>
                 <span className={`run-status run-status--${run.status}`}>{t(`student.runStatus.${run.status}`)}</span>{' '}
-                <time dateTime={run.at}>{format.time(run.at, now)}</time> {format.place(run)}
+                <time dateTime={run.at}>{format.time(run.at, now)}</time>{' '}
+                <Clamped text={format.place(run)} whole={format.place(run, 'whole')} />
                 {run.error != null && (
                   <span className="facts__error">
                     <ErrorName error={run.error} fact={run} beside={run} /> {foreignError(run.error.value)}
@@ -84,7 +88,7 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
             <dt>{t('student.kernelDeaths')}</dt>
             <dd>
               {t('student.kernelDeathsText', { count: deaths.count, time: format.time(deaths.since, now) })}{' '}
-              {format.place(deaths)}
+              <Clamped text={format.place(deaths)} whole={format.place(deaths, 'whole')} />
             </dd>
           </div>
         )}

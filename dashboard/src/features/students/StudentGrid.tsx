@@ -13,7 +13,8 @@ import {
 import { useTranslation } from 'react-i18next'
 
 import { foreignError } from '../../i18n/foreign'
-import { useFormat } from '../../i18n/format'
+import { useFormat, type Length } from '../../i18n/format'
+import { Clamped } from '../../course/Clamped'
 import { ErrorName } from '../../course/ErrorName'
 import { PersonName } from '../../course/PersonName'
 import { StatusTag } from '../../course/StatusTag'
@@ -197,7 +198,7 @@ const StudentRow = memo(function StudentRow({
   const run = student.last_execution
   const failed = run?.status === 'error' ? run.error : null
   const place = placeOfCondition(view)
-  const where = place === null ? '' : format.placeBeside(place, student)
+  const where = (length: Length): string => (place === null ? '' : format.placeBeside(place, student, length))
   const style: CSSProperties = { transform: `translateY(${offset}px)` }
   const statusId = `status-${view.id}`
   const errorId = `error-${view.id}`
@@ -228,13 +229,19 @@ const StudentRow = memo(function StudentRow({
       </div>
       <div role="gridcell" className="grid__cell grid__cell--status">
         <StatusTag condition={view.condition} id={statusId} />
-        {where !== '' && <span className="fact-place">{t('cell.at', { where })}</span>}
+        {where('narrow') !== '' && (
+          <Clamped
+            className="fact-place"
+            text={t('cell.at', { where: where('narrow') })}
+            whole={t('cell.at', { where: where('whole') })}
+          />
+        )}
       </div>
       <div role="gridcell" className="grid__cell grid__cell--notebook">
-        {format.notebook(student.notebook) || t('students.none')}
+        <Clamped text={format.notebook(student.notebook, 'narrow') || t('students.none')} whole={format.notebook(student.notebook, 'whole')} />
       </div>
       <div role="gridcell" className="grid__cell grid__cell--cell">
-        {format.cell(student.cell) || t('students.none')}
+        <Clamped text={format.cell(student.cell, 'narrow') || t('students.none')} whole={format.cell(student.cell, 'whole')} />
       </div>
       <div role="gridcell" className="grid__cell grid__cell--error" id={errorId}>
         {run == null || failed == null ? (

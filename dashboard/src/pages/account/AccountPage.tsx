@@ -5,7 +5,7 @@ import { useTranslation } from 'react-i18next'
 
 import { meQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
-import { foreign } from '../../i18n/foreign'
+import { shownUsername } from '../../course/names'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { useTitle } from '../../ui/title'
@@ -21,7 +21,7 @@ export function AccountPage(): ReactElement {
   return (
     <div className="page page--narrow account">
       <h1>{t('account.title')}</h1>
-      {me.data !== undefined && <p>{t('account.username', { name: foreign(me.data.username) })}</p>}
+      {me.data !== undefined && <p>{t('account.username', { name: shownUsername(me.data.username) })}</p>}
       <PasswordSection me={me.data} />
       {me.data?.is_admin === true && (
         <section className="card" aria-labelledby="site">

@@ -110,7 +110,7 @@ function LiveCoursePage({ courseId, snapshot, live }: LiveCoursePageProps): Reac
 
   const { thresholds } = snapshot.course
   const { students, staff } = snapshot
-  const named = useMemo(() => labelsOf({ students, staff }), [students, staff])
+  const named = useMemo(() => labelsOf({ students, staff }, t), [students, staff, t])
   const views = useMemo(() => viewStudents(snapshot, thresholds, now, named), [snapshot, thresholds, now, named])
   const counts = useMemo(() => countByFilter(views), [views])
   const silent = useMemo(() => silentSince(views, thresholds, now), [views, thresholds, now])

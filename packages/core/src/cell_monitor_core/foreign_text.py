@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Final
 
-__all__ = ["escaped", "shown_name", "visible"]
+__all__ = ["escaped", "readable", "shown_name", "visible"]
 
 # White space but for the ideographic space, which stands in names; U+2800 is a Braille pattern without a dot.
 _BLANKS: Final = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\ufeff]+")
@@ -31,6 +31,9 @@ _MARKS_KEPT: Final = 4
 """No language puts more marks on one letter."""
 _UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_MODIFIERS}\u2800]")
 _PLAIN_SPACES: Final = " \u3000"
+# Box drawings, what stands for a character that is missing, and letters and symbols that are drawn as nothing.
+_NOT_READ: Final = re.compile("[\u2500-\u259f\ufffc\ufffd\U00013441\U00013442\U0001d159]")
+_READ_CATEGORIES: Final = frozenset(("Lu", "Ll", "Lt", "Lo", "Nd", "Nl", "No", "So"))
 
 
 def visible(text: str) -> str:
@@ -38,6 +41,11 @@ def visible(text: str) -> str:
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = _LOOSE.sub("", _without_loose_marks(_REMOVED.sub("", _BLANKS.sub(" ", text))))
     return _SPACES.sub(" ", _without_stacked_marks(unicodedata.normalize("NFC", text))).strip()
+
+
+def readable(text: str) -> bool:
+    """Return whether a text has something to read, a letter, a digit or a picture, so that it can name a person or a thing."""
+    return any(unicodedata.category(character) in _READ_CATEGORIES for character in _NOT_READ.sub("", visible(text)))
 
 
 def _is_mark(character: str) -> bool:
@@ -65,9 +73,14 @@ def _without_stacked_marks(text: str) -> str:
 
 
 def shown_name(username: str, display_name: str | None) -> str:
-    """Return how a person is called: what can be seen of the display name, else of the user name, else its code points."""
-    points = " ".join(f"U+{ord(character):04X}" for character in username[:8])
-    return visible(display_name or "") or visible(username) or points
+    """Return how a person is called: what can be seen of the display name, else of the user name, else its code points.
+
+    A name without anything to read (``readable``) is none.
+    """
+    for name in (display_name or "", username):
+        if readable(name):
+            return visible(name)
+    return " ".join(f"U+{ord(character):04X}" for character in username[:8])
 
 
 def escaped(text: str) -> str:

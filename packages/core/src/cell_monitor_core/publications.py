@@ -124,7 +124,7 @@ class StudentState(msgspec.Struct, frozen=True):
         last_seen_at: the minute in which the API received the newest event of any kind, heartbeats included, by the
             API's clock. A page sends a heartbeat at least once a minute, also while it is hidden. A student who was not
             seen for longer has left, even with open sessions.
-        kernel_deaths: the cell that killed the kernel last, unless a run of it has ended by itself since, or it was removed.
+        kernel_deaths: the cell that killed the kernel last, unless a run of it has ended by itself since, or it is gone.
     """
 
     student_id: str

@@ -90,6 +90,7 @@ def facts(draw: st.DrawFn) -> list[Fact]:
                 place_lag_ms=draw(st.sampled_from((0, 2))) if kind == "cell_edited" else 0,
                 listed={"cell_added": 1, "cell_removed": -2}.get(kind, 0),
                 removed=draw(st.sampled_from((("a",), ("a", "b")))) if kind == "cell_removed" else (),
+                restored=draw(st.sampled_from(((), ("a",), ("a", "b")))) if kind == "cell_added" else (),
             )
         )
     return made
@@ -263,11 +264,49 @@ def test_nobody_is_stuck_on_a_cell_that_was_removed_until_it_fails_again() -> No
         assert _shown(*failed, other).error_streak == 3
     copy = msgspec.structs.replace(_removed(9, "a"), notebook=NotebookRef("copy", "copy.ipynb"))
     assert _shown(*failed, copy).error_streak == 3
-    # Put back by undo.
+    # Run again, of which a sender says only that.
     assert _shown(*failed, _removed(9, "a"), _run(10, "a", "error", error="NameError")).error_streak == 4
     # A death of another kernel, before or after, changes nothing.
     for death in (_death(1, "b"), _death(6, "b"), _death(10, "b")):
         assert _shown(*failed, _removed(9, "a"), death).error_streak == 0
+
+
+def _restored(at: int, *cells: str) -> Fact:
+    return msgspec.structs.replace(_other(at, "cell_added"), cell=CellRef(cells[0], 0), restored=cells)
+
+
+def test_a_stuck_cell_that_is_put_back_is_a_reason_again_before_it_fails_once_more() -> None:
+    failed = tuple(_run(at, "a", "error", error="NameError") for at in (2, 5, 8))
+    gone = (*failed, _removed(9, "a"))
+    for back in (_restored(11, "a"), _restored(11, "b", "a")):
+        shown = _shown(*gone, back)
+        assert (shown.error_streak, shown.streak_error) == (3, "NameError")
+        assert shown.streak_since == "1970-01-01T00:00:00.002Z"
+    # Another cell; one that was put back before it was removed; a cell of another notebook that has the same id.
+    copy = msgspec.structs.replace(_restored(11, "a"), notebook=NotebookRef("copy", "copy.ipynb"))
+    for other in (_restored(11, "b"), _restored(7, "a"), copy):
+        assert _shown(*gone, other).error_streak == 0
+    # Redone, and undone again.
+    redone = (*gone, _restored(11, "a"), _removed(12, "a"))
+    assert _shown(*redone).error_streak == 0
+    assert _shown(*redone, _restored(13, "a")).error_streak == 3
+    # What was done meanwhile in another cell is newer.
+    assert _shown(*gone, _run(10, "b", "ok"), _restored(11, "a")).error_streak == 0
+    assert _shown(*gone, _run(10, "b", "ok"), _restored(11, "a"), _run(12, "a", "error")).error_streak == 4
+
+
+def test_a_cell_that_killed_the_kernel_is_a_reason_again_once_it_is_put_back() -> None:
+    deaths = _shown(_death(2, "a"), _death(5, "a"), _removed(9, "a"), _restored(10, "a")).kernel_deaths
+    assert deaths is not None
+    assert (deaths.count, deaths.cell) == (2, CellRef("a", 0))
+
+
+@pytest.mark.parametrize(("data", "restored"), [({"count": 2, "source_ids": ["a"]}, ("a",)), ({"count": 1}, ())])
+def test_only_the_cells_that_an_event_names_are_back(data: dict[str, Any], restored: tuple[str, ...]) -> None:
+    # The others are new, or an older sender does not say it.
+    raw = json.dumps({**GOLDEN["cell_added"], "data": data}).encode()
+    fact = read_event(raw, 2**42).fact
+    assert (fact.restored, fact.removed) == (restored, ())
 
 
 @pytest.mark.parametrize(

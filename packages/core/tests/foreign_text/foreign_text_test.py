@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cell_monitor_core.foreign_text import escaped, shown_name, visible
+from cell_monitor_core.foreign_text import escaped, readable, shown_name, visible
 
 GOLDEN: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[4] / "tests/contract/golden/names.json").read_text(encoding="utf-8")
@@ -26,11 +26,18 @@ def test_what_can_be_seen_is_what_the_contract_says(case: dict[str, str]) -> Non
     assert visible(case["text"]) == case["visible"]
 
 
+@pytest.mark.parametrize("case", GOLDEN["names"], ids=lambda case: case["name"])
+def test_nobody_is_called_by_what_cannot_be_read(case: dict[str, Any]) -> None:
+    assert readable(case["text"]) is case["readable"]
+    assert shown_name("u1", case["text"]) == (case["text"] if case["readable"] else "u1")
+
+
 def test_a_person_is_called_by_what_can_be_seen() -> None:
     assert shown_name("ann", "Ann Lee") == "Ann Lee"
     assert shown_name("a-invisible", "\u200b\u200b\u200b") == "a-invisible"
     assert shown_name("u1", None) == "u1"
     assert shown_name("\u200b\u2060", " ") == "U+200B U+2060"
+    assert shown_name("...", "\ufffc") == "U+002E U+002E U+002E"
 
 
 @given(ANY_TEXT)

@@ -115,14 +115,16 @@ export class SelectionWatch {
 /** What is read of a notebook's cells to find out which are new and which are gone. */
 export interface IOutlinedCells extends ICellList {
   outline(): Cell[];
+  /** A cell with the source id that it turned out to have after it was listed. */
+  identified(cell: Cell): Cell;
 }
 
 /** How many cells were added or removed, and whether the student did it. */
 export interface ICellListChange {
   readonly count: number;
   readonly own: boolean;
-  /** Of removed cells, the source ids of those that are not there under another id. */
-  readonly gone: readonly string[];
+  /** Source ids: of removed cells, those that are not there under another id; of added ones, those that had been removed. */
+  readonly sourceIds: string[];
 }
 
 /**
@@ -177,11 +179,15 @@ export class CellListWatch {
     if (removed[0]) {
       // JupyterLab before 4.5 makes another cell when the type of one is changed.
       const left = new Set([...now.values()].map(cell => cell.source_id));
-      const gone = removed.map(cell => cell.source_id).filter(id => !left.has(id)).slice(0, LIMITS.removedCells);
-      this._report('cell_removed', removed[0], { count: removed.length, own, gone }, at);
+      const gone = removed.map(cell => this._cells.identified(cell).source_id).filter(id => !left.has(id));
+      gone.forEach(id => this._gone.add(id));
+      const sourceIds = gone.slice(0, LIMITS.removedCells);
+      this._report('cell_removed', removed[0], { count: removed.length, own, sourceIds }, at);
     }
     if (added[0]) {
-      this._report('cell_added', added[0], { count: added.length, own, gone: [] }, at);
+      const restored = added.map(cell => cell.source_id).filter(id => this._gone.delete(id));
+      const sourceIds = restored.slice(0, LIMITS.removedCells);
+      this._report('cell_added', added[0], { count: added.length, own, sourceIds }, at);
     }
   }
 
@@ -197,6 +203,8 @@ export class CellListWatch {
   }
 
   private _known: ReadonlyMap<string, Cell> = new Map();
+  /** Source ids of cells that were reported as removed and did not come back. */
+  private readonly _gone = new Set<string>();
   private _change: IDeferredAct | null = null;
   private _own = false;
 }

@@ -65,8 +65,8 @@ export class NotebookCapture {
       () => this.inFront,
       (cellId, at) => this._selected(cellId, at)
     );
-    this._cellList = new CellListWatch(this._cells, this._acts, guard, (type, first, { count, own, gone }, at) => {
-      const data = { count, ...(own ? {} : { own }), ...(gone.length > 0 ? { source_ids: gone } : {}) };
+    this._cellList = new CellListWatch(this._cells, this._acts, guard, (type, first, { count, own, sourceIds }, at) => {
+      const data = { count, ...(own ? {} : { own }), ...(sourceIds.length > 0 ? { source_ids: sourceIds } : {}) };
       this._session.emitAct(type, data, first, at);
     });
     this._memory = new CellMemory(this._cells.sourceIds, clock, async cells => {

@@ -31,6 +31,8 @@ export type Cell = {
 export type CellAddedData = {
   /** How many cells were added. */
   count: Count;
+  /** The source_id of each cell that had been removed and is there again, as far as they fit. */
+  source_ids?: string[] | null;
   /** False where it was not the student's own act; another person of a shared notebook, or a program. */
   own?: boolean | null;
 };

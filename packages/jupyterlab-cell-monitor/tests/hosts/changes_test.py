@@ -96,6 +96,29 @@ def test_cells_are_the_same_after_changes_of_the_list_and_an_undo_of_them(studen
     assert ids(student) == split
 
 
+def changed(student: Any, kind: str, count: int) -> list[str] | None:
+    """Return the cells that the newest of `count` events of a kind names."""
+    *_, newest = student.wait(lambda: events if len(events := student.events(kind)) == count else None)
+    named: list[str] | None = newest["data"].get("source_ids")
+    return named
+
+
+def test_a_cell_that_an_undo_or_a_paste_puts_back_is_known_to_be_there_again(student: Any, text: str) -> None:
+    student.open("week1.ipynb", text)
+    _, failing, _ = ids(student)
+    for attempt, (key, back) in enumerate((("dd", "z"), ("x", "v")), start=1):
+        student.select(1)
+        for letter in key:
+            student.page.keyboard.press(letter)
+        cells_are(student, 2)
+        assert changed(student, "cell_removed", attempt) == [failing]
+        student.select(0)
+        student.page.keyboard.press(back)
+        cells_are(student, 3)
+        assert changed(student, "cell_added", attempt) == [failing]
+    assert ids(student)[1] == failing
+
+
 def test_cells_are_the_same_after_the_notebook_was_loaded_again(student: Any, text: str) -> None:
     student.open("week1.ipynb", text)
     before = ids(student)

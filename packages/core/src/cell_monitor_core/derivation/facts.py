@@ -101,6 +101,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         place_lag_ms: how long before ``at`` the student was at the place, milliseconds (``places.place_lag_ms``).
         listed: how many cells were added; negative where they were removed.
         removed: the source ids of the cells that a `cell_removed` names.
+        restored: those of the cells that a `cell_added` says are there again.
         ends_runs: False where the sender reports the end of each run itself, although events of the type end runs.
     """
 
@@ -126,6 +127,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     place_lag_ms: int = 0
     listed: int = 0
     removed: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
 
 
 class ReadEvent(NamedTuple):
@@ -206,6 +208,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
     ends_runs = True
     listed = 0
     removed: tuple[str, ...] = ()
+    restored: tuple[str, ...] = ()
     if isinstance(event, types.CellExecuted):
         data = event.data
         execution = data.execution_id
@@ -220,6 +223,7 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         execution = event.data.execution_id
     elif isinstance(event, types.CellAdded):
         listed = event.data.count
+        restored = tuple(event.data.source_ids or ())
     elif isinstance(event, types.CellRemoved):
         listed = -event.data.count
         removed = tuple(event.data.source_ids or ())
@@ -261,5 +265,6 @@ def read_event(raw: bytes, received_at: int, signer: ErrorSigner | None = None, 
         place_lag_ms(kind),
         listed,
         removed,
+        restored,
     )
     return ReadEvent(fact, text or None)

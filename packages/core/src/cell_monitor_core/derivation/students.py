@@ -64,11 +64,12 @@ class DeathAt(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RemovalAt(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """A cell that was removed from its notebook at ``key``."""
+    """A cell that was removed from its notebook at ``key``, or put back there if ``restored``."""
 
     key: Key
     notebook_id: str
     cell_id: str
+    restored: bool = False
 
 
 class StudentFold(msgspec.Struct, omit_defaults=True):
@@ -94,8 +95,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             an earlier time that arrives later may open it again.
         death: the newest death of a kernel of which the sender said which cell ran.
         deaths: of the cell of ``death``, as its fold has it; likewise ``deaths_since``.
-        removals: when cells were removed last, newest last; those older than both ``death`` and ``completed`` have no
-            meaning and are left out, and so are all but the newest 100.
+        removals: when cells were removed or put back last, newest last; those older than both ``death`` and ``completed``
+            have no meaning and are left out, and so are all but the newest 100.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
         list_changes: the newest 32 additions and removals of cells, oldest first.
         names: how the 16 notebooks that were renamed last are called since then, by id.
@@ -149,6 +150,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self._death(fact, key)
         if fact.removed and fact.notebook is not None:
             self._remove(fact.notebook.id, fact.removed, key)
+        if fact.restored and fact.notebook is not None:
+            self._remove(fact.notebook.id, fact.restored, key, restored=True)
         if self.open_runs is None:
             self.open_runs = OpenRuns()
         self.open_runs.add(fact, key)
@@ -198,14 +201,14 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             self.death = DeathAt(key, fact.notebook, fact.cell)
             self._leave_out_removals()
 
-    def _remove(self, notebook_id: str, cells: tuple[str, ...], key: Key) -> None:
+    def _remove(self, notebook_id: str, cells: tuple[str, ...], key: Key, *, restored: bool = False) -> None:
         if key < self._removals_from:
             return
         merged = {(removal.notebook_id, removal.cell_id): removal for removal in self.removals}
         for cell_id in cells:
             known = merged.get((notebook_id, cell_id))
             if known is None or key > known.key:
-                merged[notebook_id, cell_id] = RemovalAt(key, notebook_id, cell_id)
+                merged[notebook_id, cell_id] = RemovalAt(key, notebook_id, cell_id, restored)
         self.removals = tuple(sorted(merged.values()))[-_REMOVALS_KEPT:]
 
     @property
@@ -218,9 +221,11 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         self.removals = tuple(removal for removal in self.removals if removal.key > since)
 
     def removed_since(self, key: Key, notebook_id: str, cell: CellRef) -> bool:
-        """Return whether a cell was removed after ``key``: of ``death``, of ``completed``, or of a fact after them."""
+        """Return whether a cell was removed and not put back after ``key``, of ``death``, ``completed`` or a fact after them."""
         return any(
-            removal.key > key and (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id)
+            not removal.restored
+            and removal.key > key
+            and (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id)
             for removal in self.removals
         )
 

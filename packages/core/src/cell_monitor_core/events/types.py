@@ -54,6 +54,9 @@ class CellAddedData(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # How many cells were added.
     count: Count
 
+    # The source_id of each cell that had been removed and is there again, as far as they fit.
+    source_ids: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...], Meta(max_length=100)] | None = None
+
     # False where it was not the student's own act; another person of a shared notebook, or a program.
     own: bool | None = None
 
