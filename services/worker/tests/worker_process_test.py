@@ -261,12 +261,13 @@ async def test_every_event_reaches_a_real_influxdb(stage: Any, traffic: Traffic,
     assert sum(counts) == len(records)
 
 
-async def test_sigterm_finishes_the_batch_and_exits_with_zero(stage: Any, traffic: Traffic) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_finishes_the_batch_and_exits_with_zero(stage: Any, traffic: Traffic, signum: int) -> None:
     records = traffic(students=4, events=3000)
     await stage.queue(records)
     worker = stage.worker()
     await worker.start()
-    worker.signal(signal.SIGTERM)
+    worker.signal(signum)
     assert await worker.stop() == 0
     # The worker finished all entries that it had read: none is pending, the rest was never delivered.
     for partition in range(stage.partitions):

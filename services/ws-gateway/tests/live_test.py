@@ -355,13 +355,14 @@ async def test_a_slow_reader_is_closed_and_everybody_else_gets_everything(
     assert disconnect["reason"] == "slow"
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_gateway_that_is_stopped_closes_its_connections_spread_over_time(
-    start_gateway: Any, connect_client: Any, valkey: str
+    start_gateway: Any, connect_client: Any, valkey: str, signum: int
 ) -> None:
     gateway = await start_gateway(valkey, gateway_drain_s=1)
     clients = [await connect_client(gateway) for _ in range(60)]
     ends = [asyncio.create_task(client.closed()) for client in clients]
-    gateway.process.signal(signal.SIGTERM)
+    gateway.process.signal(signum)
     results = await asyncio.gather(*ends)
     assert {code for code, _ in results} == {3001}
     after = [disconnect["reconnect_after_ms"] for _, disconnect in results]

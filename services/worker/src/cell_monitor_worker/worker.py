@@ -77,14 +77,15 @@ class Worker:
         self._stopping.set()
 
     async def run(self) -> int:
-        """Run until SIGTERM or SIGINT; return the exit status.
+        """Run until SIGTERM, SIGINT or SIGHUP; return the exit status.
 
         Raises:
             SchemaMismatch: PostgreSQL has another schema than this program.
             OSError: the port of the probes is in use.
         """
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        # SIGHUP: the end of a terminal, or an operator who expects a reload; a restart reads the settings again.
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, self.stop)
         configure_tracing(self._settings, "worker")
         server = self._server()

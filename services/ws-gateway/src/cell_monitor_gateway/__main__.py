@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     # uvicorn restores these when it has shut down and raises the signal again: an orderly shutdown exits with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    # The end of a terminal, or an operator who expects a reload; a restart reads the settings again.
+    signal.signal(signal.SIGHUP, _terminate)
     return uvloop.run(_serve(settings))
 
 
@@ -58,6 +60,11 @@ async def _serve(settings: GatewaySettings) -> int:
 
 def _ignore(_number: int, _frame: object) -> None:
     """Do nothing: the server has shut down."""
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    """Do what SIGTERM does."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 if __name__ == "__main__":
