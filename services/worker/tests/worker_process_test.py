@@ -498,3 +498,20 @@ async def test_another_schema_version_is_refused_with_its_number(stage: Any) -> 
     await stage.until(ended, "it refuses to start")
     assert await worker.stop() == 2
     assert "schema" in worker.log
+
+
+@pytest.mark.parametrize("redis_url", ["redis://127.0.0.1:9", "redis+cluster://127.0.0.1:9,127.0.0.1:7"])
+async def test_an_unreachable_redis_is_waited_for_and_the_worker_can_be_stopped_meanwhile(
+    stage: Any, redis_url: str
+) -> None:
+    worker = stage.worker(REDIS_URL=redis_url)
+    worker.launch()
+
+    async def waits_again() -> bool:
+        return worker.log.count("worker_waits_for_stores") > 1
+
+    await stage.until(waits_again, "the worker asks again")
+    assert worker.running
+    assert (await get(worker, "/readyz")).status_code == 503
+    worker.signal(signal.SIGTERM)
+    assert await worker.stop() == 0
