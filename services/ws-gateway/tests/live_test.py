@@ -372,6 +372,22 @@ async def test_a_gateway_that_is_stopped_closes_its_connections_spread_over_time
     assert await gateway.process.stop() == 0
 
 
+@pytest.mark.parametrize("redis_url", ["redis://127.0.0.1:9", "redis+cluster://127.0.0.1:9,127.0.0.1:7"])
+async def test_an_unreachable_redis_is_waited_for_and_the_gateway_can_be_stopped_meanwhile(
+    start_gateway: Any, redis_url: str
+) -> None:
+    gateway = await start_gateway(redis_url, wait=False)
+    async with asyncio.timeout(60), httpx.AsyncClient() as client:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(f"{gateway.http}/readyz")).status_code == 503:
+                    break
+            await asyncio.sleep(0.05)
+    assert gateway.process.running
+    gateway.process.signal(signal.SIGTERM)
+    assert await gateway.process.stop() == 0
+
+
 async def test_a_client_moves_from_a_draining_gateway_to_another_without_a_gap(
     start_gateway: Any, authority: Any, publisher: Any, valkey: str
 ) -> None:
