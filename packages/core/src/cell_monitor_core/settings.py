@@ -19,6 +19,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cell_monitor_core.store_urls import check_redis_url, parse_postgres_url
+
 __all__ = ["ENV_PREFIX", "OTHER_PROGRAMS", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
 
 ENV_PREFIX: Final = "CELL_MONITOR_"
@@ -69,8 +71,14 @@ _OF_ONE_SERVICE: Final = frozenset(
 )
 # Kubernetes sets these for each Service (CELL_MONITOR_API_SERVICE_HOST, ..._PORT_8900_TCP_ADDR); they are not settings.
 _SERVICE_LINK: Final = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_\d+_(TCP|UDP)(_(ADDR|PORT|PROTO))?$")
-_REDIS_URL: Final = re.compile(r"^(rediss?|rediss?\+cluster)://.+")
+# The one of them that a setting may be named like: CELL_MONITOR_API_PORT=tcp://10.0.0.1:8900.
+_SERVICE_PORT: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 _MAX_SECRET_FILE: Final = 64 * 1024
+
+
+def _is_service_port(name: str, value: object) -> bool:
+    """Return whether Kubernetes set the variable for a Service; a setting of that name then has its default."""
+    return name.upper().endswith("_PORT") and isinstance(value, str) and _SERVICE_PORT.fullmatch(value) is not None
 
 
 class SettingsError(Exception):
@@ -202,7 +210,9 @@ class CoreSettings(BaseSettings):
         unknown = cls.unknown_variables(os.environ)
         if unknown:
             raise ValueError("; ".join(unknown))
-        return values
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if not _is_service_port(name, value)}
 
     @classmethod
     def unknown_variables(cls, environ: Mapping[str, str]) -> list[str]:
@@ -222,6 +232,8 @@ class CoreSettings(BaseSettings):
                 continue
             if name in known or name in elsewhere or name.startswith(others) or _SERVICE_LINK.search(name):
                 continue
+            if _is_service_port(name, environ[variable]):
+                continue
             close = difflib.get_close_matches(name, known, n=1)
             hint = f", did you mean {ENV_PREFIX}{close[0]}?" if close else ""
             messages.append(f"{variable} is not a setting{hint}")
@@ -230,15 +242,14 @@ class CoreSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: SecretStr) -> SecretStr:
-        if not _REDIS_URL.match(value.get_secret_value()):
-            raise ValueError("must begin with redis://, rediss://, redis+cluster:// or rediss+cluster://")
+        check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://")
+        if value is not None:
+            parse_postgres_url(value.get_secret_value())
         return value
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from asyncpg.connect_utils import SessionAttribute
 from pydantic import SecretStr
 
 from cell_monitor_core.storage.ports import PostgresUnavailable, StoreUnavailable
+from cell_monitor_core.store_urls import PostgresUrl, parse_postgres_url
 
 __all__ = ["Connection", "Executor", "close_pool", "connect", "create_pool", "is_row_fault", "store_errors"]
 
@@ -27,6 +28,7 @@ LOCK_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 IDLE_IN_TRANSACTION_TIMEOUT_S: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 2.0
+_CACHED_STATEMENTS: Final = 100
 
 _JSONB_VERSION: Final = b"\x01"
 """First byte of jsonb's binary form (jsonb_recv/jsonb_send in PostgreSQL's src/backend/utils/adt/jsonb.c)."""
@@ -86,8 +88,13 @@ def _session_settings(application_name: str, statement_timeout: float, lock_time
     }
 
 
-def _plain(dsn: str | SecretStr) -> str:
-    return dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn
+def _parsed(dsn: str | SecretStr) -> PostgresUrl:
+    return parse_postgres_url(dsn.get_secret_value() if isinstance(dsn, SecretStr) else dsn)
+
+
+def _cached_statements(url: PostgresUrl) -> int:
+    """Return for how many statements a name is kept: none where a pooler gives each transaction another session."""
+    return _CACHED_STATEMENTS if url.prepares else 0
 
 
 async def create_pool(
@@ -120,19 +127,21 @@ async def create_pool(
         PostgresUnavailable: the server is unavailable, or refuses these credentials.
         ValueError: the DSN cannot be read.
     """
+    url = _parsed(dsn)
     with store_errors():
         pool = asyncpg.create_pool(
-            _plain(dsn),
+            url.dsn,
+            statement_cache_size=_cached_statements(url),
             min_size=min_size,
             max_size=max_size,
-            timeout=connect_timeout,
+            timeout=url.connect_timeout or connect_timeout,
             # Longer than the server's own limit: reached only when the network swallowed the answer.
             command_timeout=statement_timeout + 5,
             max_inactive_connection_lifetime=300,
             server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
             init=_prepare_connection,
             reset=_keep_session,
-            target_session_attrs=_target(_plain(dsn)),
+            target_session_attrs=_target(url.dsn),
         )
         return await pool
 
@@ -159,13 +168,15 @@ async def connect(
     Raises:
         PostgresUnavailable: the server is unavailable, or refuses these credentials.
     """
+    url = _parsed(dsn)
     with store_errors():
         connection = await asyncpg.connect(
-            _plain(dsn),
-            timeout=connect_timeout,
+            url.dsn,
+            statement_cache_size=_cached_statements(url),
+            timeout=url.connect_timeout or connect_timeout,
             command_timeout=statement_timeout + 5 if statement_timeout else None,
             server_settings=_session_settings(application_name, statement_timeout, lock_timeout),
-            target_session_attrs=_target(_plain(dsn)),
+            target_session_attrs=_target(url.dsn),
         )
         await _prepare_connection(connection)
         return connection
