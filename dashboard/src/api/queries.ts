@@ -33,11 +33,15 @@ export const configQuery = () =>
     staleTime: Infinity,
   })
 
+/** A role or sign-in that ends takes effect on open pages within five seconds. */
+const RIGHTS_EVERY_MS = 3_000
+
 export const meQuery = (api: ApiClient) =>
   queryOptions({
     queryKey: ['me'],
     queryFn: ({ signal }) => api.request<Me>('me', { signal }),
     staleTime: 300_000,
+    refetchInterval: RIGHTS_EVERY_MS,
   })
 
 export const passwordKey = ['password'] as const

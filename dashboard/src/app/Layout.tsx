@@ -1,9 +1,10 @@
-import { useQuery } from '@tanstack/react-query'
+import { useQuery, useQueryClient } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useEffect, useRef, type ReactElement, type ReactNode } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { configQuery, meQuery } from '../api/queries'
+import type { Me } from '../api/types'
 import { chooseLanguage, currentLanguage, languageNames, languages } from '../i18n'
 import { useFormat } from '../i18n/format'
 import { Button } from '../ui/Button'
@@ -121,6 +122,7 @@ function Account(): ReactElement {
   const { t } = useTranslation()
   const { api, session } = useServices()
   const me = useQuery(meQuery(api))
+  useRights(me.data)
   const name = me.data === undefined ? undefined : nameAlone({ ...me.data, id: me.data.person_id }, t)
   return (
     <>
@@ -134,6 +136,19 @@ function Account(): ReactElement {
       </Button>
     </>
   )
+}
+
+/** Ask again for everything that is shown when what this person may see changes: what is refused then is shown no longer. */
+function useRights(me: Me | undefined): void {
+  const cache = useQueryClient()
+  const rights = me && JSON.stringify([me.is_admin, me.courses.map((course) => [course.course_id, course.role])])
+  const known = useRef(rights)
+  useEffect(() => {
+    if (rights === undefined || rights === known.current) return
+    const changed = known.current !== undefined
+    known.current = rights
+    if (changed) void cache.invalidateQueries({ predicate: ({ queryKey: [first] }) => first !== 'me' && first !== 'config' })
+  }, [cache, rights])
 }
 
 function Footer(): ReactElement {

@@ -39,6 +39,24 @@ def test_secret_is_created_once_and_readable_by_its_owner_only(data: DataDirecto
     assert stat.S_IMODE(data.secrets.path.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("mode", [0o1777, 0o755, 0o700])
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    folder.chmod(mode)
+    DataDirectory(folder).prepare()
+    assert stat.S_IMODE(folder.stat().st_mode) == mode | 0o111
+
+
+def test_what_is_no_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "file"
+    other.touch(mode=0o666)
+    before = other.stat().st_mode
+    with pytest.raises(DataDirectoryError, match="it is not a folder"):
+        DataDirectory(other).prepare()
+    assert other.stat().st_mode == before
+
+
 def test_an_interrupted_write_leaves_the_old_secret(data: DataDirectory) -> None:
     data.secrets.put("thing", "old")
     (data.secrets.path / "thing.partial").write_text("half")

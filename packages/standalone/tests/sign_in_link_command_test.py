@@ -90,7 +90,18 @@ def test_a_slash_at_the_end_of_the_address_is_not_doubled(site: str, path: str) 
 
 
 @pytest.mark.parametrize(
-    "url", ["monitor.example.org", "ftp://a.example", "https://", "https://[", "https://a/?b", "https://a/#b", ""]
+    "url",
+    [
+        "monitor.example.org",
+        "ftp://a.example",
+        "https://",
+        "https://[",
+        "https://a/?b",
+        "https://a/#b",
+        "",
+        "http://a b",
+        "https://a:99999",
+    ],
 )
 def test_what_is_no_address_of_a_dashboard_makes_no_link(site: str, url: str) -> None:
     refused = run("sign-in-link", "sato", "--url", url)

@@ -42,6 +42,16 @@ describe('members of a course', () => {
     expect(within(row('Mari Aoki')).queryByRole('button')).toBeNull()
   })
 
+  it('shows nobody any more once this person may not see them', async () => {
+    renderApp('/courses/c1/members')
+    expect(await screen.findByRole('heading', { name: '4 members' })).toBeVisible()
+    const me = { person_id: 'me', username: 'mari', display_name: 'Mari Aoki', is_admin: false, courses: [] }
+    api.on('GET me', () => ({ body: me }))
+    api.on('GET courses/c1/members', () => ({ status: 404, body: fault('not_found') }))
+    await waitFor(() => expect(screen.queryByText(/Ann Adams/u)).toBeNull(), { timeout: 8_000 })
+    expect(screen.getByRole('heading', { level: 1 })).toHaveTextContent('Course not found')
+  }, 15_000)
+
   it('shows what a pasted list changes before it is sent, and sends no more than that', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1/members')

@@ -13,9 +13,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -80,10 +82,15 @@ class DataDirectory:
             DataDirectoryError: it cannot be written to.
         """
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
+            # PostgreSQL may run as another user and needs to reach its own folder in this one. What exists may be
+            # somebody else's as well: nothing is taken from its mode.
             if not self.path.exists():
                 self.path.mkdir(parents=True)
-            # 0711: PostgreSQL may run as another user and needs to reach its own folder in this one.
-            self.path.chmod(0o711)
+                self.path.chmod(0o711)
+            elif self.path.stat().st_mode & 0o111 != 0o111:
+                self.path.chmod(stat.S_IMODE(self.path.stat().st_mode) | 0o111)
             for folder in (self.secrets.path, self.logs, self.run, self.jupyter):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(0o700)

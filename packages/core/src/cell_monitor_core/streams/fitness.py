@@ -150,23 +150,21 @@ class RedisFitness:
         for node, info in (await self._info("memory")).items():
             policy = str(info.get("maxmemory_policy", ""))
             if policy.startswith("allkeys"):
-                return f"Redis {node} deletes accepted events when its memory is full: set maxmemory-policy noeviction"
+                return f"{node} deletes accepted events when its memory is full: set maxmemory-policy noeviction"
             if policy != "noeviction":
-                self._warn(f"Redis {node} does not say noeviction as its maxmemory-policy, but {policy or 'nothing'}")
+                self._warn(f"{node} does not say noeviction as its maxmemory-policy, but {policy or 'nothing'}")
         for node, info in (await self._info("persistence")).items():
             if str(info.get("aof_enabled", "1")) == "0":
-                self._warn(
-                    f"Redis {node} has no append-only file: a restart loses accepted events that were not stored"
-                )
+                self._warn(f"{node} has no append-only file: a restart loses accepted events that were not stored")
         return None
 
     async def _info(self, section: str) -> dict[str, dict[str, Any]]:
         client = self._client
         if not isinstance(client, RedisCluster):
-            return {"": await client.info(section)}
+            return {"Redis": await client.info(section)}
         await client.initialize()
         return {
-            node.name: await client.execute_command("INFO", section, target_nodes=node)
+            f"Redis {node.name}": await client.execute_command("INFO", section, target_nodes=node)
             for node in client.get_primaries()
         }
 

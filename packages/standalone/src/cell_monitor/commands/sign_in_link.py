@@ -31,6 +31,8 @@ def _dashboard_url(_context: click.Context, _option: click.Parameter, url: str |
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and not parts.fragment
+        # Reading the port checks it.
+        usable = usable and parts.port != 0 and not any(character.isspace() for character in url)
     except ValueError:
         usable = False
     if not usable:

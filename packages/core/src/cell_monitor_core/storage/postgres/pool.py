@@ -226,6 +226,10 @@ def store_errors() -> Iterator[None]:
         yield
     except StoreUnavailable:
         raise
+    except pg.TargetServerAttributeNotMatched as error:
+        raise PostgresUnavailable(
+            "PostgreSQL takes no writes: it is read-only or a standby (default_transaction_read_only, pg_is_in_recovery())"
+        ) from error
     except pg.ClientConfigurationError as error:
         raise ValueError(f"the PostgreSQL DSN cannot be read: {error}") from error
     except asyncpg.InterfaceError as error:  # "connection is closed", "pool is closing"
