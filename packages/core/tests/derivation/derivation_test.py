@@ -301,6 +301,29 @@ def test_a_cell_that_killed_the_kernel_is_a_reason_again_once_it_is_put_back() -
     assert (deaths.count, deaths.cell) == (2, CellRef("a", 0))
 
 
+@pytest.mark.parametrize("failing", ["b", "c", "d"])
+@pytest.mark.parametrize("undone", [1, 3])
+def test_a_cell_that_was_deleted_and_put_back_keeps_its_number(failing: str, undone: int) -> None:
+    cells = {name: CellRef(name, index, "code", "Part A", index) for index, name in enumerate("abcd", start=1)}
+    run_ = msgspec.structs.replace(_run(1, failing, "error", error="NameError"), cell=cells[failing])
+    both = {"notebook": run_.notebook, "cell": cells["b"], "place": False}
+    made = [run_]
+    for at in range(2, 2 + 2 * undone, 2):
+        made.append(Fact(at, f"{at:08}-0", "cell_removed", "s", at, **both, listed=-2, removed=("b", "c")))
+        made.append(Fact(at + 1, f"{at + 1:08}-0", "cell_added", "s", at + 1, **both, listed=2, restored=("b", "c")))
+    shown = _shown(*made).last_execution
+    assert shown is not None
+    assert shown.cell == cells[failing]
+    # Pasted above the others, it has the number that it was pasted at.
+    top = CellRef(failing, 0, "code", "Intro", 1)
+    pasted = Fact(
+        20, "00000020-0", "cell_added", "s", 20, run_.notebook, top, place=False, listed=1, restored=(failing,)
+    )
+    shown = _shown(*made, pasted).last_execution
+    assert shown is not None
+    assert shown.cell == top
+
+
 @pytest.mark.parametrize(("data", "restored"), [({"count": 2, "source_ids": ["a"]}, ("a",)), ({"count": 1}, ())])
 def test_only_the_cells_that_an_event_names_are_back(data: dict[str, Any], restored: tuple[str, ...]) -> None:
     # The others are new, or an older sender does not say it.

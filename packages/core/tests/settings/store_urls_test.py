@@ -1,4 +1,4 @@
-"""Hazards: a mistake in an address shows as an outage for ever, or as a traceback with a part of the password."""
+"""Hazards: a mistake in an address shows as an outage without end, or as a traceback with a part of the password."""
 
 from __future__ import annotations
 

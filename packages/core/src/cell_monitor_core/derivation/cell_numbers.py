@@ -25,19 +25,21 @@ class ListChange(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         first: the first of them, where it is or was.
         count: how many were added; negative where they were removed.
+        restored: source ids of those of them that had been removed, and are there again.
     """
 
     key: Key
     notebook_id: str
     first: CellRef
     count: int
+    restored: tuple[str, ...] = ()
 
 
 def with_change(changes: tuple[ListChange, ...], fact: Fact, key: Key) -> tuple[ListChange, ...]:
     """Return the newest 32 of the changes and of that which a fact is, oldest first; the fact's may be none."""
     if fact.notebook is None or fact.cell is None or not fact.listed:
         return changes
-    change = ListChange(key, fact.notebook.id, fact.cell, fact.listed)
+    change = ListChange(key, fact.notebook.id, fact.cell, fact.listed, fact.restored)
     return tuple(sorted((*changes, change), key=lambda each: each.key)[-_KEPT:])
 
 
@@ -51,6 +53,11 @@ def renumbered(changes: tuple[ListChange, ...], notebook_id: str, cell: CellRef,
 
 def _after(change: ListChange, cell: CellRef) -> CellRef:
     first, count = change.first, change.count
+    if cell.source_id == first.source_id:
+        return first
+    if cell.source_id in change.restored:
+        # It kept its number while it was gone, and its own return moves it no further.
+        return cell
     if first.index > cell.index or first.index - count > cell.index:
         # Below the cell, or the cell is one of those that were removed.
         return cell
