@@ -30,11 +30,10 @@ const CHANNEL = 'cell-monitor-session'
 /** Send a request that a token answers. Throws ApiError or UnreachableError. */
 async function askToken(path: string, options: RequestOptions): Promise<TokenAnswer> {
   const answer = (await send(path, options)) as Partial<TokenAnswer> | null
-  const { access_token: token, expires_in: lifeS } = answer ?? {}
-  if (typeof token !== 'string' || typeof lifeS !== 'number') {
+  if (typeof answer?.access_token !== 'string' || typeof answer.expires_in !== 'number') {
     throw new UnreachableError('the answer to the sign-in is not from the API')
   }
-  return { ...answer, access_token: token, expires_in: lifeS } as TokenAnswer
+  return answer as TokenAnswer
 }
 
 /**

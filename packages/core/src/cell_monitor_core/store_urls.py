@@ -64,8 +64,8 @@ def _authority(url: str, schemes: tuple[str, ...]) -> tuple[str, str]:
         raise ValueError("contains a space or a control character")
     if "#" in rest:
         raise _unquoted("#")
-    end = next((at for at, character in enumerate(rest) if character in "/?"), len(rest))
-    authority, after = rest[:end], rest[end:]
+    authority = re.split("[/?]", rest, maxsplit=1)[0]
+    after = rest.removeprefix(authority)
     path = after.partition("?")[0] if after.startswith("/") else after
     if "@" in path:
         raise _unquoted(after[0])
@@ -91,7 +91,7 @@ def _check_hosts(authority: str, *, needed: bool) -> None:
         host, _, port = one.rpartition(":") if re.search(r":[^\]]*$", one) else (one, "", "")
         if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= _MAX_PORT):
             raise ValueError("has a port that is no number from 1 to 65535")
-        if not host and (needed or len(hosts) > 0):
+        if not host and (needed or hosts):
             raise ValueError("names no host")
 
 

@@ -21,6 +21,7 @@ from cell_monitor_api.exceptions import (
     PermissionDenied,
 )
 from cell_monitor_core.administration import refusals
+from cell_monitor_core.redis_client import reason_of
 from cell_monitor_core.storage.ports import LogUnavailable, PostgresUnavailable, RedisUnavailable
 from cell_monitor_core.storage.postgres.pool import store_errors
 from cell_monitor_core.web.errors import ClientRequestError, error_response
@@ -56,7 +57,7 @@ async def _postgres_unavailable(request: Request, error: Exception) -> Response:
 
 async def _redis_unavailable(request: Request, error: Exception) -> Response:
     # The message of redis-py's own errors may hold an address.
-    reason = str(error) if isinstance(error, RedisUnavailable) else type(error).__name__
+    reason = str(error) if isinstance(error, RedisUnavailable) else reason_of(error)
     _log.warning("redis_unavailable", path=_template(request), reason=reason)
     return _answer(BrokerUnavailable("Redis does not answer; try again", retry_after=_RETRY_S))
 

@@ -191,7 +191,7 @@ async def serving(app: FastAPI, settings: ApiSettings, health: Health) -> AsyncI
         await schema.start()
         probe = PostgresProbe(context.pool)
         stack.push_async_callback(probe.aclose)
-        add_checks(health, redis=context.redis, postgresql=probe, fitness=context.fitness, schema=schema)
+        add_checks(health, redis=context.fitness, postgresql=probe, schema=schema)
         app.state.context = context
         await stack.enter_async_context(
             MultiprocessFlush(CATALOGUE, on_error=BACKGROUND_TASK_ERRORS.labels("metrics-flush").inc)

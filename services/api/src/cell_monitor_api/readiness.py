@@ -125,14 +125,7 @@ class PostgresProbe:
             await asyncio.wait((self._asking,), timeout=self._patience_s)
 
 
-def add_checks(
-    health: Health, *, redis: Any, postgresql: PostgresProbe, fitness: RedisFitness, schema: SchemaWatch
-) -> None:
+def add_checks(health: Health, *, redis: RedisFitness, postgresql: PostgresProbe, schema: SchemaWatch) -> None:
     """Let readiness depend on Redis and the schema, and report whether PostgreSQL takes writes."""
-
-    async def check_redis() -> None:
-        await redis.ping()
-        await fitness.check()
-
-    health.checks.update({"redis": check_redis, "schema": schema.check})
+    health.checks.update({"redis": redis.check, "schema": schema.check})
     health.advisory["postgresql"] = postgresql.check

@@ -13,7 +13,7 @@ from cell_monitor_core.broker.redis_broker import RedisBroker
 from cell_monitor_core.broker.watermarks import RedisWatermarks
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.publishing import Publisher
-from cell_monitor_core.redis_client import RedisClient, aclose, connect
+from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
@@ -63,7 +63,7 @@ class WorkerContext:
         self,
         settings: WorkerSettings,
         pool: asyncpg.Pool[asyncpg.Record],
-        redis: RedisClient,
+        fitness: RedisFitness,
         log: RedisEventConsumer,
         courses: CoursePublisher,
         help_outbox: HelpOutbox,
@@ -75,8 +75,7 @@ class WorkerContext:
     ) -> None:
         self.settings = settings
         self.pool = pool
-        self.redis = redis
-        self.fitness = RedisFitness(redis)
+        self.fitness = fitness
         self.log = log
         self.courses = courses
         self.help_outbox = help_outbox
@@ -149,7 +148,17 @@ class WorkerContext:
             )
             expiry = HelpExpiry(pool, keyring, log, range(settings.partitions))
             return cls(
-                settings, pool, redis, log, courses, help_outbox, expiry, opaque, watermarks, consumers, exits.pop_all()
+                settings,
+                pool,
+                RedisFitness(redis),
+                log,
+                courses,
+                help_outbox,
+                expiry,
+                opaque,
+                watermarks,
+                consumers,
+                exits.pop_all(),
             )
         raise AssertionError  # pragma: no cover - the block returns or raises
 

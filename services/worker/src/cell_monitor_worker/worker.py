@@ -270,7 +270,6 @@ class Worker:
         if self._context is None:
             raise StoreUnavailable(self._starting)
         await self._context.pool.fetchval("SELECT 1")
-        await self._context.redis.ping()
         await self._context.fitness.check()
 
     async def _check_groups(self) -> None:

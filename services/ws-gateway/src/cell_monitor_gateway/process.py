@@ -70,14 +70,13 @@ class GatewayProcess:
                 recovery_publications=settings.gateway_recovery_publications,
             ),
         )
-        self._fitness = RedisFitness(redis)
         self.presence = PresenceReporter(Presence(redis, partitions=settings.partitions), self.hub)
         self.hub.add_listener(self.presence)
         self.feed = Feed(
             broker, self.hub, partitions=settings.partitions, check_interval_s=settings.gateway_position_check_s
         )
         checks = {
-            "redis": self._check_redis,
+            "redis": RedisFitness(redis).check,
             "jwks": authenticator.check_keys,
             "feed": self.feed.check_subscribed,
         }
@@ -143,10 +142,6 @@ class GatewayProcess:
         """Let presence end at once rather than by expiry, if Redis is available."""
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await asyncio.wait_for(self.presence.flush(), PRESENCE_FLUSH_SECONDS)
-
-    async def _check_redis(self) -> None:
-        await self.redis.ping()
-        await self._fitness.check()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

@@ -73,8 +73,7 @@ class CourseSettings:
 
     async def properties(self, course_id: str) -> list[CourseLink]:
         """Return which groups give which roles in a course by their properties at the issuer, as last read."""
-        async with self._pool.acquire() as connection:
-            return await course_links.properties_of_course(connection, course_id)
+        return await course_links.properties_of_course(self._pool, course_id)
 
     async def change(self, course_id: str, change: SettingsChange, *, authority: Authority, by: Actor) -> Course:
         """Change settings, all or none; return the course as it is then. What is as wanted already has no entry.

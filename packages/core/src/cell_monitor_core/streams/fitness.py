@@ -132,11 +132,13 @@ class RedisFitness:
             self._on_change(problem)
 
     async def check(self) -> None:
-        """Pass if nothing is known to be wrong; for the readiness.
+        """Pass if Redis answers and nothing is known to be wrong; the check of Redis for the readiness of every service.
 
         Raises:
             RedisUnfit: something is.
+            Exception: what redis-py raises where Redis does not answer.
         """
+        await self._client.ping()
         if self._asked_at is None or time.monotonic() - self._asked_at >= FITNESS_INTERVAL_S:
             await self.step()
         if self.problem is not None:

@@ -187,7 +187,6 @@ class RedisEventProducer:
         partitions: number of streams, the same in every process.
         max_backlog_entries: entries of one stream above which it takes no more events.
         max_buffered_bytes: bytes that may wait in this process for Redis' reply.
-
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class Health:
                 every = self.checks | self.advisory
                 results = await asyncio.gather(*(self._run(name, check) for name, check in every.items()))
                 self._result, self._at = dict(zip(every, results, strict=True)), time.monotonic()
-        well = all(self._result[name] == "ok" for name in self.checks)
+        well = all(result == "ok" for name, result in self._result.items() if name not in self.advisory)
         return well and not self._draining, dict(self._result)
 
     async def _run(self, name: str, check: Check) -> str:
