@@ -50,13 +50,10 @@ function Course({ courseId }: { courseId: string }): ReactElement {
   const { t } = useTranslation()
   const live = useLiveCourse(courseId)
   const { query } = live
+  // Before the answer to a snapshot, which for somebody who lost the right is that there is no such course.
+  if (isDenied(live.connection)) return <DeniedCourse courseId={courseId} snapshot={query.data} live={live} />
   const errorPage = courseErrorPage(query.error)
   if (errorPage !== null) return errorPage
-  if (isDenied(live.connection)) {
-    return (
-      <DeniedCourse title={foreign(query.data?.course.title ?? '') || courseId} onRetry={live.retry} />
-    )
-  }
   if (query.data !== undefined) return <LiveCoursePage courseId={courseId} snapshot={query.data} live={live} />
   return (
     <div className="page">
@@ -70,15 +67,26 @@ function Course({ courseId }: { courseId: string }): ReactElement {
   )
 }
 
+interface DeniedCourseProps {
+  courseId: string
+  snapshot: LiveSnapshot | undefined
+  live: LiveCourse
+}
+
 /** The page of a course that this person may no longer watch: nothing of what it held is shown. */
-function DeniedCourse({ title, onRetry }: { title: string; onRetry: () => void }): ReactElement {
+function DeniedCourse({ courseId, snapshot, live }: DeniedCourseProps): ReactElement {
   const { t } = useTranslation()
+  const title = foreign(snapshot?.course.title ?? '') || courseId
+  const clock = snapshot?.clock_offset_ms ?? 0
+  const now = useTick() + clock
   useTitle(title)
   return (
     <>
-      <CourseBar title={title} back={{ to: '/courses', label: t('errors.toCourses') }} />
+      <CourseBar title={title} back={{ to: '/courses', label: t('errors.toCourses') }}>
+        <ConnectionBadge connection={inServerTime(live.connection, clock)} now={now} />
+      </CourseBar>
       <div className="page">
-        <Notice tone="warning" role="alert" action={<Button onClick={onRetry}>{t('connection.retry')}</Button>}>
+        <Notice tone="warning" role="alert" action={<Button onClick={live.retry}>{t('connection.retry')}</Button>}>
           {t('connection.stale3507')}
         </Notice>
       </div>
