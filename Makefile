@@ -17,6 +17,8 @@ HOSTS ?=
 # pytest-xdist: one process for each processor, which takes a whole file at a time, in the order of file_order.py.
 # Each process has servers of its own.
 IN_PROCESSES := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# The same, but each process takes all tests of a host, the host with the most tests first.
+HOSTS_IN_PROCESSES := --numprocesses logical --maxprocesses 4 --dist loadgroup
 # Of property tests; other examples in each run without it.
 SEED := $(addprefix --hypothesis-seed=,$(PROPERTY_TEST_SEED))
 
@@ -93,9 +95,9 @@ test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser ## Run all test
 .PHONY: test-hosts
 test-hosts: node $(STAMPS)/dev $(STAMPS)/extension dashboard/dist/index.html $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
 	@$(BIN)/python -m cell_monitor_testing.jupyter_hosts prepare $(HOSTS)
-	@# Two processes, as Playwright runs once in each; 5: the arguments select no test in one of them.
-	@$(BIN)/pytest $(EXTENSION)/tests/hosts $(addprefix --host=,$(HOSTS)) $(ARGS) || [ $$? -eq 5 ]
-	@$(BIN)/pytest tests/hub $(addprefix --host=,$(HOSTS)) $(ARGS) || [ $$? -eq 5 ]
+	@# Two runs, as Playwright starts once in a process; 5: the arguments select no test in one of them.
+	@$(BIN)/pytest $(HOSTS_IN_PROCESSES) $(EXTENSION)/tests/hosts $(addprefix --host=,$(HOSTS)) $(ARGS) || [ $$? -eq 5 ]
+	@$(BIN)/pytest $(HOSTS_IN_PROCESSES) tests/hub $(addprefix --host=,$(HOSTS)) $(ARGS) || [ $$? -eq 5 ]
 
 .PHONY: test-fresh
 test-fresh: node $(STAMPS)/dev ## Clone the last commit, install and start it as on a fresh machine (about 4 minutes)
