@@ -132,6 +132,13 @@ const helpPlugin: JupyterFrontEndPlugin<void> = {
         { autoClose: false }
       );
     });
+    monitor.cancelRefused.connect(() => {
+      // JupyterLab cuts a notification at 140 characters.
+      Notification.warning(
+        trans.__('Your help request was not taken back, your instructors may still see it. Try again, or tell them in person.'),
+        { autoClose: false }
+      );
+    });
   }
 };
 

@@ -12,6 +12,7 @@ import type { NotebookCapture } from './capture/notebook';
 import { Recorder } from './capture/recorder';
 import { COURSE_CHARS } from './events/limits';
 import { HelpModel } from './help/model';
+import { HelpSender } from './help/sender';
 import { ShownRequests } from './help/shown';
 import type { SendLock } from './queue/queue';
 import { OpenRuns } from './queue/open_runs';
@@ -100,20 +101,16 @@ export class CellMonitor implements ICellMonitor {
       onFrontChanged: callback => app.shell.currentChanged?.connect(callback),
       isAddressed: path => isAddressed(path, addressedPath(localPath), navigationType())
     });
+    const sender = new HelpSender(
+      { current: () => this._subject(), open: notebookId => this._recorder.captureOfId(notebookId) },
+      clock,
+      this._queue
+    );
     this._help = new HelpModel(
       {
-        request: message => {
-          const capture = this._subject();
-          if (!capture) {
-            return null;
-          }
-          this._helpCapture = capture;
-          return capture.help('help_requested', message ? { message } : {});
-        },
-        cancel: requestId => {
-          const capture = this._helpCapture ?? this._subject();
-          capture?.help('help_cancelled', { request_id: requestId });
-        },
+        request: message => sender.ask(message),
+        cancel: (requestId, notice) => sender.cancel(requestId, notice),
+        waiting: () => this._queue.queued > 0,
         poll: () => guard.watch(this._queue.poll()),
         refused: () => this.state === 'refused',
         visible: () => document.visibilityState === 'visible'
@@ -125,6 +122,7 @@ export class CellMonitor implements ICellMonitor {
       this._helpChanged.emit({ state, before });
       this._changed.emit();
     };
+    this._help.onNotTakenBack = () => this._cancelRefused.emit();
     this._queue.onNotices = (notices, complete) =>
       guard.run(() => this._tellRefused(this._help.notices(notices, complete)));
     this._queue.onRejected = ids => guard.run(() => this._tellRefused(this._help.rejected(ids)));
@@ -183,6 +181,10 @@ export class CellMonitor implements ICellMonitor {
     return this._storeFailed || this._queue.volatile;
   }
 
+  get waits(): boolean {
+    return this._queue.connection === 'spooled' || this._queue.connection === 'unavailable';
+  }
+
   get help(): IHelpState {
     return this._help.state;
   }
@@ -209,6 +211,10 @@ export class CellMonitor implements ICellMonitor {
 
   get helpRefused(): ISignal<ICellMonitor, void> {
     return this._helpRefused;
+  }
+
+  get cancelRefused(): ISignal<ICellMonitor, void> {
+    return this._cancelRefused;
   }
 
   get canAskForHelp(): boolean {
@@ -266,12 +272,12 @@ export class CellMonitor implements ICellMonitor {
   private readonly _acts: OwnActs;
   private readonly _recorder: Recorder;
   private readonly _help: HelpModel;
-  private _helpCapture: NotebookCapture | null = null;
   private _storeFailed = false;
   private _settings: IMonitorSettings = { paused: false, course: '', traceAll: false };
   private readonly _changed = new Signal<ICellMonitor, void>(this);
   private readonly _helpChanged = new Signal<ICellMonitor, { state: IHelpState; before: IHelpState }>(this);
   private readonly _helpRefused = new Signal<ICellMonitor, void>(this);
+  private readonly _cancelRefused = new Signal<ICellMonitor, void>(this);
 }
 
 /** Why nothing is recorded, by the server half's reason. */

@@ -25,9 +25,10 @@ export function isSwitchedOff(state: MonitorState): boolean {
 
 /**
  * `sending`: not accepted yet. `open`: not claimed yet. `claimed`: a member of the staff is helping.
+ * `cancelling`: the student took it back, and the monitor has not confirmed that yet.
  * `resolved` and `expired` are shown once: a member of the staff closed the request; it closed itself after the student left.
  */
-export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed' | 'resolved' | 'expired';
+export type HelpPhase = 'none' | 'sending' | 'open' | 'claimed' | 'cancelling' | 'resolved' | 'expired';
 
 export interface IHelpState {
   readonly phase: HelpPhase;
@@ -62,6 +63,8 @@ export interface IRefusal {
 export interface ICellMonitor {
   readonly state: MonitorState;
   readonly help: IHelpState;
+  /** Whether what the student does waits because the monitor cannot be reached. */
+  readonly waits: boolean;
   /** Events that wait in this browser. */
   readonly queued: number;
   /** Events that were dropped because the queue was full. */
@@ -80,6 +83,8 @@ export interface ICellMonitor {
   readonly helpChanged: ISignal<ICellMonitor, { state: IHelpState; before: IHelpState }>;
   /** Emitted when the monitor rejected the help request, or shows it to nobody any more because it refuses its student. */
   readonly helpRefused: ISignal<ICellMonitor, void>;
+  /** Emitted when a request could not be taken back: the monitor refused that, or goes on listing the request. */
+  readonly cancelRefused: ISignal<ICellMonitor, void>;
   /** Whether a notebook is open and the monitor is on. */
   readonly canAskForHelp: boolean;
   /** Requests help with the current cell; false when that is not possible now. */

@@ -16,6 +16,8 @@ let model: HelpModel;
 let shown: Set<string>;
 let visible: boolean;
 let refused: boolean;
+let waiting: boolean;
+let notTakenBack: number;
 
 /** Another page of this browser, which knows what was shown. */
 function newModel(): HelpModel {
@@ -25,7 +27,11 @@ function newModel(): HelpModel {
         asked.push(message);
         return `r${asked.length}`;
       },
-      cancel: id => cancelled.push(id),
+      cancel: id => {
+        cancelled.push(id);
+        return `c-${id}`;
+      },
+      waiting: () => waiting,
       poll: () => polls++,
       refused: () => refused,
       visible: () => visible
@@ -34,6 +40,7 @@ function newModel(): HelpModel {
     shown
   );
   made.onChange = state => phases.push(state.phase);
+  made.onNotTakenBack = () => notTakenBack++;
   return made;
 }
 
@@ -46,6 +53,8 @@ beforeEach(() => {
   shown = new Set();
   visible = true;
   refused = false;
+  waiting = false;
+  notTakenBack = 0;
   model = newModel();
 });
 
@@ -93,8 +102,91 @@ test('a cancelled request stays cancelled although the monitor still lists it', 
   model.cancel();
   assert.deepEqual(cancelled, ['r1']);
   model.notices([notice('open')], true);
-  assert.equal(model.state.phase, 'none');
+  assert.equal(model.state.phase, 'cancelling', 'the monitor has not confirmed it');
   assert.equal(model.request('another'), true);
+  assert.equal(model.state.phase, 'sending');
+});
+
+test('a cancellation that waits is not shown as done, and is done when the monitor says so', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  model.cancel();
+  waiting = true;
+  clock.advance(3_600_000);
+  model.notices([], false); // the Jupyter server keeps it
+  model.notices([], true); // an answer from before it was sent
+  assert.equal(model.state.phase, 'cancelling');
+  waiting = false;
+  polls = 0;
+  clock.advance(3_000);
+  assert.equal(polls, 1, 'its end is asked for');
+  model.notices([notice('cancelled')], true);
+  assert.equal(model.state.phase, 'none');
+  assert.equal(notTakenBack, 0);
+});
+
+test('a cancellation that the monitor refuses does not look done: the request is shown as before, and it is said', () => {
+  model.notices([notice('claimed', 'r1', 'A')], true);
+  model.cancel();
+  assert.equal(model.rejected(['c-r1']), false, 'it is not the request that was refused');
+  assert.deepEqual(model.state, { phase: 'claimed', requestId: 'r1', by: 'A' });
+  assert.equal(notTakenBack, 1);
+  model.cancel();
+  assert.deepEqual(cancelled, ['r1', 'r1'], 'it can be tried again');
+  model.notices([notice('cancelled')], true);
+  assert.equal(model.state.phase, 'none');
+  assert.equal(notTakenBack, 1);
+});
+
+test('a cancellation that was refused after the Jupyter server had taken it does not look done for ever', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  model.cancel();
+  model.notices([notice('open')], true);
+  clock.advance(30_000);
+  model.notices([notice('open')], true);
+  assert.equal(notTakenBack, 0, 'the monitor may need a moment');
+  clock.advance(31_000);
+  model.notices([notice('open')], true);
+  assert.equal(model.state.phase, 'open');
+  assert.equal(notTakenBack, 1);
+});
+
+test('a cancellation that cannot be made is not shown as done', () => {
+  const made = new HelpModel(
+    {
+      request: () => 'r1',
+      cancel: () => null,
+      poll: () => undefined,
+      waiting: () => false,
+      refused: () => false,
+      visible: () => true
+    },
+    clock,
+    shown
+  );
+  made.onNotTakenBack = () => notTakenBack++;
+  made.notices([notice('open')], true);
+  made.cancel();
+  assert.equal(made.state.phase, 'open');
+  assert.equal(notTakenBack, 1);
+});
+
+test('who takes back a request that was refused itself is told nothing: nobody sees it', () => {
+  model.request('');
+  model.cancel();
+  assert.equal(model.rejected(['r1', 'c-r1']), false);
+  assert.equal(model.state.phase, 'none');
+  assert.equal(notTakenBack, 0);
+});
+
+test('a request that was refused after the Jupyter server had taken it is not on its way for ever', () => {
+  model.request('');
+  refused = true;
+  assert.equal(model.notices([], true), false, 'the monitor may need a moment');
+  clock.advance(61_000);
+  assert.equal(model.notices([], true), true);
+  assert.equal(model.state.phase, 'none');
 });
 
 test('a request is kept while the monitor is unavailable', () => {
@@ -168,9 +260,12 @@ test('who cancels a request does not read that an earlier one was resolved', () 
   model.request('');
   model.notices([notice('open'), notice('resolved', 'r0', 'B')], true);
   model.cancel();
-  for (const status of ['open', 'cancelled']) {
+  for (const [status, phase] of [
+    ['open', 'cancelling'],
+    ['cancelled', 'none']
+  ] as const) {
     model.notices([notice(status), notice('resolved', 'r0', 'B')], true);
-    assert.equal(model.state.phase, 'none', status);
+    assert.equal(model.state.phase, phase, status);
   }
   const afterReload = newModel();
   afterReload.notices([notice('resolved', 'r0', 'B')], true);
@@ -217,7 +312,12 @@ test('what was shown is remembered, bounded, and not guessed without a storage',
 test('where waiting does not help, neither the dialog nor the button promises that a request goes out', () => {
   const trans = { __: (text: string) => text } as unknown as TranslationBundle;
   const monitor = (state: string, problem: string | null): ICellMonitor =>
-    ({ state, problem, help: { phase: 'sending', requestId: 'r', by: null } }) as unknown as ICellMonitor;
+    ({
+      state,
+      problem,
+      waits: state === 'saved',
+      help: { phase: 'sending', requestId: 'r', by: null }
+    }) as unknown as ICellMonitor;
   for (const state of ['held', 'paused', 'refused']) {
     assert.match(helpWarning(monitor(state, 'api_key_refused'), trans) ?? '', /ask .* in person/);
     assert.match(helpSentence(monitor(state, 'api_key_refused'), trans), /ask your instructor in person/);
@@ -225,4 +325,15 @@ test('where waiting does not help, neither the dialog nor the button promises th
   }
   assert.equal(helpWarning(monitor('saved', null), trans), null);
   assert.match(helpSentence(monitor('saved', null), trans), /as soon as it can/);
+});
+
+test('what waits is said of asking and of taking back alike, also while recording is paused', () => {
+  const trans = { __: (text: string) => text } as unknown as TranslationBundle;
+  const monitor = (phase: HelpPhase, waits: boolean, problem: string | null = null): ICellMonitor =>
+    ({ state: 'paused', problem, waits, help: { phase, requestId: 'r', by: null } }) as unknown as ICellMonitor;
+  assert.equal(helpLabel(monitor('sending', true), trans), 'Help: not sent yet');
+  assert.equal(helpLabel(monitor('cancelling', true), trans), 'Help: not taken back yet');
+  assert.equal(helpLabel(monitor('cancelling', false), trans), 'Taking back…');
+  assert.match(helpSentence(monitor('cancelling', true), trans), /cannot be reached.*instructors may see it/);
+  assert.match(helpSentence(monitor('cancelling', true, 'signed_out'), trans), /tell your instructor in person/);
 });

@@ -415,8 +415,9 @@ async def test_notices_have_the_state_of_help_requests(site, client, course, mak
     event_id = new_event_id()
     await site.process.pool.execute(
         """
-        INSERT INTO help_requests (request_id, event_id, course_id, person_id, status, requested_at, claimed_by, claimed_at)
-        VALUES ($1, $2, 'c1', $3, 'claimed', $4, $5, $6)
+        INSERT INTO help_requests (request_id, event_id, course_id, person_id, status, requested_at, claimed_by, claimed_at,
+                                   context)
+        VALUES ($1, $2, 'c1', $3, 'claimed', $4, $5, $6, '{"notebook": {"id": "nb1", "path": "week1.ipynb"}}')
         """,
         uuid4(),
         event_id,
@@ -430,6 +431,9 @@ async def test_notices_have_the_state_of_help_requests(site, client, course, mak
             "kind": "help",
             # The sender's own id: all by which the browser knows the request.
             "request_id": event_id,
+            # What its cancellation names, wherever the student is by then.
+            "course": "c1",
+            "notebook": {"id": "nb1", "path": "week1.ipynb", "title": None},
             "status": "claimed",
             "by": "Ivy Doe",
             "at": "2026-04-01T09:00:00.123Z",

@@ -1,7 +1,7 @@
 import type { Cell as CellWidget } from '@jupyterlab/cells';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
 import type { CellList, Notebook as NotebookWidget, NotebookPanel } from '@jupyterlab/notebook';
-import type { DataOf, IEventOrigin } from '../events/session';
+import type { DataOf, IEventOrigin, INames } from '../events/session';
 import { NotebookSession } from '../events/session';
 import type { IMoment } from '../runtime/clock';
 import { NotebookCells } from './cells';
@@ -209,14 +209,30 @@ export class NotebookCapture {
   /**
    * Emits a help event, also while recording is paused: asking is the student's own act. Those made while it is paused
    * are a session of their own. Returns the event's id, or null when the event could not be made.
+   *
+   * @param course - the course that the event names, null for none; undefined for the notebook's
    */
-  help<T extends 'help_requested' | 'help_cancelled'>(type: T, data: DataOf<T>): string | null {
-    const session = this.recording ? this._session : this._helpSession;
+  help<T extends 'help_requested' | 'help_cancelled'>(type: T, data: DataOf<T>, course?: string | null): string | null {
+    const session = this._helpIn;
     if (session.id === null) {
       session.begin();
     }
     const activeId = this._views.activeId;
-    return session.emit(type, data, activeId ? this._cells.reference(activeId) : null);
+    return session.emitFor(type, data, activeId ? this._cells.reference(activeId) : null, course);
+  }
+
+  /** The session of the next help event, or null where it begins one or the notebook is closed. */
+  get helpSession(): string | null {
+    return this._document.isDisposed ? null : this._helpIn.id;
+  }
+
+  /** Calls back once it is known what the events of the notebook name. */
+  named(callback: (names: INames) => void): void {
+    this._helpIn.named(callback);
+  }
+
+  private get _helpIn(): NotebookSession {
+    return this.recording ? this._session : this._helpSession;
   }
 
   /** A save command was carried out for this notebook. */

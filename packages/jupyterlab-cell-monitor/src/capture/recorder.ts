@@ -86,6 +86,11 @@ export class Recorder {
     return panel && this.captureOf(panel);
   }
 
+  /** The capture of the open notebook with this id, or null. */
+  captureOfId(notebookId: string): NotebookCapture | null {
+    return [...this._notebooks.values()].find(capture => capture.id === notebookId) ?? null;
+  }
+
   /** The capture of this panel, or null. */
   captureOf(panel: NotebookPanel): NotebookCapture | null {
     return this._notebooks.get(panel.context) ?? null;

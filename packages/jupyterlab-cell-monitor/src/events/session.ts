@@ -59,6 +59,12 @@ interface IMadeEvent<T extends EventType> {
   readonly data: DataOf<T>;
 }
 
+/** What events of a notebook name. */
+export interface INames {
+  readonly notebook: Notebook;
+  readonly course: string | null;
+}
+
 /** What names a session and its notebook; `seq` is the highest number that it has used. */
 export interface ISessionNames {
   readonly session_id: string;
@@ -110,6 +116,16 @@ export class NotebookSession {
     return this._emit(type, data, true, cell, { made });
   }
 
+  /** The same, for an event of this course, or of none, whatever the notebook's is; undefined where it is the notebook's. */
+  emitFor<T extends EventType>(
+    type: T,
+    data: DataOf<T>,
+    cell: Cell | null,
+    course: string | null | undefined
+  ): string | null {
+    return this._emit(type, data, true, cell, { course });
+  }
+
   /** The same, for an event that names no notebook: none is in front of the student. */
   emitOutside(type: 'heartbeat', data: DataOf<'heartbeat'>): string | null {
     return this._emit(type, data, false, null);
@@ -132,6 +148,11 @@ export class NotebookSession {
     });
   }
 
+  /** Calls back with what the events name: at once, or after those that wait until it is known which notebook it is. */
+  named(callback: (names: INames) => void): void {
+    this._onceIdentified((notebook, course) => callback({ notebook, course }));
+  }
+
   /** It is known now which notebook it is: queues what happened before, with the times at which it happened. */
   identified(): void {
     this._held.splice(0).forEach(action => action());
@@ -142,7 +163,7 @@ export class NotebookSession {
     data: DataOf<T>,
     inside: boolean,
     cell: Cell | null,
-    known: { readonly id?: string | undefined; readonly made?: IMoment } = {}
+    known: { readonly id?: string | undefined; readonly made?: IMoment; readonly course?: string | null | undefined } = {}
   ): string | null {
     if (this._id === null) {
       return null;
@@ -160,7 +181,9 @@ export class NotebookSession {
       cell,
       data
     };
-    this._onceIdentified((notebook, course) => this._queue(event, notebook, course));
+    this._onceIdentified((notebook, course) =>
+      this._queue(event, notebook, known.course === undefined ? course : known.course)
+    );
     return id;
   }
 

@@ -16,7 +16,9 @@ class MessageBody extends Widget implements Dialog.IBodyWidget<string> {
     hint.id = 'jp-CellMonitor-helpHint';
     hint.className = warned ? 'jp-CellMonitor-warning' : '';
     hint.textContent =
-      warned ?? trans.__('Your instructor will see your name, this notebook and the cell you are in.');
+      warned ??
+      (monitor.help.phase === 'cancelling' ? helpSentence(monitor, trans) : null) ??
+      trans.__('Your instructor will see your name, this notebook and the cell you are in.');
     const label = document.createElement('label');
     label.htmlFor = 'jp-CellMonitor-helpMessage';
     label.textContent = trans.__('What is the problem? (optional)');

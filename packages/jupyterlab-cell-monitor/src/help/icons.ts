@@ -45,6 +45,7 @@ export const HELP_ICONS: Readonly<Record<HelpPhase, LabIcon>> = {
   sending: waitingIcon,
   open: waitingIcon,
   claimed: claimedIcon,
+  cancelling: closedIcon,
   resolved: resolvedIcon,
   expired: closedIcon
 };

@@ -20,15 +20,30 @@ export function isAsking(phase: HelpPhase): boolean {
   return phase === 'sending' || phase === 'open' || phase === 'claimed';
 }
 
+/** A request that the student has taken back, until the monitor confirms it. */
+interface ICancellation {
+  readonly eventId: string;
+  /** What the student saw before. */
+  readonly before: IHelpState;
+  /** Since when the monitor lists the request although nothing waits here; monotonic. */
+  listedSince: number | null;
+}
+
 const NONE: IHelpState = { phase: 'none', requestId: null, by: null };
 
 /** The model's dependencies. */
 export interface IHelpHost {
   /** Emits `help_requested`; the id of that event, or null when no notebook is open. */
   request(message: string): string | null;
-  /** Emits `help_cancelled`. */
-  cancel(requestId: string): void;
+  /**
+   * Emits `help_cancelled`; the id of that event, or null when it cannot be made.
+   *
+   * @param notice - the monitor's latest notice of the request
+   */
+  cancel(requestId: string, notice: INotice | null): string | null;
   poll(): void;
+  /** Whether events wait in this browser. */
+  waiting(): boolean;
   /** Whether the monitor refuses everything that the student does. */
   refused(): boolean;
   /** Whether the student can see the page. */
@@ -49,6 +64,9 @@ export class HelpModel {
   /** Called after each change with the state before it. */
   onChange: ((state: IHelpState, before: IHelpState) => void) | null = null;
 
+  /** Called when a request that the student took back is not taken back. */
+  onNotTakenBack: (() => void) | null = null;
+
   get state(): IHelpState {
     return this._state;
   }
@@ -63,18 +81,27 @@ export class HelpModel {
       return false;
     }
     this._knownAt = this._clock.monotonic();
+    this._refusedSince = null;
     this._set({ phase: 'sending', requestId, by: null });
     return true;
   }
 
-  /** Cancels the request. */
+  /** Cancels the request. It is over when the monitor says so. */
   cancel(): void {
-    const requestId = this._state.requestId;
-    if (requestId !== null && isAsking(this._state.phase)) {
-      this._over.add(requestId);
-      this._host.cancel(requestId);
-      this._set(NONE);
+    const before = this._state;
+    const { requestId } = before;
+    if (requestId === null || !isAsking(before.phase)) {
+      return;
     }
+    const notice = this._listed.find(listed => listed.request_id === requestId) ?? null;
+    const eventId = this._host.cancel(requestId, notice);
+    if (eventId === null) {
+      this.onNotTakenBack?.();
+      return;
+    }
+    this._over.add(requestId);
+    this._cancellations.set(requestId, { eventId, before, listedSince: null });
+    this._set({ phase: 'cancelling', requestId, by: null });
   }
 
   /**
@@ -88,6 +115,11 @@ export class HelpModel {
       return false;
     }
     const help = notices.filter(notice => notice.kind === 'help' && notice.request_id);
+    this._listed = help;
+    this._settleCancellations(help);
+    if (this._state.phase === 'cancelling') {
+      return false;
+    }
     const asking = isAsking(this._state.phase);
     const own = help.find(notice => notice.request_id === this._state.requestId);
     if (asking && own) {
@@ -115,7 +147,9 @@ export class HelpModel {
           this._shown.add(notice.request_id as string);
         }
       });
-    } else if (this._state.phase !== 'sending') {
+    } else if (this._state.phase === 'sending') {
+      return this._settleSending();
+    } else {
       const refused = this._host.refused();
       if (refused || this._clock.monotonic() - this._knownAt > FORGOTTEN_MS) {
         this._set(NONE);
@@ -127,6 +161,14 @@ export class HelpModel {
 
   /** The monitor rejected these events. Returns whether the open request is among them. */
   rejected(ids: readonly string[]): boolean {
+    for (const [cancelled, { eventId }] of [...this._cancellations]) {
+      if (ids.includes(cancelled)) {
+        // The request itself came to nobody.
+        this._takenBack(cancelled);
+      } else if (ids.includes(eventId)) {
+        this._notTakenBack(cancelled);
+      }
+    }
     const requestId = this._state.requestId;
     if (requestId === null || !isAsking(this._state.phase) || !ids.includes(requestId)) {
       return false;
@@ -141,6 +183,70 @@ export class HelpModel {
     this._cancelPoll = null;
     this._cancelEnd?.();
     this._cancelEnd = null;
+  }
+
+  private _settleCancellations(help: readonly INotice[]): void {
+    const waiting = this._host.waiting();
+    const now = this._clock.monotonic();
+    for (const [requestId, cancellation] of [...this._cancellations]) {
+      const notice = help.find(each => each.request_id === requestId);
+      if (notice?.status !== 'open' && notice?.status !== 'claimed') {
+        // A request that the monitor does not list yet is over only once its cancellation has left.
+        if (notice || !waiting) {
+          this._takenBack(requestId);
+        }
+      } else if (!waiting) {
+        cancellation.listedSince ??= now;
+        if (now - cancellation.listedSince > FORGOTTEN_MS) {
+          // The Jupyter server, which had kept it, was refused later.
+          this._notTakenBack(requestId, notice);
+        }
+      }
+    }
+  }
+
+  private _takenBack(requestId: string): void {
+    this._cancellations.delete(requestId);
+    if (this._isCancelling(requestId)) {
+      this._set(NONE);
+    }
+  }
+
+  private _notTakenBack(requestId: string, notice?: INotice): void {
+    const cancellation = this._cancellations.get(requestId);
+    this._cancellations.delete(requestId);
+    this._over.delete(requestId);
+    if (cancellation && this._isCancelling(requestId)) {
+      this._knownAt = this._clock.monotonic();
+      if (notice) {
+        this._apply(notice);
+      } else {
+        this._set(cancellation.before);
+      }
+    }
+    this.onNotTakenBack?.();
+  }
+
+  private _isCancelling(requestId: string): boolean {
+    return this._state.phase === 'cancelling' && this._state.requestId === requestId;
+  }
+
+  /**
+   * The monitor does not list the request. Returns whether it was refused after the Jupyter server had taken it: nobody
+   * tells this page of that, but everything the student does is refused.
+   */
+  private _settleSending(): boolean {
+    const now = this._clock.monotonic();
+    if (this._host.waiting() || !this._host.refused()) {
+      this._refusedSince = null;
+      return false;
+    }
+    this._refusedSince ??= now;
+    if (now - this._refusedSince <= FORGOTTEN_MS) {
+      return false;
+    }
+    this._set(NONE);
+    return true;
   }
 
   private _apply(notice: INotice): void {
@@ -171,7 +277,7 @@ export class HelpModel {
       return;
     }
     this._state = state;
-    if (!isAsking(state.phase)) {
+    if (!isAsking(state.phase) && state.phase !== 'cancelling') {
       this.dispose();
     } else if (!this._cancelPoll) {
       this._cancelEnd?.();
@@ -208,6 +314,11 @@ export class HelpModel {
   private _cancelPoll: (() => void) | null = null;
   private _cancelEnd: (() => void) | null = null;
   private readonly _over = new Set<string>();
+  /** By the request's id. */
+  private readonly _cancellations = new Map<string, ICancellation>();
+  /** The monitor's latest notices of requests. */
+  private _listed: readonly INotice[] = [];
+  private _refusedSince: number | null = null;
 }
 
 /** Whether this is the status or phase of a request whose end the student is shown. */

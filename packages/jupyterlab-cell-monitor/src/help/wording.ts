@@ -23,6 +23,8 @@ export function helpLabel(monitor: ICellMonitor, trans: TranslationBundle): stri
       return trans.__('Help is asked for');
     case 'claimed':
       return name ? trans.__('%1 is on it', name) : trans.__('Somebody is on it');
+    case 'cancelling':
+      return isWaiting(monitor) ? trans.__('Help: not taken back yet') : trans.__('Taking back…');
     case 'resolved':
       return trans.__('Help: resolved');
     case 'expired':
@@ -50,6 +52,17 @@ export function helpSentence(monitor: ICellMonitor, trans: TranslationBundle): s
       return name
         ? trans.__('%1 has seen your request and is on it.', name)
         : trans.__('Your request was seen, somebody is on it.');
+    case 'cancelling':
+      if (monitor.problem !== null) {
+        return trans.__(
+          'Your request is not taken back yet: that is kept but cannot be sent now. Please tell your instructor in person.'
+        );
+      }
+      return isWaiting(monitor)
+        ? trans.__(
+            'The monitor cannot be reached. Your request is taken back as soon as it can; until then your instructors may see it.'
+          )
+        : trans.__('Your request is being taken back.');
     case 'resolved':
       return name
         ? trans.__('%1 marked your help request as resolved. If you still need help, ask again.', name)
@@ -74,5 +87,5 @@ export function helpWarning(monitor: ICellMonitor, trans: TranslationBundle): st
 }
 
 function isWaiting(monitor: ICellMonitor): boolean {
-  return monitor.problem !== null || monitor.state === 'saved';
+  return monitor.problem !== null || monitor.waits;
 }

@@ -85,7 +85,7 @@ export class EventQueue implements IEventSink {
   /** Called after each request with its notices; `complete` when these are all notices that the monitor has. */
   onNotices: ((notices: readonly INotice[], complete: boolean) => void) | null = null;
 
-  /** Called with the ids of events that the monitor rejected. */
+  /** Called with the ids of events that the monitor rejected, or that were deleted unsent. */
   onRejected: ((ids: readonly string[]) => void) | null = null;
 
   /** Called when the connection or a count may have changed. */
@@ -386,6 +386,10 @@ export class EventQueue implements IEventSink {
       dropped.forEach(event => this._recent.delete(event.id));
       this._dropped += dropped.length;
       this._outcomes.lose('queue_full', dropped.length);
+      if (dropped.length > 0) {
+        // A request for help, or its cancellation, may be among them.
+        this.onRejected?.(dropped.map(event => event.id));
+      }
       this.onChange?.();
     }
   }

@@ -5,6 +5,9 @@ import { newTraceparent } from './traceparent';
 export interface INotice {
   kind: string;
   request_id?: string;
+  /** Of `help`: what the request belongs to. An older monitor does not say it. */
+  course?: string;
+  notebook?: { readonly id: string; readonly path: string; readonly title?: string | null } | null;
   status?: string;
   by?: string | null;
   at?: string;

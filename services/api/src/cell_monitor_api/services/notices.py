@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.publications import NotebookRef
 from cell_monitor_core.storage.postgres import help_queries, people
 from cell_monitor_core.timestamps import to_text
 
@@ -33,12 +34,16 @@ class HelpNotice(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         request_id: the event id of the sender's own ``help_requested``, which is all that the sender knows of it.
+        course: where it was asked: what the sender does about it names this course, wherever the sender is then.
+        notebook: likewise.
         by: who claimed or resolved it.
         at: its last change, RFC 3339.
     """
 
     kind: str = "help"
     request_id: str
+    course: str
+    notebook: NotebookRef | None
     status: str
     by: str | None
     at: str
@@ -107,6 +112,8 @@ class Notices:
         return [
             HelpNotice(
                 request_id=str(notice.event_id),
+                course=notice.course_id,
+                notebook=notice.notebook,
                 status=notice.status,
                 by=None if notice.by is None else names.get(notice.by),
                 at=to_text(notice.at),

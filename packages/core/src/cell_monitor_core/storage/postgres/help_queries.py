@@ -13,7 +13,7 @@ from uuid import UUID
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.help_reduction import help_state
-from cell_monitor_core.publications import HelpState, HelpStatus
+from cell_monitor_core.publications import HelpState, HelpStatus, NotebookRef
 from cell_monitor_core.storage.postgres import help_requests
 from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
@@ -76,12 +76,14 @@ class HelpNotice:
 
     Attributes:
         event_id: of the student's own event: the only id by which the sender knows the request.
+        notebook: where the student asked.
         by: who claimed or resolved it.
         at: when it took this status.
     """
 
     event_id: UUID
     course_id: str
+    notebook: NotebookRef | None
     status: HelpStatus
     by: UUID | None
     at: datetime
@@ -103,7 +105,7 @@ async def notices_of_person(
     """
     rows = await executor.fetch(
         f"""
-        SELECT event_id, course_id, status,
+        SELECT event_id, course_id, status, context::text AS context,
                CASE status WHEN 'claimed' THEN claimed_by WHEN 'resolved' THEN resolved_by END AS by,
                CASE status WHEN 'claimed' THEN claimed_at WHEN 'resolved' THEN resolved_at
                            WHEN 'cancelled' THEN cancelled_at WHEN 'expired' THEN expired_at
@@ -121,4 +123,14 @@ async def notices_of_person(
         expired_within,
         limit,
     )
-    return [HelpNotice(row["event_id"], row["course_id"], row["status"], row["by"], row["at"]) for row in rows]
+    return [
+        HelpNotice(
+            row["event_id"],
+            row["course_id"],
+            help_requests.context_of(row).notebook,
+            row["status"],
+            row["by"],
+            row["at"],
+        )
+        for row in rows
+    ]

@@ -57,6 +57,11 @@ _context = msgspec.json.Decoder(HelpContext)
 _encode: Final = msgspec.json.Encoder().encode
 
 
+def context_of(row: Any) -> HelpContext:
+    """Return the context of a row that was selected with ``context::text AS context``."""
+    return _context.decode(row["context"])
+
+
 def stored_request(keyring: KeyRing, row: Any) -> StoredRequest:
     """Return the request of a row that was selected with ``COLUMNS``.
 
@@ -80,7 +85,7 @@ def stored_request(keyring: KeyRing, row: Any) -> StoredRequest:
             row["resolved_at"],
             row["expired_at"],
         ),
-        context=_context.decode(row["context"]),
+        context=context_of(row),
     )
     key = request.request_id.bytes
     message, error = row["message_enc"], row["error_text_enc"]
