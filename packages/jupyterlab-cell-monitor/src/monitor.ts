@@ -126,6 +126,7 @@ export class CellMonitor implements ICellMonitor {
     this._queue.onNotices = (notices, complete) =>
       guard.run(() => this._tellRefused(this._help.notices(notices, complete)));
     this._queue.onRejected = ids => guard.run(() => this._tellRefused(this._help.rejected(ids)));
+    this._queue.onDropped = ids => guard.run(() => this._tellRefused(this._help.rejected(ids)));
     this._queue.onChange = () => guard.run(() => this._update());
     this._guard = guard;
   }

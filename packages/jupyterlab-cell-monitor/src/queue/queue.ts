@@ -85,8 +85,11 @@ export class EventQueue implements IEventSink {
   /** Called after each request with its notices; `complete` when these are all notices that the monitor has. */
   onNotices: ((notices: readonly INotice[], complete: boolean) => void) | null = null;
 
-  /** Called with the ids of events that the monitor rejected, or that were deleted unsent. */
+  /** Called with the ids of events that the monitor rejected. */
   onRejected: ((ids: readonly string[]) => void) | null = null;
+
+  /** Called with the ids of events that were deleted unsent because the queue was full. */
+  onDropped: ((ids: readonly string[]) => void) | null = null;
 
   /** Called when the connection or a count may have changed. */
   onChange: (() => void) | null = null;
@@ -388,7 +391,7 @@ export class EventQueue implements IEventSink {
       this._outcomes.lose('queue_full', dropped.length);
       if (dropped.length > 0) {
         // A request for help, or its cancellation, may be among them.
-        this.onRejected?.(dropped.map(event => event.id));
+        this.onDropped?.(dropped.map(event => event.id));
       }
       this.onChange?.();
     }
