@@ -19,6 +19,14 @@ export class UnreachableError extends Error {
   override readonly name = 'UnreachableError'
 }
 
+/**
+ * Whether a change may have taken effect although its request failed: there was no answer of the API, or the API failed
+ * while it worked. Any other error is a refusal, which changed nothing.
+ */
+export function isOutcomeUnknown(error: unknown): boolean {
+  return !(error instanceof ApiError) || error.status >= 500
+}
+
 /** Gives the access token; `renew` returns a new one, or null when the sign-in has ended. */
 export interface TokenSource {
   token(): string | null

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { Button } from './Button'
-import { explain } from './ErrorNotice'
+import { explainChange } from './ErrorNotice'
 
 interface ConfirmedProps {
   /** Names what the action concerns. */
@@ -42,7 +42,7 @@ export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps)
       )}
       {action.error !== null && (
         <p className="confirmed__error" role="alert">
-          {explain(action.error, t)}
+          {explainChange(action.error, t)}
         </p>
       )}
     </div>

@@ -2,7 +2,7 @@ import type { TFunction } from 'i18next'
 import type { ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError } from '../api/client'
+import { ApiError, isOutcomeUnknown } from '../api/client'
 import { Button } from './Button'
 import { Notice } from './Notice'
 
@@ -12,6 +12,21 @@ export function explain(error: unknown, t: TFunction): string {
   if (error.type === 'timeseries_unavailable') return t('activity.unavailable')
   if (error.status >= 500) return t('errors.server', { code: error.status })
   return t('errors.message', { message: error.message, code: error.type })
+}
+
+/** The same for a request that was to change something: where nobody knows whether it did, that is said. */
+export function explainChange(error: unknown, t: TFunction): string {
+  if (!isOutcomeUnknown(error)) return explain(error, t)
+  return error instanceof ApiError ? t('errors.unknownServer', { code: error.status }) : t('errors.unknown')
+}
+
+export function ChangeError({ error }: { error: unknown }): ReactElement {
+  const { t } = useTranslation()
+  return (
+    <Notice tone="error" role="alert">
+      {explainChange(error, t)}
+    </Notice>
+  )
 }
 
 export function ErrorNotice({ error, onRetry }: { error: unknown; onRetry?: () => void }): ReactElement {

@@ -8,7 +8,7 @@ import { useServices } from '../../api/services'
 import { isTitle, MAX_TITLE } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 
 /** docs/dev/contracts.md: the same rule as in the API. */
@@ -29,8 +29,9 @@ export function AddCourse(): ReactElement {
     onSuccess: () => {
       setCourseId('')
       setTitle('')
-      return client.invalidateQueries({ queryKey: ['courses'] })
     },
+    // Also after an error: it may have been added.
+    onSettled: () => client.invalidateQueries({ queryKey: ['courses'] }),
   })
 
   const submit = (event: SyntheticEvent): void => {
@@ -84,7 +85,7 @@ export function AddCourse(): ReactElement {
           <Notice tone="error" role="alert">
             {add.error instanceof ApiError && add.error.status === 409
               ? t('courses.add.fault.taken')
-              : explain(add.error, t)}
+              : explainChange(add.error, t)}
           </Notice>
         )}
         {add.isSuccess && (

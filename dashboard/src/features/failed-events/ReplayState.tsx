@@ -2,7 +2,7 @@ import { useEffect, useRef, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import type { Replay } from './useReplay'
 
@@ -20,7 +20,7 @@ export function ReplayState({ replay }: { replay: Replay }): ReactElement | null
   const { queued, unreadable, remaining } = progress
   const tried = queued + unreadable
   const result = [
-    mutation.isError && t('failedEvents.interrupted', { message: explain(mutation.error, t) }),
+    mutation.isError && t('failedEvents.interrupted', { message: explainChange(mutation.error, t) }),
     t('failedEvents.queued', { count: queued }),
     unreadable > 0 && t('failedEvents.unreadable', { count: unreadable }),
     remaining > 0 && t('failedEvents.remain', { count: remaining }),

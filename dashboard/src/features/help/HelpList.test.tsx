@@ -63,14 +63,52 @@ describe('help requests', () => {
     expect(within(article).queryByRole('button', { name: /Hand back/u })).toBeNull()
   })
 
-  it('report that nothing has changed when an action fails', async () => {
-    course.api.on('POST courses/c1/help/h1/resolve', () => Promise.reject(new TypeError('network')))
+  it('report that nothing has changed when the server refuses an action', async () => {
+    course.api.on('POST courses/c1/help/h1/resolve', () => ({ status: 429, body: fault('rate_limited', 'too many') }))
     const user = userEvent.setup()
     await live()
     const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
     await user.click(within(article).getByRole('button', { name: /Resolved/u }))
     expect(await within(article).findByRole('alert')).toHaveTextContent(/did not go through.*Nothing has changed/u)
     expect(within(article).getByRole('button', { name: /I'm on it/u })).toBeVisible()
+  })
+
+  it.each([
+    ['no answer', () => Promise.reject(new TypeError('network'))],
+    ['an answer of a proxy', () => ({ status: 504, body: 'gateway time-out' })],
+    ['a server that failed meanwhile', () => ({ status: 503, body: fault('database_unavailable') })],
+  ])('do not call an action without effect that may have taken effect: %s', async (_, answer) => {
+    course.api.on('POST courses/c1/help/h1/claim', answer)
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    const alert = await within(article).findByRole('alert')
+    expect(alert).toHaveTextContent(/not known whether this took effect/u)
+    expect(alert).not.toHaveTextContent(/Nothing has changed/u)
+    // It did, and the live feed shows it.
+    await publish(helpPublication(11, { version: 2, status: 'claimed', claimed_by: 'p1', claimed_at: minutesAgo(0) }))
+    expect(await within(article).findByText(/You are on it since/u)).toBeVisible()
+    expect(within(article).queryByRole('alert')).toBeNull()
+    // Handed back, perhaps elsewhere: what was not known then is no news.
+    await publish(helpPublication(12, { version: 3, status: 'open' }))
+    expect(within(article).getByRole('button', { name: /I'm on it/u })).toBeVisible()
+    expect(within(article).queryByRole('alert')).toBeNull()
+  })
+
+  it('stop saying that an outcome is unknown once another one is known or the action is repeated', async () => {
+    const answers = [() => Promise.reject(new TypeError('network')), () => new Promise<never>(() => undefined)]
+    course.api.on('POST courses/c1/help/h1/claim', () => (answers.shift() ?? (() => ({ status: 500 })))())
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent(/not known/u)
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(within(article).queryByRole('alert')).toBeNull()
+    await publish(helpPublication(11, { version: 2, status: 'claimed', claimed_by: 'p2', claimed_at: minutesAgo(0) }))
+    expect(await within(article).findByText(/Tom Becker is on it since/u)).toBeVisible()
+    expect(within(article).queryByRole('alert')).toBeNull()
   })
 
   it('move the focus to the list when the focused one is removed', async () => {

@@ -1,14 +1,14 @@
 import type { TFunction } from 'i18next'
-import { useRef, type ReactElement, type RefObject } from 'react'
+import { useEffect, useRef, type ReactElement, type RefObject } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError } from '../../api/client'
+import { ApiError, isOutcomeUnknown } from '../../api/client'
 import type { HelpAction } from '../../api/queries'
 import type { HelpState } from '../../api/types'
 import { foreignLines } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explain, explainChange } from '../../ui/ErrorNotice'
 import { useFocusWhenGone } from '../../ui/focus'
 import { Icon } from '../../ui/Icon'
 import { Clamped } from '../../course/Clamped'
@@ -24,7 +24,14 @@ export function explainHelpError(error: unknown, t: TFunction): string {
     if (error.type === 'help_closed') return t('help.conflictClosed')
     if (error.status === 403) return t('help.forbidden')
   }
+  if (isOutcomeUnknown(error)) return explainChange(error, t)
   return t('help.failed', { message: explain(error, t) })
+}
+
+/** Whether a request, which is still active, is no longer as it was when this was offered: its outcome is seen. */
+function isSettled(action: HelpAction, request: HelpState, me: string | null): boolean {
+  if (action === 'claim') return request.status !== 'open'
+  return action === 'release' && request.claimed_by !== me
 }
 
 interface HelpRequestProps {
@@ -50,6 +57,12 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
   const name = view.label.text
   const mine = request.claimed_by != null && request.claimed_by === me
   const pending = action.isPending ? action.variables : null
+  const { reset } = action
+  const settled = action.isError && isOutcomeUnknown(action.error) && isSettled(action.variables, request, me)
+  useEffect(() => {
+    // For good: the request may be open again later.
+    if (settled) reset()
+  }, [settled, reset])
   const offered: HelpAction[] =
     // A request known from the row only has no version yet, and no action can be taken on it.
     role === 'observer' || role === 'student' || request.version === 0
@@ -123,7 +136,7 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
           ))}
         </div>
       )}
-      {action.isError && (
+      {action.isError && !settled && (
         <p className="help__error" role="alert">
           <Icon name="error" />
           {explainHelpError(action.error, t)}

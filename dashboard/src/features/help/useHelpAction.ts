@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient, type UseMutationResult } from '@tanstack/react-query'
 
-import { ApiError } from '../../api/client'
+import { ApiError, isOutcomeUnknown } from '../../api/client'
 import { actOnHelp, type HelpAction } from '../../api/queries'
 import { courseStateQuery, stateKey } from '../../live/snapshot'
 import type { HelpState } from '../../api/types'
@@ -28,8 +28,8 @@ export function useHelpAction(courseId: string, requestId: string): UseMutationR
       cache.setQueryData<LiveSnapshot>(stateKey(courseId), (held) => held && patchHelp(held, request))
     },
     onError: (error) => {
-      // Another person was faster: fetch the current state, also while the live connection is down.
-      if (error instanceof ApiError && error.status === 409) {
+      // Another person was faster, or it may have been done: fetch the current state, also while the live connection is down.
+      if (isOutcomeUnknown(error) || (error instanceof ApiError && error.status === 409)) {
         void cache
           .query({ ...courseStateQuery(api, cache, courseId), staleTime: 0 })
           .catch(() => undefined)

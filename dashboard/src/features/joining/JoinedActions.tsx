@@ -8,7 +8,7 @@ import type { StudentView } from '../../course/view'
 import { stateKey } from '../../live/snapshot'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
-import { ErrorNotice } from '../../ui/ErrorNotice'
+import { ChangeError } from '../../ui/ErrorNotice'
 import { mergeMember } from './joining'
 
 interface JoinedActionsProps {
@@ -27,15 +27,23 @@ export function JoinedActions({ courseId, view, others, onDone }: JoinedActionsP
   const cache = useQueryClient()
   const [into, setInto] = useState('')
   const id = useId()
-  const done = async (): Promise<void> => {
-    onDone()
+  const refresh = async (): Promise<void> => {
     await Promise.all([
       cache.invalidateQueries({ queryKey: stateKey(courseId) }),
       cache.invalidateQueries({ queryKey: membersKey(courseId) }),
     ])
   }
-  const merge = useMutation({ mutationFn: () => mergeMember(api, courseId, view.id, into), onSuccess: done })
-  const remove = useMutation({ mutationFn: () => removeMember(api, courseId, view.id), onSuccess: done })
+  // Also after an error: it may have been done.
+  const merge = useMutation({
+    mutationFn: () => mergeMember(api, courseId, view.id, into),
+    onSuccess: onDone,
+    onSettled: refresh,
+  })
+  const remove = useMutation({
+    mutationFn: () => removeMember(api, courseId, view.id),
+    onSuccess: onDone,
+    onSettled: refresh,
+  })
   return (
     <section className="joined" aria-labelledby={`${id}-title`}>
       <h3 id={`${id}-title`}>{t('joining.joined')}</h3>
@@ -75,9 +83,12 @@ export function JoinedActions({ courseId, view, others, onDone }: JoinedActionsP
           keep: t('joining.keep'),
         }}
         action={remove}
-        onConfirmed={() => remove.mutate()}
+        onConfirmed={() => {
+          merge.reset()
+          remove.mutate()
+        }}
       />
-      {merge.error !== null && <ErrorNotice error={merge.error} />}
+      {merge.error !== null && <ChangeError error={merge.error} />}
     </section>
   )
 }

@@ -5,7 +5,7 @@ import { ApiError } from '../../api/client'
 import type { NewApiKey } from '../../api/types'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { faultOf, MAX_DAYS, MAX_NAME, scopeLabels, scopes, type KeyFault, type Scope } from './keys'
 import { useMakeKey } from './useKeys'
@@ -111,7 +111,7 @@ export function MakeKey(): ReactElement {
         )}
         {make.isError && (
           <Notice tone="error" role="alert">
-            {make.error instanceof ApiError && make.error.status === 404 ? t('keys.nobody') : explain(make.error, t)}
+            {make.error instanceof ApiError && make.error.status === 404 ? t('keys.nobody') : explainChange(make.error, t)}
           </Notice>
         )}
         <Button type="submit" variant="primary" pending={make.isPending}>

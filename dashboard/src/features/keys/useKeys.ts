@@ -12,7 +12,8 @@ export function useMakeKey(): UseMutationResult<NewApiKey, Error, KeyWish> {
   return useMutation({
     mutationFn: ({ name, scopes, username, days }: KeyWish) =>
       makeApiKey(api, { name, scopes, expires_in_days: days, ...(username !== '' && { username }) }),
-    onSuccess: () => client.invalidateQueries({ queryKey: apiKeysKey }),
+    // Also after an error: the key may have been made.
+    onSettled: () => client.invalidateQueries({ queryKey: apiKeysKey }),
     gcTime: 0,
   })
 }

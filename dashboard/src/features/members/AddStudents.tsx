@@ -1,10 +1,11 @@
 import { useId, useMemo, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
+import { isOutcomeUnknown } from '../../api/client'
 import type { CourseMember } from '../../api/types'
 import { useAnnounce } from '../../ui/Announcer'
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { MAX_LIST_BYTES, previewOf, readList, textOf, type StudentListing } from './list'
 import { PartlyAdded, useAddStudents } from './useRoster'
@@ -28,6 +29,9 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
   const listing = useMemo(() => readList(text), [text])
   const preview = useMemo(() => previewOf(listing.students, members), [listing, members])
   const changed = [...preview.added, ...preview.renamed]
+  const cause = add.error instanceof PartlyAdded ? add.error.cause : add.error
+  // The list of members shows by now that they were added.
+  const turnedOut = isOutcomeUnknown(cause) && changed.length === 0
 
   const change = (value: string): void => {
     add.reset()
@@ -89,15 +93,15 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
         </Notice>
       )}
       {text.trim() !== '' && <Changes listing={listing} preview={preview} />}
-      {add.isError && (
+      {add.isError && !turnedOut && (
         <Notice tone="error" role="alert">
           {add.error instanceof PartlyAdded
             ? t('members.partly', {
                 added: add.error.added,
                 count: add.error.total,
-                message: explain(add.error.cause, t),
+                message: explainChange(add.error.cause, t),
               })
-            : explain(add.error, t)}
+            : explainChange(add.error, t)}
         </Notice>
       )}
       {add.isSuccess && text === '' && (

@@ -45,6 +45,7 @@ export function useRemoveMember(courseId: string, personId: string): UseMutation
   const client = useQueryClient()
   return useMutation({
     mutationFn: () => removeMember(api, courseId, personId),
-    onSuccess: () => client.invalidateQueries({ queryKey: membersKey(courseId) }),
+    // Also after an error: it may have been done.
+    onSettled: () => client.invalidateQueries({ queryKey: membersKey(courseId) }),
   })
 }

@@ -1,10 +1,11 @@
 import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import type { CourseSettings } from '../../api/types'
+import { isOutcomeUnknown } from '../../api/client'
+import type { ChangedSettings, CourseSettings } from '../../api/types'
 import { MAX_TITLE, thresholdNames, type ThresholdName } from '../../course/settings'
 import { Button } from '../../ui/Button'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { changesOf, faultOf, formOf, useChangeSettings, type SettingsFault } from './settings'
 
@@ -22,6 +23,7 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
   const [before, setBefore] = useState(settings)
   const [fault, setFault] = useState<SettingsFault | null>(null)
   const [same, setSame] = useState(false)
+  const [unsure, setUnsure] = useState<ChangedSettings | null>(null)
   const save = useChangeSettings(courseId)
   const set = (name: ThresholdName, value: string): void =>
     setForm({ ...form, thresholds: { ...form.thresholds, [name]: value } })
@@ -34,7 +36,7 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
     setSame(false)
     save.reset()
     if (found !== null) return
-    const changes = changesOf(form, before)
+    const changes = changesOf(form, before, unsure)
     if (changes === null) {
       setSame(true)
       return
@@ -43,6 +45,10 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
       onSuccess: (stored) => {
         setBefore(stored)
         setForm(formOf(stored))
+        setUnsure(null)
+      },
+      onError: (error) => {
+        if (isOutcomeUnknown(error)) setUnsure(changes)
       },
     })
   }
@@ -99,7 +105,7 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
         )}
         {save.isError && (
           <Notice tone="error" role="alert">
-            {explain(save.error, t)}
+            {explainChange(save.error, t)}
           </Notice>
         )}
         {(same || save.isSuccess) && (

@@ -5,7 +5,7 @@ import type { CourseSettings, GroupLink, Role } from '../../api/types'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
-import { explain } from '../../ui/ErrorNotice'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Empty, Notice } from '../../ui/Notice'
 import { GroupRules } from './GroupRules'
 import { MAX_GROUP, useLinkGroup, useUnlinkGroup } from './settings'
@@ -153,7 +153,7 @@ function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly s
       )}
       {link.isError && (
         <Notice tone="error" role="alert">
-          {explain(link.error, t)}
+          {explainChange(link.error, t)}
         </Notice>
       )}
       <Button type="submit" variant="primary" pending={link.isPending}>

@@ -2,7 +2,7 @@
 
 import { queryOptions, useMutation, useQueryClient, type UseMutationResult } from '@tanstack/react-query'
 
-import type { ApiClient } from '../../api/client'
+import { isOutcomeUnknown, type ApiClient } from '../../api/client'
 import { courseKey, segment } from '../../api/queries'
 import { useServices } from '../../api/services'
 import type { ChangedSettings, CourseSettings, GroupLink } from '../../api/types'
@@ -52,16 +52,24 @@ export function faultOf(form: SettingsForm, { bounds }: CourseSettings): Setting
   return null
 }
 
-/** Return what differs from the settings that the form was filled from: the rest stays as others have set it. */
-export function changesOf(form: SettingsForm, before: CourseSettings): ChangedSettings | null {
+/**
+ * Return what differs from the settings that the form was filled from: the rest stays as others have set it.
+ *
+ * @param unsure - what was sent and may have been stored: it is sent again, also where the form has its former value
+ */
+export function changesOf(
+  form: SettingsForm,
+  before: CourseSettings,
+  unsure: ChangedSettings | null = null,
+): ChangedSettings | null {
   const title = form.title.trim()
   const thresholds = Object.fromEntries(
     thresholdNames
       .map((name) => [name, Number(form.thresholds[name])] as const)
-      .filter(([name, value]) => value !== before.thresholds[name]),
+      .filter(([name, value]) => value !== before.thresholds[name] || unsure?.thresholds?.[name] !== undefined),
   )
   const changes: ChangedSettings = {
-    ...(title !== before.title && { title }),
+    ...((title !== before.title || unsure?.title !== undefined) && { title }),
     ...(Object.keys(thresholds).length > 0 && { thresholds }),
   }
   return Object.keys(changes).length > 0 ? changes : null
@@ -80,6 +88,9 @@ function useSettingsMutation<Wish>(
       // Pages that name the course or judge by its thresholds.
       void client.invalidateQueries({ queryKey: courseKey(courseId) })
       void client.invalidateQueries({ queryKey: ['courses'] })
+    },
+    onError: (error) => {
+      if (isOutcomeUnknown(error)) void client.invalidateQueries({ queryKey: settingsKey(courseId) })
     },
   })
 }

@@ -7,7 +7,7 @@ import { meQuery } from '../../api/queries'
 import { useServices } from '../../api/services'
 import { shownUsername } from '../../course/names'
 import { Button } from '../../ui/Button'
-import { ErrorNotice } from '../../ui/ErrorNotice'
+import { ChangeError } from '../../ui/ErrorNotice'
 import { useTitle } from '../../ui/title'
 import { PasswordSection } from './PasswordSection'
 
@@ -42,7 +42,7 @@ export function AccountPage(): ReactElement {
       <section className="card" aria-labelledby="everywhere">
         <h2 id="everywhere">{t('account.everywhere')}</h2>
         <p>{t('account.everywhereText')}</p>
-        {everywhere.isError && <ErrorNotice error={everywhere.error} />}
+        {everywhere.isError && <ChangeError error={everywhere.error} />}
         <Button pending={everywhere.isPending} onClick={() => everywhere.mutate()}>
           {t('account.everywhere')}
         </Button>

@@ -2,12 +2,13 @@ import { useQueryClient } from '@tanstack/react-query'
 import { useId, useRef, useState, type ReactElement, type SyntheticEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError, UnreachableError } from '../../api/client'
+import { ApiError, isOutcomeUnknown, UnreachableError } from '../../api/client'
 import { passwordKey } from '../../api/queries'
 import { useServices } from '../../api/services'
 import type { Me, PasswordState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
+import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { PasswordField } from '../../ui/PasswordField'
 
@@ -42,7 +43,8 @@ export function NewPasswordForm({ state, me }: NewPasswordFormProps): ReactEleme
   const needsPresent = state.change === 'present_password'
 
   const explain = (cause: unknown): Refusal => {
-    if (cause instanceof UnreachableError) return { message: t('errors.unreachable'), field: null }
+    if (cause instanceof UnreachableError || (cause instanceof ApiError && isOutcomeUnknown(cause)))
+      return { message: explainChange(cause, t), field: null }
     if (!(cause instanceof ApiError)) return { message: t('errors.unexpected'), field: null }
     switch (cause.type) {
       case 'password_too_short':

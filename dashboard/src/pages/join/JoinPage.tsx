@@ -12,7 +12,7 @@ import { closeJoining, joinCodeKey, joinCodeQuery, openJoining, removeJoined } f
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
-import { ErrorNotice } from '../../ui/ErrorNotice'
+import { ChangeError, ErrorNotice } from '../../ui/ErrorNotice'
 import { courseErrorPage } from '../../ui/ErrorPage'
 import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
@@ -57,11 +57,20 @@ function Joining({ courseId, held, now }: { courseId: string; held: JoinCode; no
   const open = useMutation({
     mutationFn: () => openJoining(api, courseId, minutes),
     onSuccess: (code) => cache.setQueryData<JoinCode>(joinCodeKey(courseId), code),
+    onError: refresh,
   })
-  const close = useMutation({ mutationFn: () => closeJoining(api, courseId), onSuccess: refresh })
-  const remove = useMutation({ mutationFn: () => removeJoined(api, courseId), onSuccess: refresh })
+  const close = useMutation({ mutationFn: () => closeJoining(api, courseId), onSettled: refresh })
+  const remove = useMutation({ mutationFn: () => removeJoined(api, courseId), onSettled: refresh })
   const error = open.error ?? close.error
   const isOpen = held.code != null
+  const renew = (): void => {
+    close.reset()
+    open.mutate()
+  }
+  const end = (): void => {
+    open.reset()
+    close.mutate()
+  }
   return (
     <>
       {isOpen ? <Steps held={held} now={now} /> : <p className="hint">{t('joining.closed')}</p>}
@@ -76,11 +85,11 @@ function Joining({ courseId, held, now }: { courseId: string; held: JoinCode; no
             ))}
           </select>
         </div>
-        <Button variant={isOpen ? 'plain' : 'primary'} pending={open.isPending} onClick={() => open.mutate()}>
+        <Button variant={isOpen ? 'plain' : 'primary'} pending={open.isPending} onClick={renew}>
           {isOpen ? t('joining.renew') : t('joining.open')}
         </Button>
         {isOpen && (
-          <Button pending={close.isPending} onClick={() => close.mutate()}>
+          <Button pending={close.isPending} onClick={end}>
             {t('joining.close')}
           </Button>
         )}
@@ -99,7 +108,7 @@ function Joining({ courseId, held, now }: { courseId: string; held: JoinCode; no
         action={remove}
         onConfirmed={(done) => remove.mutate(undefined, { onSuccess: done })}
       />
-      {error !== null && <ErrorNotice error={error} />}
+      {error !== null && <ChangeError error={error} />}
     </>
   )
 }
