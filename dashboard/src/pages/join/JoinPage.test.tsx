@@ -51,6 +51,21 @@ describe('the page that is shown to the class', () => {
     await waitFor(() => expect(screen.queryByText('K7F2-2M9Q-X4DT')).toBeNull())
   })
 
+  it('says that an outcome is unknown only until the instructor acts again, and shows a code that was made', async () => {
+    api.on('POST courses/c1/join-code', () => {
+      held = opened
+      return Promise.reject(new TypeError('network'))
+    })
+    const user = userEvent.setup()
+    renderApp('/courses/c1/join')
+    await user.click(await screen.findByRole('button', { name: 'Open joining' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('not known whether this took effect')
+    expect(await screen.findByText('K7F2-2M9Q-X4DT')).toBeVisible()
+    await user.click(screen.getByRole('button', { name: 'Close joining' }))
+    await waitFor(() => expect(screen.queryByText('K7F2-2M9Q-X4DT')).toBeNull())
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
   it('removes everybody only after a question', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1/join', 'ja')

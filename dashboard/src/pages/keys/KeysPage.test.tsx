@@ -106,6 +106,20 @@ describe('API keys', () => {
     expect(await screen.findByRole('alert')).toHaveTextContent('このユーザー名の人はいません。')
   })
 
+  it('shows a key that was made although the answer was lost, and does not say that none was', async () => {
+    api.on('POST api-keys', () => {
+      keys = [key('lab 4'), ...keys]
+      return Promise.reject(new TypeError('network'))
+    })
+    const user = userEvent.setup()
+    renderApp('/keys', 'ja')
+    await user.type(await screen.findByRole('textbox', { name: /^名前/u }), 'lab 4')
+    await user.click(screen.getByRole('checkbox', { name: 'イベントの送信' }))
+    await user.click(screen.getByRole('button', { name: 'キーを作成' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('反映されたかどうかわかりません')
+    expect(await screen.findByRole('row', { name: /lab 4/u })).toBeVisible()
+  })
+
   it('revokes after a second click', async () => {
     const user = userEvent.setup()
     let revoked = 0

@@ -100,6 +100,36 @@ describe('members of a course', () => {
     expect((await list() as HTMLTextAreaElement).value).toContain('student699')
   })
 
+  it('shows students who were added although the answer was lost, and no error beside them', async () => {
+    const user = userEvent.setup()
+    let addedToo = false
+    api.on('PUT courses/c1/members', () => {
+      if (addedToo) members = [...members, member('new1')]
+      return Promise.reject(new TypeError('network'))
+    })
+    renderApp('/courses/c1/members')
+    await user.click(await list())
+    await user.paste('new1')
+    await user.click(screen.getByRole('button', { name: 'Add 1 student' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('not known whether this took effect')
+    addedToo = true
+    await user.click(screen.getByRole('button', { name: 'Add 1 student' }))
+    expect(await screen.findByRole('row', { name: /new1/u })).toBeVisible()
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
+  it('removes somebody whom the server removed although the answer was lost', async () => {
+    const user = userEvent.setup()
+    api.on('DELETE courses/c1/members/ann', () => {
+      members = members.filter((each) => each.username !== 'ann')
+      return Promise.reject(new TypeError('network'))
+    })
+    renderApp('/courses/c1/members')
+    await user.click(await screen.findByRole('button', { name: 'Remove Ann Adams from the course' }))
+    await user.click(screen.getByRole('button', { name: 'Remove Ann Adams' }))
+    await waitFor(() => expect(screen.queryByRole('row', { name: /Ann Adams/u })).toBeNull())
+  })
+
   it('removes somebody only after a second click, and the keyboard stays where it was', async () => {
     const user = userEvent.setup()
     let removed = 0

@@ -65,6 +65,32 @@ describe('title and thresholds', () => {
     expect(screen.getByRole('spinbutton', { name: /^Long run/u })).toHaveValue(60)
   })
 
+  it('does not say that nothing was changed after a save whose answer was lost', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    await screen.findByRole('heading', { name: 'Title and thresholds' })
+    api.on('PATCH courses/c1/settings', (body) => {
+      sent.push(body)
+      stored = { ...stored, thresholds: { ...stored.thresholds, idle_s: 900 } }
+      return Promise.reject(new TypeError('network'))
+    })
+    await user.clear(idle())
+    await user.type(idle(), '900')
+    await user.click(save())
+    expect(await screen.findByRole('alert')).toHaveTextContent('not known whether this took effect')
+    // Back to what it was: the server has 900.
+    api.on('PATCH courses/c1/settings', (body) => {
+      sent.push(body)
+      return { body: { ...stored, thresholds: { ...stored.thresholds, idle_s: 600 } } }
+    })
+    await user.clear(idle())
+    await user.type(idle(), '600')
+    await user.click(save())
+    expect(await screen.findByText('Saved.')).toBeVisible()
+    expect(screen.queryByText(/Nothing was changed/u)).toBeNull()
+    expect(sent).toEqual([{ thresholds: { idle_s: 900 } }, { thresholds: { idle_s: 600 } }])
+  })
+
   it('sends nothing where nothing differs', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1/settings')
