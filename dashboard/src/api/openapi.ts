@@ -1615,6 +1615,8 @@ export interface components {
          *
          *         Attributes:
          *             request_id: the event id of the sender's own ``help_requested``, which is all that the sender knows of it.
+         *             course: where it was asked: what the sender does about it names this course, wherever the sender is then.
+         *             notebook: likewise.
          *             by: who claimed or resolved it.
          *             at: its last change, RFC 3339.
          */
@@ -1622,6 +1624,8 @@ export interface components {
             /** @default help */
             kind: string;
             request_id: string;
+            course: string;
+            notebook: components["schemas"]["NotebookRef"] | null;
             status: string;
             by: string | null;
             at: string;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -289,3 +290,58 @@ def test_the_record_is_sentences_and_the_data_behind_them(
     dialog.get_by_text("The same as it is sent").click()
     expect(raw).to_be_visible()
     expect(raw).to_contain_text('"type": "cell_executed"')
+
+
+def _take_back(page: Page) -> None:
+    page.locator(".jp-CellMonitor-help:visible").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="I no longer need help").click()
+
+
+def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_monitor_says_so(
+    open_student: Callable[..., Student], api: Any, screenshot: Callable[[Page, str], None]
+) -> None:
+    # Known from the monitor only, as after a reload; the notebook here names a course in which the student is not.
+    request_id = "0192f0a0-0000-7000-8000-000000000001"
+    notice = {
+        "kind": "help",
+        "request_id": request_id,
+        "course": "programming-1",
+        "notebook": {"id": "nb-other", "path": "elsewhere/week9.ipynb", "title": None},
+        "status": "open",
+        "by": None,
+        "at": "2026-04-01T09:00:00Z",
+    }
+    api.notices = [notice]
+    api.status_of = lambda event: "rejected" if event.get("course") == "algebra" else "accepted"
+    api.reason_of = lambda _: "course_forbidden"
+    student = open_student()
+    page = student.page
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:open', {path: 'of-a-course.ipynb'})")
+    expect(status(page)).to_have_text("Not recorded: you are not in this course")
+    button = page.locator(".jp-CellMonitor-help:visible")
+    expect(button).to_contain_text("Help is asked for")
+
+    # Refused: it does not look done, and the words say so.
+    api.status_of = lambda event: "rejected" if event["type"] == "help_cancelled" else "accepted"
+    _take_back(page)
+    toast = page.locator(".jp-toast-message", has_text="was not taken back")
+    expect(toast).to_have_count(1)
+    expect(toast).to_contain_text("Try again, or tell them in person")
+    expect(button).to_contain_text("Help is asked for")
+    screenshot(page, "help-not-taken-back")
+
+    # Nobody can be reached: it is said that it waits, until the monitor has it.
+    api.status_of = lambda event: "rejected" if event.get("course") == "algebra" else "accepted"
+    api.stop()
+    _take_back(page)
+    expect(button).to_contain_text("Help: not taken back yet")
+    expect(button).to_have_attribute("title", re.compile("until then your instructors may see it"))
+    screenshot(page, "help-not-taken-back-yet")
+    api.notices = [{**notice, "status": "cancelled"}]
+    api.start()
+    expect(button).to_contain_text("Ask for help")
+    (cancelled,) = student.wait(lambda: student.events("help_cancelled"))
+    assert cancelled["data"] == {"request_id": request_id}
+    assert cancelled["course"] == "programming-1"
+    assert cancelled["notebook"]["path"] == "elsewhere/week9.ipynb"
+    student.complaints.clear()  # the browser itself notes requests that were cut
