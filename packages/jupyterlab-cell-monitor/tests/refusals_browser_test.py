@@ -297,8 +297,9 @@ def _take_back(page: Page) -> None:
     page.locator(".jp-Dialog").get_by_role("button", name="I no longer need help").click()
 
 
+@pytest.mark.parametrize("away", ["monitor", "jupyter"])
 def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_monitor_says_so(
-    open_student: Callable[..., Student], api: Any, screenshot: Callable[[Page, str], None]
+    open_student: Callable[..., Student], api: Any, screenshot: Callable[[Page, str], None], away: str
 ) -> None:
     # Known from the monitor only, as after a reload; the notebook here names a course in which the student is not.
     request_id = "0192f0a0-0000-7000-8000-000000000001"
@@ -332,13 +333,17 @@ def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_mo
 
     # Nobody can be reached: it is said that it waits, until the monitor has it.
     api.status_of = lambda event: "rejected" if event.get("course") == "algebra" else "accepted"
-    api.stop()
+    if away == "monitor":
+        api.stop()
+    else:
+        page.route("**/cell-monitor**", lambda route: route.abort())
     _take_back(page)
     expect(button).to_contain_text("Help: not taken back yet")
     expect(button).to_have_attribute("title", re.compile("until then your instructors may see it"))
     screenshot(page, "help-not-taken-back-yet")
     api.notices = [{**notice, "status": "cancelled"}]
     api.start()
+    page.unroute("**/cell-monitor**")
     expect(button).to_contain_text("Ask for help")
     (cancelled,) = student.wait(lambda: student.events("help_cancelled"))
     assert cancelled["data"] == {"request_id": request_id}
