@@ -107,7 +107,7 @@ test('a cancelled request stays cancelled although the monitor still lists it', 
   assert.equal(model.state.phase, 'sending');
 });
 
-test('a cancellation that waits is not shown as done, and is done when the monitor says so', () => {
+test('a cancellation that waits is not shown as done, and is done when the monitor reports it', () => {
   model.request('');
   model.notices([notice('open')], true);
   model.cancel();
@@ -138,7 +138,7 @@ test('a cancellation that the monitor refuses does not look done: the request is
   assert.equal(notTakenBack, 1);
 });
 
-test('a cancellation that was refused after the Jupyter server had taken it does not look done for ever', () => {
+test('a cancellation that was refused after the Jupyter server had taken it does not look done permanently', () => {
   model.request('');
   model.notices([notice('open')], true);
   model.cancel();
@@ -172,7 +172,7 @@ test('a cancellation that cannot be made is not shown as done', () => {
   assert.equal(notTakenBack, 1);
 });
 
-test('who takes back a request that was refused itself is told nothing: nobody sees it', () => {
+test('who takes back a request that was refused itself gets no message: nobody sees it', () => {
   model.request('');
   model.cancel();
   assert.equal(model.rejected(['r1', 'c-r1']), false);
@@ -180,7 +180,7 @@ test('who takes back a request that was refused itself is told nothing: nobody s
   assert.equal(notTakenBack, 0);
 });
 
-test('a request that was refused after the Jupyter server had taken it is not on its way for ever', () => {
+test('a request that was refused after the Jupyter server had taken it is not on its way without end', () => {
   model.request('');
   refused = true;
   assert.equal(model.notices([], true), false, 'the monitor may need a moment');

@@ -297,9 +297,9 @@ def _take_back(page: Page) -> None:
     page.locator(".jp-Dialog").get_by_role("button", name="I no longer need help").click()
 
 
-@pytest.mark.parametrize("away", ["monitor", "jupyter"])
-def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_monitor_says_so(
-    open_student: Callable[..., Student], api: Any, screenshot: Callable[[Page, str], None], away: str
+@pytest.mark.parametrize("unreachable", ["monitor", "jupyter"])
+def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_monitor_reports_it(
+    open_student: Callable[..., Student], api: Any, screenshot: Callable[[Page, str], None], unreachable: str
 ) -> None:
     # Known from the monitor only, as after a reload; the notebook here names a course in which the student is not.
     request_id = "0192f0a0-0000-7000-8000-000000000001"
@@ -322,7 +322,7 @@ def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_mo
     button = page.locator(".jp-CellMonitor-help:visible")
     expect(button).to_contain_text("Help is asked for")
 
-    # Refused: it does not look done, and the words say so.
+    # Refused: it does not look done, and a message reports it.
     api.status_of = lambda event: "rejected" if event["type"] == "help_cancelled" else "accepted"
     _take_back(page)
     toast = page.locator(".jp-toast-message", has_text="was not taken back")
@@ -333,7 +333,7 @@ def test_a_request_of_another_course_is_taken_back_and_looks_so_only_when_the_mo
 
     # Nobody can be reached: it is said that it waits, until the monitor has it.
     api.status_of = lambda event: "rejected" if event.get("course") == "algebra" else "accepted"
-    if away == "monitor":
+    if unreachable == "monitor":
         api.stop()
     else:
         page.route("**/cell-monitor**", lambda route: route.abort())

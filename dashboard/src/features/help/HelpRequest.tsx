@@ -60,7 +60,7 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
   const { reset } = action
   const settled = action.isError && isOutcomeUnknown(action.error) && isSettled(action.variables, request, me)
   useEffect(() => {
-    // For good: the request may be open again later.
+    // Permanently: the request may be open again later.
     if (settled) reset()
   }, [settled, reset])
   const offered: HelpAction[] =

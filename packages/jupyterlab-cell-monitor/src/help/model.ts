@@ -86,7 +86,7 @@ export class HelpModel {
     return true;
   }
 
-  /** Cancels the request. It is over when the monitor says so. */
+  /** Cancels the request. It is over when the monitor reports it. */
   cancel(): void {
     const before = this._state;
     const { requestId } = before;

@@ -34,6 +34,7 @@ __all__ = [
     "COLUMNS",
     "ERROR_TEXT",
     "MESSAGE",
+    "context_of",
     "insert_action",
     "insert_expiry",
     "load_facts",
