@@ -1448,7 +1448,7 @@ export interface components {
          * @description The newest run that succeeded or failed; an aborted one only where there is no other.
          *
          *         Times are RFC 3339 UTC with milliseconds; durations are milliseconds. ``notebook`` and ``cell`` are those of the run,
-         *         which need not be where the student is now.
+         *         which need not be where the student is now. With ``cell_removed`` the cell is gone: its name may be another cell's now.
          */
         ExecutionRef: {
             event_id: string;
@@ -1466,6 +1466,8 @@ export interface components {
             error: components["schemas"]["ErrorRef"] | null;
             /** @default null */
             notebook: components["schemas"]["NotebookRef"] | null;
+            /** @default false */
+            cell_removed: boolean;
         };
         /**
          * FailedEventAnswer
@@ -2285,6 +2287,8 @@ export interface components {
          *
          *         Attributes:
          *             status: how the run counts: with ``error_expected`` an error is ``ok``.
+         *             notebook: as it is called now; likewise ``cell``.
+         *             cell_removed: the cell is gone, as far as that is known: its name may be another cell's now.
          *             error_expected: the author says that the cell may fail; false once the payload's time is over.
          *             content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
          */
@@ -2308,6 +2312,8 @@ export interface components {
              * @enum {unknown}
              */
             content: "available" | "deleted";
+            /** @default false */
+            cell_removed: boolean;
         };
         /**
          * RunError
@@ -2509,6 +2515,7 @@ export interface components {
          *             runs: ended runs, failed and aborted ones included.
          *             last_at: when the newest run ended, RFC 3339.
          *             error_streak: failed runs since the last success; aborted runs do not count.
+         *             cell_removed: the cell is gone, as far as that is known: its name may be another cell's now.
          */
         StudentCell: {
             notebook: components["schemas"]["NotebookRef"];
@@ -2519,6 +2526,8 @@ export interface components {
             last_status: ("aborted" | "error" | "ok") | null;
             last_at: string | null;
             error_streak: number;
+            /** @default false */
+            cell_removed: boolean;
         };
         /**
          * StudentDetail

@@ -73,7 +73,7 @@ class ExecutionRef(msgspec.Struct, frozen=True):
     """The newest run that succeeded or failed; an aborted one only where there is no other.
 
     Times are RFC 3339 UTC with milliseconds; durations are milliseconds. ``notebook`` and ``cell`` are those of the run,
-    which need not be where the student is now.
+    which need not be where the student is now. With ``cell_removed`` the cell is gone: its name may be another cell's now.
     """
 
     event_id: str
@@ -85,6 +85,7 @@ class ExecutionRef(msgspec.Struct, frozen=True):
     execution_count: int | None = None
     error: ErrorRef | None = None
     notebook: NotebookRef | None = None
+    cell_removed: bool = False
 
 
 class KernelDeathsRef(msgspec.Struct, frozen=True):

@@ -415,15 +415,66 @@ def test_a_renamed_notebook_has_its_new_name_wherever_it_is_shown() -> None:
         assert shown.last_execution.notebook is not None
         named = (shown.notebook, shown.running_notebook, shown.last_execution.notebook)
         assert {(each.id, each.path) for each in named} == {(name, "new.ipynb")}
+    # The end of a run that the page left to the server half has the name of its start, and a copy is saved under its own.
+    late = _shown(
+        *made,
+        msgspec.structs.replace(_run(6, "a", "ok"), place=False),
+        _named(_other(7, "notebook_saved"), "copy.ipynb"),
+    )
+    assert late.notebook is not None
+    assert late.last_execution is not None
+    assert late.last_execution.notebook is not None
+    assert (late.notebook.path, late.last_execution.notebook.path) == ("new.ipynb", "new.ipynb")
     # What is older, and what is of another notebook, renames nothing.
     other = _shown(*made[:-1], _renamed(0, name, "older.ipynb"), _renamed(6, "another", "another.ipynb"))
     assert other.notebook == place.notebook
 
 
-def test_renamed_notebooks_do_not_grow_the_fold_without_bound() -> None:
-    record = fold_all([_renamed(n, f"n{n}", "x") for n in range(1, 100)])
-    assert len(record.fold.names) == 16
-    assert "n99" in record.fold.names
+@pytest.mark.parametrize("kind", ["notebook_opened", "cell_selected", "cell_edited"])
+def test_a_notebook_that_was_renamed_while_it_was_closed_has_one_name(kind: str) -> None:
+    # No event renames it: the page that opens it finds it under another name.
+    made = [_start(1, "a"), _run(2, "a", "error", error="KeyError"), _named(_other(3, kind), "new.ipynb")]
+    for order in itertools.permutations(made):
+        run_ = _shown(*order).last_execution
+        assert run_ is not None
+        assert run_.notebook is not None
+        assert run_.notebook.path == "new.ipynb"
+
+
+def _named(fact: Fact, path: str) -> Fact:
+    assert fact.notebook is not None
+    return msgspec.structs.replace(fact, notebook=NotebookRef(fact.notebook.id, path))
+
+
+def test_the_names_of_notebooks_do_not_grow_the_fold_without_bound() -> None:
+    names = fold_all([_renamed(n, f"n{n}", "x") for n in range(1, 100)]).fold.notebook_names
+    assert names is not None
+    assert len(names) == 32
+    assert "n99" in names
+
+
+def test_the_error_of_a_removed_cell_is_neither_named_nor_numbered_like_the_cell_at_its_place() -> None:
+    cells = {name: CellRef(name, index, "code", "Q", index) for index, name in enumerate("abcd", start=1)}
+    failed = msgspec.structs.replace(_run(1, "c", "error", error="ZeroDivisionError"), cell=cells["c"])
+
+    def changed(at: int, first: str, listed: int, **named: Any) -> Fact:
+        both = {"notebook": failed.notebook, "cell": cells[first], "place": False, "listed": listed}
+        return Fact(at, f"{at:08}-0", "cell_added" if listed > 0 else "cell_removed", "s", at, **both, **named)
+
+    gone = changed(2, "c", -1, removed=("c",))
+    above = changed(3, "a", -1, removed=("a",))
+    for order in itertools.permutations([failed, gone, above]):
+        shown = _shown(*order).last_execution
+        assert shown is not None
+        # Without "a" cell "d" is now number 2 below Q, as "c" would be.
+        assert (shown.cell, shown.cell_removed) == (cells["c"], True)
+    back = _shown(failed, gone, above, changed(4, "b", 1, restored=("c",))).last_execution
+    assert back is not None
+    assert not back.cell_removed
+    there = _shown(failed, above).last_execution
+    assert there is not None
+    assert there.cell is not None
+    assert (there.cell.ordinal, there.cell_removed) == (2, False)
 
 
 def test_a_cell_has_one_number_although_cells_were_inserted_above_it() -> None:

@@ -139,6 +139,7 @@ async def test_a_run_shows_code_outputs_and_error_as_they_were_sent(pool, keyrin
         "outputs_truncated": False,
         "error": {"name": "NameError", "value": "x", "traceback": "Traceback", "truncated": None},
         "content": "available",
+        "cell_removed": False,
     }
 
 

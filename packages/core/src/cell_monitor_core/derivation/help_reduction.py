@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import overload
@@ -17,7 +17,8 @@ from cell_monitor_core.derivation.help import (
     newest_active,
     turns_of_student,
 )
-from cell_monitor_core.publications import ErrorRef, HelpRef, HelpState
+from cell_monitor_core.derivation.notebook_names import NotebookAt, called
+from cell_monitor_core.publications import ErrorRef, HelpRef, HelpState, NotebookRef
 
 __all__ = [
     "HelpInput",
@@ -28,6 +29,7 @@ __all__ = [
     "help_ref",
     "help_state",
     "reduce_help",
+    "renamed_requests",
 ]
 
 
@@ -113,8 +115,36 @@ def help_ref(request: HelpRequest) -> HelpRef:
     return HelpRef(str(request.request_id), _time(request.requested_at), outcome.status, _id(outcome.claimed_by))
 
 
-def help_state(stored: StoredRequest) -> HelpState:
-    """Return what is published of a request."""
+def renamed_requests(
+    given: HelpInput, changed: Mapping[str, StoredRequest], notebooks: Container[str]
+) -> dict[str, StoredRequest]:
+    """Return the active requests that name one of the notebooks, with their next versions: they are published again.
+
+    Which name that is, ``help_state`` decides. Requests that are closed are read and not published.
+    """
+    return {
+        event_id: StoredRequest(stored.version + 1, stored.request, stored.text)
+        for event_id, stored in given.stored.items()
+        if event_id not in changed
+        and stored.request.outcome.active
+        and any(
+            notebook is not None and notebook.id in notebooks
+            for notebook in (stored.request.context.notebook, stored.request.context.error_notebook)
+        )
+    }
+
+
+def help_state(stored: StoredRequest, names: Mapping[str, NotebookAt] | None) -> HelpState:
+    """Return what is published of a request.
+
+    Args:
+        stored: the request.
+        names: how its student's notebooks are called now.
+    """
+
+    def named(notebook: NotebookRef | None) -> NotebookRef | None:
+        return None if notebook is None else called(names, notebook)
+
     request, outcome, context = stored.request, stored.request.outcome, stored.request.context
     closed_at = {
         "resolved": outcome.resolved_at,
@@ -129,7 +159,7 @@ def help_state(stored: StoredRequest) -> HelpState:
         status=outcome.status,
         requested_at=_time(request.requested_at),
         received_at=_time(request.received_at),
-        notebook=context.notebook,
+        notebook=named(context.notebook),
         cell=context.cell,
         message=stored.text.message,
         error=None if error is None else ErrorRef(error.name, stored.text.error or ""),
@@ -137,7 +167,7 @@ def help_state(stored: StoredRequest) -> HelpState:
         claimed_at=_time(outcome.claimed_at),
         closed_at=_time(closed_at),
         resolved_by=_id(outcome.resolved_by),
-        error_notebook=context.error_notebook,
+        error_notebook=named(context.error_notebook),
         error_cell=context.error_cell,
     )
 

@@ -12,7 +12,14 @@ from typing import Final
 from cell_monitor_core.events import types
 from cell_monitor_core.events.registry import ACTIVITY_TYPES, PLACE_TYPES, caused_by_program
 
-__all__ = ["IMPLIED_ACTIVITY_TYPES", "IMPLIED_PLACE_TYPES", "place_lag_ms", "stored_activity", "stored_place"]
+__all__ = [
+    "IMPLIED_ACTIVITY_TYPES",
+    "IMPLIED_PLACE_TYPES",
+    "is_place",
+    "place_lag_ms",
+    "stored_activity",
+    "stored_place",
+]
 
 _EDIT_PERIOD_MS: Final = 2000
 """``EDIT_PERIOD_MS`` of the extension: an edit is reported this long after its first change, or earlier."""
@@ -38,6 +45,11 @@ IMPLIED_PLACE_TYPES: Final = frozenset(
 
 IMPLIED_ACTIVITY_TYPES: Final = IMPLIED_PLACE_TYPES | {"notebook_closed", "session_ended"}
 """Types of facts that are the student's activity if they store nothing else. Part of what is stored: never changed."""
+
+
+def is_place(kind: str, stored: bool | None) -> bool:
+    """Return whether a fact of type ``kind`` says where the student is, where it stores ``stored`` of that."""
+    return kind in IMPLIED_PLACE_TYPES if stored is None else stored
 
 
 def stored_place(kind: str, event: types.Event) -> bool | None:

@@ -21,7 +21,9 @@ from cell_monitor_core.derivation.help_reduction import (
     active_help,
     help_state,
     reduce_help,
+    renamed_requests,
 )
+from cell_monitor_core.derivation.notebook_names import newly_named
 from cell_monitor_core.derivation.records import StudentRecord, group_by_cell
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.derivation.shown_state import student_state, with_error_text
@@ -124,7 +126,13 @@ class StudentInput:
     @property
     def concerns_help(self) -> bool:
         """Whether the batch can change a request of the student."""
-        return self._returned or concerns_help(self.facts, self.student.fold.asked)
+        return self._returned or concerns_help(self.facts, self.student.fold.asked) or bool(self.named_anew)
+
+    @property
+    def named_anew(self) -> frozenset[str]:
+        """The ids of the notebooks that the batch may give another name, where the student has an active request."""
+        fold = self.student.fold
+        return frozenset() if fold.help is None else newly_named(fold.notebook_names, self.facts)
 
     def concerned_requests(self, turns: Mapping[str, HelpTurn]) -> set[str]:
         """Return the event ids of the requests, all of which are ``turns``, that the batch can change."""
@@ -173,9 +181,10 @@ def reduce(loaded: Loaded) -> Changes:
     """Derive everything that a batch changes."""
     changes = Changes()
     for key, given in loaded.students.items():
+        named_anew = given.named_anew
         if given.new:
             _reduce_runs(key, given, changes)
-        help_changed = given.help is not None and _reduce_requests(key, given, given.help, loaded, changes)
+        help_changed = _reduce_requests(key, given, named_anew, loaded, changes)
         if given.new or help_changed:
             texts = {new.fact.id: new.text for new in given.new if new.text and new.fact.error is not None}
             before = _counted(given.student.state)
@@ -203,21 +212,28 @@ def _reduce_runs(key: StudentKey, given: StudentInput, changes: Changes) -> None
         changes.sessions[key, session] = session_fold
 
 
-def _reduce_requests(key: StudentKey, given: StudentInput, stored: HelpInput, loaded: Loaded, changes: Changes) -> bool:
+def _reduce_requests(
+    key: StudentKey, given: StudentInput, named_anew: frozenset[str], loaded: Loaded, changes: Changes
+) -> bool:
     """Derive the requests that the batch concerns; return whether any changed."""
+    stored = given.help
+    if stored is None:
+        return False
     turns = turns_of_student(stored.facts)
     concerned = given.concerned_requests(turns)
     changed = reduce_help(key, stored, concerned, loaded.first_version)
+    renamed = renamed_requests(stored, changed, named_anew)
+    changes.requests += renamed.values()
     if changed:
         changes.requests += changed.values()
         given.student.fold.help = active_help(stored, changed)
     new = {each.fact.id for each in given.new}
     superseded = {turn.supersedes for turn in turns.values()}
-    for event_id in sorted(concerned):
+    for event_id in sorted(concerned | renamed.keys()):
         # A new request that is superseded already was never shown: a hundred in a batch are one publication.
         if event_id in new and event_id in superseded:
             continue
-        request = changed.get(event_id) or stored.stored.get(event_id)
+        request = changed.get(event_id) or renamed.get(event_id) or stored.stored.get(event_id)
         if request is not None:
-            changes.help.append((key[0], help_state(request)))
+            changes.help.append((key[0], help_state(request, given.student.fold.notebook_names)))
     return bool(changed)

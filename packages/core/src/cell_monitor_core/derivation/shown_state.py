@@ -34,7 +34,8 @@ def _execution(fold: StudentFold, run: RunAt) -> ExecutionRef:
         duration_ms=run.duration_ms,
         execution_count=run.execution_count,
         error=None if run.error is None else ErrorRef(run.error.name),
-        notebook=None if run.notebook is None else fold.called(run.notebook, run.key),
+        notebook=None if run.notebook is None else fold.called(run.notebook),
+        cell_removed=fold.removed_since(run.key, run.notebook_id, run.cell),
     )
 
 
@@ -44,7 +45,7 @@ def _running(fold: StudentFold) -> tuple[str | None, NotebookRef | None, CellRef
     if running is None or running.start is None:
         return None, None, None
     key, start = running.key, running.start
-    return rfc3339(key[0]), fold.called(start.notebook, key), fold.described(start.notebook.id, start.cell, key)
+    return rfc3339(key[0]), fold.called(start.notebook), fold.described(start.notebook.id, start.cell, key)
 
 
 def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
@@ -53,7 +54,7 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
     if death is not None and (not unplaced or death.key > unplaced[-1]):
         if fold.deaths_since is None or fold.removed_since(death.key, death.notebook.id, death.cell):
             return None
-        notebook = fold.called(death.notebook, death.key)
+        notebook = fold.called(death.notebook)
         cell = fold.described(death.notebook.id, death.cell, death.key)
         return KernelDeathsRef(fold.deaths, rfc3339(fold.deaths_since), notebook, cell)
     if fold.completed is not None:
@@ -74,7 +75,7 @@ def _kernel_deaths(fold: StudentFold) -> KernelDeathsRef | None:
         return KernelDeathsRef(len(unplaced), since)
     if fold.removed_since(unplaced[-1], run.notebook_id, run.cell):
         return None
-    named = None if run.notebook is None else fold.called(run.notebook, run.key)
+    named = None if run.notebook is None else fold.called(run.notebook)
     return KernelDeathsRef(len(unplaced), since, named, run.cell)
 
 
@@ -105,7 +106,7 @@ def student_state(student_id: str, version: int, fold: StudentFold) -> StudentSt
         student_id=student_id,
         version=version,
         status=status,
-        notebook=fold.called(notebook.ref, notebook.key) if notebook is not None else None,
+        notebook=fold.called(notebook.ref) if notebook is not None else None,
         cell=fold.described(cell.notebook_id, cell.ref, cell.key) if cell is not None and in_notebook else None,
         last_execution=_execution(fold, run) if run is not None else None,
         running_since=running_since,

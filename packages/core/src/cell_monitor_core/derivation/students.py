@@ -14,23 +14,16 @@ import msgspec
 from cell_monitor_core.derivation.cell_numbers import ListChange, renumbered, with_change
 from cell_monitor_core.derivation.cells import CellFold, CellKey
 from cell_monitor_core.derivation.facts import NO_KEY, ErrorClass, Fact, Key, fact_key
+from cell_monitor_core.derivation.notebook_names import NotebookAt, NotebookNames, called, with_name
 from cell_monitor_core.derivation.open_runs import NotebookRuns, OpenRuns
-from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, IMPLIED_PLACE_TYPES
+from cell_monitor_core.derivation.places import IMPLIED_ACTIVITY_TYPES, is_place
 from cell_monitor_core.derivation.sessions import SessionFold
 from cell_monitor_core.publications import CellRef, HelpRef, NotebookRef
 
-__all__ = ["CellAt", "DeathAt", "NotebookAt", "RunAt", "StudentFold"]
+__all__ = ["CellAt", "DeathAt", "RunAt", "StudentFold"]
 
 _UNPLACED_DEATHS_KEPT: Final = 20
-_NAMES_KEPT: Final = 16
 _REMOVALS_KEPT: Final = 100
-
-
-class NotebookAt(msgspec.Struct, frozen=True, array_like=True):
-    """The notebook that the student was in at ``key``, whose time is ``Fact.place_lag_ms`` before that of the fact."""
-
-    key: Key
-    ref: NotebookRef
 
 
 class CellAt(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +92,8 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
             have no meaning and are left out, and so are all but the newest 100.
         unplaced_deaths: the newest 20 deaths of which the sender did not say it, newest last.
         list_changes: the newest 32 additions and removals of cells, oldest first.
-        names: how the 16 notebooks that were renamed last are called since then, by id.
+        notebook_names: how notebooks are called, by id; None before the first fact, and in a row of a release that knew only
+            the names of renamed ones (``outdated``).
     """
 
     last_received_at: int = 0
@@ -125,7 +119,7 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
     deaths: int = 0
     deaths_since: int | None = None
     unplaced_deaths: tuple[Key, ...] = ()
-    names: dict[str, NotebookAt] = {}
+    notebook_names: NotebookNames | None = None
     list_changes: tuple[ListChange, ...] = ()
     removals: tuple[RemovalAt, ...] = ()
 
@@ -133,17 +127,18 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         """Fold a fact that was not folded before; the order does not matter."""
         key = fact_key(fact)
         kind = fact.type
-        activity, place = fact.activity, fact.place
+        activity = fact.activity
         if (kind in IMPLIED_ACTIVITY_TYPES if activity is None else activity) and key > self.active:
             self.active = key
-        if kind in IMPLIED_PLACE_TYPES if place is None else place:
+        if is_place(kind, fact.place):
             self._place(fact, key)
+        if self.notebook_names is None:
+            self.notebook_names = {}
+        with_name(self.notebook_names, fact, key)
         if kind == "cell_executed":
             self._run(fact, key)
         elif kind == "help_requested":
             self.asked = max(self.asked, key)
-        elif kind == "notebook_renamed":
-            self._renamed(fact, key)
         if fact.listed:
             self.list_changes = with_change(self.list_changes, fact, key)
         if fact.kernel_death:
@@ -167,24 +162,15 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         if fact.cell is not None and (self.cell is None or key > self.cell.key):
             self.cell = CellAt(key, fact.notebook.id, fact.cell, described)
 
-    def _renamed(self, fact: Fact, key: Key) -> None:
-        notebook = fact.notebook
-        if notebook is None or (notebook.id in self.names and key < self.names[notebook.id].key):
-            return
-        self.names[notebook.id] = NotebookAt(key, notebook)
-        if len(self.names) > _NAMES_KEPT:
-            del self.names[min(self.names, key=lambda each: self.names[each].key)]
-
-    def called(self, notebook: NotebookRef, key: Key) -> NotebookRef:
-        """Return a notebook that a fact at ``key`` names as it is called now."""
-        name = self.names.get(notebook.id)
-        return notebook if name is None or name.key < key else name.ref
+    def called(self, notebook: NotebookRef) -> NotebookRef:
+        """Return a notebook as it is called now."""
+        return called(self.notebook_names, notebook)
 
     def described(self, notebook_id: str, cell: CellRef, key: Key) -> CellRef:
         """Return a cell that a fact at ``key`` describes as it is now.
 
         That is as the student's newest act in it does, if that is newer, with the cells counted that were added or
-        removed above it since then.
+        removed above it since then. A cell that is gone keeps the name that it had, which another one may have now.
         """
         if not self.list_changes:
             # Likewise where early releases stored all facts: what is shown of them stays as they derived it.
@@ -192,7 +178,11 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
         act = self.cell
         if act is not None and act.key >= key and (act.notebook_id, act.ref.source_id) == (notebook_id, cell.source_id):
             cell, key = act.ref, max(act.key, act.described)
-        return renumbered(self.list_changes, notebook_id, cell, key)
+        gone = self._removal(key, notebook_id, cell)
+        changes = self.list_changes
+        if gone is not None:
+            changes = tuple(change for change in changes if change.key < gone.key)
+        return renumbered(changes, notebook_id, cell, key)
 
     def _death(self, fact: Fact, key: Key) -> None:
         if fact.notebook is None or fact.cell is None:
@@ -222,12 +212,13 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     def removed_since(self, key: Key, notebook_id: str, cell: CellRef) -> bool:
         """Return whether a cell was removed and not put back after ``key``, of ``death``, ``completed`` or a fact after them."""
-        return any(
-            not removal.restored
-            and removal.key > key
-            and (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id)
-            for removal in self.removals
-        )
+        return self._removal(key, notebook_id, cell) is not None
+
+    def _removal(self, key: Key, notebook_id: str, cell: CellRef) -> RemovalAt | None:
+        for removal in self.removals:
+            if (removal.notebook_id, removal.cell_id) == (notebook_id, cell.source_id):
+                return None if removal.restored or removal.key <= key else removal
+        return None
 
     def _run(self, fact: Fact, key: Key) -> None:
         self.runs += 1
@@ -285,5 +276,5 @@ class StudentFold(msgspec.Struct, omit_defaults=True):
 
     @property
     def outdated(self) -> bool:
-        """Whether the row was written by a release that kept one run for all notebooks: it must be folded again."""
-        return self.open_runs is None and self.last_received_at > 0
+        """Whether the row was written by a release that kept less: it must be folded again."""
+        return (self.open_runs is None or self.notebook_names is None) and self.last_received_at > 0

@@ -14,9 +14,11 @@ import msgspec
 
 from cell_monitor_core.derivation import Thresholds, stuck_cell
 from cell_monitor_core.derivation.cells import CellFold
-from cell_monitor_core.derivation.facts import rfc3339
+from cell_monitor_core.derivation.facts import NO_KEY, Key, rfc3339
+from cell_monitor_core.derivation.notebook_names import NotebookNames
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.publications import CellRef, NotebookRef
-from cell_monitor_core.storage.postgres import student_queries
+from cell_monitor_core.storage.postgres import student_queries, student_states
 from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 
@@ -36,6 +38,7 @@ class StudentCell(msgspec.Struct, frozen=True):
         runs: ended runs, failed and aborted ones included.
         last_at: when the newest run ended, RFC 3339.
         error_streak: failed runs since the last success; aborted runs do not count.
+        cell_removed: the cell is gone, as far as that is known: its name may be another cell's now.
     """
 
     notebook: NotebookRef
@@ -46,12 +49,13 @@ class StudentCell(msgspec.Struct, frozen=True):
     last_status: Literal["ok", "error", "aborted"] | None
     last_at: str | None
     error_streak: int
+    cell_removed: bool = False
 
 
 async def student_cells(executor: Executor, course_id: str, person_id: UUID) -> list[StudentCell]:
     """Return the cells that a student ran or began to run, by notebook and position; the 2,000 that ran last.
 
-    Nothing where the person is no student of the course now.
+    Notebooks and cells are called as they are in the student's row. Nothing where the person is no student of the course now.
     """
     rows = await executor.fetch(
         "SELECT notebook_id, cell_id, fold::text AS fold FROM cell_states c "  # noqa: S608
@@ -61,21 +65,25 @@ async def student_cells(executor: Executor, course_id: str, person_id: UUID) -> 
         person_id,
         MAX_CELLS,
     )
-    cells = [_student_cell(row) for row in rows]
+    student = await student_states.load_fold(executor, course_id, person_id)
+    cells = [_student_cell(student, row) for row in rows]
     return sorted(cells, key=lambda cell: (cell.notebook.path, cell.cell.index, cell.cell.source_id))
 
 
-def _student_cell(row: Any) -> StudentCell:
+def _student_cell(student: StudentFold, row: Any) -> StudentCell:
     fold = _fold.decode(row["fold"])
+    notebook_id = row["notebook_id"]
+    cell = fold.cell or CellRef(row["cell_id"], 0)
     return StudentCell(
-        notebook=fold.notebook or NotebookRef(row["notebook_id"], ""),
-        cell=fold.cell or CellRef(row["cell_id"], 0),
+        notebook=student.called(fold.notebook or NotebookRef(notebook_id, "")),
+        cell=student.described(notebook_id, cell, fold.last),
         runs=fold.runs,
         errors=fold.errors,
         aborted=fold.aborted,
         last_status=fold.last_status,
         last_at=None if fold.last_at is None else rfc3339(fold.last_at),
         error_streak=fold.streak,
+        cell_removed=student.removed_since(fold.last, notebook_id, cell),
     )
 
 
@@ -127,6 +135,14 @@ WHERE m.course_id = $1 AND m.role = 'student'
 GROUP BY notebook_id, cell_id
 """
 
+# What each student's notebooks are called.
+_NAMES: Final = """
+SELECT s.fold->>'notebook_names' AS names
+FROM student_states s JOIN course_members m USING (course_id, person_id)
+WHERE s.course_id = $1 AND m.role = 'student' AND s.fold ? 'notebook_names'
+"""
+
+_names = msgspec.json.Decoder(NotebookNames)
 _notebook = msgspec.json.Decoder(NotebookRef)
 _cell = msgspec.json.Decoder(CellRef)
 
@@ -144,12 +160,13 @@ async def course_cells(
     """
     rows = await executor.fetch(_CELLS, course_id, MAX_CELLS)
     found = await executor.fetch(_MEDIANS, course_id, MEDIAN_WITHIN, MEDIAN_RUNS)
+    names = _class_names(await executor.fetch(_NAMES, course_id))
     states = await student_queries.course_students(executor, None, course_id)
     stuck = Counter(stuck_cell(state, thresholds, now) for state in states)
     medians = {(row["notebook_id"], row["cell_id"]): row["median"] for row in found}
     cells = [
         CourseCell(
-            notebook=_notebook.decode(row["notebook"]) if row["notebook"] else NotebookRef(row["notebook_id"], ""),
+            notebook=names.get(row["notebook_id"]) or _notebook_of(row),
             cell=_cell.decode(row["cell"]) if row["cell"] else CellRef(row["cell_id"], 0),
             students=row["students"],
             runs=row["runs"],
@@ -161,3 +178,18 @@ async def course_cells(
         for row in rows
     ]
     return sorted(cells, key=lambda cell: (cell.notebook.path, cell.cell.index, cell.cell.source_id))
+
+
+def _notebook_of(row: Any) -> NotebookRef:
+    return _notebook.decode(row["notebook"]) if row["notebook"] else NotebookRef(row["notebook_id"], "")
+
+
+def _class_names(rows: list[Any]) -> dict[str, NotebookRef]:
+    """Return what most students call each notebook, of several names the newest: one student's renaming is not the class's."""
+    counted: dict[str, dict[NotebookRef, tuple[int, Key]]] = {}
+    for row in rows:
+        for notebook_id, name in _names.decode(row["names"]).items():
+            of_notebook = counted.setdefault(notebook_id, {})
+            count, newest = of_notebook.get(name.ref, (0, NO_KEY))
+            of_notebook[name.ref] = (count + 1, max(newest, name.key))
+    return {notebook_id: max(of, key=lambda ref: of[ref]) for notebook_id, of in counted.items()}

@@ -72,7 +72,7 @@ async def apply_help_action(
             if check_action(request.request.outcome, action, person_id):
                 await help_requests.insert_action(connection, request_id, course_id, action, person_id)
                 request = await derive_again(connection, keyring, key, event_id, student, given)
-            return help_state(request), student.published
+            return help_state(request, student.fold.notebook_names), student.published
 
 
 async def load_request(connection: Connection, keyring: KeyRing, key: StudentKey, event_id: str) -> HelpInput:

@@ -13,9 +13,8 @@ import msgspec
 import structlog
 
 from cell_monitor_core.crypto import DecryptionError, KeyRing
-from cell_monitor_core.derivation.help_reduction import help_state
 from cell_monitor_core.publications import HelpState, StudentState
-from cell_monitor_core.storage.postgres import help_requests, student_states
+from cell_monitor_core.storage.postgres import help_queries, student_states
 from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 
@@ -52,7 +51,7 @@ async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[Unto
         courses.setdefault(course_id, UntoldActions(course_id)).action_ids.append(action_id)
     rows = await executor.fetch(
         f"""
-        SELECT {help_requests.COLUMNS} FROM help_requests r
+        SELECT {help_queries.SHOWN} FROM help_requests r
         WHERE r.request_id = ANY($1::uuid[]) AND r.requested_at IS NOT NULL AND {is_student("r")}
         """,  # noqa: S608
         list({entry["request_id"] for entry in entries}),
@@ -63,7 +62,7 @@ async def read(executor: Executor, keyring: KeyRing, *, limit: int) -> list[Unto
         if course is None:
             continue
         try:
-            course.help.append(help_state(help_requests.stored_request(keyring, row)))
+            course.help.append(help_queries.shown_request(keyring, row))
         except (DecryptionError, msgspec.DecodeError) as error:
             # A snapshot cannot show it either; trying again would not help.
             _log.error("help_state_unreadable", request_id=str(row["request_id"]), reason=str(error))

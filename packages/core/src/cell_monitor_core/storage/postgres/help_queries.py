@@ -8,30 +8,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation.help_reduction import help_state
+from cell_monitor_core.derivation.notebook_names import NotebookNames
 from cell_monitor_core.publications import HelpState, HelpStatus, NotebookRef
 from cell_monitor_core.storage.postgres import help_requests
 from cell_monitor_core.storage.postgres.memberships import is_student
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["HelpNotice", "get", "list_active", "list_closed", "list_of_student", "notices_of_person"]
+__all__ = [
+    "SHOWN",
+    "HelpNotice",
+    "get",
+    "list_active",
+    "list_closed",
+    "list_of_student",
+    "notices_of_person",
+    "shown_request",
+]
 
 CLOSED_LIMIT: Final = 500
 ACTIVE_LIMIT: Final = 1000
 
+_NAMES: Final = (
+    "(SELECT s.fold->>'notebook_names' FROM student_states s "
+    "WHERE s.course_id = r.course_id AND s.person_id = r.person_id) AS names"
+)
+SHOWN: Final = f"{help_requests.COLUMNS}, {_NAMES}"
+"""What ``shown_request`` reads of ``help_requests r``."""
+
 _RECEIVED: Final = "coalesce(r.received_at, r.requested_at)"
+_names = msgspec.json.Decoder(NotebookNames)
+
+
+def shown_request(keyring: KeyRing, row: Any) -> HelpState:
+    """Return what is shown of a request whose row was selected with ``SHOWN``.
+
+    Raises:
+        DecryptionError: see ``KeyRing.decrypt``.
+        msgspec.DecodeError: the row is of another version of this software.
+    """
+    names = row["names"]
+    return help_state(help_requests.stored_request(keyring, row), None if names is None else _names.decode(names))
 
 
 async def _list(executor: Executor, keyring: KeyRing, where: str, *arguments: object) -> list[HelpState]:
     sql = (
-        f"SELECT {help_requests.COLUMNS} FROM help_requests r "  # noqa: S608
+        f"SELECT {SHOWN} FROM help_requests r "  # noqa: S608
         f"WHERE r.requested_at IS NOT NULL AND {is_student('r')} AND {where}"
     )
-    return [help_state(help_requests.stored_request(keyring, row)) for row in await executor.fetch(sql, *arguments)]
+    return [shown_request(keyring, row) for row in await executor.fetch(sql, *arguments)]
 
 
 async def list_active(

@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.derivation.facts import decode_fact
+from cell_monitor_core.derivation.facts import decode_fact, fact_key
+from cell_monitor_core.derivation.students import StudentFold
 from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 from cell_monitor_core.storage.postgres import student_states
 from cell_monitor_core.storage.postgres.event_rows import PAYLOAD, payload_row
@@ -89,6 +90,8 @@ class Run(msgspec.Struct, frozen=True):
 
     Attributes:
         status: how the run counts: with ``error_expected`` an error is ``ok``.
+        notebook: as it is called now; likewise ``cell``.
+        cell_removed: the cell is gone, as far as that is known: its name may be another cell's now.
         error_expected: the author says that the cell may fail; false once the payload's time is over.
         content: ``deleted`` once the payload's time is over: then code, outputs and the error's text are empty.
     """
@@ -107,6 +110,7 @@ class Run(msgspec.Struct, frozen=True):
     error: RunError | None
     error_expected: bool = False
     content: Literal["available", "deleted"] = "available"
+    cell_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +156,14 @@ async def student_runs(
     page = rows[:limit]
     last = page[-1] if len(rows) > limit else None
     cursor = None if last is None else _CURSOR.encode((last["happened_at"], last["seq"], last["event_id"]))
-    return RunPage([_run(keyring, person_id, row) for row in page], cursor)
+    fold = await student_states.load_fold(executor, course_id, person_id)
+    return RunPage([_run(keyring, person_id, fold, row) for row in page], cursor)
 
 
-def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
+def _run(keyring: KeyRing, person_id: UUID, fold: StudentFold, row: Any) -> Run:
     fact = decode_fact(row["fact"])
+    at = fact_key(fact)
+    notebook, cell = fact.notebook or NotebookRef("", ""), fact.cell or CellRef("", 0)
     if row["payload_enc"] is None:
         data = _Data(error=None if fact.error is None else RunError(fact.error.name))
     else:
@@ -165,8 +172,8 @@ def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
     return Run(
         event_id=str(row["event_id"]),
         at=to_text(row["happened_at"]),
-        notebook=fact.notebook or NotebookRef("", ""),
-        cell=fact.cell or CellRef("", 0),
+        notebook=fold.called(notebook),
+        cell=fold.described(notebook.id, cell, at),
         status=row["status"],
         duration_ms=fact.duration_ms,
         execution_count=fact.execution_count,
@@ -177,4 +184,5 @@ def _run(keyring: KeyRing, person_id: UUID, row: Any) -> Run:
         error=data.error,
         error_expected=bool(data.error_expected),
         content="deleted" if row["payload_enc"] is None else "available",
+        cell_removed=fold.removed_since(at, notebook.id, cell),
     )

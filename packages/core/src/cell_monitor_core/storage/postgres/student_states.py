@@ -31,6 +31,7 @@ __all__ = [
     "SessionKey",
     "ensure_students",
     "load_first_receipts",
+    "load_fold",
     "load_folds",
     "load_histories",
     "lock_students",
@@ -186,6 +187,14 @@ async def lock_students(
         )
         for row in rows
     }
+
+
+async def load_fold(executor: Executor, course_id: str, person_id: UUID) -> StudentFold:
+    """Return a student's stored fold, which names notebooks and cells as they are called now; an empty one without a row."""
+    fold = await executor.fetchval(
+        "SELECT fold::text FROM student_states WHERE course_id = $1 AND person_id = $2", course_id, person_id
+    )
+    return StudentFold() if fold is None else _student_fold.decode(fold)
 
 
 async def load_folds(
