@@ -817,7 +817,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         CellAdded,
         version=1,
         activity=True,
-        place=True,
+        place=False,
         urgent=False,
         notices=False,
         program=("own", False),
