@@ -86,4 +86,14 @@ describe('format', () => {
     expect(beside({ notebook: notebook('n2'), cell: cell('a', 'A') })).toBe('n2.ipynb · A')
     expect(beside({ notebook: notebook('n2') })).toBe('')
   })
+
+  it('says of a cell that is gone that it is, since another one may have its name', () => {
+    const cell = { source_id: 'x', index: 4, type: 'code', heading: 'Q', ordinal: 2 }
+    const fact = { notebook: { id: 'n1', path: 'n1.ipynb', title: null }, cell, cell_removed: true }
+    const beside = { notebook: fact.notebook, cell: { ...cell, source_id: 'y' } }
+    expect(format('en').placeBeside(fact, beside)).toBe('Q · b (removed)')
+    expect(format('en').placeBeside(fact, fact)).toBe('Q · b (removed)')
+    expect(format('ja').place(fact)).toBe('n1.ipynb · Q · b（削除済み）')
+    expect(format('en').place({ ...fact, cell: null })).toBe('n1.ipynb')
+  })
 })

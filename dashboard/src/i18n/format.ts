@@ -16,6 +16,8 @@ const DAY_MS = 24 * HOUR_MS
 export interface Place {
   notebook?: NotebookRef | null | undefined
   cell?: CellRef | null | undefined
+  /** The cell is gone: another one may have its name now. */
+  cell_removed?: boolean | undefined
 }
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'
@@ -169,9 +171,15 @@ export class Format {
   }
 
   /** Notebook and cell in one: "week 3 · Exercise 1". */
-  place({ notebook, cell }: Place, length: Length = 'short'): string {
+  place(place: Place, length: Length = 'short'): string {
     // The cell says more than the notebook does: it is not left out for a long name of that one.
-    return [this.notebook(notebook, length === 'whole' ? length : 'narrow'), this.cell(cell, length)].filter(Boolean).join(' · ')
+    return [this.notebook(place.notebook, length === 'whole' ? length : 'narrow'), this.cellOf(place, length)].filter(Boolean).join(' · ')
+  }
+
+  /** The name of the cell of a place, which may be gone. */
+  cellOf({ cell, cell_removed: removed }: Place, length: Length = 'short'): string {
+    const name = this.cell(cell, length)
+    return removed === true && name !== '' ? this.#t('cell.removed', { name }) : name
   }
 
   /**
@@ -182,7 +190,8 @@ export class Format {
     if (fact.cell == null) return ''
     const elsewhere = fact.notebook != null && fact.notebook.id !== beside.notebook?.id
     if (elsewhere) return this.place(fact, length)
-    return fact.cell.source_id === beside.cell?.source_id ? '' : this.cell(fact.cell, length)
+    // Beside a cell that is there, one that is gone is not passed over.
+    return fact.cell_removed !== true && fact.cell.source_id === beside.cell?.source_id ? '' : this.cellOf(fact, length)
   }
 
   #unit(value: number, unit: string): string {

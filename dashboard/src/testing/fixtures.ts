@@ -72,6 +72,7 @@ export function execution(changes: Partial<ExecutionRef> = {}): ExecutionRef {
     execution_count: null,
     error: null,
     notebook: null,
+    cell_removed: false,
     ...changes,
   }
 }

@@ -471,6 +471,16 @@ test('the latest twenty events are kept for the status dialog, newest first', ()
   assert.deepEqual(queue.latest.map(item => item.json), events.slice(-20).reverse().map(item => item.json));
 });
 
+test('a selection that is reported after the run that followed it is below that run', () => {
+  const { queue } = setUp();
+  const at = (monotonic: number): Partial<IEncodedEvent> => ({ made: { page: 'p', wall: 0, monotonic } });
+  const [opened, started, ended, selected] = [1, 3, 4, 2].map(time => ({ ...event(), ...at(time) }));
+  for (const item of [opened, started, ended, selected]) {
+    queue.push(item as IEncodedEvent);
+  }
+  assert.deepEqual(queue.latest.map(item => item.id), [ended, started, selected, opened].map(item => item?.id));
+});
+
 test('without a usable store the events of an open page are sent', async () => {
   const broken: IEventStore = {
     append: () => Promise.reject(new Error('QuotaExceededError')),

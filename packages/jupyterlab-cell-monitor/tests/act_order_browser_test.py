@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from cell_monitor_core.derivation.facts import read_event
+from cell_monitor_core.derivation.records import fold_all
+from cell_monitor_core.derivation.shown_state import student_state
 from cell_monitor_testing.jupyter_page import Student, cell, notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -143,3 +148,44 @@ def test_what_was_typed_before_the_tab_or_the_page_is_closed_is_recorded(student
     assert student.events("cell_edited")[-1]["cell"]["id"] == "week2-c"
     last = [event["type"] for event in student.events(session_id=student.events("session_ended")[-1]["session_id"])]
     assert last.index("cell_edited") < last.index("session_ended")
+
+
+def test_a_cell_that_an_undo_puts_back_is_not_where_the_student_is(student: Student) -> None:
+    page = student.page
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    student.select(0)
+    student.wait(lambda: shown_cell(student) == "week1-a")
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    expect(cells).to_have_count(2)
+    student.wait(lambda: shown_cell(student) == "week1-b")
+    page.keyboard.press("z")
+    expect(cells).to_have_count(3)
+    (added,) = student.wait(lambda: student.events("cell_added"))
+    assert added["data"]["source_ids"] == [added["cell"]["source_id"]] == ["week1-a"]
+    # JupyterLab's active cell did not move.
+    expect(student.cell(1)).to_have_class(re.compile("jp-mod-active"))
+    assert shown_cell(student) == "week1-b"
+    # The first part of a cell that is split is the new one; the focus stays in the last.
+    student.cell(1).locator(".cm-content").click()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Control+Shift+Minus")
+    expect(cells).to_have_count(4)
+    student.wait(lambda: len(student.events("cell_added")) == 2)
+    expect(student.cell(2)).to_have_class(re.compile("jp-mod-active"))
+    (part,) = student.events("cell_added")[1:]
+    assert shown_cell(student) != part["cell"]["source_id"]
+    # A cell that is made becomes the active one.
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    expect(cells).to_have_count(5)
+    made = student.wait(lambda: student.events("cell_added")[2:])[0]["cell"]["source_id"]
+    student.wait(lambda: shown_cell(student) == made)
+
+
+def shown_cell(student: Student) -> str | None:
+    """The cell that staff see the student in."""
+    facts = [read_event(json.dumps(event).encode(), 2**42).fact for event in student.events()]
+    cell_ = student_state("s", 1, fold_all(facts).fold).cell
+    return None if cell_ is None else cell_.source_id

@@ -1,6 +1,6 @@
 import { act, screen, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 
 import { fault } from '../../testing/app'
 import { live, minutesAgo, prepareCourse, publish, row } from '../../testing/course'
@@ -118,6 +118,33 @@ describe('help requests', () => {
     await publish(helpPublication(11, { version: 2, status: 'cancelled' }))
     expect(screen.queryByRole('article', { name: 'Aiko Tanaka' })).toBeNull()
     expect(screen.getByRole('heading', { name: 'Help requests' })).toHaveFocus()
+  })
+
+  it('show a few lines of a long message, and all of it at the press of a button', async () => {
+    // jsdom has no layout: what is cut has more lines than there is room for.
+    const height = vi.spyOn(HTMLElement.prototype, 'scrollHeight', 'get').mockImplementation(function (this: HTMLElement) {
+      return this.textContent.length > 200 ? 300 : 0
+    })
+    const message = 'It does not work. '.repeat(27).trim()
+    const [, ...others] = course.api.snapshot.help
+    course.api.snapshot = { ...course.api.snapshot, help: [helpRequest({ message }), ...others] }
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    const text = within(article).getByText(message)
+    expect(text).toHaveClass('help-message__text--cut')
+    const more = within(article).getByRole('button', { name: 'Show all: Aiko Tanaka' })
+    expect(more).toHaveAttribute('aria-expanded', 'false')
+    expect(more).toHaveAttribute('aria-controls', text.id)
+    await user.click(more)
+    expect(text).not.toHaveClass('help-message__text--cut')
+    const less = within(article).getByRole('button', { name: 'Show less: Aiko Tanaka', expanded: true })
+    expect(less).toHaveFocus()
+    await user.click(less)
+    expect(text).toHaveClass('help-message__text--cut')
+    const short = screen.getByRole('article', { name: 'Ben Adams' })
+    expect(within(short).queryByRole('button', { name: /Show all/u })).toBeNull()
+    height.mockRestore()
   })
 
   it('offer no actions to an observer', async () => {

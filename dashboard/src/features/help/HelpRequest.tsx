@@ -13,6 +13,7 @@ import { useFocusWhenGone } from '../../ui/focus'
 import { Icon } from '../../ui/Icon'
 import { Clamped } from '../../course/Clamped'
 import { ErrorName } from '../../course/ErrorName'
+import { HelpMessage } from '../../course/HelpMessage'
 import { PersonName } from '../../course/PersonName'
 import { usePeople } from '../../course/people'
 import type { StudentView } from '../../course/view'
@@ -103,9 +104,9 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
         </span>
       </div>
       {message !== '' && (
-        <blockquote className="help__message" aria-label={t('help.message')}>
-          {message}
-        </blockquote>
+        <div className="help__message">
+          <HelpMessage text={message} name={name} />
+        </div>
       )}
       {(where !== '' || request.error != null) && (
         <p className="help__where">

@@ -35,7 +35,7 @@ export function CellTable({ cells, now }: { cells: readonly CellProgress[]; now:
           {cells.map((row) => (
             <tr key={`${row.notebook.id}:${row.cell.source_id}`}>
               <th scope="row">
-                <Clamped text={format.cell(row.cell, 'narrow') || t('students.none')} whole={format.cell(row.cell, 'whole')} />
+                <Clamped text={format.cellOf(row, 'narrow') || t('students.none')} whole={format.cellOf(row, 'whole')} />
                 <Clamped
                   className="table__sub"
                   text={format.notebook(row.notebook, 'narrow')}

@@ -42,6 +42,18 @@ describe('student drawer', () => {
             last_status: 'error',
             last_at: minutesAgo(2),
             error_streak: 2,
+            cell_removed: false,
+          },
+          {
+            notebook: state().notebook,
+            cell: { source_id: 'gone', index: 3, type: 'code', heading: 'Exercise 2', ordinal: 1 },
+            runs: 1,
+            errors: 0,
+            aborted: 0,
+            last_status: 'ok',
+            last_at: minutesAgo(9),
+            error_streak: 0,
+            cell_removed: true,
           },
         ],
         help: [],
@@ -73,7 +85,8 @@ describe('student drawer', () => {
     act(() => within(dialog).getByRole('tab', { name: 'Summary' }).focus())
     await user.keyboard('{ArrowRight}')
     expect(within(dialog).getByRole('tab', { name: 'Cells' })).toHaveFocus()
-    expect(await within(dialog).findByRole('row', { name: /Exercise 2.*Error 7 3 2/u })).toBeInTheDocument()
+    expect(await within(dialog).findByRole('row', { name: /^Exercise 2(?! .removed).*Error 7 3 2/u })).toBeInTheDocument()
+    expect(within(dialog).getByRole('row', { name: /^Exercise 2 \(removed\).*OK 1 0 0/u })).toBeInTheDocument()
   })
 
   it('has the student’s active request with its actions, and none once it is closed', async () => {

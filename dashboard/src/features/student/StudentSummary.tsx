@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next'
 import type { HelpState } from '../../api/types'
 import { Clamped } from '../../course/Clamped'
 import { ErrorName } from '../../course/ErrorName'
+import { HelpMessage } from '../../course/HelpMessage'
 import { foreign, foreignError } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { ReasonText } from '../../course/ReasonText'
@@ -115,7 +116,9 @@ export function StudentSummary({ view, history, now }: StudentSummaryProps): Rea
               <li key={request.request_id}>
                 <time dateTime={request.requested_at}>{format.time(request.requested_at, now)}</time>
                 <span className="history__status">{t(`student.helpStatus.${request.status}`)}</span>
-                {foreign(request.message) !== '' && <q>{foreign(request.message)}</q>}
+                {foreign(request.message) !== '' && (
+                  <HelpMessage text={foreign(request.message)} name={format.time(request.requested_at, now)} quoted="inline" />
+                )}
               </li>
             ))}
           </ul>

@@ -3,6 +3,7 @@ import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
 
 import { change, classOf, live, prepareCourse, publish, row, rowNames } from '../../testing/course'
+import { execution } from '../../testing/fixtures'
 
 const course = prepareCourse()
 
@@ -37,6 +38,15 @@ describe('list of students', () => {
     expect(within(row('Chen Li')).getByRole('button')).toHaveFocus()
     await user.keyboard('{ArrowDown}')
     expect(within(row('Aiko Tanaka')).getByRole('button')).toHaveFocus()
+  })
+
+  it('names the cell of an error that is gone, and not the one that has its name now', async () => {
+    await live()
+    const cell = { source_id: 'x', index: 4, type: 'code', heading: 'Q', ordinal: 2 }
+    const last_execution = execution({ status: 'error', error: { name: 'ZeroDivisionError', value: '' }, cell, cell_removed: true })
+    const notebook = { id: 'n1', path: 'n1.ipynb', title: null }
+    await publish(change(11, { notebook, cell: { ...cell, source_id: 'y' }, last_execution: { ...last_execution, notebook } }))
+    expect(row('Aiko Tanaka')).toHaveTextContent('ZeroDivisionError in Q · b (removed)')
   })
 
   it('searches, filters and sorts, and shows how many match', async () => {
