@@ -14,7 +14,9 @@ import pytest
 import cell_monitor_core.storage.postgres.migrations
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.derivation import Thresholds
+from cell_monitor_core.derivation.notebook_names import NotebookAt, called
 from cell_monitor_core.events.ids import new_event_id
+from cell_monitor_core.publications import NotebookRef
 from cell_monitor_core.records import StreamRecord
 from cell_monitor_core.storage.postgres import cell_queries, help_actions, help_outbox, help_queries, student_queries
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
@@ -97,6 +99,13 @@ async def names(db: Pool, keyring: KeyRing) -> dict[str, set[str]]:
     return {place: {ref.path for ref in refs if ref is not None} for place, refs in found.items()}
 
 
+def test_a_sender_that_leaves_the_title_out_does_not_remove_it() -> None:
+    titled, other = NotebookRef("n", "old.ipynb", "Exercises"), NotebookRef("n", "new.ipynb", "Exercises")
+    known = {"n": NotebookAt((1, 1, "a"), NotebookRef("n", "old.ipynb"))}
+    assert called(known, titled) == titled
+    assert called(known, other) == NotebookRef("n", "old.ipynb")
+
+
 @pytest.mark.parametrize("how", ["notebook_renamed", "notebook_opened"])
 async def test_every_list_has_the_newest_name(db: Pool, keyring: KeyRing, how: str) -> None:
     ann = Student()
@@ -108,15 +117,15 @@ async def test_every_list_has_the_newest_name(db: Pool, keyring: KeyRing, how: s
     assert (await rebuild(db, keyring, check=True)).differences == []
 
 
-async def test_a_dashboard_that_is_open_is_told_the_new_name_of_a_request(db: Pool, keyring: KeyRing) -> None:
+async def test_a_dashboard_that_is_open_has_the_new_name_of_a_request(db: Pool, keyring: KeyRing) -> None:
     ann = Student()
     asked = await apply(db, keyring, [*ann.run("a"), ann.event("help_requested")])
     ((before,),) = asked.help.values()
     renamed = ann.rename("notebook_renamed")
     # The worker that stored it first may have been killed before it published.
     for _ in range(2):
-        told = await apply(db, keyring, [renamed])
-        ((now,),) = told.help.values()
+        published = await apply(db, keyring, [renamed])
+        ((now,),) = published.help.values()
         assert now.version > before.version
         assert now.notebook is not None
         assert now.error_notebook is not None

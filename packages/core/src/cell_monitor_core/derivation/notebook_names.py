@@ -53,9 +53,11 @@ def with_name(names: NotebookNames, fact: Fact, key: Key) -> None:
 
 
 def called(names: Mapping[str, NotebookAt] | None, notebook: NotebookRef) -> NotebookRef:
-    """Return a notebook as it is called now; as it was given where no newer name is known."""
+    """Return a notebook as it is called now; as it was given where no name is known, or one that only lacks the title."""
     name = None if names is None else names.get(notebook.id)
-    return notebook if name is None else name.ref
+    if name is None or (name.ref.title is None and name.ref.path == notebook.path):
+        return notebook
+    return name.ref
 
 
 def newly_named(names: Mapping[str, NotebookAt] | None, facts: Iterable[Fact]) -> frozenset[str]:

@@ -126,10 +126,10 @@ class StudentInput:
     @property
     def concerns_help(self) -> bool:
         """Whether the batch can change a request of the student."""
-        return self._returned or concerns_help(self.facts, self.student.fold.asked) or bool(self.named_anew)
+        return self._returned or concerns_help(self.facts, self.student.fold.asked) or bool(self.notebooks_named)
 
     @property
-    def named_anew(self) -> frozenset[str]:
+    def notebooks_named(self) -> frozenset[str]:
         """The ids of the notebooks that the batch may give another name, where the student has an active request."""
         fold = self.student.fold
         return frozenset() if fold.help is None else newly_named(fold.notebook_names, self.facts)
@@ -181,10 +181,10 @@ def reduce(loaded: Loaded) -> Changes:
     """Derive everything that a batch changes."""
     changes = Changes()
     for key, given in loaded.students.items():
-        named_anew = given.named_anew
+        notebooks_named = given.notebooks_named
         if given.new:
             _reduce_runs(key, given, changes)
-        help_changed = _reduce_requests(key, given, named_anew, loaded, changes)
+        help_changed = _reduce_requests(key, given, notebooks_named, loaded, changes)
         if given.new or help_changed:
             texts = {new.fact.id: new.text for new in given.new if new.text and new.fact.error is not None}
             before = _counted(given.student.state)
@@ -213,7 +213,7 @@ def _reduce_runs(key: StudentKey, given: StudentInput, changes: Changes) -> None
 
 
 def _reduce_requests(
-    key: StudentKey, given: StudentInput, named_anew: frozenset[str], loaded: Loaded, changes: Changes
+    key: StudentKey, given: StudentInput, notebooks_named: frozenset[str], loaded: Loaded, changes: Changes
 ) -> bool:
     """Derive the requests that the batch concerns; return whether any changed."""
     stored = given.help
@@ -222,7 +222,7 @@ def _reduce_requests(
     turns = turns_of_student(stored.facts)
     concerned = given.concerned_requests(turns)
     changed = reduce_help(key, stored, concerned, loaded.first_version)
-    renamed = renamed_requests(stored, changed, named_anew)
+    renamed = renamed_requests(stored, changed, notebooks_named)
     changes.requests += renamed.values()
     if changed:
         changes.requests += changed.values()

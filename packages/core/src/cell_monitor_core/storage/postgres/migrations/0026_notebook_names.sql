@@ -26,22 +26,28 @@ UPDATE student_states s SET fold = (s.fold - 'names') || jsonb_build_object('not
     SELECT n.names FROM notebook_names n WHERE n.course_id = s.course_id AND n.person_id = s.person_id), '{}'))
 WHERE s.fold ? 'last_received_at';
 
+-- As ``called`` of derivation/notebook_names.py; null of null.
+CREATE FUNCTION pg_temp.called(names jsonb, notebook jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN name IS NULL OR name->>'title' IS NULL AND name->'path' = notebook->'path' THEN coalesce(notebook, 'null')
+                ELSE name END
+    FROM (SELECT names->(notebook->>'id')->1 AS name) known
+$$;
+
+CREATE TEMPORARY TABLE named_states ON COMMIT DROP AS
+SELECT course_id, person_id, state
+    || jsonb_build_object('notebook', pg_temp.called(names, state->'notebook'),
+                          'running_notebook', pg_temp.called(names, state->'running_notebook'))
+    || CASE WHEN state#>>'{last_execution,notebook,id}' IS NULL THEN '{}' ELSE jsonb_build_object(
+        'last_execution', (state->'last_execution') || jsonb_build_object(
+            'notebook', pg_temp.called(names, state#>'{last_execution,notebook}'))) END
+    || CASE WHEN state#>>'{kernel_deaths,notebook,id}' IS NULL THEN '{}' ELSE jsonb_build_object(
+        'kernel_deaths', (state->'kernel_deaths') || jsonb_build_object(
+            'notebook', pg_temp.called(names, state#>'{kernel_deaths,notebook}'))) END AS state
+FROM (SELECT course_id, person_id, state, fold->'notebook_names' AS names FROM student_states
+      WHERE fold ? 'notebook_names') s;
+
 UPDATE student_states s SET version = s.version + 1, state = n.state || jsonb_build_object('version', s.version + 1)
-FROM student_states t CROSS JOIN LATERAL (
-    SELECT t.state
-        || jsonb_build_object(
-            'notebook', coalesce(t.fold->'notebook_names'->(t.state#>>'{notebook,id}')->1, t.state->'notebook', 'null'),
-            'running_notebook', coalesce(
-                t.fold->'notebook_names'->(t.state#>>'{running_notebook,id}')->1, t.state->'running_notebook', 'null'))
-        || CASE WHEN t.state#>>'{last_execution,notebook,id}' IS NULL THEN '{}' ELSE jsonb_build_object(
-            'last_execution', (t.state->'last_execution') || jsonb_build_object('notebook', coalesce(
-                t.fold->'notebook_names'->(t.state#>>'{last_execution,notebook,id}')->1,
-                t.state#>'{last_execution,notebook}'))) END
-        || CASE WHEN t.state#>>'{kernel_deaths,notebook,id}' IS NULL THEN '{}' ELSE jsonb_build_object(
-            'kernel_deaths', (t.state->'kernel_deaths') || jsonb_build_object('notebook', coalesce(
-                t.fold->'notebook_names'->(t.state#>>'{kernel_deaths,notebook,id}')->1,
-                t.state#>'{kernel_deaths,notebook}'))) END AS state
-) n
-WHERE t.course_id = s.course_id AND t.person_id = s.person_id AND t.fold ? 'notebook_names'
-  AND n.state <> t.state || jsonb_build_object('notebook', coalesce(t.state->'notebook', 'null'),
-                                               'running_notebook', coalesce(t.state->'running_notebook', 'null'));
+FROM named_states n
+WHERE n.course_id = s.course_id AND n.person_id = s.person_id
+  -- A row of an early release has no key for what is null.
+  AND n.state <> jsonb_build_object('notebook', null, 'running_notebook', null) || s.state;
