@@ -228,7 +228,7 @@ async def test_a_senders_own_types_and_versions_wait_for_a_release_that_knows_th
 
 async def test_the_payload_of_an_opaque_event_outlives_those_of_derived_ones(db: Any, keyring: KeyRing) -> None:
     with earlier_release("cell_added"):
-        await PostgresFactStore(db, keyring).apply([run(1), added(2)])
+        await PostgresFactStore(db, keyring).apply([event("cell_selected", 1, cell=CELL), added(2)])
     moment = NOW - timedelta(days=70)
     await db.execute("SELECT event_month_partition($1::timestamptz), payload_week_partition($1::timestamptz)", moment)
     for table in ("event_keys", "events", "event_payloads"):
@@ -243,12 +243,13 @@ async def test_the_payload_of_an_opaque_event_outlives_those_of_derived_ones(db:
 
 async def test_more_than_one_transaction_holds_are_derived_in_several(db: Any, keyring: KeyRing) -> None:
     many = opaque_events.EVENTS_PER_TRANSACTION + 1
+    selected = event("cell_selected", 1, cell=CELL)
     with earlier_release("cell_added"):
-        await PostgresFactStore(db, keyring).apply([added(seq) for seq in range(1, many + 1)])
+        await PostgresFactStore(db, keyring).apply([selected, *(added(seq) for seq in range(2, many + 2))])
     assert [done.more for done in await derive(db, keyring)] == [True]
     await assert_exact(db, keyring)
     assert [(done.derived, done.more) for done in await derive(db, keyring)] == [(1, False)]
-    assert (await state(db))["cell"]["index"] == many
+    assert (await state(db))["cell"]["index"] == many + 1
 
 
 async def test_each_group_is_given_every_derived_event_and_no_test_event(db: Any, keyring: KeyRing) -> None:
