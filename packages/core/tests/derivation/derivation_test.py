@@ -468,6 +468,11 @@ def test_the_error_of_a_removed_cell_is_neither_named_nor_numbered_like_the_cell
         assert shown is not None
         # Without "a" cell "d" is now number 2 below Q, as "c" would be.
         assert (shown.cell, shown.cell_removed) == (cells["c"], True)
+    # It was described again as it was removed: its own heading was gone, and it would be the third cell below another one.
+    headed = msgspec.structs.replace(failed, cell=CellRef("c", 3, "code", "X", 1))
+    removed = _shown(headed, gone).last_execution
+    assert removed is not None
+    assert removed.cell == headed.cell
     back = _shown(failed, gone, above, changed(4, "b", 1, restored=("c",))).last_execution
     assert back is not None
     assert not back.cell_removed
