@@ -93,7 +93,7 @@ describe('format', () => {
     const beside = { notebook: fact.notebook, cell: { ...cell, source_id: 'y' } }
     expect(format('en').placeBeside(fact, beside)).toBe('Q · b (removed)')
     expect(format('en').placeBeside(fact, fact)).toBe('Q · b (removed)')
-    expect(format('ja').place(fact)).toBe('n1.ipynb · Q · b（削除済み）')
+    expect(format('ja').place(fact)).toBe('n1.ipynb · 削除済みの Q · b')
     expect(format('en').place({ ...fact, cell: null })).toBe('n1.ipynb')
   })
 })
