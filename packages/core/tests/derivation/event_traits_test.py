@@ -15,6 +15,7 @@ from cell_monitor_core.publications import CellRef, NotebookRef, StudentState
 
 CELL = CellRef("c1", 4, "code", None)
 RUN = str(uuid.UUID(int=5))
+REQUEST_ID = "00000000-0000-7000-8000-000000000009"
 DATA: dict[str, dict[str, Any]] = {
     "session_started": {"client": {"extension_version": "0"}},
     "session_ended": {"reason": "closed"},
@@ -76,6 +77,8 @@ def after(fact: Fact) -> StudentState:
         ("cell_removed", {"own": True}),
         ("kernel_restarted", {"reason": "auto"}),
         ("kernel_died", {}),
+        # It names the notebook of the request, wherever it is taken back.
+        ("help_cancelled", {"request_id": REQUEST_ID}),
     ],
 )
 def test_a_notebook_that_is_left_or_that_a_program_changed_is_not_where_the_student_is(

@@ -901,7 +901,7 @@ EVENT_TYPES: Final[dict[str, EventType]] = {
         HelpCancelled,
         version=1,
         activity=True,
-        place=True,
+        place=False,
         urgent=True,
         notices=True,
         program=None,
