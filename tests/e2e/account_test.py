@@ -42,7 +42,7 @@ def test_signing_out_everywhere_ends_the_page_that_was_left_open_on_another_comp
     expect(left.get_by_text("Your sign-in has ended.")).to_be_visible(timeout=30_000)
     left.goto("about:blank")
     left.goto(unused)
-    expect(left.get_by_role("alert")).to_contain_text("This link was used before")
+    expect(left.get_by_role("alert")).to_contain_text("This link was ended by “Sign out everywhere”")
 
 
 def sign_in(page: Page, password: str) -> None:

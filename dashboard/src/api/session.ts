@@ -10,7 +10,16 @@ export type SessionState =
   | { status: 'signed-out'; reason: SignedOutReason }
   | { status: 'signed-in' }
 
-type LinkFailure = 'link-used' | 'link-invalid'
+/** The codes of `POST auth/link`; any other one of the server says that the link is not valid. */
+const LINK_FAILURES = {
+  sign_in_link_used: 'link-used',
+  sign_in_link_ended: 'link-ended',
+  sign_in_link_ended_password_changed: 'link-ended-changed',
+  sign_in_link_ended_password_reset: 'link-ended-reset',
+  sign_in_link_ended_signed_out: 'link-ended-signed-out',
+} as const
+
+export type LinkFailure = (typeof LINK_FAILURES)[keyof typeof LINK_FAILURES] | 'link-invalid'
 
 /**
  * `link-…`: the page was opened with a link that signs in once, which was refused. `idle`: no page used the sign-in for too
@@ -118,7 +127,7 @@ export class Session implements TokenSource {
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
         this.#link = null
-        this.#refused = error.type === 'sign_in_link_used' ? 'link-used' : 'link-invalid'
+        this.#refused = LINK_FAILURES[error.type as keyof typeof LINK_FAILURES] ?? 'link-invalid'
         return true
       }
       this.#set({ status: 'unreachable' })

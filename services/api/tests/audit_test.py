@@ -101,7 +101,7 @@ async def test_sign_ins_refused_sign_ins_and_signing_out_everywhere_are_entered(
     refused = [entry for entry in found if entry["action"] == "sign_in_refused"]
     assert sum(entry["count"] for entry in refused) == 4
     assert {(summary(entry)[2], entry["way"]) for entry in refused} == {
-        ("ivy", "password"), (None, "password"), (None, "link"),
+        ("ivy", "password"), (None, "password"), ("ann", "link"),
     }  # fmt: skip
     assert {entry["address"] for entry in refused} == {"192.0.2.7"}
     assert {entry["actor_kind"] for entry in refused} == {"nobody"}

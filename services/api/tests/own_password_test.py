@@ -126,7 +126,10 @@ async def test_a_change_ends_every_other_sign_in_its_tokens_and_links(ivy):
         # The cookie that this browser had before is worth nothing any more.
         for ended in (left, thief):
             assert fault(await ended.post("/api/v1/auth/refresh")) == (401, "not_authenticated")
-        assert fault(await left.post("/api/v1/auth/link", json={"link": link})) == (401, "sign_in_link_used")
+        assert fault(await left.post("/api/v1/auth/link", json={"link": link})) == (
+            401,
+            "sign_in_link_ended_password_changed",
+        )
         assert fault(await sign_in(left)) == (401, "invalid_credentials")
         assert (await sign_in(left, password=NEW)).status_code == 200
 

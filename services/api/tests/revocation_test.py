@@ -100,7 +100,7 @@ async def test_signing_out_everywhere_ends_every_session_token_and_link_of_this_
     assert (await ivy.client.post("/api/v1/auth/refresh")).status_code == 401
     assert (await ivy.client.post("/api/v1/auth/logout-everywhere")).status_code == 401
     used = await ivy.client.post("/api/v1/auth/link", json={"link": link})
-    assert (used.status_code, used.json()["detail"][0]["type"]) == (401, "sign_in_link_used")
+    assert (used.status_code, used.json()["detail"][0]["type"]) == (401, "sign_in_link_ended_signed_out")
     still = await ivy.client.get("/api/v1/me", headers={"authorization": f"Bearer {bens['access_token']}"})
     assert still.status_code == 200
 

@@ -12,6 +12,7 @@ import pytest
 
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import sign_in_links
+from cell_monitor_core.storage.postgres.sign_in_links import EndedBy
 from cell_monitor_core.telemetry import metrics
 from cell_monitor_testing.log_text import assert_not_written, event_names
 
@@ -65,8 +66,39 @@ async def test_a_link_ends_with_its_time_and_with_a_change_of_the_password(ivy):
     await pool.execute("UPDATE sign_in_links SET expires_at = now() - interval '1 second'")
     assert fault(await use(ivy, late)) == (401, "invalid_sign_in_link")
     changed = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
-    await sign_in_links.revoke_person(pool, ivy.ids["ivy"])
-    assert fault(await use(ivy, changed)) == (401, "sign_in_link_used")
+    await sign_in_links.revoke_person(pool, ivy.ids["ivy"], EndedBy.PASSWORD_CHANGED)
+    assert fault(await use(ivy, changed)) == (401, "sign_in_link_ended_password_changed")
+
+
+ENDED = {
+    EndedBy.PASSWORD_CHANGED: ("sign_in_link_ended_password_changed", "by a change of the password"),
+    EndedBy.PASSWORD_RESET: ("sign_in_link_ended_password_reset", "by a reset of the password"),
+    EndedBy.SIGNED_OUT_EVERYWHERE: ("sign_in_link_ended_signed_out", "by signing out everywhere"),
+}
+
+
+@pytest.mark.parametrize("act", EndedBy)
+async def test_a_link_that_was_ended_unused_is_not_called_used_and_the_act_is_named(ivy, act):
+    link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    used = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
+    assert (await use(ivy, used)).status_code == 200
+    await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], act)
+    # A later end does not replace the first one.
+    for later in EndedBy:
+        await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], later)
+    code, words = ENDED[act]
+    for _ in range(2):
+        answer = await use(ivy, link)
+        assert fault(answer) == (401, code)
+        said = answer.json()["detail"][0]["msg"]
+        assert words in said
+        assert "cell-monitor sign-in-link" in said
+    # One that did sign somebody in stays used.
+    assert fault(await use(ivy, used)) == (401, "sign_in_link_used")
+    [refused] = await ivy.process.pool.fetch(
+        "SELECT subject_id, details, count FROM audit_entries WHERE action = 'sign_in_refused'"
+    )
+    assert (refused["subject_id"], refused["details"]["way"], refused["count"]) == (ivy.ids["ivy"], "link", 3)
 
 
 async def test_links_that_were_never_made_are_refused_alike(ivy):

@@ -50,7 +50,7 @@ export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElemen
 /** Why nobody is signed in; for a refused link also how to get another. */
 function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
   const { t } = useTranslation()
-  const refusedLink = reason === 'link-used' || reason === 'link-invalid'
+  const refusedLink = reason.startsWith('link-')
   const refused = reason !== 'expired' && reason !== 'idle' && reason !== 'signed-out'
   return (
     <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>

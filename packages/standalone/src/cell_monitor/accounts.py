@@ -30,6 +30,7 @@ from cell_monitor_core.storage.postgres import (
 )
 from cell_monitor_core.storage.postgres.pool import Connection, connect
 from cell_monitor_core.storage.postgres.roles import API_ROLE, WORKER_ROLE
+from cell_monitor_core.storage.postgres.sign_in_links import EndedBy
 
 __all__ = [
     "ENCRYPTION_KEYS_FILE",
@@ -152,7 +153,7 @@ async def _keep_password(connection: Connection, person_id: UUID, password: str)
     await accounts.set_installation_password(connection, person_id, hash_password(password))
     if account.password_hash is not None and not same:
         await sign_ins.revoke_person(connection, person_id)
-        await sign_in_links.revoke_person(connection, person_id)
+        await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_RESET)
         await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person_id)
 
 

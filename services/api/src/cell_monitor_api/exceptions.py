@@ -351,6 +351,31 @@ class SignInLimited(ClientRequestError):
     status_code = 429
 
 
+class SignInLinkEnded(ClientRequestError):
+    """The link was ended before anybody signed in with it; by what is not known."""
+
+    error = "sign_in_link_ended"
+    status_code = 401
+
+
+class SignInLinkEndedByChange(SignInLinkEnded):
+    """The link was ended unused when its person changed their password."""
+
+    error = "sign_in_link_ended_password_changed"
+
+
+class SignInLinkEndedByReset(SignInLinkEnded):
+    """The link was ended unused when an operator reset the password, which also printed a newer link."""
+
+    error = "sign_in_link_ended_password_reset"
+
+
+class SignInLinkEndedBySignOut(SignInLinkEnded):
+    """The link was ended unused when its person signed out everywhere."""
+
+    error = "sign_in_link_ended_signed_out"
+
+
 class SignInLinkInvalid(ClientRequestError):
     """The link is unknown or out of date; the answer does not say which."""
 

@@ -20,11 +20,11 @@ class AuditAction(StrEnum):
     SIGN_IN_REFUSED = "sign_in_refused"
     """A sign-in was refused, or a wrong present password at a change of it; `count` says how often on this account from this address within 15 minutes."""
     SIGNED_OUT_EVERYWHERE = "signed_out_everywhere"
-    """All sign-ins of a person were ended."""
+    """All sign-ins and unused links of a person were ended."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
-    """Somebody set or changed their own password; their other sign-ins ended."""
+    """Somebody set or changed their own password; their other sign-ins and their unused links ended."""
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
-    """An operator deleted the password of a person, or replaced the one in the installation's secrets; their sign-ins ended."""
+    """An operator deleted the password of a person, or replaced the one in the installation's secrets; their sign-ins and unused links ended."""
     SIGN_IN_LINK_CREATED = "sign_in_link_created"
     """An operator made a link that signs a person in once."""
     COURSE_CREATED = "course_created"

@@ -17,6 +17,7 @@ from cell_monitor_core.auth.audit import OPERATOR, AuditAction
 from cell_monitor_core.storage.postgres import accounts, audit, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.people import Person
 from cell_monitor_core.storage.postgres.pool import Connection
+from cell_monitor_core.storage.postgres.sign_in_links import EndedBy
 
 __all__ = ["sign_in_link"]
 
@@ -53,7 +54,7 @@ async def _reset(connection: Connection, person: Person) -> None:
     async with connection.transaction():
         await accounts.remove(connection, person.person_id)
         await sign_ins.revoke_person(connection, person.person_id)
-        await sign_in_links.revoke_person(connection, person.person_id)
+        await sign_in_links.revoke_person(connection, person.person_id, EndedBy.PASSWORD_RESET)
         await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person.person_id)
 
 

@@ -25,6 +25,7 @@ from cell_monitor_core.auth.tokens import Claims, TokenIssuer
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import audit, courses, memberships, people, sign_in_links, sign_ins
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
+from cell_monitor_core.storage.postgres.sign_in_links import EndedBy
 from cell_monitor_core.storage.postgres.sign_ins import SignIn
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
@@ -151,7 +152,7 @@ class Sessions:
             if await sign_ins.get(connection, _digest(cookie)) is None:
                 raise NotAuthenticated("nobody is signed in: sign in first")
             await sign_ins.revoke_person(connection, person_id)
-            await sign_in_links.revoke_person(connection, person_id)
+            await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_CHANGED)
             await sign_ins.create(connection, _digest(fresh), person_id, datetime.now(UTC) + self._lifetime)
             await with_it(connection)
             await audit.record(connection, AuditAction.PASSWORD_CHANGED, Actor.person(person_id))
@@ -209,7 +210,7 @@ class Sessions:
         sign_in = await self.holding(cookie)
         async with self._pool.acquire() as connection, connection.transaction():
             await sign_ins.revoke_person(connection, sign_in.person_id)
-            await sign_in_links.revoke_person(connection, sign_in.person_id)
+            await sign_in_links.revoke_person(connection, sign_in.person_id, EndedBy.SIGNED_OUT_EVERYWHERE)
             await audit.record(connection, AuditAction.SIGNED_OUT_EVERYWHERE, Actor.person(sign_in.person_id))
         _log.info("signed_out_everywhere", person_id=str(sign_in.person_id))
 

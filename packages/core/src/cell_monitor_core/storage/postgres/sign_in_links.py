@@ -11,13 +11,23 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Final
 from uuid import UUID
 
 from cell_monitor_core.storage.postgres.pool import Executor
 
-__all__ = ["MAX_LIFETIME", "LinkUse", "Refusal", "create", "revoke_person", "use"]
+__all__ = [
+    "MAX_LIFETIME",
+    "EndedBy",
+    "LinkUse",
+    "Refusal",
+    "RefusedLink",
+    "create",
+    "end_of_use",
+    "revoke_person",
+    "use",
+]
 
 MAX_LIFETIME: Final = timedelta(days=1)
 _KEPT: Final = timedelta(days=1)
@@ -38,8 +48,37 @@ class Refusal(Enum):
     """Why a link signs nobody in."""
 
     USED = auto()
+    """It signed somebody in."""
+    ENDED = auto()
+    """It was ended before anybody signed in with it."""
     INVALID = auto()
     """Unknown, malformed or out of date."""
+
+
+class EndedBy(StrEnum):
+    """The act that ended a person's links (migration 0026)."""
+
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
+    PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
+    SIGNED_OUT_EVERYWHERE = "signed_out_everywhere"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLink:
+    """A link that signs nobody in.
+
+    Attributes:
+        why: what is the matter with it.
+        ended_by: by what it was ended, None where it was not, or where that is not known.
+        person_id: whose link it was, None where the secret is not that of a link.
+    """
+
+    why: Refusal
+    ended_by: EndedBy | None = None
+    person_id: UUID | None = None
+
+
+_UNKNOWN: Final = RefusedLink(Refusal.INVALID)
 
 
 async def create(executor: Executor, person_id: UUID, lifetime: timedelta) -> str:
@@ -64,34 +103,58 @@ async def create(executor: Executor, person_id: UUID, lifetime: timedelta) -> st
     return f"{link_id}_{secret}"
 
 
-async def use(executor: Executor, presented: str) -> LinkUse | Refusal:
+async def use(executor: Executor, presented: str) -> LinkUse | RefusedLink:
     """Return the person whose link was presented, and end the link. Of two uses at the same time one is refused."""
     match = _LINK.fullmatch(presented)
     if match is None:
-        return Refusal.INVALID
-    row = await executor.fetchrow("SELECT secret_hash, used_at FROM sign_in_links WHERE link_id = $1", match[1])
+        return _UNKNOWN
+    secret_hash = await executor.fetchval("SELECT secret_hash FROM sign_in_links WHERE link_id = $1", match[1])
     # Compared even if no link was found, so that the response time reveals nothing.
-    expected = row["secret_hash"] if row is not None else bytes(32)
-    if not hmac.compare_digest(expected, _hash(match[2])) or row is None:
-        return Refusal.INVALID
-    if row["used_at"] is not None:
-        return Refusal.USED
-    # One statement: after an end of all sign-ins the link counts as used, before it the generation is the earlier one.
+    expected = secret_hash if secret_hash is not None else bytes(32)
+    if not hmac.compare_digest(expected, _hash(match[2])) or secret_hash is None:
+        return _UNKNOWN
+    # One statement: after an end of all sign-ins the link is ended, before it the generation is the earlier one.
     used_now = await executor.fetchrow(
-        "UPDATE sign_in_links l SET used_at = now() WHERE link_id = $1 AND used_at IS NULL AND expires_at > now() "
+        "UPDATE sign_in_links l SET used_at = now() "
+        "WHERE link_id = $1 AND used_at IS NULL AND ended_at IS NULL AND expires_at > now() "
         "RETURNING person_id, (SELECT sign_in_generation FROM people p WHERE p.person_id = l.person_id)",
         match[1],
     )
     if used_now is not None:
         return LinkUse(*used_now)
-    used = await executor.fetchval("SELECT used_at IS NOT NULL FROM sign_in_links WHERE link_id = $1", match[1])
-    return Refusal.USED if used else Refusal.INVALID
+    row = await executor.fetchrow(
+        "SELECT person_id, used_at, ended_at, ended_by FROM sign_in_links WHERE link_id = $1", match[1]
+    )
+    if row is None:
+        return _UNKNOWN
+    if row["ended_at"] is not None:
+        ended_by = None if row["ended_by"] is None else EndedBy(row["ended_by"])
+        return RefusedLink(Refusal.ENDED, ended_by, row["person_id"])
+    return RefusedLink(Refusal.USED if row["used_at"] is not None else Refusal.INVALID, None, row["person_id"])
 
 
-async def revoke_person(executor: Executor, person_id: UUID) -> None:
-    """End all of a person's links, as after a change of password."""
+async def end_of_use(executor: Executor, presented: str) -> None:
+    """Note that a link whose use had begun signed nobody in, because all sign-ins of its person were ended meanwhile.
+
+    By which act is not known: it saw the link as used.
+
+    Args:
+        executor: a connection or a pool.
+        presented: the link, as ``use`` accepted it.
+    """
     await executor.execute(
-        "UPDATE sign_in_links SET used_at = now() WHERE person_id = $1 AND used_at IS NULL", person_id
+        "UPDATE sign_in_links SET used_at = NULL, ended_at = now() WHERE link_id = $1 AND used_at IS NOT NULL",
+        presented.partition("_")[0],
+    )
+
+
+async def revoke_person(executor: Executor, person_id: UUID, ended_by: EndedBy) -> None:
+    """End all links of a person that nobody used; call it in the transaction of the act that ends them."""
+    await executor.execute(
+        "UPDATE sign_in_links SET ended_at = now(), ended_by = $2 "
+        "WHERE person_id = $1 AND used_at IS NULL AND ended_at IS NULL",
+        person_id,
+        ended_by.value,
     )
 
 
