@@ -8,6 +8,7 @@ import type { Me } from '../api/types'
 import { chooseLanguage, currentLanguage, languageNames, languages } from '../i18n'
 import { useFormat } from '../i18n/format'
 import { Button } from '../ui/Button'
+import { isRefused } from '../ui/ErrorPage'
 import { Icon } from '../ui/Icon'
 import { useServices } from '../api/services'
 import { nameAlone } from '../course/names'
@@ -122,7 +123,7 @@ function Account(): ReactElement {
   const { t } = useTranslation()
   const { api, session } = useServices()
   const me = useQuery(meQuery(api))
-  useRights(me.data)
+  useRights(me.data, me.dataUpdatedAt)
   const name = me.data === undefined ? undefined : nameAlone({ ...me.data, id: me.data.person_id }, t)
   return (
     <>
@@ -138,17 +139,35 @@ function Account(): ReactElement {
   )
 }
 
-/** Ask again for everything that is shown when what this person may see changes: what is refused then is shown no longer. */
-function useRights(me: Me | undefined): void {
+/** Readings of the rights for which what is refused is asked for again: other answers follow a change within five seconds. */
+const READINGS_AFTER_CHANGE = 4
+
+/**
+ * Ask again for everything that is shown when what this person may see changes: what is refused then is shown no longer,
+ * and what is allowed again comes back. `readAt` is when the rights were read.
+ */
+function useRights(me: Me | undefined, readAt: number): void {
   const cache = useQueryClient()
   const rights = me && JSON.stringify([me.is_admin, me.courses.map((course) => [course.course_id, course.role])])
   const known = useRef(rights)
+  const readings = useRef(0)
   useEffect(() => {
-    if (rights === undefined || rights === known.current) return
-    const changed = known.current !== undefined
+    if (rights === undefined) return
+    const changed = known.current !== undefined && rights !== known.current
     known.current = rights
-    if (changed) void cache.invalidateQueries({ predicate: ({ queryKey: [first] }) => first !== 'me' && first !== 'config' })
-  }, [cache, rights])
+    if (changed) {
+      readings.current = READINGS_AFTER_CHANGE
+      void cache.invalidateQueries({ predicate: ({ queryKey: [first] }) => first !== 'me' && first !== 'config' })
+      return
+    }
+    const recent = readings.current > 0
+    readings.current -= recent ? 1 : 0
+    // What was shown before: a right that ended and came back between two readings is no change.
+    void cache.refetchQueries(
+      { type: 'active', predicate: ({ state }) => isRefused(state.error) && (recent || state.data !== undefined) },
+      { cancelRefetch: false },
+    )
+  }, [cache, readAt, rights])
 }
 
 function Footer(): ReactElement {

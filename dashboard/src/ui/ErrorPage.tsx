@@ -8,6 +8,11 @@ import { useTitle } from './title'
 
 type Kind = 'not-found' | 'course-not-found' | 'forbidden' | 'unexpected'
 
+/** Whether the server answered that there is nothing of the kind for this person, as it also does where a role is missing. */
+export function isRefused(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 403 || error.status === 404)
+}
+
 /** Return the page for a course that the server does not know or does not show to this person; null for other errors. */
 export function courseErrorPage(error: unknown): ReactElement | null {
   if (!(error instanceof ApiError)) return null

@@ -93,9 +93,10 @@ describe('live course page', () => {
     expect(screen.queryByText(/As of/u)).toBeNull()
   })
 
-  it('explains a refusal and reconnects only when the button is pressed', async () => {
+  it('explains a refusal and, without the right, reconnects only when the button is pressed', async () => {
     const user = userEvent.setup()
     await live()
+    course.api.on('GET me', () => ({ body: { person_id: 'p1', username: 'mari', display_name: null, is_admin: false, courses: [] } }))
     act(() => FakeSocket.newest().drop(3507))
     expect(screen.getByText(/You may no longer watch this course/u)).toBeVisible()
     // Nothing more is shown of what the page held.
@@ -222,6 +223,54 @@ describe('errors', () => {
     renderApp('/courses/c1')
     expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
   })
+
+  const meWith = (role: string | null) => () => ({
+    body: {
+      person_id: 'p1', username: 'mari', display_name: 'Mari Aoki', is_admin: false,
+      courses: role === null ? [] : [{ course_id: 'c1', title: 'Programming', role }],
+    },
+  })
+
+  it('comes back by itself after the role is given back, also where the server answers by the old role for some seconds', async () => {
+    course.api.on('GET me', meWith('student'))
+    course.api.on('GET courses/c1/state', () => ({ status: 403, body: fault('permission_denied') }))
+    renderApp('/courses/c1')
+    expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
+    course.api.on('GET me', meWith('assistant'))
+    let late = 2
+    course.api.on('GET courses/c1/state', () => {
+      late -= 1
+      return late >= 0 ? { status: 403, body: fault('permission_denied') } : { body: course.api.snapshot }
+    })
+    expect(await screen.findByRole('heading', { name: 'Programming' }, { timeout: 20_000 })).toBeVisible()
+  }, 25_000)
+
+  it('comes back by itself where the right ended and came back between two readings', async () => {
+    course.api.on('GET courses/c1/members', () => ({ body: { members: [] } }))
+    const { services } = renderApp('/courses/c1/members')
+    expect(await screen.findByRole('heading', { name: '0 members' })).toBeVisible()
+    course.api.on('GET courses/c1/members', () => ({ status: 403, body: fault('permission_denied') }))
+    await act(() => services.client.invalidateQueries({ queryKey: ['members', 'c1'] }))
+    expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
+    course.api.on('GET courses/c1/members', () => ({ body: { members: [] } }))
+    expect(await screen.findByRole('heading', { name: '0 members' }, { timeout: 8_000 })).toBeVisible()
+  }, 15_000)
+
+  it('is live again by itself after the gateway had refused the connection and the role is given back', async () => {
+    await live()
+    course.api.on('GET me', meWith(null))
+    act(() => FakeSocket.newest().drop(3507))
+    expect(await screen.findByRole('alert')).toBeVisible()
+    expect(screen.queryByText('Aiko Tanaka')).toBeNull()
+    const before = course.api.calls.length
+    // Without the right it does not ask the gateway again.
+    await waitFor(() => expect(course.api.calls.slice(before).filter((call) => call === 'GET me').length).toBeGreaterThan(1), { timeout: 12_000 })
+    expect(FakeSocket.opened).toHaveLength(1)
+    course.api.on('GET me', meWith('observer'))
+    await waitFor(() => expect(FakeSocket.opened.length).toBeGreaterThan(1), { timeout: 12_000 })
+    act(() => FakeSocket.newest().goLive())
+    expect(await screen.findByText('Aiko Tanaka')).toBeVisible()
+  }, 30_000)
 
   it('a server without an answer can be retried', async () => {
     const user = userEvent.setup()

@@ -79,6 +79,7 @@ function DeniedCourse({ courseId, snapshot, live }: DeniedCourseProps): ReactEle
   const title = foreign(snapshot?.course.title ?? '') || courseId
   const clock = snapshot?.clock_offset_ms ?? 0
   const now = useTick() + clock
+  useRetryWithRights(courseId, live)
   useTitle(title)
   return (
     <>
@@ -92,6 +93,23 @@ function DeniedCourse({ courseId, snapshot, live }: DeniedCourseProps): ReactEle
       </div>
     </>
   )
+}
+
+/** Connect again with each reading of the rights that says that this person may watch the course. */
+function useRetryWithRights(courseId: string, { connection, retry }: LiveCourse): void {
+  const { api } = useServices()
+  const me = useQuery(meQuery(api))
+  const role = me.data?.courses.find((course) => course.course_id === courseId)?.role
+  const allowed = me.data?.is_admin === true || (role !== undefined && role !== 'student')
+  const readAt = me.dataUpdatedAt
+  const asked = useRef(readAt)
+  const refused = connection.kind === 'refused'
+  useEffect(() => {
+    // The reading at which the page was refused may be older than the refusal.
+    if (!allowed || !refused || asked.current === readAt) return
+    asked.current = readAt
+    retry()
+  }, [allowed, readAt, refused, retry])
 }
 
 interface LiveCoursePageProps {
