@@ -1,4 +1,4 @@
-import { act, screen, within } from '@testing-library/react'
+import { act, screen, waitFor, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 
@@ -146,6 +146,24 @@ describe('help requests', () => {
     expect(within(short).queryByRole('button', { name: /Show all/u })).toBeNull()
     height.mockRestore()
   })
+
+  it.each(['observer', 'student', null])('lose their buttons on an open page with the role, and a press before that is refused in words (%s)', async (role) => {
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    // The server knows of the demotion; this page reads its rights with the next turn only.
+    course.api.on('POST courses/c1/help/h1/claim', () => ({ status: 403, body: fault('permission_denied') }))
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(await within(article).findByRole('alert')).toHaveTextContent('Your role does not allow this.')
+    expect(within(article).queryByText(/You are on it/u)).toBeNull()
+    const courses = role === null ? [] : [{ course_id: 'c1', title: 'Programming', role }]
+    course.api.on('GET me', () => ({
+      body: { person_id: 'p1', username: 'mari', display_name: 'Mari Aoki', is_admin: false, courses },
+    }))
+    await waitFor(() => expect(within(article).queryByRole('button', { name: /I'm on it|Resolved/u })).toBeNull(), { timeout: 8_000 })
+    // The reason stays where the button was.
+    expect(within(article).getByRole('alert')).toHaveTextContent('Your role does not allow this.')
+  }, 15_000)
 
   it('offer no actions to an observer', async () => {
     course.api.on('GET me', () => ({
