@@ -32,6 +32,8 @@ export function rulingSourceName(source: unknown, t: TFunction): string {
       return t('members.source.hub')
     case 'lti':
       return t('members.source.lti')
+    case 'oidc':
+      return t('members.source.oidc')
     default:
       return typeof source === 'string' ? foreign(source) : t('settings.ruling.none')
   }

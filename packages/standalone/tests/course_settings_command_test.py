@@ -34,6 +34,15 @@ def test_a_ruling_source_decides_on_the_roles_that_count(run: Any) -> None:
     assert run("set-ruling-source", "physics-1", "join").exit_code == 2
 
 
+@pytest.mark.parametrize("source", ["roster", "hub", "lti", "oidc"])
+def test_each_source_but_the_join_code_can_be_made_the_ruling_one(run: Any, source: str) -> None:
+    done = run("set-ruling-source", "physics-1", source)
+    assert done.exit_code == 0, done.output
+    assert f"what {source} says counts" in done.output
+    entries = [json.loads(line) for line in run("audit", "--course", "physics-1", "--json").stdout.splitlines()]
+    assert [entry["details"]["to"] for entry in entries if entry["action"] == "ruling_source_changed"] == [source]
+
+
 def test_each_change_is_in_the_audit_log_as_the_operators(run: Any) -> None:
     run("rename-course", "physics-1", "Physics")
     run("set-thresholds", "physics-1", "--idle", "900")

@@ -76,6 +76,25 @@ async def test_who_loses_a_role_by_a_ruling_source_no_longer_reads_the_course(iv
     assert {each["username"]: each["role"] for each in members} == {"ivy": "student", "ann": "student"}
 
 
+@pytest.mark.parametrize("source", ["roster", "hub", "lti", "oidc"])
+async def test_each_source_that_is_offered_can_be_made_the_ruling_one(ivy, source):
+    answer = await patch(ivy, "root", ruling_source=source)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["ruling_source"] == source
+    assert sorted(answer.json()["ruling_sources"]) == ["hub", "lti", "oidc", "roster"]
+
+
+async def test_who_loses_a_role_by_the_sign_in_services_word_no_longer_reads_the_course(ivy):
+    tim = await ivy.person("tim")
+    await memberships.upsert_many(ivy.process.pool, "c1", {ivy.ids["ivy"]: "observer"}, source=Source.OIDC)
+    await memberships.upsert_many(ivy.process.pool, "c1", {tim: "assistant"}, source=Source.OIDC)
+    await memberships.remove(ivy.process.pool, "c1", tim, source=Source.OIDC)
+    await memberships.upsert_many(ivy.process.pool, "c1", {tim: "student"})
+    assert (await patch(ivy, "root", ruling_source="oidc")).status_code == 200
+    assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids["ivy"]) == "observer"
+    assert await memberships.role_of(ivy.process.pool, "c1", tim) is None
+
+
 async def test_the_audit_log_tells_settings_from_roles(ivy):
     await patch(ivy, "ivy", title="Physics 1", thresholds={"idle_s": 900})
     link = {"issuer": "hub", "group": "Physics staff", "role": "assistant"}

@@ -28,7 +28,7 @@ beforeEach(() => {
       offline_s: { lowest: 60, highest: 86_400 },
     },
     ruling_source: null,
-    ruling_sources: ['roster', 'hub', 'lti'],
+    ruling_sources: ['roster', 'hub', 'lti', 'oidc'],
     links: [{ issuer: 'hub', group: 'ta', role: 'assistant' }],
     issuers: ['hub'],
     rules: [],

@@ -22,7 +22,7 @@ from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["MAX_LINKS", "RULING_SOURCES", "UNCHANGED", "CourseSettings", "SettingsChange", "Unchanged"]
 
-RULING_SOURCES: Final = (Source.ROSTER, Source.HUB, Source.LTI)
+RULING_SOURCES: Final = (Source.ROSTER, Source.HUB, Source.LTI, Source.OIDC)
 """The sources of memberships that may rule in a course."""
 MAX_LINKS: Final = 200
 """Links of groups to roles in one course, at most."""

@@ -60,7 +60,8 @@ def set_ruling_source(*, course_id: str, source: str, data_dir: str | None) -> N
     """Name the source of memberships that alone decides about everybody of whom it has spoken; or none.
 
     With none the highest role that any source gives counts. roster is what was set on the page Members, by the API or
-    by add-member; hub is a JupyterHub's groups; lti a learning platform. list-members shows what each source says.
+    by add-member; hub is a JupyterHub's groups; lti a learning platform; oidc the
+    groups that an OpenID Connect provider names at each sign-in. list-members shows what each source says.
     Somebody whose role ends by it loses access within seconds.
     """
     change = SettingsChange(ruling_source=None if source == _NONE else source)

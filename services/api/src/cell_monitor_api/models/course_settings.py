@@ -29,7 +29,7 @@ __all__ = [
     "ThresholdBounds",
 ]
 
-_RulingSource: TypeAlias = Literal["roster", "hub", "lti"]
+_RulingSource: TypeAlias = Literal["roster", "hub", "lti", "oidc"]
 _Role: TypeAlias = Literal["instructor", "assistant", "observer", "student"]
 
 
