@@ -11,15 +11,21 @@ export type SessionState =
   | { status: 'signed-in' }
 
 /** The codes of `POST auth/link`; any other one of the server says that the link is not valid. */
-const LINK_FAILURES = {
-  sign_in_link_used: 'link-used',
-  sign_in_link_ended: 'link-ended',
-  sign_in_link_ended_password_changed: 'link-ended-changed',
-  sign_in_link_ended_password_reset: 'link-ended-reset',
-  sign_in_link_ended_signed_out: 'link-ended-signed-out',
-} as const
+const LINK_FAILURES = new Map<string, LinkFailure>([
+  ['sign_in_link_used', 'link-used'],
+  ['sign_in_link_ended', 'link-ended'],
+  ['sign_in_link_ended_password_changed', 'link-ended-changed'],
+  ['sign_in_link_ended_password_reset', 'link-ended-reset'],
+  ['sign_in_link_ended_signed_out', 'link-ended-signed-out'],
+])
 
-export type LinkFailure = (typeof LINK_FAILURES)[keyof typeof LINK_FAILURES] | 'link-invalid'
+type LinkFailure =
+  | 'link-used'
+  | 'link-ended'
+  | 'link-ended-changed'
+  | 'link-ended-reset'
+  | 'link-ended-signed-out'
+  | 'link-invalid'
 
 /**
  * `link-…`: the page was opened with a link that signs in once, which was refused. `idle`: no page used the sign-in for too
@@ -127,7 +133,7 @@ export class Session implements TokenSource {
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
         this.#link = null
-        this.#refused = LINK_FAILURES[error.type as keyof typeof LINK_FAILURES] ?? 'link-invalid'
+        this.#refused = LINK_FAILURES.get(error.type) ?? 'link-invalid'
         return true
       }
       this.#set({ status: 'unreachable' })

@@ -7,10 +7,12 @@ import { useAnnounce } from '../../ui/Announcer'
 import { Button } from '../../ui/Button'
 import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
-import { MAX_LIST_BYTES, previewOf, readList, textOf, type StudentListing } from './list'
+import { MAX_LIST_BYTES, previewOf, readList, textOf, type FaultyLine, type StudentListing } from './list'
 import { PartlyAdded, useAddStudents } from './useRoster'
 
-const FAULTS_SHOWN = 5
+/** Lines that are left out: at first, and once all were asked for. */
+const FAULTS_AT_FIRST = 5
+const FAULTS_AT_MOST = 2_000
 
 interface AddStudentsProps {
   courseId: string
@@ -125,19 +127,42 @@ interface ChangesProps {
 
 function Changes({ listing, preview }: ChangesProps): ReactElement {
   const { t } = useTranslation()
-  const more = listing.faults.length - FAULTS_SHOWN
   return (
-    <ul className="members-add__changes" aria-label={t('members.preview')}>
-      <li>{t('members.new', { count: preview.added.length })}</li>
-      {preview.renamed.length > 0 && <li>{t('members.renamed', { count: preview.renamed.length })}</li>}
-      {preview.unchanged > 0 && <li>{t('members.unchanged', { count: preview.unchanged })}</li>}
-      {preview.staff > 0 && <li>{t('members.staffKept', { count: preview.staff })}</li>}
-      {listing.faults.slice(0, FAULTS_SHOWN).map(({ line, fault }) => (
-        <li key={line} className="members-add__fault">
-          {t(`members.fault.${fault}`, { line })}
-        </li>
-      ))}
-      {more > 0 && <li className="members-add__fault">{t('members.moreFaults', { count: more })}</li>}
-    </ul>
+    <>
+      <ul className="members-add__changes" aria-label={t('members.preview')}>
+        <li>{t('members.new', { count: preview.added.length })}</li>
+        {preview.renamed.length > 0 && <li>{t('members.renamed', { count: preview.renamed.length })}</li>}
+        {preview.unchanged > 0 && <li>{t('members.unchanged', { count: preview.unchanged })}</li>}
+        {preview.staff > 0 && <li>{t('members.staffKept', { count: preview.staff })}</li>}
+      </ul>
+      {listing.faults.length > 0 && <Faults faults={listing.faults} />}
+    </>
+  )
+}
+
+/** Every line that is left out, with the reason; after the first ones on request. */
+function Faults({ faults }: { faults: readonly FaultyLine[] }): ReactElement {
+  const { t } = useTranslation()
+  const listId = useId()
+  const [all, setAll] = useState(false)
+  const shown = faults.slice(0, all ? FAULTS_AT_MOST : FAULTS_AT_FIRST)
+  const more = faults.length - shown.length
+  return (
+    <>
+      <p className="members-add__fault">{t('members.leftOut', { count: faults.length })}</p>
+      <ul id={listId} className="members-add__changes members-add__faults" aria-label={t('members.faults')}>
+        {shown.map(({ line, fault, first }) => (
+          <li key={line} className="members-add__fault">
+            {t(`members.fault.${fault}`, { line, first })}
+          </li>
+        ))}
+        {more > 0 && <li className="members-add__fault">{t('members.moreFaults', { count: more })}</li>}
+      </ul>
+      {faults.length > FAULTS_AT_FIRST && (
+        <Button aria-expanded={all} aria-controls={listId} onClick={() => setAll(!all)}>
+          {all ? t('members.fewerFaults') : t('members.allFaults')}
+        </Button>
+      )}
+    </>
   )
 }

@@ -16,6 +16,12 @@ describe('readList', () => {
     ['headings in another order', 'Name,Mail,User name\nAnn A.,a@x,ann', [['ann', 'Ann A.']]],
     ['Japanese headings', '学籍番号,氏名,ユーザー名\n1,田中 葵,aoi', [['aoi', '田中 葵']]],
     ['a byte order mark', '\ufeffusername\nann', [['ann', null]]],
+    ['quoted fields, with the quotation mark doubled', '"ann","Ann ""A"" Adams"\n"ben",', [['ann', 'Ann "A" Adams'], ['ben', null]]],
+    ['a field of several lines in a column that is not read', 'username,note,name\nann,"two\nlines",Ann A.\nben,,Ben B.', [['ann', 'Ann A.'], ['ben', 'Ben B.']]],
+    ['empty lines at the end, also with separators', 'ann,Ann A.\n\n , \n,\n\n', [['ann', 'Ann A.']]],
+    ['headings with semicolons after a byte order mark', '\ufeffUser name;Name\r\nann;Ann A.\r\n', [['ann', 'Ann A.']]],
+    ['a few names among bare user names', 'ann;Ann A.\nben\nchen\ndora', [['ann', 'Ann A.'], ['ben', null], ['chen', null], ['dora', null]]],
+    ['tabs with a comma in each name', 'ann\tAdams, Ann\nben\tBecker, Ben\n', [['ann', 'Adams, Ann'], ['ben', 'Becker, Ben']]],
     ['a user name that is spelled with capitals', 'Ann\nann', [['Ann', null], ['ann', null]]],
   ])('reads %s', (_, text, expected) => {
     expect(read(text)).toEqual(expected)
@@ -26,12 +32,42 @@ describe('readList', () => {
     expect(readList(`ann\n${long}\n,No User\nben,${'y'.repeat(201)}\nann`)).toEqual({
       students: [{ line: 1, username: 'ann', displayName: null }],
       faults: [
-        { line: 2, fault: 'username' },
-        { line: 3, fault: 'username' },
-        { line: 4, fault: 'displayName' },
-        { line: 5, fault: 'twice' },
+        { line: 2, fault: 'longUsername' },
+        { line: 3, fault: 'noUsername' },
+        { line: 4, fault: 'longName' },
+        { line: 5, fault: 'twice', first: 1 },
       ],
     })
+  })
+
+  it.each([
+    ['a control character', 'ann,Ann\nb\u0007en,Ben\nchen,Ch\u0000en', ['ann'], [[2, 'usernameCharacters'], [3, 'nameCharacters']]],
+    ['columns separated otherwise than in the rest', 'ann,Ann\nben,Ben\nchen;Chen\ndora\tDora', ['ann', 'ben'], [[3, 'separator'], [4, 'separator']]],
+    ['a quotation mark without its end', 'ann,Ann\n"ben,Ben\nchen,Chen\ndora,"Dora\neve,Eve', ['ann', 'chen', 'eve'], [[2, 'quotes'], [4, 'quotes']]],
+    ['two that would take the lines between them', 'ann,Ann\n"ben,Ben\nchen,Chen\ndora"\neve,Eve', ['ann', 'chen', 'dora"', 'eve'], [[2, 'quotes']]],
+    ['text after a quoted field', 'ann,Ann\n"ben" x,Ben', ['ann'], [[2, 'quotes']]],
+    ['headings without one of user names', 'Name,Mail\nAnn A.,a@x', [], [[1, 'headings']]],
+    ['Japanese headings without one of user names', '学籍番号\t氏名\n1\t田中 葵', [], [[1, 'headings']]],
+    ['the line of a student after a field of several lines', 'username,note\nann,"two\nlines"\n,x', ['ann'], [[4, 'noUsername']]],
+  ])('names the line and the reason: %s', (_, text, students, faults) => {
+    const listing = readList(text)
+    expect(listing.students.map(({ username }) => username)).toEqual(students)
+    expect(listing.faults.map(({ line, fault }) => [line, fault])).toEqual(faults)
+  })
+
+  it('loses no line: each is a student, a fault or empty', () => {
+    const cell = fc.constantFrom('ann', 'ben', '"', '""', '"x"', 'Ann "A"', 'x"y', '', ' ', 'a b')
+    const line = fc.tuple(cell, fc.constantFrom(',', ';', '\t', ''), cell).map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 12 }), (lines) => {
+        const { students, faults } = readList(lines.join('\n'))
+        const named = [...students, ...faults].map((one) => one.line).sort((a, b) => a - b)
+        const filled = lines.flatMap((one, index) => (/[^\s,;"]/u.test(one) ? [index + 1] : []))
+        expect(new Set(named).size).toBe(named.length)
+        expect(filled.filter((number) => !named.includes(number))).toEqual([])
+      }),
+      { numRuns: 3000 },
+    )
   })
 
   it('gives what the API takes, whatever the text', () => {

@@ -33,7 +33,8 @@ _CODES: Final = {
     429: "rate_limited",
     503: "unavailable",
 }
-_MAX_FAULTS: Final = 20
+_MAX_FAULTS: Final = 500
+"""As many as a roster may have members: each bad one is named."""
 _INTERNAL: Final = "the service failed; the error has been logged, try again later"
 
 
@@ -115,10 +116,13 @@ async def _http_exception(_request: Request, error: Exception) -> Response:
 async def _validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # FastAPI would repeat the inputs, which may contain passwords.
+    faults = error.errors()
     details = [
         Detail(str(fault["type"]), str(fault["msg"]), [part for part in fault["loc"] if isinstance(part, str | int)])
-        for fault in error.errors()[:_MAX_FAULTS]
+        for fault in faults[:_MAX_FAULTS]
     ]
+    if len(faults) > _MAX_FAULTS:
+        details.append(Detail("more_errors", f"{len(faults) - _MAX_FAULTS} more errors are not listed"))
     return _response(422, error_body(*details))
 
 

@@ -72,9 +72,15 @@ class NewMembers(BaseModel):
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Self:
-        names = [member.username for member in self.members]
-        if len(names) != len(set(names)):
-            raise ValueError("a user name appears twice")
+        seen: set[str] = set()
+        # By place, not by name: an answer repeats nothing of the request.
+        again = [
+            str(place)
+            for place, member in enumerate(self.members)
+            if member.username in seen or seen.add(member.username)  # type: ignore[func-returns-value]
+        ]
+        if again:
+            raise ValueError(f"a user name appears twice: members {', '.join(again)}, counted from 0")
         return self
 
 
