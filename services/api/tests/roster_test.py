@@ -155,6 +155,54 @@ async def test_a_whole_roster_can_be_sent_again_with_its_staff_and_a_role_lowere
     assert fault(await put(ivy, "ivy", {"username": "tim", "role": "assistant"})) == (403, "permission_denied")
 
 
+@pytest.mark.parametrize("whose", ["ivy", "boss"])
+@pytest.mark.parametrize("act", ["lower", "remove"])
+async def test_an_instructor_ends_neither_their_own_role_nor_an_admins(ivy, whose, act):
+    await ivy.person("boss", admin=True)
+    await ivy.course("c1", boss="instructor")
+
+    async def asked(caller, **options):
+        if act == "remove":
+            return await remove(ivy, caller, whose, **options)
+        # All or none: the neighbour is not added either.
+        return await put(
+            ivy, caller, {"username": "ann", "role": "student"}, {"username": whose, "role": "student"}, **options
+        )
+
+    refused = await asked("ivy")
+    assert fault(refused) == (403, "member_protected")
+    assert "only an admin of the site" in refused.json()["detail"][0]["msg"]
+    if act == "lower":
+        assert refused.json()["detail"][0]["loc"] == ["body", "members", 1, "role"]
+    assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids[whose]) == "instructor"
+    assert await people.find(ivy.process.pool, ivy.keyring, ivy.index, "ann") is None
+    # An admin of the site does it, to themselves, too.
+    assert (await asked("boss", admin=True)).is_success
+    assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids[whose]) == (None if act == "remove" else "student")
+
+
+async def test_a_key_that_fills_rosters_does_not_end_an_admins_role(ivy):
+    await ivy.person("boss", admin=True)
+    await ivy.course("c1", boss="assistant", tim="assistant")
+    until = datetime.now(UTC) + timedelta(days=1)
+    _, text = await api_keys.create(
+        ivy.process.pool, name="roster", scopes=["roster:write"], expires_at=until, person_id=None
+    )
+    answer = await ivy.client.post(
+        "/api/v1/auth/token", headers={"authorization": f"ApiKey {text}"}, json={"audience": "api"}
+    )
+    key = {"authorization": f"Bearer {answer.json()['access_token']}"}
+    refused = await ivy.client.delete(f"{URL}/{ivy.ids['boss']}", headers=key)
+    assert fault(refused) == (403, "member_protected")
+    assert (await ivy.client.delete(f"{URL}/{ivy.ids['tim']}", headers=key)).status_code == 204
+
+
+async def test_an_admin_who_is_a_student_of_the_course_is_the_instructors_to_remove(ivy):
+    await ivy.person("boss", admin=True)
+    await ivy.course("c1", boss="student")
+    assert (await remove(ivy, "ivy", "boss")).status_code == 204
+
+
 async def test_a_role_that_another_source_gave_is_not_the_rosters_to_repeat(ivy):
     hugo = await ivy.person("hugo")
     await memberships.upsert_many(ivy.process.pool, "c1", {hugo: "assistant"}, source=Source.HUB)
@@ -289,6 +337,28 @@ async def test_other_rosters_are_refused(ivy, members):
     answer = await ivy.client.put(URL, headers=ivy.bearer("ivy"), json={"members": members})
     assert answer.status_code == 422
     assert await ivy.process.pool.fetchval("SELECT count(*) FROM people") == 1
+
+
+async def test_every_bad_member_of_a_list_is_named_with_its_reason(ivy):
+    members = [{"username": f" u{number}", "role": "student"} for number in range(500)]
+    members[7] = {"username": "ann", "role": "student", "display_name": "x" * 201}
+    refused = await put(ivy, "ivy", *members)
+    faults = refused.json()["detail"]
+    assert [each["loc"][2] for each in faults] == list(range(500))
+    assert {each["type"] for each in faults[:7]} == {"string_pattern_mismatch"}
+    assert (faults[7]["type"], faults[7]["loc"][3]) == ("string_too_long", "display_name")
+    # More faults than that are counted.
+    worse = [{"username": " u", "role": "owner"} for _ in range(300)]
+    faults = (await put(ivy, "ivy", *worse)).json()["detail"]
+    assert (len(faults), faults[-1]["type"]) == (501, "more_errors")
+    assert "100 more" in faults[-1]["msg"]
+
+
+async def test_each_user_name_that_appears_twice_is_named_by_its_place(ivy):
+    names = ["ann", "ben", "ann", "chen", "ben", "ann"]
+    refused = await put(ivy, "ivy", *({"username": name, "role": "student"} for name in names))
+    assert refused.status_code == 422
+    assert "members 2, 4, 5" in refused.json()["detail"][0]["msg"]
 
 
 async def test_five_hundred_members_at_once(ivy):

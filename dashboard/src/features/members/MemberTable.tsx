@@ -14,10 +14,12 @@ interface MemberTableProps {
   members: readonly CourseMember[]
   /** The viewer, who cannot remove themselves. */
   me: string
+  /** Whether the viewer is an admin of the site, who alone removes another one from the staff. */
+  admin: boolean
 }
 
 /** Who belongs to the course, with role and source. */
-export function MemberTable({ courseId, members, me }: MemberTableProps): ReactElement {
+export function MemberTable({ courseId, members, me, admin }: MemberTableProps): ReactElement {
   const { t } = useTranslation()
   const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
   return (
@@ -39,7 +41,14 @@ export function MemberTable({ courseId, members, me }: MemberTableProps): ReactE
             const label = named.get(member.person_id)
             return (
               label !== undefined && (
-                <Row key={member.person_id} courseId={courseId} member={member} label={label} own={member.person_id === me} />
+                <Row
+                  key={member.person_id}
+                  courseId={courseId}
+                  member={member}
+                  label={label}
+                  own={member.person_id === me}
+                  admin={admin}
+                />
               )
             )
           })}
@@ -54,9 +63,10 @@ interface RowProps {
   member: CourseMember
   label: PersonLabel
   own: boolean
+  admin: boolean
 }
 
-function Row({ courseId, member, label, own }: RowProps): ReactElement {
+function Row({ courseId, member, label, own, admin }: RowProps): ReactElement {
   const { t } = useTranslation()
   const sourceName = (source: string): string =>
     ({
@@ -71,6 +81,7 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)
   const removable = member.sources['roster'] != null || member.sources['join'] != null
+  const guarded = member.site_admin && !admin && (member.sources['roster'] ?? 'student') !== 'student'
   return (
     <tr>
       <th scope="row">
@@ -101,7 +112,8 @@ function Row({ courseId, member, label, own }: RowProps): ReactElement {
           .join(t('app.listSeparator'))}
       </td>
       <td className="records__actions">
-        {!own && removable && <Remove courseId={courseId} member={member} name={label.text} />}
+        {!own && removable && guarded && <span className="hint">{t('members.byAdmin')}</span>}
+        {!own && removable && !guarded && <Remove courseId={courseId} member={member} name={label.text} />}
         {!own && !removable && <span className="hint">{t('members.elsewhere')}</span>}
       </td>
     </tr>

@@ -15,6 +15,8 @@ const sent: unknown[] = []
 const list = () => screen.findByRole('textbox', { name: 'List of students' })
 const changes = () => within(screen.getByRole('list', { name: 'What adding this list changes' })).getAllByRole('listitem').map((item) => item.textContent)
 
+const leftOut = () => within(screen.getByRole('list', { name: 'Lines that are left out' })).getAllByRole('listitem').map((item) => item.textContent)
+
 beforeEach(() => {
   api = new FakeApi()
   sent.length = 0
@@ -42,6 +44,29 @@ describe('members of a course', () => {
     expect(within(row('Mari Aoki')).queryByRole('button')).toBeNull()
   })
 
+  it('offers to remove an administrator of the site from the staff only to another one, and says why', async () => {
+    members.push(member('kai', { role: 'instructor', sources: { roster: 'instructor' }, site_admin: true }))
+    const { unmount } = renderApp('/courses/c1/members')
+    await screen.findByRole('heading', { name: '5 members' })
+    expect(within(row('kai')).queryByRole('button')).toBeNull()
+    expect(row('kai')).toHaveTextContent('Only an administrator of the site can remove another one.')
+    unmount()
+    const me = { person_id: 'me', username: 'root', display_name: null, is_admin: true, courses: [] }
+    api.on('GET me', () => ({ body: me }))
+    renderApp('/courses/c1/members')
+    expect(await within(await screen.findByRole('row', { name: /kai/u })).findByRole('button', { name: /^Remove kai/u })).toBeVisible()
+  })
+
+  it('says why somebody cannot be removed who became an administrator meanwhile', async () => {
+    const user = userEvent.setup()
+    api.on('DELETE courses/c1/members/tim', () => ({ status: 403, body: fault('member_protected') }))
+    members = members.map((each) => (each.username === 'tim' ? { ...each, person_id: 'tim' } : each))
+    renderApp('/courses/c1/members')
+    await user.click(await screen.findByRole('button', { name: 'Remove tim from the course' }))
+    await user.click(screen.getByRole('button', { name: 'Remove tim' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('Only an administrator of the site can end or lower this role')
+  })
+
   it('shows nobody any more once this person may not see them', async () => {
     renderApp('/courses/c1/members')
     expect(await screen.findByRole('heading', { name: '4 members' })).toBeVisible()
@@ -61,8 +86,8 @@ describe('members of a course', () => {
       '1 new student',
       '1 name is updated',
       '2 are on the staff and stay so',
-      'Line 4: this user name is in the list already. It is left out.',
     ])
+    expect(leftOut()).toEqual(['Line 4: this user name is in line 3 already.'])
     expect(sent).toEqual([])
     await user.click(screen.getByRole('button', { name: 'Add or update 2 students' }))
     expect(await screen.findByText('2 students were added or updated.', { selector: '.notice__text' })).toBeVisible()
@@ -70,6 +95,27 @@ describe('members of a course', () => {
       { members: [{ username: 'zoe', role: 'student' }, { username: 'ann', role: 'student', display_name: 'Ann Baker' }] },
     ])
     expect(await list()).toHaveValue('')
+  })
+
+  it('counts the lines that it leaves out, and names each of them on request', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    await user.click(await list())
+    const long = 'x'.repeat(151)
+    await user.paste(`zoe\n${Array.from({ length: 12 }, () => `,No User\n${long}`).join('\n')}`)
+    expect(screen.getByText('24 lines are left out:')).toBeVisible()
+    expect(leftOut()).toHaveLength(6)
+    expect(leftOut().at(-1)).toBe('19 more lines are left out')
+    await user.click(screen.getByRole('button', { name: 'Show all of them' }))
+    expect(leftOut()).toEqual(
+      Array.from({ length: 24 }, (_, index) =>
+        index % 2 === 0
+          ? `Line ${index + 2}: there is no user name.`
+          : `Line ${index + 2}: the user name is longer than 150 characters.`,
+      ),
+    )
+    await user.click(screen.getByRole('button', { name: 'Show the first ones only' }))
+    expect(leftOut()).toHaveLength(6)
   })
 
   it('reads a file, also one that Excel wrote on a Japanese computer, and says that a picture is none', async () => {

@@ -42,7 +42,7 @@ export default function MembersPage(): ReactElement {
             <AddStudents courseId={courseId} members={members.data} />
             <section className="card" aria-label={t('members.title')}>
               <h2>{t('members.count', { count: members.data.length })}</h2>
-              <MemberTable courseId={courseId} members={members.data} me={me.data?.person_id ?? ''} />
+              <MemberTable courseId={courseId} members={members.data} me={me.data?.person_id ?? ''} admin={me.data?.is_admin === true} />
             </section>
           </>
         )}

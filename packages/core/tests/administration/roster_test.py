@@ -82,7 +82,12 @@ async def test_an_admin_is_made_with_the_membership_or_not_at_all(site: Site) ->
     assert (member.person.is_admin, member.person.display_name) == (True, "Ann")
     await site.put(MemberChange("ann", "student"))
     assert (await site.roster.members("c1"))[0].person.is_admin
-    assert await site.roster.remove_member("c1", stored.person_id, by=OPERATOR, end_site_admin=True) is None
+    assert (
+        await site.roster.remove_member(
+            "c1", stored.person_id, authority=Authority.SITE, by=OPERATOR, end_site_admin=True
+        )
+        is None
+    )
     assert not await site.pool.fetchval("SELECT is_admin FROM people WHERE person_id = $1", stored.person_id)
 
 
@@ -99,14 +104,14 @@ async def test_what_another_source_says_is_not_the_rosters_to_end(site: Site) ->
     [stored] = await site.put(MemberChange("ann", "assistant"))
     await memberships.upsert_many(site.pool, "c1", {stored.person_id: "student"}, source=Source.HUB)
     assert await site.roster.removable_role("c1", stored.person_id) == "assistant"
-    assert await site.roster.remove_member("c1", stored.person_id, by=OPERATOR) == "student"
+    assert await site.roster.remove_member("c1", stored.person_id, authority=Authority.SITE, by=OPERATOR) == "student"
     with pytest.raises(ManagedBySource, match="by hub: remove them there"):
         await site.roster.removable_role("c1", stored.person_id)
     with pytest.raises(ManagedBySource):
-        await site.roster.remove_member("c1", stored.person_id, by=OPERATOR)
+        await site.roster.remove_member("c1", stored.person_id, authority=Authority.SITE, by=OPERATOR)
     await memberships.remove(site.pool, "c1", stored.person_id, source=Source.HUB)
     with pytest.raises(Unknown):
-        await site.roster.remove_member("c1", stored.person_id, by=OPERATOR)
+        await site.roster.remove_member("c1", stored.person_id, authority=Authority.SITE, by=OPERATOR)
 
 
 async def test_nobody_is_added_to_a_course_that_is_not_there(site: Site) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "LengthRequired",
     "LogUnavailableError",
     "ManagedElsewhere",
+    "MemberProtected",
     "NotAuthenticated",
     "NotFound",
     "OidcSignInInvalid",
@@ -238,6 +239,13 @@ class ManagedElsewhere(ClientRequestError):
 
     error = "managed_elsewhere"
     status_code = 409
+
+
+class MemberProtected(ClientRequestError):
+    """Only an admin of the site can end or lower this role: it is the caller's own, or that of an admin of the site."""
+
+    error = "member_protected"
+    status_code = 403
 
 
 class NotAuthenticated(ClientRequestError):

@@ -17,6 +17,7 @@ from cell_monitor_api.exceptions import (
     InvalidParameter,
     LogUnavailableError,
     ManagedElsewhere,
+    MemberProtected,
     NotFound,
     PermissionDenied,
 )
@@ -36,6 +37,7 @@ _REFUSALS: Final[dict[type[refusals.Refusal], type[ClientRequestError]]] = {
     refusals.CourseIdTaken: CourseExists,
     refusals.ManagedBySource: ManagedElsewhere,
     refusals.NotPermitted: PermissionDenied,
+    refusals.ProtectedMember: MemberProtected,
     refusals.Unknown: NotFound,
     refusals.UnknownCourse: NotFound,
     refusals.Unusable: InvalidParameter,

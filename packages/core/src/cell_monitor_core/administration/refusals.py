@@ -6,7 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["CourseIdTaken", "ManagedBySource", "NotPermitted", "Refusal", "Unknown", "UnknownCourse", "Unusable"]
+__all__ = [
+    "CourseIdTaken",
+    "ManagedBySource",
+    "NotPermitted",
+    "ProtectedMember",
+    "Refusal",
+    "Unknown",
+    "UnknownCourse",
+    "Unusable",
+]
 
 
 class Refusal(Exception):
@@ -33,6 +42,10 @@ class ManagedBySource(Refusal):
 
 class NotPermitted(Refusal):
     """Who asks for it may change other things here, but not this."""
+
+
+class ProtectedMember(NotPermitted):
+    """A role of the staff that the course's own staff cannot end: the asker's own, or that of an admin of the site."""
 
 
 class Unknown(Refusal):

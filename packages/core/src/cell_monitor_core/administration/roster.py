@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import require_course
-from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown
+from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, ProtectedMember, Unknown
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
@@ -96,7 +96,8 @@ class Roster:
 
         A course's staff decides on the students of its course. It may name somebody who belongs to other courses, too,
         but not rename them. Roles of the staff show every student's work, so only who decides on the site gives them;
-        a list may repeat those that its people have already. Nobody gives a password here: it is its person's own.
+        a list may repeat those that its people have already. Nor does the staff end a role of the staff that is an admin's
+        of the site or their own, see ``_protect``. Nobody gives a password here: it is its person's own.
 
         Args:
             course_id: the course.
@@ -109,6 +110,7 @@ class Roster:
             UnknownCourse: there is no such course.
             NotPermitted: something that only who decides on the site may do: a role of the staff that the person does
                 not have, rights of an admin, or people of another issuer; also where they decide on it no longer.
+            ProtectedMember: a role of the staff would end that only who decides on the site can end.
         """
         of_site = authority is Authority.SITE
         if not of_site:
@@ -131,7 +133,7 @@ class Roster:
             )
             roles = {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)}
             if not of_site:
-                roles = await self._without_staff(connection, course_id, person_ids, changes)
+                roles = await self._without_staff(connection, course_id, person_ids, changes, by)
             await memberships.upsert_many(connection, course_id, roles, by=by)
             for person_id, change in zip(person_ids, changes, strict=True):
                 if change.site_admin is not None:
@@ -157,7 +159,7 @@ class Roster:
             return await self._removable_role(connection, course_id, person_id)
 
     async def remove_member(
-        self, course_id: str, person_id: UUID, *, by: Actor, end_site_admin: bool = False
+        self, course_id: str, person_id: UUID, *, authority: Authority, by: Actor, end_site_admin: bool = False
     ) -> str | None:
         """Remove somebody from the roster, or who joined by code; tokens that name the membership end within seconds.
 
@@ -166,7 +168,8 @@ class Roster:
         Args:
             course_id: the course.
             person_id: the member.
-            by: who asks, for the audit log.
+            authority: over what the one who asks decides.
+            by: who asks.
             end_site_admin: whether they are an admin of the whole site no longer either.
 
         Returns:
@@ -175,9 +178,14 @@ class Roster:
         Raises:
             Unknown: there is no such member.
             ManagedBySource: they are a member by other sources only.
+            ProtectedMember: a role of the staff would end that only who decides on the site can end.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._removable_role(connection, course_id, person_id)
+            role = await self._removable_role(connection, course_id, person_id)
+            # Not by the right that the request began with, as in put_members.
+            of_site = authority is Authority.SITE and await people.is_asking_admin(connection, by)
+            if not of_site and role in STAFF_ROLES:
+                await _protect(connection, {person_id: ()}, by)
             await joined_computers.remove_member(connection, course_id, person_id, by=by)
             if end_site_admin:
                 await people.set_admin(connection, person_id, is_admin=False, by=by)
@@ -202,11 +210,17 @@ class Roster:
         return {index for index, elsewhere in enumerate(rows) if elsewhere}
 
     async def _without_staff(
-        self, connection: Any, course_id: str, person_ids: Sequence[UUID], changes: Sequence[MemberChange]
+        self,
+        connection: Any,
+        course_id: str,
+        person_ids: Sequence[UUID],
+        changes: Sequence[MemberChange],
+        by: Actor,
     ) -> dict[UUID, str]:
         """Return the roles to give without those of the staff, which the people must have already."""
         said = await memberships.said_of(connection, course_id, person_ids)
         roles = {}
+        ending: dict[UUID, tuple[str | int, ...]] = {}
         for position, (person_id, change) in enumerate(zip(person_ids, changes, strict=True)):
             if change.role not in STAFF_ROLES:
                 roles[person_id] = change.role
@@ -215,7 +229,35 @@ class Roster:
                     f"only an admin of the site can give the role {change.role}",
                     field=["members", position, "role"],
                 )
+            present = {one.role for one in said.get(person_id, []) if one.source is Source.ROSTER} & STAFF_ROLES
+            if present and change.role not in present:
+                ending[person_id] = ("members", position, "role")
+        await _protect(connection, ending, by)
         return roles
+
+
+async def _protect(connection: Any, ending: Mapping[UUID, Sequence[str | int]], by: Actor) -> None:
+    """Refuse that a course's staff ends a role of the staff which is an admin's of the site, or their own.
+
+    An admin could not be kept out anyway, and who ends their own role cannot give it back: a slip would lock them out.
+
+    Args:
+        connection: in the transaction of the change.
+        ending: whose role in the roster would end, with its place in what was given.
+        by: who asks.
+
+    Raises:
+        ProtectedMember: one of them is.
+    """
+    admins = await people.admins_among(connection, list(ending))
+    for person_id, field in ending.items():
+        if person_id == by.person_id:
+            raise ProtectedMember("only an admin of the site can end or lower your own role", field=field)
+        if person_id in admins:
+            raise ProtectedMember(
+                "this person is an admin of the site: only an admin of the site can end or lower their role",
+                field=field,
+            )
 
 
 def _check_course_only(changes: Sequence[MemberChange], issuer: str) -> None:

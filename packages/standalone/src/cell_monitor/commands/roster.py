@@ -131,7 +131,11 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
                 if not yes:
                     confirm(f"Remove {person.username} ({role}) from {course_id}?")
                 return await members.remove_member(
-                    course_id, person.person_id, by=OPERATOR, end_site_admin=no_site_admin
+                    course_id,
+                    person.person_id,
+                    authority=Authority.SITE,
+                    by=OPERATOR,
+                    end_site_admin=no_site_admin,
                 )
             except Unknown as error:
                 raise fail(no_member) from error

@@ -82,7 +82,9 @@ async def put_members(context: Context, grant: RosterEditor, caller: Caller, bod
 @router.delete("/courses/{course_id}/members/{person_id}", status_code=204)
 async def remove_member(context: Context, grant: RosterEditor, caller: Caller, person_id: UUID) -> Response:
     """Take somebody off a course. What they did there stays stored, and their other courses stay theirs."""
-    await context.process.roster.remove_member(grant.course_id, person_id, by=Actor.of(caller))
+    await context.process.roster.remove_member(
+        grant.course_id, person_id, authority=grant.authority, by=Actor.of(caller)
+    )
     context.process.access.forget()
     return Response(status_code=204)
 

@@ -20,6 +20,7 @@ __all__ = [
     "NewPerson",
     "Person",
     "PersonName",
+    "admins_among",
     "asking_admin",
     "belonging_elsewhere",
     "find",
@@ -306,6 +307,12 @@ def asking_admin(actor: int) -> str:
               AND ({key} IS NULL OR EXISTS (SELECT FROM api_keys WHERE key_id = {key} AND revoked_at IS NULL))
         )
         """  # noqa: S608 - no values
+
+
+async def admins_among(executor: Executor, person_ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these people are admins of the site at this moment."""
+    rows = await executor.fetch("SELECT person_id FROM people WHERE person_id = ANY($1) AND is_admin", list(person_ids))
+    return {row["person_id"] for row in rows}
 
 
 async def is_asking_admin(executor: Executor, by: Actor) -> bool:
