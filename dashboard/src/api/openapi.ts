@@ -1240,7 +1240,7 @@ export interface components {
             title?: string | null;
             thresholds?: components["schemas"]["ChangedThresholds"];
             /** Ruling Source */
-            ruling_source?: ("roster" | "hub" | "lti") | null;
+            ruling_source?: ("roster" | "hub" | "lti" | "oidc") | null;
         };
         /**
          * ChangedThresholds
@@ -1763,11 +1763,16 @@ export interface components {
         /**
          * Joined
          * @description The course that was joined, and the name as it is shown there.
+         *
+         *         Attributes:
+         *             name: on the roster. It is given once: with the same secret and another name it stays.
+         *             name_kept: whether it is another one than was sent now, because this computer had joined before.
          */
         Joined: {
             course_id: string;
             title: string;
             name: string;
+            name_kept: boolean;
         };
         /**
          * KernelConnected

@@ -48,7 +48,7 @@ class JoinHandler(CellMonitorHandler):
             self.refuse(error.status, error.error, error.msg)
             return
         try:
-            await self.joining.join(address, code, name)
+            kept = await self.joining.join(address, code, name)
         except JoinRefused as refused:
             if refused.retry_after > 0:
                 self.set_header("Retry-After", str(math.ceil(refused.retry_after)))
@@ -57,7 +57,7 @@ class JoinHandler(CellMonitorHandler):
             self.log.warning("The secret of joining could not be stored: %s.", error.strerror)
             self.refuse(503, "storage_unavailable", "The server's data directory cannot be written to.")
         else:
-            self.give(Answer(200, self.joining.state()))
+            self.give(Answer(200, {**self.joining.state(), "name_kept": kept}))
 
 
 def _form(body: bytes) -> tuple[str, str, str]:

@@ -108,8 +108,11 @@ class Joining:
         joined = self.current
         return [] if joined is None else [Credential("Join", joined.secret, "this computer", problem=JOIN_ENDED)]
 
-    async def join(self, address: str, code: str, name: str) -> None:
+    async def join(self, address: str, code: str, name: str) -> bool:
         """Joins the class that a code opens.
+
+        Returns:
+            Whether the monitor kept another name, which this computer had given before.
 
         Raises:
             JoinRefused: see there.
@@ -135,8 +138,9 @@ class Joining:
             self._store.write(joined)
             self._attempts.clear()
             await self._connect(joined)
+            return answer.get("name_kept") is True
 
-    async def _post(self, attempt: Joined, code: str, name: str) -> dict[str, str]:
+    async def _post(self, attempt: Joined, code: str, name: str) -> dict[str, Any]:
         body = {"code": code, "name": name, "secret": attempt.secret}
         url = f"{attempt.address}/api/v1/auth/join"
         try:

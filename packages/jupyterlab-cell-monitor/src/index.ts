@@ -13,6 +13,7 @@ import { HELP_ICONS } from './help/icons';
 import { isAsking } from './help/model';
 import { helpLabel, helpSentence } from './help/wording';
 import { joinDialog } from './join/dialog';
+import { JoinedName } from './status/joined_name';
 import type { IMonitorSettings } from './monitor';
 import { CellMonitor } from './monitor';
 import { translatedSchema } from './settings/schema';
@@ -169,17 +170,22 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
     const { serverSettings } = app.serviceManager;
     const joinAddress = URLExt.join(serverSettings.baseUrl, 'cell-monitor', 'join');
     const joining = new HttpJoining(init => ServerConnection.makeRequest(joinAddress, init, serverSettings));
+    const joinedName = new JoinedName();
     if (PageConfig.getOption('cellMonitorCanJoin') === 'true') {
+      void joining.state().then(state => {
+        // A name of a joining that was quicker than this answer stays.
+        joinedName.value ||= state?.name ?? '';
+      });
       app.commands.addCommand(CommandIDs.join, {
         label: trans.__('Join a Class'),
         caption: trans.__('Join a class with the code that your instructor shows'),
-        execute: () => joinDialog(monitor, joining, trans)
+        execute: () => joinDialog(monitor, joining, joinedName, trans)
       });
       palette?.addItem({ command: CommandIDs.join, category: trans.__('Cell Monitor') });
     }
     palette?.addItem({ command: CommandIDs.showStatus, category: trans.__('Cell Monitor') });
     statusBar?.registerStatusItem(PluginIDs.status, {
-      item: createStatusItem(monitor, trans, () => void app.commands.execute(CommandIDs.showStatus)),
+      item: createStatusItem(monitor, joinedName, trans, () => void app.commands.execute(CommandIDs.showStatus)),
       align: 'right',
       rank: 90
     });

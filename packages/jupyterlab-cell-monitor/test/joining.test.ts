@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { joinFault } from '../src/join/wording';
+import { joinedSentence, joinFault } from '../src/join/wording';
+import { statusText } from '../src/status/wording';
 import { isSwitchedOff } from '../src/tokens';
+import type { ICellMonitor } from '../src/tokens';
 import { HttpJoining } from '../src/transport/joining';
 
 const FORM = { address: 'http://192.168.7.5:8900', code: 'K7F2-2M9Q-X4DT', name: 'Hanako' };
 const trans = {
-  __: (text: string) => text,
+  __: (text: string, ...values: string[]) =>
+    values.reduce((filled, value, index) => filled.replace(`%${index + 1}`, value), text),
   _n: (one: string, many: string, count: number) => (count === 1 ? one : many).replace('%1', String(count))
 } as unknown as TranslationBundle;
 
@@ -25,10 +28,28 @@ test('what the student entered is sent, and what the server half answers is read
   });
   assert.deepEqual(await joining.join(FORM), {
     kind: 'joined',
-    state: { joined: true, name: 'Hanako', title: 'Algebra', address: 'http://a', addressIsFixed: true }
+    state: { joined: true, name: 'Hanako', title: 'Algebra', address: 'http://a', addressIsFixed: true, nameKept: false }
   });
   assert.equal(sent[0]?.method, 'POST');
   assert.deepEqual(JSON.parse(sent[0]?.body as string), FORM);
+});
+
+test('a name that was kept is named after joining, and the status bar shows the name on the roster', async () => {
+  const result = await answering(
+    200,
+    '{"joined": true, "name": "Hana", "title": "Algebra", "address": "http://a", "name_kept": true}'
+  ).join(FORM);
+  assert.ok(result.kind === 'joined' && result.state.nameKept);
+  const sentence = joinedSentence(result.state, trans);
+  assert.match(sentence, /Algebra.*Hana.*kept/u);
+  assert.doesNotMatch(joinedSentence({ ...result.state, nameKept: false }, trans), /kept/u);
+  const monitor = (state: string): ICellMonitor => ({ state, problem: null, refusals: [] }) as unknown as ICellMonitor;
+  const shown = statusText(monitor('recording'), result.state.name, trans);
+  assert.match(shown.label, /^Monitor: recording · .?Hana.?$/u);
+  assert.match(shown.title, /see you as .?Hana.?\.$/u);
+  // Without a class there is no name, also where one was joined before.
+  assert.equal(statusText(monitor('unjoined'), 'Hana', trans).label, 'Monitor: join a class');
+  assert.equal(statusText(monitor('recording'), '', trans).label, 'Monitor: recording');
 });
 
 test('whatever is answered, the student reads a sentence', async () => {

@@ -100,6 +100,21 @@ async def test_an_answer_that_was_lost_makes_no_second_student(monitor: Monitor,
     assert len(set(monitor.secrets)) == 1
 
 
+async def test_a_name_that_the_monitor_kept_is_this_computers_whatever_is_typed_later(
+    monitor: Monitor, tmp_path: Path
+) -> None:
+    monitor.lost_answers = 1
+    client = Client(monitor, tmp_path)
+    with pytest.raises(JoinRefused):
+        await client.joining.join("lab.test", CODE, "Hana")
+    monitor.answer = (201, {**TAKEN, "name": "Hana", "name_kept": True})
+    assert await client.joining.join("lab.test", CODE, NAME) is True
+    assert client.joining.state()["name"] == "Hana"
+    # Monitors of earlier releases do not say it.
+    monitor.answer = (201, TAKEN)
+    assert await client.joining.join("lab.test", CODE, NAME) is False
+
+
 async def test_a_secret_that_one_monitor_saw_is_not_sent_to_another(monitor: Monitor, tmp_path: Path) -> None:
     client = Client(monitor, tmp_path)
     monitor.lost_answers = 1
@@ -279,6 +294,7 @@ def test_a_real_server_joins_sends_and_stops_when_the_student_is_removed(
             "title": "Algebra",
             "address": instructor,
             "address_is_fixed": False,
+            "name_kept": False,
         }
         event = make_event()
         assert page.post("/cell-monitor", json={"events": [event]}).json()["results"][0]["status"] == "accepted"

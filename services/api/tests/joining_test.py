@@ -88,7 +88,7 @@ async def test_who_has_the_code_joins_and_sends_events_of_this_course_only(opene
     await opened.course("c2", ivy="instructor")
     answer = await join(opened, code, "  Tanaka  Hanako ", secret := new_secret())
     assert answer.status_code == 201
-    assert answer.json() == {"course_id": "c1", "title": "Course c1", "name": "Tanaka Hanako"}
+    assert answer.json() == {"course_id": "c1", "title": "Course c1", "name": "Tanaka Hanako", "name_kept": False}
     headers = await sender(opened, secret)
     event, foreign = make_event(), make_event(course="c2")
     answer = await opened.client.post("/api/v1/events", headers=headers, json={"events": [event, foreign]})
@@ -211,6 +211,24 @@ async def test_the_same_secret_once_more_is_the_same_student(opened: Any) -> Non
     await opened.course("c2", ivy="instructor")
     other = await open_joining(opened, "c2")
     assert error_of(await join(opened, other, "Sato", secret)) == (403, "invalid_join_code")
+
+
+async def test_the_same_secret_with_another_name_answers_the_name_on_the_roster(opened: Any) -> None:
+    code, secret = await open_joining(opened), new_secret()
+    first = (await join(opened, code, "Sato", secret)).json()
+    assert (first["name"], first["name_kept"]) == ("Sato", False)
+    for typed, kept in (("Sato Hanako", True), ("Sato", False), (" Sato ", False)):
+        again = await join(opened, code, typed, secret)
+        assert again.status_code == 201
+        assert (again.json()["name"], again.json()["name_kept"]) == ("Sato", kept)
+        assert sorted(await rows(opened)) == ["Sato", "Tanaka Doe"]
+    # Merged with another student, the computer is theirs.
+    source = (await rows(opened))["Sato"]["student_id"]
+    url = f"/api/v1/courses/c1/members/{source}/merge"
+    into = {"into": str(opened.ids["tanaka"])}
+    assert (await opened.client.post(url, headers=opened.bearer("ivy"), json=into)).status_code == 204
+    again = (await join(opened, code, "Sato", secret)).json()
+    assert (again["name"], again["name_kept"]) == ("Tanaka Doe", True)
 
 
 async def test_a_joined_computer_gets_tokens_for_sending_in_its_own_name_and_no_others(opened: Any) -> None:

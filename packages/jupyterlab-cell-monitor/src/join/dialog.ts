@@ -1,11 +1,11 @@
 import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
-import { isolated, readable } from '../events/readable';
 import { statusSentence } from '../status/wording';
 import type { ICellMonitor } from '../tokens';
 import type { HttpJoining, IJoinForm, IJoinState } from '../transport/joining';
-import { joinFault } from './wording';
+import type { JoinedName } from '../status/joined_name';
+import { joinedSentence, joinFault } from './wording';
 
 /** As the server half and the monitor bound them. */
 const CHARS = { address: 200, code: 40, name: 60 } as const;
@@ -72,13 +72,19 @@ class JoinBody extends Widget implements Dialog.IBodyWidget<IJoinForm> {
 }
 
 /** Asks for address, code and name until this computer has joined or the student gives up. */
-export async function joinDialog(monitor: ICellMonitor, joining: HttpJoining, trans: TranslationBundle): Promise<void> {
+export async function joinDialog(
+  monitor: ICellMonitor,
+  joining: HttpJoining,
+  joinedName: JoinedName,
+  trans: TranslationBundle
+): Promise<void> {
   const state: IJoinState = (await joining.state()) ?? {
     joined: false,
     name: '',
     title: '',
     address: '',
-    addressIsFixed: false
+    addressIsFixed: false,
+    nameKept: false
   };
   let form: IJoinForm = { address: state.address, code: '', name: state.name };
   // Those who were removed see it before they type anything.
@@ -100,9 +106,9 @@ export async function joinDialog(monitor: ICellMonitor, joining: HttpJoining, tr
     }
     const answer = await joining.join(form);
     if (answer.kind === 'joined') {
+      joinedName.value = answer.state.name;
       await monitor.reconnect();
-      const title = isolated(readable(answer.state.title, CHARS.address));
-      Notification.success(trans.__('You joined %1.', title), { autoClose: 8000 });
+      Notification.success(joinedSentence(answer.state, trans), { autoClose: answer.state.nameKept ? 20_000 : 8000 });
       return;
     }
     fault = joinFault(answer, trans);

@@ -1,5 +1,21 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
-import type { JoinResult } from '../transport/joining';
+import { isolated, readable } from '../events/readable';
+import type { IJoinState, JoinResult } from '../transport/joining';
+
+const TITLE_CHARS = 200;
+const NAME_CHARS = 60;
+
+/** That the student joined; and under which name, where it is not the one that they entered now. */
+export function joinedSentence({ title, name, nameKept }: IJoinState, trans: TranslationBundle): string {
+  const course = isolated(readable(title, TITLE_CHARS));
+  return nameKept
+    ? trans.__(
+        'You joined %1. This computer had joined before as %2, and that name was kept.',
+        course,
+        isolated(readable(name, NAME_CHARS))
+      )
+    : trans.__('You joined %1.', course);
+}
 
 /** Why joining failed, and what to do about it. */
 export function joinFault(result: Extract<JoinResult, { kind: 'refused' }>, trans: TranslationBundle): string {

@@ -1,8 +1,9 @@
 import { ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
+import type { JoinedName } from './joined_name';
 import type { ICellMonitor, MonitorState } from '../tokens';
-import { statusLabel, statusSentence } from './wording';
+import { statusText } from './wording';
 
 /** States in which somebody must do something before what the student does is recorded or sent. */
 const NEEDS_ACTION: readonly MonitorState[] = ['refused', 'held', 'misconfigured'];
@@ -13,20 +14,22 @@ export function needsAction({ state, problem }: Pick<ICellMonitor, 'state' | 'pr
 }
 
 /** The status bar's item: shows the monitor's state and opens the status dialog. */
-export function createStatusItem(monitor: ICellMonitor, trans: TranslationBundle, show: () => void): ReactWidget {
+export function createStatusItem(
+  monitor: ICellMonitor,
+  joinedName: JoinedName,
+  trans: TranslationBundle,
+  show: () => void
+): ReactWidget {
+  const item = (): React.ReactElement => {
+    const { label, title } = statusText(monitor, joinedName.value, trans);
+    return (
+      <button type="button" className={`jp-CellMonitor-status jp-mod-${monitor.state}`} title={title} onClick={show}>
+        {label}
+      </button>
+    );
+  };
   const widget = ReactWidget.create(
-    <UseSignal signal={monitor.changed}>
-      {() => (
-        <button
-          type="button"
-          className={`jp-CellMonitor-status jp-mod-${monitor.state}`}
-          title={statusSentence(monitor, trans)}
-          onClick={show}
-        >
-          {statusLabel(monitor, trans)}
-        </button>
-      )}
-    </UseSignal>
+    <UseSignal signal={joinedName.changed}>{() => <UseSignal signal={monitor.changed}>{item}</UseSignal>}</UseSignal>
   );
   widget.addClass('jp-CellMonitor-statusItem');
   return widget;

@@ -1,5 +1,11 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { isolated, readable } from '../events/readable';
+import { isSwitchedOff } from '../tokens';
 import type { ICellMonitor, IRefusal } from '../tokens';
+
+const NAME_CHARS = 60;
+/** Of a name in the status bar, which has little room. */
+const LABEL_CHARS = 20;
 
 /** The monitor's state in a few words, for the status bar. */
 export function statusLabel(monitor: ICellMonitor, trans: TranslationBundle): string {
@@ -23,6 +29,24 @@ export function statusLabel(monitor: ICellMonitor, trans: TranslationBundle): st
     default:
       return trans.__('Monitor: off');
   }
+}
+
+/**
+ * What the status bar shows, and its tooltip: the state, and the name under which a computer joined a class, as the
+ * class's staff sees it. `name` is empty of a computer that joined none.
+ */
+export function statusText(
+  monitor: ICellMonitor,
+  name: string,
+  trans: TranslationBundle
+): { label: string; title: string } {
+  const label = statusLabel(monitor, trans);
+  const sentence = statusSentence(monitor, trans);
+  if (name === '' || isSwitchedOff(monitor.state)) {
+    return { label, title: sentence };
+  }
+  const seen = trans.__('Your instructors see you as %1.', isolated(readable(name, NAME_CHARS)));
+  return { label: `${label} · ${isolated(readable(name, LABEL_CHARS))}`, title: `${sentence}\n${seen}` };
 }
 
 /** The notification that a state needs somebody to act; its label may end with a question mark. */

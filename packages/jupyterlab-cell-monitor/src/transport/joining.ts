@@ -12,6 +12,8 @@ export interface IJoinState {
   readonly address: string;
   /** The server's configuration names it, so that the student need not. */
   readonly addressIsFixed: boolean;
+  /** After joining: the name is another one than was sent, because this computer had joined before. */
+  readonly nameKept: boolean;
 }
 
 export interface IJoinForm {
@@ -80,6 +82,7 @@ function stateOf(body: string): IJoinState | null {
     name: text('name'),
     title: text('title'),
     address: text('address'),
-    addressIsFixed: answer['address_is_fixed'] === true
+    addressIsFixed: answer['address_is_fixed'] === true,
+    nameKept: answer['name_kept'] === true
   };
 }

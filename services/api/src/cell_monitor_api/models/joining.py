@@ -34,11 +34,17 @@ class Join(BaseModel):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """The course that was joined, and the name as it is shown there."""
+    """The course that was joined, and the name as it is shown there.
+
+    Attributes:
+        name: on the roster. It is given once: with the same secret and another name it stays.
+        name_kept: whether it is another one than was sent now, because this computer had joined before.
+    """
 
     course_id: str
     title: str
     name: str
+    name_kept: bool
 
 
 class NewJoinCode(BaseModel):

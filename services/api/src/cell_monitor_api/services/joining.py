@@ -20,7 +20,7 @@ from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.foreign_text import visible
-from cell_monitor_core.storage.postgres import courses, join_codes, joined_computers
+from cell_monitor_core.storage.postgres import courses, join_codes, joined_computers, people
 from cell_monitor_core.telemetry.metrics import SIGN_INS
 
 __all__ = ["JoinSecretVerifier", "Joining"]
@@ -53,7 +53,7 @@ class Joining:
     async def join(self, code: str, name: str, secret: str, address: str) -> Joined:
         """Let somebody into the course that a code opens, as a new student of this name.
 
-        The same secret once more, as after an answer that was lost, is the same student.
+        The same secret once more, as after an answer that was lost, is the same student, who keeps their name.
 
         Raises:
             JoiningLimited: too many wrong codes.
@@ -81,7 +81,13 @@ class Joining:
         if is_new:
             await self._counters.roster_changed(computer.course_id, left=False)
         SIGN_INS.labels(_HOW, "ok").inc()
-        return Joined(computer.course_id, course.title, shown)
+        if not is_new:
+            known = await people.get(self._pool, self._keyring, computer.person_id)
+            if known is None:
+                raise JoinCodeInvalid("the student was deleted meanwhile")
+            held = known.display_name or known.username
+            return Joined(computer.course_id, course.title, held, name_kept=held != shown)
+        return Joined(computer.course_id, course.title, shown, name_kept=False)
 
     async def _admit(self, typed: str | None, name: str, secret: str) -> tuple[joined_computers.Computer, bool]:
         """Return the computer that holds the secret, and whether it is new; ``typed`` is None for what is no code."""
@@ -89,11 +95,11 @@ class Joining:
             opened = None if typed is None else await join_codes.course_of(connection, self._index, typed)
             if opened is None:
                 raise JoinCodeInvalid("this is no valid code: ask the instructor for the code of today")
-            course_id, people = opened
+            course_id, joined = opened
             known = await joined_computers.find(connection, secret)
             if known is not None and known.course_id == course_id:
                 return known, False
-            if people >= self._most:
+            if joined >= self._most:
                 raise CourseFull("as many have joined by this code as may: the instructor can show a new one")
             computer = await joined_computers.add(
                 connection, self._keyring, self._index, course_id=course_id, name=name, secret=secret
