@@ -129,7 +129,13 @@ def test_a_reset_ends_the_password_and_the_sign_ins_with_it(site: str) -> None:
     async def left(connection: Connection) -> None:
         assert await accounts.find(connection, index(), "sato") is None
         assert await sign_ins.get(connection, b"thief" * 7) is None
-        assert await sign_in_links.use(connection, earlier) is sign_in_links.Refusal.USED
+        # Nobody had used it: it says that the reset ended it.
+        refused = await sign_in_links.use(connection, earlier)
+        assert isinstance(refused, sign_in_links.RefusedLink)
+        assert (refused.why, refused.ended_by) == (
+            sign_in_links.Refusal.ENDED,
+            sign_in_links.EndedBy.PASSWORD_RESET,
+        )
         used = await sign_in_links.use(connection, link)
         assert isinstance(used, sign_in_links.LinkUse)
         assert used.person_id == sato

@@ -241,8 +241,10 @@ class CoreSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _check_redis_url(cls, value: SecretStr) -> SecretStr:
-        check_redis_url(value.get_secret_value())
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # None: of a command that needs no Redis.
+        if value is not None:
+            check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("database_url")

@@ -7,16 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from cell_monitor.accounts import ENCRYPTION_KEYS_FILE, INDEX_KEY_FILE
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor.invocation import command_line
-from cell_monitor_core.settings import CoreSettings
+from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
 __all__ = ["Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
+
+
+class CommandSettings(CoreSettings):
+    """The settings of a command: those of the services, of which each command needs what it uses."""
+
+    redis_url: SecretStr | None = Field(  # type: ignore[assignment]  # optional here
+        None, description=CoreSettings.model_fields["redis_url"].description
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,18 @@ class Deployment:
         """The URL of the database."""
         assert self.settings.database_url is not None  # open_deployment always sets it
         return self.settings.database_url.get_secret_value()
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of Redis.
+
+        Raises:
+            SettingsError: the environment has none.
+        """
+        url: SecretStr | None = self.settings.redis_url
+        if url is None:
+            raise SettingsError(f"this command needs Redis: set {ENV_PREFIX}REDIS_URL or {ENV_PREFIX}REDIS_URL_FILE")
+        return url.get_secret_value()
 
     def command_line(self, *arguments: str) -> str:
         """Return a ``cell-monitor`` command line for this installation, for use in a message."""
@@ -61,7 +81,7 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
     """Open an installation for the duration of a command.
 
     If the environment contains ``CELL_MONITOR_DATABASE_URL`` and the other settings of the services, it is the one that
-    they describe. Otherwise it is the one in the data directory; its stores are started if they do not run, and stopped
+    they describe; each command needs those that it uses. Otherwise it is the one in the data directory; its stores are started if they do not run, and stopped
     afterwards.
 
     Raises:
@@ -69,7 +89,7 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
         DataDirectoryError: the data directory contains no installation, or another command uses it.
     """
     if any(os.environ.get(f"CELL_MONITOR_DATABASE_URL{suffix}") for suffix in ("", "_FILE")):
-        yield Deployment(CoreSettings.load(), None, running=True)
+        yield Deployment(CommandSettings.load(), None, running=True)
         return
     if not data.secrets.has(ENCRYPTION_KEYS_FILE):
         raise DataDirectoryError(

@@ -39,8 +39,8 @@ __all__ = ["admin"]
 def admin() -> None:
     """Work straight on the database, whether the services run or not.
 
-    It is the database of the data directory, or, with CELL_MONITOR_DATABASE_URL and the services' other settings in
-    the environment, the one they describe.
+    It is the database of the data directory, or, with CELL_MONITOR_DATABASE_URL in the environment, the one that it
+    names; of the services' other settings a command needs those that it uses, and says which one is missing.
 
     \b
     Examples:

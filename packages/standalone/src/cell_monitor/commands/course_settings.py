@@ -28,13 +28,15 @@ _ROLE: Final = click.Choice(tuple(role.value for role in Role))
 _NONE: Final = "none"
 
 
-def with_settings(deployment: Deployment, work: Callable[[CourseSettings], Awaitable[T]]) -> T:
-    """Call ``work`` with the service of courses' settings and return its result, see ``stores.with_roster``."""
+def with_settings(
+    deployment: Deployment, work: Callable[[CourseSettings], Awaitable[T]], *, publishes: bool = False
+) -> T:
+    """Call ``work`` with the service of courses' settings and return its result, see ``stores.with_counters``."""
 
     async def with_service(pool: Any, counters: Counters) -> T:
         return await work(CourseSettings(pool, counters))
 
-    return with_counters(deployment, with_service)
+    return with_counters(deployment, with_service, publishes=publishes)
 
 
 @click.command()
@@ -69,6 +71,7 @@ def set_ruling_source(*, course_id: str, source: str, data_dir: str | None) -> N
         with_settings(
             deployment,
             lambda settings: settings.change(course_id, change, authority=Authority.SITE, by=OPERATOR),
+            publishes=True,
         )
         listing = admin_command(deployment, "list-members", course_id)
     rule = (

@@ -174,7 +174,7 @@ async def _replay(deployment: Deployment, wanted: FailedFilter) -> int:
     async with AsyncExitStack() as exits:
         pool = await create_pool(deployment.database_url, application_name="cell-monitor-replay", max_size=1)
         exits.push_async_callback(close_pool, pool)
-        redis = connect(deployment.settings.redis_url.get_secret_value(), name="cell-monitor-replay")
+        redis = connect(deployment.redis_url, name="cell-monitor-replay")
         exits.push_async_callback(aclose, redis)
         producer = RedisEventProducer(redis, partitions=deployment.settings.partitions)
         exits.push_async_callback(producer.aclose)

@@ -104,7 +104,7 @@ async def _start_epochs(pool: asyncpg.Pool[asyncpg.Record], deployment: Deployme
     It is needed after the restore of a backup: the restored versions are lower and Redis would suppress the states.
     Without Redis a dashboard shows the correct state after it is reloaded.
     """
-    redis = connect(deployment.settings.redis_url.get_secret_value(), name="cell-monitor-rebuild")
+    redis = connect(deployment.redis_url, name="cell-monitor-rebuild")
     broker = RedisBroker(redis, partitions=deployment.settings.partitions)
     try:
         async with pool.acquire() as connection:

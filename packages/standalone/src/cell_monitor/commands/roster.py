@@ -22,8 +22,9 @@ from cell_monitor_core.administration.refusals import Unknown
 from cell_monitor_core.administration.roster import MemberChange, Roster, StoredMember
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
+from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres import identities, people
-from cell_monitor_core.storage.postgres.member_list import ListedMember
+from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
 from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["add_member", "create_course", "list_members", "remove_member"]
@@ -167,7 +168,13 @@ def _according_to(member: ListedMember) -> str:
 def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None:
     """List who belongs to a course, staff first."""
     with opened(data_dir) as deployment:
-        members = with_roster(deployment, lambda roster: roster.members(course_id))
+        keyring = KeyRing.from_settings(deployment.settings)
+
+        async def work(connection: Connection) -> list[ListedMember]:
+            await require_course(connection, course_id)
+            return await members_of(connection, keyring, course_id)
+
+        members = with_connection(deployment, work)
     if as_json:
         for member in members:
             person = member.person

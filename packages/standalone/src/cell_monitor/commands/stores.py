@@ -105,34 +105,58 @@ def with_roster(deployment: Deployment, work: Callable[[Roster], Awaitable[T]]) 
 
 def with_join_codes(deployment: Deployment, work: Callable[[JoinCodes], Awaitable[T]]) -> T:
     """Call ``work`` with the service of courses' join codes and return its result, see ``with_roster``."""
-    _, index = keys_of(deployment)
+    index = BlindIndex.from_settings(deployment.settings)
 
     async def with_codes(pool: Any, counters: Counters) -> T:
         return await work(JoinCodes(pool, index, counters))
 
-    return with_counters(deployment, with_codes)
+    return with_counters(deployment, with_codes, publishes=False)
 
 
-def with_counters(deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]]) -> T:
+def with_counters(
+    deployment: Deployment, work: Callable[[Any, Counters], Awaitable[T]], *, publishes: bool = True
+) -> T:
     """Call ``work`` with a pool of one connection, and counters that publish to open pages, and return its result.
 
+    Args:
+        deployment: the installation.
+        work: what is done.
+        publishes: whether it may change whom a course has; otherwise Redis is not needed.
+
     Raises:
+        SettingsError: Redis is needed, and the environment has no URL of it.
         SchemaMismatch: the database has another version's schema, as after an upgrade of the program.
     """
 
     async def main() -> T:
         pool = await create_pool(deployment.database_url, application_name=_NAME, max_size=1)
-        redis = connect_redis(deployment.settings.redis_url.get_secret_value(), name=_NAME)
+        redis = None if redis_url is None else connect_redis(redis_url, name=_NAME)
         try:
             async with pool.acquire() as connection:
                 await check_schema(connection)
+            if redis is None:
+                return await work(pool, _NoCounters())
             broker = RedisBroker(redis, partitions=deployment.settings.partitions)
             return await work(pool, Counters(pool, broker, _CommandPublisher(Publisher(broker))))
         finally:
-            await aclose(redis)
+            if redis is not None:
+                await aclose(redis)
             await pool.close()
 
+    # Before anything is done.
+    redis_url = deployment.redis_url if publishes else None
     return asyncio.run(main())
+
+
+class _NoCounters(Counters):
+    """Of commands that change nothing that open pages count, and so need no Redis."""
+
+    def __init__(self) -> None:
+        """Publish nothing."""
+
+    async def roster_changed(self, course_id: str, *, left: bool) -> None:
+        """Fail: a command that changes the roster must publish it."""
+        raise AssertionError(f"{course_id}: a changed roster must be published ({left})")
 
 
 class _CommandPublisher:
