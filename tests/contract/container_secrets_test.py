@@ -158,7 +158,7 @@ def test_a_service_gets_exactly_the_secrets_that_it_reads(service, settings, ope
 def test_the_tools_get_exactly_the_secrets_that_they_read(disk, enter, monkeypatch):
     enter("tools")
     read = set()
-    monkeypatch.setattr(deployment, "CoreSettings", recording(CoreSettings, read))
+    monkeypatch.setattr(deployment, "CommandSettings", recording(deployment.CommandSettings, read))
     for arguments in (
         ["create-course", "physics-1", "Physics 1"],
         ["add-member", "physics-1", "sato", "--role", "instructor"],

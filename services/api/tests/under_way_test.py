@@ -215,7 +215,7 @@ async def test_a_link_that_is_being_used_does_not_outlive_the_end_of_all_links(i
         under_way = await gate.stopped(thief.post("/api/v1/auth/link", json={"link": link}))
         await end(ivy, here)
         gate.open()
-        # Nobody was signed in, so it does not say that the link was used; nor does it afterwards.
+        # Nobody was signed in, so it does not say that the link was used, now or later.
         assert fault(await under_way) == (401, "sign_in_link_ended")
         assert fault(await thief.post("/api/v1/auth/link", json={"link": link})) == (401, "sign_in_link_ended")
         # Nor a password set without the present one, which such a sign-in allows.

@@ -4,7 +4,7 @@ import { isSwitchedOff } from '../tokens';
 import type { ICellMonitor, IRefusal } from '../tokens';
 
 const NAME_CHARS = 60;
-/** Of a name in the status bar, which has little room. */
+/** Of a name in the status bar, which has little space. */
 const LABEL_CHARS = 20;
 
 /** The monitor's state in a few words, for the status bar. */

@@ -16,7 +16,7 @@ from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor.invocation import command_line
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
-__all__ = ["Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
+__all__ = ["CommandSettings", "Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
 
 
 class CommandSettings(CoreSettings):

@@ -96,8 +96,8 @@ class Roster:
 
         A course's staff decides on the students of its course. It may name somebody who belongs to other courses, too,
         but not rename them. Roles of the staff show every student's work, so only who decides on the site gives them;
-        a list may repeat those that its people have already. Nor does the staff end a role of the staff that is an admin's
-        of the site or their own, see ``_protect``. Nobody gives a password here: it is its person's own.
+        a list may repeat those that its people have already. It ends no role of the staff that is the asker's own or that
+        of an admin of the site, see ``_protect``. Nobody gives a password here: it is its person's own.
 
         Args:
             course_id: the course.
