@@ -14,7 +14,7 @@ from cell_monitor.cli import main
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.context import ProcessContext
 from cell_monitor_core.redis_client import aclose
-from cell_monitor_core.settings import CoreSettings, is_secret
+from cell_monitor_core.settings import is_secret
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.process import GatewayProcess
 from cell_monitor_worker.config import WorkerSettings
