@@ -143,7 +143,7 @@ TABLES: Final[dict[str, Table]] = {
         note="the rows of an erased person are deleted; others, among them a hash of the person's id, 12 minutes after delivery",
     ),
     "sign_in_links": Table(
-        person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at", "ended_at", "ended_by")
+        person=("person_id",), other=("link_id", "secret_hash", "created_at", "expires_at", "used_at", "ended_at", "end_cause")
     ),
     "sign_ins": Table(
         person=("person_id",), other=("cookie_hash", "created_at", "expires_at", "by_link", "used_at")

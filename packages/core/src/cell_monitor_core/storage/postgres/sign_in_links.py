@@ -123,12 +123,12 @@ async def use(executor: Executor, presented: str) -> LinkUse | RefusedLink:
     if used_now is not None:
         return LinkUse(*used_now)
     row = await executor.fetchrow(
-        "SELECT person_id, used_at, ended_at, ended_by FROM sign_in_links WHERE link_id = $1", match[1]
+        "SELECT person_id, used_at, ended_at, end_cause FROM sign_in_links WHERE link_id = $1", match[1]
     )
     if row is None:
         return _UNKNOWN
     if row["ended_at"] is not None:
-        ended_by = None if row["ended_by"] is None else EndedBy(row["ended_by"])
+        ended_by = None if row["end_cause"] is None else EndedBy(row["end_cause"])
         return RefusedLink(Refusal.ENDED, ended_by, row["person_id"])
     return RefusedLink(Refusal.USED if row["used_at"] is not None else Refusal.INVALID, None, row["person_id"])
 
@@ -151,7 +151,7 @@ async def end_of_use(executor: Executor, presented: str) -> None:
 async def revoke_person(executor: Executor, person_id: UUID, ended_by: EndedBy) -> None:
     """End all links of a person that nobody used; call it in the transaction of the act that ends them."""
     await executor.execute(
-        "UPDATE sign_in_links SET ended_at = now(), ended_by = $2 "
+        "UPDATE sign_in_links SET ended_at = now(), end_cause = $2 "
         "WHERE person_id = $1 AND used_at IS NULL AND ended_at IS NULL",
         person_id,
         ended_by.value,

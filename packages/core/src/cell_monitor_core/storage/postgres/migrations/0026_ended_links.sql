@@ -2,6 +2,6 @@
 -- Rows of before keep used_at for both; they are deleted within two days.
 ALTER TABLE sign_in_links
     ADD COLUMN ended_at timestamptz,
-    ADD COLUMN ended_by text CHECK (ended_by IN ('password_changed', 'password_reset', 'signed_out_everywhere')),
+    ADD COLUMN end_cause text CHECK (end_cause IN ('password_changed', 'password_reset', 'signed_out_everywhere')),
     ADD CONSTRAINT sign_in_links_used_or_ended CHECK (used_at IS NULL OR ended_at IS NULL),
-    ADD CONSTRAINT sign_in_links_ended_by_when CHECK (ended_by IS NULL OR ended_at IS NOT NULL);
+    ADD CONSTRAINT sign_in_links_end_cause_when CHECK (end_cause IS NULL OR ended_at IS NOT NULL);
