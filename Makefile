@@ -84,7 +84,7 @@ install: node $(STAMPS)/python $(STAMPS)/extension dashboard/dist/index.html ## 
 dashboard: dashboard/dist/index.html ## Build the dashboard
 
 .PHONY: test
-test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser ## Run all tests; ARGS="-k word" selects Python tests
+test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser pgbouncer ## Run all tests; ARGS="-k word" selects Python tests
 	$(call say,Dashboard: unit tests)
 	@cd dashboard && npm test --silent
 	$(call say,JupyterLab extension: unit tests)
@@ -234,3 +234,13 @@ browser:
 	elif [ "$${CELL_MONITOR_REQUIRE_BROWSER:-}" = 1 ]; then \
 		echo "No Chromium or Chrome was found, but CELL_MONITOR_REQUIRE_BROWSER=1 requires the tests in a browser."; exit 1; \
 	else echo "Skipped: no Chromium or Chrome was found for the tests in a browser."; fi
+
+.PHONY: pgbouncer
+pgbouncer:
+	@if PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing PgBouncer for the tests with it"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null; \
+	elif [ "$${CELL_MONITOR_REQUIRE_PGBOUNCER:-}" = 1 ]; then \
+		echo "No pgbouncer was found, but CELL_MONITOR_REQUIRE_PGBOUNCER=1 requires the tests with it."; exit 1; \
+	else echo "Skipped: no pgbouncer was found for the tests with it."; fi

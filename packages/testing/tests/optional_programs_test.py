@@ -8,10 +8,16 @@ import pytest
 
 from cell_monitor_core.settings import CoreSettings
 from cell_monitor_testing.browser import running_chromium
-from cell_monitor_testing.optional_programs import REQUIRE_BROWSER, REQUIRE_INFLUXD, REQUIRE_ROOT, skip_or_fail
+from cell_monitor_testing.optional_programs import (
+    REQUIRE_BROWSER,
+    REQUIRE_INFLUXD,
+    REQUIRE_PGBOUNCER,
+    REQUIRE_ROOT,
+    skip_or_fail,
+)
 
 REPOSITORY = Path(__file__).parents[3]
-SWITCHES = [REQUIRE_BROWSER, REQUIRE_INFLUXD, REQUIRE_ROOT]
+SWITCHES = [REQUIRE_BROWSER, REQUIRE_INFLUXD, REQUIRE_PGBOUNCER, REQUIRE_ROOT]
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

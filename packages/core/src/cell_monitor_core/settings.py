@@ -50,6 +50,7 @@ OTHER_PROGRAMS: Final = frozenset(
         "INFLUXD",
         "REQUIRE_BROWSER",
         "REQUIRE_INFLUXD",
+        "REQUIRE_PGBOUNCER",
         "REQUIRE_ROOT",
     }
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -15,7 +16,7 @@ from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.error_texts import fill_error_texts
 from cell_monitor_core.storage.postgres.migrations.files import Migration, MigrationError, load_migrations
 from cell_monitor_core.storage.postgres.partitions import ensure_event_partitions
-from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
+from cell_monitor_core.storage.postgres.pool import Connection, Executor, connect, store_errors
 from cell_monitor_core.storage.postgres.roles import grant_roles
 
 __all__ = ["SchemaMismatch", "check_schema", "migrate"]
@@ -29,6 +30,16 @@ LOCK_WAIT_S: Final = 120.0
 LOCK_TIMEOUT_S: Final = 4.0
 """Bound of waiting for a table's lock: everything else that wants the table queues up behind us meanwhile."""
 ATTEMPTS: Final = 5
+APPLICATION: Final = "cell-monitor-migrate"
+
+_LIMITS: Final = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {milliseconds}"
+_HOLDER: Final = """
+SELECT l.pid, a.usename AS login, a.application_name AS application, a.client_addr::text AS address, a.state,
+       to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = $1::oid AND l.objid = $2::oid
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_version (
@@ -88,7 +99,8 @@ async def migrate(
 ) -> int:
     """Apply what is missing, compute what SQL cannot, make the coming event partitions, grant the services' rights.
 
-    Safe to repeat and to run twice at once: the second runner waits and finds nothing to do.
+    Safe to repeat and to run twice at once: each step runs in a transaction under one lock, and finds out there what is
+    left to do. The lock ends with the transaction: behind a pooler, a session and its locks outlive their client.
 
     Args:
         dsn: of the role that owns, or may create, the schema.
@@ -108,30 +120,45 @@ async def migrate(
     say = on_progress or (lambda _line: None)
     wanted = list(load_migrations() if migrations is None else migrations)
     # A migration may rewrite a large table: no bound on the statement, only on its waiting for locks.
-    connection = await connect(
-        dsn, application_name="cell-monitor-migrate", statement_timeout=0, lock_timeout=LOCK_TIMEOUT_S
-    )
+    connection = await connect(dsn, application_name=APPLICATION, statement_timeout=0, lock_timeout=LOCK_TIMEOUT_S)
+    applied = 0
     try:
         with store_errors():
-            await _take_lock(connection, say)
-            await connection.execute(_VERSION_TABLE)
-            missing = await _missing(connection, wanted)
+            async with _step(connection, say):
+                await _make_version_table(connection)
+                missing = await _missing(connection, wanted)
             for migration in missing:
-                say(f"applying {migration.version:04d} {migration.name}")
-                await _apply(connection, migration)
+                applied += await _apply(connection, migration, wanted, say)
             if migrations is None:
                 for month in await ensure_event_partitions(connection):
                     say(f"created event partition {month}")
-                for line in await grant_roles(connection):
-                    say(line)
-                await _backfill(connection, keys, say)
+                async with _step(connection, say):
+                    for line in await grant_roles(connection):
+                        say(line)
+                async with _step(connection, say):
+                    await _backfill(connection, keys, say)
             say(f"schema is at version {wanted[-1].version if wanted else 0}")
     finally:
-        await connection.close(timeout=5)  # also gives the advisory lock back
-    return len(missing)
+        await connection.close(timeout=5)
+    return applied
 
 
-async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys | None, say: Progress) -> None:
+async def _make_version_table(connection: Connection) -> None:
+    if await connection.fetchval("SELECT current_schema()") is None:
+        path = await connection.fetchval("SHOW search_path")
+        raise MigrationError(
+            f"no schema of the search path ({path}) exists for this login: create it, or set another one for the login "
+            "(ALTER ROLE … SET search_path)"
+        )
+    try:
+        await connection.execute(_VERSION_TABLE)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(
+            f"this login may not create tables: {error}; migrate as the owner of the schema"
+        ) from error
+
+
+async def _backfill(connection: Connection, keys: Keys | None, say: Progress) -> None:
     """Compute what older rows need and what only the holder of the keys can: keyed hashes of names, texts of errors."""
     pending = await identities.count_pending(connection)
     if not pending:
@@ -146,17 +173,42 @@ async def _backfill(connection: asyncpg.Connection[asyncpg.Record], keys: Keys |
     say(f"computed the identities of {await identities.backfill_local(connection, *keys)} people")
 
 
-async def _take_lock(connection: asyncpg.Connection[asyncpg.Record], say: Progress) -> None:
+@asynccontextmanager
+async def _step(connection: Connection, say: Progress) -> AsyncIterator[None]:
+    """Run the body in a transaction that holds the lock of all migrations.
+
+    Raises:
+        MigrationError: another session keeps the lock; the message says which.
+    """
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
     reported = False
-    # Polled: waiting inside PostgreSQL would end with lock_timeout, and would hold a snapshot.
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+    while True:
+        async with connection.transaction():
+            # Polled: waiting inside PostgreSQL would end with lock_timeout.
+            if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LOCK_KEY):
+                # Here as well: a pooler or the login's own settings may take precedence over those of the connection.
+                await connection.execute(_LIMITS.format(milliseconds=int(LOCK_TIMEOUT_S * 1000)))
+                yield
+                return
         if not reported:
             say("waiting for another migration to finish")
             reported = True
         if asyncio.get_running_loop().time() > deadline:
-            raise MigrationError(f"another migration still runs after {LOCK_WAIT_S:.0f} s; see pg_stat_activity")
+            raise MigrationError(
+                f"another migration still runs after {LOCK_WAIT_S:.0f} s: {await _holder(connection)}. If none runs, a "
+                "pooler keeps the session of one that ended: end it with SELECT pg_terminate_backend(pid)"
+            )
         await asyncio.sleep(0.1)
+
+
+async def _holder(connection: Connection) -> str:
+    """Say which session holds the lock, as far as this login may see it."""
+    row = await connection.fetchrow(_HOLDER, LOCK_KEY >> 32, LOCK_KEY & 0xFFFFFFFF)
+    if row is None:
+        return "its session is not known"
+    parts = [f"pid {row['pid']}"]
+    parts += [f"{name} {row[name]}" for name in ("login", "application", "address", "state", "since") if row[name]]
+    return ", ".join(parts)
 
 
 async def _missing(connection: asyncpg.Connection[Any], wanted: Sequence[Migration]) -> list[Migration]:
@@ -176,10 +228,17 @@ async def _missing(connection: asyncpg.Connection[Any], wanted: Sequence[Migrati
     return [migration for migration in wanted if migration.version not in applied]
 
 
-async def _apply(connection: asyncpg.Connection[Any], migration: Migration) -> None:
+async def _apply(
+    connection: asyncpg.Connection[Any], migration: Migration, wanted: Sequence[Migration], say: Progress
+) -> int:
+    """Apply a migration unless somebody else has; return how many were applied, 0 or 1."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            async with connection.transaction():
+            async with _step(connection, say):
+                if migration not in await _missing(connection, wanted):
+                    return 0
+                if attempt == 1:
+                    say(f"applying {migration.version:04d} {migration.name}")
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "INSERT INTO schema_version (version, name, checksum) VALUES ($1, $2, $3)",
@@ -187,7 +246,7 @@ async def _apply(connection: asyncpg.Connection[Any], migration: Migration) -> N
                     migration.name,
                     migration.checksum,
                 )
-            return
+            return 1
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             # Let those through that queued up behind us, then try again.
             if attempt == ATTEMPTS:
@@ -200,3 +259,4 @@ async def _apply(connection: asyncpg.Connection[Any], migration: Migration) -> N
             if isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)):
                 raise
             raise MigrationError(f"migration {migration.version:04d} {migration.name} failed: {error}") from error
+    raise AssertionError  # pragma: no cover - the loop returns or raises
