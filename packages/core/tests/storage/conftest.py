@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,9 +12,19 @@ import asyncpg
 import msgspec
 import pytest
 
+from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres.pool import connect
+from cell_monitor_testing.servers import run_apart, temporary_directory
 
+_OWNED_SCHEMA = """
+CREATE ROLE monitor_owner LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB PASSWORD 'pw';
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+CREATE SCHEMA monitor AUTHORIZATION monitor_owner;
+CREATE TABLE monitor.belongs_to_others (nothing int);
+CREATE SCHEMA others;
+CREATE TABLE others.schema_version (nothing int);
+"""
 START = datetime(2026, 4, 1, 9, tzinfo=UTC)
 
 
@@ -110,3 +120,30 @@ async def api(database: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("SET ROLE cell_monitor_api")
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="module")
+def managed_server() -> Iterator[EmbeddedPostgres]:
+    """A server of somebody else, on which the two group roles do not exist; ``dsn`` is its administrator's."""
+    with temporary_directory("managed") as directory:
+        server = EmbeddedPostgres(directory, disposable=True)
+        try:
+            server.start()
+            run_apart(lambda: _execute(server.dsn, _OWNED_SCHEMA))
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def owned_schema(managed_server: EmbeddedPostgres) -> str:
+    """The URL of a login on that server that owns the schema ``monitor`` and may create no roles."""
+    return f"postgresql://monitor_owner:pw@127.0.0.1:{managed_server.port}/cell_monitor?options=-csearch_path%3Dmonitor"
+
+
+async def _execute(dsn: str, sql: str) -> None:
+    connection = await connect(dsn, application_name="test")
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()

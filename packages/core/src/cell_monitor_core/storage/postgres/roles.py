@@ -112,6 +112,13 @@ EXCEPTION
 END $$
 """
 
+# The schema may hold tables of others, whose rights are not ours to revoke.
+_OWN_RELATIONS = """
+SELECT quote_ident(relname) AS name FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND pg_has_role(relowner, 'USAGE')
+"""
+
 
 async def grant_roles(connection: Connection) -> list[str]:
     """Make the group roles where that is allowed, and give each exactly the rights of ``GRANTS``.
@@ -126,15 +133,19 @@ async def grant_roles(connection: Connection) -> list[str]:
     for role, tables in GRANTS.items():
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
             try:
-                await connection.execute(_CREATE.format(role=role))
+                async with connection.transaction():
+                    await connection.execute(_CREATE.format(role=role))
             except asyncpg.InsufficientPrivilegeError:
-                said.append(f"role {role} is missing and may not be made by this login; no rights were granted to it")
+                said.append(
+                    f"role {role} is missing and this login may not create it, so no rights were granted: let the services "
+                    "sign in as this owner, or let an administrator create the role and migrate again"
+                )
                 continue
             said.append(f"created role {role}")
         schema = await connection.fetchval("SELECT quote_ident(current_schema())")
         statements = [
             f"GRANT USAGE ON SCHEMA {schema} TO {role}",
-            f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role}",
+            *(f"REVOKE ALL ON {schema}.{row['name']} FROM {role}" for row in await connection.fetch(_OWN_RELATIONS)),
             *(f"GRANT {rights} ON {schema}.{table} TO {role}" for table, rights in tables.items()),
         ]
         statements += [f"GRANT EXECUTE ON FUNCTION {schema}.{name} TO {role}" for name in _EXECUTE.get(role, ())]
