@@ -82,7 +82,7 @@ def test_wrong_settings_are_named_and_values_are_not(environment):
 def test_place_for_metrics_that_cannot_be_used_is_named_without_a_traceback(environment, tmp_path):
     (tmp_path / "file").touch()
     done = run({**environment, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "file" / "folder")})
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "PROMETHEUS_MULTIPROC_DIR" in done.stderr
     assert "Traceback" not in done.stderr
 

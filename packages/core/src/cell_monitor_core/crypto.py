@@ -30,6 +30,8 @@ _COLUMN_BOUND: Final = b"\x01"
 _ROW_BOUND: Final = b"\x02"
 _NONCE_BYTES: Final = 12
 _KEY_BYTES: Final = 32
+_RING: Final = f"{ENV_PREFIX}ENCRYPTION_KEYS"
+_MAX_SHOWN: Final = 32
 _KEY_ID: Final = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 
 
@@ -57,17 +59,22 @@ def _decode_key(text: str, what: str) -> bytes:
     return key
 
 
+def _called(key_id: str) -> str:
+    """Return what a message calls a key; a key that was written where its id belongs is not repeated."""
+    return f"key {key_id!r}" if len(key_id) <= _MAX_SHOWN and _KEY_ID.match(key_id) else "key"
+
+
 class KeyRing:
     """Encrypts with the active key and decrypts with whichever key a value names."""
 
     def __init__(self, keys: Mapping[str, bytes], active: str) -> None:
         if active not in keys:
-            raise SettingsError(f"the active encryption key {active!r} is not among the keys")
+            raise SettingsError(f"{_RING}: the active {_called(active)} is not among the keys")
         for key_id, key in keys.items():
             if not _KEY_ID.match(key_id):
-                raise SettingsError("an encryption key's id must be 1 to 64 letters, digits, '_', '.' or '-'")
+                raise SettingsError(f"{_RING}: a key's id must be 1 to 64 letters, digits, '_', '.' or '-'")
             if len(key) != _KEY_BYTES:
-                raise SettingsError(f"encryption key {key_id!r} has {len(key)} bytes, it needs {_KEY_BYTES}")
+                raise SettingsError(f"{_RING}: {_called(key_id)} has {len(key)} bytes, it needs {_KEY_BYTES}")
         self.active = active
         self._ciphers = {key_id.encode(): AESGCM(key) for key_id, key in keys.items()}
         self._header = self._header_of(active.encode())
@@ -82,8 +89,8 @@ class KeyRing:
         try:
             document = msgspec.json.decode(text, type=_KeyFile)
         except msgspec.DecodeError:
-            raise SettingsError('encryption keys must be JSON: {"active": "k1", "keys": {"k1": "<base64>"}}') from None
-        keys = {key_id: _decode_key(key, f"encryption key {key_id!r}") for key_id, key in document.keys.items()}
+            raise SettingsError(f'{_RING}: must be JSON: {{"active": "k1", "keys": {{"k1": "<base64>"}}}}') from None
+        keys = {key_id: _decode_key(key, f"{_RING}: {_called(key_id)}") for key_id, key in document.keys.items()}
         return cls(keys, document.active)
 
     @classmethod
@@ -94,7 +101,7 @@ class KeyRing:
             SettingsError: it is missing or malformed.
         """
         if settings.encryption_keys is None:
-            raise SettingsError(f"{ENV_PREFIX}ENCRYPTION_KEYS or {ENV_PREFIX}ENCRYPTION_KEYS_FILE is not set")
+            raise SettingsError(f"{ENV_PREFIX}ENCRYPTION_KEYS or {ENV_PREFIX}ENCRYPTION_KEYS_FILE is needed")
         return cls.from_json(settings.encryption_keys.get_secret_value())
 
     @staticmethod
@@ -160,7 +167,7 @@ class BlindIndex:
 
     def __init__(self, key: bytes) -> None:
         if len(key) != _KEY_BYTES:
-            raise SettingsError(f"the index key has {len(key)} bytes, it needs {_KEY_BYTES}")
+            raise SettingsError(f"{ENV_PREFIX}INDEX_KEY: the key has {len(key)} bytes, it needs {_KEY_BYTES}")
         self._key = key
 
     @classmethod
@@ -171,7 +178,7 @@ class BlindIndex:
             SettingsError: it is missing or malformed.
         """
         if settings.index_key is None:
-            raise SettingsError(f"{ENV_PREFIX}INDEX_KEY or {ENV_PREFIX}INDEX_KEY_FILE is not set")
+            raise SettingsError(f"{ENV_PREFIX}INDEX_KEY or {ENV_PREFIX}INDEX_KEY_FILE is needed")
         return cls.from_text(settings.index_key.get_secret_value())
 
     @classmethod

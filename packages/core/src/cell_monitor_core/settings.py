@@ -17,9 +17,11 @@ from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as NotJsonError
 
-from cell_monitor_core.store_urls import check_redis_url, parse_postgres_url
+from cell_monitor_core.store_urls import check_http_url, check_redis_url, parse_postgres_url
 
 __all__ = ["ENV_PREFIX", "OTHER_PROGRAMS", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
 
@@ -186,13 +188,39 @@ class CoreSettings(BaseSettings):
             SettingsError: a variable is missing, invalid or unknown. The message has one line for each error.
         """
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
-            lines = []
-            for fault in error.errors(include_input=False, include_url=False):
-                name = f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: " if fault["loc"] else ""
-                lines.append(f"{name}{fault['msg'].removeprefix('Value error, ')}")
-            raise SettingsError("\n".join(lines)) from None
+            faults = error.errors(include_input=False, include_url=False)
+            raise SettingsError("\n".join(map(cls._sentence, faults))) from None
+        except NotJsonError as error:
+            # pydantic-settings names the field in its message, and nothing of the value.
+            named = next((name for name in cls.model_fields if f'"{name}"' in str(error)), "")
+            raise SettingsError(f"{ENV_PREFIX}{named.upper()}: must be a JSON object") from None
+        settings.check_keys()
+        return settings
+
+    @classmethod
+    def _sentence(cls, fault: ErrorDetails) -> str:
+        if not fault["loc"]:
+            return fault["msg"].removeprefix("Value error, ")
+        field = str(fault["loc"][0])
+        name = f"{ENV_PREFIX}{field.upper()}"
+        if fault["type"] == "missing":
+            return f"{name} or {name}_FILE is needed" if is_secret(cls.model_fields[field]) else f"{name} is needed"
+        return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
+
+    def check_keys(self) -> None:
+        """Check the keys that are set, at the start rather than at their first use.
+
+        Raises:
+            SettingsError: one is malformed.
+        """
+        from cell_monitor_core.crypto import BlindIndex, KeyRing  # noqa: PLC0415 - it imports this module
+
+        if self.encryption_keys is not None:
+            KeyRing.from_settings(self)
+        if self.index_key is not None:
+            BlindIndex.from_settings(self)
 
     @classmethod
     def settings_customise_sources(  # noqa: D102
@@ -253,6 +281,13 @@ class CoreSettings(BaseSettings):
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_postgres_url(value.get_secret_value())
+        return value
+
+    @field_validator("influxdb_url", "otlp_endpoint")
+    @classmethod
+    def _check_http_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_http_url(value)
         return value
 
     @model_validator(mode="after")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
 
-__all__ = ["PostgresUrl", "check_redis_url", "parse_postgres_url"]
+__all__ = ["PostgresUrl", "check_http_url", "check_redis_url", "parse_postgres_url"]
 
 _REDIS: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster")
 _POSTGRES: Final = ("postgresql", "postgres")
@@ -26,6 +27,12 @@ _MEANS_NOTHING: Final = {
     "pgbouncer": {"false"},
     "sslsni": {"1"},
 }
+# What asyncpg would find out at the first connection only.
+_CHOICES: Final = {
+    "sslmode": {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
+    "target_session_attrs": {"any", "primary", "standby", "read-write", "read-only", "prefer-standby"},
+}
+_FILES: Final = frozenset({"passfile", "sslcert", "sslcrl", "sslkey"})
 _UNSUPPORTED: Final = frozenset(
     {
         "channel_binding", "client_encoding", "connection_limit", "fallback_application_name", "gssencmode", "hostaddr",
@@ -95,6 +102,18 @@ def _check_hosts(authority: str, *, needed: bool) -> None:
             raise ValueError("names no host")
 
 
+def check_http_url(url: str) -> None:
+    """Check the URL of a service that speaks HTTP.
+
+    Raises:
+        ValueError: it has a mistake, which the message names without repeating any of it.
+    """
+    authority, _ = _authority(url, ("http", "https"))
+    if "," in authority:
+        raise ValueError("names more than one host")
+    _check_hosts(authority, needed=True)
+
+
 def check_redis_url(url: str) -> None:
     """Check a Redis URL.
 
@@ -133,6 +152,10 @@ def parse_postgres_url(url: str) -> PostgresUrl:
             continue
         elif name in _UNSUPPORTED:
             raise ValueError(f"has the option {name}, which is not supported with this value: remove it")
+        elif name in _CHOICES and value not in _CHOICES[name]:
+            raise ValueError(f"has a {name} that is none of {', '.join(sorted(_CHOICES[name]))}")
+        elif name in _FILES and not Path(value).is_file():
+            raise ValueError(f"names a file with {name} that does not exist")
         else:
             kept[name] = value
     if kept == options:

@@ -14,6 +14,7 @@ from cell_monitor.data_directory import DataDirectory, DataDirectoryError
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor.invocation import command_line
+from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
 __all__ = ["CommandSettings", "Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
@@ -89,7 +90,11 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
         DataDirectoryError: the data directory contains no installation, or another command uses it.
     """
     if any(os.environ.get(f"CELL_MONITOR_DATABASE_URL{suffix}") for suffix in ("", "_FILE")):
-        yield Deployment(CommandSettings.load(), None, running=True)
+        settings = CommandSettings.load()
+        if settings.encryption_keys is not None:
+            # Nearly every command needs it, and none should find a mistake half way.
+            KeyRing.from_settings(settings)
+        yield Deployment(settings, None, running=True)
         return
     if not data.secrets.has(ENCRYPTION_KEYS_FILE):
         raise DataDirectoryError(

@@ -13,6 +13,7 @@ import sys
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.metrics_directory import VARIABLE, MetricsDirectoryError, prepare_metrics_directory
 from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.telemetry.start_errors import report_settings
 
 __all__ = ["main"]
 
@@ -50,11 +51,11 @@ def _serve() -> None:
     try:
         ApiSettings.load()
     except SettingsError as error:
-        sys.exit(f"cell-monitor-api: the settings are not right.\n{error}")
+        sys.exit(report_settings(error, "api"))
     try:
         directory = prepare_metrics_directory()
     except MetricsDirectoryError as error:
-        sys.exit(f"cell-monitor-api: {error}")
+        sys.exit(report_settings(error, "api"))
     # prometheus_client reads the variable when it is imported: in the workers, which inherit it.
     environment = {**os.environ, VARIABLE: str(directory)}
     arguments = [sys.executable, "-m", "gunicorn", "--config", "python:cell_monitor_api.gunicorn_conf"]

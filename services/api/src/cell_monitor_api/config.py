@@ -15,8 +15,10 @@ from cell_monitor_api.addresses import is_loopback
 from cell_monitor_api.cookies import CookieScope
 from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
 from cell_monitor_core.auth.roles import Role
-from cell_monitor_core.settings import ENV_PREFIX
+from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
+from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.postgres import identities, joined_computers
+from cell_monitor_core.store_urls import check_http_url
 
 __all__ = ["ApiSettings"]
 
@@ -207,6 +209,19 @@ class ApiSettings(OidcSettings):
     )
     test_mode: bool = Field(False, description="Opens `/api/v1/test/events/{test_id}`.")
 
+    def check_keys(self) -> None:
+        """Check the keys that are set, those that sign as well.
+
+        Raises:
+            SettingsError: one is malformed.
+        """
+        super().check_keys()
+        assert self.signing_keys is not None  # see _check_needed
+        try:
+            SigningKeys.load(self.signing_keys_path or self.signing_keys.get_secret_value())
+        except SigningKeysError as error:
+            raise SettingsError(f"{ENV_PREFIX}SIGNING_KEYS: {error}") from None
+
     @property
     def takes_events_on_pages(self) -> bool:
         """Whether the pages' port takes events."""
@@ -300,8 +315,8 @@ class ApiSettings(OidcSettings):
     @field_validator("api_hub_url", "api_hub_public_url")
     @classmethod
     def _check_hub_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if value is not None:
+            check_http_url(value)
         return value
 
     @field_validator("api_hub_issuer")

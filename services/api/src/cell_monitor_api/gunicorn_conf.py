@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ from prometheus_client import multiprocess
 
 from cell_monitor_api.config import ApiSettings
 from cell_monitor_api.metrics_directory import remove_metrics_directory
+from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.telemetry.start_errors import report_settings
 
 _MEMORY = "/dev/shm"  # noqa: S108 - gunicorn makes an unlinked file of its own there
-_settings = ApiSettings.load()
+try:
+    _settings = ApiSettings.load()
+except SettingsError as error:
+    sys.exit(report_settings(error, "api"))
 
 bind = _settings.bind
 workers = _settings.api_workers

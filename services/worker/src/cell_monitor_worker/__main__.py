@@ -14,6 +14,7 @@ from cell_monitor_core.storage.ports import LogUnavailable, StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import set_build_info
+from cell_monitor_core.telemetry.start_errors import report_settings
 from cell_monitor_worker.config import WorkerSettings
 from cell_monitor_worker.worker import Worker
 
@@ -31,12 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("run", help="work until SIGTERM (the default)")
     parser.parse_args(arguments)
     try:
-        require_fast_path()
         settings = WorkerSettings.load()
+    except SettingsError as error:
+        return report_settings(error, "worker")
+    try:
+        require_fast_path()
         configure_logging(settings, "worker")
         set_build_info("worker", version("cell-monitor-worker"))
         return uvloop.run(_run(settings))
-    except (SettingsError, SlowPathError, SchemaMismatch, OSError) as error:
+    except (SlowPathError, SchemaMismatch, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (StoreUnavailable, LogUnavailable) as error:

@@ -13,6 +13,7 @@ from cell_monitor_core.runtime import SlowPathError, require_fast_path, tune_gc
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import set_build_info
+from cell_monitor_core.telemetry.start_errors import report_settings
 from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
 from cell_monitor_gateway.config import GatewaySettings
 from cell_monitor_gateway.process import GatewayProcess
@@ -31,9 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.parse_args(arguments)
     try:
-        require_fast_path()
         settings = GatewaySettings.load()
-    except (SettingsError, SlowPathError) as error:
+    except SettingsError as error:
+        return report_settings(error, "gateway")
+    try:
+        require_fast_path()
+    except SlowPathError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logging(settings, "gateway")

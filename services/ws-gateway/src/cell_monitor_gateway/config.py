@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
+from cell_monitor_core.store_urls import check_http_url
 
 __all__ = ["GatewaySettings"]
 
@@ -71,6 +72,13 @@ class GatewaySettings(CoreSettings):
         20.0, ge=0, le=600, description="Time over which a shutdown closes its connections, in batches."
     )
 
+    @field_validator("jwks_url")
+    @classmethod
+    def _check_jwks_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_http_url(value)
+        return value
+
     @field_validator("allowed_origins")
     @classmethod
     def _check_origins(cls, value: str) -> str:
@@ -86,8 +94,8 @@ class GatewaySettings(CoreSettings):
 
     @model_validator(mode="after")
     def _check_needed(self) -> Self:
-        if self.jwks_url is None or not self.jwks_url.startswith(("http://", "https://")):
-            raise ValueError(f"{ENV_PREFIX}JWKS_URL is required and begins with http:// or https://")
+        if self.jwks_url is None:
+            raise ValueError(f"{ENV_PREFIX}JWKS_URL is needed")
         if self.gateway_inside_port == self.gateway_port:
             raise ValueError(f"{ENV_PREFIX}GATEWAY_PORT and _GATEWAY_INSIDE_PORT must differ")
         return self

@@ -11,7 +11,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cell_monitor.commands.parameters import COURSE_ID
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, progress_console, say
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, echo, fail, fail_settings, progress_console, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
@@ -52,10 +52,11 @@ def rebuild(*, check: bool, course: str | None, data_dir: str | None) -> None:
     try:
         with open_deployment(data) as deployment:
             report = asyncio.run(_rebuild(deployment, check=check, course=course))
+    except SettingsError as error:
+        raise fail_settings(error) from error
     except (
         DataDirectoryError,
         EmbeddedServerError,
-        SettingsError,
         StoreUnavailable,
         SchemaMismatch,
         DecryptionError,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from cell_monitor.commands.terminal import fail, say
+from cell_monitor.commands.terminal import fail, fail_settings, say
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.deployment import Deployment, open_deployment
 from cell_monitor.embedded.process import EmbeddedServerError
@@ -56,10 +56,11 @@ def opened(data_dir: str | None) -> Iterator[Deployment]:
                 raise _no_course(deployment, error.course_id) from error
     except Refusal as error:
         raise fail(f"{error.msg[:1].upper()}{error.msg[1:]}.") from error
+    except SettingsError as error:
+        raise fail_settings(error) from error
     except (
         DataDirectoryError,
         EmbeddedServerError,
-        SettingsError,
         StoreUnavailable,
         LogUnavailable,
         SchemaMismatch,

@@ -17,8 +17,21 @@ from rich.console import Console
 from rich.text import Text
 
 from cell_monitor_core.foreign_text import escaped
+from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.telemetry.start_errors import BAD_SETTINGS, report_settings
 
-__all__ = ["DATA_DIR_OPTION", "cell", "confirm", "echo", "fail", "print_json", "progress_console", "say", "step"]
+__all__ = [
+    "DATA_DIR_OPTION",
+    "cell",
+    "confirm",
+    "echo",
+    "fail",
+    "fail_settings",
+    "print_json",
+    "progress_console",
+    "say",
+    "step",
+]
 
 progress_console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -75,6 +88,15 @@ def fail(message: str) -> SystemExit:
     progress_console.print(f"[bold red]Error:[/bold red] {_escape(_lines(message))}")
     sys.stdout.flush()
     return SystemExit(1)
+
+
+def fail_settings(error: SettingsError) -> SystemExit:
+    """Say which setting has a mistake, to a person or to a log; return what ends the command with exit code 2."""
+    if sys.stderr.isatty():
+        fail(str(error))
+    else:
+        report_settings(error, "cell-monitor")
+    return SystemExit(BAD_SETTINGS)
 
 
 def _escape(text: str) -> str:

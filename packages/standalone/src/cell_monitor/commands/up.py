@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, progress_console, say, step
+from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, fail_settings, progress_console, say, step
 from cell_monitor.data_directory import DataDirectory, DataDirectoryError, default_data_dir
 from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, Addresses, Installation, UpOptions
@@ -142,12 +142,13 @@ def up(
     try:
         with data.locked(), stop_on_signals():
             _run(Installation(data, options, step=step, say=say), data=data, options=options, as_json=as_json)
+    except SettingsError as error:
+        raise fail_settings(error) from error
     except (
         DataDirectoryError,
         EmbeddedServerError,
         MigrationError,
         MissingPartError,
-        SettingsError,
         StoreUnavailable,
     ) as error:
         raise fail(str(error)) from error

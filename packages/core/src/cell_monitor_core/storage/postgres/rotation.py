@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from cell_monitor_core.command_settings import database_url, needed
 from cell_monitor_core.crypto import DecryptionError, KeyRing
-from cell_monitor_core.settings import SettingsError
+from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres import (
     audit,
@@ -38,6 +37,7 @@ from cell_monitor_core.storage.postgres import (
     student_states,
 )
 from cell_monitor_core.storage.postgres.pool import Executor, connect, store_errors
+from cell_monitor_core.telemetry.start_errors import report_settings
 
 __all__ = ["COLUMNS", "EncryptedColumn", "RotationProgress", "RotationResult", "rotate"]
 
@@ -249,14 +249,6 @@ async def _replace(
     return len(rows)
 
 
-def _variable(name: str) -> str:
-    path = os.environ.get(f"{name}_FILE")
-    value = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(name)
-    if not value:
-        raise SettingsError(f"set {name} or {name}_FILE")
-    return value
-
-
 async def _run(dsn: str, keyring: KeyRing, batch: int) -> RotationResult:
     connection = await connect(dsn, application_name="cell-monitor-rotation", statement_timeout=600)
     try:
@@ -281,11 +273,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not 1 <= options.batch <= 10_000:
         parser.error("--batch must be 1 to 10000")
     try:
-        dsn = _variable("CELL_MONITOR_DATABASE_URL")
-        keyring = KeyRing.from_json(_variable("CELL_MONITOR_ENCRYPTION_KEYS"))
-    except (SettingsError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+        dsn = database_url()
+        keyring = KeyRing.from_json(needed(f"{ENV_PREFIX}ENCRYPTION_KEYS"))
+    except SettingsError as error:
+        return report_settings(error, "rotation")
     try:
         result = asyncio.run(_run(dsn, keyring, options.batch))
     except (StoreUnavailable, ValueError) as error:

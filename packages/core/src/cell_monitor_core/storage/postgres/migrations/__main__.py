@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
-from pathlib import Path
 
+from cell_monitor_core.command_settings import DATABASE_URL, database_url, secret
 from cell_monitor_core.crypto import BlindIndex, DecryptionError, KeyRing
 from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import MigrationError, SchemaMismatch, check_schema, migrate
 from cell_monitor_core.storage.postgres.pool import connect
+from cell_monitor_core.telemetry.start_errors import report_settings
 
 __all__ = ["main"]
-
-VARIABLE = f"{ENV_PREFIX}DATABASE_URL"
-
-
-def _from_environment(variable: str) -> str | None:
-    path = os.environ.get(f"{variable}_FILE")
-    if path:
-        return Path(path).read_text(encoding="utf-8").strip()
-    return os.environ.get(variable)
 
 
 def _keys_from_environment() -> tuple[KeyRing, BlindIndex] | None:
     """Return the keys where both are given; most migrations need none."""
-    ring, index = _from_environment(f"{ENV_PREFIX}ENCRYPTION_KEYS"), _from_environment(f"{ENV_PREFIX}INDEX_KEY")
+    ring, index = secret(f"{ENV_PREFIX}ENCRYPTION_KEYS"), secret(f"{ENV_PREFIX}INDEX_KEY")
     return None if ring is None or index is None else (KeyRing.from_json(ring), BlindIndex.from_text(index))
 
 
@@ -45,17 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cell_monitor_core.storage.postgres.migrations")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 unless the schema is up to date")
     # On the command line a password would be seen by everybody who may list processes; for local use without one.
-    parser.add_argument("dsn", nargs="?", help=f"postgresql://…; better in {VARIABLE} or {VARIABLE}_FILE")
+    parser.add_argument("dsn", nargs="?", help=f"postgresql://…; better in {DATABASE_URL} or {DATABASE_URL}_FILE")
     options = parser.parse_args(arguments)
     try:
-        dsn = options.dsn or _from_environment(VARIABLE)
+        dsn = database_url(options.dsn)
         keys = None if options.check else _keys_from_environment()
-    except (OSError, SettingsError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    if not dsn:
-        print(f"set {VARIABLE} or {VARIABLE}_FILE to the database's address", file=sys.stderr)  # noqa: T201
-        return 2
+    except SettingsError as error:
+        return report_settings(error, "migrations")
     try:
         if options.check:
             asyncio.run(_check(dsn))
