@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cell_monitor_api.exceptions import InsufficientScope, NotAuthenticated
-from cell_monitor_api.services.credentials import ApiKeyVerifier, Proof, TokenWish
+from cell_monitor_api.services.credentials import ApiKeyVerifier, Proof, TokenWish, Word
+from cell_monitor_api.services.known_senders import KnownSenders
 from cell_monitor_api.services.token_exchange import TokenExchange
 from cell_monitor_core.auth.grants import Grant
+from cell_monitor_core.auth.revocations import RevocationList
 from cell_monitor_core.auth.scopes import Audience
 from cell_monitor_core.auth.signing_keys import decode_public_jwks
 from cell_monitor_core.auth.tokens import TokenVerifier
@@ -260,6 +262,9 @@ class HubStub:
     def __init__(self, subject):
         self._subject = subject
 
+    async def ask(self, credential, wish):
+        return Word()
+
     async def verify(self, credential, wish):
         if credential != "good":
             raise NotAuthenticated("the Hub does not know this token")
@@ -271,7 +276,9 @@ class HubStub:
 async def test_a_further_scheme_is_one_verifier(site):
     await site.course("c1", ann="student")
     verifiers = [ApiKeyVerifier(site.process.pool, site.keyring, site.index), HubStub(site.ids["ann"])]
-    exchange_of_both = TokenExchange(site.process.pool, site.process.signing.issuer, verifiers)
+    exchange_of_both = TokenExchange(
+        site.process.pool, site.process.signing.issuer, verifiers, KnownSenders(RevocationList(), lambda: 0.0)
+    )
     answer = await exchange_of_both.exchange("hub good", TokenWish(Audience.INGEST))
     claims = TokenVerifier(site.process.signing, "ingest").verify(answer.access_token)
     assert (claims.sub, claims.courses, claims.admin) == (str(site.ids["ann"]), {"c1": "student"}, False)

@@ -23,6 +23,7 @@ from cell_monitor_api.services.ingest import Ingest
 from cell_monitor_api.services.ingest_metrics import IngestMetrics
 from cell_monitor_api.services.join_limits import JoinLimits
 from cell_monitor_api.services.joining import Joining, JoinSecretVerifier
+from cell_monitor_api.services.known_senders import KnownSenders
 from cell_monitor_api.services.link_sign_in import LinkSignIn
 from cell_monitor_api.services.notices import Notices
 from cell_monitor_api.services.oidc_sign_in import OidcSignIn
@@ -151,9 +152,16 @@ class ProcessContext:
             signing.start()
             stack.push_async_callback(signing.aclose)
             revoked = RevocationList()
+            # A connection that it keeps: revocations are delivered also while all others wait, or no more can be made.
+            delivering = await create_pool(
+                settings.database_url, application_name="cell-monitor-api-revocations", min_size=0, max_size=1
+            )
+            stack.push_async_callback(close_pool, delivering)
+            delivery = RevocationDelivery(delivering, RedisRevocations(redis))
+            known = KnownSenders(revoked, lambda: delivery.complete_at)
             for name, step in (
-                ("revocations", RevocationFeed(RedisRevocations(redis), revoked).read),
-                ("revocation-delivery", RevocationDelivery(pool, RedisRevocations(redis)).step),
+                ("revocations", RevocationFeed(RedisRevocations(redis), revoked, on_look=known.looked).read),
+                ("revocation-delivery", delivery.step),
             ):
                 await stack.enter_async_context(background_task(name, step, interval_s=INTERVAL_SECONDS))
             publisher = RetryingPublisher(Publisher(broker))
@@ -210,7 +218,7 @@ class ProcessContext:
                 course_list=CourseList(pool),
                 course_settings=CourseSettings(pool, counters),
                 devices=devices,
-                exchange=TokenExchange(pool, signing.issuer, verifiers),
+                exchange=TokenExchange(pool, signing.issuer, verifiers, known),
                 failed_events=FailedEventList(pool, keyring),
                 failed_event_replay=FailedEventReplay(pool, keyring, producer),
                 hub_sign_in=None if hub is None else hub.sign_in(sessions),

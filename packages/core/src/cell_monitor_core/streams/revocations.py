@@ -99,7 +99,9 @@ class RevocationFeed:
         revocations: RevocationList,
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_look: Callable[[], None] | None = None,
     ) -> None:
+        self._on_look = on_look
         self._source = source
         self._revocations = revocations
         self._clock = clock
@@ -107,7 +109,10 @@ class RevocationFeed:
         self._unavailable = False
 
     async def read(self) -> None:
-        """Read once. While Redis is unavailable the list stays as it is: tokens still end within ten minutes."""
+        """Read once. While Redis is unavailable the list stays as it is: tokens still end within ten minutes.
+
+        ``on_look`` is called after each successful look.
+        """
         try:
             found, self._score = await self._source.since(self._score)
         except StoreUnavailable as error:
@@ -118,6 +123,8 @@ class RevocationFeed:
         self._unavailable = False
         now = self._clock()
         self._revocations.add(found, now)
+        if self._on_look is not None:
+            self._on_look()
         self._revocations.prune(now)
 
 

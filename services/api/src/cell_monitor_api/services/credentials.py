@@ -7,6 +7,7 @@ and the verifier to the list in ``context``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid5
 
@@ -16,7 +17,7 @@ from cell_monitor_core.auth.scopes import Audience, Scope
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import api_keys, people
 
-__all__ = ["ApiKeyVerifier", "CredentialVerifier", "Proof", "TokenWish"]
+__all__ = ["ApiKeyVerifier", "CredentialVerifier", "Proof", "TokenWish", "Word"]
 
 _SERVICES: Final = UUID("5b1b1c1e-6b52-5c0a-9d7c-6f0a3b0a2f11")
 """Namespace of the subjects of keys that belong to nobody."""
@@ -52,6 +53,7 @@ class Proof:
         only_course: the one course that the token may name; None for all of the subject's.
         generation: of the person's tokens, from the moment in which the credential was theirs and they were an admin; None
             where the token states nothing of a person but the roles, which are read later.
+        expires_at: when the credential ends by itself; None where it does not.
     """
 
     subject: UUID
@@ -63,6 +65,20 @@ class Proof:
     server: str | None = None
     only_course: str | None = None
     generation: int | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What others than PostgreSQL say of a credential.
+
+    Attributes:
+        said: equal where the same was said; empty where nobody else is asked.
+        good_for_s: seconds for which it may be believed; None where that is not limited.
+    """
+
+    said: str = ""
+    good_for_s: int | None = None
 
 
 class CredentialVerifier(Protocol):
@@ -75,6 +91,14 @@ class CredentialVerifier(Protocol):
 
     scheme: str
     grant: Grant
+
+    async def ask(self, credential: str, wish: TokenWish) -> Word:
+        """Ask others than PostgreSQL, where there are any; ``verify`` then goes by what they said.
+
+        Raises:
+            ClientRequestError: as ``verify``.
+        """
+        ...
 
     async def verify(self, credential: str, wish: TokenWish) -> Proof:
         """Return what a credential proves.
@@ -101,6 +125,10 @@ class ApiKeyVerifier:
         self._keyring = keyring
         self._index = index
 
+    async def ask(self, credential: str, wish: TokenWish) -> Word:  # noqa: ARG002
+        """Nobody else knows the key."""
+        return Word()
+
     async def verify(self, credential: str, wish: TokenWish) -> Proof:
         """Return the person that a key belongs to or acts as, or the service that it is.
 
@@ -121,10 +149,16 @@ class ApiKeyVerifier:
                 scopes=key.scopes,
                 credential=name,
                 generation=person.token_generation,
+                expires_at=key.expires_at,
             )
         if key.person_id is None:
             return Proof(
-                uuid5(_SERVICES, key.key_id), is_person=False, scopes=key.scopes, is_admin=True, credential=name
+                uuid5(_SERVICES, key.key_id),
+                is_person=False,
+                scopes=key.scopes,
+                is_admin=True,
+                credential=name,
+                expires_at=key.expires_at,
             )
         owner = await people.get(self._pool, self._keyring, key.person_id)
         # The key goes with its person (ON DELETE CASCADE); here they went between two statements.
@@ -137,6 +171,7 @@ class ApiKeyVerifier:
             is_admin=owner.is_admin,
             credential=name,
             generation=owner.token_generation,
+            expires_at=key.expires_at,
         )
 
     async def _act_as(self, key: api_keys.ApiKey, wish: TokenWish) -> people.Person:

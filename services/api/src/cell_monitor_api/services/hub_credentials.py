@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from cell_monitor_api.exceptions import HubTokenInvalid, HubUnavailable, InsufficientScope
-from cell_monitor_api.services.credentials import Proof, TokenWish
+from cell_monitor_api.services.credentials import Proof, TokenWish, Word
 from cell_monitor_api.services.hub_people import HubPeople
 from cell_monitor_api.services.hub_requests import counted_request
 from cell_monitor_api.services.hub_rules import HubSender, NotASender, sender_of
@@ -74,8 +74,8 @@ class HubTokenVerifier:
         self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
         self._slots = asyncio.Semaphore(_MAX_ASKING)
 
-    async def verify(self, credential: str, wish: TokenWish) -> Proof:
-        """Return the person whose server holds a token, and bring their courses up to date.
+    async def ask(self, credential: str, wish: TokenWish) -> Word:
+        """Return what the Hub says of a token.
 
         Raises:
             InsufficientScope: the token is wished for another audience or person.
@@ -87,11 +87,23 @@ class HubTokenVerifier:
         if not credential.isascii() or not credential.isprintable():
             raise HubTokenInvalid("send the token that JupyterHub gave to the server")
         answer = await self._answer(credential)
+        return Word(repr(answer.sender), self._good_for_s(answer))
+
+    async def verify(self, credential: str, wish: TokenWish) -> Proof:
+        """Return the person whose server holds a token, and bring their courses up to date.
+
+        Raises:
+            ClientRequestError: as ``ask``.
+        """
+        await self.ask(credential, wish)
+        answer = await self._answer(credential)
         sender = answer.sender
         person_id = await self._people.update(sender.name, sender.groups, asked_at=answer.asked_at)
         server = sender.server if sender.server is not None else wish.server
-        age = int(self._clock() - answer.asked_at)
-        return Proof(person_id, is_person=True, lifetime_s=max(1, self._recheck_s - age), server=server)
+        return Proof(person_id, is_person=True, lifetime_s=self._good_for_s(answer), server=server)
+
+    def _good_for_s(self, answer: _Answer) -> int:
+        return max(1, self._recheck_s - int(self._clock() - answer.asked_at))
 
     async def _answer(self, token: str) -> _Answer:
         digest = hmac.digest(self._key, token.encode(), sha256().name)

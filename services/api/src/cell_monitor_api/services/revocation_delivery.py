@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -26,18 +28,27 @@ class RevocationDelivery:
     Args:
         pool: PostgreSQL.
         target: where they are delivered.
+        clock: seconds, monotonic.
+
+    Attributes:
+        complete_at: everything that was committed before this moment was delivered.
     """
 
-    def __init__(self, pool: Any, target: RedisRevocations) -> None:
+    def __init__(self, pool: Any, target: RedisRevocations, *, clock: Callable[[], float] = monotonic) -> None:
         self._pool = pool
         self._target = target
+        self._clock = clock
         self._rounds = 0
         self._unavailable = False
+        self.complete_at = float("-inf")
 
     async def step(self) -> float | None:
         """Deliver what is committed and, from time to time, delete what was delivered; return 0 where there may be more."""
+        began = self._clock()
         try:
             more = await self.deliver()
+            if not more:
+                self.complete_at = began
             self._rounds += 1
             if self._rounds % _PRUNE_EVERY == 0:
                 with store_errors():
