@@ -515,3 +515,28 @@ async def test_an_unreachable_redis_is_waited_for_and_the_worker_can_be_stopped_
     assert (await get(worker, "/readyz")).status_code == 503
     worker.signal(signal.SIGTERM)
     assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("any_redis", ["valkey_cluster"], indirect=True)
+async def test_a_cluster_that_hangs_is_waited_for_and_the_worker_can_be_stopped_meanwhile(
+    any_stage: Any, cluster_server: Any, traffic: Traffic
+) -> None:
+    records = traffic(students=3, events=300)
+    worker = any_stage.worker()
+    await worker.start()
+    await any_stage.queue(records[:150])
+    await any_stage.until_drained()
+
+    async def unready() -> bool:
+        return (await get(worker, "/readyz")).status_code == 503
+
+    with cluster_server.paused():
+        await any_stage.until(unready, "the worker is not ready")
+    await worker.wait_ready()
+    await any_stage.queue(records[150:])
+    await any_stage.until_drained()
+    await assert_exact(any_stage, records)
+    with cluster_server.paused():
+        await any_stage.until(unready, "the worker is not ready")
+        # Kubernetes kills it after 30 s.
+        assert await worker.stop(timeout=30) == 0

@@ -425,3 +425,29 @@ async def test_a_cluster_of_three_masters_feeds_every_course(
         got = await client.publications(24)
         assert sorted(one["channel"] for one in got) == sorted(f"course:{course}" for course in courses for _ in "ab")
         assert (await client.request("presence", channel="course:c3"))["watching"] == 1
+
+
+async def test_a_cluster_that_hangs_is_waited_for_and_the_gateway_can_be_stopped_meanwhile(
+    start_gateway: Any, connect_client: Any, authority: Any, valkey_cluster: str, cluster_server: Any, publisher_of: Any
+) -> None:
+    gateway = await start_gateway(valkey_cluster)
+    client = await connect_client(gateway, token=authority.token({"c1": "observer"}))
+    assert (await client.request("subscribe", channel="course:c1"))["recovered"]
+
+    async def unready() -> None:
+        async with asyncio.timeout(60), httpx.AsyncClient(timeout=60) as probe:
+            while (await probe.get(f"{gateway.http}/readyz")).status_code != 503:
+                await asyncio.sleep(0.05)
+
+    with cluster_server.paused():
+        await unready()
+    await gateway.process.wait_ready()
+    async with publisher_of(valkey_cluster) as publisher:
+        again = await connect_client(gateway, token=authority.token({"c1": "observer"}))
+        assert (await again.request("subscribe", channel="course:c1"))["recovered"]
+        await publisher.publish(2, course="c1")
+        assert len(await again.publications(2)) == 2
+    with cluster_server.paused():
+        await unready()
+        # Kubernetes kills it after 30 s.
+        assert await gateway.process.stop(timeout=30) == 0

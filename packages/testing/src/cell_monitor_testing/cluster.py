@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -68,6 +71,18 @@ class ValkeyCluster:
         """Delete all data of every running node."""
         for node in self.nodes:
             _command(node, "FLUSHALL")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let every node hang, as on a machine that stands still: it keeps its connections and answers nothing."""
+        for node in self.nodes:
+            node.process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for node in self.nodes:
+                node.process.signal(signal.SIGCONT)
+            self.wait_ready()
 
     def stop(self) -> None:
         """Stop every node."""
