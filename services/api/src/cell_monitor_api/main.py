@@ -37,11 +37,12 @@ from cell_monitor_api.handlers import (
 from cell_monitor_api.handlers import help as help_requests
 from cell_monitor_api.handlers.ingest import IngestFastPath
 from cell_monitor_api.openapi import document
-from cell_monitor_api.readiness import PostgresProbe, SchemaWatch, add_checks
+from cell_monitor_api.readiness import SchemaWatch, add_checks
 from cell_monitor_api.request_metrics import RequestMetrics
 from cell_monitor_api.version import VERSION
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.runtime import LoopWatchdog, require_fast_path, tune_gc
+from cell_monitor_core.storage.postgres.probe import PostgresProbe
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import (
     BACKGROUND_TASK_ERRORS,

@@ -16,16 +16,16 @@ import structlog
 
 from cell_monitor_core.storage.ports import StoreUnavailable
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
+from cell_monitor_core.storage.postgres.probe import PostgresProbe
 from cell_monitor_core.streams.fitness import RedisFitness
 from cell_monitor_core.web.health import Health
 
-__all__ = ["PostgresProbe", "SchemaUnknown", "SchemaWatch", "add_checks"]
+__all__ = ["SchemaUnknown", "SchemaWatch", "add_checks"]
 
 _log = structlog.get_logger(__name__)
 
 _PATIENCE_S: Final = 10.0
 _RETRY_S: Final = 1.0
-_PROBE_S: Final = 1.5
 
 
 class SchemaUnknown(Exception):  # noqa: N818 - says what is the matter
@@ -93,39 +93,10 @@ class SchemaWatch:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-class PostgresProbe:
-    """Asks whether PostgreSQL answers; connections are made only to a server that takes writes."""
-
-    def __init__(self, pool: Any, *, patience_s: float = _PROBE_S) -> None:
-        self._pool = pool
-        self._patience_s = patience_s
-        self._asking: asyncio.Task[Any] | None = None
-
-    async def check(self) -> None:
-        """Pass if it answers.
-
-        Raises:
-            TimeoutError: it does not, in time.
-            Exception: what asyncpg raises.
-        """
-        if self._asking is None:
-            # A task of its own: a query that is cancelled waits for a server that may not answer, a probe must not.
-            self._asking = asyncio.create_task(self._pool.fetchval("SELECT 1"), name="postgresql-probe")
-        asking = self._asking
-        await asyncio.wait((asking,), timeout=self._patience_s)
-        if not asking.done():
-            raise TimeoutError
-        self._asking = None
-        asking.result()
-
-    async def aclose(self) -> None:
-        """Ask no more."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait((self._asking,), timeout=self._patience_s)
-
-
 def add_checks(health: Health, *, redis: RedisFitness, postgresql: PostgresProbe, schema: SchemaWatch) -> None:
-    """Let readiness depend on Redis and the schema, and report whether PostgreSQL takes writes."""
+    """Let readiness depend on Redis and the schema, and report whether PostgreSQL takes writes and Redis takes events.
+
+    An API whose events are refused for lack of memory still serves pages: the workers make room, and senders try again.
+    """
     health.checks.update({"redis": redis.check, "schema": schema.check})
-    health.advisory["postgresql"] = postgresql.check
+    health.advisory.update({"postgresql": postgresql.check, "events": redis.check_room})

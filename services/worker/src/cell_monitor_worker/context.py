@@ -18,6 +18,7 @@ from cell_monitor_core.storage.postgres import failed_events
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_core.storage.postgres.failed_events import FailedRecord
 from cell_monitor_core.storage.postgres.pool import close_pool, create_pool, store_errors
+from cell_monitor_core.storage.postgres.probe import PostgresProbe
 from cell_monitor_core.storage.timeseries import create_time_series
 from cell_monitor_core.streams.consumer import RedisEventConsumer
 from cell_monitor_core.streams.fitness import RedisFitness
@@ -63,6 +64,7 @@ class WorkerContext:
         self,
         settings: WorkerSettings,
         pool: asyncpg.Pool[asyncpg.Record],
+        probe: PostgresProbe,
         fitness: RedisFitness,
         log: RedisEventConsumer,
         courses: CoursePublisher,
@@ -75,6 +77,7 @@ class WorkerContext:
     ) -> None:
         self.settings = settings
         self.pool = pool
+        self.probe = probe
         self.fitness = fitness
         self.log = log
         self.courses = courses
@@ -104,6 +107,8 @@ class WorkerContext:
                 max_size=settings.worker_database_connections,
             )
             exits.push_async_callback(close_pool, pool)
+            probe = PostgresProbe(pool)
+            exits.push_async_callback(probe.aclose)
             redis = connect(url, name=f"worker-{settings.instance}")
             exits.push_async_callback(aclose, redis)
             blocking = connect(url, name=f"worker-reads-{settings.instance}", blocking=True)
@@ -150,6 +155,7 @@ class WorkerContext:
             return cls(
                 settings,
                 pool,
+                probe,
                 RedisFitness(redis),
                 log,
                 courses,

@@ -66,7 +66,9 @@ class Worker:
         self._stopping = asyncio.Event()
         self._context: WorkerContext | None = None
         self._starting = "the stores have not answered yet"
-        self.health = Health({"stores": self._check_stores, "groups": self._check_groups})
+        self.health = Health(
+            {"postgresql": self._check_postgresql, "redis": self._check_redis, "groups": self._check_groups}
+        )
 
     def stop(self) -> None:
         """Begin the graceful shutdown."""
@@ -266,11 +268,16 @@ class Worker:
             async with asyncio.timeout(2):
                 await context.courses.flush()
 
-    async def _check_stores(self) -> None:
+    async def _check_postgresql(self) -> None:
+        await self._opened().probe.check()
+
+    async def _check_redis(self) -> None:
+        await self._opened().fitness.check()
+
+    def _opened(self) -> WorkerContext:
         if self._context is None:
             raise StoreUnavailable(self._starting)
-        await self._context.pool.fetchval("SELECT 1")
-        await self._context.fitness.check()
+        return self._context
 
     async def _check_groups(self) -> None:
         if self._context is not None:

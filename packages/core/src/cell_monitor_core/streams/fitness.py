@@ -18,7 +18,7 @@ from cell_monitor_core import keys
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
 
-__all__ = ["FITNESS_INTERVAL_S", "RedisFitness", "RedisUnfit"]
+__all__ = ["FITNESS_INTERVAL_S", "RedisFitness", "RedisFull", "RedisUnfit"]
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +95,10 @@ class RedisUnfit(RedisUnavailable):
     """Redis answers, but cannot keep what the services promise; the message says what to change."""
 
 
+class RedisFull(RedisUnavailable):
+    """Redis answers, and refuses events until there is room; the class is what ``/readyz`` shows."""
+
+
 class RedisFitness:
     """Asks Redis whether it is fit, every ``FITNESS_INTERVAL_S`` or when a readiness check finds the answer that old.
 
@@ -143,6 +147,26 @@ class RedisFitness:
             await self.step()
         if self.problem is not None:
             raise RedisUnfit(self.problem)
+
+    async def check_room(self) -> None:
+        """Pass if no server refuses events for lack of memory, as far as this user may ask.
+
+        Raises:
+            RedisFull: one does.
+            Exception: what redis-py raises where Redis does not answer.
+        """
+        try:
+            answers = await self._info("memory")
+        except NoPermissionError:
+            return
+        for node, info in answers.items():
+            limit = int(info.get("maxmemory", 0))
+            # What replicas have still to be sent does not count (redis.conf, maxmemory).
+            used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+            if 0 < limit <= used and str(info.get("maxmemory_policy", "noeviction")) == "noeviction":
+                raise RedisFull(
+                    f"{node} is full and refuses events: raise maxmemory, or see why the workers store nothing"
+                )
 
     async def _problem(self) -> str | None:
         names = [f"cm:{keys.partition_tag(0)}:rights", keys.publication_channel(0) + ":rights"]

@@ -57,11 +57,20 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+# In words what an operator is to do something about.
+_MEANINGS = {
+    "events: RedisFull": "Redis is full and refuses events",
+    "postgresql: timeout": "PostgreSQL does not answer",
+    "redis: timeout": "Redis does not answer",
+}
+
+
 def _state_of(probe: httpx.Response) -> str:
     """Return what a part says of itself: it may be ready and yet report a store that it works on without."""
+    lines = [line for line in probe.text.splitlines()[1:] if ": " in line and not line.endswith(": ok")]
+    missing = [_MEANINGS.get(line, line) for line in lines]
     if probe.status_code != 200:
-        return f"not ready: {probe.text[:300]}"
-    missing = [line for line in probe.text.splitlines()[1:] if ": " in line and not line.endswith(": ok")]
+        return f"not ready: {', '.join(missing)[:300] or probe.text[:300]}"
     return f"ready, but {', '.join(missing)[:300]}" if missing else "ready"
 
 
