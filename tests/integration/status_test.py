@@ -16,6 +16,8 @@ from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor_testing.fixtures import temporary_directory
 from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
+pytestmark = pytest.mark.stores
+
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[StandaloneUp]:

@@ -517,6 +517,7 @@ async def test_an_unreachable_redis_is_waited_for_and_the_worker_can_be_stopped_
     assert await worker.stop() == 0
 
 
+@pytest.mark.stores
 @pytest.mark.parametrize("any_redis", ["valkey_cluster"], indirect=True)
 async def test_a_cluster_that_hangs_is_waited_for_and_the_worker_can_be_stopped_meanwhile(
     any_stage: Any, cluster_server: Any, traffic: Traffic

@@ -427,6 +427,7 @@ async def test_a_cluster_of_three_masters_feeds_every_course(
         assert (await client.request("presence", channel="course:c3"))["watching"] == 1
 
 
+@pytest.mark.stores
 async def test_a_cluster_that_hangs_is_waited_for_and_the_gateway_can_be_stopped_meanwhile(
     start_gateway: Any, connect_client: Any, authority: Any, valkey_cluster: str, cluster_server: Any, publisher_of: Any
 ) -> None:

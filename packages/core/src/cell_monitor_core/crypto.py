@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
-__all__ = ["BlindIndex", "DecryptionError", "KeyRing", "generate_key"]
+__all__ = ["BlindIndex", "DecryptionError", "KeyRing", "check_keys", "generate_key"]
 
 _COLUMN_BOUND: Final = b"\x01"
 _ROW_BOUND: Final = b"\x02"
@@ -212,3 +212,15 @@ class BlindIndex:
         parts = [part.encode() for part in (kind, *values)]
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return hmac.new(self._key, b"\0exact" + text, hashlib.sha256).digest()
+
+
+def check_keys(settings: CoreSettings) -> None:
+    """Check the keys that are set.
+
+    Raises:
+        SettingsError: one is malformed.
+    """
+    if settings.encryption_keys is not None:
+        KeyRing.from_settings(settings)
+    if settings.index_key is not None:
+        BlindIndex.from_settings(settings)

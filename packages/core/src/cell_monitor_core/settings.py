@@ -210,17 +210,11 @@ class CoreSettings(BaseSettings):
         return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
 
     def check_keys(self) -> None:
-        """Check the keys that are set, at the start rather than at their first use.
+        """Check the keys that the service needs, at the start rather than at their first use; see ``crypto.check_keys``.
 
         Raises:
             SettingsError: one is malformed.
         """
-        from cell_monitor_core.crypto import BlindIndex, KeyRing  # noqa: PLC0415 - it imports this module
-
-        if self.encryption_keys is not None:
-            KeyRing.from_settings(self)
-        if self.index_key is not None:
-            BlindIndex.from_settings(self)
 
     @classmethod
     def settings_customise_sources(  # noqa: D102

@@ -78,7 +78,7 @@ async def test_roles_that_an_administrator_made_get_their_rights(owned_schema, m
         await admin.close()
 
 
-async def test_a_schema_that_is_missing_or_closed_is_named_with_the_way_out(owned_schema):
+async def test_a_schema_that_is_missing_or_closed_is_named_with_what_to_do(owned_schema):
     for schema in ("missing", "others"):
         with pytest.raises(MigrationError, match=rf"search path \({schema}\).*create it"):
             await migrate(

@@ -14,7 +14,7 @@ from cell_monitor.data_directory import DataDirectory, DataDirectoryError
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor.embedded.valkey import EmbeddedValkey
 from cell_monitor.invocation import command_line
-from cell_monitor_core.crypto import KeyRing
+from cell_monitor_core.crypto import check_keys
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
 
 __all__ = ["CommandSettings", "Deployment", "embedded_postgres", "embedded_valkey", "open_deployment"]
@@ -91,9 +91,7 @@ def open_deployment(data: DataDirectory) -> Iterator[Deployment]:
     """
     if any(os.environ.get(f"CELL_MONITOR_DATABASE_URL{suffix}") for suffix in ("", "_FILE")):
         settings = CommandSettings.load()
-        if settings.encryption_keys is not None:
-            # Nearly every command needs it, and none should find a mistake half way.
-            KeyRing.from_settings(settings)
+        check_keys(settings)
         yield Deployment(settings, None, running=True)
         return
     if not data.secrets.has(ENCRYPTION_KEYS_FILE):

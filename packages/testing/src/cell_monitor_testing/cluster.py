@@ -74,7 +74,7 @@ class ValkeyCluster:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let every node hang, as on a machine that stands still: it keeps its connections and answers nothing."""
+        """Let every node hang, as on a machine that is suspended: it keeps its connections and answers nothing."""
         for node in self.nodes:
             node.process.signal(signal.SIGSTOP)
         try:

@@ -16,6 +16,7 @@ from cell_monitor_api.cookies import CookieScope
 from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
+from cell_monitor_core.crypto import check_keys
 from cell_monitor_core.settings import ENV_PREFIX, SettingsError
 from cell_monitor_core.storage.postgres import identities, joined_computers
 from cell_monitor_core.store_urls import check_http_url
@@ -215,7 +216,7 @@ class ApiSettings(OidcSettings):
         Raises:
             SettingsError: one is malformed.
         """
-        super().check_keys()
+        check_keys(self)
         assert self.signing_keys is not None  # see _check_needed
         try:
             SigningKeys.load(self.signing_keys_path or self.signing_keys.get_secret_value())

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from cell_monitor_core import keys
+from cell_monitor_core.crypto import check_keys
 from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
 
 __all__ = ["WorkerSettings"]
@@ -99,3 +100,7 @@ class WorkerSettings(CoreSettings):
     def groups(self) -> tuple[str, ...]:
         """The consumer groups that this process works for."""
         return tuple(self.worker_groups.split(","))
+
+    def check_keys(self) -> None:
+        """Check the keys that are set."""
+        check_keys(self)

@@ -96,7 +96,7 @@ class RedisUnfit(RedisUnavailable):
 
 
 class RedisFull(RedisUnavailable):
-    """Redis answers, and refuses events until there is room; the class is what ``/readyz`` shows."""
+    """Redis answers, and refuses events until there is space; the class is what ``/readyz`` shows."""
 
 
 class RedisFitness:
@@ -148,7 +148,7 @@ class RedisFitness:
         if self.problem is not None:
             raise RedisUnfit(self.problem)
 
-    async def check_room(self) -> None:
+    async def check_space(self) -> None:
         """Pass if no server refuses events for lack of memory, as far as this user may ask.
 
         Raises:

@@ -11,7 +11,7 @@ import msgspec
 __all__ = ["BAD_SETTINGS", "report_settings"]
 
 BAD_SETTINGS: Final = 2
-"""Exit status of a process that its settings do not allow to start: to try again is in vain."""
+"""Exit status of a process that its settings do not allow to start: to start again does not help."""
 
 
 def report_settings(error: Exception | str, service: str) -> int:

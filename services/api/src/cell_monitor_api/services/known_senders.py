@@ -93,7 +93,7 @@ class KnownSenders:
         self._kept.pop(name, None)
 
     def looked(self) -> None:
-        """Forget whoever was revoked; to be called after each successful look at the revocations."""
+        """Forget each sender who was revoked; to be called after each successful look at the revocations."""
         now = self._clock()
         if now - self._looked_at > _GAP_S:
             self._kept.clear()
