@@ -85,26 +85,27 @@ def test_every_image_is_tested():
 
 
 @pytest.mark.parametrize("service", SETTINGS)
-def test_compose_sets_exactly_settings_that_the_service_accepts(service, monkeypatch, tmp_path):
+def test_compose_sets_exactly_settings_that_the_service_accepts(service, monkeypatch, tmp_path, secrets):
     settings = SETTINGS[service]
     environment = SERVICES[service]["environment"]
-    secrets = {name for name, field in settings.model_fields.items() if is_secret(field)}
+    secret = {name for name, field in settings.model_fields.items() if is_secret(field)}
     for variable in environment:
         if not variable.startswith(ENV_PREFIX):
             continue
         name = variable.removeprefix(ENV_PREFIX).lower()
-        assert name in settings.model_fields or name.removesuffix("_file") in secrets, f"{variable} is not a setting"
-        assert name not in secrets, f"{variable} would be visible in `docker inspect`: use {variable}_FILE"
+        assert name in settings.model_fields or name.removesuffix("_file") in secret, f"{variable} is not a setting"
+        assert name not in secret, f"{variable} would be visible in `docker inspect`: use {variable}_FILE"
+    keys = {name: getattr(secrets, name) for name in ("encryption_keys", "index_key", "signing_keys")}
     # The service accepts the environment: no setting is missing and all values are valid.
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
-    for name in secrets:
+    for name in secret:
         file = f"{ENV_PREFIX}{name.upper()}_FILE"
         if file in environment:
             assert environment[file].startswith("/secrets/")
-            secret = tmp_path / name
-            secret.write_text(STAND_INS.get(name, "secret"))
-            monkeypatch.setenv(file, str(secret))
+            content = tmp_path / name
+            content.write_text(keys.get(name) or STAND_INS.get(name, "secret"))
+            monkeypatch.setenv(file, str(content))
     settings.load()
 
 
