@@ -56,7 +56,7 @@ class Refusal(Enum):
 
 
 class EndedBy(StrEnum):
-    """The act that ended a person's links (migration 0026)."""
+    """The act that ended a person's links (migration 0027)."""
 
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
     PASSWORD_RESET = "password_reset"  # noqa: S105 - the name of an act
