@@ -24,7 +24,7 @@ async def test_jsonb_takes_values_structs_and_ready_made_json_also_in_arrays(poo
 async def test_a_connection_that_comes_back_from_a_failed_transaction_works_and_holds_no_lock(pool):
     async def fail() -> None:
         async with pool.acquire() as connection, connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 1")
+            await connection.execute("SET LOCAL statement_timeout = '29s'")
             await connection.execute("SELECT pg_advisory_xact_lock(1)")
             await connection.execute("SELECT 1 / 0")
 
