@@ -53,7 +53,7 @@ def test_a_command_needs_the_settings_that_it_uses_and_names_each_other_one(
     needed = NEEDED[arguments]
     for missing in sorted(needed - DATABASE):
         refused = with_settings(arguments, needed - {missing})
-        assert refused.exit_code == 1, refused.output
+        assert refused.exit_code == 2, refused.output
         assert f"CELL_MONITOR_{missing}" in refused.output
         assert "Field required" not in refused.output
     done = with_settings(arguments, needed)
@@ -62,5 +62,5 @@ def test_a_command_needs_the_settings_that_it_uses_and_names_each_other_one(
 
 def test_a_change_that_open_pages_must_see_is_not_begun_without_redis(with_settings: Any, run: Any) -> None:
     refused = with_settings(("add-member", "physics-1", "tanaka"), KEYS)
-    assert (refused.exit_code, "CELL_MONITOR_REDIS_URL" in refused.output) == (1, True)
+    assert (refused.exit_code, "CELL_MONITOR_REDIS_URL" in refused.output) == (2, True)
     assert "tanaka" not in run("list-members", "physics-1").output
