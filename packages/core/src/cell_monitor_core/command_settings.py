@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
 
-from cell_monitor_core.settings import ENV_PREFIX, SettingsError
+from cell_monitor_core.settings import ENV_PREFIX, SettingsError, missing_secret, read_secret_file
 from cell_monitor_core.store_urls import parse_postgres_url
 
 __all__ = ["DATABASE_URL", "database_url", "needed", "secret"]
@@ -18,16 +17,10 @@ def secret(variable: str) -> str | None:
     """Return the value of a variable, or of the file that ``<variable>_FILE`` names; None where neither is set.
 
     Raises:
-        SettingsError: the file cannot be read.
+        SettingsError: see ``read_secret_file``.
     """
     path = os.environ.get(f"{variable}_FILE")
-    if not path:
-        return os.environ.get(variable) or None
-    try:
-        return Path(path).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"{variable}_FILE: cannot read {path}: {reason}") from None
+    return read_secret_file(variable, path) if path else os.environ.get(variable) or None
 
 
 def needed(variable: str) -> str:
@@ -38,7 +31,7 @@ def needed(variable: str) -> str:
     """
     value = secret(variable)
     if value is None:
-        raise SettingsError(f"{variable} or {variable}_FILE is needed")
+        raise SettingsError(missing_secret(variable))
     return value
 
 

@@ -22,7 +22,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError
+from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, SettingsError, missing_secret
 
 __all__ = ["BlindIndex", "DecryptionError", "KeyRing", "check_keys", "generate_key"]
 
@@ -101,7 +101,7 @@ class KeyRing:
             SettingsError: it is missing or malformed.
         """
         if settings.encryption_keys is None:
-            raise SettingsError(f"{ENV_PREFIX}ENCRYPTION_KEYS or {ENV_PREFIX}ENCRYPTION_KEYS_FILE is needed")
+            raise SettingsError(missing_secret(_RING))
         return cls.from_json(settings.encryption_keys.get_secret_value())
 
     @staticmethod
@@ -178,7 +178,7 @@ class BlindIndex:
             SettingsError: it is missing or malformed.
         """
         if settings.index_key is None:
-            raise SettingsError(f"{ENV_PREFIX}INDEX_KEY or {ENV_PREFIX}INDEX_KEY_FILE is needed")
+            raise SettingsError(missing_secret(f"{ENV_PREFIX}INDEX_KEY"))
         return cls.from_text(settings.index_key.get_secret_value())
 
     @classmethod

@@ -13,9 +13,9 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -23,7 +23,17 @@ from pydantic_settings import SettingsError as NotJsonError
 
 from cell_monitor_core.store_urls import check_http_url, check_redis_url, parse_postgres_url
 
-__all__ = ["ENV_PREFIX", "OTHER_PROGRAMS", "RENAMED", "CoreSettings", "SettingsError", "is_secret"]
+__all__ = [
+    "ENV_PREFIX",
+    "OTHER_PROGRAMS",
+    "RENAMED",
+    "CoreSettings",
+    "HttpAddress",
+    "SettingsError",
+    "is_secret",
+    "missing_secret",
+    "read_secret_file",
+]
 
 ENV_PREFIX: Final = "CELL_MONITOR_"
 
@@ -84,6 +94,15 @@ def _is_service_port(name: str, value: object) -> bool:
     return name.upper().endswith("_PORT") and isinstance(value, str) and _SERVICE_PORT.fullmatch(value) is not None
 
 
+def _checked_http_url(value: str) -> str:
+    check_http_url(value)
+    return value
+
+
+HttpAddress = Annotated[str, AfterValidator(_checked_http_url)]
+"""A setting that is the URL of a service that speaks HTTP; see ``check_http_url``."""
+
+
 class SettingsError(Exception):
     """The environment does not configure the service. The message names each variable and contains no value."""
 
@@ -91,6 +110,29 @@ class SettingsError(Exception):
 def is_secret(field: FieldInfo) -> bool:
     """Return whether a field holds a secret and can therefore be read from ``NAME_FILE``."""
     return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+def missing_secret(variable: str) -> str:
+    """Return the message about a secret that is not set."""
+    return f"{variable} or {variable}_FILE is needed"
+
+
+def read_secret_file(variable: str, path: str) -> str:
+    """Return the value of a secret from the file that ``<variable>_FILE`` names.
+
+    Raises:
+        SettingsError: it cannot be read, or is empty or too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_SECRET_FILE + 1)
+        value = content.decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"{variable}_FILE: cannot read {path}: {reason}") from error
+    if not value or len(content) > _MAX_SECRET_FILE:
+        raise SettingsError(f"{variable}_FILE: {path} is empty or larger than {_MAX_SECRET_FILE} bytes")
+    return value
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -103,16 +145,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
             return None, field_name, False
         if os.environ.get(variable):
             raise SettingsError(f"{variable} and {variable}_FILE are both set: keep one of them")
-        try:
-            with Path(path).open("rb") as file:
-                content = file.read(_MAX_SECRET_FILE + 1)
-            value = content.decode().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SettingsError(f"{variable}_FILE: cannot read {path}: {reason}") from error
-        if not value or len(content) > _MAX_SECRET_FILE:
-            raise SettingsError(f"{variable}_FILE: {path} is empty or larger than {_MAX_SECRET_FILE} bytes")
-        return value, field_name, False
+        return read_secret_file(variable, path), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -155,7 +188,7 @@ class CoreSettings(BaseSettings):
         "info", description="Lowest level that is logged; the signal SIGUSR1 toggles `debug` at run time."
     )
     log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
-    otlp_endpoint: str | None = Field(
+    otlp_endpoint: HttpAddress | None = Field(
         None, description="OTLP/HTTP base URL for traces; without it no traces are recorded."
     )
     trace_sample_ratio: float = Field(
@@ -165,7 +198,7 @@ class CoreSettings(BaseSettings):
         description="Share of requests without a trace that start one; at most 100 requests per second and process "
         "are traced.",
     )
-    influxdb_url: str | None = Field(
+    influxdb_url: HttpAddress | None = Field(
         None, description="URL of InfluxDB 2; without it time series are stored in PostgreSQL."
     )
     influxdb_token: SecretStr | None = Field(
@@ -206,7 +239,7 @@ class CoreSettings(BaseSettings):
         field = str(fault["loc"][0])
         name = f"{ENV_PREFIX}{field.upper()}"
         if fault["type"] == "missing":
-            return f"{name} or {name}_FILE is needed" if is_secret(cls.model_fields[field]) else f"{name} is needed"
+            return missing_secret(name) if is_secret(cls.model_fields[field]) else f"{name} is needed"
         return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
 
     def check_keys(self) -> None:
@@ -275,13 +308,6 @@ class CoreSettings(BaseSettings):
     def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_postgres_url(value.get_secret_value())
-        return value
-
-    @field_validator("influxdb_url", "otlp_endpoint")
-    @classmethod
-    def _check_http_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            check_http_url(value)
         return value
 
     @model_validator(mode="after")

@@ -17,9 +17,8 @@ from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.crypto import check_keys
-from cell_monitor_core.settings import ENV_PREFIX, SettingsError
+from cell_monitor_core.settings import ENV_PREFIX, HttpAddress, SettingsError, missing_secret
 from cell_monitor_core.storage.postgres import identities, joined_computers
-from cell_monitor_core.store_urls import check_http_url
 
 __all__ = ["ApiSettings"]
 
@@ -128,7 +127,7 @@ class ApiSettings(OidcSettings):
         None,
         description="Private JWK set, or Ed25519 keys as PEM of which the first signs. Changes of the file are noticed.",
     )
-    api_hub_url: str | None = Field(
+    api_hub_url: HttpAddress | None = Field(
         None,
         max_length=500,
         description="JupyterHub's API as the API reaches it, such as `http://hub:8081/hub/api`; without it no Hub proves "
@@ -169,7 +168,7 @@ class ApiSettings(OidcSettings):
         description="Where browsers reach the dashboard, such as `https://monitor.example.org`. It decides how cookies are "
         "named and where they are sent to; sign-in with JupyterHub or OpenID Connect needs it, which send browsers back to it.",
     )
-    api_hub_public_url: str | None = Field(
+    api_hub_public_url: HttpAddress | None = Field(
         None,
         max_length=500,
         description="JupyterHub's API as browsers reach it, such as `https://jupyter.example.org/hub/api`; with it and "
@@ -313,13 +312,6 @@ class ApiSettings(OidcSettings):
             raise ValueError("must be http(s)://host[:port][/path], without user, query and fragment")
         return value
 
-    @field_validator("api_hub_url", "api_hub_public_url")
-    @classmethod
-    def _check_hub_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            check_http_url(value)
-        return value
-
     @field_validator("api_hub_issuer")
     @classmethod
     def _check_hub_issuer(cls, value: str) -> str:
@@ -379,7 +371,7 @@ class ApiSettings(OidcSettings):
     def _check_needed(self) -> Self:
         for name in ("database_url", "encryption_keys", "index_key", "signing_keys"):
             if getattr(self, name) is None:
-                raise ValueError(f"{ENV_PREFIX}{name.upper()} or {ENV_PREFIX}{name.upper()}_FILE is needed")
+                raise ValueError(missing_secret(f"{ENV_PREFIX}{name.upper()}"))
         return self
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cell_monitor_core import keys
 from cell_monitor_core.crypto import check_keys
-from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
+from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, missing_secret
 
 __all__ = ["WorkerSettings"]
 
@@ -91,7 +91,7 @@ class WorkerSettings(CoreSettings):
         # The group influxdb needs them too, for failed_events.
         for name in ("database_url", "encryption_keys"):
             if getattr(self, name) is None:
-                raise ValueError(f"{ENV_PREFIX}{name.upper()} or {ENV_PREFIX}{name.upper()}_FILE is needed")
+                raise ValueError(missing_secret(f"{ENV_PREFIX}{name.upper()}"))
         if self.worker_dead_letter_after_deliveries <= self.worker_isolate_after_deliveries:
             raise ValueError("WORKER_DEAD_LETTER_AFTER_DELIVERIES must be greater than WORKER_ISOLATE_AFTER_DELIVERIES")
         return self

@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from cell_monitor_core.settings import ENV_PREFIX, CoreSettings
-from cell_monitor_core.store_urls import check_http_url
+from cell_monitor_core.settings import ENV_PREFIX, CoreSettings, HttpAddress
 
 __all__ = ["GatewaySettings"]
 
@@ -29,7 +28,7 @@ class GatewaySettings(CoreSettings):
         le=65535,
         description="Port of probes and metrics, which the other port then does not serve; without it that one does.",
     )
-    jwks_url: str | None = Field(
+    jwks_url: HttpAddress | None = Field(
         None, description="Where the API publishes its keys: `http://api:8900/api/v1/auth/jwks.json`."
     )
     allowed_origins: str = Field(
@@ -71,13 +70,6 @@ class GatewaySettings(CoreSettings):
     gateway_drain_s: float = Field(
         20.0, ge=0, le=600, description="Time over which a shutdown closes its connections, in batches."
     )
-
-    @field_validator("jwks_url")
-    @classmethod
-    def _check_jwks_url(cls, value: str | None) -> str | None:
-        if value is not None:
-            check_http_url(value)
-        return value
 
     @field_validator("allowed_origins")
     @classmethod
