@@ -82,11 +82,7 @@ class HubTokenVerifier:
             HubTokenInvalid: the Hub does not know the token, or it is not one of a user's own server.
             HubUnavailable: the Hub cannot be asked now.
         """
-        if wish.audience != Audience.INGEST or wish.act_as is not None:
-            raise InsufficientScope("a token of JupyterHub is exchanged for the audience ingest only, for its own user")
-        if not credential.isascii() or not credential.isprintable():
-            raise HubTokenInvalid("send the token that JupyterHub gave to the server")
-        answer = await self._answer(credential)
+        answer = await self._answer(credential, wish)
         return Word(repr(answer.sender), self._good_for_s(answer))
 
     async def verify(self, credential: str, wish: TokenWish) -> Proof:
@@ -95,8 +91,7 @@ class HubTokenVerifier:
         Raises:
             ClientRequestError: as ``ask``.
         """
-        await self.ask(credential, wish)
-        answer = await self._answer(credential)
+        answer = await self._answer(credential, wish)
         sender = answer.sender
         person_id = await self._people.update(sender.name, sender.groups, asked_at=answer.asked_at)
         server = sender.server if sender.server is not None else wish.server
@@ -105,7 +100,11 @@ class HubTokenVerifier:
     def _good_for_s(self, answer: _Answer) -> int:
         return max(1, self._recheck_s - int(self._clock() - answer.asked_at))
 
-    async def _answer(self, token: str) -> _Answer:
+    async def _answer(self, token: str, wish: TokenWish) -> _Answer:
+        if wish.audience != Audience.INGEST or wish.act_as is not None:
+            raise InsufficientScope("a token of JupyterHub is exchanged for the audience ingest only, for its own user")
+        if not token.isascii() or not token.isprintable():
+            raise HubTokenInvalid("send the token that JupyterHub gave to the server")
         digest = hmac.digest(self._key, token.encode(), sha256().name)
         kept = self._kept.get(digest)
         if kept is not None and self._clock() - kept.asked_at < _KEPT_S:
