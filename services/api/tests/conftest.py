@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -28,7 +28,8 @@ from cell_monitor_core.channels import course_channel, partition_of
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.events.ids import new_event_id
 from cell_monitor_core.records import StreamRecord, decode_entry
-from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
+from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres.api_keys import ApiKey
 from cell_monitor_core.storage.postgres.facts import PostgresFactStore
 from cell_monitor_testing.keys import NEWEST_GENERATION, SampleSecrets
 from cell_monitor_testing.processes import ServiceProcess
@@ -79,6 +80,16 @@ class Site:
             await accounts.set_password(self.process.pool, person_id, hash_password(password))
         self.ids[username] = person_id
         return person_id
+
+    async def key(self, *scopes: str, username: str | None = None, days: float = 1.0) -> tuple[ApiKey, str]:
+        """Make an API key of somebody, or of a program; return it with its text."""
+        return await api_keys.create(
+            self.process.pool,
+            name="test",
+            scopes=scopes,
+            expires_at=datetime.now(UTC) + timedelta(days=days),
+            person_id=None if username is None else self.ids[username],
+        )
 
     def token(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -25,15 +26,15 @@ from cell_monitor_core.storage.postgres import api_keys
 WISH = TokenWish(Audience.INGEST)
 
 
-async def make_key(site, username):
-    _, key = await api_keys.create(
-        site.process.pool,
-        name="test",
-        scopes=["events:write"],
-        expires_at=datetime.now(UTC) + timedelta(days=1),
-        person_id=site.ids[username],
-    )
-    return key
+@asynccontextmanager
+async def locked(database, table):
+    admin = await asyncpg.connect(database)
+    try:
+        async with admin.transaction():
+            await admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+    finally:
+        await admin.close()
 
 
 async def renew(site, key):
@@ -62,40 +63,30 @@ async def until(done):
 @pytest.mark.parametrize("table", ["people", "memberships", "api_keys"])
 async def test_a_locked_table_of_people_does_not_end_the_sending_of_those_known(site, database, make_event, table):
     await site.course("c1", ann="student")
-    key = await make_key(site, "ann")
+    _, key = await site.key("events:write", username="ann")
     assert (await renew(site, key)).status_code == 200
-    admin = await asyncpg.connect(database)
-    try:
-        async with admin.transaction():
-            await admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-            answers = await asyncio.gather(*(renew(site, key) for _ in range(30)))
-            assert {answer.status_code for answer in answers} == {200}
-            # PostgreSQL is asked again soon.
-            assert all(answer.json()["expires_in"] <= 60 for answer in answers)
-            await assert_sends(site, answers[-1], make_event)
-    finally:
-        await admin.close()
+    async with locked(database, table):
+        answers = await asyncio.gather(*(renew(site, key) for _ in range(30)))
+        assert {answer.status_code for answer in answers} == {200}
+        # PostgreSQL is asked again soon.
+        assert all(answer.json()["expires_in"] <= 60 for answer in answers)
+        await assert_sends(site, answers[-1], make_event)
 
 
 async def test_a_key_that_is_revoked_while_people_are_locked_sends_no_more(site, database, monkeypatch):
     # Nothing but what is known is asked, so that the key's end is not found in its own table.
     monkeypatch.setattr(token_exchange, "_PAUSE_S", 600.0)
     await site.course("c1", ann="student")
-    key = await make_key(site, "ann")
+    _, key = await site.key("events:write", username="ann")
     assert (await renew(site, key)).status_code == 200
-    admin = await asyncpg.connect(database)
-    try:
-        async with admin.transaction():
-            await admin.execute("LOCK TABLE memberships IN ACCESS EXCLUSIVE MODE")
-            assert (await renew(site, key)).status_code == 200
-            await api_keys.revoke(site.process.pool, key.split("_")[1])
+    async with locked(database, "memberships"):
+        assert (await renew(site, key)).status_code == 200
+        await api_keys.revoke(site.process.pool, key.split("_")[1])
 
-            async def refused():
-                return (await renew(site, key)).status_code == 401
+        async def refused():
+            return (await renew(site, key)).status_code == 401
 
-            await until(refused)
-    finally:
-        await admin.close()
+        await until(refused)
 
 
 async def test_exhausted_connections_do_not_end_the_sending_of_those_known(
@@ -108,7 +99,7 @@ async def test_exhausted_connections_do_not_end_the_sending_of_those_known(
     try:
         async with make_site(database_url=f"{scheme}//{login}:pw@{rest.partition('@')[2]}") as site:
             await site.course("c1", ann="student")
-            key = await make_key(site, "ann")
+            _, key = await site.key("events:write", username="ann")
             assert (await renew(site, key)).status_code == 200
             await admin.execute(f"ALTER ROLE {login} CONNECTION LIMIT 1")
             await admin.execute(

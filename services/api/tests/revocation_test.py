@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -131,13 +131,7 @@ async def test_a_change_of_password_ends_all_tokens_and_sign_ins(ivy):
 
 
 async def test_a_key_that_was_revoked_sends_nothing_more(ivy, make_event):
-    key, text = await api_keys.create(
-        ivy.process.pool,
-        name="tanaka",
-        scopes=["events:write"],
-        expires_at=datetime.now(UTC) + timedelta(days=1),
-        person_id=ivy.ids["tanaka"],
-    )
+    key, text = await ivy.key("events:write", username="tanaka")
     answer = await ivy.client.post(
         "/api/v1/auth/token", json={"audience": "ingest"}, headers={"authorization": f"ApiKey {text}"}
     )

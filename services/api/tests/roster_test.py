@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from cell_monitor_core.auth.passwords import hash_password
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.channels import course_channel
-from cell_monitor_core.storage.postgres import accounts, api_keys, courses, memberships, people
+from cell_monitor_core.storage.postgres import accounts, courses, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
 
 PASSWORD = "correct horse battery"
@@ -29,6 +28,15 @@ async def can_sign_in(site, username, password):
 
 async def put(site, caller, *members, **options):
     return await site.client.put(URL, headers=site.bearer(caller, **options), json={"members": list(members)})
+
+
+async def roster_key(site):
+    """The header of a program that fills rosters."""
+    _, key = await site.key("roster:write")
+    answer = await site.client.post(
+        "/api/v1/auth/token", headers={"authorization": f"ApiKey {key}"}, json={"audience": "api"}
+    )
+    return {"authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 @pytest.fixture
@@ -121,17 +129,7 @@ async def test_only_an_admin_gives_a_role_that_sees_students(ivy, role):
     """What was possible: a key that fills rosters added an instructor with a password, and so read everything."""
     await ivy.course("c1", tim="student")
     await ivy.person("boss", admin=True)
-    _, text = await api_keys.create(
-        ivy.process.pool,
-        name="roster",
-        scopes=["roster:write"],
-        expires_at=datetime.now(UTC) + timedelta(days=1),
-        person_id=None,
-    )
-    answer = await ivy.client.post(
-        "/api/v1/auth/token", headers={"authorization": f"ApiKey {text}"}, json={"audience": "api"}
-    )
-    key = {"authorization": f"Bearer {answer.json()['access_token']}"}
+    key = await roster_key(ivy)
     for headers in (ivy.bearer("ivy"), key):
         for username in ("tim", "mole"):
             members = [{"username": "ann", "role": "student"}, {"username": username, "role": role}]
@@ -184,14 +182,7 @@ async def test_an_instructor_ends_neither_their_own_role_nor_an_admins(ivy, whos
 async def test_a_key_that_fills_rosters_does_not_end_an_admins_role(ivy):
     await ivy.person("boss", admin=True)
     await ivy.course("c1", boss="assistant", tim="assistant")
-    until = datetime.now(UTC) + timedelta(days=1)
-    _, text = await api_keys.create(
-        ivy.process.pool, name="roster", scopes=["roster:write"], expires_at=until, person_id=None
-    )
-    answer = await ivy.client.post(
-        "/api/v1/auth/token", headers={"authorization": f"ApiKey {text}"}, json={"audience": "api"}
-    )
-    key = {"authorization": f"Bearer {answer.json()['access_token']}"}
+    key = await roster_key(ivy)
     refused = await ivy.client.delete(f"{URL}/{ivy.ids['boss']}", headers=key)
     assert fault(refused) == (403, "member_protected")
     assert (await ivy.client.delete(f"{URL}/{ivy.ids['tim']}", headers=key)).status_code == 204

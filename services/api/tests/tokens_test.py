@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -25,20 +24,6 @@ def fault(answer):
     return answer.status_code, answer.json()["detail"][0]["type"]
 
 
-@pytest.fixture
-async def make_key(site):
-    async def make(*scopes, username=None, days=1.0):
-        return await api_keys.create(
-            site.process.pool,
-            name="test",
-            scopes=scopes,
-            expires_at=datetime.now(UTC) + timedelta(days=days),
-            person_id=None if username is None else site.ids[username],
-        )
-
-    return make
-
-
 async def exchange(site, key, audience="ingest", **body):
     return await site.client.post(
         "/api/v1/auth/token",
@@ -53,9 +38,9 @@ def claims_of(site, answer, audience):
     return TokenVerifier(site.process.signing, audience).verify(answer.json()["access_token"])
 
 
-async def test_a_jupyter_server_gets_a_token_of_its_student_and_sends(site, make_key, make_event):
+async def test_a_jupyter_server_gets_a_token_of_its_student_and_sends(site, make_event):
     await site.course("c1", ann="student")
-    _, key = await make_key("events:write", "people:act_as")
+    _, key = await site.key("events:write", "people:act_as")
     answer = await exchange(site, key, act_as="ann")
     claims = claims_of(site, answer, "ingest")
     assert claims.sub == str(site.ids["ann"])
@@ -71,12 +56,12 @@ async def test_a_jupyter_server_gets_a_token_of_its_student_and_sends(site, make
     assert record.person_id == site.ids["ann"].bytes
 
 
-async def test_acting_as_others_is_for_ingest_only_and_needs_its_scope(site, make_key):
+async def test_acting_as_others_is_for_ingest_only_and_needs_its_scope(site):
     await site.course("c1", ivy="instructor")
     await site.person("ivy", admin=True)
-    _, sender = await make_key("events:write")
+    _, sender = await site.key("events:write")
     assert fault(await exchange(site, sender, act_as="ivy")) == (403, "insufficient_scope")
-    _, lab = await make_key("events:write", "people:act_as", "courses:read", "admin")
+    _, lab = await site.key("events:write", "people:act_as", "courses:read", "admin")
     for audience in ("api", "gateway"):
         assert fault(await exchange(site, lab, audience, act_as="ivy")) == (403, "insufficient_scope")
     claims = claims_of(site, await exchange(site, lab, act_as="ivy"), "ingest")
@@ -87,27 +72,27 @@ async def test_acting_as_others_is_for_ingest_only_and_needs_its_scope(site, mak
         assert fault(await exchange(site, lab, act_as=lookalike)) == (404, "not_found")
 
 
-async def test_a_token_carries_only_what_its_audience_knows(site, make_key):
+async def test_a_token_carries_only_what_its_audience_knows(site):
     await site.course("c1", ivy="instructor")
-    _, key = await make_key("events:write", "test:write", "roster:write", "courses:read", username="ivy")
+    _, key = await site.key("events:write", "test:write", "roster:write", "courses:read", username="ivy")
     assert claims_of(site, await exchange(site, key, "ingest"), "ingest").scopes == ("events:write", "test:write")
     assert claims_of(site, await exchange(site, key, "api"), "api").scopes == ("roster:write", "courses:read")
     assert claims_of(site, await exchange(site, key, "gateway"), "gateway").scopes == ("test:write", "courses:read")
-    _, narrow = await make_key("events:write", username="ivy")
+    _, narrow = await site.key("events:write", username="ivy")
     assert fault(await exchange(site, narrow, "api")) == (403, "insufficient_scope")
 
 
-async def test_a_key_of_an_admin_is_no_admin_without_the_scope(site, make_key):
+async def test_a_key_of_an_admin_is_no_admin_without_the_scope(site):
     await site.person("boss", admin=True)
-    _, reading = await make_key("courses:read", username="boss")
+    _, reading = await site.key("courses:read", username="boss")
     assert claims_of(site, await exchange(site, reading, "api"), "api").admin is False
-    _, full = await make_key("admin", username="boss")
+    _, full = await site.key("admin", username="boss")
     assert claims_of(site, await exchange(site, full, "api"), "api").admin is True
 
 
-async def test_a_service_is_nobody(site, make_key, make_event):
+async def test_a_service_is_nobody(site, make_event):
     await site.course("c1", ann="student")
-    _, key = await make_key("courses:read", "events:write")
+    _, key = await site.key("courses:read", "events:write")
     api = await exchange(site, key, "api")
     claims = claims_of(site, api, "api")
     assert claims.person_id.version == 5
@@ -129,9 +114,9 @@ async def test_a_service_is_nobody(site, make_key, make_event):
     }
 
 
-async def test_keys_that_are_wrong_revoked_or_over_get_nothing(site, make_key):
-    stored, key = await make_key("events:write")
-    _, expired = await make_key("events:write", days=-1)
+async def test_keys_that_are_wrong_revoked_or_over_get_nothing(site):
+    stored, key = await site.key("events:write")
+    _, expired = await site.key("events:write", days=-1)
     assert (await exchange(site, key)).status_code == 200
     wrong = [key[:-1] + ("a" if key[-1] != "a" else "b"), "", "x", key + "x", key.upper(), "x" * 300, expired]
     answers = [await exchange(site, text) for text in wrong]

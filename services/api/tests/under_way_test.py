@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import argon2
 import httpx
@@ -285,16 +285,6 @@ async def test_a_change_of_password_under_way_does_not_outlive_the_sign_in_that_
         assert fault(await sign_in(thief, NEW)) == (401, "invalid_credentials")
 
 
-async def make_key(site, **options):
-    return await api_keys.create(
-        site.process.pool,
-        name="k",
-        scopes=["admin", "courses:read"],
-        expires_at=datetime.now(UTC) + timedelta(days=1),
-        **options,
-    )
-
-
 async def no_admin(site, _key):
     assert await people.set_admin(site.process.pool, site.ids["ivy"], is_admin=False)
 
@@ -313,7 +303,7 @@ KEY_ENDS = {
 @pytest.mark.parametrize(("end", "owner", "name"), KEY_ENDS.values(), ids=KEY_ENDS.keys())
 async def test_the_token_of_a_key_that_is_being_exchanged_ends_with_what_it_states(ivy, monkeypatch, end, owner, name):
     await people.set_admin(ivy.process.pool, ivy.ids["ivy"], is_admin=True)
-    key, text = await make_key(ivy, person_id=ivy.ids["ivy"])
+    key, text = await ivy.key("admin", "courses:read", username="ivy")
     async with browser(ivy) as client:
         gate = Gate(monkeypatch, owner, name)
         exchange = client.post(
@@ -350,7 +340,7 @@ async def test_what_an_admin_gives_while_they_are_dismissed_does_not_outlast_the
 
 
 async def test_a_key_that_is_being_revoked_makes_no_other_key(ivy, monkeypatch):
-    key, text = await make_key(ivy)
+    key, text = await ivy.key("admin", "courses:read")
     async with browser(ivy) as client:
         credential = {"authorization": f"ApiKey {text}"}
         exchanged = await client.post("/api/v1/auth/token", json={"audience": "api"}, headers=credential)

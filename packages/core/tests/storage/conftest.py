@@ -15,7 +15,7 @@ import pytest
 from cell_monitor.embedded.postgres import EmbeddedPostgres
 from cell_monitor_core.crypto import KeyRing
 from cell_monitor_core.storage.postgres.pool import connect
-from cell_monitor_testing.servers import run_apart, temporary_directory
+from cell_monitor_testing.servers import run_apart, running_postgres
 
 _OWNED_SCHEMA = """
 CREATE ROLE monitor_owner LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB PASSWORD 'pw';
@@ -125,14 +125,9 @@ async def api(database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture(scope="module")
 def managed_server() -> Iterator[EmbeddedPostgres]:
     """A server of somebody else, on which the two group roles do not exist; ``dsn`` is its administrator's."""
-    with temporary_directory("managed") as directory:
-        server = EmbeddedPostgres(directory, disposable=True)
-        try:
-            server.start()
-            run_apart(lambda: _execute(server.dsn, _OWNED_SCHEMA))
-            yield server
-        finally:
-            server.stop()
+    with running_postgres("managed") as server:
+        run_apart(lambda: _execute(server.dsn, _OWNED_SCHEMA))
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ from cell_monitor_testing.servers import (
     TestDatabases,
     influxd_program,
     run_apart,
+    running_postgres,
     start_influxdb,
     temporary_directory,
 )
@@ -67,13 +68,8 @@ __all__ = [
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL."""
-    with temporary_directory("postgres") as directory:
-        server = EmbeddedPostgres(directory, disposable=True)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
+    with running_postgres("postgres") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

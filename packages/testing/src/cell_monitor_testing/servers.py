@@ -26,6 +26,7 @@ __all__ = [
     "TestDatabases",
     "influxd_program",
     "run_apart",
+    "running_postgres",
     "start_influxdb",
     "temporary_directory",
 ]
@@ -62,6 +63,18 @@ async def connection(dsn: str) -> AsyncIterator[Any]:
         yield postgres
     finally:
         await postgres.close()
+
+
+@contextmanager
+def running_postgres(name: str) -> Iterator[EmbeddedPostgres]:
+    """Run a PostgreSQL whose data is removed at the end."""
+    with temporary_directory(name) as directory:
+        server = EmbeddedPostgres(directory, disposable=True)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 class TestDatabases:
