@@ -5,7 +5,7 @@ import { isOutcomeUnknown } from '../../api/client'
 import type { ChangedSettings, CourseSettings } from '../../api/types'
 import { MAX_TITLE, thresholdNames, type ThresholdName } from '../../course/settings'
 import { Button } from '../../ui/Button'
-import { explainChange } from '../../ui/ErrorNotice'
+import { ChangeError } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { changesOf, faultOf, formOf, useChangeSettings, type SettingsFault } from './settings'
 
@@ -103,11 +103,7 @@ export function CourseForm({ courseId, settings }: CourseFormProps): ReactElemen
                 })}
           </Notice>
         )}
-        {save.isError && (
-          <Notice tone="error" role="alert">
-            {explainChange(save.error, t)}
-          </Notice>
-        )}
+        {save.isError && <ChangeError error={save.error} />}
         {(same || save.isSuccess) && (
           <p className="hint" role="status">
             {same ? t('settings.same') : t('settings.saved')}

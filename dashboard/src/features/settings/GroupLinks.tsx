@@ -5,7 +5,7 @@ import type { CourseSettings, GroupLink, Role } from '../../api/types'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
-import { explainChange } from '../../ui/ErrorNotice'
+import { ChangeError } from '../../ui/ErrorNotice'
 import { Empty, Notice } from '../../ui/Notice'
 import { GroupRules } from './GroupRules'
 import { MAX_GROUP, useLinkGroup, useUnlinkGroup } from './settings'
@@ -151,11 +151,7 @@ function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly s
           {t('settings.groups.fault')}
         </Notice>
       )}
-      {link.isError && (
-        <Notice tone="error" role="alert">
-          {explainChange(link.error, t)}
-        </Notice>
-      )}
+      {link.isError && <ChangeError error={link.error} />}
       <Button type="submit" variant="primary" pending={link.isPending}>
         {link.isPending ? t('settings.groups.adding') : t('settings.groups.add')}
       </Button>
