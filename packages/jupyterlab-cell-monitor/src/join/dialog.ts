@@ -3,14 +3,12 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
 import { statusSentence } from '../status/wording';
 import type { ICellMonitor } from '../tokens';
+import { JOIN_CHARS } from '../transport/joining';
 import type { HttpJoining, IJoinForm, IJoinState } from '../transport/joining';
 import type { JoinedName } from '../status/joined_name';
 import { joinedSentence, joinFault } from './wording';
 
-/** As the server half and the monitor bound them. */
-const CHARS = { address: 200, code: 40, name: 60 } as const;
-
-type Field = keyof typeof CHARS;
+type Field = keyof typeof JOIN_CHARS;
 
 /** The fields of joining, with what was wrong the last time. */
 class JoinBody extends Widget implements Dialog.IBodyWidget<IJoinForm> {
@@ -58,7 +56,7 @@ class JoinBody extends Widget implements Dialog.IBodyWidget<IJoinForm> {
     input.type = 'text';
     input.inputMode = inputMode;
     input.className = 'jp-mod-styled';
-    input.maxLength = CHARS[field];
+    input.maxLength = JOIN_CHARS[field];
     input.value = this._held[field];
     input.autocomplete = field === 'name' ? 'name' : 'off';
     input.spellcheck = false;

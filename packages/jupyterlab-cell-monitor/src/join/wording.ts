@@ -1,9 +1,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { isolated, readable } from '../events/readable';
+import { JOIN_CHARS } from '../transport/joining';
 import type { IJoinState, JoinResult } from '../transport/joining';
 
 const TITLE_CHARS = 200;
-const NAME_CHARS = 60;
 
 /** That the student joined; and under which name, where it is not the one that they entered now. */
 export function joinedSentence({ title, name, nameKept }: IJoinState, trans: TranslationBundle): string {
@@ -12,7 +12,7 @@ export function joinedSentence({ title, name, nameKept }: IJoinState, trans: Tra
     ? trans.__(
         'You joined %1. This computer had joined before as %2, and that name was kept.',
         course,
-        isolated(readable(name, NAME_CHARS))
+        isolated(readable(name, JOIN_CHARS.name))
       )
     : trans.__('You joined %1.', course);
 }

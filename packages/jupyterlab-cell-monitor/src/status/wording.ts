@@ -2,8 +2,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { isolated, readable } from '../events/readable';
 import { isSwitchedOff } from '../tokens';
 import type { ICellMonitor, IRefusal } from '../tokens';
+import { JOIN_CHARS } from '../transport/joining';
 
-const NAME_CHARS = 60;
 /** Of a name in the status bar, which has little space. */
 const LABEL_CHARS = 20;
 
@@ -45,7 +45,7 @@ export function statusText(
   if (name === '' || isSwitchedOff(monitor.state)) {
     return { label, title: sentence };
   }
-  const seen = trans.__('Your instructors see you as %1.', isolated(readable(name, NAME_CHARS)));
+  const seen = trans.__('Your instructors see you as %1.', isolated(readable(name, JOIN_CHARS.name)));
   return { label: `${label} · ${isolated(readable(name, LABEL_CHARS))}`, title: `${sentence}\n${seen}` };
 }
 

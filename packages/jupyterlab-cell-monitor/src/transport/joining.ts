@@ -16,6 +16,9 @@ export interface IJoinState {
   readonly nameKept: boolean;
 }
 
+/** Bounds of what the student enters, as the server half and the monitor have them. */
+export const JOIN_CHARS = { address: 200, code: 40, name: 60 } as const;
+
 export interface IJoinForm {
   readonly address: string;
   readonly code: string;
