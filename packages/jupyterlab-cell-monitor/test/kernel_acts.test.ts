@@ -112,6 +112,32 @@ test('a cell that calls quit() has killed the kernel, and its run was aborted wi
   assert.deepEqual(page.ends(), Array(3).fill(['aborted', undefined]));
 });
 
+test('a cell has killed the kernel also where its reply died with it, after its idle status', () => {
+  const run = page.request('cell-1', 'quit()');
+  const waiting = page.request('cell-2');
+  page.input(run);
+  page.idle(run);
+  assert.equal(running(), 'cell-1');
+  page.tracker.kernelGone();
+  assert.deepEqual(page.ends(), Array(2).fill(['aborted', undefined]));
+  assert.notEqual(waiting, run);
+  // An error that the student sees is the end of the run, whatever happens to the kernel after it.
+  const failed = page.request('cell-1');
+  page.input(failed);
+  page.kernel.show(failed, 'ValueError');
+  page.idle(failed);
+  assert.equal(running(), null);
+  page.tracker.kernelGone();
+  assert.deepEqual(page.ends()[2], ['error', 'ValueError']);
+  // The kernel went on to another run, and that one killed it.
+  const before = page.request('cell-1');
+  const after = page.request('cell-2');
+  page.input(before);
+  page.idle(before);
+  page.input(after);
+  assert.equal(running(), 'cell-2');
+});
+
 test('a cell that asks for its end and keeps its kernel, or whose kernel does not end, is an ordinary run', () => {
   const kept = page.request('cell-1', 'exit(True)');
   page.input(kept);

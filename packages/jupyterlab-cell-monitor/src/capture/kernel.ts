@@ -54,9 +54,11 @@ export class KernelWatch {
         }
         if (!this._restarting) {
           this._restarting = true;
+          this._alive = false;
           this._host.gone();
           this._cancel = this._clock.after(SETTLE_MS, () => {
             this._cancel = null;
+            this._restarting = !this._alive;
             this._host.restarted(this._reason);
             this._reason = 'user';
           });
@@ -78,7 +80,9 @@ export class KernelWatch {
       case 'busy':
       case 'idle':
         // Some request began or ended, perhaps another page's: all that it says is that the kernel is alive.
-        this._restarting = false;
+        this._alive = true;
+        // Not before the restart is reported: a status that was on its way does not make one restart two.
+        this._restarting = this._cancel !== null;
         this._dead = false;
         break;
       default:
@@ -92,6 +96,8 @@ export class KernelWatch {
   }
 
   private _restarting = false;
+  /** The kernel was busy or idle since its restart began. */
+  private _alive = false;
   private _dead = false;
   private _saidDead = false;
   private _reason: 'user' | 'auto' = 'user';

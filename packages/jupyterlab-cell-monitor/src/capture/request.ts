@@ -77,6 +77,14 @@ export class RequestProgress {
     return this._reply?.asksExit ?? false;
   }
 
+  /**
+   * Whether the kernel may have ended with it, and its reply with the kernel: the reply and the idle status come over
+   * different sockets, so that the death of the kernel may be known between the two. An error that is shown is its end.
+   */
+  get endsWithKernel(): boolean {
+    return this.asksExit || (this._started && this._reply === null && this.outputs.error === null);
+  }
+
   /** The student asked for an interrupt while the kernel executed it: an error at its end is no failure. */
   interrupt(): void {
     this._interrupted = true;

@@ -18,7 +18,10 @@ interface IRun extends IReportedRun {
 /** How long the other of reply and idle status, and the last outputs, may come after the first of them. */
 const LAST_OUTPUTS_MS = 2000;
 
-/** How long the end of a kernel may take after a reply that announces it: the server looks for it every three seconds. */
+/**
+ * How long the end of a kernel may take after a reply that announces it, or that died with it: the server looks for it
+ * every three seconds.
+ */
 const EXIT_MS = 10_000;
 
 /** Later requests remembered after a loss of the connection; one answered is enough. */
@@ -61,10 +64,13 @@ export class RunTracker {
   /**
    * The run that the kernel executes now, or null; only runs of this page are known. Where none has started it is the
    * oldest one: a cell that kills the kernel at once does so before the kernel has sent that it begins. Not where it may
-   * wait behind a run of another page, which began before this one was connected.
+   * wait behind a run of another page, which began before this one was connected. Where no other has begun it is the
+   * one that has said that it ended and was not answered.
    */
   get running(): IReportedRun | null {
-    return this._executing ?? this._unseen.running;
+    const begun = [...this._runs.values()].filter(({ progress }) => progress.started);
+    const ended = begun.find(({ progress }) => progress.endsWithKernel);
+    return begun.find(({ progress }) => !progress.ended) ?? ended ?? this._executing ?? this._unseen.running;
   }
 
   /** JupyterLab is about to run a code cell. */
@@ -139,7 +145,7 @@ export class RunTracker {
   /** The kernel was restarted, replaced or died: open runs will not be answered. */
   kernelGone(): void {
     for (const [id, run] of [...this._runs]) {
-      this._close(id, run, run.progress.asksExit);
+      this._close(id, run, run.progress.endsWithKernel);
     }
     this._unseen.kernelGone();
     this._probes.clear();
@@ -154,7 +160,7 @@ export class RunTracker {
     this._foreign = null;
     for (const [id, run] of [...this._runs]) {
       if (run.progress.started) {
-        this._close(id, run, run.progress.asksExit);
+        this._close(id, run, run.progress.endsWithKernel);
       } else {
         run.mayBeLost = true;
       }
@@ -217,7 +223,9 @@ export class RunTracker {
     } else if (progress.complete) {
       this._close(id, run);
     } else if (progress.ended) {
-      run.cancelGrace ??= this._clock.after(LAST_OUTPUTS_MS, () => this._close(id, run));
+      // A reply that is missing on a connection that held may have died with the kernel, which is known later.
+      const ms = progress.endsWithKernel && !run.mayBeLost ? EXIT_MS : LAST_OUTPUTS_MS;
+      run.cancelGrace ??= this._clock.after(ms, () => this._close(id, run));
     }
   }
 
