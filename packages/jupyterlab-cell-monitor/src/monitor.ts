@@ -11,6 +11,7 @@ import { Renames } from './capture/renames';
 import type { NotebookCapture } from './capture/notebook';
 import { Recorder } from './capture/recorder';
 import { COURSE_CHARS } from './events/limits';
+import { KeptRequest } from './help/kept';
 import { HelpModel } from './help/model';
 import { HelpSender } from './help/sender';
 import { ShownRequests } from './help/shown';
@@ -101,10 +102,14 @@ export class CellMonitor implements ICellMonitor {
       onFrontChanged: callback => app.shell.currentChanged?.connect(callback),
       isAddressed: path => isAddressed(path, addressedPath(localPath), navigationType())
     });
+    const storage = localStorageOrNull();
+    const storageKey = `cell-monitor:help:${serverSettings.baseUrl}`;
+    const kept = new KeptRequest(storage, `${storageKey}:open`, () => clock.now());
     const sender = new HelpSender(
       { current: () => this._subject(), open: notebookId => this._recorder.captureOfId(notebookId) },
       clock,
-      this._queue
+      this._queue,
+      kept
     );
     this._help = new HelpModel(
       {
@@ -116,7 +121,8 @@ export class CellMonitor implements ICellMonitor {
         visible: () => document.visibilityState === 'visible'
       },
       clock,
-      new ShownRequests(localStorageOrNull(), `cell-monitor:help:${serverSettings.baseUrl}`)
+      new ShownRequests(storage, storageKey),
+      kept
     );
     this._help.onChange = (state, before) => {
       this._helpChanged.emit({ state, before });

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { KeptRequest } from '../src/help/kept';
 import { END_SHOWN_MS, HelpModel } from '../src/help/model';
 import { helpLabel, helpSentence, helpWarning } from '../src/help/wording';
 import { ShownRequests } from '../src/help/shown';
 import type { HelpPhase, ICellMonitor } from '../src/tokens';
+import type { INotice } from '../src/transport/transport';
 import { StillClock } from './clock';
+import { MapStorage } from './map_storage';
 
 let clock: StillClock;
 let asked: string[];
@@ -18,6 +21,11 @@ let visible: boolean;
 let refused: boolean;
 let waiting: boolean;
 let notTakenBack: number;
+let storage: MapStorage;
+/** What the last request that was taken back is said to belong to. */
+let belonged: INotice | null;
+
+const kept = () => new KeptRequest(storage, 'kept', () => clock.now());
 
 /** Another page of this browser, which knows what was shown. */
 function newModel(): HelpModel {
@@ -27,8 +35,9 @@ function newModel(): HelpModel {
         asked.push(message);
         return `r${asked.length}`;
       },
-      cancel: id => {
+      cancel: (id, belongs) => {
         cancelled.push(id);
+        belonged = belongs;
         return `c-${id}`;
       },
       waiting: () => waiting,
@@ -37,7 +46,8 @@ function newModel(): HelpModel {
       visible: () => visible
     },
     clock,
-    shown
+    shown,
+    kept()
   );
   made.onChange = state => phases.push(state.phase);
   made.onNotTakenBack = () => notTakenBack++;
@@ -55,6 +65,8 @@ beforeEach(() => {
   refused = false;
   waiting = false;
   notTakenBack = 0;
+  storage = new MapStorage();
+  belonged = null;
   model = newModel();
 });
 
@@ -163,13 +175,114 @@ test('a cancellation that cannot be made is not shown as done', () => {
       visible: () => true
     },
     clock,
-    shown
+    shown,
+    kept()
   );
   made.onNotTakenBack = () => notTakenBack++;
   made.notices([notice('open')], true);
   made.cancel();
   assert.equal(made.state.phase, 'open');
   assert.equal(notTakenBack, 1);
+});
+
+/** The page is gone, and another one of the same browser follows it. */
+function reload(): void {
+  model.dispose();
+  model = newModel();
+}
+
+const WEEK_1 = { id: 'n1', path: 'week1.ipynb' };
+
+test('a page that is reloaded while the monitor cannot be reached shows the request that waits', () => {
+  model.request('');
+  kept().belong('r1', 'programming-1', WEEK_1);
+  reload();
+  assert.deepEqual(model.state, { phase: 'sending', requestId: 'r1', by: null });
+  assert.equal(model.request('again'), false, 'one at a time');
+  model.notices([], false);
+  clock.advance(3_600_000);
+  model.notices([], false);
+  assert.equal(model.state.phase, 'sending');
+  polls = 0;
+  clock.advance(9_000);
+  assert.equal(polls, 3, 'what the monitor says is asked for');
+  model.notices([notice('open')], true);
+  reload();
+  assert.equal(model.state.phase, 'open');
+  model.cancel();
+  assert.equal(belonged?.course, 'programming-1');
+  assert.deepEqual(belonged?.notebook, WEEK_1);
+  reload();
+  assert.equal(model.state.phase, 'cancelling', 'the cancellation waits, too');
+  model.notices([notice('cancelled')], true);
+  assert.equal(newModel().state.phase, 'none');
+});
+
+test('what a request belongs to is known after a reload also where another browser made it', () => {
+  model.notices([{ ...notice('open'), course: 'programming-1', notebook: { ...WEEK_1, title: null } }], true);
+  reload();
+  model.cancel();
+  assert.equal(belonged?.course, 'programming-1');
+  assert.deepEqual(belonged?.notebook, WEEK_1);
+});
+
+test('a request that ended while no page was open is not shown as waiting once the monitor has answered', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  reload();
+  model.notices([], true);
+  assert.equal(model.state.phase, 'none');
+  model.request('');
+  model.notices([notice('claimed', 'r2', 'A')], true);
+  reload();
+  assert.equal(model.state.by, 'A');
+  model.notices([notice('resolved', 'r2', 'A')], true);
+  assert.equal(model.state.phase, 'resolved', 'its end is shown');
+  assert.equal(newModel().state.phase, 'none', 'once');
+});
+
+test('a request that was lost before the monitor had it is not shown as sent permanently after a reload', () => {
+  model.request('');
+  reload();
+  waiting = true;
+  model.notices([], true);
+  clock.advance(3_600_000);
+  model.notices([], true);
+  assert.equal(model.state.phase, 'sending', 'it waits in this browser');
+  waiting = false;
+  model.notices([], true);
+  clock.advance(30_000);
+  model.notices([], true);
+  assert.equal(model.state.phase, 'sending', 'the monitor may need a moment');
+  clock.advance(31_000);
+  model.notices([], true);
+  assert.equal(model.state.phase, 'none');
+});
+
+test('a refusal of a cancellation from before a reload does not make it look done', () => {
+  model.request('');
+  model.notices([notice('open')], true);
+  model.cancel();
+  reload();
+  model.rejected(['c-r1']);
+  assert.equal(model.state.phase, 'open');
+  assert.equal(notTakenBack, 1);
+});
+
+test('a storage that is full, forbidden, old or damaged shows no request that is not there', () => {
+  model.request('');
+  clock.advance(13 * 3_600_000);
+  assert.equal(newModel().state.phase, 'none', 'of another day');
+  for (const text of ['', '{', '[]', '7', '{"requestId":7}', '{"requestId":"r1","phase":"resolved","by":null}']) {
+    storage.setItem('kept', text);
+    assert.equal(newModel().state.phase, 'none');
+  }
+  storage.setItem('kept', `{"requestId":"r1","phase":"open","by":null,"cancellation":null,"belongs":{},"at":${clock.now()}}`);
+  assert.equal(newModel().state.phase, 'none');
+  storage.refuses = true;
+  reload();
+  assert.equal(model.request(''), true);
+  assert.equal(model.state.phase, 'sending');
 });
 
 test('who takes back a request that was refused itself gets no message: nobody sees it', () => {

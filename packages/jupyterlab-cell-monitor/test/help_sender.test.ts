@@ -4,14 +4,17 @@ import type { IEncodedEvent, IEventOrigin, IEventSink } from '../src/events/sess
 import { NotebookSession } from '../src/events/session';
 import type { Event } from '../src/events/types';
 import type { IHelpNotebook } from '../src/help/sender';
+import { KeptRequest } from '../src/help/kept';
 import { HelpSender } from '../src/help/sender';
 import { StillClock } from './clock';
+import { MapStorage } from './map_storage';
 
 const clock = new StillClock();
 let sent: Event[];
 let current: OpenNotebook | null;
 let open: OpenNotebook[];
 let sender: HelpSender;
+let kept: KeptRequest;
 
 const sink: IEventSink = {
   push: (event: IEncodedEvent) => void sent.push(JSON.parse(event.json) as Event),
@@ -53,10 +56,12 @@ beforeEach(() => {
   sent = [];
   open = [];
   current = null;
+  kept = new KeptRequest(new MapStorage(), 'kept', () => clock.now());
   sender = new HelpSender(
     { current: () => current, open: id => open.find(notebook => notebook.id === id) ?? null },
     clock,
-    sink
+    sink,
+    kept
   );
 });
 
@@ -82,6 +87,14 @@ test('after a reload a request is taken back in its own course, whatever course 
   assert.ok(sender.cancel('r1', listed('programming-1', 'week1.ipynb')));
   assert.deepEqual(cancelled('r1'), { course: 'programming-1', path: 'week1.ipynb' });
   assert.notEqual(sent[0]?.session_id, current.session.id, 'the session of another notebook has no part in it');
+});
+
+test('after a reload during an outage a request is taken back in its own course, which the page before it kept', () => {
+  current = new OpenNotebook('week1', 'programming-1');
+  const id = sender.ask('') as string;
+  sender = new HelpSender({ current: () => null, open: () => null }, clock, sink, kept);
+  assert.ok(sender.cancel(id, kept.read()?.belongs ?? null));
+  assert.deepEqual(cancelled(id), { course: 'programming-1', path: 'week1.ipynb' });
 });
 
 test('after a reload a request is taken back also where no notebook is open', () => {

@@ -272,6 +272,34 @@ def test_asking_for_help_until_somebody_is_on_it(student: Student) -> None:
     expect(button).to_contain_text("Ask for help")
 
 
+def test_a_reload_during_an_outage_hides_no_request_for_help(student: Student) -> None:
+    page, api = student.page, student.api
+    button = page.locator(".jp-CellMonitor-helpItem")
+    student.select(3)
+    button.get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Ask for help").click()
+    (asked,) = student.wait(lambda: student.events("help_requested"))
+    notice = {"kind": "help", "request_id": asked["event_id"], "status": "open", "by": None, "at": asked["occurred_at"]}
+    api.notices = [notice]
+    expect(button).to_contain_text("Help is asked for")
+
+    api.stop()
+    page.goto(student.address)  # type: ignore[attr-defined]
+    expect(button).to_contain_text("Help is asked for")
+    button.get_by_role("button").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="I no longer need help").click()
+    expect(button).to_contain_text("not taken back yet")
+    page.goto(student.address)  # type: ignore[attr-defined]
+    expect(button).to_contain_text("not taken back yet")
+
+    api.start()
+    (cancelled,) = student.wait(lambda: student.events("help_cancelled"))
+    assert cancelled["data"] == {"request_id": asked["event_id"]}
+    assert cancelled["notebook"]["id"] == asked["notebook"]["id"]
+    api.notices = [{**notice, "status": "cancelled"}]
+    expect(button).to_contain_text("Ask for help", timeout=90_000)
+
+
 def test_an_unavailable_monitor_changes_only_the_status_bar(student: Student) -> None:
     page, api = student.page, student.api
     status = page.locator(".jp-CellMonitor-status")

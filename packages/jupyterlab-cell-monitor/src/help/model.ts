@@ -1,6 +1,7 @@
 import type { IClock } from '../runtime/clock';
 import type { HelpPhase, IHelpState } from '../tokens';
 import type { INotice } from '../transport/transport';
+import type { KeptRequest } from './kept';
 import type { ShownRequests } from './shown';
 
 /** Interval of requests for the notices while a help request is open. */
@@ -52,14 +53,17 @@ export interface IHelpHost {
 
 /**
  * The student's help request, as far as it is known here. The monitor's notices take precedence; a request made
- * before a reload is restored from them.
+ * before a reload is restored from them, and until they come from what the browser kept of it.
  */
 export class HelpModel {
   constructor(
     private readonly _host: IHelpHost,
     private readonly _clock: IClock,
-    private readonly _shown: Pick<ShownRequests, 'has' | 'add'>
-  ) {}
+    private readonly _shown: Pick<ShownRequests, 'has' | 'add'>,
+    private readonly _kept: KeptRequest
+  ) {
+    this._restore();
+  }
 
   /** Called after each change with the state before it. */
   onChange: ((state: IHelpState, before: IHelpState) => void) | null = null;
@@ -93,7 +97,9 @@ export class HelpModel {
     if (requestId === null || !isAsking(before.phase)) {
       return;
     }
-    const notice = this._listed.find(listed => listed.request_id === requestId) ?? null;
+    const kept = this._kept.read();
+    const belongs = kept?.requestId === requestId ? kept?.belongs : null;
+    const notice = this._listed.find(listed => listed.request_id === requestId) ?? belongs ?? null;
     const eventId = this._host.cancel(requestId, notice);
     if (eventId === null) {
       this.onNotTakenBack?.();
@@ -120,6 +126,7 @@ export class HelpModel {
     if (this._state.phase === 'cancelling') {
       return false;
     }
+    this._settleRestored(help);
     const asking = isAsking(this._state.phase);
     const own = help.find(notice => notice.request_id === this._state.requestId);
     if (asking && own) {
@@ -183,6 +190,40 @@ export class HelpModel {
     this._cancelPoll = null;
     this._cancelEnd?.();
     this._cancelEnd = null;
+  }
+
+  /** Shows what the page before this one knew, which may be all that is known for the time of an outage. */
+  private _restore(): void {
+    const kept = this._kept.read();
+    if (!kept) {
+      return;
+    }
+    const { phase, requestId, by, cancellation } = kept;
+    if (phase === 'cancelling' && cancellation !== null) {
+      const before: IHelpState = { phase: 'open', requestId, by: null };
+      this._over.add(requestId);
+      this._cancellations.set(requestId, { eventId: cancellation, before, listedSince: null });
+    }
+    this._restoredSince = phase === 'sending' ? Infinity : -Infinity;
+    this._state = { phase, requestId, by };
+    this._pollLater(FIRST_POLL_MS);
+  }
+
+  /**
+   * The monitor gave its first lists. A request that it had listed before the reload and does not list now has ended; one
+   * that it had not may still wait in the Jupyter server.
+   */
+  private _settleRestored(help: readonly INotice[]): void {
+    if (this._restoredSince === null || this._host.waiting()) {
+      return;
+    }
+    const now = this._clock.monotonic();
+    this._restoredSince = Math.min(this._restoredSince, now);
+    if (help.some(notice => notice.request_id === this._state.requestId)) {
+      this._restoredSince = null;
+    } else if (now - this._restoredSince > FORGOTTEN_MS && !this._host.refused()) {
+      this._set(NONE);
+    }
   }
 
   private _settleCancellations(help: readonly INotice[]): void {
@@ -277,6 +318,8 @@ export class HelpModel {
       return;
     }
     this._state = state;
+    this._restoredSince = null;
+    this._keep(before.requestId);
     if (!isAsking(state.phase) && state.phase !== 'cancelling') {
       this.dispose();
     } else if (!this._cancelPoll) {
@@ -288,6 +331,19 @@ export class HelpModel {
       this._endLater();
     }
     this.onChange?.(state, before);
+  }
+
+  private _keep(requestBefore: string | null): void {
+    const { phase, requestId } = this._state;
+    if (requestId !== null && (isAsking(phase) || phase === 'cancelling')) {
+      this._kept.keep(this._state, this._cancellations.get(requestId)?.eventId ?? null);
+      const { course, notebook } = this._listed.find(listed => listed.request_id === requestId) ?? {};
+      if (notebook) {
+        this._kept.belong(requestId, course ?? null, { ...notebook, title: notebook.title ?? undefined });
+      }
+    } else {
+      this._kept.forget(requestBefore);
+    }
   }
 
   private _pollLater(ms: number): void {
@@ -319,6 +375,8 @@ export class HelpModel {
   /** The monitor's latest notices of requests. */
   private _listed: readonly INotice[] = [];
   private _refusedSince: number | null = null;
+  /** Null unless the request is one of before a reload, which the monitor has not listed since; monotonic, of its first list. */
+  private _restoredSince: number | null = null;
 }
 
 /** Whether this is the status or phase of a request whose end the student is shown. */

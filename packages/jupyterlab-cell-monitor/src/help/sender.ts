@@ -3,6 +3,7 @@ import { encodeEvent } from '../events/session';
 import type { DataOf, IEventSink, INames } from '../events/session';
 import type { IClock } from '../runtime/clock';
 import type { INotice } from '../transport/transport';
+import type { KeptRequest } from './kept';
 
 /** The notebook in which help is asked for or taken back: its capture. */
 export interface IHelpNotebook {
@@ -40,7 +41,8 @@ export class HelpSender {
   constructor(
     private readonly _host: IHelpSenderHost,
     private readonly _clock: Pick<IClock, 'now'>,
-    private readonly _sink: IEventSink
+    private readonly _sink: IEventSink,
+    private readonly _kept: Pick<KeptRequest, 'belong'>
   ) {}
 
   /** Asks for help in the current notebook. Returns the id of that event, or null where no notebook is open. */
@@ -49,7 +51,10 @@ export class HelpSender {
     const id = notebook?.help('help_requested', message ? { message } : {}) ?? null;
     if (notebook && id !== null) {
       const asked: IAsked = { id, notebook, session: notebook.helpSession, names: null };
-      notebook.named(names => (asked.names = names));
+      notebook.named(names => {
+        asked.names = names;
+        this._kept.belong(id, names.course, names.notebook);
+      });
       this._asked = asked;
     }
     return id;
