@@ -111,6 +111,23 @@ describe('help requests', () => {
     expect(within(article).queryByRole('alert')).toBeNull()
   })
 
+  it.each([
+    ['taken', { status: 'claimed', claimed_by: 'p1', claimed_at: minutesAgo(0) }, 'Hand back: Aiko Tanaka'],
+    ['taken by another person', { status: 'claimed', claimed_by: 'p2', claimed_at: minutesAgo(0) }, 'Resolved: Aiko Tanaka'],
+  ] as const)('can be acted on again once the live feed shows what became of them, whether or not an answer comes (%s)', async (_, change, next) => {
+    course.api.on('POST courses/c1/help/h1/claim', () => new Promise<never>(() => undefined))
+    const user = userEvent.setup()
+    await live()
+    const article = screen.getByRole('article', { name: 'Aiko Tanaka' })
+    await user.click(within(article).getByRole('button', { name: /I'm on it/u }))
+    expect(within(article).getByRole('button', { name: 'Taking it …' })).toHaveAttribute('aria-disabled', 'true')
+    await publish(helpPublication(11, { version: 2, ...change }))
+    const button = await within(article).findByRole('button', { name: next })
+    await waitFor(() => expect(button).not.toHaveAttribute('aria-disabled', 'true'))
+    expect(within(article).queryByRole('button', { name: 'Taking it …' })).toBeNull()
+    expect(within(article).queryByRole('alert')).toBeNull()
+  })
+
   it('move the focus to the list when the focused one is removed', async () => {
     await live()
     const article = screen.getByRole('article', { name: 'Aiko Tanaka' })

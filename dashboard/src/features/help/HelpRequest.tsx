@@ -17,7 +17,7 @@ import { HelpMessage } from '../../course/HelpMessage'
 import { PersonName } from '../../course/PersonName'
 import { usePeople } from '../../course/people'
 import type { StudentView } from '../../course/view'
-import { useHelpAction } from './useHelpAction'
+import { MIN_PENDING_MS, useHelpAction } from './useHelpAction'
 
 export function explainHelpError(error: unknown, t: TFunction): string {
   if (error instanceof ApiError) {
@@ -59,11 +59,17 @@ export function HelpRequest({ courseId, request, view, now, onOpen, focusWhenGon
   const mine = request.claimed_by != null && request.claimed_by === me
   const pending = action.isPending ? action.variables : null
   const { reset } = action
-  const settled = action.isError && isOutcomeUnknown(action.error) && isSettled(action.variables, request, me)
+  const seen = action.variables !== undefined && isSettled(action.variables, request, me)
+  const settled = seen && action.isError && isOutcomeUnknown(action.error)
+  const answered = seen && action.isPending
   useEffect(() => {
     // Permanently: the request may be open again later.
     if (settled) reset()
-  }, [settled, reset])
+    if (!answered) return undefined
+    // The feed shows the outcome, and the answer itself may never come: a proxy may hold it until the time-out.
+    const wait = setTimeout(reset, MIN_PENDING_MS)
+    return () => clearTimeout(wait)
+  }, [settled, answered, reset])
   const offered: HelpAction[] =
     // A request known from the row only has no version yet, and no action can be taken on it.
     role === 'observer' || role === 'student' || request.version === 0

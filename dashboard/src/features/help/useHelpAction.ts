@@ -8,7 +8,7 @@ import { useServices } from '../../api/services'
 import { patchHelp, type LiveSnapshot } from '../../live/patch'
 
 /** The duration of a double click: its second click must not hit the button that replaces the first one. */
-const MIN_PENDING_MS = 500
+export const MIN_PENDING_MS = 500
 
 /**
  * Claim, hand back or resolve one request. Nothing changes on screen before the server confirms it: otherwise two
