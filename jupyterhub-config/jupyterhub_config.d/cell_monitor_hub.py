@@ -134,8 +134,8 @@ def _end_tokens(spawner: Any) -> None:
     note = _note(spawner)
     for token in list(spawner.user.orm_user.api_tokens):
         if token.note == note:
-            spawner.db.delete(token)
-    spawner.db.commit()
+            spawner.user.db.delete(token)
+    spawner.user.db.commit()
 
 
 async def _call(hook: Callable[[Any], Awaitable[None] | None] | None, spawner: Any) -> None:

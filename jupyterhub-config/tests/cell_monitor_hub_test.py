@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import itertools
+import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from traitlets.config import Config
+from traitlets.config import Config, PyFileConfigLoader
 
 _FILE = Path(__file__).parents[1] / "jupyterhub_config.d/cell_monitor_hub.py"
 _SPEC = importlib.util.spec_from_file_location("cell_monitor_hub", _FILE)
@@ -20,6 +22,7 @@ hub = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(hub)
 
 URL = "http://api:8900"
+_GUIDE = Path(__file__).parents[2] / "docs/operations/jupyterhub.md"
 
 
 def roles_of(c: Config) -> dict[str, set[str]]:
@@ -34,6 +37,18 @@ def test_a_hub_without_roles_keeps_what_its_users_and_servers_may_do_anyway() ->
         "server": {"users:activity!user", "access:servers!server", hub.SCOPE},
     }
     assert set(c.JupyterHub.custom_scopes) == {hub.SCOPE}
+
+
+def test_the_documented_lines_find_the_module_wherever_the_hub_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = re.search(r"```python\n(.*?)```", _GUIDE.read_text("utf-8"), re.DOTALL)
+    assert lines is not None
+    (tmp_path / "cell_monitor_hub.py").write_bytes(_FILE.read_bytes())
+    (tmp_path / "jupyterhub_config.py").write_text(f"c = get_config()\n{lines[1]}", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    c = PyFileConfigLoader("jupyterhub_config.py", path=str(tmp_path)).load_config()
+    assert hub.SCOPE in roles_of(c)["user"]
 
 
 def test_roles_and_scopes_of_the_site_stay() -> None:
@@ -60,7 +75,9 @@ class User:
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self.orm_user = SimpleNamespace(api_tokens=[SimpleNamespace(note="mine"), SimpleNamespace(note="Cell Monitor")])
+        tokens = [SimpleNamespace(note="mine"), SimpleNamespace(note="Cell Monitor")]
+        self.orm_user = SimpleNamespace(api_tokens=tokens)
+        self.db = SimpleNamespace(delete=tokens.remove, commit=lambda: None)
 
     def new_api_token(self, *, note: str, scopes: list[str], expires_in: int) -> str:
         self.orm_user.api_tokens.append(SimpleNamespace(note=note, scopes=scopes, expires_in=expires_in))
@@ -68,14 +85,7 @@ class User:
 
 
 def spawner_of(user: User, name: str) -> Any:
-    tokens = user.orm_user.api_tokens
-    return SimpleNamespace(
-        user=user,
-        name=name,
-        environment={"LANG": "C"},
-        db=SimpleNamespace(delete=tokens.remove, commit=lambda: None),
-        called=[],
-    )
+    return SimpleNamespace(user=user, name=name, environment={"LANG": "C"}, called=[])
 
 
 def test_each_server_gets_a_token_of_its_own_that_ends_with_it_and_the_site_s_hooks_run() -> None:

@@ -348,12 +348,18 @@ test('a full queue drops the oldest and counts them', async () => {
   const { clock, monitor, queue } = setUp({ maxEvents: 10 });
   monitor.answer = () => unavailable(3_000_000);
   const events = Array.from({ length: 25 }, () => event());
+  const reported: string[] = [];
+  queue.onDropped = ids => reported.push(...ids);
   for (const item of events) {
     queue.push(item);
     await clock.pass(300);
   }
   assert.equal(queue.queued, 10);
   assert.equal(queue.dropped, 15);
+  // A request for help that is dropped does not look sent, and the student reads what was lost.
+  assert.deepEqual(reported, events.slice(0, 15).map(item => item.id));
+  const lost = queue.refusals.filter(refusal => refusal.reason === 'queue_full');
+  assert.deepEqual(lost.map(refusal => refusal.events), [15]);
 });
 
 test('a queue that is full by size drops the oldest too', async () => {
