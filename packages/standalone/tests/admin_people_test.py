@@ -98,7 +98,7 @@ def test_a_member_is_removed_from_one_course_once_that_is_confirmed(site: Instal
 def test_removing_somebody_who_is_no_member_says_how_to_find_out_who_is(site: Installation, username: str) -> None:
     refused = site.admin("remove-member", "physics-2", username, "--yes")
     assert refused.exit_code == 1
-    assert f"'{username}' is not a member of physics-2" in refused.stderr
+    assert f"Nobody called '{username}' is a member of physics-2" in refused.stderr
     assert "admin list-members physics-2" in refused.stderr
     missing = site.admin("remove-member", "physics-9", "sato", "--yes")
     assert (missing.exit_code, "There is no course 'physics-9'" in missing.stderr) == (1, True)
@@ -215,6 +215,40 @@ def test_a_person_of_another_issuer_gets_a_role_and_no_local_account_does(site: 
     site.done("add-member", "physics-1", "ueda", "--role", "instructor", "--issuer", issuer)
     assert site.ask(lambda connection: memberships.roles_of(connection, there)) == {"physics-1": "instructor"}
     assert site.admin("add-member", "physics-1", "ueda", "--issuer", "two words").exit_code == 2
+
+
+_WIDE_MORI = "\uff4d\uff4f\uff52\uff49"
+"""Folds to "mori"."""
+
+
+def test_of_people_of_one_name_at_several_issuers_the_command_reaches_the_one_that_is_meant(site: Installation) -> None:
+    """The Hub's mori and the local one are two people; so are those of two Hubs, and one whose name folds to theirs."""
+    login = "https://login.example.org"
+    site.done("add-member", "physics-1", "mori", "--role", "assistant", "--issuer", "jupyterhub")
+    site.done("add-member", "physics-2", "mori")
+    # One of them is a member: no other is meant.
+    assert "mori is no longer a member of physics-1" in site.done("remove-member", "physics-1", "mori", "--yes").stderr
+    for issuer in ("jupyterhub", login):
+        site.done("add-member", "physics-1", "mori", "--role", "assistant", "--issuer", issuer)
+    site.done("add-member", "physics-1", _WIDE_MORI, "--issuer", "jupyterhub")
+    refused = site.admin("remove-member", "physics-1", "mori", "--yes")
+    assert (refused.exit_code, f"with --issuer: {login}, jupyterhub" in " ".join(refused.stderr.split())) == (1, True)
+    site.done("remove-member", "physics-1", "mori", "--issuer", login, "--yes")
+    unknown = site.admin("remove-member", "physics-1", "mori", "--issuer", login, "--yes")
+    assert (unknown.exit_code, f"who signs in at {login} is a member of physics-1" in unknown.stderr) == (1, True)
+    site.done("remove-member", "physics-1", "mori", "--yes")
+    site.done("remove-member", "physics-1", _WIDE_MORI, "--yes")
+    index = BlindIndex.from_settings(CoreSettings.load())
+    for issuer, courses_left in (("jupyterhub", {}), (login, {}), ("local", {"physics-2": "student"})):
+        there = site.ask(lambda connection, issuer=issuer: identities.person_of(connection, index, issuer, "mori"))
+        assert site.ask(lambda connection, there=there: memberships.roles_of(connection, there)) == courses_left
+    # Where no course says it, the account of this installation is meant.
+    for whose in ([], ["--issuer", "jupyterhub"]):
+        key = site.done("create-api-key", "k", "--scope", "events:write", "--person", "mori", *whose).stdout.strip()
+        issuer = whose[1] if whose else "local"
+        there = site.ask(lambda connection, issuer=issuer: identities.person_of(connection, index, issuer, "mori"))
+        made = site.ask(lambda connection, key=key: api_keys.verify(connection, key))
+        assert made.person_id == there
 
 
 def test_a_name_that_is_typed_in_another_case_reaches_nobody_by_chance(site: Installation) -> None:

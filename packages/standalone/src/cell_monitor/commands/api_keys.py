@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cell_monitor.commands.parameters import KEY_NAME, USERNAME
+from cell_monitor.commands.parameters import ISSUER_OPTION, KEY_NAME, USERNAME
 from cell_monitor.commands.stores import admin_command, keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
 from cell_monitor.deployment import Deployment
@@ -33,18 +33,21 @@ __all__ = ["create_api_key", "list_api_keys", "revoke_api_key"]
     help="Repeatable.",
 )
 @click.option("--person", type=USERNAME, help="User name whose identity the key carries; none for a service.")
+@ISSUER_OPTION
 @click.option(
     "--days", type=click.IntRange(1, api_keys.MAX_DAYS), default=365, show_default=True, help="When it stops working."
 )
 @DATA_DIR_OPTION
-def create_api_key(*, name: str, scopes: tuple[str, ...], person: str | None, days: int, data_dir: str | None) -> None:
+def create_api_key(
+    *, name: str, scopes: tuple[str, ...], person: str | None, issuer: str | None, days: int, data_dir: str | None
+) -> None:
     """Make an API key; it is printed once, on standard output."""
 
     async def work(connection: Connection) -> tuple[ListedKey, str]:
         owner = None
         if person is not None:
             keyring, index = keys_of(deployment)
-            owner = (await require_person(connection, keyring, index, person)).person_id
+            owner = (await require_person(connection, keyring, index, person, issuer=issuer)).person_id
         return await _service(connection, deployment).create(
             name=name, scopes=scopes, lifetime=timedelta(days=days), owner=owner, by=OPERATOR
         )

@@ -20,7 +20,7 @@ from cell_monitor_core.names import (
     USERNAME_PATTERN,
 )
 
-__all__ = ["COURSE_ID", "GROUP", "ISSUER", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
+__all__ = ["COURSE_ID", "GROUP", "ISSUER", "ISSUER_OPTION", "KEY_NAME", "NAME", "NEW_USERNAME", "USERNAME"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Bytes of the command line that are no UTF-8 arrive as these, which no store takes."""
@@ -83,6 +83,12 @@ ISSUER: Final = _Text(
     f"not an issuer: 1 to {MAX_ISSUER_CHARS} characters of ASCII, no spaces.",
 )
 """Of identities, as it is configured; see docs/adr/0015."""
+ISSUER_OPTION: Final = click.option(
+    "--issuer",
+    type=ISSUER,
+    help="Where the person signs in, if several are called the same: as it is configured, or `local` for an account of "
+    "this installation.",
+)
 GROUP: Final = _named(MAX_GROUP_CHARS)
 """Of an issuer; compared byte for byte."""
 NAME: Final = _named(MAX_NAME_CHARS)

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cell_monitor.commands.parameters import COURSE_ID, ISSUER, NAME, NEW_USERNAME, USERNAME
+from cell_monitor.commands.parameters import COURSE_ID, ISSUER, ISSUER_OPTION, NAME, NEW_USERNAME, USERNAME
 from cell_monitor.commands.stores import (
     admin_command,
     keys_of,
@@ -105,26 +105,23 @@ def add_member(
 @click.command()
 @click.argument("course_id", type=COURSE_ID)
 @click.argument("username", type=USERNAME)
+@ISSUER_OPTION
 @click.option("--no-site-admin", is_flag=True, help="Also let them be an admin of the whole site no longer.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @DATA_DIR_OPTION
-def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bool, data_dir: str | None) -> None:
+def remove_member(
+    *, course_id: str, username: str, issuer: str | None, no_site_admin: bool, yes: bool, data_dir: str | None
+) -> None:
     """Take a person off a course's roster, or out of the course if they joined by code.
 
     What they did there stays stored; other courses stay as they are.
     """
     with opened(data_dir) as deployment:
         keyring, index = keys_of(deployment)
-        no_member = (
-            f"{username!r} is not a member of {course_id}. Who is: "
-            f"{admin_command(deployment, 'list-members', course_id)}"
-        )
 
         async def find(connection: Connection) -> people.Person:
             await require_course(connection, course_id)
-            if not await people.search(connection, keyring, index, username):
-                raise fail(no_member)
-            return await require_person(connection, keyring, index, username)
+            return await require_person(connection, keyring, index, username, issuer=issuer, course_id=course_id)
 
         async def work(members: Roster) -> str | None:
             try:
@@ -139,7 +136,7 @@ def remove_member(*, course_id: str, username: str, no_site_admin: bool, yes: bo
                     end_site_admin=no_site_admin,
                 )
             except Unknown as error:
-                raise fail(no_member) from error
+                raise fail(f"{person.username} is no member of {course_id} any more.") from error
 
         person = with_connection(deployment, find)
         still = with_roster(deployment, work)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from cell_monitor.accounts import INSTRUCTOR, INSTRUCTOR_PASSWORD_FILE
-from cell_monitor.commands.parameters import USERNAME
+from cell_monitor.commands.parameters import ISSUER_OPTION, USERNAME
 from cell_monitor.commands.stores import keys_of, opened, require_person, with_connection
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, fail, say
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, sign_in_address
@@ -60,6 +60,7 @@ async def _reset(connection: Connection, person: Person) -> None:
 
 @click.command(name="sign-in-link", short_help="Print a link that signs a person in once.")
 @click.argument("username", type=USERNAME, default=INSTRUCTOR)
+@ISSUER_OPTION
 @click.option(
     "--minutes",
     type=click.IntRange(1, _MAX_MINUTES),
@@ -79,7 +80,9 @@ async def _reset(connection: Connection, person: Person) -> None:
     help="Also delete the person's password and end all their sign-ins, where they forgot it or others know it.",
 )
 @DATA_DIR_OPTION
-def sign_in_link(*, username: str, minutes: int, url: str | None, reset_password: bool, data_dir: str | None) -> None:
+def sign_in_link(
+    *, username: str, issuer: str | None, minutes: int, url: str | None, reset_password: bool, data_dir: str | None
+) -> None:
     """Print a link that signs a person in to the dashboard once, without a password.
 
     It signs in the first person who opens it, in the name of USERNAME: give it to nobody else. Only its hash is stored.
@@ -94,7 +97,7 @@ def sign_in_link(*, username: str, minutes: int, url: str | None, reset_password
     """  # noqa: D301 - click's own mark
 
     async def work(connection: Connection) -> str:
-        person = await require_person(connection, keyring, index, username)
+        person = await require_person(connection, keyring, index, username, issuer=issuer)
         if reset_password:
             await _reset(connection, person)
         async with connection.transaction():

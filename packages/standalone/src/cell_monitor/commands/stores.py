@@ -23,7 +23,7 @@ from cell_monitor_core.redis_client import REDIS_ERRORS, aclose
 from cell_monitor_core.redis_client import connect as connect_redis
 from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.ports import Draft, LogUnavailable, StoreUnavailable
-from cell_monitor_core.storage.postgres import people
+from cell_monitor_core.storage.postgres import identities, memberships, people
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch, check_schema
 from cell_monitor_core.storage.postgres.pool import Connection, connect, create_pool
 
@@ -186,21 +186,59 @@ def _no_course(deployment: Deployment, course_id: str) -> SystemExit:
     return fail(f"There is no course {course_id!r}. Create it: {create}")
 
 
-async def require_person(connection: Connection, keyring: KeyRing, index: BlindIndex, username: str) -> people.Person:
+async def require_person(
+    connection: Connection,
+    keyring: KeyRing,
+    index: BlindIndex,
+    username: str,
+    *,
+    issuer: str | None = None,
+    course_id: str | None = None,
+) -> people.Person:
     """Return the person whom somebody typed, or end the command with a message.
 
     The name may be typed in another case where only one person is called so; between several nobody is chosen.
+
+    Args:
+        connection: PostgreSQL.
+        keyring: decrypts names.
+        index: finds names.
+        username: as typed.
+        issuer: where the person signs in; None where the name alone has to do.
+        course_id: of whose members the person is one; None for anybody. Of people of one name and no course the one of
+            this installation is meant.
     """
     found = await people.search(connection, keyring, index, username)
-    exact = await people.find(connection, keyring, index, username)
-    if exact is not None:
-        return exact
+    if course_id is not None:
+        said = await memberships.said_of(connection, course_id, [person.person_id for person in found])
+        found = [person for person in found if any(one.role is not None for one in said.get(person.person_id, []))]
+    issuers = {
+        person.person_id: [
+            identity.issuer for identity in await identities.of_person(connection, keyring, person.person_id)
+        ]
+        for person in found
+    }
+    if issuer is not None:
+        found = [person for person in found if issuer in issuers[person.person_id]]
+    exact = [person for person in found if person.username == username]
+    local = [person for person in exact if identities.LOCAL in issuers[person.person_id]]
+    candidates = (local if course_id is None else []) or exact or found
+    if len(candidates) == 1:
+        return candidates[0]
+    if len(exact) > 1:
+        known = ", ".join(sorted({each for person in exact for each in issuers[person.person_id]}))
+        raise fail(
+            f"Several people are called exactly {username!r}. Say where the one signs in, with --issuer: {known}."
+        )
     if len(found) > 1:
         names = ", ".join(repr(person.username) for person in found)
         raise fail(f"Several people are called like {username!r}: {names}. Spell the name exactly.")
-    if not found:
-        raise fail(f"There is nobody called {username!r}: add them to a course first, with add-member.")
-    return found[0]
+    where = "" if issuer is None else f" who signs in at {issuer}"
+    if course_id is not None:
+        raise fail(
+            f"Nobody called {username!r}{where} is a member of {course_id}. Who is: cell-monitor admin list-members {course_id}"
+        )
+    raise fail(f"There is nobody called {username!r}{where}: add them to a course first, with add-member.")
 
 
 def keys_of(deployment: Deployment) -> tuple[KeyRing, BlindIndex]:
