@@ -47,6 +47,8 @@ async def test_what_a_change_does_not_name_stays(ivy):
         ({"title": ""}, "title"),
         ({"title": "x" * 201}, "title"),
         ({"title": "a\nb"}, "title"),
+        ({"title": "  "}, "title"),
+        ({"title": "\u202e\u200b"}, "title"),
         ({"ruling_source": "join"}, "ruling_source"),
     ],
 )
@@ -157,3 +159,18 @@ async def test_the_groups_of_a_provider_have_a_rule_once_their_claim_is_configur
         async with make_site(**settings) as site:
             await site.course("c1", ivy="instructor")
             assert (await site.client.get(URL, headers=site.bearer("ivy"))).json()["rules"] == expected
+
+
+@pytest.mark.parametrize("unseen", [" ", "\u202e\u200b", "\u3164", "---"])
+async def test_a_course_and_a_key_get_no_name_that_nobody_can_read(ivy, unseen):
+    for path, body, place in (
+        ("courses", {"course_id": "c9", "title": unseen}, "title"),
+        ("api-keys", {"name": unseen, "scopes": ["courses:read"]}, "name"),
+    ):
+        answer = await ivy.client.post(f"/api/v1/{path}", headers=ivy.bearer("root", admin=True), json=body)
+        (detail,) = answer.json()["detail"]
+        assert (answer.status_code, detail["loc"][-1]) == (422, place), path
+        assert "read" in detail["msg"]
+    assert (await ivy.client.get("/api/v1/courses/c9/settings", headers=ivy.bearer("root", admin=True))).status_code == 404
+    keys = (await ivy.client.get("/api/v1/api-keys", headers=ivy.bearer("root", admin=True))).json()["api_keys"]
+    assert unseen not in [key["name"] for key in keys]

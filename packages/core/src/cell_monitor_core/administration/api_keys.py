@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from cell_monitor_core.administration.refusals import NotPermitted, Unknown, Unusable
+from cell_monitor_core.administration.refusals import NotPermitted, Unknown, Unusable, require_readable
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.scopes import ScopeError, parse_scopes
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -65,9 +65,10 @@ class ApiKeys:
 
         Raises:
             NotPermitted: they are no admin any more.
-            Unusable: a scope that does not exist, or a lifetime that is not within the limits.
+            Unusable: a scope that does not exist, a lifetime that is not within the limits, or a name that nobody can read.
             Unknown: nobody has the user name or id.
         """
+        require_readable(name, field="name")
         try:
             checked = parse_scopes(scopes)
         except ScopeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cell_monitor_core.administration.refusals import CourseIdTaken, UnknownCourse
+from cell_monitor_core.administration.refusals import CourseIdTaken, UnknownCourse, require_readable
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.storage.postgres import courses
 from cell_monitor_core.storage.postgres.courses import Course
@@ -40,6 +40,8 @@ class CourseList:
 
         Raises:
             CourseIdTaken: there is one of that id.
+            Unusable: nobody can read the title.
         """
+        require_readable(title, field="title")
         if not await courses.create(self._pool, course_id, title, by=by):
             raise CourseIdTaken("a course of that id exists already", field=["course_id"])

@@ -10,7 +10,7 @@ import msgspec
 
 from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import require_course
-from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable
+from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable, require_readable
 from cell_monitor_core.auth.audit import Actor, AuditAction
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.derivation import Thresholds
@@ -142,6 +142,7 @@ class CourseSettings:
     async def _rename(self, connection: Connection, course: Course, title: str | None, by: Actor) -> None:
         if title is None or title == course.title:
             return
+        require_readable(title, field="title")
         await courses.set_title(connection, course.course_id, title)
         details = {"from": course.title, "to": title}
         await audit.record(connection, AuditAction.COURSE_RENAMED, by, course_id=course.course_id, details=details)

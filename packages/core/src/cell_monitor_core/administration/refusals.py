@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cell_monitor_core.foreign_text import readable
+
 __all__ = [
     "CourseIdTaken",
     "ManagedBySource",
@@ -15,6 +17,7 @@ __all__ = [
     "Unknown",
     "UnknownCourse",
     "Unusable",
+    "require_readable",
 ]
 
 
@@ -66,3 +69,13 @@ class UnknownCourse(Unknown):
 
 class Unusable(Refusal):
     """A value is well formed, but cannot be used here."""
+
+
+def require_readable(text: str, *, field: str) -> None:
+    """Refuse a name that nobody could read on a page, as of spaces or invisible characters only.
+
+    Raises:
+        Unusable: it has no letter, digit or picture.
+    """
+    if not readable(text):
+        raise Unusable("it has nothing that can be read: use letters or digits", field=[field])
