@@ -171,6 +171,8 @@ async def test_a_course_and_a_key_get_no_name_that_nobody_can_read(ivy, unseen):
         (detail,) = answer.json()["detail"]
         assert (answer.status_code, detail["loc"][-1]) == (422, place), path
         assert "read" in detail["msg"]
-    assert (await ivy.client.get("/api/v1/courses/c9/settings", headers=ivy.bearer("root", admin=True))).status_code == 404
+    assert (
+        await ivy.client.get("/api/v1/courses/c9/settings", headers=ivy.bearer("root", admin=True))
+    ).status_code == 404
     keys = (await ivy.client.get("/api/v1/api-keys", headers=ivy.bearer("root", admin=True))).json()["api_keys"]
     assert unseen not in [key["name"] for key in keys]

@@ -380,7 +380,25 @@ async def test_guesses_from_one_address_end_also_when_they_are_made_at_once(make
         code = await open_joining(site)
         answers = await asyncio.gather(*(join(site, WRONG) for _ in range(20)))
         assert sorted(answer.status_code for answer in answers) == [403] * 5 + [429] * 15
+        # The class behind that address still joins.
+        assert (await join(site, code)).status_code == 201
+        guess = code[:5] + ("0000-0000" if code[5:] != "0000-0000" else "1111-1111")
+        answers = await asyncio.gather(*(join(site, guess) for _ in range(20)))
+        assert sorted(answer.status_code for answer in answers) == [403] * 5 + [429] * 15
         assert error_of(await join(site, code)) == (429, "rate_limited")
+        # Once the instructor has made a new one, as the page and the guide say.
+        assert (await join(site, await open_joining(site))).status_code == 201
+        assert (await join(site, "not a code")).status_code == 429
+
+
+async def test_guesses_at_one_course_do_not_end_joining_another_from_the_same_address(make_site: Any) -> None:
+    async with make_site(api_join_per_address=3) as site:
+        await site.course("c1", ivy="instructor")
+        await site.course("c2", ivy="instructor")
+        code, other = await open_joining(site), await open_joining(site, "c2")
+        guess = code[:5] + ("0000-0000" if code[5:] != "0000-0000" else "1111-1111")
+        assert [(await join(site, guess)).status_code for _ in range(4)] == [403, 403, 403, 429]
+        assert (await join(site, other)).status_code == 201
 
 
 async def test_right_codes_do_not_count_as_guesses(make_site: Any) -> None:

@@ -32,8 +32,8 @@ export function joinFault(result: Extract<JoinResult, { kind: 'refused' }>, tran
       return trans.__('No more people can join with this code. Tell your instructor.');
     case 'rate_limited':
       return trans._n(
-        'Too many wrong codes were tried. Try again in %1 second.',
-        'Too many wrong codes were tried. Try again in %1 seconds.',
+        'Too many wrong codes were tried. Ask your instructor for a new code, or try again in %1 second.',
+        'Too many wrong codes were tried. Ask your instructor for a new code, or try again in %1 seconds.',
         Math.max(1, result.retryAfterS)
       );
     case 'storage_unavailable':

@@ -106,7 +106,10 @@ class ApiSettings(OidcSettings):
         description="Days for which a browser is known as one in which its person signed in before.",
     )
     api_join_per_address: int = Field(
-        200, ge=1, le=100_000, description="Wrong join codes from one address a window of the sign-in limits."
+        200,
+        ge=1,
+        le=100_000,
+        description="Wrong join codes from one address a window of the sign-in limits, for each code that is open and for all that are none.",
     )
     api_join_per_code: int = Field(
         600, ge=1, le=100_000, description="Wrong join codes a window that begin as one course's code does."

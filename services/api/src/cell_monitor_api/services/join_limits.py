@@ -1,7 +1,9 @@
 """How often a wrong code may be tried: from one address, and for one code that is meant.
 
-Attempts are counted before the code is looked at, so that guesses made at the same time count as well, and one that was right is
-taken back: a whole class behind one address gets in. Without Redis nobody joins; nothing that they do could be sent either.
+Attempts are counted before the code is compared, so that guesses made at the same time count as well, and one that was right is
+taken back: a whole class behind one address gets in. What is tried at an address is counted for each code apart, and together
+only where no code begins so: one student's guesses end neither another course's joining nor, once the code is renewed, their
+own course's. Without Redis nobody joins; nothing that they do could be sent either.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class JoinLimits:
         attempts: the counts in Redis.
         index: makes addresses and codes unreadable in Redis.
         window_s: seconds of a window.
-        per_address: wrong codes from one address a window.
+        per_address: wrong codes from one address a window, for each code that is open, and for all that are none.
         per_code: wrong codes a window that begin as one code does; a code that is renewed begins with another.
     """
 
@@ -47,7 +49,7 @@ class JoinLimits:
 
         Args:
             address: the client's.
-            locator: first part of the code; None where what was typed is none.
+            locator: first part of the code; None where no code that is open begins so.
 
         Returns:
             What it is counted in.
@@ -56,16 +58,20 @@ class JoinLimits:
             JoiningLimited: with ``Retry-After``.
             RedisUnavailable: Redis is unavailable.
         """
-        counts = [self._counted(_ADDRESS, site_of(address))]
-        if locator is not None:
-            counts.append(self._counted(_CODE, locator))
+        site = site_of(address)
+        counts = (
+            [self._counted(_ADDRESS, site)]
+            if locator is None
+            else [self._counted(_ADDRESS, f"{site} {locator}"), self._counted(_CODE, locator)]
+        )
         refused = await self._attempts.reserve(counts)
         if refused is not None:
             position, left_s = refused
             kind = counts[position].kind
             RATE_LIMITED.labels(kind).inc()
             raise JoiningLimited(
-                f"too many wrong codes {_WHERE[kind]}; try again in {left_s} seconds", retry_after=left_s
+                f"too many wrong codes {_WHERE[kind]}: ask the instructor for a new code, or try again in {left_s} seconds",
+                retry_after=left_s,
             )
         return counts
 

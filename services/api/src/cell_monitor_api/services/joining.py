@@ -66,7 +66,8 @@ class Joining:
             raise InvalidParameter("nothing of this name can be seen: enter a name", loc=["body", "name"])
         try:
             typed = join_codes.normalized(code)
-            counted = await self._limits.begin(address, None if typed is None else join_codes.locator_of(typed))
+            meant = None if typed is None else await join_codes.open_locator(self._pool, typed)
+            counted = await self._limits.begin(address, meant)
             computer, is_new = await self._admit(typed, shown, secret)
         except JoiningLimited:
             SIGN_INS.labels(_HOW, "rate_limited").inc()

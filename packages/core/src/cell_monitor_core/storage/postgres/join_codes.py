@@ -26,6 +26,7 @@ __all__ = [
     "get",
     "locator_of",
     "normalized",
+    "open_locator",
     "open_new",
 ]
 
@@ -133,6 +134,14 @@ async def close(executor: Executor, course_id: str) -> bool:
     """End a course's code; return False where joining was closed. Who has joined stays."""
     sql = "DELETE FROM join_codes WHERE course_id = $1 RETURNING expires_at > now()"
     return bool(await executor.fetchval(sql, course_id))
+
+
+async def open_locator(executor: Executor, code: str) -> str | None:
+    """Return the first part of a normalized code, None where no code that is open begins so."""
+    locator = locator_of(code)
+    sql = "SELECT locator FROM join_codes WHERE locator = $1 AND expires_at > now()"
+    found: str | None = await executor.fetchval(sql, locator)
+    return found
 
 
 async def course_of(connection: Connection, index: BlindIndex, code: str) -> tuple[str, int] | None:
