@@ -315,6 +315,9 @@ test('a restart is one event with its cause; a death is another', () => {
   // A status that was on its way when the kernel died, and one of the next kernel.
   assert.deepEqual(go('restarting', 'idle', 'autorestarting', 'busy', 'restarting'), ['gone', 'auto']);
   assert.deepEqual(go('autorestarting'), ['gone', 'auto']);
+  // The status of the next kernel was missed, and a cell killed it, too.
+  watch.answered();
+  assert.deepEqual(go('autorestarting'), ['gone', 'auto']);
   // The page no longer finds the kernel: it was shut down, or its server was killed.
   assert.deepEqual(go('dead'), ['gone']);
   watch.saidDead();

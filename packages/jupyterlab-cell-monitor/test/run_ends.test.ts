@@ -87,6 +87,23 @@ test('its own idle status ends a run whose reply is lost, with what the student 
   assert.deepEqual(page.ends(), [...known, ['ok', undefined]]);
 });
 
+test('a run whose reply is lost ends before the next one, which the kernel answers', () => {
+  const lost = page.request('cell-1');
+  page.input(lost);
+  page.idle(lost);
+  const next = page.request('cell-2');
+  page.input(next);
+  assert.equal(page.finished.length, 0, 'its reply may be on the way');
+  page.kernel.end(next);
+  assert.deepEqual(
+    page.finished.map(({ cell, data }) => [cell.id, data.status]),
+    [
+      ['cell-1', 'ok'],
+      ['cell-2', 'ok']
+    ]
+  );
+});
+
 test('a run goes on while the connection is lost, and its messages are replayed after it', () => {
   const run = page.request('cell-1');
   page.input(run);

@@ -85,6 +85,43 @@ test('a failure that the server reports and that the student reads as plain text
   assert.deepEqual(page.ends(), [['error', 'UsageError']]);
 });
 
+test('the end of a failed run comes before the next run, also where the notebook shows late or never why it failed', () => {
+  const usage = { type: 'stream', content: { name: 'stderr', text: 'UsageError: Line magic function `%x` not found.' } };
+  for (const [outputs, name] of [
+    [[usage], 'UsageError'],
+    [[{ type: 'stream', content: { name: 'stderr', text: 'it failed' } }], 'Error']
+  ] as const) {
+    page.begin();
+    const failing = new SharedCell();
+    const next = new SharedCell();
+    page.tracker.scheduled('cell-1', failing);
+    page.clock.advance(50);
+    failing.running = true;
+    page.tracker.cellChanged('cell-1');
+    failing.outputs = [...outputs];
+    failing.executionCount = 1;
+    failing.running = false;
+    page.tracker.executed('cell-1', false, undefined);
+    page.clock.advance(300);
+    page.tracker.scheduled('cell-2', next);
+    page.clock.advance(50);
+    next.running = true;
+    page.tracker.cellChanged('cell-2');
+    next.executionCount = 2;
+    next.running = false;
+    page.tracker.executed('cell-2', true, undefined);
+    page.clock.advance(10_000);
+    assert.deepEqual(page.ends(), [
+      ['error', name],
+      ['ok', undefined]
+    ]);
+    assert.deepEqual(
+      page.finished.map(({ cell }) => cell.id),
+      ['cell-1', 'cell-2']
+    );
+  }
+});
+
 test('a run that the server skipped is aborted, and so is one that no kernel executed', () => {
   const skipped = new SharedCell();
   page.tracker.scheduled('cell-1', skipped);

@@ -166,6 +166,9 @@ export class ExecutionCapture {
       } else if (news === 'shutdown') {
         this._runs.processGone();
       }
+      if (args.direction === 'recv' && message.channel === 'shell') {
+        this._kernel.answered();
+      }
       if (this._recording) {
         this._runs.message(message, args.direction);
       }

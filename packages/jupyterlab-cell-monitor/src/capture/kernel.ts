@@ -45,6 +45,14 @@ export class KernelWatch {
     this._saidDead = true;
   }
 
+  /** The kernel answered a request; its status, which comes over another socket, may be missed after a restart. */
+  answered(): void {
+    this._alive = true;
+    // Not before the restart is reported: what was on its way when the kernel died does not make one restart two.
+    this._restarting = this._cancel !== null;
+    this._dead = false;
+  }
+
   status(status: string): void {
     switch (status) {
       case 'restarting':
@@ -80,10 +88,7 @@ export class KernelWatch {
       case 'busy':
       case 'idle':
         // Some request began or ended, perhaps another page's: all that it says is that the kernel is alive.
-        this._alive = true;
-        // Not before the restart is reported: a status that was on its way does not make one restart two.
-        this._restarting = this._cancel !== null;
-        this._dead = false;
+        this.answered();
         break;
       default:
         break;
@@ -96,7 +101,7 @@ export class KernelWatch {
   }
 
   private _restarting = false;
-  /** The kernel was busy or idle since its restart began. */
+  /** The kernel was busy or idle, or answered, since its restart began. */
   private _alive = false;
   private _dead = false;
   private _saidDead = false;

@@ -215,6 +215,7 @@ export class RunTracker {
     }
     if (progress.replied) {
       this._answered(id);
+      this._closeUnanswered(id);
     }
     if (progress.asksExit) {
       // Its outcome is that of its kernel: a reply `ok` says nothing of a cell that ends it.
@@ -255,6 +256,18 @@ export class RunTracker {
     }
     if (!this._anyMayBeLost) {
       this._probes.clear();
+    }
+  }
+
+  /** A kernel that answers this request is alive and will not answer those before it: their ends come before this one's. */
+  private _closeUnanswered(id: string): void {
+    for (const [earlierId, run] of [...this._runs]) {
+      if (earlierId === id) {
+        break;
+      }
+      if (run.progress.ended && !run.progress.replied) {
+        this._close(earlierId, run);
+      }
     }
   }
 

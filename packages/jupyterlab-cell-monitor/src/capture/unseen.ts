@@ -131,6 +131,7 @@ export class UnseenRuns {
       return;
     }
     if (run.unseen && run.startedTick === null && run.model.running) {
+      this._closeBefore(run);
       this._reports.started(run);
     }
     if (run.report && this._settled(run)) {
@@ -190,7 +191,21 @@ export class UnseenRuns {
     const failed = run.report?.success === false;
     // A count of the run before is no sign: the server writes through another connection than it answers on.
     const executed = run.startedTick !== null || model.executionCount !== run.scheduledCount;
-    return executed && !model.running && model.executionCount !== null && (!failed || shownError(model) !== null);
+    return executed && !model.running && model.executionCount !== null && (!failed || showsFailure(model));
+  }
+
+  /**
+   * A run begins or ends: the server executes one at a time and writes what they show in their order, so that the runs
+   * before it that JupyterLab has reported show all that they will.
+   */
+  private _closeBefore(run: IUnseenRun): void {
+    for (const [cellId, runs] of [...this._waiting]) {
+      for (const earlier of runs) {
+        if (earlier !== run && earlier.report && earlier.scheduledTick <= run.scheduledTick) {
+          this._close(cellId, earlier);
+        }
+      }
+    }
   }
 
   private _close(cellId: string, run: IUnseenRun): void {
@@ -201,6 +216,7 @@ export class UnseenRuns {
     } else {
       this._waiting.delete(cellId);
     }
+    this._closeBefore(run);
     this._end(run, this._outcome(run));
   }
 
@@ -249,6 +265,14 @@ export class UnseenRuns {
 
   /** By cell, the oldest first: the server executes them in this order. */
   private readonly _waiting = new Map<string, IUnseenRun[]>();
+}
+
+/**
+ * Whether the student reads why a run failed. IPython writes a mistake in a magic to stderr; any other text there may be a
+ * warning before the error.
+ */
+function showsFailure(model: IUnseenCell): boolean {
+  return shownError(model) !== null || errorOnStderr(model.outputs).name === 'UsageError';
 }
 
 function shownError(model: IUnseenCell): IOutcome['error'] {
