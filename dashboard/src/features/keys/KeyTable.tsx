@@ -21,7 +21,7 @@ export function KeyTable({ keys, now }: KeyTableProps): ReactElement {
   const { t } = useTranslation()
   return (
     <div className="records">
-      <table aria-label={t('keys.title')}>
+      <table className="keys__table" aria-label={t('keys.title')}>
         <thead>
           <tr>
             <th scope="col">{t('keys.columns.name')}</th>
@@ -61,16 +61,16 @@ function Row({ apiKey, now }: { apiKey: ApiKey; now: number }): ReactElement {
         {foreign(apiKey.name)}
         <span className="keys__id">{apiKey.key_id}</span>
       </th>
-      <td>
+      <td data-label={t('keys.columns.may')}>
         {apiKey.scopes
           .map((scope) => (isScope(scope) ? t(`keys.scope.${scopeLabels[scope]}`) : foreign(scope)))
           .join(t('app.listSeparator'))}
       </td>
-      <td>
+      <td data-label={t('keys.columns.as')}>
         <bdi>{owner}</bdi>
       </td>
-      <td>{apiKey.last_used_at === null ? t('keys.never') : format.ago(apiKey.last_used_at, now)}</td>
-      <td>{ends}</td>
+      <td data-label={t('keys.columns.used')}>{apiKey.last_used_at === null ? t('keys.never') : format.ago(apiKey.last_used_at, now)}</td>
+      <td data-label={t('keys.columns.ends')}>{ends}</td>
       <td className="records__actions">{state === 'works' && <Revoke apiKey={apiKey} />}</td>
     </tr>
   )

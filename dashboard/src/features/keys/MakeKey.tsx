@@ -21,6 +21,8 @@ export function MakeKey(): ReactElement {
   const [chosen, setChosen] = useState<ReadonlySet<Scope>>(new Set())
   const [days, setDays] = useState(String(DEFAULT_DAYS))
   const [fault, setFault] = useState<KeyFault | null>(null)
+  /** Until each is said to be kept: nothing shows a key a second time. */
+  const [made, setMade] = useState<readonly NewApiKey[]>([])
   const make = useMakeKey()
 
   const submit = (event: SyntheticEvent): void => {
@@ -39,7 +41,8 @@ export function MakeKey(): ReactElement {
       return
     }
     make.mutate(wish, {
-      onSuccess: () => {
+      onSuccess: (key) => {
+        setMade((held) => [key, ...held])
         setName('')
         setUsername('')
         setChosen(new Set())
@@ -118,7 +121,17 @@ export function MakeKey(): ReactElement {
           {make.isPending ? t('keys.making') : t('keys.make')}
         </Button>
       </form>
-      {make.isSuccess && <Made key={make.data.key_id} made={make.data} onDone={make.reset} />}
+      {made.map((one) => (
+        <Made
+          key={one.key_id}
+          made={one}
+          onDone={() => {
+            // Not kept in memory either; one that is being made is still waited for.
+            if (!make.isPending) make.reset()
+            setMade((held) => held.filter((other) => other !== one))
+          }}
+        />
+      ))}
     </section>
   )
 }

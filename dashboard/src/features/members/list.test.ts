@@ -12,6 +12,8 @@ describe('readList', () => {
     ['a user name a line', 'ann\r\nben\n\n  chen  \n', [['ann', null], ['ben', null], ['chen', null]]],
     ['commas', 'ann,Ann Adams\nben,"Becker, Ben"', [['ann', 'Ann Adams'], ['ben', 'Becker, Ben']]],
     ['semicolons, as Excel writes them in many languages', 'ann;Ann A.\nben;Ben B.', [['ann', 'Ann A.'], ['ben', 'Ben B.']]],
+    ['commas of full width, from a Japanese keyboard', 'hana，山田 花\nken，佐藤 健', [['hana', '山田 花'], ['ken', '佐藤 健']]],
+    ['one line of it', 'hana、山田 花', [['hana', '山田 花']]],
     ['a table from a spreadsheet', 'ann\tAnn A.\nben\tBen B.', [['ann', 'Ann A.'], ['ben', 'Ben B.']]],
     ['headings in another order', 'Name,Mail,User name\nAnn A.,a@x,ann', [['ann', 'Ann A.']]],
     ['Japanese headings', '学籍番号,氏名,ユーザー名\n1,田中 葵,aoi', [['aoi', '田中 葵']]],
@@ -43,6 +45,7 @@ describe('readList', () => {
   it.each([
     ['a control character', 'ann,Ann\nb\u0007en,Ben\nchen,Ch\u0000en', ['ann'], [[2, 'usernameCharacters'], [3, 'nameCharacters']]],
     ['columns separated otherwise than in the rest', 'ann,Ann\nben,Ben\nchen;Chen\ndora\tDora', ['ann', 'ben'], [[3, 'separator'], [4, 'separator']]],
+    ['a comma of full width among others', 'ann,Ann\nben,Ben\nchen，Chen', ['ann', 'ben'], [[3, 'separator']]],
     ['a quotation mark without its end', 'ann,Ann\n"ben,Ben\nchen,Chen\ndora,"Dora\neve,Eve', ['ann', 'chen', 'eve'], [[2, 'quotes'], [4, 'quotes']]],
     ['two that would take the lines between them', 'ann,Ann\n"ben,Ben\nchen,Chen\ndora"\neve,Eve', ['ann', 'chen', 'dora"', 'eve'], [[2, 'quotes']]],
     ['text after a quoted field', 'ann,Ann\n"ben" x,Ben', ['ann'], [[2, 'quotes']]],
@@ -57,12 +60,12 @@ describe('readList', () => {
 
   it('loses no line: each is a student, a fault or empty', () => {
     const cell = fc.constantFrom('ann', 'ben', '"', '""', '"x"', 'Ann "A"', 'x"y', '', ' ', 'a b')
-    const line = fc.tuple(cell, fc.constantFrom(',', ';', '\t', ''), cell).map((parts) => parts.join(''))
+    const line = fc.tuple(cell, fc.constantFrom(',', ';', '\t', '，', ''), cell).map((parts) => parts.join(''))
     fc.assert(
       fc.property(fc.array(line, { maxLength: 12 }), (lines) => {
         const { students, faults } = readList(lines.join('\n'))
         const named = [...students, ...faults].map((one) => one.line).sort((a, b) => a - b)
-        const filled = lines.flatMap((one, index) => (/[^\s,;"]/u.test(one) ? [index + 1] : []))
+        const filled = lines.flatMap((one, index) => (/[^\s,;，"]/u.test(one) ? [index + 1] : []))
         expect(new Set(named).size).toBe(named.length)
         expect(filled.filter((number) => !named.includes(number))).toEqual([])
       }),

@@ -72,7 +72,8 @@ interface Row {
   misquoted: boolean
 }
 
-const separators = ['\t', ';', ',']
+/** Those of full width are typed with a Japanese keyboard. */
+const separators = ['\t', ';', ',', '\uff1b', '\uff0c', '\u3001']
 
 /** Where a row has its user name and its display name; -1 for a column that is not there. */
 interface Columns {
@@ -127,7 +128,7 @@ function faultOf({ username, displayName }: Listed, delimiter: string): Fault | 
 }
 
 /**
- * Read a list: columns by comma, semicolon or tab (RFC 4180), with or without a line of headings. Each line is a student, a
+ * Read a list: columns by comma, semicolon or tab (RFC 4180), of full width as well, with or without a line of headings. Each line is a student, a
  * fault, empty, or the headings.
  */
 export function readList(text: string): StudentListing {

@@ -77,6 +77,33 @@ describe('API keys', () => {
     expect(document.body.innerHTML).not.toContain(TEXT)
   })
 
+  it('shows a key until it is kept, whatever is made or refused after it', async () => {
+    const texts = [TEXT, `${TEXT}2`]
+    api.on('POST api-keys', (body) => {
+      sent.push(body)
+      const text = texts.shift()
+      return text === undefined
+        ? { status: 404, body: fault('not_found') }
+        : { status: 201, body: { ...key(`new ${sent.length}`), key: text } }
+    })
+    const user = userEvent.setup()
+    renderApp('/keys')
+    for (const name of ['first', 'second', 'third']) {
+      const field = await screen.findByRole('textbox', { name: /^Name/u })
+      await user.type(field, name)
+      await user.click(screen.getByRole('checkbox', { name: 'Send events' }))
+      await user.click(make())
+      await waitFor(() => expect(sent).toContainEqual(expect.objectContaining({ name })))
+      if (name !== 'third') await waitFor(() => expect(field).toHaveValue(''))
+    }
+    expect(await screen.findByRole('alert')).toBeVisible()
+    const shown = () => screen.queryAllByRole('textbox', { name: 'Key' }).map((field) => (field as HTMLInputElement).value)
+    expect(shown()).toEqual([`${TEXT}2`, TEXT])
+    await user.click(screen.getAllByRole('button', { name: 'I have kept it' })[0]!)
+    expect(shown()).toEqual([TEXT])
+    expect(document.body.innerHTML).not.toContain(`${TEXT}2`)
+  })
+
   it.each([
     ['no name', '', true, '90', 'Enter a name of 1 to 100 characters.'],
     ['nothing chosen', 'k', false, '90', 'Choose at least one thing that it may do.'],
