@@ -958,7 +958,7 @@ export interface components {
          * @description An act that the audit log records.
          * @enum {string}
          */
-        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "encryption_key_rotated" | "signing_key_rotated" | "work_opened" | "failed_events_replayed" | "person_erased";
+        AuditAction: "signed_in" | "sign_in_refused" | "signed_out_everywhere" | "password_changed" | "password_reset" | "sign_in_link_created" | "sign_in_link_ended" | "course_created" | "course_renamed" | "thresholds_changed" | "ruling_source_changed" | "group_linked" | "group_unlinked" | "course_deleted" | "member_added" | "role_changed" | "member_removed" | "joining_opened" | "joining_closed" | "joined_merged" | "site_admin_granted" | "site_admin_revoked" | "api_key_created" | "api_key_revoked" | "api_key_used" | "encryption_key_rotated" | "signing_key_rotated" | "work_opened" | "failed_events_replayed" | "person_erased";
         /**
          * AuditEntryAnswer
          * @description One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
@@ -967,8 +967,9 @@ export interface components {
          *         ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
          *         sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
          *         stay as they are, ``reason`` which were chosen. ``setting_from`` and ``setting_to`` are the titles of a course, its
-         *         ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. What an action
-         *         does not need is null.
+         *         ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. ``way`` is how
+         *         somebody signed in or tried to: a link that was refused is `link_used`, `link_ended`, `link_expired`, or `link` where it
+         *         is not known; ``cause`` is the act that ended a link. What an action does not need is null.
          */
         AuditEntryAnswer: {
             entry_id: string;
@@ -992,6 +993,7 @@ export interface components {
             group: string | null;
             source: string | null;
             way: string | null;
+            cause: string | null;
             scopes: string[] | null;
             address: string | null;
             count: number;

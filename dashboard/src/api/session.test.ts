@@ -58,6 +58,7 @@ describe('session', () => {
     ['sign_in_link_ended_password_changed', 'link-ended-changed'],
     ['sign_in_link_ended_password_reset', 'link-ended-reset'],
     ['sign_in_link_ended_signed_out', 'link-ended-signed-out'],
+    ['sign_in_link_expired', 'link-expired'],
     ['a_code_of_a_newer_server', 'link-invalid'],
     ['invalid_sign_in_link', 'link-invalid'],
   ])('says that a link was refused: %s', async (type, reason) => {

@@ -17,6 +17,7 @@ const LINK_FAILURES = new Map<string, LinkFailure>([
   ['sign_in_link_ended_password_changed', 'link-ended-changed'],
   ['sign_in_link_ended_password_reset', 'link-ended-reset'],
   ['sign_in_link_ended_signed_out', 'link-ended-signed-out'],
+  ['sign_in_link_expired', 'link-expired'],
 ])
 
 type LinkFailure =
@@ -25,6 +26,7 @@ type LinkFailure =
   | 'link-ended-changed'
   | 'link-ended-reset'
   | 'link-ended-signed-out'
+  | 'link-expired'
   | 'link-invalid'
 
 /**

@@ -153,6 +153,7 @@ export function auditEntry(changes: Partial<AuditEntry> = {}): AuditEntry {
     group: null,
     source: null,
     way: null,
+    cause: null,
     scopes: null,
     address: null,
     count: 1,

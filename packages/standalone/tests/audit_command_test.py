@@ -35,6 +35,7 @@ def site(api_rights: str) -> str:
     run("admin", "add-member", "physics-1", "tanaka")
     run("admin", "create-api-key", "lab 3", "--scope", "courses:read", "--person", "sato")
     run("admin", "revoke-api-key", log()[-1]["key_id"], "--yes")
+    run("sign-in-link", "sato", "--url", "https://monitor.example.org")
     run("sign-in-link", "sato", "--url", "https://monitor.example.org", "--reset-password")
     run("admin", "remove-member", "physics-1", "sato", "--no-site-admin", "--yes")
     return api_rights
@@ -49,6 +50,8 @@ def test_what_an_operator_does_is_entered_as_theirs(site: str) -> None:
         ("operator", "member_added", "tanaka", "physics-1"),
         ("operator", "api_key_created", "sato", None),
         ("operator", "api_key_revoked", "sato", None),
+        ("operator", "sign_in_link_created", "sato", None),
+        ("operator", "sign_in_link_ended", "sato", None),
         ("operator", "password_reset", "sato", None),
         ("operator", "sign_in_link_created", "sato", None),
         ("operator", "member_removed", "sato", "physics-1"),
@@ -63,6 +66,8 @@ def test_the_log_is_printed_for_people_and_can_be_narrowed(site: str) -> None:
     assert "4 entries" in printed
     for words in ("operator", "member_added", "tanaka", "source roster, to student", "from instructor"):
         assert words in printed
+    ended = run("admin", "audit", "--action", "sign_in_link_ended").stdout
+    assert all(words in ended for words in ("1 entr", "operator", "sato", "cause password_reset")), ended
     assert {entry["action"] for entry in log("--action", "member_added", "--action", "member_removed")} == {
         "member_added",
         "member_removed",

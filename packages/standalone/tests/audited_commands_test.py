@@ -48,7 +48,7 @@ RUN: Final[tuple[tuple[tuple[str, ...], set[str]], ...]] = (
     (("admin", "revoke-api-key", "KEY", "--yes"), {"api_key_revoked"}),
     (("sign-in-link", "sato", "--url", "https://monitor.example.org"), {"sign_in_link_created"}),
     (("sign-in-link", "sato", "--url", "https://monitor.example.org", "--reset-password"),
-     {"sign_in_link_created", "password_reset"}),
+     {"sign_in_link_created", "sign_in_link_ended", "password_reset"}),
     (("admin", "remove-member", "physics-1", "sato", "--no-site-admin", "--yes"), {"member_removed", "site_admin_revoked"}),
     (("admin", "rotate-keys"), {"encryption_key_rotated"}),
 )  # fmt: skip

@@ -92,6 +92,7 @@ async def test_sign_ins_refused_sign_ins_and_signing_out_everywhere_are_entered(
 
     assert [await sign_in("ivy", "wrong"), await sign_in("ivy", "wrong"), await sign_in("nobody", "wrong")] == [401] * 3
     assert await sign_in("ivy", PASSWORD) == 200
+    await sign_in_links.create(staffed.process.pool, staffed.ids["ivy"], timedelta(minutes=1))
     assert (await staffed.client.post("/api/v1/auth/logout-everywhere")).status_code == 204
     link = await sign_in_links.create(staffed.process.pool, staffed.ids["ann"], timedelta(minutes=1))
     for expected in (200, 401):
@@ -101,15 +102,19 @@ async def test_sign_ins_refused_sign_ins_and_signing_out_everywhere_are_entered(
     refused = [entry for entry in found if entry["action"] == "sign_in_refused"]
     assert sum(entry["count"] for entry in refused) == 4
     assert {(summary(entry)[2], entry["way"]) for entry in refused} == {
-        ("ivy", "password"), (None, "password"), ("ann", "link"),
+        ("ivy", "password"), (None, "password"), ("ann", "link_used"),
     }  # fmt: skip
     assert {entry["address"] for entry in refused} == {"192.0.2.7"}
     assert {entry["actor_kind"] for entry in refused} == {"nobody"}
     rest = [(*summary(entry)[:2], entry["way"]) for entry in found if entry not in refused]
     assert rest == [
         ("ivy", "signed_in", "password"),
+        ("ivy", "sign_in_link_ended", None),
         ("ivy", "signed_out_everywhere", None),
         ("ann", "signed_in", "link"),
+    ]
+    assert [(summary(entry)[2], entry["cause"]) for entry in found if entry["action"] == "sign_in_link_ended"] == [
+        ("ivy", "signed_out_everywhere")
     ]
     # What was typed is stored nowhere, nor is the address readable.
     rows = await staffed.process.pool.fetch("SELECT t::text AS row FROM audit_entries t")

@@ -10,6 +10,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.tokens import TokenVerifier
 from cell_monitor_core.storage.postgres import sign_in_links
 from cell_monitor_core.storage.postgres.sign_in_links import EndedBy
@@ -64,9 +65,9 @@ async def test_a_link_ends_with_its_time_and_with_a_change_of_the_password(ivy):
     pool = ivy.process.pool
     late = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
     await pool.execute("UPDATE sign_in_links SET expires_at = now() - interval '1 second'")
-    assert fault(await use(ivy, late)) == (401, "invalid_sign_in_link")
+    assert fault(await use(ivy, late)) == (401, "sign_in_link_expired")
     changed = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
-    await sign_in_links.revoke_person(pool, ivy.ids["ivy"], EndedBy.PASSWORD_CHANGED)
+    await sign_in_links.revoke_person(pool, ivy.ids["ivy"], EndedBy.PASSWORD_CHANGED, by=OPERATOR)
     assert fault(await use(ivy, changed)) == (401, "sign_in_link_ended_password_changed")
 
 
@@ -82,10 +83,10 @@ async def test_a_link_that_was_ended_unused_is_not_called_used_and_the_act_is_na
     link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
     used = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
     assert (await use(ivy, used)).status_code == 200
-    await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], act)
+    await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], act, by=OPERATOR)
     # A later end does not replace the first one.
     for later in EndedBy:
-        await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], later)
+        await sign_in_links.revoke_person(ivy.process.pool, ivy.ids["ivy"], later, by=OPERATOR)
     code, words = ENDED[act]
     for _ in range(2):
         answer = await use(ivy, link)
@@ -95,10 +96,31 @@ async def test_a_link_that_was_ended_unused_is_not_called_used_and_the_act_is_na
         assert "cell-monitor sign-in-link" in said
     # One that did sign somebody in stays used.
     assert fault(await use(ivy, used)) == (401, "sign_in_link_used")
-    [refused] = await ivy.process.pool.fetch(
-        "SELECT subject_id, details, count FROM audit_entries WHERE action = 'sign_in_refused'"
+    refused = await ivy.process.pool.fetch(
+        "SELECT subject_id, details ->> 'way', count FROM audit_entries WHERE action = 'sign_in_refused' ORDER BY 2"
     )
-    assert (refused["subject_id"], refused["details"]["way"], refused["count"]) == (ivy.ids["ivy"], "link", 3)
+    assert [tuple(row) for row in refused] == [(ivy.ids["ivy"], "link_ended", 2), (ivy.ids["ivy"], "link_used", 1)]
+    # The first end alone ended it; the link that was used was not ended.
+    ended = await ivy.process.pool.fetch(
+        "SELECT subject_id, actor_kind, details FROM audit_entries WHERE action = 'sign_in_link_ended'"
+    )
+    assert [tuple(row) for row in ended] == [(ivy.ids["ivy"], "operator", {"cause": act.value})]
+
+
+async def test_a_link_that_nobody_used_in_time_is_not_called_ended_by_a_later_act(ivy):
+    pool = ivy.process.pool
+    link = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    await pool.execute("UPDATE sign_in_links SET expires_at = now() - interval '1 second'")
+    await sign_in_links.revoke_person(pool, ivy.ids["ivy"], EndedBy.PASSWORD_RESET, by=OPERATOR)
+    assert fault(await use(ivy, link)) == (401, "sign_in_link_expired")
+    assert fault(await use(ivy, "0" * 16 + "_" + "A" * 43)) == (401, "invalid_sign_in_link")
+    entries = await pool.fetch(
+        "SELECT action, subject_id, details FROM audit_entries WHERE action LIKE 'sign_in%' ORDER BY details ->> 'way'"
+    )
+    assert [tuple(row) for row in entries] == [
+        ("sign_in_refused", None, {"way": "link"}),
+        ("sign_in_refused", ivy.ids["ivy"], {"way": "link_expired"}),
+    ]
 
 
 async def test_links_that_were_never_made_are_refused_alike(ivy):

@@ -127,7 +127,9 @@ async def reset_password(site, _client):
     async with site.process.pool.acquire() as connection, connection.transaction():
         await accounts.remove(connection, site.ids["ivy"])
         await sign_ins.revoke_person(connection, site.ids["ivy"])
-        await sign_in_links.revoke_person(connection, site.ids["ivy"], sign_in_links.EndedBy.PASSWORD_RESET)
+        await sign_in_links.revoke_person(
+            connection, site.ids["ivy"], sign_in_links.EndedBy.PASSWORD_RESET, by=OPERATOR
+        )
 
 
 async def sign_out(_site, client):

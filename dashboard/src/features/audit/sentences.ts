@@ -16,6 +16,7 @@ export const actions = [
   'password_changed',
   'password_reset',
   'sign_in_link_created',
+  'sign_in_link_ended',
   'member_added',
   'role_changed',
   'member_removed',
@@ -140,12 +141,34 @@ function wayOf(way: string, t: TFunction): string {
       return t('audit.more.password')
     case 'link':
       return t('audit.more.link')
+    case 'link_used':
+      return t('audit.more.linkUsed')
+    case 'link_ended':
+      return t('audit.more.linkEnded')
+    case 'link_expired':
+      return t('audit.more.linkExpired')
     case 'hub':
       return t('audit.more.hub')
     case 'oidc':
       return t('audit.more.oidc')
     default:
       return t('audit.more.way', { way: foreign(way) })
+  }
+}
+
+/** By which act a link was ended; null: that is not known. */
+function causeOf(cause: string | null, t: TFunction): string {
+  switch (cause) {
+    case null:
+      return t('audit.more.causeUnknown')
+    case 'password_changed':
+      return t('audit.more.passwordChanged')
+    case 'password_reset':
+      return t('audit.more.passwordReset')
+    case 'signed_out_everywhere':
+      return t('audit.more.signedOutEverywhere')
+    default:
+      return t('audit.more.cause', { cause: foreign(cause) })
   }
 }
 
@@ -169,7 +192,9 @@ export function particulars(entry: AuditEntry, withCourse: boolean, t: TFunction
   const { key_id: key, actor_key_id: used } = entry
   const said: string[] = changesOf(entry, t)
   if (withCourse && entry.course_id !== null) said.push(t('audit.more.course', { course: foreign(entry.course_id) }))
-  if (entry.way !== null && entry.way !== 'many') said.push(wayOf(entry.way, t))
+  if (entry.way !== null && entry.way !== 'many')
+    said.push(entry.way === 'link' && entry.action === 'sign_in_refused' ? t('audit.more.linkUnknown') : wayOf(entry.way, t))
+  if (entry.action === 'sign_in_link_ended') said.push(causeOf(entry.cause, t))
   // The roster is the usual one, and what a Hub says is said by the Hub.
   if (entry.source !== null && entry.source !== 'roster' && entry.source !== entry.actor_kind)
     said.push(t('audit.more.source', { source: sourceOf(entry.source, t) }))

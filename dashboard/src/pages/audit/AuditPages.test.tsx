@@ -68,6 +68,37 @@ describe('the audit log', () => {
     expect(screen.getByText('There are no older entries.')).toBeVisible()
   })
 
+  it('tells a link that was used from one that was ended, was over or is not known', async () => {
+    const refused = (entry_id: string, way: string) =>
+      auditEntry({ entry_id, action: 'sign_in_refused', actor_kind: 'nobody', actor: null, course_id: null, way })
+    const ended = (entry_id: string, cause: string | null, by: Partial<AuditEntry> = {}) =>
+      auditEntry({ entry_id, action: 'sign_in_link_ended', course_id: null, cause, ...by })
+    serve('audit', [
+      auditEntry({ entry_id: '1', action: 'signed_in', subject: null, course_id: null, way: 'link' }),
+      refused('2', 'link_used'), refused('3', 'link_ended'), refused('4', 'link_expired'), refused('5', 'link'),
+      ended('6', 'password_reset', { actor_kind: 'operator', actor: null }),
+      ended('7', 'password_changed'), ended('8', 'signed_out_everywhere'),
+      ended('9', null, { actor_kind: 'system', actor: null }),
+    ])
+    const { unmount } = renderApp('/audit')
+    const entries = await shown()
+    const says = (number: number, text: string) => expect(entries[number - 1]).toContain(text)
+    says(1, 'Mari Aoki (mari) signed inwith a sign-in link')
+    says(2, 'to the account of Ann Adams (ann) was refusedwith a sign-in link that was used before')
+    says(3, 'with a sign-in link that was ended before anybody used it')
+    says(4, 'with a sign-in link that nobody used in time')
+    says(5, 'with a sign-in link that is not known')
+    says(6, 'An operator ended a sign-in link of Ann Adams (ann) before anybody used itby a reset of the password')
+    says(7, 'Mari Aoki (mari) ended a sign-in link of Ann Adams (ann) before anybody used itby a change of the password')
+    says(8, 'by “Sign out everywhere”')
+    says(9, 'by a change or a reset of the password or by “Sign out everywhere”')
+    unmount()
+    renderApp('/audit', 'ja')
+    const words = (await screen.findByRole('list', { name: '記録' })).textContent
+    for (const each of ['使用済みの', '使われる前に無効になった', '有効期限の切れた', '不明な', 'パスワードのリセットによる'])
+      expect(words).toContain(each)
+  })
+
   it('says which of two people of one name it was, also where the log shows one of them alone', async () => {
     serve('audit', [auditEntry({ actor: { person_id: 'p1', username: '\ufffc', display_name: '...' } })])
     renderApp('/audit?person=ann')

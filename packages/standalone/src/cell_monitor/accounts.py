@@ -153,7 +153,7 @@ async def _keep_password(connection: Connection, person_id: UUID, password: str)
     await accounts.set_installation_password(connection, person_id, hash_password(password))
     if account.password_hash is not None and not same:
         await sign_ins.revoke_person(connection, person_id)
-        await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_RESET)
+        await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_RESET, by=OPERATOR)
         await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person_id)
 
 

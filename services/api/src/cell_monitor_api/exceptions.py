@@ -384,8 +384,15 @@ class SignInLinkEndedBySignOut(SignInLinkEnded):
     error = "sign_in_link_ended_signed_out"
 
 
+class SignInLinkExpired(ClientRequestError):
+    """Nobody used the link in time; it is known for a day after that."""
+
+    error = "sign_in_link_expired"
+    status_code = 401
+
+
 class SignInLinkInvalid(ClientRequestError):
-    """The link is unknown or out of date; the answer does not say which."""
+    """The link is unknown: it is incomplete, or over for more than a day."""
 
     error = "invalid_sign_in_link"
     status_code = 401

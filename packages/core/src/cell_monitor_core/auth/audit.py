@@ -18,7 +18,7 @@ class AuditAction(StrEnum):
     SIGNED_IN = "signed_in"
     """Somebody signed in; `way` says how."""
     SIGN_IN_REFUSED = "sign_in_refused"
-    """A sign-in was refused, or a wrong present password at a change of it; `count` says how often on this account from this address within 15 minutes."""
+    """A sign-in was refused, or a wrong present password at a change of it; `count` says how often on this account from this address within 15 minutes. `way` says how it was tried, and tells a link that was used (`link_used`), ended before its use (`link_ended`), out of date (`link_expired`) or unknown (`link`)."""
     SIGNED_OUT_EVERYWHERE = "signed_out_everywhere"
     """All sign-ins and unused links of a person were ended."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 - the name of an act
@@ -27,6 +27,8 @@ class AuditAction(StrEnum):
     """An operator deleted the password of a person, or replaced the one in the installation's secrets; their sign-ins and unused links ended."""
     SIGN_IN_LINK_CREATED = "sign_in_link_created"
     """An operator made a link that signs a person in once."""
+    SIGN_IN_LINK_ENDED = "sign_in_link_ended"
+    """A link was ended before anybody used it; `cause` is the act that ended it, where that is known. A link that was used has `signed_in` with the way `link`; one that nobody used in time has no entry."""
     COURSE_CREATED = "course_created"
     """A course was added."""
     COURSE_RENAMED = "course_renamed"

@@ -54,7 +54,7 @@ async def _reset(connection: Connection, person: Person) -> None:
     async with connection.transaction():
         await accounts.remove(connection, person.person_id)
         await sign_ins.revoke_person(connection, person.person_id)
-        await sign_in_links.revoke_person(connection, person.person_id, EndedBy.PASSWORD_RESET)
+        await sign_in_links.revoke_person(connection, person.person_id, EndedBy.PASSWORD_RESET, by=OPERATOR)
         await audit.record(connection, AuditAction.PASSWORD_RESET, OPERATOR, subject=person.person_id)
 
 

@@ -22,8 +22,9 @@ class AuditEntryAnswer(msgspec.Struct, frozen=True):
     ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
     sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
     stay as they are, ``reason`` which were chosen. ``setting_from`` and ``setting_to`` are the titles of a course, its
-    ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. What an action
-    does not need is null.
+    ruling sources (null: none) or the thresholds that differ; ``group`` is one whose members get a role. ``way`` is how
+    somebody signed in or tried to: a link that was refused is `link_used`, `link_ended`, `link_expired`, or `link` where it
+    is not known; ``cause`` is the act that ended a link. What an action does not need is null.
     """
 
     entry_id: str
@@ -43,6 +44,7 @@ class AuditEntryAnswer(msgspec.Struct, frozen=True):
     group: str | None
     source: str | None
     way: str | None
+    cause: str | None
     scopes: list[str] | None
     address: str | None
     count: int

@@ -130,6 +130,7 @@ def _answer(entry: AuditEntry) -> AuditEntryAnswer:
         group=details.get("group"),
         source=details.get("source"),
         way=details.get("way"),
+        cause=details.get("cause"),
         scopes=details.get("scopes"),
         address=entry.address,
         count=entry.count,

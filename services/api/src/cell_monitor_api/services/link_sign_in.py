@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 
@@ -15,6 +14,7 @@ from cell_monitor_api.exceptions import (
     SignInLinkEndedByChange,
     SignInLinkEndedByReset,
     SignInLinkEndedBySignOut,
+    SignInLinkExpired,
     SignInLinkInvalid,
     SignInLinkUsed,
 )
@@ -37,6 +37,13 @@ _ENDED: Final[Mapping[EndedBy | None, tuple[type[SignInLinkEnded], str]]] = {
     EndedBy.SIGNED_OUT_EVERYWHERE: (SignInLinkEndedBySignOut, "by signing out everywhere"),
     None: (SignInLinkEnded, "by a change or a reset of the password or by signing out everywhere"),
 }
+_WAYS: Final[Mapping[Refusal, str]] = {
+    Refusal.USED: "link_used",
+    Refusal.ENDED: "link_ended",
+    Refusal.EXPIRED: "link_expired",
+    Refusal.INVALID: "link",
+}
+"""How the audit log tells refused links apart."""
 
 
 class LinkSignIn:
@@ -55,7 +62,8 @@ class LinkSignIn:
             SignInLimited: too many attempts from this address.
             SignInLinkUsed: the link signed somebody in before.
             SignInLinkEnded: all unused links of its person were ended, also meanwhile.
-            SignInLinkInvalid: the link is unknown or out of date.
+            SignInLinkExpired: nobody used the link in time.
+            SignInLinkInvalid: the link is unknown, or over for long.
         """
         try:
             attempt = await self._limits.begin_link(address)
@@ -64,22 +72,22 @@ class LinkSignIn:
             raise
         used = await sign_in_links.use(self._pool, link)
         if isinstance(used, RefusedLink):
-            await self._refuse(address, used.person_id)
-            raise _refusal(used)
+            raise await self._refuse(address, used)
         await self._limits.succeeded(attempt)
         try:
             signed_in = await self._sessions.begin(used.person_id, way="link", generation=used.sign_in_generation)
         except NotAuthenticated:
             await sign_in_links.end_of_use(self._pool, link)
-            await self._refuse(address, used.person_id)
-            raise _refusal(RefusedLink(Refusal.ENDED)) from None
+            raise await self._refuse(address, RefusedLink(Refusal.ENDED, None, used.person_id)) from None
         SIGN_INS.labels("link", "ok").inc()
         return signed_in
 
-    async def _refuse(self, address: str, person_id: UUID | None) -> None:
+    async def _refuse(self, address: str, link: RefusedLink) -> ClientRequestError:
+        """Count and enter a refused link; return the answer."""
         SIGN_INS.labels("link", "refused").inc()
         _log.info("sign_in_refused")
-        await self._refused.add("link", address, person_id)
+        await self._refused.add(_WAYS[link.why], address, link.person_id)
+        return _refusal(link)
 
 
 def _refusal(link: RefusedLink) -> ClientRequestError:
@@ -88,4 +96,6 @@ def _refusal(link: RefusedLink) -> ClientRequestError:
     if link.why is Refusal.ENDED:
         error, by = _ENDED[link.ended_by]
         return error(f"this link was ended before anybody used it, {by}: {_ANOTHER}")
+    if link.why is Refusal.EXPIRED:
+        return SignInLinkExpired(f"nobody used this link in time: {_ANOTHER}")
     return SignInLinkInvalid(f"this link is not valid any more: {_ANOTHER}")

@@ -152,10 +152,11 @@ class Sessions:
             if await sign_ins.get(connection, _digest(cookie)) is None:
                 raise NotAuthenticated("nobody is signed in: sign in first")
             await sign_ins.revoke_person(connection, person_id)
-            await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_CHANGED)
+            person = Actor.person(person_id)
+            await sign_in_links.revoke_person(connection, person_id, EndedBy.PASSWORD_CHANGED, by=person)
             await sign_ins.create(connection, _digest(fresh), person_id, datetime.now(UTC) + self._lifetime)
             await with_it(connection)
-            await audit.record(connection, AuditAction.PASSWORD_CHANGED, Actor.person(person_id))
+            await audit.record(connection, AuditAction.PASSWORD_CHANGED, person)
             # While the person's row is locked: nothing that ends the session can come before the token's generation.
             token = await self._token(connection, person_id, fresh)
         return SignedIn(person_id, token, fresh, self._lifetime)
@@ -208,10 +209,11 @@ class Sessions:
             NotAuthenticated: nobody is signed in.
         """
         sign_in = await self.holding(cookie)
+        person = Actor.person(sign_in.person_id)
         async with self._pool.acquire() as connection, connection.transaction():
             await sign_ins.revoke_person(connection, sign_in.person_id)
-            await sign_in_links.revoke_person(connection, sign_in.person_id, EndedBy.SIGNED_OUT_EVERYWHERE)
-            await audit.record(connection, AuditAction.SIGNED_OUT_EVERYWHERE, Actor.person(sign_in.person_id))
+            await sign_in_links.revoke_person(connection, sign_in.person_id, EndedBy.SIGNED_OUT_EVERYWHERE, by=person)
+            await audit.record(connection, AuditAction.SIGNED_OUT_EVERYWHERE, person)
         _log.info("signed_out_everywhere", person_id=str(sign_in.person_id))
 
     async def me(self, claims: Claims) -> Me:

@@ -61,7 +61,7 @@ class AuditEntry:
         subject: whom it concerns; None for nobody.
         key_id: the API key that it concerns.
         key_name: of that key, where it is still stored.
-        details: by the action: ``way``; ``from``, ``to`` and ``source``; ``scopes``.
+        details: by the action: ``way``; ``cause``; ``from``, ``to`` and ``source``; ``scopes``.
         address: of refused sign-ins.
         count: how often.
     """

@@ -15,6 +15,8 @@ from enum import Enum, StrEnum, auto
 from typing import Final
 from uuid import UUID
 
+from cell_monitor_core.auth.audit import SYSTEM, Actor, AuditAction
+from cell_monitor_core.storage.postgres import audit
 from cell_monitor_core.storage.postgres.pool import Executor
 
 __all__ = [
@@ -51,8 +53,10 @@ class Refusal(Enum):
     """It signed somebody in."""
     ENDED = auto()
     """It was ended before anybody signed in with it."""
+    EXPIRED = auto()
+    """Nobody used it in time."""
     INVALID = auto()
-    """Unknown, malformed or out of date."""
+    """Unknown, malformed, or over for so long that it is not stored any more."""
 
 
 class EndedBy(StrEnum):
@@ -130,31 +134,55 @@ async def use(executor: Executor, presented: str) -> LinkUse | RefusedLink:
     if row["ended_at"] is not None:
         ended_by = None if row["end_cause"] is None else EndedBy(row["end_cause"])
         return RefusedLink(Refusal.ENDED, ended_by, row["person_id"])
-    return RefusedLink(Refusal.USED if row["used_at"] is not None else Refusal.INVALID, None, row["person_id"])
+    return RefusedLink(Refusal.USED if row["used_at"] is not None else Refusal.EXPIRED, None, row["person_id"])
 
 
 async def end_of_use(executor: Executor, presented: str) -> None:
     """Note that a link whose use had begun signed nobody in, because all sign-ins of its person were ended meanwhile.
 
-    By which act is not known: it saw the link as used.
+    By which act is not known: it saw the link as used. The audit log gets an entry in the same statement.
 
     Args:
         executor: a connection or a pool.
         presented: the link, as ``use`` accepted it.
     """
     await executor.execute(
-        "UPDATE sign_in_links SET used_at = NULL, ended_at = now() WHERE link_id = $1 AND used_at IS NOT NULL",
+        "WITH ended AS (UPDATE sign_in_links SET used_at = NULL, ended_at = now() "  # noqa: S608 - no values
+        f"WHERE link_id = $1 AND used_at IS NOT NULL RETURNING person_id, end_cause) {_ended_entries(2)}",
         presented.partition("_")[0],
+        *SYSTEM.columns,
     )
 
 
-async def revoke_person(executor: Executor, person_id: UUID, ended_by: EndedBy) -> None:
-    """End all links of a person that nobody used; call it in the transaction of the act that ends them."""
+async def revoke_person(executor: Executor, person_id: UUID, ended_by: EndedBy, *, by: Actor) -> None:
+    """End all links of a person that can still be used; call it in the transaction of the act that ends them.
+
+    The audit log gets an entry for each in the same statement.
+
+    Args:
+        executor: a connection.
+        person_id: whose links.
+        ended_by: the act.
+        by: who does it.
+    """
     await executor.execute(
-        "UPDATE sign_in_links SET ended_at = now(), end_cause = $2 "
-        "WHERE person_id = $1 AND used_at IS NULL AND ended_at IS NULL",
+        "WITH ended AS (UPDATE sign_in_links SET ended_at = now(), end_cause = $2 "  # noqa: S608 - no values
+        "WHERE person_id = $1 AND used_at IS NULL AND ended_at IS NULL AND expires_at > now() "
+        f"RETURNING person_id, end_cause) {_ended_entries(3)}",
         person_id,
         ended_by.value,
+        *by.columns,
+    )
+
+
+def _ended_entries(actor: int) -> str:
+    """Return SQL that enters each row of ``ended (person_id, end_cause)``; ``actor``: number of its first parameter."""
+    return audit.entries_from(
+        "ended",
+        f"'{AuditAction.SIGN_IN_LINK_ENDED}'",
+        actor,
+        subject="person_id",
+        details="jsonb_strip_nulls(jsonb_build_object('cause', end_cause))",
     )
 
 
