@@ -88,7 +88,12 @@ def test_a_member_is_removed_from_one_course_once_that_is_confirmed(site: Instal
     assert site.courses_of("sato") == {"physics-1": "instructor", "physics-2": "instructor"}
     # Without a terminal nobody can say yes.
     assert site.admin("remove-member", "physics-1", "sato").exit_code == 1
-    site.done("remove-member", "physics-1", "SATO", answer="y\n")
+    removed = site.done("remove-member", "physics-1", "SATO", answer="y\n")
+    # Nobody of the course can add one.
+    assert "physics-1 has no instructor now" in removed.stderr
+    assert "add-member physics-1 USERNAME --role instructor" in removed.stderr
+    added = site.done("add-member", "physics-1", "suzuki", "--role", "instructor")
+    assert "no instructor" not in added.stderr + site.done("remove-member", "physics-1", "tanaka", "--yes").stderr
     assert site.courses_of("sato") == {"physics-2": "instructor"}
     site.done("remove-member", "physics-2", "sato", "--yes")
     assert site.courses_of("sato") == {}

@@ -179,6 +179,71 @@ async def test_an_instructor_ends_neither_their_own_role_nor_an_admins(ivy, whos
     assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids[whose]) == (None if act == "remove" else "student")
 
 
+@pytest.mark.parametrize("caller", ["ivy", "key"])
+async def test_neither_an_instructor_nor_a_key_ends_or_lowers_the_role_of_an_instructor(ivy, caller):
+    await ivy.person("boss", admin=True)
+    await ivy.course("c1", kai="instructor", tim="assistant", oda="observer")
+    headers = ivy.bearer("ivy") if caller == "ivy" else await roster_key(ivy)
+    for role in ("student", "observer", "assistant"):
+        body = {"members": [{"username": "ann", "role": "student"}, {"username": "kai", "role": role}]}
+        refused = await ivy.client.put(URL, headers=headers, json=body)
+        # A lower role of the staff is not theirs to give either.
+        assert refused.status_code == 403
+        assert refused.json()["detail"][0]["loc"] == ["body", "members", 1, "role"]
+    refused = await ivy.client.put(URL, headers=headers, json={"members": [{"username": "kai", "role": "student"}]})
+    removed = await ivy.client.delete(f"{URL}/{ivy.ids['kai']}", headers=headers)
+    for answer in (refused, removed):
+        assert fault(answer) == (403, "member_protected")
+        said = answer.json()["detail"][0]["msg"]
+        assert "is an instructor" in said
+        assert "ask an admin" in said
+    assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids["kai"]) == "instructor"
+    assert await people.find(ivy.process.pool, ivy.keyring, ivy.index, "ann") is None
+    # The other roles of the staff are the course's to end.
+    assert (await ivy.client.delete(f"{URL}/{ivy.ids['tim']}", headers=headers)).status_code == 204
+    lowered = await ivy.client.put(URL, headers=headers, json={"members": [{"username": "oda", "role": "student"}]})
+    assert lowered.json()["members"][0]["effective_role"] == "student"
+    # An admin of the site does it.
+    assert (await remove(ivy, "boss", "kai", admin=True)).status_code == 204
+
+
+@pytest.mark.parametrize("whose", ["ivy", "kai"])
+async def test_a_roster_that_rules_does_not_let_an_instructor_lower_a_role_that_the_hub_gave(ivy, whose):
+    pool = ivy.process.pool
+    await ivy.person("boss", admin=True)
+    await ivy.person("kai")
+    both = {ivy.ids[name]: "instructor" for name in ("ivy", "kai")}
+    await memberships.upsert_many(pool, "c1", both, source=Source.HUB)
+    # The roster has not spoken of either, so that what the Hub says counts.
+    await pool.execute("DELETE FROM memberships WHERE source = 'roster'")
+    await pool.execute("UPDATE courses SET ruling_source = 'roster' WHERE course_id = 'c1'")
+    refused = await put(ivy, "ivy", {"username": whose, "role": "student"})
+    assert fault(refused) == (403, "member_protected")
+    assert await memberships.role_of(pool, "c1", ivy.ids[whose]) == "instructor"
+    # The source that gave the role ends it.
+    await memberships.remove(pool, "c1", ivy.ids[whose], source=Source.HUB)
+    assert await memberships.role_of(pool, "c1", ivy.ids[whose]) is None
+
+
+async def test_what_a_list_may_not_do_is_named_line_by_line(ivy):
+    await ivy.person("boss", admin=True)
+    await ivy.course("c1", boss="assistant", kai="instructor", tim="assistant")
+    lines = {
+        "ann": "student", "eve": "instructor", "kai": "student", "tim": "student", "zoe": "observer", "boss": "student",
+        "ivy": "student",
+    }  # fmt: skip
+    refused = await put(ivy, "ivy", *({"username": name, "role": role} for name, role in lines.items()))
+    assert refused.status_code == 403
+    assert [(each["type"], each["loc"]) for each in refused.json()["detail"]] == [
+        ("permission_denied", ["body", "members", 1, "role"]),
+        ("member_protected", ["body", "members", 2, "role"]),
+        ("permission_denied", ["body", "members", 4, "role"]),
+        ("member_protected", ["body", "members", 5, "role"]),
+        ("member_protected", ["body", "members", 6, "role"]),
+    ]
+    assert await memberships.role_of(ivy.process.pool, "c1", ivy.ids["tim"]) == "assistant"
+
+
 async def test_a_key_that_fills_rosters_does_not_end_an_admins_role(ivy):
     await ivy.person("boss", admin=True)
     await ivy.course("c1", boss="assistant", tim="assistant")

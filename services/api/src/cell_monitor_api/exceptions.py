@@ -242,7 +242,7 @@ class ManagedElsewhere(ClientRequestError):
 
 
 class MemberProtected(ClientRequestError):
-    """Only an admin of the site can end or lower this role: it is the caller's own, or that of an admin of the site."""
+    """Only an admin of the site can end or lower this role, or the source that gave it: it is an instructor's, the caller's own, or an admin's of the site."""
 
     error = "member_protected"
     status_code = 403

@@ -25,7 +25,7 @@ from cell_monitor_core.administration import refusals
 from cell_monitor_core.redis_client import reason_of
 from cell_monitor_core.storage.ports import LogUnavailable, PostgresUnavailable, RedisUnavailable
 from cell_monitor_core.storage.postgres.pool import store_errors
-from cell_monitor_core.web.errors import ClientRequestError, error_response
+from cell_monitor_core.web.errors import ClientRequestError, Detail, error_response
 
 __all__ = ["install_failure_handlers", "refusal_answer"]
 
@@ -84,8 +84,12 @@ async def _store_error(request: Request, error: Exception) -> Response:
 
 def refusal_answer(refusal: refusals.Refusal) -> Response:
     """Return the answer to a change that is refused."""
-    loc = ["body", *refusal.field] if refusal.field else None
-    return _answer(_REFUSALS[type(refusal)](refusal.msg, loc=loc))
+    further = [Detail(_REFUSALS[type(each)].error, each.msg, _loc(each)) for each in refusal.further]
+    return _answer(_REFUSALS[type(refusal)](refusal.msg, loc=_loc(refusal), further=further))
+
+
+def _loc(refusal: refusals.Refusal) -> list[str | int] | None:
+    return ["body", *refusal.field] if refusal.field else None
 
 
 async def _change_refused(_request: Request, error: Exception) -> Response:

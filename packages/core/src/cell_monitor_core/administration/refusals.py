@@ -17,6 +17,7 @@ __all__ = [
     "Unknown",
     "UnknownCourse",
     "Unusable",
+    "refuse_all",
     "require_readable",
 ]
 
@@ -27,12 +28,24 @@ class Refusal(Exception):
     Args:
         msg: what is wrong and what to do, for people.
         field: where it is wrong in what was given, such as ``("members", 3, "role")``; empty for the whole.
+
+    Attributes:
+        further: what else of the same change is refused, so that all of it can be corrected at once.
     """
 
     def __init__(self, msg: str, *, field: Sequence[str | int] = ()) -> None:
         super().__init__(msg)
         self.msg = msg
         self.field = tuple(field)
+        self.further: tuple[Refusal, ...] = ()
+
+
+def refuse_all(refused: Sequence[Refusal]) -> None:
+    """Raise the first of these refusals with the others as its ``further``; with none there is nothing to do."""
+    if refused:
+        first, *others = refused
+        first.further = tuple(others)
+        raise first
 
 
 class CourseIdTaken(Refusal):
@@ -48,7 +61,7 @@ class NotPermitted(Refusal):
 
 
 class ProtectedMember(NotPermitted):
-    """A role of the staff that the course's own staff cannot end: the asker's own, or that of an admin of the site."""
+    """A role that the course's own staff cannot end: an instructor's, the asker's own, or that of an admin of the site."""
 
 
 class Unknown(Refusal):

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import require_course
-from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, ProtectedMember, Unknown
+from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Refusal, Unknown, refuse_all
+from cell_monitor_core.administration.staff_roles import StaffRoles, protected_ends
 from cell_monitor_core.auth.audit import Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres import identities, joined_computers, memberships, people
 from cell_monitor_core.storage.postgres.member_list import ListedMember, members_of
-from cell_monitor_core.storage.postgres.memberships import Source, SourceRole
+from cell_monitor_core.storage.postgres.memberships import Source
+from cell_monitor_core.storage.postgres.pool import Connection
 
 __all__ = ["MemberChange", "Roster", "StoredMember"]
 
@@ -96,8 +98,9 @@ class Roster:
 
         A course's staff decides on the students of its course. It may name somebody who belongs to other courses, too,
         but not rename them. Roles of the staff show every student's work, so only who decides on the site gives them;
-        a list may repeat those that its people have already. It ends no role of the staff that is the asker's own or that
-        of an admin of the site, see ``_protect``. Nobody gives a password here: it is its person's own.
+        a list may repeat those that its people have already. It ends no role of an instructor, and none of the staff that is
+        the asker's own or that of an admin of the site, see ``staff_roles``. Nobody gives a password here: it is its
+        person's own.
 
         Args:
             course_id: the course.
@@ -111,10 +114,12 @@ class Roster:
             NotPermitted: something that only who decides on the site may do: a role of the staff that the person does
                 not have, rights of an admin, or people of another issuer; also where they decide on it no longer.
             ProtectedMember: a role of the staff would end that only who decides on the site can end.
+
+            Of several that are not permitted or protected all are named, in the order given: ``Refusal.further``.
         """
         of_site = authority is Authority.SITE
-        if not of_site:
-            _check_course_only(changes, issuer)
+        if not of_site and issuer != identities.LOCAL:
+            raise NotPermitted("only an admin of the site can add people who sign in elsewhere")
         async with self._pool.acquire() as connection, connection.transaction():
             await require_course(connection, course_id)
             # Not by the right that the request began with: a role of the staff would outlast it.
@@ -132,9 +137,10 @@ class Roster:
                 issuer=issuer,
             )
             roles = {person_id: change.role for person_id, change in zip(person_ids, changes, strict=True)}
-            if not of_site:
-                roles = await self._without_staff(connection, course_id, person_ids, changes, by)
-            await memberships.upsert_many(connection, course_id, roles, by=by)
+            if of_site:
+                await memberships.upsert_many(connection, course_id, roles, by=by)
+            else:
+                roles = await self._put_students(connection, course_id, person_ids, changes, by)
             for person_id, change in zip(person_ids, changes, strict=True):
                 if change.site_admin is not None:
                     await people.set_admin(connection, person_id, is_admin=change.site_admin, by=by)
@@ -145,6 +151,11 @@ class Roster:
             StoredMember(person_id, change.username, change.role, effective.get(person_id))
             for person_id, change in zip(person_ids, changes, strict=True)
         ]
+
+    async def has_instructor(self, course_id: str) -> bool:
+        """Return whether anybody's role in a course is that of an instructor, by whatever source."""
+        members = await memberships.roster(self._pool, course_id)
+        return any(member.role == Role.INSTRUCTOR for member in members)
 
     async def removable_role(self, course_id: str, person_id: UUID) -> str:
         """Return the role of a member that ``remove_member`` ends: of the roster, else of joining by code.
@@ -181,12 +192,14 @@ class Roster:
             ProtectedMember: a role of the staff would end that only who decides on the site can end.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            role = await self._removable_role(connection, course_id, person_id)
+            await self._removable_role(connection, course_id, person_id)
             # Not by the right that the request began with, as in put_members.
             of_site = authority is Authority.SITE and await people.is_asking_admin(connection, by)
-            if not of_site and role in STAFF_ROLES:
-                await _protect(connection, {person_id: ()}, by)
+            before = await StaffRoles.read(connection, course_id, [person_id])
             await joined_computers.remove_member(connection, course_id, person_id, by=by)
+            if not of_site:
+                after = await StaffRoles.read(connection, course_id, [person_id])
+                refuse_all(await protected_ends(connection, before, after, {person_id: ()}, by))
             if end_site_admin:
                 await people.set_admin(connection, person_id, is_admin=False, by=by)
             still = await memberships.role_of(connection, course_id, person_id)
@@ -209,62 +222,35 @@ class Roster:
         rows = await people.belonging_elsewhere(connection, self._index, names, course_id)
         return {index for index, elsewhere in enumerate(rows) if elsewhere}
 
-    async def _without_staff(
+    async def _put_students(
         self,
-        connection: Any,
+        connection: Connection,
         course_id: str,
         person_ids: Sequence[UUID],
         changes: Sequence[MemberChange],
         by: Actor,
     ) -> dict[UUID, str]:
-        """Return the roles to give without those of the staff, which the people must have already."""
-        said = await memberships.said_of(connection, course_id, person_ids)
+        """Store what a course's staff may store: roles of the staff must be there already, and protected ones stay.
+
+        Return the roles that were stored, those of students.
+        """
+        before = await StaffRoles.read(connection, course_id, person_ids)
+        refused: dict[int, Refusal] = {}
         roles = {}
-        ending: dict[UUID, tuple[str | int, ...]] = {}
         for position, (person_id, change) in enumerate(zip(person_ids, changes, strict=True)):
-            if change.role not in STAFF_ROLES:
+            field = ("members", position)
+            if change.site_admin is not None:
+                msg = "only an admin of the site can decide who is one"
+                refused[position] = NotPermitted(msg, field=[*field, "site_admin"])
+            elif change.role not in STAFF_ROLES:
                 roles[person_id] = change.role
-            elif SourceRole(Source.ROSTER, change.role) not in said.get(person_id, []):
-                raise NotPermitted(
-                    f"only an admin of the site can give the role {change.role}",
-                    field=["members", position, "role"],
-                )
-            present = {one.role for one in said.get(person_id, []) if one.source is Source.ROSTER} & STAFF_ROLES
-            if present and change.role not in present:
-                ending[person_id] = ("members", position, "role")
-        await _protect(connection, ending, by)
+            elif before.listed.get(person_id) != change.role:
+                msg = f"only an admin of the site can give the role {change.role}"
+                refused[position] = NotPermitted(msg, field=[*field, "role"])
+        await memberships.upsert_many(connection, course_id, roles, by=by)
+        after = await StaffRoles.read(connection, course_id, person_ids)
+        fields = {person_id: ("members", position, "role") for position, person_id in enumerate(person_ids)}
+        for refusal in await protected_ends(connection, before, after, fields, by):
+            refused[int(refusal.field[1])] = refusal
+        refuse_all([refused[position] for position in sorted(refused)])
         return roles
-
-
-async def _protect(connection: Any, ending: Mapping[UUID, Sequence[str | int]], by: Actor) -> None:
-    """Refuse that a course's staff ends a role of the staff which is an admin's of the site, or their own.
-
-    An admin could not be kept out anyway, and who ends their own role cannot give it back: a slip would lock them out.
-
-    Args:
-        connection: in the transaction of the change.
-        ending: whose role in the roster would end, with its place in what was given.
-        by: who asks.
-
-    Raises:
-        ProtectedMember: one of them is.
-    """
-    admins = await people.admins_among(connection, list(ending))
-    for person_id, field in ending.items():
-        if person_id == by.person_id:
-            raise ProtectedMember("only an admin of the site can end or lower your own role", field=field)
-        if person_id in admins:
-            raise ProtectedMember(
-                "this person is an admin of the site: only an admin of the site can end or lower their role",
-                field=field,
-            )
-
-
-def _check_course_only(changes: Sequence[MemberChange], issuer: str) -> None:
-    if issuer != identities.LOCAL:
-        raise NotPermitted("only an admin of the site can add people who sign in elsewhere")
-    for position, change in enumerate(changes):
-        if change.site_admin is not None:
-            raise NotPermitted(
-                "only an admin of the site can decide who is one", field=["members", position, "site_admin"]
-            )

@@ -54,6 +54,7 @@ class ClientRequestError(Exception):
         loc: path of the error in the request, such as ``("body", "events")``.
         retry_after: seconds after which the client should try again (``Retry-After``).
         headers: further headers of the response, such as ``{"connection": "close"}``.
+        further: other errors of the same request, which the response names as well.
     """
 
     error: ClassVar[str] = "invalid_request"
@@ -66,8 +67,10 @@ class ClientRequestError(Exception):
         loc: Sequence[str | int] | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        further: Sequence[Detail] = (),
     ) -> None:
         super().__init__(msg)
+        self.further = tuple(further)
         self.msg = msg
         self.loc = loc
         self.headers = dict(headers or {})
@@ -86,7 +89,7 @@ def error_response(error: ClientRequestError | None) -> tuple[int, list[tuple[by
         status, extra, body = 500, {}, error_body(Detail("internal_error", _INTERNAL))
     else:
         status, extra = error.status_code, error.headers
-        body = error_body(Detail(error.error, error.msg, error.loc))
+        body = error_body(Detail(error.error, error.msg, error.loc), *error.further)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))

@@ -16,6 +16,7 @@ from cell_monitor.commands.stores import (
     with_roster,
 )
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, confirm, fail, print_json, say
+from cell_monitor.deployment import Deployment
 from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import CourseList, require_course
 from cell_monitor_core.administration.refusals import Unknown
@@ -78,14 +79,15 @@ def add_member(
     """
     change = MemberChange(username, role, display_name, site_admin)
 
-    async def work(members: Roster) -> tuple[list[str], StoredMember]:
+    async def work(members: Roster) -> tuple[list[str], StoredMember, bool]:
         similar = await members.similar_names(username)
         [stored] = await members.put_members(course_id, [change], authority=Authority.SITE, by=OPERATOR, issuer=issuer)
-        return similar, stored
+        return similar, stored, await members.has_instructor(course_id)
 
     with opened(data_dir) as deployment:
-        similar, stored = with_roster(deployment, work)
+        similar, stored, taught = with_roster(deployment, work)
         link = deployment.command_line("sign-in-link", username)
+        without = _without_instructor(deployment, course_id)
     effective = stored.effective_role
     if site_admin is not None:
         say(f"{username} is {'now' if site_admin else 'no longer'} an admin of the whole site.")
@@ -100,6 +102,8 @@ def add_member(
         else f"They sign in at {issuer}."
     )
     say(f"{username} is {effective or 'no member'} of {course_id}. {how}")
+    if not taught:
+        say(without)
 
 
 @click.command()
@@ -123,32 +127,41 @@ def remove_member(
             await require_course(connection, course_id)
             return await require_person(connection, keyring, index, username, issuer=issuer, course_id=course_id)
 
-        async def work(members: Roster) -> str | None:
+        async def work(members: Roster) -> tuple[str | None, bool]:
             try:
                 role = await members.removable_role(course_id, person.person_id)
                 if not yes:
                     confirm(f"Remove {person.username} ({role}) from {course_id}?")
-                return await members.remove_member(
+                still = await members.remove_member(
                     course_id,
                     person.person_id,
                     authority=Authority.SITE,
                     by=OPERATOR,
                     end_site_admin=no_site_admin,
                 )
+                return still, await members.has_instructor(course_id)
             except Unknown as error:
                 raise fail(f"{person.username} is no member of {course_id} any more.") from error
 
         person = with_connection(deployment, find)
-        still = with_roster(deployment, work)
+        still, taught = with_roster(deployment, work)
+        without = _without_instructor(deployment, course_id)
     if still is None:
         say(f"{person.username} is no longer a member of {course_id}.")
     else:
         say(f"{person.username} is no longer in the roster of {course_id}, but still {still} there by another source.")
     say("What they opened before ends within seconds.")
+    if not taught:
+        say(without)
     if no_site_admin:
         say(f"{person.username} is no longer an admin of the whole site.")
     elif person.is_admin:
         say("As an admin of the whole site they still see every course; --no-site-admin removes that right.")
+
+
+def _without_instructor(deployment: Deployment, course_id: str) -> str:
+    add = admin_command(deployment, "add-member", course_id, "USERNAME", "--role", "instructor")
+    return f"{course_id} has no instructor now; admins of the whole site see it. To add one: {add}"
 
 
 def _according_to(member: ListedMember) -> str:
