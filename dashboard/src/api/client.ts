@@ -1,4 +1,4 @@
-import type { ErrorBody } from './types'
+import type { ErrorBody, ErrorDetail } from './types'
 
 /** The server answered with an error; `type` is its stable code. */
 export class ApiError extends Error {
@@ -9,6 +9,8 @@ export class ApiError extends Error {
     message: string,
     /** Seconds of the answer's Retry-After header, if it had one. */
     readonly retryAfterS: number | null = null,
+    /** All that is wrong; the first is that of `type`. */
+    readonly details: readonly ErrorDetail[] = [],
   ) {
     super(message)
   }
@@ -54,6 +56,7 @@ function errorFrom(response: Response, body: unknown): Error {
     first.type,
     typeof first.msg === 'string' ? first.msg : response.statusText,
     Number.isFinite(retryAfter) ? retryAfter : null,
+    detail,
   )
 }
 

@@ -55,6 +55,7 @@ export type JoinCode = Schemas['JoinCodeAnswer']
 export type DashboardConfig = Schemas['ClientConfig']
 /** Body of every error answer of the API. */
 export type ErrorBody = Schemas['Error']
+export type ErrorDetail = ErrorBody['detail'][number]
 
 export type Role = 'instructor' | 'assistant' | 'observer' | 'student'
 /** The members of a group have a role in a course. */

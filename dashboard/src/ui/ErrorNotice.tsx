@@ -10,7 +10,7 @@ import { Notice } from './Notice'
 export function explain(error: unknown, t: TFunction): string {
   if (!(error instanceof ApiError)) return t('errors.unreachable')
   if (error.type === 'timeseries_unavailable') return t('activity.unavailable')
-  if (error.type === 'member_protected') return t('members.protected')
+  if (error.type === 'member_protected') return t('members.protected', { role: t('role.instructor') })
   if (error.status >= 500) return t('errors.server', { code: error.status })
   return t('errors.message', { message: error.message, code: error.type })
 }

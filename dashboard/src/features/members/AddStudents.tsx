@@ -1,13 +1,14 @@
 import { useId, useMemo, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { isOutcomeUnknown } from '../../api/client'
+import { ApiError, isOutcomeUnknown } from '../../api/client'
 import type { CourseMember } from '../../api/types'
 import { useAnnounce } from '../../ui/Announcer'
 import { Button } from '../../ui/Button'
-import { explainChange } from '../../ui/ErrorNotice'
+import { explain, explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
 import { MAX_LIST_BYTES, previewOf, readList, textOf, type FaultyLine, type StudentListing } from './list'
+import { refusedLines, type RefusedLine } from './refused'
 import { PartlyAdded, useAddStudents } from './useRoster'
 
 /** Lines that are left out: at first, and once all were asked for. */
@@ -31,7 +32,9 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
   const listing = useMemo(() => readList(text), [text])
   const preview = useMemo(() => previewOf(listing.students, members), [listing, members])
   const changed = [...preview.added, ...preview.renamed]
-  const cause = add.error instanceof PartlyAdded ? add.error.cause : add.error
+  const partly = add.error instanceof PartlyAdded ? add.error : null
+  const cause = partly === null ? add.error : partly.cause
+  const refused = refusedLines(cause, add.variables?.slice(partly?.added ?? 0) ?? [])
   // The list of members shows by now that they were added.
   const turnedOut = isOutcomeUnknown(cause) && changed.length === 0
 
@@ -97,13 +100,15 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
       {text.trim() !== '' && <Changes listing={listing} preview={preview} />}
       {add.isError && !turnedOut && (
         <Notice tone="error" role="alert">
-          {add.error instanceof PartlyAdded
-            ? t('members.partly', {
-                added: add.error.added,
-                count: add.error.total,
-                message: explainChange(add.error.cause, t),
-              })
-            : explainChange(add.error, t)}
+          {refused.length > 0 && partly === null && t('members.refused')}
+          {refused.length === 0 && partly === null && explainChange(add.error, t)}
+          {partly !== null &&
+            t('members.partly', {
+              added: partly.added,
+              count: partly.total,
+              message: refused.length > 0 ? t('members.refusedRest') : explainChange(cause, t),
+            })}
+          {refused.length > 0 && <Refused lines={refused} />}
         </Notice>
       )}
       {add.isSuccess && text === '' && (
@@ -137,6 +142,24 @@ function Changes({ listing, preview }: ChangesProps): ReactElement {
       </ul>
       {listing.faults.length > 0 && <Faults faults={listing.faults} />}
     </>
+  )
+}
+
+/** The lines of a list that the server refused, each with the reason. */
+function Refused({ lines }: { lines: readonly RefusedLine[] }): ReactElement {
+  const { t } = useTranslation()
+  return (
+    <ul className="members-add__changes members-add__faults" aria-label={t('members.refusedLines')}>
+      {lines.map(({ line, name, type, message }, index) => (
+        <li key={index}>
+          {t('members.refusedLine', {
+            line,
+            name,
+            message: explain(new ApiError(400, type, message), t),
+          })}
+        </li>
+      ))}
+    </ul>
   )
 }
 

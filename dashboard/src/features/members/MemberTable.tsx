@@ -14,7 +14,7 @@ interface MemberTableProps {
   members: readonly CourseMember[]
   /** The viewer, who cannot remove themselves. */
   me: string
-  /** Whether the viewer is an admin of the site, who alone removes another one from the staff. */
+  /** Whether the viewer is an admin of the site, who alone removes instructors, and another admin from the staff. */
   admin: boolean
 }
 
@@ -81,7 +81,8 @@ function Row({ courseId, member, label, own, admin }: RowProps): ReactElement {
   const sources = Object.entries(member.sources)
   const agreed = sources.every(([, role]) => role === member.role)
   const removable = member.sources['roster'] != null || member.sources['join'] != null
-  const guarded = member.site_admin && !admin && (member.sources['roster'] ?? 'student') !== 'student'
+  const listed = member.sources['roster'] ?? 'student'
+  const guarded = admin ? null : member.site_admin && listed !== 'student' ? 'byAdmin' : listed === 'instructor' ? 'instructorByAdmin' : null
   return (
     <tr>
       <th scope="row">
@@ -112,8 +113,8 @@ function Row({ courseId, member, label, own, admin }: RowProps): ReactElement {
           .join(t('app.listSeparator'))}
       </td>
       <td className="records__actions">
-        {!own && removable && guarded && <span className="hint">{t('members.byAdmin')}</span>}
-        {!own && removable && !guarded && <Remove courseId={courseId} member={member} name={label.text} />}
+        {!own && removable && guarded !== null && <span className="hint">{t(`members.${guarded}`, { role: t('role.instructor') })}</span>}
+        {!own && removable && guarded === null && <Remove courseId={courseId} member={member} name={label.text} />}
         {!own && !removable && <span className="hint">{t('members.elsewhere')}</span>}
       </td>
     </tr>

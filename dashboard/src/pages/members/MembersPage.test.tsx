@@ -57,6 +57,50 @@ describe('members of a course', () => {
     expect(await within(await screen.findByRole('row', { name: /kai/u })).findByRole('button', { name: /^Remove kai/u })).toBeVisible()
   })
 
+  it('offers to remove another instructor to an administrator of the site only, and says why', async () => {
+    members.push(member('kai', { role: 'instructor', sources: { roster: 'instructor' } }))
+    members.push(member('oda', { role: 'observer', sources: { roster: 'observer' } }))
+    const { unmount } = renderApp('/courses/c1/members')
+    await screen.findByRole('heading', { name: '6 members' })
+    expect(within(row('kai')).queryByRole('button')).toBeNull()
+    expect(row('kai')).toHaveTextContent('Only an administrator of the site can remove a member with the role Instructor.')
+    expect(within(row('oda')).getByRole('button', { name: /^Remove oda/u })).toBeVisible()
+    unmount()
+    api.on('GET me', () => ({ body: { person_id: 'me', username: 'root', display_name: null, is_admin: true, courses: [] } }))
+    renderApp('/courses/c1/members')
+    expect(await within(await screen.findByRole('row', { name: /kai/u })).findByRole('button', { name: /^Remove kai/u })).toBeVisible()
+  })
+
+  it('says of a course without an instructor that it has none, and of no other', async () => {
+    const { unmount } = renderApp('/courses/c1/members')
+    await screen.findByRole('heading', { name: '4 members' })
+    expect(screen.queryByText(/No member of this course has the role Instructor/u)).toBeNull()
+    unmount()
+    members = members.filter(({ role }) => role !== 'instructor')
+    renderApp('/courses/c1/members')
+    expect(await screen.findByText(/No member of this course has the role Instructor/u)).toBeVisible()
+  })
+
+  it('names every line that the server refused', async () => {
+    const user = userEvent.setup()
+    const detail = [1, 2].map((position) => ({ type: 'member_protected', msg: 'no', loc: ['body', 'members', position, 'role'] }))
+    api.on('PUT courses/c1/members', () => {
+      // They became instructors meanwhile.
+      members = [...members, ...['kai', 'oda'].map((name) => member(name, { role: 'instructor', sources: { roster: 'instructor' } }))]
+      return { status: 403, body: { detail } }
+    })
+    renderApp('/courses/c1/members')
+    await user.click(await list())
+    await user.paste('zoe\n\nkai,Kai\noda')
+    await user.click(screen.getByRole('button', { name: 'Add or update 3 students' }))
+    const refused = within(await screen.findByRole('list', { name: 'Lines that are refused' }))
+    expect(refused.getAllByRole('listitem').map((item) => item.textContent)).toEqual([
+      expect.stringMatching(/^Line 3, kai: Only an administrator of the site can end or lower this role/u),
+      expect.stringMatching(/^Line 4, oda: Only an administrator of the site can end or lower this role/u),
+    ])
+    expect(screen.getByRole('alert')).toHaveTextContent('Nothing was stored, because of these lines:')
+  })
+
   it('says why somebody cannot be removed who became an administrator meanwhile', async () => {
     const user = userEvent.setup()
     api.on('DELETE courses/c1/members/tim', () => ({ status: 403, body: fault('member_protected') }))

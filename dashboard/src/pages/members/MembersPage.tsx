@@ -11,7 +11,7 @@ import { AddStudents } from '../../features/members/AddStudents'
 import { MemberTable } from '../../features/members/MemberTable'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { courseErrorPage } from '../../ui/ErrorPage'
-import { Loading } from '../../ui/Notice'
+import { Loading, Notice } from '../../ui/Notice'
 import { useTitle } from '../../ui/title'
 
 const route = getRouteApi('/courses/$courseId/members')
@@ -42,6 +42,9 @@ export default function MembersPage(): ReactElement {
             <AddStudents courseId={courseId} members={members.data} />
             <section className="card" aria-label={t('members.title')}>
               <h2>{t('members.count', { count: members.data.length })}</h2>
+              {members.data.every((member) => member.role !== 'instructor') && (
+                <Notice tone="info">{t('members.noInstructor', { role: t('role.instructor') })}</Notice>
+              )}
               <MemberTable courseId={courseId} members={members.data} me={me.data?.person_id ?? ''} admin={me.data?.is_admin === true} />
             </section>
           </>
