@@ -1355,6 +1355,7 @@ export interface components {
          *             role: the one that counts.
          *             sources: what each source says, by its name; null where it removed them.
          *             site_admin: whether they are an admin of the whole site, too.
+         *             issuers: where they sign in.
          */
         CourseMember: {
             person_id: string;
@@ -1365,13 +1366,19 @@ export interface components {
                 [key: string]: string | null;
             };
             site_admin: boolean;
+            issuers: string[];
         };
         /**
          * CourseMembers
          * @description Everybody who belongs to a course, staff first, then by user name.
+         *
+         *         ``issuers`` are those of people who can be added, the one that students use first; ``hub`` is the one of JupyterHub, null
+         *         without a Hub.
          */
         CourseMembers: {
             members: components["schemas"]["CourseMember"][];
+            issuers: string[];
+            hub: string | null;
         };
         /**
          * CourseRefusals
@@ -2036,6 +2043,11 @@ export interface components {
         NewMembers: {
             /** Members */
             members: components["schemas"]["NewMember"][];
+            /**
+             * Issuer
+             * @default local
+             */
+            issuer: string;
         };
         /**
          * NewPassword

@@ -5,7 +5,7 @@ import type {
   Activity,
   ApiKey,
   AuditPage,
-  CourseMember,
+  CourseMembers,
   CourseRefusals,
   CourseSummary,
   DashboardConfig,
@@ -82,21 +82,21 @@ export const membersKey = (courseId: string) => ['members', courseId] as const
 export const membersQuery = (api: ApiClient, courseId: string) =>
   queryOptions({
     queryKey: membersKey(courseId),
-    queryFn: async ({ signal }) =>
-      (await api.request<{ members: CourseMember[] }>(`courses/${segment(courseId)}/members`, { signal })).members,
+    queryFn: ({ signal }) => api.request<CourseMembers>(`courses/${segment(courseId)}/members`, { signal }),
   })
 
 export async function addStudents(
   api: ApiClient,
   courseId: string,
   students: readonly { username: string; displayName: string | null }[],
+  issuer: string,
 ): Promise<void> {
   const members = students.map(({ username, displayName }) => ({
     username,
     role: 'student',
     ...(displayName !== null && { display_name: displayName }),
   }))
-  await api.request(`courses/${segment(courseId)}/members`, { method: 'PUT', body: { members } })
+  await api.request(`courses/${segment(courseId)}/members`, { method: 'PUT', body: { members, issuer } })
 }
 
 export async function removeMember(api: ApiClient, courseId: string, personId: string): Promise<undefined> {

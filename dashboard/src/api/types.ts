@@ -64,6 +64,7 @@ export type GroupLink = Narrowed<Schemas['LinkedGroup'], { role: Role }>
 export type GroupRule = Narrowed<Schemas['GroupRule'], { roles: Record<string, Role> }>
 export type StaffMember = Narrowed<Schemas['StaffMember'], { role: Role }>
 export type CourseSnapshot = Narrowed<Schemas['CourseSnapshot'], { staff: StaffMember[] }>
+export type CourseMembers = Narrowed<Schemas['CourseMembers'], { members: CourseMember[] }>
 export type CourseMember = Narrowed<Schemas['CourseMember'], { role: Role; sources: Partial<Record<string, Role | null>> }>
 /** Somebody whom an entry of the audit log names, or who has been erased since. */
 export type AuditPerson =

@@ -56,6 +56,7 @@ export function member(username: string, changes: Partial<CourseMember> = {}): C
     role: 'student',
     sources: { roster: 'student' },
     site_admin: false,
+    issuers: ['local'],
     ...changes,
   }
 }

@@ -7,6 +7,7 @@ import { useAnnounce } from '../../ui/Announcer'
 import { Button } from '../../ui/Button'
 import { explain, explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
+import { issuerName } from './issuers'
 import { MAX_LIST_BYTES, previewOf, readList, textOf, type FaultyLine, type StudentListing } from './list'
 import { refusedLines, type RefusedLine } from './refused'
 import { PartlyAdded, useAddStudents } from './useRoster'
@@ -18,19 +19,29 @@ const FAULTS_AT_MOST = 2_000
 interface AddStudentsProps {
   courseId: string
   members: readonly CourseMember[]
+  /** Where students may sign in, the usual place first. */
+  issuers: readonly string[]
+  /** The one of JupyterHub, or null. */
+  hub: string | null
 }
 
 /** Paste or upload a list of students; what would change is shown before it is sent. */
-export function AddStudents({ courseId, members }: AddStudentsProps): ReactElement {
+export function AddStudents({ courseId, members, issuers, hub }: AddStudentsProps): ReactElement {
   const { t } = useTranslation()
   const announce = useAnnounce()
   const [text, setText] = useState('')
   const [unreadable, setUnreadable] = useState(false)
-  const add = useAddStudents(courseId)
+  const [chosen, setChosen] = useState<string | null>(null)
+  const issuer = chosen ?? issuers[0] ?? ''
+  const add = useAddStudents(courseId, issuer)
   const listId = useId()
   const hintId = useId()
   const listing = useMemo(() => readList(text), [text])
-  const preview = useMemo(() => previewOf(listing.students, members), [listing, members])
+  // A user name of another place is another person.
+  const preview = useMemo(
+    () => previewOf(listing.students, members.filter((member) => member.issuers.includes(issuer))),
+    [listing, members, issuer],
+  )
   const changed = [...preview.added, ...preview.renamed]
   const partly = add.error instanceof PartlyAdded ? add.error : null
   const cause = partly === null ? add.error : partly.cause
@@ -64,6 +75,25 @@ export function AddStudents({ courseId, members }: AddStudentsProps): ReactEleme
       <p className="hint" id={hintId}>
         {t('members.hint')}
       </p>
+      {issuers.length > 1 && (
+        <div className="field">
+          <label htmlFor={`${listId}-issuer`}>{t('members.signInAt')}</label>
+          <select
+            id={`${listId}-issuer`}
+            value={issuer}
+            onChange={(event) => {
+              add.reset()
+              setChosen(event.target.value)
+            }}
+          >
+            {issuers.map((each) => (
+              <option key={each} value={each}>
+                {issuerName(each, hub, t)}
+              </option>
+            ))}
+          </select>
+        </div>
+      )}
       <div className="field">
         <label htmlFor={listId}>{t('members.paste')}</label>
         <textarea

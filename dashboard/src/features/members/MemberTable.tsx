@@ -7,6 +7,7 @@ import { PersonName } from '../../course/PersonName'
 import { shortened } from '../../i18n/foreign'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
+import { issuerName, signInApart } from './issuers'
 import { useRemoveMember } from './useRoster'
 
 interface MemberTableProps {
@@ -16,11 +17,14 @@ interface MemberTableProps {
   me: string
   /** Whether the viewer is an admin of the site, who alone removes instructors, and another admin from the staff. */
   admin: boolean
+  /** The issuer of JupyterHub, or null. */
+  hub: string | null
 }
 
 /** Who belongs to the course, with role and source. */
-export function MemberTable({ courseId, members, me, admin }: MemberTableProps): ReactElement {
+export function MemberTable({ courseId, members, me, admin, hub }: MemberTableProps): ReactElement {
   const { t } = useTranslation()
+  const apart = signInApart(members)
   const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
   return (
     <div className="records members__table">
@@ -48,6 +52,7 @@ export function MemberTable({ courseId, members, me, admin }: MemberTableProps):
                   label={label}
                   own={member.person_id === me}
                   admin={admin}
+                  places={apart ? member.issuers.map((issuer) => issuerName(issuer, hub, t)) : []}
                 />
               )
             )
@@ -64,9 +69,11 @@ interface RowProps {
   label: PersonLabel
   own: boolean
   admin: boolean
+  /** Where they sign in, if that differs among the members. */
+  places: readonly string[]
 }
 
-function Row({ courseId, member, label, own, admin }: RowProps): ReactElement {
+function Row({ courseId, member, label, own, admin, places }: RowProps): ReactElement {
   const { t } = useTranslation()
   const sourceName = (source: string): string =>
     ({
@@ -95,6 +102,7 @@ function Row({ courseId, member, label, own, admin }: RowProps): ReactElement {
         <bdi className="clamped" title={username}>
           {shortened(username)}
         </bdi>
+        {places.length > 0 && <span className="members__places">{places.join(t('app.listSeparator'))}</span>}
       </td>
       <td>
         {t(`role.${member.role}`)}

@@ -19,15 +19,19 @@ export class PartlyAdded extends Error {
   }
 }
 
-/** Add students, or bring their names up to date. Sending the same list again adds the rest. */
-export function useAddStudents(courseId: string): UseMutationResult<number, Error, readonly Listed[]> {
+/**
+ * Add students, or bring their names up to date. Sending the same list again adds the rest.
+ *
+ * @param issuer - where they sign in
+ */
+export function useAddStudents(courseId: string, issuer: string): UseMutationResult<number, Error, readonly Listed[]> {
   const { api } = useServices()
   const client = useQueryClient()
   return useMutation({
     mutationFn: async (students: readonly Listed[]) => {
       for (let start = 0; start < students.length; start += AT_ONCE) {
         try {
-          await addStudents(api, courseId, students.slice(start, start + AT_ONCE))
+          await addStudents(api, courseId, students.slice(start, start + AT_ONCE), issuer)
         } catch (error) {
           if (start === 0) throw error
           throw new PartlyAdded(start, students.length, error)

@@ -246,13 +246,13 @@ describe('errors', () => {
   }, 25_000)
 
   it('comes back by itself where the right ended and came back between two readings', async () => {
-    course.api.on('GET courses/c1/members', () => ({ body: { members: [] } }))
+    course.api.on('GET courses/c1/members', () => ({ body: { members: [], issuers: ['local'], hub: null } }))
     const { services } = renderApp('/courses/c1/members')
     expect(await screen.findByRole('heading', { name: '0 members' })).toBeVisible()
     course.api.on('GET courses/c1/members', () => ({ status: 403, body: fault('permission_denied') }))
     await act(() => services.client.invalidateQueries({ queryKey: ['members', 'c1'] }))
     expect(await screen.findByRole('heading', { name: 'Not for your role' })).toBeVisible()
-    course.api.on('GET courses/c1/members', () => ({ body: { members: [] } }))
+    course.api.on('GET courses/c1/members', () => ({ body: { members: [], issuers: ['local'], hub: null } }))
     expect(await screen.findByRole('heading', { name: '0 members' }, { timeout: 8_000 })).toBeVisible()
   }, 15_000)
 

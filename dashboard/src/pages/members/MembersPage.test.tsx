@@ -10,6 +10,7 @@ import { member } from '../../testing/fixtures'
 
 let api: FakeApi
 let members: CourseMember[]
+let places: { issuers: string[]; hub: string | null }
 const sent: unknown[] = []
 
 const list = () => screen.findByRole('textbox', { name: 'List of students' })
@@ -26,7 +27,8 @@ beforeEach(() => {
     member('hugo', { sources: { hub: 'student' } }),
     member('tim', { role: 'assistant', sources: { hub: 'student', roster: 'assistant' } }),
   ]
-  api.on('GET courses/c1/members', () => ({ body: { members } }))
+  places = { issuers: ['local'], hub: null }
+  api.on('GET courses/c1/members', () => ({ body: { members, ...places } }))
   api.on('PUT courses/c1/members', (body) => {
     sent.push(body)
     return { body: { members: [] } }
@@ -42,6 +44,26 @@ describe('members of a course', () => {
     expect(within(row('hugo')).queryByRole('button')).toBeNull()
     expect(row('hugo')).toHaveTextContent('Is removed where they come from.')
     expect(within(row('Mari Aoki')).queryByRole('button')).toBeNull()
+  })
+
+  it('adds the people of the Hub where there is one, and takes nobody of the same user name elsewhere for them', async () => {
+    places = { issuers: ['jupyterhub', 'local'], hub: 'jupyterhub' }
+    members.push(member('sato', { person_id: 'p8', issuers: ['jupyterhub'] }), member('sato', { person_id: 'p9', display_name: 'Sato Ken' }))
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    await user.type(await list(), 'sato,Sato Aoi\nann\nnobody')
+    // Ann has an account here and none that is known of the Hub.
+    expect(changes()).toEqual(['2 new students', '1 name is updated'])
+    const place = screen.getByRole('combobox', { name: 'Where they sign in' })
+    expect(within(place).getAllByRole('option').map((option) => option.textContent)).toEqual(['JupyterHub', 'an account here'])
+    await user.selectOptions(place, 'an account here')
+    expect(changes()).toEqual(['1 new student', '1 name is updated', '1 is a student already'])
+    await user.selectOptions(place, 'JupyterHub')
+    await user.click(screen.getByRole('button', { name: 'Add or update 3 students' }))
+    await waitFor(() => expect(sent).toHaveLength(1))
+    expect(sent[0]).toMatchObject({ issuer: 'jupyterhub' })
+    const rows = screen.getAllByRole('row', { name: /sato/iu }).map((each) => each.textContent)
+    expect(rows.map((text) => [text.includes('JupyterHub'), text.includes('an account here')]).sort()).toEqual([[false, true], [true, false]])
   })
 
   it('offers to remove an administrator of the site from the staff only to another one, and says why', async () => {
@@ -136,7 +158,10 @@ describe('members of a course', () => {
     await user.click(screen.getByRole('button', { name: 'Add or update 2 students' }))
     expect(await screen.findByText('2 students were added or updated.', { selector: '.notice__text' })).toBeVisible()
     expect(sent).toEqual([
-      { members: [{ username: 'zoe', role: 'student' }, { username: 'ann', role: 'student', display_name: 'Ann Baker' }] },
+      {
+        members: [{ username: 'zoe', role: 'student' }, { username: 'ann', role: 'student', display_name: 'Ann Baker' }],
+        issuer: 'local',
+      },
     ])
     expect(await list()).toHaveValue('')
   })

@@ -39,13 +39,19 @@ export default function MembersPage(): ReactElement {
         {members.isError && <ErrorNotice error={members.error} onRetry={() => void members.refetch()} />}
         {members.data !== undefined && (
           <>
-            <AddStudents courseId={courseId} members={members.data} />
+            <AddStudents courseId={courseId} {...members.data} />
             <section className="card" aria-label={t('members.title')}>
-              <h2>{t('members.count', { count: members.data.length })}</h2>
-              {members.data.every((member) => member.role !== 'instructor') && (
+              <h2>{t('members.count', { count: members.data.members.length })}</h2>
+              {members.data.members.every((member) => member.role !== 'instructor') && (
                 <Notice tone="info">{t('members.noInstructor', { role: t('role.instructor') })}</Notice>
               )}
-              <MemberTable courseId={courseId} members={members.data} me={me.data?.person_id ?? ''} admin={me.data?.is_admin === true} />
+              <MemberTable
+                courseId={courseId}
+                members={members.data.members}
+                hub={members.data.hub}
+                me={me.data?.person_id ?? ''}
+                admin={me.data?.is_admin === true}
+              />
             </section>
           </>
         )}

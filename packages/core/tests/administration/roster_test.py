@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from cell_monitor_core.administration.authority import Authority
-from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown, UnknownCourse
+from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Unknown, UnknownCourse, Unusable
 from cell_monitor_core.administration.roster import MemberChange, Roster
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.broker.redis_broker import RedisBroker
@@ -30,7 +30,11 @@ class Site:
 
     pool: asyncpg.Pool
     index: BlindIndex
-    roster: Roster
+    roster_of: Callable[[Collection[str]], Roster]
+
+    @property
+    def roster(self) -> Roster:
+        return self.roster_of(())
 
     async def put(self, *changes: MemberChange, authority: Authority = Authority.SITE, **options: Any) -> list[Any]:
         return await self.roster.put_members("c1", changes, authority=authority, by=OPERATOR, **options)
@@ -47,7 +51,8 @@ async def site(database: str, valkey: str) -> AsyncIterator[Site]:
     redis = connect(valkey, name="test")
     broker = RedisBroker(redis)
     await courses.create(pool, "c1", "Course")
-    yield Site(pool, index, Roster(pool, keyring, index, Counters(pool, broker, Publisher(broker))))
+    counters = Counters(pool, broker, Publisher(broker))
+    yield Site(pool, index, lambda issuers: Roster(pool, keyring, index, counters, issuers=issuers))
     await aclose(redis)
     await pool.close()
 
@@ -59,7 +64,6 @@ async def site(database: str, valkey: str) -> AsyncIterator[Site]:
         (MemberChange("eve", "observer"), {}, ("members", 1, "role")),
         (MemberChange("eve", "student", site_admin=True), {}, ("members", 1, "site_admin")),
         (MemberChange("eve", "student", site_admin=False), {}, ("members", 1, "site_admin")),
-        (MemberChange("eve", "student"), {"issuer": "https://login.example.org"}, ()),
     ],
 )
 async def test_the_staff_of_a_course_decides_on_its_students_only(
@@ -73,6 +77,26 @@ async def test_the_staff_of_a_course_decides_on_its_students_only(
     assert await site.names() == []
     await site.put(first, change, **options)
     assert sorted(await site.names()) == ["ann", "eve"]
+
+
+async def test_a_course_names_people_of_the_issuers_of_students_and_of_no_other(site: Site) -> None:
+    hub = site.roster_of(["jupyterhub"])
+    change = MemberChange("ann", "student", "Ann")
+    [there] = await hub.put_members("c1", [change], authority=Authority.COURSE, by=OPERATOR, issuer="jupyterhub")
+    assert await identities.person_of(site.pool, site.index, "jupyterhub", "ann") == there.person_id
+    assert await identities.person_of(site.pool, site.index, "local", "ann") is None
+    assert [(member.person.display_name, member.issuers) for member in await hub.members("c1")] == [
+        ("Ann", ["jupyterhub"])
+    ]
+    with pytest.raises(Unusable, match="jupyterhub, local") as refused:
+        await hub.put_members("c1", [change], authority=Authority.COURSE, by=OPERATOR, issuer="jupiterhub")
+    assert refused.value.field == ("issuer",)
+    # Whose name is not this course's to change: known by the issuer that is meant.
+    await courses.create(site.pool, "c2", "Another")
+    await memberships.upsert_many(site.pool, "c2", {there.person_id: "student"})
+    renamed = MemberChange("ann", "student", "Somebody else")
+    await hub.put_members("c1", [renamed], authority=Authority.COURSE, by=OPERATOR, issuer="jupyterhub")
+    assert [member.person.display_name for member in await hub.members("c1")] == ["Ann"]
 
 
 async def test_an_admin_is_made_with_the_membership_or_not_at_all(site: Site) -> None:

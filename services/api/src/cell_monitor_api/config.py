@@ -245,6 +245,11 @@ class ApiSettings(OidcSettings):
         return issuers if self.api_oidc_issuer is None else [*issuers, self.api_oidc_issuer]
 
     @property
+    def student_issuer(self) -> str | None:
+        """The issuer of students beside this installation: the Hub's, None without a Hub."""
+        return None if self.api_hub_url is None else self.api_hub_issuer
+
+    @property
     def allows_act_as(self) -> bool:
         """Whether API keys may get tokens of other people."""
         return self.api_hub_url is None if self.api_act_as_keys is None else self.api_act_as_keys

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import require_course
-from cell_monitor_core.administration.refusals import ManagedBySource, NotPermitted, Refusal, Unknown, refuse_all
+from cell_monitor_core.administration.refusals import (
+    ManagedBySource,
+    NotPermitted,
+    Refusal,
+    Unknown,
+    Unusable,
+    refuse_all,
+)
 from cell_monitor_core.administration.staff_roles import StaffRoles, protected_ends
-from cell_monitor_core.auth.audit import Actor
+from cell_monitor_core.auth.audit import OPERATOR, Actor
 from cell_monitor_core.auth.roles import STAFF_ROLES, Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -63,13 +70,17 @@ class Roster:
         keyring: encrypts names.
         index: finds people by their names.
         counters: reports changes to open pages after they are committed.
+        issuers: where people sign in whom a course may name, beside this installation. An operator may name any.
     """
 
-    def __init__(self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters) -> None:
+    def __init__(
+        self, pool: Any, keyring: KeyRing, index: BlindIndex, counters: Counters, *, issuers: Collection[str] = ()
+    ) -> None:
         self._pool = pool
         self._keyring = keyring
         self._index = index
         self._counters = counters
+        self._issuers = issuers
 
     async def members(self, course_id: str) -> list[ListedMember]:
         """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name.
@@ -111,21 +122,23 @@ class Roster:
 
         Raises:
             UnknownCourse: there is no such course.
+            Unusable: nobody who is named here signs in at this issuer.
             NotPermitted: something that only who decides on the site may do: a role of the staff that the person does
-                not have, rights of an admin, or people of another issuer; also where they decide on it no longer.
+                not have, or rights of an admin; also where they decide on it no longer.
             ProtectedMember: a role of the staff would end that only who decides on the site can end.
 
             Of several that are not permitted or protected all are named, in the order given: ``Refusal.further``.
         """
         of_site = authority is Authority.SITE
-        if not of_site and issuer != identities.LOCAL:
-            raise NotPermitted("only an admin of the site can add people who sign in elsewhere")
+        if issuer not in {identities.LOCAL, *self._issuers} and not (of_site and by == OPERATOR):
+            known = ", ".join([*self._issuers, identities.LOCAL])
+            raise Unusable(f"students can be added of these issuers: {known}", field=["issuer"])
         async with self._pool.acquire() as connection, connection.transaction():
             await require_course(connection, course_id)
             # Not by the right that the request began with: a role of the staff would outlast it.
             if of_site and not await people.is_asking_admin(connection, by):
                 raise NotPermitted("only an admin of the site may do this")
-            foreign = set() if of_site else await self._foreign(connection, course_id, changes)
+            foreign = set() if of_site else await self._foreign(connection, course_id, changes, issuer)
             person_ids = await people.upsert_many(
                 connection,
                 self._keyring,
@@ -216,10 +229,10 @@ class Roster:
             raise Unknown("there is no such member of this course")
         raise ManagedBySource(f"this person is a member by {', '.join(given)}: remove them there")
 
-    async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange]) -> set[int]:
+    async def _foreign(self, connection: Any, course_id: str, changes: Sequence[MemberChange], issuer: str) -> set[int]:
         """Return the positions of those whose names are not this course's to change."""
         names = [change.username for change in changes]
-        rows = await people.belonging_elsewhere(connection, self._index, names, course_id)
+        rows = await people.belonging_elsewhere(connection, self._index, names, course_id, issuer)
         return {index for index, elsewhere in enumerate(rows) if elsewhere}
 
     async def _put_students(

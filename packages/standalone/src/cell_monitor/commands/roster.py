@@ -194,15 +194,23 @@ def list_members(*, course_id: str, as_json: bool, data_dir: str | None) -> None
                 "display_name": person.display_name,
                 "role": member.role,
                 "sources": member.sources,
+                "issuers": member.issuers,
                 "site_admin": person.is_admin,
             }
             print_json(fields)
         return
     table = Table(title=f"{len(members):,} members of {course_id}", title_justify="left")
-    for heading in ("user name", "name", "role", "according to", "site admin"):
+    for heading in ("user name", "name", "signs in at", "role", "according to", "site admin"):
         table.add_column(heading, overflow="fold")
     for member in members:
         person = member.person
         admin = "yes" if person.is_admin else ""
-        table.add_row(cell(person.username), cell(person.display_name), member.role, _according_to(member), admin)
+        table.add_row(
+            cell(person.username),
+            cell(person.display_name),
+            cell(", ".join(member.issuers)),
+            member.role,
+            _according_to(member),
+            admin,
+        )
     Console(highlight=False).print(table)

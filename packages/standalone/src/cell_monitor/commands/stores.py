@@ -212,12 +212,7 @@ async def require_person(
     if course_id is not None:
         said = await memberships.said_of(connection, course_id, [person.person_id for person in found])
         found = [person for person in found if any(one.role is not None for one in said.get(person.person_id, []))]
-    issuers = {
-        person.person_id: [
-            identity.issuer for identity in await identities.of_person(connection, keyring, person.person_id)
-        ]
-        for person in found
-    }
+    issuers = await identities.issuers_of(connection, [person.person_id for person in found])
     if issuer is not None:
         found = [person for person in found if issuer in issuers[person.person_id]]
     exact = [person for person in found if person.username == username]

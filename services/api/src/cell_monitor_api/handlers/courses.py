@@ -27,6 +27,7 @@ from cell_monitor_api.models.courses import (
 from cell_monitor_api.models.students import Activity, CourseCells
 from cell_monitor_core.administration.roster import MemberChange
 from cell_monitor_core.auth.audit import Actor
+from cell_monitor_core.storage.postgres.identities import LOCAL
 
 __all__ = ["router"]
 
@@ -61,10 +62,12 @@ async def list_members(context: Context, grant: RosterEditor) -> Response:
             role=member.role,
             sources={str(source): role for source, role in member.sources.items()},
             site_admin=member.person.is_admin,
+            issuers=member.issuers,
         )
         for member in listed
     ]
-    return StructResponse(CourseMembers(members))
+    hub = context.process.settings.student_issuer
+    return StructResponse(CourseMembers(members, [*([] if hub is None else [hub]), LOCAL], hub))
 
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))
@@ -72,7 +75,7 @@ async def put_members(context: Context, grant: RosterEditor, caller: Caller, bod
     """Add members, or bring them up to date; nobody is removed. Only an admin of the site gives a role of the staff."""
     changes = [MemberChange(member.username, member.role, member.display_name) for member in body.members]
     stored = await context.process.roster.put_members(
-        grant.course_id, changes, authority=grant.authority, by=Actor.of(caller)
+        grant.course_id, changes, authority=grant.authority, by=Actor.of(caller), issuer=body.issuer
     )
     context.process.access.forget()
     members = [MemberAnswer(str(one.person_id), one.username, one.role, one.effective_role) for one in stored]

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cell_monitor_api.models.auth import Username
 from cell_monitor_core.channels import COURSE_ID_PATTERN
 from cell_monitor_core.derivation import Thresholds
-from cell_monitor_core.names import MAX_NAME_CHARS, NAME_PATTERN
+from cell_monitor_core.names import ISSUER_PATTERN, MAX_ISSUER_CHARS, MAX_NAME_CHARS, NAME_PATTERN
 from cell_monitor_core.publications import CourseState, HelpState, StudentState
+from cell_monitor_core.storage.postgres.identities import LOCAL
 
 __all__ = [
     "CourseAnswer",
@@ -69,6 +70,8 @@ class NewMembers(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     members: Annotated[list[NewMember], Field(max_length=500)]
+    issuer: Annotated[str, Field(min_length=1, max_length=MAX_ISSUER_CHARS, pattern=ISSUER_PATTERN)] = LOCAL
+    """Where these people sign in; one of ``CourseMembers.issuers``."""
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Self:
@@ -110,6 +113,7 @@ class CourseMember(msgspec.Struct, frozen=True):
         role: the one that counts.
         sources: what each source says, by its name; null where it removed them.
         site_admin: whether they are an admin of the whole site, too.
+        issuers: where they sign in.
     """
 
     person_id: str
@@ -118,12 +122,19 @@ class CourseMember(msgspec.Struct, frozen=True):
     role: str
     sources: dict[str, str | None]
     site_admin: bool
+    issuers: list[str]
 
 
 class CourseMembers(msgspec.Struct, frozen=True):
-    """Everybody who belongs to a course, staff first, then by user name."""
+    """Everybody who belongs to a course, staff first, then by user name.
+
+    ``issuers`` are those of people who can be added, the one that students use first; ``hub`` is the one of JupyterHub, null
+    without a Hub.
+    """
 
     members: list[CourseMember]
+    issuers: list[str]
+    hub: str | None
 
 
 class CourseAnswer(msgspec.Struct, frozen=True):

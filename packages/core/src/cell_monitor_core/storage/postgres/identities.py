@@ -6,7 +6,7 @@ or in a Unicode form are different subjects, as they are different accounts at m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
@@ -21,6 +21,7 @@ __all__ = [
     "add_many",
     "backfill_local",
     "count_pending",
+    "issuers_of",
     "of_person",
     "people_of",
     "person_of",
@@ -77,6 +78,18 @@ async def of_person(executor: Executor, keyring: KeyRing, person_id: UUID) -> li
         Identity(row["issuer"], keyring.decrypt_text(row["subject_enc"], context=SUBJECT, row=row["identity_id"].bytes))
         for row in rows
     ]
+
+
+async def issuers_of(executor: Executor, person_ids: Iterable[UUID]) -> dict[UUID, list[str]]:
+    """Return where each person signs in, in alphabetical order."""
+    rows = await executor.fetch(
+        """
+        SELECT person_id, array_agg(DISTINCT issuer ORDER BY issuer) AS issuers FROM identities
+        WHERE person_id = ANY($1::uuid[]) GROUP BY person_id
+        """,
+        list(person_ids),
+    )
+    return {row["person_id"]: list(row["issuers"]) for row in rows}
 
 
 async def add_many(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cell_monitor_core.auth.roles import rank_of
 from cell_monitor_core.crypto import KeyRing
-from cell_monitor_core.storage.postgres import memberships, people
+from cell_monitor_core.storage.postgres import identities, memberships, people
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
@@ -20,11 +20,13 @@ class ListedMember:
     Attributes:
         role: the one that counts.
         sources: what each source says; None that it removed them.
+        issuers: where they sign in: two people of one name differ by it.
     """
 
     person: people.Person
     role: str
     sources: dict[Source, str | None]
+    issuers: list[str]
 
 
 async def members_of(connection: Connection, keyring: KeyRing, course_id: str) -> list[ListedMember]:
@@ -33,8 +35,14 @@ async def members_of(connection: Connection, keyring: KeyRing, course_id: str) -
         roles = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
         said = await memberships.said_of(connection, course_id, roles)
         found = await people.get_many(connection, keyring, roles)
+        issuers = await identities.issuers_of(connection, roles)
     members = [
-        ListedMember(person, roles[person.person_id], {one.source: one.role for one in said[person.person_id]})
+        ListedMember(
+            person,
+            roles[person.person_id],
+            {one.source: one.role for one in said[person.person_id]},
+            issuers.get(person.person_id, []),
+        )
         for person in found
     ]
     return sorted(

@@ -250,15 +250,15 @@ async def upsert(
 
 
 async def belonging_elsewhere(
-    executor: Executor, index: BlindIndex, usernames: Sequence[str], course_id: str
+    executor: Executor, index: BlindIndex, usernames: Sequence[str], course_id: str, issuer: str = identities.LOCAL
 ) -> list[bool]:
-    """Return of each local user name whether its person belongs to more than this course.
+    """Return of each of an issuer's user names whether its person belongs to more than this course.
 
     That is somebody who is an admin of the site, is a member of another course by any source, or signs in with another
     issuer as well. Such a person is not a single course's to rename. A name that nobody has
     counts as False.
     """
-    known = await identities.people_of(executor, index, identities.LOCAL, usernames)
+    known = await identities.people_of(executor, index, issuer, usernames)
     rows = await executor.fetch(
         """
         SELECT person_id FROM people p
@@ -270,7 +270,7 @@ async def belonging_elsewhere(
         """,
         list(known.values()),
         course_id,
-        identities.LOCAL,
+        issuer,
     )
     elsewhere = {row["person_id"] for row in rows}
     return [known.get(username) in elsewhere for username in usernames]
