@@ -93,7 +93,7 @@ test: node $(STAMPS)/dev install $(STAMPS)/oidc-provider browser pgbouncer ## Ru
 	@$(BIN)/pytest -m "not stores" $(IN_PROCESSES) $(SEED) $(ARGS)
 
 .PHONY: test-hosts
-test-hosts: node $(STAMPS)/dev $(STAMPS)/extension dashboard/dist/index.html $(STAMPS)/hub-proxy browser ## Test with other JupyterLab and JupyterHub versions and with stores that hang; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
+test-hosts: node $(STAMPS)/dev $(STAMPS)/extension dashboard/dist/index.html $(STAMPS)/hub-proxy browser stores ## Test with other JupyterLab and JupyterHub versions, stores and proxies; HOSTS="lab-4.4 hub-6.1 …" or all; ARGS="-k word"
 	@$(BIN)/python -m cell_monitor_testing.jupyter_hosts prepare $(HOSTS)
 	@# Two runs, as Playwright starts once in a process; 5: the arguments select no test in one of them.
 	@$(BIN)/pytest $(HOSTS_IN_PROCESSES) $(EXTENSION)/tests/hosts $(addprefix --host=,$(HOSTS)) $(ARGS) || [ $$? -eq 5 ]
@@ -245,3 +245,17 @@ pgbouncer:
 	elif [ "$${CELL_MONITOR_REQUIRE_PGBOUNCER:-}" = 1 ]; then \
 		echo "No pgbouncer was found, but CELL_MONITOR_REQUIRE_PGBOUNCER=1 requires the tests with it."; exit 1; \
 	else echo "Skipped: no pgbouncer was found for the tests with it."; fi
+
+# The stores and proxies of the tests marked `stores`, with the names of their programs.
+.PHONY: stores
+stores:
+	@missing=; export PATH="$$PATH:/usr/sbin:/usr/lib/postgresql/15/bin"; \
+		for program in redis-server postgres pgbouncer nginx haproxy stunnel; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing Debian's stores and proxies for the tests with them"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			redis-server postgresql-15 pgbouncer nginx-light haproxy stunnel4 >/dev/null; \
+	elif [ "$${CELL_MONITOR_REQUIRE_STORES:-}" = 1 ]; then \
+		echo "Not found:$$missing, but CELL_MONITOR_REQUIRE_STORES=1 requires the tests with them."; exit 1; \
+	else echo "Skipped: not found for the tests with them:$$missing."; fi

@@ -13,11 +13,12 @@ from cell_monitor_testing.optional_programs import (
     REQUIRE_INFLUXD,
     REQUIRE_PGBOUNCER,
     REQUIRE_ROOT,
+    REQUIRE_STORES,
     skip_or_fail,
 )
 
 REPOSITORY = Path(__file__).parents[3]
-SWITCHES = [REQUIRE_BROWSER, REQUIRE_INFLUXD, REQUIRE_PGBOUNCER, REQUIRE_ROOT]
+SWITCHES = [REQUIRE_BROWSER, REQUIRE_INFLUXD, REQUIRE_PGBOUNCER, REQUIRE_ROOT, REQUIRE_STORES]
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

@@ -111,6 +111,8 @@ def connect(url: str, *, name: str, blocking: bool = False) -> RedisClient:
         # RESP2: one shape of replies in scripts and commands, and no CLIENT MAINT_NOTIFICATIONS at each connection.
         "protocol": 2,
         "client_name": _client_name(name),
+        # No CLIENT SETINFO: Redis 7.0 does not know it, and has no right of that name that could be given.
+        "driver_info": None,
         "decode_responses": False,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "socket_timeout": _BLOCKING_TIMEOUT_SECONDS if blocking else COMMAND_TIMEOUT_SECONDS,

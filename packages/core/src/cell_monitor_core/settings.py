@@ -64,6 +64,7 @@ OTHER_PROGRAMS: Final = frozenset(
         "REQUIRE_INFLUXD",
         "REQUIRE_PGBOUNCER",
         "REQUIRE_ROOT",
+        "REQUIRE_STORES",
     }
 )
 """Variables, without the prefix, that share the environment with the services' settings and are read by no service."""

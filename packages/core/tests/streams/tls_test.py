@@ -6,43 +6,18 @@ import asyncio
 import contextlib
 import os
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from cell_monitor_core.records import StreamRecord, encode_record
 from cell_monitor_core.storage.ports import LogUnavailable
+from cell_monitor_testing.certificates import Certificate
 
 
-def _certificate(folder: Path) -> ssl.SSLContext:
-    """Write a certificate of 127.0.0.1 and its key; return a server's context with them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+def _server_context(certificate: Certificate) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    context.load_cert_chain(certificate.certificate, certificate.key)
     return context
 
 
@@ -78,10 +53,11 @@ async def test_events_pass_tls_and_a_lost_encrypted_connection_is_opened_again(
         inner_reader, inner_writer = await asyncio.open_connection(address.hostname, address.port)
         await asyncio.gather(_pipe(reader, inner_writer), _pipe(inner_reader, writer))
 
-    async with await asyncio.start_server(terminate, "127.0.0.1", 0, ssl=_certificate(tmp_path)) as server:
+    certificate = Certificate.make(tmp_path)
+    async with await asyncio.start_server(terminate, "127.0.0.1", 0, ssl=_server_context(certificate)) as server:
         port = server.sockets[0].getsockname()[1]
         credentials = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
-        url = f"rediss://{credentials}127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'certificate.pem'}"
+        url = f"rediss://{credentials}127.0.0.1:{port}?ssl_ca_certs={certificate.certificate}"
         async with open_redis_streams(url) as pair:
             outcomes = await asyncio.gather(*(pair.producer.append("course:c1", [_item(20_000)]) for _ in range(60)))
             assert outcomes == [["accepted"]] * 60

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
@@ -53,7 +54,13 @@ class LiveClient:
     """
 
     def __init__(
-        self, *, api: str, gateway: str | Sequence[str], course_id: str, token: Callable[[], Awaitable[str]]
+        self,
+        *,
+        api: str,
+        gateway: str | Sequence[str],
+        course_id: str,
+        token: Callable[[], Awaitable[str]],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Configure the client; it is not connected.
 
@@ -62,11 +69,13 @@ class LiveClient:
             gateway: WebSocket URL of the gateway with ``/ws``, or several that are tried in turn.
             course_id: the course to follow.
             token: returns a fresh access token for the audiences ``api`` and ``gateway``.
+            tls: whom it trusts, where the addresses are those of a proxy with TLS.
         """
         self._api = api
         self._gateways = [gateway] if isinstance(gateway, str) else list(gateway)
         self._course_id = course_id
         self._token = token
+        self._tls = tls
         self._attempts = count()
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -93,7 +102,7 @@ class LiveClient:
         return time.monotonic() - self._proven_at
 
     async def __aenter__(self) -> Self:
-        self._http = httpx.AsyncClient(base_url=self._api, timeout=60, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=self._api, timeout=60, trust_env=False, verify=self._tls or True)
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -182,7 +191,7 @@ class LiveClient:
         channel = f"course:{self._course_id}"
         self.gateway = self._gateways[next(self._attempts) % len(self._gateways)]
         async with connect(
-            self.gateway, subprotocols=[_SUBPROTOCOL], open_timeout=5, proxy=None, max_size=_FRAME_BYTES
+            self.gateway, subprotocols=[_SUBPROTOCOL], open_timeout=5, proxy=None, max_size=_FRAME_BYTES, ssl=self._tls
         ) as socket:
             await self._send(socket, type="connect", id=1, token=await self._token())
             await self._reply(socket, "connected")

@@ -7,12 +7,20 @@ from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["REQUIRE_BROWSER", "REQUIRE_INFLUXD", "REQUIRE_PGBOUNCER", "REQUIRE_ROOT", "skip_or_fail"]
+__all__ = [
+    "REQUIRE_BROWSER",
+    "REQUIRE_INFLUXD",
+    "REQUIRE_PGBOUNCER",
+    "REQUIRE_ROOT",
+    "REQUIRE_STORES",
+    "skip_or_fail",
+]
 
 REQUIRE_BROWSER: Final = "CELL_MONITOR_REQUIRE_BROWSER"
 REQUIRE_INFLUXD: Final = "CELL_MONITOR_REQUIRE_INFLUXD"
 REQUIRE_PGBOUNCER: Final = "CELL_MONITOR_REQUIRE_PGBOUNCER"
 REQUIRE_ROOT: Final = "CELL_MONITOR_REQUIRE_ROOT"
+REQUIRE_STORES: Final = "CELL_MONITOR_REQUIRE_STORES"
 
 
 def skip_or_fail(missing: str, *, switch: str) -> NoReturn:
