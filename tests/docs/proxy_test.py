@@ -36,7 +36,12 @@ def caddy_refuses(configuration: str, path: str) -> bool:
     )
 
 
-RECIPES = [("nginx", nginx_refuses), ("caddy", caddy_refuses)]
+def haproxy_refuses(configuration: str, path: str) -> bool:
+    [pattern] = re.findall(r"http-request deny deny_status 404 if \{ path_reg (\S+) \}", configuration)
+    return bool(re.search(pattern, path))
+
+
+RECIPES = [("nginx", nginx_refuses), ("caddy", caddy_refuses), ("haproxy", haproxy_refuses)]
 
 
 @pytest.mark.parametrize(("language", "refuses"), RECIPES)
@@ -51,6 +56,7 @@ def test_only_the_websocket_reaches_the_gateway():
     places = re.findall(r"location (.*?) \{[^}]*proxy_pass http://127.0.0.1:8901;", recipe("nginx"))
     assert places == [f"= {WEBSOCKET_PATH}"]
     assert re.findall(r"reverse_proxy (.*?)127.0.0.1:8901", recipe("caddy")) == [f"{WEBSOCKET_PATH} "]
+    assert re.findall(r"use_backend gateway if \{ (.*) \}", recipe("haproxy")) == [f"path {WEBSOCKET_PATH}"]
 
 
 def test_the_dashboards_nginx_answers_no_path_of_the_services_with_a_page():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,29 @@ USERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def stores(secrets: SampleSecrets) -> Iterator[Site]:
-    """The stores, with the newest schema; the services are not started."""
-    users = [f"{name} on >{SECRET} {rules}" for name, rules in USERS.items()]
+@contextmanager
+def prepared(secrets: SampleSecrets, *, tls: bool) -> Iterator[Site]:
+    users = [NOBODY, *(f"{name} on >{SECRET} {rules}" for name, rules in USERS.items())]
     with (
         temporary_directory("stores") as folder,
-        running_redis(folder, NOBODY, *users) as redis,
+        running_redis(folder, *users, tls=tls) as redis,
         running_postgresql(folder, user="owner", password=SECRET) as postgresql,
     ):
         site = Site(folder, secrets, redis, postgresql, redis_user="documented")
         site.describe()
         run_apart(site.prepare)
+        yield site
+
+
+@pytest.fixture(scope="module")
+def stores(secrets: SampleSecrets) -> Iterator[Site]:
+    """The stores, with the newest schema; the services are not started."""
+    with prepared(secrets, tls=True) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def plain_stores(secrets: SampleSecrets) -> Iterator[Site]:
+    """The same with a Redis that speaks no TLS, so that something else must."""
+    with prepared(secrets, tls=False) as site:
         yield site

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import httpx
 import pytest
 
-from cell_monitor_testing.foreign_site import Site, serving
+from cell_monitor_testing.foreign_site import Site, running, until
 
 pytestmark = [pytest.mark.stores, pytest.mark.timeout(180)]
 
@@ -17,10 +16,12 @@ pytestmark = [pytest.mark.stores, pytest.mark.timeout(180)]
 async def test_a_lesson_during_which_both_stores_are_restarted(stores: Site, user: str) -> None:
     stores.redis_user = user
     stores.describe()
-    async with (
-        serving(stores),
-        httpx.AsyncClient(base_url=stores.api.url, timeout=60, trust_env=False) as client,
-    ):
+    with running(stores):
+        await _lesson(stores)
+
+
+async def _lesson(stores: Site) -> None:
+    async with httpx.AsyncClient(base_url=stores.api.url, timeout=60, trust_env=False) as client:
         classroom = await stores.classroom(students=6, events=1500)
         gateway = stores.gateway.url.replace("http", "ws") + "/ws"
         async with classroom.dashboard(client, gateway) as live:
@@ -31,16 +32,10 @@ async def test_a_lesson_during_which_both_stores_are_restarted(stores: Site, use
                 async def goes_on(before: int = before) -> bool:
                     return live.publications > before or sending.done()
 
-                await asyncio.wait_for(_until(goes_on), 60)
+                await until(goes_on, "events arrive on the screen")
                 await asyncio.to_thread(server.stop)
                 server.process.start()
                 await asyncio.to_thread(server.wait_ready)
             await sending
             await classroom.assert_arrived_once(live)
-        for service in stores.services:
-            await service.wait_ready()
-
-
-async def _until(done: Any) -> None:
-    while not await done():
-        await asyncio.sleep(0.02)
+        await stores.wait_ready()

@@ -283,13 +283,15 @@ def open_forwarder(api: Any, tmp_path: Path) -> Callable[..., Any]:
         max_bytes: int = 1_000_000,
         timeout_s: float = 5,
         clock: HoldClock | None = None,
+        url: str = "",
     ) -> AsyncIterator[Forwarder]:
+        url = url or api.url
         async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
             tokens = ExchangedTokens(
-                client, f"{api.url}/api/v1/auth/token", lambda: [Credential("ApiKey", read_key(), "the API key")]
+                client, f"{url}/api/v1/auth/token", lambda: [Credential("ApiKey", read_key(), "the API key")]
             )
             forwarder = Forwarder(
-                Upstream(client, api.url, tokens, timeout_s),
+                Upstream(client, url, tokens, timeout_s),
                 (lambda: open_spool(tmp_path / "spool", max_bytes)) if spool else None,
                 logging.getLogger("cell-monitor-test"),
                 # Pauses without their random part: the order of things is tested, not the time they take.

@@ -12,7 +12,7 @@ import httpx
 
 __all__ = ["EventSender", "UnexpectedAnswer"]
 
-_AGAIN: Final = frozenset({429, 503})
+_AGAIN: Final = frozenset({429, 502, 503, 504})
 _LONGEST_PAUSE_S: Final = 2.0
 
 Event = dict[str, Any]

@@ -7,8 +7,8 @@ import base64
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,9 +28,10 @@ from cell_monitor_testing.installed_programs import InstalledServer
 from cell_monitor_testing.keys import SampleSecrets
 from cell_monitor_testing.live_client import LiveClient
 from cell_monitor_testing.processes import ServiceProcess
+from cell_monitor_testing.servers import run_apart
 from cell_monitor_testing.traffic import StudentTraffic, class_traffic
 
-__all__ = ["SECRET", "Classroom", "Site", "serving", "until"]
+__all__ = ["SECRET", "Classroom", "Site", "running", "until"]
 
 PASSWORD: Final = "password of an instructor"  # noqa: S105
 SECRET: Final = "password-of-a-service"  # noqa: S105
@@ -97,6 +98,11 @@ class Site:
             port=port,
             log_path=self.folder / f"{kind}.log",
         )
+
+    async def wait_ready(self) -> None:
+        """Wait until every service is ready."""
+        for service in self.services:
+            await service.wait_ready()
 
     async def prepare(self) -> None:
         """Make the schema and the services' logins."""
@@ -213,14 +219,13 @@ class Classroom:
         assert (report.differences, report.events) == ([], len(sent))
 
 
-@asynccontextmanager
-async def serving(site: Site) -> AsyncIterator[None]:
-    """Run the services."""
+@contextmanager
+def running(site: Site) -> Iterator[None]:
+    """Run the services; the message of a failure has the ends of their logs."""
     try:
         for service in site.services:
             service.launch()
-        for service in site.services:
-            await service.wait_ready()
+        run_apart(site.wait_ready)
         yield
     except AssertionError as error:
         logs = "\n".join(f"--- {service.log_path.name}\n{service.log}" for service in site.services)

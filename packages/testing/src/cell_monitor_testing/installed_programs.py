@@ -72,14 +72,13 @@ class InstalledServer:
 
 
 @contextmanager
-def running_redis(folder: Path, *users: str) -> Iterator[InstalledServer]:
-    """Run Redis with TLS only, an append-only file and exactly these users, written as for ``ACL SETUSER``."""
+def running_redis(folder: Path, *users: str, tls: bool = True) -> Iterator[InstalledServer]:
+    """Run Redis with an append-only file and exactly these users, written as for ``ACL SETUSER``, with TLS only or without."""
     program, folder, certificate = _prepare("redis-server", folder)
     port = free_port()
     lines = [
         "bind 127.0.0.1",
-        "port 0",
-        f"tls-port {port}",
+        *(["port 0", f"tls-port {port}"] if tls else [f"port {port}"]),
         f"tls-cert-file {certificate.certificate}",
         f"tls-key-file {certificate.key}",
         f"tls-ca-cert-file {certificate.certificate}",
