@@ -78,8 +78,19 @@ def test_name_that_is_not_a_host_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["monitor.example.org", "wss://m.org", "https://m.org/path", "https://me@m.org", "https://"]
+    "url",
+    [
+        "monitor.example.org",
+        "wss://m.org",
+        "https://m.org/path",
+        "https://me@m.org",
+        "https://",
+        "https://a b",
+        "https://m.org:port",
+        "https://m.org?x",
+        "",
+    ],
 )
-def test_public_url_that_is_not_an_origin_is_refused(url: str) -> None:
-    with pytest.raises(ListeningError, match="like https://"):
+def test_public_url_that_is_not_an_origin_is_refused_by_the_name_of_its_option(url: str) -> None:
+    with pytest.raises(ListeningError, match=r"^--public-url: .* like https://"):
         Listening.choose("127.0.0.1", public_url=url)

@@ -174,3 +174,14 @@ def test_a_large_log_is_rotated(tmp_path: Path) -> None:
     rotate(log)
     assert not log.exists()
     assert (tmp_path / "api.log.1").stat().st_size > 10 * 1024 * 1024
+
+
+def test_a_program_that_does_not_start_shows_nothing_of_earlier_starts(tmp_path: Path) -> None:
+    log = tmp_path / "thing.log"
+    log.write_text("an error of yesterday\n")
+    program = FakeProgram(tmp_path, "print('an error of today'); raise SystemExit(3)")
+    program.launch()
+    with pytest.raises(EmbeddedServerError, match="an error of today") as caught:
+        program.process.wait_until(lambda: False, timeout=60)
+    assert "yesterday" not in str(caught.value)
+    assert "yesterday" in log.read_text()

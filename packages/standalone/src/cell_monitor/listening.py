@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from cell_monitor.ports import Ports
+from cell_monitor_core.store_urls import check_http_url
 
 __all__ = ["LOOPBACK", "Listening", "ListeningError"]
 
@@ -19,6 +20,7 @@ LOOPBACK: Final = "127.0.0.1"
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - used only with the option --host
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+_ORIGIN_LIKE: Final = "Enter it like https://monitor.example.org, without a path."
 
 
 class ListeningError(RuntimeError):
@@ -53,10 +55,14 @@ class Listening:
             )
         if public_url is not None:
             public_url = public_url.rstrip("/").lower()
+            try:
+                check_http_url(public_url)
+            except ValueError as error:
+                raise ListeningError(f"--public-url: {public_url!r} {error}. {_ORIGIN_LIKE}") from error
             parts = urlsplit(public_url)
             origin = f"{parts.scheme}://{parts.netloc}"
-            if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in origin or origin != public_url:
-                raise ListeningError(f"{public_url!r} is not like https://monitor.example.org, without a path.")
+            if "@" in origin or origin != public_url:
+                raise ListeningError(f"--public-url: {public_url!r} is no origin. {_ORIGIN_LIKE}")
         return cls(host, name or (_first_address() if host == _EVERYWHERE else host), public_url)
 
     @property

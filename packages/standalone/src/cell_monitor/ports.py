@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
+from itertools import combinations
 from typing import Final, Self
 
-from cell_monitor.embedded.process import free_port, require_free_port
+from cell_monitor.embedded.process import EmbeddedServerError, free_port, require_free_port
 
 __all__ = ["DEFAULT_PORT_BASE", "PORTS", "Ports"]
 
 DEFAULT_PORT_BASE: Final = 8900
+
+
+_PARTS: Final = (
+    "the dashboard and API",
+    "the gateway",
+    "the worker",
+    "JupyterLab",
+    "students' events",
+    "the API's metrics",
+    "the gateway's metrics",
+)
+_OPTIONS: Final = ("api", "gateway", "worker", "jupyterlab", "ingest")
+
+
+class PortClashError(EmbeddedServerError):
+    """Two parts would listen on the same port; the message names the options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +62,31 @@ class Ports:
         jupyterlab: int | None = None,
         ingest: int | None = None,
     ) -> Self:
-        """Return consecutive ports from ``base``, or free ones if it is 0; arguments replace single ports."""
+        """Return consecutive ports from ``base``, or free ones if it is 0; arguments replace single ports.
+
+        Raises:
+            PortClashError: two parts would have the same port.
+        """
         given = (api, gateway, worker, jupyterlab, ingest, None, None)
-        offsets = [base + offset if base else free_port() for offset in range(PORTS)]
-        return cls(*(offset if port is None else port for port, offset in zip(given, offsets, strict=True)))
+        taken = {port for port in given if port is not None}
+        chosen: list[int] = []
+        for offset, port in enumerate(given):
+            if port is not None:
+                chosen.append(port)
+            elif base:
+                chosen.append(base + offset)
+            else:
+                while (free := free_port()) in taken:
+                    pass
+                taken.add(free)
+                chosen.append(free)
+        for one, two in combinations(range(PORTS), 2):
+            if chosen[one] == chosen[two]:
+                options = " and ".join(_option(which, given[which], base) for which in (one, two))
+                raise PortClashError(
+                    f"Port {chosen[one]} is wanted by {_PARTS[one]} and by {_PARTS[two]} ({options}): choose another for one of them."
+                )
+        return cls(*chosen)
 
     def require_free(self, *, with_jupyterlab: bool, host: str, advice: str) -> None:
         """Check the ports before a part is started.
@@ -61,18 +99,15 @@ class Ports:
         Raises:
             PortInUseError: another program listens on one of them.
         """
-        wanted = [
-            (self.api, host, "the dashboard and API"),
-            (self.gateway, host, "the gateway"),
-            (self.ingest, host, "students' events"),
-            (self.worker, "127.0.0.1", "the worker"),
-            (self.api_inside, "127.0.0.1", "the API's metrics"),
-            (self.gateway_inside, "127.0.0.1", "the gateway's metrics"),
-        ]
-        if with_jupyterlab:
-            wanted.append((self.jupyterlab, host, "JupyterLab"))
-        for port, where, wanted_by in wanted:
-            require_free_port(port, host=where, wanted_by=wanted_by, advice=advice)
+        inside = (self.worker, self.api_inside, self.gateway_inside)
+        for port, wanted_by in zip(astuple(self), _PARTS, strict=True):
+            if with_jupyterlab or port != self.jupyterlab:
+                where = "127.0.0.1" if port in inside else host
+                require_free_port(port, host=where, wanted_by=wanted_by, advice=advice)
+
+
+def _option(which: int, given: int | None, base: int) -> str:
+    return f"--port-base {base}" if given is None else f"--{_OPTIONS[which]}-port {given}"
 
 
 PORTS: Final = len(fields(Ports))

@@ -19,6 +19,7 @@ from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.crypto import check_keys
 from cell_monitor_core.settings import ENV_PREFIX, HttpAddress, SettingsError, missing_secret
 from cell_monitor_core.storage.postgres import identities, joined_computers
+from cell_monitor_core.store_urls import check_http_url
 
 __all__ = ["ApiSettings"]
 
@@ -315,8 +316,9 @@ class ApiSettings(OidcSettings):
     def _check_public_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        check_http_url(value)
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or "@" in value:
+        if parts.query or parts.fragment or "@" in value:
             raise ValueError("must be http(s)://host[:port][/path], without user, query and fragment")
         return value
 

@@ -14,7 +14,7 @@ from cell_monitor.embedded.process import EmbeddedServerError
 from cell_monitor.installation import SIGN_IN_LINK_LIFETIME, Addresses, Installation, UpOptions
 from cell_monitor.invocation import command_line
 from cell_monitor.listening import LOOPBACK, Listening, ListeningError
-from cell_monitor.ports import DEFAULT_PORT_BASE, PORTS, Ports
+from cell_monitor.ports import DEFAULT_PORT_BASE, PORTS, PortClashError, Ports
 from cell_monitor.services import MissingPartError, ignored_settings
 from cell_monitor.supervisor import StopRequested, stop_on_signals
 from cell_monitor_core.settings import ENV_PREFIX, SettingsError
@@ -116,19 +116,19 @@ def up(
     stores time series in InfluxDB, CELL_MONITOR_OTLP_ENDPOINT sends traces, CELL_MONITOR_LOG_LEVEL=debug logs more.
     """  # noqa: D301 - click's own mark
     data = DataDirectory(Path(data_dir) if data_dir else default_data_dir())
-    ports = Ports.choose(
-        port_base,
-        api=api_port,
-        gateway=gateway_port,
-        worker=worker_port,
-        jupyterlab=jupyterlab_port,
-        ingest=ingest_port,
-    )
     for variable, option in ignored_settings().items():
         say(f"{variable} has no effect on `up`: use {option}.")
     try:
+        ports = Ports.choose(
+            port_base,
+            api=api_port,
+            gateway=gateway_port,
+            worker=worker_port,
+            jupyterlab=jupyterlab_port,
+            ingest=ingest_port,
+        )
         listening = Listening.choose(host, name=name, public_url=public_url)
-    except ListeningError as error:
+    except (ListeningError, PortClashError) as error:
         raise fail(str(error)) from error
     options = UpOptions(
         ports=ports,

@@ -22,7 +22,7 @@ import psutil
 
 from cell_monitor.embedded.password import kept_password
 from cell_monitor.embedded.postgres_programs import postgres_installation, program_environment
-from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port, tail
+from cell_monitor.embedded.process import ChildProcess, EmbeddedServerError, free_port, require_free_port
 from cell_monitor.embedded.unprivileged import (
     FALLBACK_HOME,
     blocking_folder,
@@ -354,7 +354,7 @@ class EmbeddedPostgres:
                 )
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
-                    f"The database {self.database} cannot be made: {done.stderr.strip()}\n{tail(self._log_path)}"
+                    f"The database {self.database} cannot be made: {done.stderr.strip()}\n{self.process.log_end}"
                 )
             time.sleep(0.05)
 

@@ -72,11 +72,11 @@ def require_free_port(
             raise PortInUseError(port, host=host, wanted_by=wanted_by, advice=advice) from error
 
 
-def tail(path: Path, *, lines: int = 15, max_bytes: int = 65_536) -> str:
-    """Return the last lines of a log file, or an empty string if there is none."""
+def tail(path: Path, *, lines: int = 15, max_bytes: int = 65_536, since: int = 0) -> str:
+    """Return the last lines of a log file behind its first ``since`` bytes, or an empty string if there is none."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - max_bytes))
+            file.seek(max(since, path.stat().st_size - max_bytes))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
@@ -137,6 +137,12 @@ class ChildProcess:
         self._user = user
         self._group = group
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
+
+    @property
+    def log_end(self) -> str:
+        """The last lines that it wrote since its last start."""
+        return tail(self.log_path, since=self._log_from)
 
     @property
     def pid(self) -> int | None:
@@ -162,6 +168,8 @@ class ChildProcess:
         if self.running:
             raise EmbeddedServerError(f"{self.name} already runs (pid {self.pid}).")
         with self.log_path.open("ab") as log:
+            # What earlier starts wrote says nothing of this one.
+            self._log_from = log.tell()
             try:
                 self._process = subprocess.Popen(  # noqa: S603
                     self.argv,
@@ -226,15 +234,13 @@ class ChildProcess:
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
                     f"{self.name} did not become ready within {timeout:.0f} s. Its log {self.log_path} ends with:\n"
-                    f"{tail(self.log_path)}"
+                    f"{self.log_end}"
                 )
             time.sleep(interval)
 
     def describe_end(self) -> str:
         """Say in words how the program ended, with the end of its log."""
-        return (
-            f"{self.name} ended with {self.describe_exit()}. Its log {self.log_path} ends with:\n{tail(self.log_path)}"
-        )
+        return f"{self.name} ended with {self.describe_exit()}. Its log {self.log_path} ends with:\n{self.log_end}"
 
     def describe_exit(self) -> str:
         """Say in words how the program ended: ``exit code 1`` or ``signal SIGKILL``."""
