@@ -20,6 +20,7 @@ SECRET = "Geheim9x"
 SERVICES = {
     "api": ["-m", "cell_monitor_api"],
     "gunicorn": ["-m", "gunicorn", "--config", "python:cell_monitor_api.gunicorn_conf"],
+    "uvicorn": ["-m", "uvicorn", "--factory", "cell_monitor_api.main:create_app"],
     "worker": ["-m", "cell_monitor_worker"],
     "gateway": ["-m", "cell_monitor_gateway"],
     "migrations": ["-m", "cell_monitor_core.storage.postgres.migrations"],
@@ -37,6 +38,7 @@ IN_PROCESSES = [
     ),
     ("gateway", "REDIS_URL", f"redis://u:{SECRET}#@r"),
     ("gunicorn", "SIGNING_KEYS", SECRET),
+    ("uvicorn", "ENCRYPTION_KEYS", SHORT_KEY),
     ("rebuild", "ENCRYPTION_KEYS", KEY_AS_ID),
 ]
 MISTAKES: list[tuple[type[CoreSettings], str, str]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -42,6 +43,7 @@ from cell_monitor_api.request_metrics import RequestMetrics
 from cell_monitor_api.version import VERSION
 from cell_monitor_core.events.limits import MAX_BODY_BYTES
 from cell_monitor_core.runtime import LoopWatchdog, require_fast_path, tune_gc
+from cell_monitor_core.settings import SettingsError
 from cell_monitor_core.storage.postgres.probe import PostgresProbe
 from cell_monitor_core.telemetry.logs import configure_logging
 from cell_monitor_core.telemetry.metrics import (
@@ -51,6 +53,7 @@ from cell_monitor_core.telemetry.metrics import (
     MultiprocessFlush,
     set_build_info,
 )
+from cell_monitor_core.telemetry.start_errors import report_settings
 from cell_monitor_core.telemetry.tracing import configure_tracing, shutdown_tracing
 from cell_monitor_core.web.body import BodyLimit
 from cell_monitor_core.web.errors import install_error_handlers
@@ -123,11 +126,18 @@ def create_api(settings: ApiSettings | None) -> FastAPI:
 def create_app(settings: ApiSettings | None = None) -> ASGIApp:
     """Return what the server runs: the fast path of ingest before the FastAPI application, for each listener.
 
+    Args:
+        settings: those of the environment if None, as where a server calls this by its name.
+
     Raises:
-        SettingsError: the environment does not configure the service.
+        SystemExit: the environment does not configure the service; a line for each mistake was written.
     """
     require_fast_path()
-    settings = settings or ApiSettings.load()
+    if settings is None:
+        try:
+            settings = ApiSettings.load()
+        except SettingsError as error:
+            sys.exit(report_settings(error, "api"))
     configure_logging(settings, "api")
     # uvicorn writes a line for each request as soon as that logger leads anywhere, and that costs more than the request.
     logging.getLogger("uvicorn.access").propagate = False
