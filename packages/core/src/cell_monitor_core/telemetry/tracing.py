@@ -101,9 +101,9 @@ def configure_tracing(settings: CoreSettings, service: str, *, exporter: SpanExp
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415
 
     if exporter is None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from cell_monitor_core.telemetry.otlp import CollectorExporter  # noqa: PLC0415
 
-        exporter = OTLPSpanExporter(endpoint=f"{(settings.otlp_endpoint or '').rstrip('/')}/v1/traces", timeout=5)
+        exporter = CollectorExporter(settings.otlp_endpoint or "")
     resource = Resource.create({"service.name": f"cell-monitor-{service}", "service.instance.id": settings.instance})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=2048))
