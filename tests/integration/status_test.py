@@ -13,6 +13,8 @@ import redis
 
 from cell_monitor.data_directory import DataDirectory
 from cell_monitor.embedded.valkey import EmbeddedValkey
+from cell_monitor_core import keys
+from cell_monitor_core.records import NO_RECORDS
 from cell_monitor_testing.fixtures import temporary_directory
 from cell_monitor_testing.standalone import StandaloneUp, run_cell_monitor
 
@@ -75,6 +77,23 @@ def test_a_full_redis_that_refuses_every_event_is_said(up: StandaloneUp) -> None
         until(up, lambda code, states: code == 1 and states == said)
     finally:
         client.config_set("maxmemory", 0)
+        client.close()
+    until(up, all_ready)
+
+
+def test_a_stream_at_its_limit_is_said(up: StandaloneUp) -> None:
+    until(up, all_ready)
+    worker = up.child("cell_monitor_worker")
+    client: Any = redis.Redis.from_url(valkey_url(DataDirectory(up.data_dir)))
+    worker.suspend()
+    try:
+        fill = "for i = 1, 101000 do redis.call('XADD', KEYS[1], '*', 'v', '1', 'b', ARGV[1]) end"
+        client.eval(fill, 1, keys.events_stream(0), NO_RECORDS)
+        said = "ready, but a stream of events has reached its limit and refuses events"
+        until(up, lambda code, states: code == 1 and states["api"] == said)
+    finally:
+        client.xtrim(keys.events_stream(0), maxlen=0)
+        worker.resume()
         client.close()
     until(up, all_ready)
 

@@ -10,7 +10,7 @@ from cell_monitor import ports
 from cell_monitor.ports import PortClashError, Ports
 
 
-def test_a_port_that_two_options_give_away_is_named_with_both() -> None:
+def test_a_port_of_two_parts_is_named_with_both_options() -> None:
     with pytest.raises(PortClashError, match=r"8901 .*--api-port 8901 and --port-base 8900"):
         Ports.choose(8900, api=8901)
     with pytest.raises(PortClashError, match=r"9000 .*--gateway-port 9000 and --worker-port 9000"):

@@ -7,8 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import redis
 
 from cell_monitor_api.readiness import SchemaUnknown, SchemaWatch
+from cell_monitor_core import keys
+from cell_monitor_core.channels import course_channel, partition_of
 from cell_monitor_core.storage.postgres.migrations import SchemaMismatch
 from cell_monitor_testing.fault_proxy import FaultProxy
 
@@ -111,6 +114,24 @@ async def test_readiness_follows_redis(site, redis_proxy):
     assert "redis" in (await site.client.get("/readyz")).text
     await redis_proxy.heal()
     await until(ready)
+
+
+async def test_a_stream_at_its_limit_is_said_by_readiness(site, valkey, make_event):
+    client = redis.Redis.from_url(valkey)
+    stream = keys.events_stream(partition_of(course_channel("c1"), 8))
+    # The limit is the documented one; a stream has some places more for what is no event.
+    client.eval("for i = 1, 101000 do redis.call('XADD', KEYS[1], '*', 'v', '1') end", 1, stream)
+    answer = await site.send("ann", make_event())
+    assert fault(answer) == (503, "log_unavailable")
+
+    async def said(word):
+        return word in (await site.client.get("/readyz")).text
+
+    await until(lambda: said("events: StreamFull"))
+    assert (await site.client.get("/readyz")).status_code == 200
+    client.xtrim(stream, maxlen=10)
+    await until(lambda: said("events: ok"))
+    client.close()
 
 
 async def test_ingest_needs_no_postgresql(site, postgres_proxy, make_event):

@@ -49,7 +49,7 @@ async def until(done: Callable[[], Awaitable[Any]], what: str) -> Any:
 
 @dataclass
 class Site:
-    """The services and their stores. Its addresses may be those of something that stands between."""
+    """The services and their stores. Its addresses may be those of something between."""
 
     folder: Path
     secrets: SampleSecrets
@@ -76,7 +76,7 @@ class Site:
         return f"postgresql://{user}:{SECRET}@127.0.0.1:{port}/postgres?{options}"
 
     def describe(self, *others: InstalledServer) -> None:
-        """Configure the services; they are not started. ``others`` stand between and have certificates of their own."""
+        """Configure the services; they are not started. ``others`` are between them and have certificates of their own."""
         bundle = self.folder / "trusted.pem"
         trusted = [server.certificate.certificate for server in (self.redis, self.postgresql, *others)]
         bundle.write_text("".join(path.read_text() for path in trusted))

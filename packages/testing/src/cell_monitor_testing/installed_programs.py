@@ -188,18 +188,18 @@ def _prepare(name: str, folder: Path) -> tuple[str, Path, Certificate]:
     own.mkdir(mode=0o700)
     certificate = Certificate.make(own)
     for path in (own, *own.iterdir()):
-        _give_away(path)
+        _give_to_account(path)
     return program, own, certificate
 
 
 def _written(path: Path, text: str) -> str:
     path.write_text(text + "\n", encoding="utf-8")
     path.chmod(0o600)
-    _give_away(path)
+    _give_to_account(path)
     return str(path)
 
 
-def _give_away(path: Path) -> None:
+def _give_to_account(path: Path) -> None:
     account = unprivileged_account()
     if account is not None:
         os.chown(path, account.uid, account.gid)

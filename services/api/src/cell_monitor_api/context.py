@@ -132,7 +132,7 @@ class ProcessContext:
             stack.push_async_callback(aclose, redis)
             producer = RedisEventProducer(redis, partitions=settings.partitions)
             stack.push_async_callback(producer.aclose)
-            fitness = RedisFitness(redis, producer.refuse)
+            fitness = RedisFitness(redis, producer.refuse, partitions=settings.partitions)
             await stack.enter_async_context(
                 background_task("redis-fitness", fitness.step, interval_s=FITNESS_INTERVAL_S)
             )

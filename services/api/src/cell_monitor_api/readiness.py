@@ -96,7 +96,7 @@ class SchemaWatch:
 def add_checks(health: Health, *, redis: RedisFitness, postgresql: PostgresProbe, schema: SchemaWatch) -> None:
     """Let readiness depend on Redis and the schema, and report whether PostgreSQL takes writes and Redis takes events.
 
-    An API whose events are refused for lack of memory still serves pages: the workers make space, and senders try again.
+    An API whose events are refused for lack of space still serves pages: the workers make space, and senders try again.
     """
     health.checks.update({"redis": redis.check, "schema": schema.check})
     health.advisory.update({"postgresql": postgresql.check, "events": redis.check_space})

@@ -23,6 +23,7 @@ __all__ = [
     "LEASE_SECONDS",
     "MAX_BACKLOG_ENTRIES",
     "MAX_BEATS",
+    "STREAM_ENTRIES",
     "BeatOutcome",
     "BeatReply",
     "RedisBeats",
@@ -38,6 +39,8 @@ _BACKLOG_PARTS: Final = 30
 MAX_BEATS: Final = 1000
 """Places of a stream for beats, in addition to those for events: no beat takes the place of an event. A backlog of a year
 holds 30 + 30 ln(365 · 86400 / 30), about 450 of them."""
+STREAM_ENTRIES: Final = MAX_BACKLOG_ENTRIES + MAX_BEATS
+"""Entries of one stream above which it takes no more events."""
 
 BeatOutcome: TypeAlias = Literal["held", "idle", "full", "later", "beat"]
 """``held``: another process has the lease; ``idle``: nobody follows a course; ``full``: the stream takes no beats;

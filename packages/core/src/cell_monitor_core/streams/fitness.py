@@ -15,10 +15,11 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoPermissionError
 
 from cell_monitor_core import keys
-from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_script
+from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, Script, reason_of, run_command, run_script
 from cell_monitor_core.storage.ports import RedisUnavailable
+from cell_monitor_core.streams.beats import STREAM_ENTRIES
 
-__all__ = ["FITNESS_INTERVAL_S", "RedisFitness", "RedisFull", "RedisUnfit"]
+__all__ = ["FITNESS_INTERVAL_S", "RedisFitness", "RedisFull", "RedisUnfit", "StreamFull"]
 
 _log = structlog.get_logger(__name__)
 
@@ -99,19 +100,27 @@ class RedisFull(RedisUnavailable):
     """Redis answers, and refuses events until there is space; the class is what ``/readyz`` shows."""
 
 
+class StreamFull(RedisUnavailable):
+    """A stream has as many entries as it may, and refuses events until the workers have stored some."""
+
+
 class RedisFitness:
     """Asks Redis whether it is fit, every ``FITNESS_INTERVAL_S`` or when a readiness check finds the answer that old.
 
     Args:
         client: Redis.
         on_change: called with what is wrong, or None, whenever that changes.
+        partitions: number of streams of events.
 
     Attributes:
         problem: what is wrong and what to do; None while nothing is known to be wrong.
     """
 
-    def __init__(self, client: RedisClient, on_change: Callable[[str | None], None] = lambda _: None) -> None:
+    def __init__(
+        self, client: RedisClient, on_change: Callable[[str | None], None] = lambda _: None, *, partitions: int = 8
+    ) -> None:
         self._client = client
+        self._partitions = partitions
         self._on_change = on_change
         self._asked_at: float | None = None
         self._warned: set[str] = set()
@@ -149,12 +158,20 @@ class RedisFitness:
             raise RedisUnfit(self.problem)
 
     async def check_space(self) -> None:
-        """Pass if no server refuses events for lack of memory, as far as this user may ask.
+        """Pass if no stream has reached its limit and no server lacks memory, as far as this user may ask.
 
         Raises:
-            RedisFull: one does.
+            StreamFull: a stream has.
+            RedisFull: a server does.
             Exception: what redis-py raises where Redis does not answer.
         """
+        for partition in range(self._partitions):
+            stream = keys.events_stream(partition)
+            entries = await run_command(self._client, stream, "XLEN", stream)
+            if entries >= STREAM_ENTRIES:
+                raise StreamFull(
+                    f"{stream} has {entries} entries and refuses events: see why the workers store nothing"
+                )
         try:
             answers = await self._info("memory")
         except NoPermissionError:

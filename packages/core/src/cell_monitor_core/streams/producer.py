@@ -27,7 +27,7 @@ from cell_monitor_core.channels import partition_of
 from cell_monitor_core.records import encode_records, entry_end
 from cell_monitor_core.redis_client import REDIS_ERRORS, RedisClient, reason_of, run_script
 from cell_monitor_core.storage.ports import AppendOutcome, LogUnavailable
-from cell_monitor_core.streams.beats import MAX_BACKLOG_ENTRIES, MAX_BEATS
+from cell_monitor_core.streams.beats import STREAM_ENTRIES
 from cell_monitor_core.streams.node_connection import NOT_RUN, NodeConnection, NodeConnections
 from cell_monitor_core.streams.scripts import APPEND, BACKLOG_FULL, append_outcomes
 
@@ -194,7 +194,7 @@ class RedisEventProducer:
         client: RedisClient,
         *,
         partitions: int = 8,
-        max_backlog_entries: int = MAX_BACKLOG_ENTRIES + MAX_BEATS,
+        max_backlog_entries: int = STREAM_ENTRIES,
         max_buffered_bytes: int = 32 * 1024 * 1024,
     ) -> None:
         keys.check_partitions(partitions)

@@ -60,6 +60,7 @@ def status(*, data_dir: str | None, as_json: bool) -> None:
 # In words what an operator is to do something about.
 _MEANINGS = {
     "events: RedisFull": "Redis is full and refuses events",
+    "events: StreamFull": "a stream of events has reached its limit and refuses events",
     "postgresql: timeout": "PostgreSQL does not answer",
     "redis: timeout": "Redis does not answer",
 }
