@@ -50,3 +50,9 @@ def plain_stores(secrets: SampleSecrets) -> Iterator[Site]:
     """The same with a Redis that speaks no TLS, so that something else must."""
     with prepared(secrets, tls=False) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def documented_rules() -> list[str]:
+    """The documented rules of the services' user of Redis."""
+    return DOCUMENTED.split()

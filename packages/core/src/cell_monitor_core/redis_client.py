@@ -166,7 +166,9 @@ def _connect_cluster(url: str, options: dict[str, Any]) -> RedisCluster:
 
 def reason_of(error: BaseException) -> str:
     """Return what an error was, for logs: its class, and where a right is missing Redis' own sentence, which names it."""
-    missing = isinstance(error, NoPermissionError) or (isinstance(error, ResponseError) and "ACL failure" in str(error))
+    # Of a script Redis 7.0 says "The user executing the script can't …", later ones say "ACL failure in script".
+    in_script = isinstance(error, ResponseError) and ("ACL failure" in str(error) or "user executing" in str(error))
+    missing = in_script or isinstance(error, NoPermissionError)
     return f"{type(error).__name__}: {error}"[:300] if missing else type(error).__name__
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from cell_monitor_core.redis_client import aclose, connect
 from cell_monitor_core.storage.ports import LogUnavailable
@@ -111,6 +112,30 @@ async def test_what_a_managed_service_gives_lacks_info_alone(valkey, admin):
     url = limited(valkey, admin, "~*", "&*", "+@all", "-@admin", "-@dangerous")
     assert "no right to: INFO;" in ((await problem_of(url)) or "")
     assert await problem_of(limited(valkey, admin, "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info")) is None
+
+
+async def test_what_redis_does_not_say_is_said_to_be_unknown_once(valkey, monkeypatch):
+    # Some managed services leave out what is theirs alone; INFO of this server cannot be shortened.
+    asked = RedisFitness._info
+
+    async def reticent(self, section):
+        hidden = {"maxmemory_policy", "aof_enabled"}
+        answers = await asked(self, section)
+        return {
+            node: {name: value for name, value in info.items() if name not in hidden} for node, info in answers.items()
+        }
+
+    monkeypatch.setattr(RedisFitness, "_info", reticent)
+    client = connect(valkey, name="test")
+    fitness = RedisFitness(client)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await fitness.check()
+            await fitness.step()
+    await aclose(client)
+    assert [line["event"] for line in lines] == ["redis_weak", "redis_weak"]
+    assert "maxmemory-policy" in lines[0]["reason"]
+    assert "does not say whether it has an append-only file" in lines[1]["reason"]
 
 
 async def test_each_master_of_a_cluster_is_asked(valkey_cluster, cluster_server):

@@ -38,10 +38,10 @@ local function try(...)
   if type(reply) ~= 'table' or not reply.err then return end
   local text = string.lower(reply.err)
   if string.find(text, 'no permission', 1, true) or string.find(text, 'noperm', 1, true)
-    or string.find(text, "can't run this command", 1, true) or string.find(text, "can't access", 1, true) then
+    or string.find(text, 'user executing the script', 1, true) then
     local name = select(1, ...)
-    if string.find(text, 'access a key', 1, true) then name = 'keys cm:*' end
-    if string.find(text, 'access a channel', 1, true) then name = 'channels cm:*' end
+    if string.find(text, 'access a key', 1, true) or string.find(text, 'the keys', 1, true) then name = 'keys cm:*' end
+    if string.find(text, 'access a channel', 1, true) or string.find(text, 'the channel', 1, true) then name = 'channels cm:*' end
     for _, known in ipairs(missing) do if known == name then return end end
     missing[#missing + 1] = name
   end
@@ -197,7 +197,12 @@ class RedisFitness:
             if policy != "noeviction":
                 self._warn(f"{node} does not say noeviction as its maxmemory-policy, but {policy or 'nothing'}")
         for node, info in (await self._info("persistence")).items():
-            if str(info.get("aof_enabled", "1")) == "0":
+            append_only = str(info.get("aof_enabled", ""))
+            if append_only not in {"0", "1"}:
+                self._warn(
+                    f"{node} does not say whether it has an append-only file: without one a restart loses events"
+                )
+            elif append_only == "0":
                 self._warn(f"{node} has no append-only file: a restart loses accepted events that were not stored")
         return None
 
