@@ -22,7 +22,7 @@ async def test_a_lesson_during_which_both_stores_are_restarted(stores: Site, use
 
 async def _lesson(stores: Site) -> None:
     async with httpx.AsyncClient(base_url=stores.api.url, timeout=60, trust_env=False) as client:
-        classroom = await stores.classroom(students=6, events=1500)
+        classroom = await stores.classroom(students=6, events=900)
         gateway = stores.gateway.url.replace("http", "ws") + "/ws"
         async with classroom.dashboard(client, gateway) as live:
             sending = asyncio.create_task(classroom.send(client, batch=5))

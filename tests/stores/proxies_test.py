@@ -101,7 +101,7 @@ async def restart(server: InstalledServer) -> None:
 async def test_a_lesson_during_which_the_proxy_and_what_is_behind_it_are_restarted(outside: Outside) -> None:
     site = outside.site
     async with outside.client() as client:
-        classroom = await site.classroom(students=6, events=1500)
+        classroom = await site.classroom(students=6, events=900)
         async with classroom.dashboard(client, outside.gateway, outside.tls) as live:
             sending = asyncio.create_task(classroom.send(client, batch=5))
 
