@@ -99,7 +99,7 @@ def connect(url: str, *, name: str, blocking: bool = False) -> RedisClient:
     """Return a client that connects at its first command; replies are bytes.
 
     Args:
-        url: ``redis://[user:password@]host:port[/db]``, ``rediss://`` for TLS, ``unix:///path``, or
+        url: ``redis://[user:password@]host:port[/db]``, ``rediss://`` for TLS, or
             ``redis+cluster://[user:password@]host:port,host:port`` (``rediss+cluster://``) for a Cluster.
         name: shown in ``CLIENT LIST``.
         blocking: for ``XREADGROUP BLOCK`` and alike, up to ``BLOCK_LIMIT_SECONDS``.
@@ -122,11 +122,11 @@ def connect(url: str, *, name: str, blocking: bool = False) -> RedisClient:
         "retry": Retry(NoBackoff(), 0),
     }
     scheme = url.partition("://")[0]
-    if scheme in {"redis", "rediss", "unix"}:
+    if scheme in {"redis", "rediss"}:
         return Redis.from_url(url, **options)
     if scheme in {"redis+cluster", "rediss+cluster"}:
         return _connect_cluster(url, options)
-    raise ValueError("a Redis URL starts with redis://, rediss://, unix://, redis+cluster:// or rediss+cluster://")
+    raise ValueError("a Redis URL starts with redis://, rediss://, redis+cluster:// or rediss+cluster://")
 
 
 def _client_name(name: str) -> str:
