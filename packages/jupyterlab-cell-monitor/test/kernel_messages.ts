@@ -14,6 +14,7 @@ export const cells: ICellFinder = { reference: id => (id.startsWith('cell') ? re
 export class RunLog implements RunSession {
   readonly started: string[] = [];
   readonly queued: boolean[] = [];
+  lastAct = Number.NEGATIVE_INFINITY;
   /** How often the kernel was reported as connected. */
   connected = 0;
   readonly finished: { cell: Cell; data: CellExecutedData }[] = [];

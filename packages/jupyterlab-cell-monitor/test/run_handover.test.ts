@@ -112,6 +112,7 @@ test('what is handed over is what the server half reads', () => {
   const reports = new RunReports(
     {
       emit: () => null,
+      lastAct: Number.NEGATIVE_INFINITY,
       withNames: (cell, callback) =>
         callback(
           {
@@ -138,6 +139,7 @@ test('what is handed over is what the server half reads', () => {
         executionId: expected['execution_id'] as string,
         startId: expected['start_id'] as string,
         queued: false,
+        askedTick: 0,
         startedTick: null
       },
       { kernel: first['kernel'] as string, byServer }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import type { CellExecutedData } from '../src/events/types';
-import { TrackedPage } from './tracked_page';
+import { SharedCell, TrackedPage } from './tracked_page';
 
 const page = new TrackedPage();
 
@@ -84,6 +84,21 @@ test('a run with more outputs than fit is marked, and one with as many as fit is
       [20, true]
     ]
   );
+});
+
+test('a run that begins after the student went on to another cell does not bring them back to its own', () => {
+  // The kernel is starting: JupyterLab keeps the request back.
+  page.tracker.scheduled('cell-1', new SharedCell());
+  page.clock.advance(1500);
+  page.log.lastAct = page.clock.monotonic(); // a click on another cell
+  page.clock.advance(500);
+  const late = page.request('cell-1');
+  page.input(late);
+  page.kernel.end(late);
+  const prompt = page.request('cell-2');
+  page.input(prompt);
+  page.kernel.end(prompt);
+  assert.deepEqual(page.log.queued, [true, false]);
 });
 
 test('a cell that kills the kernel before its start is known is the one that ran', () => {

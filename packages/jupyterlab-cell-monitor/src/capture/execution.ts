@@ -26,7 +26,7 @@ export class ExecutionCapture {
   constructor(
     private readonly _sessionContext: ISessionContext,
     cells: ICellFinder,
-    private readonly _session: Pick<NotebookSession, 'id' | 'emit' | 'withNames'>,
+    private readonly _session: Pick<NotebookSession, 'id' | 'emit' | 'withNames' | 'lastAct'>,
     private readonly _context: IExecutionContext,
     isOwnAct: () => boolean
   ) {

@@ -23,6 +23,8 @@ export interface IReportedRun {
   readonly mayFail: boolean;
   /** Whether it waits for runs before it, or a program asks for it: the student may be elsewhere when it starts. */
   readonly queued: boolean;
+  /** When it was asked for, by the page's monotonic clock. */
+  readonly askedTick: number;
   /** When its start was reported, by the page's monotonic clock; null before that. */
   startedTick: number | null;
   /** The event id of its start. It is chosen when the run is asked for, because the server half may report the start. */
@@ -39,7 +41,7 @@ export interface IRunEnd extends IOutcome {
 }
 
 /** What runs need of the session whose events they make. */
-export type RunSession = Pick<NotebookSession, 'emit' | 'withNames'>;
+export type RunSession = Pick<NotebookSession, 'emit' | 'withNames' | 'lastAct'>;
 
 /** The page's runs that are open. */
 export type OpenRunList = Pick<OpenRuns, 'opened' | 'closed'>;
@@ -94,7 +96,9 @@ export class RunReports {
   started(run: IReportedRun): void {
     if (run.startedTick === null) {
       run.startedTick = this._clock.monotonic();
-      const data = { execution_id: run.executionId, ...(run.queued ? { queued: true } : {}) };
+      // A kernel that starts may begin it when the student has reported to be in another cell.
+      const queued = run.queued || this._session.lastAct > run.askedTick;
+      const data = { execution_id: run.executionId, ...(queued ? { queued: true } : {}) };
       this._session.emit('cell_execution_started', data, run.cell, run.startId);
     }
   }

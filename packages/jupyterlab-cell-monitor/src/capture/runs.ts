@@ -184,7 +184,7 @@ export class RunTracker {
     if (!request || this._runs.has(id)) {
       return;
     }
-    this._unseen.seen(request.cellId);
+    const askedTick = this._unseen.seen(request.cellId) ?? this._clock.monotonic();
     const cell = this._cells.reference(request.cellId);
     if (cell && this._runs.size < OPEN_RUNS) {
       const run: IRun = {
@@ -194,6 +194,7 @@ export class RunTracker {
         code: request.code,
         mayFail: mayFail(message.metadata),
         queued: this._runs.size > 0 || this._foreign !== null || !this._isOwnAct(),
+        askedTick,
         startedTick: null,
         startId: uuid7(),
         progress: new RequestProgress(),

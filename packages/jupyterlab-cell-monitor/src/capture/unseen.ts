@@ -26,7 +26,6 @@ export interface IUnseenCell {
 
 interface IUnseenRun extends IReportedRun {
   readonly model: IUnseenCell;
-  readonly scheduledTick: number;
   readonly scheduledCount: number | null;
   readonly hadKernel: boolean;
   /** Whether it is known that this page sends no request for it. */
@@ -91,10 +90,10 @@ export class UnseenRuns {
       code: model.code,
       mayFail: model.mayFail,
       queued: this._waiting.size > 0 || !this._isOwnAct(),
+      askedTick: this._clock.monotonic(),
       startedTick: null,
       startId: uuid7(),
       model,
-      scheduledTick: this._clock.monotonic(),
       scheduledCount: model.executionCount,
       hadKernel: model.kernelId !== null,
       unseen: false,
@@ -115,13 +114,19 @@ export class UnseenRuns {
     this._waiting.set(cellId, runs.slice(-WAITING));
   }
 
-  /** The newest run of this cell has a request of its own, whose messages are followed. */
-  seen(cellId: string): void {
+  /**
+   * The newest run of this cell has a request of its own, whose messages are followed.
+   *
+   * @returns when it was asked for, or null where that is not known
+   */
+  seen(cellId: string): number | null {
     const runs = this._waiting.get(cellId);
-    runs?.pop()?.cancelTimer?.();
+    const run = runs?.pop();
+    run?.cancelTimer?.();
     if (runs?.length === 0) {
       this._waiting.delete(cellId);
     }
+    return run?.askedTick ?? null;
   }
 
   /** The model of a cell changed. */
@@ -201,7 +206,7 @@ export class UnseenRuns {
   private _closeBefore(run: IUnseenRun): void {
     for (const [cellId, runs] of [...this._waiting]) {
       for (const earlier of runs) {
-        if (earlier !== run && earlier.report && earlier.scheduledTick <= run.scheduledTick) {
+        if (earlier !== run && earlier.report && earlier.askedTick <= run.askedTick) {
           this._close(cellId, earlier);
         }
       }
@@ -251,7 +256,7 @@ export class UnseenRuns {
       model.outputs.forEach(output => outputs.add(output));
       if (run.startedTick === null) {
         this._reports.started(run);
-        run.startedTick = run.scheduledTick;
+        run.startedTick = run.askedTick;
       }
     }
     this._reports.ended(run, {

@@ -113,7 +113,16 @@ export class NotebookSession {
 
   /** The same, for an act of the student that is reported later than it happened. */
   emitAct<T extends EventType>(type: T, data: DataOf<T>, cell: Cell, made: IMoment): string | null {
-    return this._emit(type, data, true, cell, { made });
+    const id = this._emit(type, data, true, cell, { made });
+    if (id !== null) {
+      this._lastAct = Math.max(this._lastAct, made.monotonic);
+    }
+    return id;
+  }
+
+  /** When the newest of those acts happened, by the page's monotonic clock. */
+  get lastAct(): number {
+    return this._lastAct;
   }
 
   /** The same, for an event of this course, or of none, whatever the notebook's is; undefined where it is the notebook's. */
@@ -215,6 +224,7 @@ export class NotebookSession {
 
   private _id: string | null = null;
   private _seq = 0;
+  private _lastAct = Number.NEGATIVE_INFINITY;
   /** What is done then, in this order. Little: the server half is asked for a few seconds at most. */
   private readonly _held: (() => void)[] = [];
 }
