@@ -9,7 +9,8 @@ interface ConfirmedProps {
   label: string
   /** The button that asks, with its accessible name; what it asks; the button that acts, before and while it does; the way back. */
   texts: { ask: string; askFor: string; question?: string; sure: string; pending: string; keep: string }
-  action: { isPending: boolean; error: unknown }
+  /** The action and its last try; null where the page shows these elsewhere. */
+  action: { isPending: boolean; error: unknown; reset: () => void } | null
   /** `done` shows the first button again, where the component stays on the page. */
   onConfirmed: (done: () => void) => void
 }
@@ -18,6 +19,12 @@ interface ConfirmedProps {
 export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps): ReactElement {
   const { t } = useTranslation()
   const [asked, setAsked] = useState(false)
+  const isPending = action?.isPending === true
+  // Why the last try failed is said until the question is answered or asked again. What goes on is still to be told.
+  const ask = (next: boolean): void => {
+    if (!isPending) action?.reset()
+    setAsked(next)
+  }
   const group = useRef<HTMLDivElement>(null)
   const was = useRef(asked)
   useEffect(() => {
@@ -30,17 +37,17 @@ export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps)
       {asked ? (
         <>
           {texts.question !== undefined && <span>{texts.question}</span>}
-          <Button variant="primary" pending={action.isPending} onClick={() => onConfirmed(() => setAsked(false))}>
-            {action.isPending ? texts.pending : texts.sure}
+          <Button variant="primary" pending={isPending} onClick={() => onConfirmed(() => setAsked(false))}>
+            {isPending ? texts.pending : texts.sure}
           </Button>
-          <Button onClick={() => setAsked(false)}>{texts.keep}</Button>
+          <Button onClick={() => ask(false)}>{texts.keep}</Button>
         </>
       ) : (
-        <Button variant="quiet" aria-label={texts.askFor} onClick={() => setAsked(true)}>
+        <Button variant="quiet" aria-label={texts.askFor} onClick={() => ask(true)}>
           {texts.ask}
         </Button>
       )}
-      {action.error !== null && (
+      {action !== null && action.error !== null && (
         <p className="confirmed__error" role="alert">
           {explainChange(action.error, t)}
         </p>

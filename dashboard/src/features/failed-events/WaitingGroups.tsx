@@ -117,7 +117,7 @@ export function ReplayButton({ label, count, replay, selection, text }: ReplayBu
     <Confirmed
       label={label}
       texts={texts}
-      action={{ isPending: false, error: null }}
+      action={null}
       onConfirmed={(done) => {
         done()
         mutation.mutate(selection)

@@ -44,6 +44,10 @@ export function JoinedActions({ courseId, view, others, onDone }: JoinedActionsP
     onSuccess: onDone,
     onSettled: refresh,
   })
+  const mergeNow = (): void => {
+    if (!remove.isPending) remove.reset()
+    merge.mutate()
+  }
   return (
     <section className="joined" aria-labelledby={`${id}-title`}>
       <h3 id={`${id}-title`}>{t('joining.joined')}</h3>
@@ -65,7 +69,7 @@ export function JoinedActions({ courseId, view, others, onDone }: JoinedActionsP
             ))}
           </select>
         </div>
-        <Button pending={merge.isPending || into === ''} onClick={() => merge.mutate()}>
+        <Button pending={merge.isPending || into === ''} onClick={mergeNow}>
           {t('joining.merge')}
         </Button>
       </div>

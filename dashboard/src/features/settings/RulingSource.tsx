@@ -16,13 +16,18 @@ export function RulingSource({ courseId, settings }: { courseId: string; setting
   const [chosen, setChosen] = useState(stored)
   const change = useChangeSettings(courseId)
   const wish = (chosen === NONE ? null : chosen) as NonNullable<ChangedSettings['ruling_source']> | null
+  const choose = (source: string): void => {
+    // The error was that of another choice.
+    if (!change.isPending) change.reset()
+    setChosen(source)
+  }
   return (
     <section className="card" aria-labelledby={`${id}-title`}>
       <h2 id={`${id}-title`}>{t('settings.ruling.title')}</h2>
       <p className="hint">{t('settings.ruling.hint')}</p>
       <div className="field">
         <label htmlFor={`${id}-source`}>{t('settings.ruling.label')}</label>
-        <select id={`${id}-source`} value={chosen} onChange={(event) => setChosen(event.target.value)}>
+        <select id={`${id}-source`} value={chosen} onChange={(event) => choose(event.target.value)}>
           {[NONE, ...settings.ruling_sources].map((source) => (
             <option key={source} value={source}>
               {rulingSourceName(source === NONE ? null : source, t)}

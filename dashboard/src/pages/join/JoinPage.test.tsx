@@ -120,6 +120,20 @@ describe('a student who joined by code', () => {
     await waitFor(() => expect(sent).toEqual([{ into: 's1' }]))
   })
 
+  it('is not said to be kept by an error once something else was done', async () => {
+    const user = userEvent.setup()
+    api.on('DELETE courses/c1/members/s2', () => ({ status: 403, body: fault('permission_denied', 'not allowed') }))
+    renderApp('/courses/c1?student=s2')
+    await user.click(await screen.findByRole('button', { name: 'Remove from the course' }))
+    await user.click(screen.getByRole('button', { name: 'Remove' }))
+    expect(await screen.findByText(/not allowed/u)).toBeVisible()
+    api.on('POST courses/c1/members/s2/merge', () => ({ status: 403, body: fault('permission_denied', 'no merging') }))
+    await user.selectOptions(screen.getByLabelText('The same person as'), 'Aiko')
+    await user.click(screen.getByRole('button', { name: 'Merge' }))
+    expect(await screen.findByText(/no merging/u)).toBeVisible()
+    expect(screen.queryByText(/not allowed/u)).toBeNull()
+  })
+
   it('is removed only after a question', async () => {
     const user = userEvent.setup()
     renderApp('/courses/c1?student=s2')

@@ -65,10 +65,12 @@ function Joining({ courseId, held, now }: { courseId: string; held: JoinCode; no
   const isOpen = held.code != null
   const renew = (): void => {
     close.reset()
+    if (!remove.isPending) remove.reset()
     open.mutate()
   }
   const end = (): void => {
     open.reset()
+    if (!remove.isPending) remove.reset()
     close.mutate()
   }
   return (
@@ -106,7 +108,11 @@ function Joining({ courseId, held, now }: { courseId: string; held: JoinCode; no
           keep: t('joining.keep'),
         }}
         action={remove}
-        onConfirmed={(done) => remove.mutate(undefined, { onSuccess: done })}
+        onConfirmed={(done) => {
+          open.reset()
+          close.reset()
+          remove.mutate(undefined, { onSuccess: done })
+        }}
       />
       {error !== null && <ChangeError error={error} />}
     </>

@@ -245,6 +245,32 @@ describe('members of a course', () => {
     await waitFor(() => expect(screen.queryByRole('row', { name: /Ann Adams/u })).toBeNull())
   })
 
+  it('does not show why an earlier try failed once the question was answered with "Keep"', async () => {
+    const user = userEvent.setup()
+    api.on('DELETE courses/c1/members/ann', () => ({ status: 403, body: fault('permission_denied', 'not allowed') }))
+    renderApp('/courses/c1/members')
+    await user.click(await screen.findByRole('button', { name: 'Remove Ann Adams from the course' }))
+    await user.click(screen.getByRole('button', { name: 'Remove Ann Adams' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('not allowed')
+    await user.click(screen.getByRole('button', { name: 'Keep' }))
+    expect(screen.queryByRole('alert')).toBeNull()
+    await user.click(screen.getByRole('button', { name: 'Remove Ann Adams from the course' }))
+    expect(screen.getByRole('button', { name: 'Remove Ann Adams' })).toHaveFocus()
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
+  it('tells of a removal that failed after "Keep" was pressed while it went on', async () => {
+    const user = userEvent.setup()
+    let answer: (value: { status: number; body: unknown }) => void = () => undefined
+    api.on('DELETE courses/c1/members/ann', () => new Promise((resolve) => { answer = resolve }))
+    renderApp('/courses/c1/members')
+    await user.click(await screen.findByRole('button', { name: 'Remove Ann Adams from the course' }))
+    await user.click(screen.getByRole('button', { name: 'Remove Ann Adams' }))
+    await user.click(screen.getByRole('button', { name: 'Keep' }))
+    answer({ status: 403, body: fault('permission_denied', 'not allowed') })
+    expect(await screen.findByRole('alert')).toHaveTextContent('not allowed')
+  })
+
   it('removes somebody only after a second click, and the keyboard stays where it was', async () => {
     const user = userEvent.setup()
     let removed = 0

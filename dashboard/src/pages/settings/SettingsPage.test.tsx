@@ -150,6 +150,20 @@ describe('what an administrator of the site sets', () => {
     await waitFor(() => expect(sent).toEqual([{ ruling_source: 'hub' }]))
   })
 
+  it('does not show why one source was refused with the choice of another', async () => {
+    asAdmin()
+    const user = userEvent.setup()
+    api.on('PATCH courses/c1/settings', () => ({ status: 403, body: fault('permission_denied', 'not allowed') }))
+    renderApp('/courses/c1/settings')
+    const source = await screen.findByRole('combobox', { name: 'The source that rules' })
+    await user.selectOptions(source, 'JupyterHub')
+    await user.click(screen.getByRole('button', { name: 'Change the source' }))
+    await user.click(screen.getByRole('button', { name: 'Change now' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('not allowed')
+    await user.selectOptions(source, 'The list of members here')
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
   it('is shown with the rules that give roles without a link', async () => {
     asAdmin()
     stored = {
