@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { fault, FakeApi, type Answer } from '../testing/app'
 import { ApiClient, ApiError, UnreachableError } from './client'
 import { Session } from './session'
+import { readMark, removeMark } from './sign-in-mark'
 
 let api: FakeApi
 
@@ -98,11 +99,60 @@ describe('session', () => {
     expect(session.state()).toEqual({ status: 'signed-out', reason: 'signed-out' })
   })
 
-  it('stays signed in when a link that was used is opened again in the same browser', async () => {
+  it.each(['sign_in_link_used', 'sign_in_link_ended', 'sign_in_link_expired'])(
+    'stays signed in when a refused link is opened in the same browser, and says that it was refused: %s',
+    async (type) => {
+      api.on('POST auth/link', () => ({ status: 401, body: fault(type) }))
+      const session = new Session('0123456789abcdef_secret')
+      await session.start()
+      expect(session.state()).toEqual({ status: 'signed-in' })
+      expect(session.refusal()).toBe(type.replace('sign_in_', '').replaceAll('_', '-'))
+      session.dismissRefusal()
+      expect(session.refusal()).toBeNull()
+    },
+  )
+
+  it('does not call a link refused in a page in which somebody signed in later', async () => {
+    api.signedIn = false
     api.on('POST auth/link', () => ({ status: 401, body: fault('sign_in_link_used') }))
     const session = new Session('0123456789abcdef_secret')
     await session.start()
-    expect(session.state()).toEqual({ status: 'signed-in' })
+    expect(session.refusal()).toBeNull()
+    await session.signIn('mari', 'secret')
+    expect(session.refusal()).toBeNull()
+  })
+
+  it('says of a refused link what is the matter with it, also where an earlier sign-in was idle for too long', async () => {
+    api.on('POST auth/link', () => ({ status: 401, body: fault('sign_in_link_used') }))
+    api.on('POST auth/refresh', () => ({ status: 401, body: fault('sign_in_idle') }))
+    const session = new Session('0123456789abcdef_secret')
+    await session.start()
+    expect(session.state()).toEqual({ status: 'signed-out', reason: 'link-used' })
+  })
+
+  it('signs in both of two tabs in which one link was opened at the same time', async () => {
+    api.signedIn = false
+    removeMark(readMark())
+    let used = false
+    let answerFirst: (value: Answer) => void = () => undefined
+    api.on('POST auth/link', () => {
+      if (used) return { status: 401, body: fault('sign_in_link_used') }
+      used = true
+      return new Promise<Answer>((resolve) => (answerFirst = resolve))
+    })
+    const [first, second] = [new Session('0123456789abcdef_secret'), new Session('0123456789abcdef_secret')]
+    const starting = first.start()
+    await second.start()
+    expect(second.state()).toEqual({ status: 'signed-out', reason: 'link-used' })
+    // The browser has the cookie from now on.
+    api.signedIn = true
+    answerFirst(token())
+    await starting
+    vi.useRealTimers()
+    await vi.waitFor(() => expect(second.state()).toEqual({ status: 'signed-in' }))
+    expect(first.state()).toEqual({ status: 'signed-in' })
+    // It was this link that signed the person in.
+    expect(second.refusal()).toBeNull()
   })
 
   it('keeps the link while the server does not answer', async () => {

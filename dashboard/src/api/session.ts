@@ -35,6 +35,9 @@ type LinkFailure =
  */
 export type SignedOutReason = 'none' | 'expired' | 'idle' | 'signed-out' | LinkFailure | ProviderFailure
 
+/** Of `SignedOutReason`: what the page was opened with signed nobody in. */
+export type Refusal = LinkFailure | ProviderFailure
+
 type Listener = () => void
 
 /** Renew after this share of a token's lifetime, and at least one minute before it expires. */
@@ -72,7 +75,7 @@ export class Session implements TokenSource {
   /** The secret of the link that the page was opened with, until the server has answered. */
   #link: string | null
   /** Why the way to sign in that the page was opened with has failed. */
-  #refused: LinkFailure | ProviderFailure | null
+  #refused: Refusal | null
 
   constructor(link: string | null = null, providerFailure: ProviderFailure | null = null) {
     this.#link = link
@@ -80,6 +83,11 @@ export class Session implements TokenSource {
     this.#tabs = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(CHANNEL)
     this.#tabs?.addEventListener('message', (message: MessageEvent<unknown>) => {
       if (message.data === 'signed-out') this.#end('signed-out')
+      // As where a link was opened in two tabs: the one that came second has its cookie, too.
+      if (message.data === 'signed-in' && this.#state.status === 'signed-out') {
+        this.#refused = null
+        void this.#renew()
+      }
     })
   }
 
@@ -95,6 +103,15 @@ export class Session implements TokenSource {
   }
 
   readonly state = (): SessionState => this.#state
+
+  /** Why the way to sign in that the page was opened with has failed, although somebody is signed in; else null. */
+  readonly refusal = (): Refusal | null => (this.#state.status === 'signed-in' ? this.#refused : null)
+
+  /** The person has read it. */
+  dismissRefusal(): void {
+    this.#refused = null
+    for (const listener of this.#listeners) listener()
+  }
 
   token(): string | null {
     return this.#token
@@ -122,9 +139,7 @@ export class Session implements TokenSource {
   /** Throws ApiError (401 invalid_credentials, 429 rate_limited) or UnreachableError. */
   async signIn(username: string, password: string): Promise<void> {
     const answer = await askToken('auth/login', { method: 'POST', body: { username, password } })
-    this.#generation += 1
-    setMark()
-    this.#accept(answer)
+    this.#begin(answer)
   }
 
   /** Return false if the server did not answer for the link, which is then kept for the next `start`. */
@@ -142,9 +157,7 @@ export class Session implements TokenSource {
       return false
     }
     this.#link = null
-    this.#generation += 1
-    setMark()
-    this.#accept(answer)
+    this.#begin(answer)
     return true
   }
 
@@ -234,6 +247,15 @@ export class Session implements TokenSource {
     }
   }
 
+  /** Somebody signed in on this page, so that nothing that failed before matters any more. */
+  #begin(answer: TokenAnswer): void {
+    this.#generation += 1
+    this.#refused = null
+    setMark()
+    this.#accept(answer)
+    this.#tabs?.postMessage('signed-in')
+  }
+
   #accept(answer: TokenAnswer): void {
     this.#token = answer.access_token
     const lifeMs = answer.expires_in * 1000
@@ -252,10 +274,12 @@ export class Session implements TokenSource {
   }
 
   #end(reason: 'none' | 'expired' | 'idle' | 'signed-out'): void {
+    // Of a page that has shown nothing yet what it was opened with is said first.
+    const first = this.#token === null && (reason === 'none' || reason === 'idle')
     this.#generation += 1
     this.#token = null
     clearTimeout(this.#timer)
-    this.#set({ status: 'signed-out', reason: reason === 'none' ? (this.#refused ?? 'none') : reason })
+    this.#set({ status: 'signed-out', reason: first ? (this.#refused ?? reason) : reason })
   }
 
   #schedule(delayMs: number): void {

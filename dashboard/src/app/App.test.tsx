@@ -1,4 +1,4 @@
-import { act, screen, waitFor } from '@testing-library/react'
+import { act, screen, waitFor, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { beforeEach, describe, expect, it } from 'vitest'
 
@@ -10,6 +10,20 @@ let api: FakeApi
 beforeEach(() => {
   installFakeSockets()
   api = new FakeApi()
+})
+
+describe('a link that was refused to somebody who is signed in', () => {
+  it('is not passed over in silence, and its notice can be closed', async () => {
+    api.on('POST auth/link', () => ({ status: 401, body: fault('sign_in_link_ended_password_reset') }))
+    const user = userEvent.setup()
+    renderApp('/courses', 'en', '0123456789abcdef_secret')
+    const notice = await screen.findByRole('alert')
+    expect(notice).toHaveTextContent('stay signed in as the person whose name is above')
+    expect(notice).toHaveTextContent('This link was ended before anybody used it, by a reset of the password')
+    expect(await screen.findByRole('link', { name: /signed in as Mari Aoki/u })).toBeVisible()
+    await user.click(within(notice).getByRole('button', { name: 'Close' }))
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
 })
 
 describe('sign-in', () => {

@@ -5,6 +5,7 @@ import { useEffect, useSyncExternalStore, type ReactElement, type ReactNode } fr
 import { I18nextProvider, useTranslation } from 'react-i18next'
 
 import { SignInPage } from '../pages/sign-in/SignInPage'
+import { RefusalNotice } from '../pages/sign-in/SignInNotices'
 import { Button } from '../ui/Button'
 import { Loading } from '../ui/Notice'
 import { Announcer } from '../ui/Announcer'
@@ -61,6 +62,7 @@ function Gate({ children }: { children: ReactNode }): ReactElement {
   const signedIn = state.status === 'signed-in'
   return (
     <Layout signedIn={signedIn} pageKey={signedIn ? path : state.status}>
+      {state.status === 'signed-in' && <RefusalNotice />}
       {state.status === 'signed-in' && children}
       {state.status === 'signed-out' && <SignInPage reason={state.reason} />}
       {state.status === 'starting' && <Starting />}

@@ -94,8 +94,8 @@ export interface Rendered extends RenderResult {
   services: Services
 }
 
-export function renderApp(path: string, language: Language = 'en'): Rendered {
-  const services = createServices()
+export function renderApp(path: string, language: Language = 'en', link: string | null = null): Rendered {
+  const services = createServices(link)
   services.client.setDefaultOptions({ queries: { retry: false } })
   const router = createAppRouter(createMemoryHistory({ initialEntries: [path] }))
   return { ...render(<App services={services} router={router} i18n={createI18n(language)} />), services }

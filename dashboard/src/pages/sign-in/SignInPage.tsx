@@ -10,6 +10,7 @@ import { useTitle } from '../../ui/title'
 import { HubLink } from './HubLink'
 import { OidcLink } from './OidcLink'
 import { PasswordForm } from './PasswordForm'
+import { SignedOutNotice } from './SignInNotices'
 
 /** A part of the page for one way to sign in; see `PasswordForm`. */
 type Way = FunctionComponent<{ labelledBy: string; onAttempt: () => void; first: boolean; label: string | null }>
@@ -20,11 +21,6 @@ const WAYS = new Map<string, Way>([
   ['oidc', OidcLink],
   ['password', PasswordForm],
 ])
-
-/** Prints a new link; see `cell-monitor sign-in-link --help`. */
-const LINK_COMMAND = 'cell-monitor sign-in-link'
-/** The same in the folder of the sources, for the server that `make up` starts. */
-const FOLDER_COMMAND = '.venv/bin/cell-monitor sign-in-link --data-dir var'
 
 /** Shown in place of any page while nobody is signed in, so that the address stays and the page comes back. */
 export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElement {
@@ -44,24 +40,6 @@ export function SignInPage({ reason }: { reason: SignedOutReason }): ReactElemen
         <Ways labelledBy={title} onAttempt={() => setAttempted(true)} />
       </div>
     </div>
-  )
-}
-
-/** Why nobody is signed in; for a refused link also how to get another. */
-function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
-  const { t } = useTranslation()
-  const refusedLink = reason.startsWith('link-')
-  const refused = reason !== 'expired' && reason !== 'idle' && reason !== 'signed-out'
-  return (
-    <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
-      {t(`signIn.reasons.${reason}`)}{' '}
-      {refusedLink && (
-        <>
-          <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
-          <code className="sign-in__command">{FOLDER_COMMAND}</code>
-        </>
-      )}
-    </Notice>
   )
 }
 

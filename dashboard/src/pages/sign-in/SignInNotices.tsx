@@ -1,0 +1,52 @@
+import { useSyncExternalStore, type ReactElement } from 'react'
+import { useTranslation } from 'react-i18next'
+
+import { useServices } from '../../api/services'
+import type { SignedOutReason } from '../../api/session'
+import { Button } from '../../ui/Button'
+import { Notice } from '../../ui/Notice'
+
+/** Prints a new link; see `cell-monitor sign-in-link --help`. */
+const LINK_COMMAND = 'cell-monitor sign-in-link'
+/** The same in the folder of the sources, for the server that `make up` starts. */
+const FOLDER_COMMAND = '.venv/bin/cell-monitor sign-in-link --data-dir var'
+
+/** Why nobody is signed in; for a refused link also how to get another. */
+export function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
+  const refused = reason !== 'expired' && reason !== 'idle' && reason !== 'signed-out'
+  return (
+    <Notice tone={refused ? 'error' : 'info'} role={refused ? 'alert' : 'status'}>
+      <Reason reason={reason} />
+    </Notice>
+  )
+}
+
+/** That the link, or the other site, that the page was opened with signed nobody in, where somebody is signed in already. */
+export function RefusalNotice(): ReactElement | null {
+  const { t } = useTranslation()
+  const { session } = useServices()
+  const reason = useSyncExternalStore(session.subscribe, session.refusal)
+  if (reason === null) return null
+  return (
+    <div className="page">
+      <Notice tone="warning" role="alert" action={<Button onClick={() => session.dismissRefusal()}>{t('app.close')}</Button>}>
+        {t('signIn.stays')} <Reason reason={reason} />
+      </Notice>
+    </div>
+  )
+}
+
+function Reason({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
+  const { t } = useTranslation()
+  return (
+    <>
+      {t(`signIn.reasons.${reason}`)}{' '}
+      {reason.startsWith('link-') && (
+        <>
+          <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
+          <code className="sign-in__command">{FOLDER_COMMAND}</code>
+        </>
+      )}
+    </>
+  )
+}
