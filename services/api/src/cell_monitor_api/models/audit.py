@@ -18,7 +18,7 @@ class AuditPerson(msgspec.Struct, frozen=True):
 class AuditEntryAnswer(msgspec.Struct, frozen=True):
     """One entry: who (``actor``) did what (``action``), when, and whom or what it concerns.
 
-    ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `system` or `nobody`; only for `person` is there an
+    ``actor_kind`` says who acted: `person`, `key`, `operator`, `hub`, `oidc`, `system` or `nobody`; only for `person` is there an
     ``actor``. ``key_id`` is the API key that the act concerns, ``actor_key_id`` the one that it was done with. Of refused
     sign-ins ``count`` says how often, from ``address``; of replayed failed events ``queued`` says how many, ``unreadable`` how many
     stay as they are, ``reason`` which were chosen. ``setting_from`` and ``setting_to`` are the titles of a course, its
