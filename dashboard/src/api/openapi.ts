@@ -1442,6 +1442,17 @@ export interface components {
             reason?: string;
         };
         /**
+         * ExchangedToken
+         * @description An access token for a credential; ``joined`` only for the secret of a joined computer, where it is known at that time.
+         */
+        ExchangedToken: {
+            access_token: string;
+            expires_in: number;
+            /** @default bearer */
+            token_type: string;
+            joined?: components["schemas"]["JoinedAs"];
+        };
+        /**
          * ExecutionError
          * @description The exception that ended the run.
          */
@@ -1782,6 +1793,14 @@ export interface components {
             title: string;
             name: string;
             name_kept: boolean;
+        };
+        /**
+         * JoinedAs
+         * @description As whom a joined computer sends, and the title of its course, as the course's staff sees both now.
+         */
+        JoinedAs: {
+            name: string;
+            title: string;
         };
         /**
          * KernelConnected
@@ -2944,7 +2963,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TokenAnswer"];
+                    "application/json": components["schemas"]["ExchangedToken"];
                 };
             };
             /** @description Refused or failed */

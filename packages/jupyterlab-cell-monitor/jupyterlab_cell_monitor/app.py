@@ -230,7 +230,8 @@ class CellMonitorApp(ExtensionApp):
 
     def _upstream(self, address: str, credentials: Callable[[], Sequence[Credential]]) -> Upstream:
         client = self._made_client()
-        tokens = ExchangedTokens(client, f"{address}/api/v1/auth/token", credentials)
+        heard = None if self._joining is None else self._joining.heard
+        tokens = ExchangedTokens(client, f"{address}/api/v1/auth/token", credentials, heard=heard)
         return Upstream(client, address, tokens, self.request_timeout_s)
 
     async def _connect(self, joined: Joined) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ JOIN_ENDED: Final = "join_ended"
 CODE_CHARS: Final = 40
 NAME_CHARS: Final = 60
 _ADDRESS_CHARS: Final = 200
+_SAID_CHARS: Final = 1000
+"""Of a name or a title that the monitor says."""
 _TIMEOUT_S: Final = 15.0
 _MAX_ANSWER_BYTES: Final = 64 * 1024
 # What the monitor refuses, by its error code, and the status of our own answer. 401 and 403 are Jupyter's own.
@@ -107,6 +111,26 @@ class Joining:
         """The secret, if this computer joined."""
         joined = self.current
         return [] if joined is None else [Credential("Join", joined.secret, "this computer", problem=JOIN_ENDED)]
+
+    def heard(self, credential: Credential, answer: dict[str, Any]) -> None:
+        """Keeps the name and the title of the course as the monitor has them now: its staff may have changed either.
+
+        Args:
+            credential: that was exchanged for a token.
+            answer: of the monitor; one of an earlier release says nothing of it.
+        """
+        joined, said = self.current, answer.get("joined")
+        # Not of a class that this computer has left meanwhile for another one.
+        if joined is None or joined.secret != credential.secret or not isinstance(said, dict):
+            return
+        name, title = said.get("name"), said.get("title")
+        if not all(isinstance(text, str) and 0 < len(text) <= _SAID_CHARS for text in (name, title)):
+            return
+        now = replace(joined, name=name, title=title)
+        if now != joined:
+            # Where it cannot be stored the one before is shown on; what is sent does not depend on it.
+            with contextlib.suppress(OSError):
+                self._store.write(now)
 
     async def join(self, address: str, code: str, name: str) -> bool:
         """Joins the class that a code opens.

@@ -103,6 +103,7 @@ class ExchangedTokens:
         credentials: reads them for every exchange, so that a replaced key file is used. The first that is not refused
             counts. Raises `CredentialUnreadable`.
         clock: monotonic seconds.
+        heard: called with the credential and the answer of each exchange that gave a token.
     """
 
     def __init__(
@@ -111,10 +112,12 @@ class ExchangedTokens:
         url: str,
         credentials: Callable[[], Sequence[Credential]],
         clock: Callable[[], float] = time.monotonic,
+        heard: Callable[[Credential, dict[str, Any]], None] | None = None,
     ) -> None:
         self._client = client
         self._url = url
         self._credentials = credentials
+        self._heard = heard
         self._clock = clock
         self._token: str | None = None
         self._good_until = 0.0
@@ -170,6 +173,8 @@ class ExchangedTokens:
             if status == 200:
                 token = self._taken(answer)
                 self._refusals = 0
+                if self._heard is not None:
+                    self._heard(credential, answer)
                 return token
             fault = error_type(answer)
             if not fault or status not in {401, 403}:

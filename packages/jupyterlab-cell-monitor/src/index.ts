@@ -13,7 +13,7 @@ import { HELP_ICONS } from './help/icons';
 import { isAsking } from './help/model';
 import { helpLabel, helpSentence } from './help/wording';
 import { joinDialog } from './join/dialog';
-import { JoinedName } from './status/joined_name';
+import { JoinedName, keepJoinedName } from './status/joined_name';
 import type { IMonitorSettings } from './monitor';
 import { CellMonitor } from './monitor';
 import { translatedSchema } from './settings/schema';
@@ -172,10 +172,7 @@ const statusPlugin: JupyterFrontEndPlugin<void> = {
     const joining = new HttpJoining(init => ServerConnection.makeRequest(joinAddress, init, serverSettings));
     const joinedName = new JoinedName();
     if (PageConfig.getOption('cellMonitorCanJoin') === 'true') {
-      void joining.state().then(state => {
-        // A name of a joining that was quicker than this answer stays.
-        joinedName.value ||= state?.name ?? '';
-      });
+      keepJoinedName(joining, joinedName);
       app.commands.addCommand(CommandIDs.join, {
         label: trans.__('Join a Class'),
         caption: trans.__('Join a class with the code that your instructor shows'),

@@ -16,6 +16,7 @@ import pytest
 
 from jupyterlab_cell_monitor.join_store import Joined, JoinStore, new_secret
 from jupyterlab_cell_monitor.joining import Joining, JoinRefused, address_of
+from jupyterlab_cell_monitor.tokens import ExchangedTokens
 
 CODE, NAME = "K7F2-2M9Q-X4DT", "Hanako"
 TAKEN = {"course_id": "c1", "title": "Algebra", "name": NAME}
@@ -113,6 +114,34 @@ async def test_a_name_that_the_monitor_kept_is_this_computers_whatever_is_typed_
     # Monitors of earlier releases do not say it.
     monitor.answer = (201, TAKEN)
     assert await client.joining.join("lab.test", CODE, NAME) is False
+
+
+async def test_a_name_that_the_staff_changed_is_shown_after_the_next_token(monitor: Monitor, tmp_path: Path) -> None:
+    client = Client(monitor, tmp_path)
+    await client.joining.join("lab.test", CODE, NAME)
+    answers: list[dict[str, Any]] = [
+        {"joined": {"name": "Hanako Yamada", "title": "Algebra 2"}},
+        {},
+        {"joined": {"name": 7}},
+    ]
+
+    def exchange(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"access_token": "t", "expires_in": 600, **answers.pop(0)})
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(exchange))
+    tokens = ExchangedTokens(http, "http://lab.test/token", client.joining.credentials, heard=client.joining.heard)
+    secret = client.joining.credentials()[0].secret
+    # What an earlier release answers, or what is no name, changes nothing.
+    while answers:
+        tokens.reject(await tokens.token())
+        state = Client(monitor, tmp_path).joining.state()
+        assert (state["name"], state["title"]) == ("Hanako Yamada", "Algebra 2")
+    assert client.joining.credentials()[0].secret == secret
+    # The answer to an earlier class's secret is not this one's name.
+    earlier = client.joining.credentials()[0]
+    await client.joining.join("second.test", CODE, NAME)
+    client.joining.heard(earlier, {"joined": {"name": "Somebody", "title": "Else"}})
+    assert client.joining.state()["name"] == NAME
 
 
 async def test_a_secret_that_one_monitor_saw_is_not_sent_to_another(monitor: Monitor, tmp_path: Path) -> None:

@@ -231,6 +231,31 @@ async def test_the_same_secret_with_another_name_answers_the_name_on_the_roster(
     assert (again["name"], again["name_kept"]) == ("Tanaka Doe", True)
 
 
+async def test_a_computer_hears_with_its_next_token_what_the_staff_calls_the_student_and_the_course(
+    opened: Any,
+) -> None:
+    code = await open_joining(opened)
+    secret = await joined(opened, code, "Hanako")
+    assert (await trade(opened, secret)).json()["joined"] == {"name": "Hanako", "title": "Course c1"}
+    [username] = [row["username"] for name, row in (await rows(opened)).items() if name == "Hanako"]
+    person_id = await opened.process.pool.fetchval("SELECT person_id FROM joined_computers")
+    renamed = people.NewPerson(username, "Hanako Yamada")
+    again = await people.upsert_many(
+        opened.process.pool, opened.keyring, opened.index, [renamed], issuer=joined_computers.ISSUER
+    )
+    assert again == [person_id]
+    await opened.process.pool.execute("UPDATE courses SET title = 'Algebra'")
+    assert (await trade(opened, secret)).json()["joined"] == {"name": "Hanako Yamada", "title": "Algebra"}
+    # Merged with a student of the roster, it is that student's.
+    merged = await opened.client.post(
+        f"/api/v1/courses/c1/members/{person_id}/merge",
+        headers=opened.bearer("ivy"),
+        json={"into": str(opened.ids["tanaka"])},
+    )
+    assert merged.status_code == 204
+    assert (await trade(opened, secret)).json()["joined"]["name"] == "Tanaka Doe"
+
+
 async def test_a_joined_computer_gets_tokens_for_sending_in_its_own_name_and_no_others(opened: Any) -> None:
     secret = await joined(opened, await open_joining(opened))
     for audience in ("api", "gateway"):

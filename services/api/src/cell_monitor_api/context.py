@@ -188,7 +188,7 @@ class ProcessContext:
             checks = PasswordChecks(hasher, limits, devices, refused)
             verifiers: list[CredentialVerifier] = [
                 ApiKeyVerifier(pool, keyring, index, act_as=settings.allows_act_as),
-                JoinSecretVerifier(pool),
+                JoinSecretVerifier(pool, keyring),
             ]
             hub = await HubServices.open(settings, pool, keyring, index, counters, stack)
             if hub is not None:

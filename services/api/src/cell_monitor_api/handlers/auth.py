@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from cell_monitor_api.answers import StructResponse, answers
 from cell_monitor_api.dependencies import Caller, Context, SameSite
-from cell_monitor_api.models.auth import LinkLogin, Login, Me, TokenAnswer, TokenRequest
+from cell_monitor_api.models.auth import ExchangedToken, LinkLogin, Login, Me, TokenAnswer, TokenRequest
 from cell_monitor_api.services.credentials import TokenWish
 from cell_monitor_api.services.sessions import SignedIn
 from cell_monitor_core.auth.scopes import Audience
@@ -91,7 +91,7 @@ async def sign_out_everywhere(context: Context, _same_site: SameSite) -> Respons
     return response
 
 
-@router.post("/auth/token", responses=answers(TokenAnswer, "A token for the audience"))
+@router.post("/auth/token", responses=answers(ExchangedToken, "A token for the audience"))
 async def exchange(
     context: Context,
     body: TokenRequest,

@@ -12,6 +12,8 @@ from cell_monitor_core.auth.passwords import MAX_PASSWORD_LENGTH
 from cell_monitor_core.names import MAX_USERNAME_CHARS, USERNAME_PATTERN
 
 __all__ = [
+    "ExchangedToken",
+    "JoinedAs",
     "LinkLogin",
     "Login",
     "Me",
@@ -107,6 +109,19 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     access_token: str
     expires_in: int
     token_type: str = "bearer"  # noqa: S105 - a kind, no secret
+
+
+class JoinedAs(msgspec.Struct, frozen=True):
+    """As whom a joined computer sends, and the title of its course, as the course's staff sees both now."""
+
+    name: str
+    title: str
+
+
+class ExchangedToken(TokenAnswer, frozen=True):
+    """An access token for a credential; ``joined`` only for the secret of a joined computer, where it is known at that time."""
+
+    joined: JoinedAs | msgspec.UnsetType = msgspec.UNSET
 
 
 class MyCourse(msgspec.Struct, frozen=True):

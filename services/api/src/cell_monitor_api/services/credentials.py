@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID, uuid5
 
 from cell_monitor_api.exceptions import ApiKeyInvalid, InsufficientScope, NotFound
+from cell_monitor_api.models.auth import JoinedAs
 from cell_monitor_core.auth.grants import Grant
 from cell_monitor_core.auth.scopes import Audience, Scope
 from cell_monitor_core.crypto import BlindIndex, KeyRing
@@ -54,6 +55,7 @@ class Proof:
         generation: of the person's tokens, from the moment in which the credential was theirs and they were an admin; None
             where the token states nothing of a person but the roles, which are read later.
         expires_at: when the credential ends by itself; None where it does not.
+        joined: as whom a joined computer sends; None for other credentials.
     """
 
     subject: UUID
@@ -66,6 +68,7 @@ class Proof:
     only_course: str | None = None
     generation: int | None = None
     expires_at: datetime | None = None
+    joined: JoinedAs | None = None
 
 
 @dataclass(frozen=True, slots=True)

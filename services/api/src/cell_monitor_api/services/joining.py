@@ -12,6 +12,7 @@ from cell_monitor_api.exceptions import (
     JoiningLimited,
     JoinSecretInvalid,
 )
+from cell_monitor_api.models.auth import JoinedAs
 from cell_monitor_api.models.joining import Joined
 from cell_monitor_api.services.credentials import Proof, TokenWish, Word
 from cell_monitor_api.services.join_limits import JoinLimits
@@ -117,8 +118,9 @@ class JoinSecretVerifier:
     scheme = "Join"
     grant = Grant.JOINED
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, keyring: KeyRing) -> None:
         self._pool = pool
+        self._keyring = keyring
 
     async def ask(self, credential: str, wish: TokenWish) -> Word:  # noqa: ARG002
         """Nobody else knows the secret."""
@@ -136,10 +138,17 @@ class JoinSecretVerifier:
         computer = await joined_computers.find(self._pool, credential)
         if computer is None:
             raise JoinSecretInvalid("this computer is in no course, or no longer: join with the course's code")
+        # The staff may have renamed or merged them since they joined.
+        person = await people.get(self._pool, self._keyring, computer.person_id)
+        course = await courses.get(self._pool, computer.course_id)
+        joined = None
+        if person is not None and course is not None:
+            joined = JoinedAs(person.display_name or person.username, course.title)
         return Proof(
             computer.person_id,
             is_person=True,
             credential=joined_computers.credential_of(computer.computer_id),
             only_course=computer.course_id,
             generation=computer.token_generation,
+            joined=joined,
         )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
+import msgspec
 import structlog
 
 from cell_monitor_api.exceptions import InsufficientScope, NotAuthenticated
-from cell_monitor_api.models.auth import TokenAnswer
+from cell_monitor_api.models.auth import ExchangedToken
 from cell_monitor_api.services.credentials import CredentialVerifier, TokenWish, Word
 from cell_monitor_api.services.known_senders import KnownSenders, Standing
 from cell_monitor_api.services.signing import courses_that_fit
@@ -69,7 +70,7 @@ class TokenExchange:
         self._clock = clock
         self._paused_until = float("-inf")
 
-    async def exchange(self, authorization: str | None, wish: TokenWish) -> TokenAnswer:
+    async def exchange(self, authorization: str | None, wish: TokenWish) -> ExchangedToken:
         """Return the token that is wished for.
 
         Raises:
@@ -156,7 +157,7 @@ class TokenExchange:
 
     def _token(
         self, verifier: CredentialVerifier, wish: TokenWish, standing: Standing, lifetime_s: int | None
-    ) -> TokenAnswer:
+    ) -> ExchangedToken:
         grant, proof = verifier.grant, standing.proof
         carried = tuple(scope for scope in _USEFUL[wish.audience] if scope in proof.scopes)
         permissions = allowed_by(grant, carried)
@@ -174,7 +175,7 @@ class TokenExchange:
             lifetime=lifetime_s,
             server=proof.server,
         )
-        return TokenAnswer(token, expires_in)
+        return ExchangedToken(token, expires_in, joined=msgspec.UNSET if proof.joined is None else proof.joined)
 
 
 def _retrieve(asking: asyncio.Task[Standing]) -> None:
