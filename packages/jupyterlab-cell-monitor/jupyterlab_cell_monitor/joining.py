@@ -124,7 +124,9 @@ class Joining:
         if joined is None or joined.secret != credential.secret or not isinstance(said, dict):
             return
         name, title = said.get("name"), said.get("title")
-        if not all(isinstance(text, str) and 0 < len(text) <= _SAID_CHARS for text in (name, title)):
+        if not (isinstance(name, str) and isinstance(title, str)):
+            return
+        if not (0 < len(name) <= _SAID_CHARS and 0 < len(title) <= _SAID_CHARS):
             return
         now = replace(joined, name=name, title=title)
         if now != joined:

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { joinedSentence, joinFault } from '../src/join/wording';
+import { JoinedName, keepJoinedName } from '../src/status/joined_name';
 import { statusText } from '../src/status/wording';
 import { isSwitchedOff } from '../src/tokens';
 import type { ICellMonitor } from '../src/tokens';
 import { HttpJoining } from '../src/transport/joining';
+import type { IJoinState } from '../src/transport/joining';
 
 const FORM = { address: 'http://192.168.7.5:8900', code: 'K7F2-2M9Q-X4DT', name: 'Hanako' };
 const trans = {
@@ -99,4 +101,46 @@ test('a server half that does not answer is no error of the page', async () => {
 test('a student who joined no class is not recorded', () => {
   assert.deepEqual((['unjoined', 'off', 'misconfigured'] as const).map(isSwitchedOff), [true, true, true]);
   assert.deepEqual((['recording', 'saved', 'held', 'paused'] as const).map(isSwitchedOff), [false, false, false, false]);
+});
+
+test('a name that the staff changed is shown a minute later, and no name is lost while nobody answers', async () => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  try {
+    let answer: IJoinState | null = null;
+    const said = (name: string): IJoinState => ({
+      joined: true, name, title: 'Algebra', address: '', addressIsFixed: false, nameKept: false
+    });
+    const joinedName = new JoinedName();
+    const shown: string[] = [];
+    joinedName.changed.connect(() => shown.push(joinedName.value));
+    const next = async (state: IJoinState | null): Promise<void> => {
+      answer = state;
+      mock.timers.tick(60_000);
+      await new Promise(resolve => setImmediate(resolve));
+    };
+    answer = said('Hanako');
+    keepJoinedName({ state: () => Promise.resolve(answer) }, joinedName);
+    await new Promise(resolve => setImmediate(resolve));
+    await next(null);
+    await next(said('Hanako'));
+    await next(said('Hanako Yamada'));
+    assert.deepEqual(shown, ['Hanako', 'Hanako Yamada']);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('a name of a joining that was quicker than the answer before it stays', async () => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  try {
+    const joinedName = new JoinedName();
+    let give: (state: IJoinState | null) => void = () => undefined;
+    keepJoinedName({ state: () => new Promise(resolve => (give = resolve)) }, joinedName);
+    joinedName.value = 'Hanako';
+    give({ joined: false, name: '', title: '', address: '', addressIsFixed: false, nameKept: false });
+    await new Promise(resolve => setImmediate(resolve));
+    assert.equal(joinedName.value, 'Hanako');
+  } finally {
+    mock.timers.reset();
+  }
 });
