@@ -20,7 +20,7 @@ export function Confirmed({ label, texts, action, onConfirmed }: ConfirmedProps)
   const { t } = useTranslation()
   const [asked, setAsked] = useState(false)
   const isPending = action?.isPending === true
-  // Why the last try failed is said until the question is answered or asked again. What goes on is still to be told.
+  // Why the last try failed is said until the question is answered or asked again. What goes on is still to be reported.
   const ask = (next: boolean): void => {
     if (!isPending) action?.reset()
     setAsked(next)

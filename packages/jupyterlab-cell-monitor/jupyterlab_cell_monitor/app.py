@@ -230,8 +230,8 @@ class CellMonitorApp(ExtensionApp):
 
     def _upstream(self, address: str, credentials: Callable[[], Sequence[Credential]]) -> Upstream:
         client = self._made_client()
-        heard = None if self._joining is None else self._joining.heard
-        tokens = ExchangedTokens(client, f"{address}/api/v1/auth/token", credentials, heard=heard)
+        on_answer = None if self._joining is None else self._joining.answered
+        tokens = ExchangedTokens(client, f"{address}/api/v1/auth/token", credentials, on_answer=on_answer)
         return Upstream(client, address, tokens, self.request_timeout_s)
 
     async def _connect(self, joined: Joined) -> None:

@@ -112,7 +112,7 @@ class Joining:
         joined = self.current
         return [] if joined is None else [Credential("Join", joined.secret, "this computer", problem=JOIN_ENDED)]
 
-    def heard(self, credential: Credential, answer: dict[str, Any]) -> None:
+    def answered(self, credential: Credential, answer: dict[str, Any]) -> None:
         """Keeps the name and the title of the course as the monitor has them now: its staff may have changed either.
 
         Args:

@@ -103,7 +103,7 @@ class ExchangedTokens:
         credentials: reads them for every exchange, so that a replaced key file is used. The first that is not refused
             counts. Raises `CredentialUnreadable`.
         clock: monotonic seconds.
-        heard: called with the credential and the answer of each exchange that gave a token.
+        on_answer: called with the credential and the answer of each exchange that gave a token.
     """
 
     def __init__(
@@ -112,12 +112,12 @@ class ExchangedTokens:
         url: str,
         credentials: Callable[[], Sequence[Credential]],
         clock: Callable[[], float] = time.monotonic,
-        heard: Callable[[Credential, dict[str, Any]], None] | None = None,
+        on_answer: Callable[[Credential, dict[str, Any]], None] | None = None,
     ) -> None:
         self._client = client
         self._url = url
         self._credentials = credentials
-        self._heard = heard
+        self._on_answer = on_answer
         self._clock = clock
         self._token: str | None = None
         self._good_until = 0.0
@@ -173,8 +173,8 @@ class ExchangedTokens:
             if status == 200:
                 token = self._taken(answer)
                 self._refusals = 0
-                if self._heard is not None:
-                    self._heard(credential, answer)
+                if self._on_answer is not None:
+                    self._on_answer(credential, answer)
                 return token
             fault = error_type(answer)
             if not fault or status not in {401, 403}:

@@ -129,7 +129,9 @@ async def test_a_name_that_the_staff_changed_is_shown_after_the_next_token(monit
         return httpx.Response(200, json={"access_token": "t", "expires_in": 600, **answers.pop(0)})
 
     http = httpx.AsyncClient(transport=httpx.MockTransport(exchange))
-    tokens = ExchangedTokens(http, "http://lab.test/token", client.joining.credentials, heard=client.joining.heard)
+    tokens = ExchangedTokens(
+        http, "http://lab.test/token", client.joining.credentials, on_answer=client.joining.answered
+    )
     secret = client.joining.credentials()[0].secret
     # What an earlier release answers, or what is no name, changes nothing.
     while answers:
@@ -140,7 +142,7 @@ async def test_a_name_that_the_staff_changed_is_shown_after_the_next_token(monit
     # The answer to an earlier class's secret is not this one's name.
     earlier = client.joining.credentials()[0]
     await client.joining.join("second.test", CODE, NAME)
-    client.joining.heard(earlier, {"joined": {"name": "Somebody", "title": "Else"}})
+    client.joining.answered(earlier, {"joined": {"name": "Somebody", "title": "Else"}})
     assert client.joining.state()["name"] == NAME
 
 

@@ -231,7 +231,7 @@ async def test_the_same_secret_with_another_name_answers_the_name_on_the_roster(
     assert (again["name"], again["name_kept"]) == ("Tanaka Doe", True)
 
 
-async def test_a_computer_hears_with_its_next_token_what_the_staff_calls_the_student_and_the_course(
+async def test_the_next_token_of_a_computer_comes_with_what_the_staff_calls_the_student_and_the_course(
     opened: Any,
 ) -> None:
     code = await open_joining(opened)

@@ -2,7 +2,7 @@ import { Signal } from '@lumino/signaling';
 import type { ISignal } from '@lumino/signaling';
 import type { HttpJoining } from '../transport/joining';
 
-/** The server half hears of another name with its next token, some minutes later. */
+/** The server half receives another name with its next token, some minutes later. */
 const ASK_EVERY_MS = 60_000;
 
 /** The name under which this computer joined a class, as its roster has it; empty where it joined none. */
