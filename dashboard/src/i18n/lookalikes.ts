@@ -28,11 +28,10 @@ function texts(tree: object): string[] {
   return Object.values(tree).flatMap((value: unknown) => (typeof value === 'string' ? [value] : texts(value as object)))
 }
 
-const own = new Set(
-  Object.values(resources)
-    .flatMap(({ translation }) => texts(translation))
-    .map(lookKey),
-)
+/** How the sentences of the page address their reader. */
+const reader = ['You', 'あなた']
+
+const own = new Set([...Object.values(resources).flatMap(({ translation }) => texts(translation)), ...reader].map(lookKey))
 
 /** Whether a name reads like a text of the page itself: "Needs help", "–", "Somebody". */
 export function readsAsOwnText(text: string): boolean {
