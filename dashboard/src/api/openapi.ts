@@ -79,7 +79,7 @@ export interface paths {
         put?: never;
         /**
          * Sign In With Link
-         * @description Sign in with a link, which works once.
+         * @description Sign in with a link, which works once; not where another person is signed in.
          */
         post: operations["sign_in_with_link_api_v1_auth_link_post"];
         delete?: never;

@@ -28,6 +28,8 @@ type LinkFailure =
   | 'link-ended-signed-out'
   | 'link-expired'
   | 'link-invalid'
+  /** Somebody else is signed in. The link is held: it can be used after signing out. */
+  | 'link-of-another'
 
 /**
  * `link-…`: the page was opened with a link that signs in once, which was refused. `idle`: no page used the sign-in for too
@@ -110,6 +112,7 @@ export class Session implements TokenSource {
   /** The person has read it. */
   dismissRefusal(): void {
     this.#refused = null
+    this.#link = null
     for (const listener of this.#listeners) listener()
   }
 
@@ -129,7 +132,7 @@ export class Session implements TokenSource {
   async start(): Promise<void> {
     if (this.#link !== null && !(await this.#useLink(this.#link))) return
     if (this.#state.status === 'signed-in') return
-    if (readMark() === null) {
+    if (readMark() === null && this.#refused !== 'link-of-another') {
       this.#end('none')
       return
     }
@@ -142,12 +145,22 @@ export class Session implements TokenSource {
     this.#begin(answer)
   }
 
+  /** Sign out, and in with the link that was held because another person was signed in. */
+  async changePerson(): Promise<void> {
+    await this.signOut()
+    await this.start()
+  }
+
   /** Return false if the server did not answer for the link, which is then kept for the next `start`. */
   async #useLink(link: string): Promise<boolean> {
     let answer: TokenAnswer
     try {
       answer = await askToken('auth/link', { method: 'POST', body: { link } })
     } catch (error) {
+      if (error instanceof ApiError && error.status === 409) {
+        this.#refused = 'link-of-another'
+        return true
+      }
       if (error instanceof ApiError && error.status === 401) {
         this.#link = null
         this.#refused = LINK_FAILURES.get(error.type) ?? 'link-invalid'

@@ -26,6 +26,48 @@ describe('a link that was refused to somebody who is signed in', () => {
   })
 })
 
+describe('a link of another person than the one who is signed in', () => {
+  const me = (name: string) => ({ person_id: name, username: name, display_name: name, is_admin: false, courses: [] })
+  let used: number
+
+  beforeEach(() => {
+    used = 0
+    let present = 'Mari Aoki'
+    api.on('GET me', () => ({ body: me(present) }))
+    api.on('POST auth/link', () => {
+      if (api.signedIn) return { status: 409, body: fault('sign_in_link_of_another') }
+      used += 1
+      present = 'Eve Other'
+      api.signedIn = true
+      return { body: { access_token: 'token-of-eve', token_type: 'Bearer', expires_in: 900 } }
+    })
+    api.on('POST auth/logout', () => {
+      api.signedIn = false
+      return { status: 204 }
+    })
+  })
+
+  it('signs nobody out and nobody in by being opened', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses', 'en', '0123456789abcdef_secret')
+    const notice = await screen.findByRole('alert')
+    expect(notice).toHaveTextContent('The link that you opened signs in somebody else.')
+    expect(await screen.findByRole('link', { name: /signed in as Mari Aoki/u })).toBeVisible()
+    await user.click(within(notice).getByRole('button', { name: 'Close' }))
+    expect(screen.queryByRole('alert')).toBeNull()
+    expect([used, api.calls.includes('POST auth/logout')]).toEqual([0, false])
+  })
+
+  it('is used once its reader wants that', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses', 'en', '0123456789abcdef_secret')
+    await user.click(await screen.findByRole('button', { name: 'Sign out and use the link' }))
+    expect(await screen.findByRole('link', { name: /signed in as Eve Other/u })).toBeVisible()
+    expect(screen.queryByRole('alert')).toBeNull()
+    expect(used).toBe(1)
+  })
+})
+
 describe('sign-in', () => {
   beforeEach(() => {
     api.signedIn = false

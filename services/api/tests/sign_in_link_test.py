@@ -54,6 +54,29 @@ async def test_a_link_gives_the_same_session_as_a_password_and_no_second_one(ivy
     assert "set-cookie" not in again.headers
 
 
+async def test_a_link_that_somebody_sent_does_not_make_a_signed_in_browser_theirs(ivy):
+    """Login CSRF: who follows it would go on in the sender's name, and write into the sender's course."""
+    await ivy.course("c2", eve="instructor")
+    pool = ivy.process.pool
+    ivys = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    cookie = {"cookie": (await use(ivy, ivys)).headers["set-cookie"].partition(";")[0]}
+    ivy.client.cookies.clear()
+    eves = await sign_in_links.create(pool, ivy.ids["eve"], MINUTE)
+    answer = await use(ivy, eves, headers=cookie)
+    assert fault(answer) == (409, "sign_in_link_of_another")
+    assert "set-cookie" not in answer.headers
+    assert (await ivy.client.post("/api/v1/auth/refresh", headers=cookie)).status_code == 200
+    # A person's own link goes on as before, and the other one is not used up: once signed out it works.
+    own = await sign_in_links.create(pool, ivy.ids["ivy"], MINUTE)
+    assert (await use(ivy, own, headers=cookie)).status_code == 200
+    ivy.client.cookies.clear()
+    await ivy.client.post("/api/v1/auth/logout", headers=cookie)
+    assert (await use(ivy, eves, headers=cookie)).status_code == 200
+    ivy.client.cookies.clear()
+    # Of a link that is over the reason is told, not whose it is.
+    assert fault(await use(ivy, ivys, headers=cookie)) == (401, "sign_in_link_used")
+
+
 async def test_of_many_uses_at_the_same_time_one_signs_in(ivy):
     link = await sign_in_links.create(ivy.process.pool, ivy.ids["ivy"], MINUTE)
     answers = await asyncio.gather(*(use(ivy, link) for _ in range(20)))

@@ -31,6 +31,9 @@ export function RefusalNotice(): ReactElement | null {
     <div className="page">
       <Notice tone="warning" role="alert" action={<Button onClick={() => session.dismissRefusal()}>{t('app.close')}</Button>}>
         {t('signIn.stays')} <Reason reason={reason} />
+        {reason === 'link-of-another' && (
+          <Button onClick={() => void session.changePerson()}>{t('signIn.changePerson')}</Button>
+        )}
       </Notice>
     </div>
   )
@@ -41,7 +44,7 @@ function Reason({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): React
   return (
     <>
       {t(`signIn.reasons.${reason}`)}{' '}
-      {reason.startsWith('link-') && (
+      {reason.startsWith('link-') && reason !== 'link-of-another' && (
         <>
           <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
           <code className="sign-in__command">{FOLDER_COMMAND}</code>

@@ -384,6 +384,13 @@ class SignInLinkEndedBySignOut(SignInLinkEnded):
     error = "sign_in_link_ended_signed_out"
 
 
+class SignInLinkOfAnother(ClientRequestError):
+    """The browser is signed in as another person than the link's, which can still be used."""
+
+    error = "sign_in_link_of_another"
+    status_code = 409
+
+
 class SignInLinkExpired(ClientRequestError):
     """Nobody used the link in time; it is known for a day after that."""
 

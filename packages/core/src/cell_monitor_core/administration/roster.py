@@ -82,6 +82,11 @@ class Roster:
         self._counters = counters
         self._issuers = issuers
 
+    @property
+    def issuers(self) -> list[str]:
+        """Where people sign in whom a course may name; this installation is the last."""
+        return [*self._issuers, identities.LOCAL]
+
     async def members(self, course_id: str) -> list[ListedMember]:
         """Return everybody who belongs to a course, with what each source says of them; staff first, then by user name.
 
@@ -130,9 +135,8 @@ class Roster:
             Of several that are not permitted or protected all are named, in the order given: ``Refusal.further``.
         """
         of_site = authority is Authority.SITE
-        if issuer not in {identities.LOCAL, *self._issuers} and not (of_site and by == OPERATOR):
-            known = ", ".join([*self._issuers, identities.LOCAL])
-            raise Unusable(f"students can be added of these issuers: {known}", field=["issuer"])
+        if issuer not in self.issuers and not (of_site and by == OPERATOR):
+            raise Unusable(f"students can be added of these issuers: {', '.join(self.issuers)}", field=["issuer"])
         async with self._pool.acquire() as connection, connection.transaction():
             await require_course(connection, course_id)
             # Not by the right that the request began with: a role of the staff would outlast it.

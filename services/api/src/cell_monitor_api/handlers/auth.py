@@ -62,8 +62,10 @@ async def sign_in(context: Context, _same_site: SameSite, body: Login) -> Respon
 
 @router.post("/auth/link", responses=answers(TokenAnswer, "Signed in; the cookie keeps it so"))
 async def sign_in_with_link(context: Context, _same_site: SameSite, body: LinkLogin) -> Response:
-    """Sign in with a link, which works once."""
-    signed_in = await context.process.link_sign_in.sign_in(body.link.get_secret_value(), context.client_address)
+    """Sign in with a link, which works once; not where another person is signed in."""
+    signed_in = await context.process.link_sign_in.sign_in(
+        body.link.get_secret_value(), context.client_address, read_cookie(context, COOKIE)
+    )
     return signed_in_answer(context, signed_in)
 
 

@@ -27,7 +27,6 @@ from cell_monitor_api.models.courses import (
 from cell_monitor_api.models.students import Activity, CourseCells
 from cell_monitor_core.administration.roster import MemberChange
 from cell_monitor_core.auth.audit import Actor
-from cell_monitor_core.storage.postgres.identities import LOCAL
 
 __all__ = ["router"]
 
@@ -66,8 +65,9 @@ async def list_members(context: Context, grant: RosterEditor) -> Response:
         )
         for member in listed
     ]
-    hub = context.process.settings.student_issuer
-    return StructResponse(CourseMembers(members, [*([] if hub is None else [hub]), LOCAL], hub))
+    return StructResponse(
+        CourseMembers(members, context.process.roster.issuers, context.process.settings.student_issuer)
+    )
 
 
 @router.put("/courses/{course_id}/members", responses=answers(MemberList, "The members as stored"))

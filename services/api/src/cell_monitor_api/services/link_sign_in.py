@@ -16,6 +16,7 @@ from cell_monitor_api.exceptions import (
     SignInLinkEndedBySignOut,
     SignInLinkExpired,
     SignInLinkInvalid,
+    SignInLinkOfAnother,
     SignInLinkUsed,
 )
 from cell_monitor_api.services.refused_sign_ins import RefusedSignIns
@@ -55,10 +56,17 @@ class LinkSignIn:
         self._sessions = sessions
         self._refused = refused
 
-    async def sign_in(self, link: str, address: str) -> SignedIn:
+    async def sign_in(self, link: str, address: str, present: str | None = None) -> SignedIn:
         """Use a link and begin a session of its person.
 
+        Args:
+            link: its text.
+            address: the client's.
+            present: the browser's sign-in cookie. A link that somebody sent must not make this browser another
+                person's: what its person then does would be done in that name.
+
         Raises:
+            SignInLinkOfAnother: the browser is signed in as another person; the link stays as it is.
             SignInLimited: too many attempts from this address.
             SignInLinkUsed: the link signed somebody in before.
             SignInLinkEnded: all unused links of its person were ended, also meanwhile.
@@ -70,8 +78,11 @@ class LinkSignIn:
         except SignInLimited:
             SIGN_INS.labels("link", "rate_limited").inc()
             raise
-        used = await sign_in_links.use(self._pool, link)
+        used = await sign_in_links.use(self._pool, link, only=await self._sessions.person_of(present))
         if isinstance(used, RefusedLink):
+            if used.why is Refusal.OF_ANOTHER:
+                await self._limits.succeeded(attempt)
+                raise SignInLinkOfAnother("this browser is signed in as another person: sign out first")
             raise await self._refuse(address, used)
         await self._limits.succeeded(attempt)
         try:

@@ -197,6 +197,13 @@ class Sessions:
         SIGN_INS.labels("cookie", "ok").inc()
         return await self._token(self._pool, sign_in.person_id, cookie or "", generation=sign_in.token_generation)
 
+    async def person_of(self, cookie: str | None) -> UUID | None:
+        """Return who is signed in with a cookie, None for nobody. It does not count as a use."""
+        try:
+            return (await self.holding(cookie)).person_id
+        except NotAuthenticated:
+            return None
+
     async def end(self, cookie: str | None) -> None:
         """End a session; without one there is nothing to do."""
         if cookie:

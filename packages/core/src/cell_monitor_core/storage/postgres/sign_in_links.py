@@ -55,6 +55,8 @@ class Refusal(Enum):
     """It was ended before anybody signed in with it."""
     EXPIRED = auto()
     """Nobody used it in time."""
+    OF_ANOTHER = auto()
+    """It is not that of the person who alone may use it here. It can still be used."""
     INVALID = auto()
     """Unknown, malformed, or over for so long that it is not stored any more."""
 
@@ -107,8 +109,14 @@ async def create(executor: Executor, person_id: UUID, lifetime: timedelta) -> st
     return f"{link_id}_{secret}"
 
 
-async def use(executor: Executor, presented: str) -> LinkUse | RefusedLink:
-    """Return the person whose link was presented, and end the link. Of two uses at the same time one is refused."""
+async def use(executor: Executor, presented: str, *, only: UUID | None = None) -> LinkUse | RefusedLink:
+    """Return the person whose link was presented, and end the link. Of two uses at the same time one is refused.
+
+    Args:
+        executor: a connection or a pool.
+        presented: the link's text.
+        only: the person whose link alone is used; None for anybody's.
+    """
     match = _LINK.fullmatch(presented)
     if match is None:
         return _UNKNOWN
@@ -121,20 +129,28 @@ async def use(executor: Executor, presented: str) -> LinkUse | RefusedLink:
     used_now = await executor.fetchrow(
         "UPDATE sign_in_links l SET used_at = now() "
         "WHERE link_id = $1 AND used_at IS NULL AND ended_at IS NULL AND expires_at > now() "
+        "AND ($2::uuid IS NULL OR person_id = $2) "
         "RETURNING person_id, (SELECT sign_in_generation FROM people p WHERE p.person_id = l.person_id)",
         match[1],
+        only,
     )
     if used_now is not None:
         return LinkUse(*used_now)
     row = await executor.fetchrow(
-        "SELECT person_id, used_at, ended_at, end_cause FROM sign_in_links WHERE link_id = $1", match[1]
+        "SELECT person_id, used_at, ended_at, end_cause, expires_at > now() AS lives FROM sign_in_links "
+        "WHERE link_id = $1",
+        match[1],
     )
     if row is None:
         return _UNKNOWN
     if row["ended_at"] is not None:
         ended_by = None if row["end_cause"] is None else EndedBy(row["end_cause"])
         return RefusedLink(Refusal.ENDED, ended_by, row["person_id"])
-    return RefusedLink(Refusal.USED if row["used_at"] is not None else Refusal.EXPIRED, None, row["person_id"])
+    if row["used_at"] is not None:
+        why = Refusal.USED
+    else:
+        why = Refusal.OF_ANOTHER if row["lives"] and only not in {None, row["person_id"]} else Refusal.EXPIRED
+    return RefusedLink(why, None, row["person_id"])
 
 
 async def end_of_use(executor: Executor, presented: str) -> None:
