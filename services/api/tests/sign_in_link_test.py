@@ -73,7 +73,7 @@ async def test_a_link_that_somebody_sent_does_not_make_a_signed_in_browser_their
     await ivy.client.post("/api/v1/auth/logout", headers=cookie)
     assert (await use(ivy, eves, headers=cookie)).status_code == 200
     ivy.client.cookies.clear()
-    # Of a link that is over the reason is told, not whose it is.
+    # Of a link that is over the reason is given, not whose it is.
     assert fault(await use(ivy, ivys, headers=cookie)) == (401, "sign_in_link_used")
 
 
