@@ -94,6 +94,10 @@ describe('sign-in', () => {
     await user.click(submit)
     expect(await screen.findByText('User name or password is wrong.')).toBeVisible()
     expect(screen.getByLabelText('Password')).toHaveFocus()
+    const detail = [{ type: 'string_too_long', msg: 'String should have at most 150 characters', loc: ['body', 'username'] }]
+    api.on('POST auth/login', () => ({ status: 422, body: { detail } }))
+    await user.click(submit)
+    expect(await screen.findByText(/^Sign-in failed: This cannot be used as it was entered: User name/u)).toBeVisible()
     api.on('POST auth/login', () => ({
       status: 429,
       body: fault('rate_limited'),

@@ -18,9 +18,24 @@ export type ThresholdName = (typeof thresholdNames)[number]
 
 export const MAX_TITLE = 200
 
+/** docs/dev/contracts.md: the same rule as in the API. */
+const COURSE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/u
+
+// eslint-disable-next-line no-control-regex -- what the API refuses in names
+const control = /[\u0000-\u001f\u007f]/u
+
+export function isCourseId(text: string): boolean {
+  return COURSE_ID.test(text)
+}
+
+/** Whether the API takes a name of people, groups or courses, of so many characters at most. */
+export function isName(text: string, most: number): boolean {
+  return text !== '' && Array.from(text).length <= most && !control.test(text)
+}
+
 /** Whether the API takes a course's title, without spaces at its ends. */
 export function isTitle(title: string): boolean {
-  return title !== '' && Array.from(title).length <= MAX_TITLE
+  return isName(title, MAX_TITLE)
 }
 
 /** The name of a source that rules in a course; null and what is no source: none. */

@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next'
 
 import { ApiError, isOutcomeUnknown } from '../api/client'
 import { Button } from './Button'
+import { explainInput, isInputFault } from './input-faults'
 import { Notice } from './Notice'
 
 /** Return what failed and what to do about it, in the page's language. */
@@ -12,7 +13,7 @@ export function explain(error: unknown, t: TFunction): string {
   if (error.type === 'timeseries_unavailable') return t('activity.unavailable')
   if (error.type === 'member_protected') return t('members.protected', { role: t('role.instructor') })
   if (error.status >= 500) return t('errors.server', { code: error.status })
-  return t('errors.message', { message: error.message, code: error.type })
+  return explainInput(error, t) ?? t('errors.message', { message: error.message, code: error.type })
 }
 
 /** The same for a request that was to change something: where nobody knows whether it did, that is said. */
@@ -32,8 +33,10 @@ export function ChangeError({ error }: { error: unknown }): ReactElement {
 
 export function ErrorNotice({ error, onRetry }: { error: unknown; onRetry?: () => void }): ReactElement {
   const { t } = useTranslation()
+  // The same request would be refused again.
+  const retry = isInputFault(error) ? undefined : onRetry
   return (
-    <Notice tone="error" role="alert" action={onRetry && <Button onClick={onRetry}>{t('app.retry')}</Button>}>
+    <Notice tone="error" role="alert" action={retry && <Button onClick={retry}>{t('app.retry')}</Button>}>
       {explain(error, t)}
     </Notice>
   )

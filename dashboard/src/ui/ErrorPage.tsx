@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../api/client'
 import { Button } from './Button'
+import { isAddressFault } from './input-faults'
 import { useTitle } from './title'
 
 type Kind = 'not-found' | 'course-not-found' | 'forbidden' | 'unexpected'
@@ -16,7 +17,7 @@ export function isRefused(error: unknown): boolean {
 /** Return the page for a course that the server does not know or does not show to this person; null for other errors. */
 export function courseErrorPage(error: unknown): ReactElement | null {
   if (!(error instanceof ApiError)) return null
-  if (error.status === 404) return <ErrorPage kind="course-not-found" />
+  if (error.status === 404 || isAddressFault(error)) return <ErrorPage kind="course-not-found" />
   return error.status === 403 ? <ErrorPage kind="forbidden" /> : null
 }
 

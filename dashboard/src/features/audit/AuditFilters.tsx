@@ -1,8 +1,9 @@
-import { useId, type ReactElement, type SyntheticEvent } from 'react'
+import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import { Button } from '../../ui/Button'
-import type { AuditSearch } from './search'
+import { Notice } from '../../ui/Notice'
+import { faultOf, type AuditFault, type AuditSearch } from './search'
 import { actions, courseActions } from './sentences'
 
 interface AuditFiltersProps {
@@ -16,6 +17,10 @@ interface AuditFiltersProps {
 export function AuditFilters({ search, site, onChange }: AuditFiltersProps): ReactElement {
   const { t } = useTranslation()
   const ids = { action: useId(), person: useId(), course: useId(), from: useId(), until: useId() }
+  const address = JSON.stringify(search)
+  // Of what was tried last at this address, which may have a fault as well.
+  const [refused, setRefused] = useState<{ address: string; fault: AuditFault } | null>(null)
+  const fault = refused?.address === address ? refused.fault : faultOf(search)
   const submit = (event: SyntheticEvent<HTMLFormElement>): void => {
     event.preventDefault()
     const form = new FormData(event.currentTarget)
@@ -23,18 +28,28 @@ export function AuditFilters({ search, site, onChange }: AuditFiltersProps): Rea
       const typed = form.get(name)
       return typeof typed === 'string' && typed.trim() !== '' ? typed.trim() : undefined
     }
-    onChange({
+    const wish = {
       action: value('action'),
       person: value('person'),
       course: value('course'),
       from: value('from'),
       until: value('until'),
-    })
+    }
+    const found = faultOf(wish)
+    setRefused(found && { address, fault: found })
+    if (found === null) onChange(wish)
   }
+  const ofDays = fault === 'day' || fault === 'order'
   const filtered = Object.values(search).some((value) => value !== undefined)
   return (
     // Filled in again whenever the address changes, as by the back button.
-    <form key={JSON.stringify(search)} className="audit-filters" aria-label={t('audit.filter.title')} onSubmit={submit}>
+    <form
+      key={address}
+      className="audit-filters"
+      aria-label={t('audit.filter.title')}
+      noValidate
+      onSubmit={submit}
+    >
       <div className="field">
         <label htmlFor={ids.action}>{t('audit.filter.action')}</label>
         <select id={ids.action} name="action" defaultValue={search.action ?? ''}>
@@ -53,23 +68,46 @@ export function AuditFilters({ search, site, onChange }: AuditFiltersProps): Rea
       {site && (
         <div className="field">
           <label htmlFor={ids.course}>{t('audit.filter.course')}</label>
-          <input id={ids.course} name="course" maxLength={63} autoComplete="off" defaultValue={search.course ?? ''} />
+          <input
+            id={ids.course}
+            name="course"
+            maxLength={63}
+            autoComplete="off"
+            autoCapitalize="none"
+            spellCheck={false}
+            aria-invalid={fault === 'course'}
+            defaultValue={search.course ?? ''}
+          />
         </div>
       )}
       <div className="field">
         <label htmlFor={ids.from}>{t('audit.filter.from')}</label>
-        <input id={ids.from} name="from" type="date" defaultValue={search.from ?? ''} />
+        <input id={ids.from} name="from" type="date" aria-invalid={ofDays} defaultValue={search.from ?? ''} />
       </div>
       <div className="field">
         <label htmlFor={ids.until}>{t('audit.filter.until')}</label>
-        <input id={ids.until} name="until" type="date" defaultValue={search.until ?? ''} />
+        <input id={ids.until} name="until" type="date" aria-invalid={ofDays} defaultValue={search.until ?? ''} />
       </div>
+      {fault !== null && (
+        <div className="audit-filters__fault">
+          <Notice tone="error" role="alert">
+            {t(`audit.filter.fault.${fault}`)}
+          </Notice>
+        </div>
+      )}
       <div className="audit-filters__actions">
         <Button type="submit" variant="primary">
           {t('audit.filter.show')}
         </Button>
-        {filtered && (
-          <Button variant="quiet" onClick={() => onChange({})}>
+        {(filtered || fault !== null) && (
+          <Button
+            variant="quiet"
+            type="reset"
+            onClick={() => {
+              setRefused(null)
+              onChange({})
+            }}
+          >
             {t('audit.filter.clear')}
           </Button>
         )}

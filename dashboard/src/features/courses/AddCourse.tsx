@@ -5,14 +5,11 @@ import { useTranslation } from 'react-i18next'
 
 import { ApiError } from '../../api/client'
 import { useServices } from '../../api/services'
-import { isTitle, MAX_TITLE } from '../../course/settings'
+import { isCourseId, isTitle, MAX_TITLE } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { explainChange } from '../../ui/ErrorNotice'
 import { Notice } from '../../ui/Notice'
-
-/** docs/dev/contracts.md: the same rule as in the API. */
-const COURSE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/u
 
 /** A form that adds a course, for admins of the site. */
 export function AddCourse(): ReactElement {
@@ -38,7 +35,7 @@ export function AddCourse(): ReactElement {
     event.preventDefault()
     if (add.isPending) return
     const wish = { course_id: courseId.trim(), title: title.trim() }
-    const found = !COURSE_ID.test(wish.course_id) ? 'id' : isTitle(wish.title) ? null : 'title'
+    const found = !isCourseId(wish.course_id) ? 'id' : isTitle(wish.title) ? null : 'title'
     setFault(found)
     if (found === null) add.mutate(wish)
     else add.reset()

@@ -91,6 +91,7 @@ export function MakeKey(): ReactElement {
             maxLength={300}
             autoComplete="off"
             spellCheck={false}
+            aria-invalid={fault === 'person'}
             value={username}
             onChange={(event) => setUsername(event.target.value)}
           />

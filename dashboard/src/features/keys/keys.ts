@@ -1,6 +1,7 @@
 /** API keys as the page shows them. Pure. */
 
 import type { ApiKey } from '../../api/types'
+import { isName } from '../../course/settings'
 
 /** What a key may be made to do, as the API calls it (`core/auth/scopes.py`), with the page's text for it. */
 export const scopeLabels = {
@@ -22,6 +23,7 @@ export const scopes: readonly Scope[] = Object.keys(scopeLabels).filter(isScope)
 /** The API's bounds, `models/api_keys.py`. */
 export const MAX_NAME = 100
 export const MAX_DAYS = 730
+const MAX_USERNAME = 150
 
 export type KeyState = 'works' | 'revoked' | 'over'
 
@@ -33,7 +35,7 @@ export interface KeyWish {
   days: number
 }
 
-export type KeyFault = 'name' | 'scopes' | 'days'
+export type KeyFault = 'name' | 'scopes' | 'person' | 'days'
 
 /** Whether a key can be used at this time of the server. */
 export function stateOf(key: ApiKey, now: number): KeyState {
@@ -42,10 +44,9 @@ export function stateOf(key: ApiKey, now: number): KeyState {
 }
 
 /** Return the first thing that the API would refuse, null if nothing. */
-export function faultOf({ name, scopes: chosen, days }: KeyWish): KeyFault | null {
-  const length = Array.from(name).length
-  // eslint-disable-next-line no-control-regex -- what the API refuses
-  if (length === 0 || length > MAX_NAME || /[\u0000-\u001f\u007f]/u.test(name)) return 'name'
+export function faultOf({ name, scopes: chosen, username, days }: KeyWish): KeyFault | null {
+  if (!isName(name, MAX_NAME)) return 'name'
   if (chosen.length === 0) return 'scopes'
+  if (username !== '' && !isName(username, MAX_USERNAME)) return 'person'
   return Number.isInteger(days) && days >= 1 && days <= MAX_DAYS ? null : 'days'
 }

@@ -1,7 +1,7 @@
 import { useId, useMemo, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
-import { ApiError, isOutcomeUnknown } from '../../api/client'
+import { isOutcomeUnknown } from '../../api/client'
 import type { CourseMember } from '../../api/types'
 import { useAnnounce } from '../../ui/Announcer'
 import { Button } from '../../ui/Button'
@@ -180,12 +180,12 @@ function Refused({ lines }: { lines: readonly RefusedLine[] }): ReactElement {
   const { t } = useTranslation()
   return (
     <ul className="members-add__changes members-add__faults" aria-label={t('members.refusedLines')}>
-      {lines.map(({ line, name, type, message }, index) => (
+      {lines.map(({ line, name, error }, index) => (
         <li key={index}>
           {t('members.refusedLine', {
             line,
             name,
-            message: explain(new ApiError(400, type, message), t),
+            message: explain(error, t),
           })}
         </li>
       ))}

@@ -9,9 +9,8 @@ export interface RefusedLine {
   line: number
   /** Whose line it is. */
   name: string
-  /** The server's code and its words. */
-  type: string
-  message: string
+  /** The server's words about this line. */
+  error: ApiError
 }
 
 /**
@@ -22,9 +21,10 @@ export interface RefusedLine {
  */
 export function refusedLines(error: unknown, sent: readonly Listed[]): RefusedLine[] {
   if (!(error instanceof ApiError)) return []
-  return error.details.flatMap(({ type, msg, loc }) => {
+  return error.details.flatMap((detail) => {
+    const { type, msg, loc } = detail
     const [body, members, position] = loc ?? []
     const student = body === 'body' && members === 'members' && typeof position === 'number' ? sent[position] : undefined
-    return student === undefined ? [] : [{ line: student.line, name: shortened(shownUsername(student.username)), type, message: msg }]
+    return student === undefined ? [] : [{ line: student.line, name: shortened(shownUsername(student.username)), error: new ApiError(error.status, type, msg, null, [detail]) }]
   })
 }

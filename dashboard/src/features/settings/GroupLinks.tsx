@@ -2,6 +2,7 @@ import { useId, useState, type ReactElement, type SyntheticEvent } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseSettings, GroupLink, Role } from '../../api/types'
+import { isName } from '../../course/settings'
 import { foreign } from '../../i18n/foreign'
 import { Button } from '../../ui/Button'
 import { Confirmed } from '../../ui/Confirmed'
@@ -97,7 +98,7 @@ function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly s
   const submit = (event: SyntheticEvent): void => {
     event.preventDefault()
     if (link.isPending) return
-    const fault = group === '' || Array.from(group).length > MAX_GROUP
+    const fault = !isName(group, MAX_GROUP)
     setIsFault(fault)
     if (fault) {
       link.reset()

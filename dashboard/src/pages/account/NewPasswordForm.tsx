@@ -9,6 +9,7 @@ import type { Me, PasswordState } from '../../api/types'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
 import { explainChange } from '../../ui/ErrorNotice'
+import { explainInput } from '../../ui/input-faults'
 import { Notice } from '../../ui/Notice'
 import { PasswordField } from '../../ui/PasswordField'
 
@@ -58,7 +59,7 @@ export function NewPasswordForm({ state, me }: NewPasswordFormProps): ReactEleme
       case 'rate_limited':
         return { message: t('signIn.limited', { duration: format.span(cause.retryAfterS ?? 60) }), field: null }
       default:
-        return { message: t('account.password.failed', { message: cause.message }), field: null }
+        return { message: t('account.password.failed', { message: explainInput(cause, t) ?? cause.message }), field: null }
     }
   }
 

@@ -153,6 +153,56 @@ describe('the audit log', () => {
     expect(await screen.findByText('該当する記録はありません。')).toBeVisible()
   })
 
+  it.each(['en', 'ja'] as const)('refuses in words what can match nothing, and asks the server nothing (%s)', async (language) => {
+    const user = userEvent.setup()
+    serve('audit', [auditEntry()])
+    renderApp('/audit', language)
+    await screen.findByRole('listitem')
+    const form = screen.getByRole('form')
+    const course = form.querySelector<HTMLInputElement>('[name=course]')!
+    const show = within(form).getByRole('button', { name: language === 'en' ? 'Show' : '表示' })
+    const before = asked.length
+    await user.type(course, 'BAD ID!')
+    await user.click(show)
+    const alert = screen.getByRole('alert').textContent
+    expect(alert).toMatch(language === 'en' ? /^This is no id of a course/u : /^授業の ID ではありません/u)
+    expect(course).toBeInvalid()
+    await user.clear(course)
+    await user.type(form.querySelector('[name=from]')!, '2026-04-02')
+    await user.type(form.querySelector('[name=until]')!, '2026-04-01')
+    await user.click(show)
+    expect(screen.getByRole('alert').textContent).toMatch(language === 'en' ? /after the last/u : /終了日より後/u)
+    expect(asked.length).toBe(before)
+    await user.type(form.querySelector('[name=until]')!, '2026-04-03')
+    await user.click(show)
+    await waitFor(() => expect(asked.at(-1)!.get('since')).toBe(new Date(2026, 3, 2).toISOString()))
+    expect(screen.queryByRole('alert')).toBeNull()
+  })
+
+  it.each(['course=BAD%20ID!', 'until=9999-12-31', 'from=0020-01-01'])('says what is wrong with an address of %s', async (search) => {
+    serve('audit', [auditEntry()])
+    renderApp(`/audit?${search}`)
+    expect(await screen.findByRole('alert')).toHaveTextContent(/no id of a course|Enter days/u)
+    expect(asked).toEqual([])
+    await userEvent.setup().click(screen.getByRole('button', { name: 'Show everything' }))
+    expect(await screen.findByRole('listitem')).toBeVisible()
+  })
+
+  it('says which filter the server cannot use, and does not offer to ask the same again', async () => {
+    const msg = "Input should be 'signed_in' or 'sign_in_refused'"
+    api.on('GET audit', () => ({ status: 422, body: { detail: [{ type: 'enum', msg, loc: ['query', 'action', 0] }] } }))
+    renderApp('/audit?action=nothing', 'ja')
+    expect(await screen.findByRole('alert')).toHaveTextContent('入力した値が使えません：内容。修正してからもう一度実行してください。')
+    expect(screen.queryByRole('button', { name: '再試行' })).toBeNull()
+  })
+
+  it('shows an address of no course as a course that is not there', async () => {
+    const body = { detail: [{ type: 'string_pattern_mismatch', msg: 'pattern', loc: ['path', 'course_id'] }] }
+    api.on('GET courses/BAD%20ID!/audit', () => ({ status: 422, body }))
+    renderApp('/courses/BAD%20ID!/audit')
+    expect(await screen.findByRole('heading', { level: 1, name: 'Course not found' })).toBeVisible()
+  })
+
   it('is offered to an administrator only', async () => {
     const me = { person_id: 'p1', username: 'mari', display_name: 'Mari Aoki', courses: [] }
     api.on('GET me', () => ({ body: { ...me, is_admin: true } }))

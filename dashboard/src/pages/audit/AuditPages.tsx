@@ -9,7 +9,7 @@ import { CourseBar } from '../../course/CourseBar'
 import { useCourseName } from '../../course/useCourseName'
 import { AuditEntries } from '../../features/audit/AuditEntries'
 import { AuditFilters } from '../../features/audit/AuditFilters'
-import { wishOf, type AuditSearch } from '../../features/audit/search'
+import { faultOf, wishOf, type AuditSearch } from '../../features/audit/search'
 import { Button } from '../../ui/Button'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { courseErrorPage } from '../../ui/ErrorPage'
@@ -63,7 +63,8 @@ interface AuditPageProps {
 function AuditPage({ courseId, title, back, search, onSearch }: AuditPageProps): ReactElement {
   const { t } = useTranslation()
   const { api } = useServices()
-  const log = useInfiniteQuery(auditQuery(api, courseId, wishOf(search)))
+  const isFaulty = faultOf(search) !== null
+  const log = useInfiniteQuery({ ...auditQuery(api, courseId, isFaulty ? {} : wishOf(search)), enabled: !isFaulty })
   useTitle(title)
   const errorPage = courseErrorPage(log.error)
   if (errorPage !== null) return errorPage
@@ -74,8 +75,8 @@ function AuditPage({ courseId, title, back, search, onSearch }: AuditPageProps):
       <div className="page audit">
         <p className="hint">{t('audit.hint')}</p>
         <AuditFilters search={search} site={courseId === null} onChange={onSearch} />
-        {log.isPending && <Loading label={t('app.loading')} />}
-        {entries !== undefined && (
+        {log.isLoading && <Loading label={t('app.loading')} />}
+        {!isFaulty && entries !== undefined && (
           <section className="card" aria-label={t('audit.entries')}>
             <AuditEntries entries={entries} withCourse={courseId === null} />
             {log.hasNextPage && (
@@ -86,7 +87,7 @@ function AuditPage({ courseId, title, back, search, onSearch }: AuditPageProps):
             {!log.hasNextPage && entries.length > 0 && <p className="hint">{t('audit.end')}</p>}
           </section>
         )}
-        {log.isError && (
+        {!isFaulty && log.isError && (
           <ErrorNotice
             error={log.error}
             onRetry={() => void (entries === undefined ? log.refetch() : log.fetchNextPage())}

@@ -122,6 +122,18 @@ describe('API keys', () => {
     expect(sent).toEqual([])
   })
 
+  it('asks for another user name where nobody can have this one, and sends nothing', async () => {
+    const user = userEvent.setup()
+    renderApp('/keys', 'ja')
+    await user.type(await screen.findByRole('textbox', { name: /^名前/u }), 'k')
+    await user.click(screen.getByRole('textbox', { name: /ユーザー名/u }))
+    await user.paste('x'.repeat(151))
+    await user.click(screen.getByRole('checkbox', { name: 'イベントの送信' }))
+    await user.click(screen.getByRole('button', { name: 'キーを作成' }))
+    expect(await screen.findByRole('alert')).toHaveTextContent('ユーザー名が 150 文字を超えている')
+    expect(sent).toEqual([])
+  })
+
   it('says that nobody has a user name', async () => {
     api.on('POST api-keys', () => ({ status: 404, body: fault('not_found') }))
     const user = userEvent.setup()

@@ -5,6 +5,7 @@ import { ApiError, UnreachableError } from '../../api/client'
 import { useServices } from '../../api/services'
 import { useFormat } from '../../i18n/format'
 import { Button } from '../../ui/Button'
+import { explainInput } from '../../ui/input-faults'
 import { Notice } from '../../ui/Notice'
 import { PasswordField } from '../../ui/PasswordField'
 
@@ -38,7 +39,7 @@ export function PasswordForm({ labelledBy, onAttempt, first }: PasswordFormProps
     if (cause instanceof ApiError) {
       if (cause.status === 401) return t('signIn.invalid')
       if (cause.status === 429) return t('signIn.limited', { duration: format.span(cause.retryAfterS ?? 60) })
-      return t('signIn.failed', { message: cause.message })
+      return t('signIn.failed', { message: explainInput(cause, t) ?? cause.message })
     }
     return t('errors.unexpected')
   }
