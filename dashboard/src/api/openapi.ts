@@ -2443,6 +2443,7 @@ export interface components {
          *             ruling_sources: those that may be chosen.
          *             links: which groups give which roles, by issuer and group.
          *             issuers: those that are configured here and have groups.
+         *             staff_only_issuers: those of them whose groups give the roles of staff only.
          *             rules: of the issuers, beside the links.
          *             properties: which groups give which roles by their properties at the issuer, as last read.
          */
@@ -2458,6 +2459,7 @@ export interface components {
             ruling_sources: string[];
             links: components["schemas"]["LinkedGroup"][];
             issuers: string[];
+            staff_only_issuers: string[];
             rules: components["schemas"]["GroupRule"][];
             properties: components["schemas"]["LinkedGroup"][];
         };

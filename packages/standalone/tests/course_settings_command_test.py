@@ -25,6 +25,34 @@ def test_a_group_is_linked_once_and_its_link_removed(run: Any) -> None:
     assert links(run) == []
 
 
+def test_a_link_that_would_give_nothing_is_refused_where_the_issuers_are_known(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = "https://login.example.org"
+    monkeypatch.setenv("CELL_MONITOR_API_OIDC_ISSUER", provider)
+    monkeypatch.setenv("CELL_MONITOR_API_OIDC_GROUPS_CLAIM", "groups")
+    monkeypatch.setenv("CELL_MONITOR_API_HUB_URL", "http://hub:8081/hub/api")
+    student = run("link-group", "physics-1", "staff", "student", "--issuer", provider)
+    assert student.exit_code == 1
+    assert "link the group as instructor, assistant or observer" in " ".join(student.output.split())
+    unknown = run("link-group", "physics-1", "staff", "observer", "--issuer", "hub")
+    assert unknown.exit_code == 1
+    assert f"name one of these: jupyterhub, {provider}" in " ".join(unknown.output.split())
+    assert links(run) == []
+    done = run("link-group", "physics-1", "staff", "observer", "--issuer", provider)
+    assert done.exit_code == 0
+    assert "Not checked" not in done.output
+
+
+@pytest.mark.parametrize(("role", "of_students"), [("student", True), ("observer", False)])
+def test_a_link_that_cannot_be_checked_is_made_with_a_warning(run: Any, role: str, of_students: bool) -> None:
+    done = run("link-group", "physics-1", "staff", role, "--issuer", "hub")
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert "Not checked" in said
+    assert ("add students with add-member" in said) is of_students
+
+
 def test_a_ruling_source_decides_on_the_roles_that_count(run: Any) -> None:
     assert run("add-member", "physics-1", "sato").exit_code == 0
     done = run("set-ruling-source", "physics-1", "hub")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+import pytest
 from fastapi.routing import iter_route_contexts
 
 from cell_monitor_api.main import create_api
@@ -103,6 +104,13 @@ class Acts:
         return list(rows)
 
 
+@pytest.fixture
+async def site(make_site: Any) -> AsyncIterator[Any]:
+    """A running API where groups can be linked and services act as people."""
+    async with make_site(api_hub_url="http://127.0.0.1:9/hub/api", api_act_as_keys=True) as made:
+        yield made
+
+
 async def test_every_act_is_entered_with_who_did_it_or_excused_by_name(site: Any) -> None:
     await site.course("c1", ivy="instructor", ann="student")
     await site.person("root", admin=True)
@@ -137,7 +145,7 @@ async def settings(acts: Acts) -> None:
     changes = {"title": "Physics", "thresholds": {"idle_s": 900}, "ruling_source": "roster"}
     entries = ("course_renamed", "thresholds_changed", "ruling_source_changed")
     await acts.do("PATCH", "/courses/{course_id}/settings", *entries, who="root", body=changes)
-    link = {"issuer": "hub", "group": "staff", "role": "assistant"}
+    link = {"issuer": "jupyterhub", "group": "staff", "role": "assistant"}
     await acts.do("POST", "/courses/{course_id}/group-links", "group_linked", who="root", body=link)
     await acts.do("DELETE", "/courses/{course_id}/group-links", "group_unlinked", who="root", query=link)
 

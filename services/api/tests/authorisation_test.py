@@ -444,6 +444,9 @@ async def callers(
             "CELL_MONITOR_REDIS_URL": valkey,
             "CELL_MONITOR_DATABASE_URL": database,
             "CELL_MONITOR_TEST_MODE": "true",
+            # Of its groups there can be links.
+            "CELL_MONITOR_API_HUB_URL": "http://127.0.0.1:9/hub/api",
+            "CELL_MONITOR_API_ACT_AS_KEYS": "true",
             "CELL_MONITOR_API_EXTENSION_WHEEL": str(tmp_path / Callers.wheel),
             "CELL_MONITOR_API_SIGN_IN_PER_ACCOUNT": "10000",
             "CELL_MONITOR_API_SIGN_IN_PER_ADDRESS": "10000",
@@ -565,7 +568,7 @@ async def _prepare(callers: Callers, route: Route, event: dict[str, Any]) -> tup
     assert "{" not in url, f"no value for the parameters of {path}"
     if path.endswith("/activity"):
         url += "?start=2026-04-01T09:00:00Z&stop=2026-04-01T10:00:00Z&every=60"
-    link_of_group = {"issuer": "hub", "group": "physics & staff", "role": "observer"}
+    link_of_group = {"issuer": "jupyterhub", "group": "physics & staff", "role": "observer"}
     if route == ("DELETE", "/api/v1/courses/{course_id}/group-links"):
         await course_links.add(callers.pool, CourseLink(**link_of_group, course_id="c1"))
         url += f"?{urlencode(link_of_group)}"

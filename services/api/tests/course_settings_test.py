@@ -97,9 +97,46 @@ async def test_who_loses_a_role_by_the_sign_in_services_word_no_longer_reads_the
     assert await memberships.role_of(ivy.process.pool, "c1", tim) is None
 
 
-async def test_the_audit_log_tells_settings_from_roles(ivy):
+async def test_a_link_that_would_give_nothing_is_refused_with_its_place(make_site):
+    provider = "http://127.0.0.1:9/realm"
+    client = {"api_oidc_client_id": "cell-monitor", "api_oidc_client_secret": "s" * 32}
+    settings = client | {"public_url": "http://127.0.0.1:8900", "api_oidc_issuer": provider}
+    hub = {"api_hub_url": "http://127.0.0.1:9/hub/api"}
+    claim = {"api_oidc_groups_claim": "groups"}
+    for configured, issuer, role, place in (
+        (settings | claim | hub, provider, "student", "role"),
+        (settings | claim | hub, "hub", "observer", "issuer"),
+        # Without the claim the provider's groups are not read.
+        (settings, provider, "observer", "issuer"),
+        ({}, "jupyterhub", "student", "issuer"),
+        (settings | claim | hub, provider, "observer", None),
+        (settings | claim | hub, "jupyterhub", "student", None),
+    ):
+        async with make_site(**configured) as site:
+            await site.course("c1", ivy="instructor")
+            await site.person("root", admin=True)
+            root = site.bearer("root", admin=True)
+            link = {"issuer": issuer, "group": "staff", "role": role}
+            answer = await site.client.post("/api/v1/courses/c1/group-links", headers=root, json=link)
+            if place is None:
+                assert link in answer.json()["links"], answer.text
+                continue
+            (detail,) = answer.json()["detail"]
+            assert (answer.status_code, detail["type"], detail["loc"]) == (422, "invalid_parameter", ["body", place])
+            known = (await site.client.get(URL, headers=root)).json()
+            assert issuer not in known["issuers"] or known["staff_only_issuers"] == [issuer]
+
+
+async def test_the_audit_log_tells_settings_from_roles(make_site):
+    async with make_site(api_hub_url="http://127.0.0.1:9/hub/api") as site:
+        await site.course("c1", ivy="instructor", ann="student")
+        await site.person("root", admin=True)
+        await _check_entries(site)
+
+
+async def _check_entries(ivy):
     await patch(ivy, "ivy", title="Physics 1", thresholds={"idle_s": 900})
-    link = {"issuer": "hub", "group": "Physics staff", "role": "assistant"}
+    link = {"issuer": "jupyterhub", "group": "Physics staff", "role": "assistant"}
     done = await ivy.client.post("/api/v1/courses/c1/group-links", headers=ivy.bearer("root", admin=True), json=link)
     assert done.json()["links"] == [link]
     answer = await ivy.client.get("/api/v1/courses/c1/audit?limit=3", headers=ivy.bearer("ivy"))

@@ -9,9 +9,7 @@ import { Confirmed } from '../../ui/Confirmed'
 import { ChangeError } from '../../ui/ErrorNotice'
 import { Empty, Notice } from '../../ui/Notice'
 import { GroupRules } from './GroupRules'
-import { MAX_GROUP, useLinkGroup, useUnlinkGroup } from './settings'
-
-const roles: readonly Role[] = ['student', 'observer', 'assistant', 'instructor']
+import { isEffective, MAX_GROUP, rolesOf, useLinkGroup, useUnlinkGroup } from './settings'
 
 interface GroupLinksProps {
   courseId: string
@@ -28,16 +26,18 @@ export function GroupLinks({ courseId, settings }: GroupLinksProps): ReactElemen
       <h2 id={id}>{t('settings.groups.title')}</h2>
       <p className="hint">{t(issuers.length > 0 ? 'settings.groups.hint' : 'settings.groups.noIssuer')}</p>
       {links.length === 0 && issuers.length > 0 && <Empty>{t('settings.groups.none')}</Empty>}
-      {links.length > 0 && <LinkTable courseId={courseId} links={links} />}
-      {issuers.length > 0 && <LinkForm courseId={courseId} issuers={issuers} />}
+      {links.length > 0 && <LinkTable courseId={courseId} settings={settings} />}
+      {issuers.length > 0 && <LinkForm courseId={courseId} settings={settings} />}
       <GroupRules settings={settings} />
     </section>
   )
 }
 
-function LinkTable({ courseId, links }: { courseId: string; links: readonly GroupLink[] }): ReactElement {
+function LinkTable({ courseId, settings }: GroupLinksProps): ReactElement {
   const { t } = useTranslation()
+  const { links } = settings
   return (
+    <>
     <div className="records">
       <table aria-label={t('settings.groups.title')}>
         <thead>
@@ -50,15 +50,24 @@ function LinkTable({ courseId, links }: { courseId: string; links: readonly Grou
         </thead>
         <tbody>
           {links.map((link) => (
-            <LinkRow key={JSON.stringify(link)} courseId={courseId} link={link} />
+            <LinkRow key={JSON.stringify(link)} courseId={courseId} link={link} effective={isEffective(link, settings)} />
           ))}
         </tbody>
       </table>
     </div>
+    {links.some((link) => !isEffective(link, settings)) && <p className="hint">{t('settings.groups.noEffectHint')}</p>}
+    </>
   )
 }
 
-function LinkRow({ courseId, link }: { courseId: string; link: GroupLink }): ReactElement {
+interface LinkRowProps {
+  courseId: string
+  link: GroupLink
+  /** Whether it gives the role to anybody. */
+  effective: boolean
+}
+
+function LinkRow({ courseId, link, effective }: LinkRowProps): ReactElement {
   const { t } = useTranslation()
   const unlink = useUnlinkGroup(courseId)
   const group = foreign(link.group)
@@ -67,7 +76,10 @@ function LinkRow({ courseId, link }: { courseId: string; link: GroupLink }): Rea
     <tr>
       <th scope="row">{group}</th>
       <td>{foreign(link.issuer)}</td>
-      <td>{t(`role.${link.role}`)}</td>
+      <td>
+        {t(`role.${link.role}`)}
+        {!effective && <span className="tag">{t('settings.groups.noEffect')}</span>}
+      </td>
       <td>
         <Confirmed
           label={name}
@@ -86,14 +98,18 @@ function LinkRow({ courseId, link }: { courseId: string; link: GroupLink }): Rea
   )
 }
 
-function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly string[] }): ReactElement {
+function LinkForm({ courseId, settings }: GroupLinksProps): ReactElement {
   const { t } = useTranslation()
+  const { issuers } = settings
   const id = useId()
   const [issuer, setIssuer] = useState(issuers[0] ?? '')
   const [group, setGroup] = useState('')
-  const [role, setRole] = useState<Role>('student')
+  const [chosen, setRole] = useState<Role>('student')
   const [isFault, setIsFault] = useState(false)
   const link = useLinkGroup(courseId)
+  const staffOnly = settings.staff_only_issuers.includes(issuer)
+  const offered = rolesOf(issuer, settings)
+  const role = offered.includes(chosen) ? chosen : 'observer'
 
   const submit = (event: SyntheticEvent): void => {
     event.preventDefault()
@@ -138,14 +154,20 @@ function LinkForm({ courseId, issuers }: { courseId: string; issuers: readonly s
         <select
           id={`${id}-role`}
           value={role}
-          onChange={(event) => setRole(roles.find((each) => each === event.target.value) ?? 'student')}
+          aria-describedby={staffOnly ? `${id}-staff` : undefined}
+          onChange={(event) => setRole(offered.find((each) => each === event.target.value) ?? role)}
         >
-          {roles.map((each) => (
+          {offered.map((each) => (
             <option key={each} value={each}>
               {t(`role.${each}`)}
             </option>
           ))}
         </select>
+        {staffOnly && (
+          <span id={`${id}-staff`} className="hint">
+            {t('settings.groups.staffOnly')}
+          </span>
+        )}
       </div>
       {isFault && (
         <Notice tone="error" role="alert">

@@ -5,7 +5,7 @@ import { queryOptions, useMutation, useQueryClient, type UseMutationResult } fro
 import { isOutcomeUnknown, type ApiClient } from '../../api/client'
 import { courseKey, segment } from '../../api/queries'
 import { useServices } from '../../api/services'
-import type { ChangedSettings, CourseSettings, GroupLink } from '../../api/types'
+import type { ChangedSettings, CourseSettings, GroupLink, Role } from '../../api/types'
 import { isTitle, thresholdNames, type ThresholdName } from '../../course/settings'
 
 export const MAX_GROUP = 512
@@ -19,6 +19,19 @@ export const settingsQuery = (api: ApiClient, courseId: string) =>
     queryKey: settingsKey(courseId),
     queryFn: ({ signal }) => api.request<CourseSettings>(`${pathOf(courseId)}/settings`, { signal }),
   })
+
+const roles: readonly Role[] = ['student', 'observer', 'assistant', 'instructor']
+
+/** The roles that the groups of an issuer give; none where it is not configured. */
+export function rolesOf(issuer: string, { issuers, staff_only_issuers: staffOnly }: CourseSettings): readonly Role[] {
+  if (!issuers.includes(issuer)) return []
+  return staffOnly.includes(issuer) ? roles.filter((role) => role !== 'student') : roles
+}
+
+/** Whether a link gives its role to anybody. */
+export function isEffective({ issuer, role }: GroupLink, settings: CourseSettings): boolean {
+  return rolesOf(issuer, settings).includes(role)
+}
 
 /** What somebody typed. */
 export interface SettingsForm {

@@ -31,6 +31,7 @@ beforeEach(() => {
     ruling_sources: ['roster', 'hub', 'lti', 'oidc'],
     links: [{ issuer: 'hub', group: 'ta', role: 'assistant' }],
     issuers: ['hub'],
+    staff_only_issuers: [],
     rules: [],
     properties: [],
   }
@@ -219,6 +220,42 @@ describe('what an administrator of the site sets', () => {
       { issuer: 'hub', group: 'Staff ', role: 'instructor' },
       { issuer: 'hub', group: 'ta', role: 'assistant' },
     ])
+  })
+})
+
+describe('the groups of a sign-in service', () => {
+  const provider = 'https://login.example.org'
+
+  it('are not offered as students, which they cannot give, nor sent as such', async () => {
+    asAdmin()
+    stored = { ...stored, links: [], issuers: ['hub', provider], staff_only_issuers: [provider] }
+    api.on('POST courses/c1/group-links', (body) => {
+      sent.push(body)
+      return { body: stored }
+    })
+    const user = userEvent.setup()
+    renderApp('/courses/c1/settings')
+    const groups = await screen.findByRole('region', { name: 'Groups' })
+    const role = within(groups).getByRole('combobox', { name: 'Role' })
+    const offered = () => within(role).getAllByRole('option').map((option) => option.textContent)
+    expect(offered()).toEqual(['Student', 'Observer', 'Assistant', 'Instructor'])
+    await user.selectOptions(within(groups).getByRole('combobox', { name: 'Where the group is' }), provider)
+    expect(offered()).toEqual(['Observer', 'Assistant', 'Instructor'])
+    expect(role).toHaveAccessibleDescription(/Add students on the page Members/u)
+    await user.type(within(groups).getByRole('textbox', { name: 'Group' }), 'staff')
+    await user.click(within(groups).getByRole('button', { name: 'Link the group' }))
+    await waitFor(() => expect(sent).toEqual([{ issuer: provider, group: 'staff', role: 'observer' }]))
+  })
+
+  it('are marked where an earlier link of them gives nothing', async () => {
+    asAdmin()
+    const links = (['student', 'observer'] as const).map((role) => ({ issuer: provider, group: role, role }))
+    stored = { ...stored, links: [...links, { issuer: 'gone', group: 'old', role: 'observer' }], issuers: [provider], staff_only_issuers: [provider] }
+    renderApp('/courses/c1/settings', 'ja')
+    const row = (name: RegExp) => screen.getByRole('row', { name })
+    expect(await screen.findByRole('row', { name: /^student/u })).toHaveTextContent('効果なし')
+    expect(row(/^old/u)).toHaveTextContent('効果なし')
+    expect(row(/^observer/u)).not.toHaveTextContent('効果なし')
   })
 })
 

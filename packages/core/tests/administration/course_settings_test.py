@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from cell_monitor_core.administration.authority import Authority
-from cell_monitor_core.administration.course_settings import MAX_LINKS, CourseSettings, SettingsChange
+from cell_monitor_core.administration.course_settings import MAX_LINKS, CourseSettings, GroupIssuer, SettingsChange
 from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable
 from cell_monitor_core.auth.audit import OPERATOR, Actor
 from cell_monitor_core.derivation import Thresholds
@@ -19,6 +19,7 @@ from cell_monitor_core.storage.postgres.course_links import CourseLink
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.people import NewPerson
 
+PROVIDER = "https://login.example.org"
 LINK = CourseLink("hub", "physics-staff", "observer", "c1")
 
 
@@ -48,7 +49,7 @@ def published() -> Published:
 @pytest.fixture
 async def settings(pool, ids, published) -> CourseSettings:
     await pool.execute("DELETE FROM audit_entries")
-    return CourseSettings(pool, published)
+    return CourseSettings(pool, published, issuers=[GroupIssuer("hub"), GroupIssuer(PROVIDER, staff_only=True)])
 
 
 async def entered(pool, keyring) -> list[tuple[object, ...]]:
@@ -116,6 +117,39 @@ async def test_a_refused_change_changes_and_enters_nothing(pool, keyring, ids, s
     course, links = await settings.read("c1")
     assert (course.title, course.thresholds, course.ruling_source, links) == ("Physics", Thresholds(), None, [])
     assert await entered(pool, keyring) == []
+
+
+@pytest.mark.parametrize(
+    ("issuer", "role", "place", "way"),
+    [
+        (PROVIDER, "student", "role", "link the group as instructor, assistant or observer"),
+        ("https://login.example.com", "observer", "issuer", f"name one of these: hub, {PROVIDER}"),
+        ("Hub", "student", "issuer", "name one of these"),
+    ],
+)
+async def test_a_link_that_would_give_nothing_is_refused_with_the_way_out(
+    pool, keyring, settings, issuer, role, place, way
+) -> None:
+    link = CourseLink(issuer, "g", role, "c1")
+    with pytest.raises(Unusable) as refused:
+        await settings.link_group(link, authority=Authority.SITE, by=OPERATOR)
+    assert refused.value.field == (place,)
+    assert way in refused.value.msg
+    assert (await settings.read("c1"))[1] == []
+    assert await entered(pool, keyring) == []
+    # One of before, which gives nothing either, can still be removed.
+    await course_links.add(pool, link)
+    await settings.unlink_group(link, authority=Authority.SITE, by=OPERATOR)
+
+
+async def test_a_link_that_gives_something_is_taken(pool, settings, published) -> None:
+    for issuer, role in ((PROVIDER, "observer"), ("hub", "student")):
+        assert await settings.link_group(CourseLink(issuer, "g", role, "c1"), authority=Authority.SITE, by=OPERATOR)
+    unknown = CourseSettings(pool, published, issuers=None)
+    assert await unknown.link_group(CourseLink("other", "g", "student", "c1"), authority=Authority.SITE, by=OPERATOR)
+    none = CourseSettings(pool, published, issuers=[])
+    with pytest.raises(Unusable, match="configure a JupyterHub or a sign-in service"):
+        await none.link_group(LINK, authority=Authority.SITE, by=OPERATOR)
 
 
 async def test_a_course_has_a_bounded_number_of_links(pool, settings) -> None:

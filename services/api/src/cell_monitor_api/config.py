@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from cell_monitor_api.addresses import is_loopback
 from cell_monitor_api.cookies import CookieScope
 from cell_monitor_api.oidc_config import OidcSettings, check_group_pattern
+from cell_monitor_core.administration.course_settings import GroupIssuer
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.auth.signing_keys import SigningKeys, SigningKeysError
 from cell_monitor_core.crypto import check_keys
@@ -240,10 +241,13 @@ class ApiSettings(OidcSettings):
         return [f"{self.api_host}:{self.api_port}", *(f"{host}:{port}" for host, port in others if port is not None)]
 
     @property
-    def group_issuers(self) -> list[str]:
+    def group_issuers(self) -> list[GroupIssuer]:
         """The issuers configured here whose groups may give roles in courses."""
-        issuers = [] if self.api_hub_url is None else [self.api_hub_issuer]
-        return issuers if self.api_oidc_issuer is None else [*issuers, self.api_oidc_issuer]
+        issuers = [] if self.api_hub_url is None else [GroupIssuer(self.api_hub_issuer)]
+        # A provider's groups are not read without their claim.
+        if self.api_oidc_issuer is not None and self.api_oidc_groups_claim is not None:
+            issuers.append(GroupIssuer(self.api_oidc_issuer, staff_only=True))
+        return issuers
 
     @property
     def student_issuer(self) -> str | None:

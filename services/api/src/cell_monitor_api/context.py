@@ -216,7 +216,7 @@ class ProcessContext:
                 api_keys=ApiKeys(pool, keyring, index),
                 audit_log=AuditLog(pool, keyring, index),
                 course_list=CourseList(pool),
-                course_settings=CourseSettings(pool, counters),
+                course_settings=CourseSettings(pool, counters, issuers=settings.group_issuers),
                 devices=devices,
                 exchange=TokenExchange(pool, signing.issuer, verifiers, known),
                 failed_events=FailedEventList(pool, keyring),

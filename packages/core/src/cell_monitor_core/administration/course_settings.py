@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -12,6 +12,7 @@ from cell_monitor_core.administration.authority import Authority
 from cell_monitor_core.administration.course_list import require_course
 from cell_monitor_core.administration.refusals import NotPermitted, Unknown, UnknownCourse, Unusable, require_readable
 from cell_monitor_core.auth.audit import Actor, AuditAction
+from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.derivation import Thresholds
 from cell_monitor_core.storage.postgres import audit, course_links, courses, identities, memberships, revocations
@@ -20,7 +21,7 @@ from cell_monitor_core.storage.postgres.courses import Course
 from cell_monitor_core.storage.postgres.memberships import Source
 from cell_monitor_core.storage.postgres.pool import Connection
 
-__all__ = ["MAX_LINKS", "RULING_SOURCES", "UNCHANGED", "CourseSettings", "SettingsChange", "Unchanged"]
+__all__ = ["MAX_LINKS", "RULING_SOURCES", "UNCHANGED", "CourseSettings", "GroupIssuer", "SettingsChange", "Unchanged"]
 
 RULING_SOURCES: Final = (Source.ROSTER, Source.HUB, Source.LTI, Source.OIDC)
 """The sources of memberships that may rule in a course."""
@@ -30,6 +31,19 @@ MAX_LINKS: Final = 200
 Unchanged = Literal["unchanged"]
 UNCHANGED: Final[Unchanged] = "unchanged"
 """In place of a ruling source, of which None means that no source rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupIssuer:
+    """An issuer that is configured and whose groups may give roles in courses.
+
+    Attributes:
+        name: of the issuer.
+        staff_only: whether its groups give the roles of staff only.
+    """
+
+    name: str
+    staff_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +69,13 @@ class CourseSettings:
     Args:
         pool: PostgreSQL.
         counters: publishes a changed roster.
+        issuers: all that are configured; None where that is not known, and links are then not checked against them.
     """
 
-    def __init__(self, pool: Any, counters: Counters) -> None:
+    def __init__(self, pool: Any, counters: Counters, *, issuers: Sequence[GroupIssuer] | None) -> None:
         self._pool = pool
         self._counters = counters
+        self._issuers = issuers
 
     async def read(self, course_id: str) -> tuple[Course, list[CourseLink]]:
         """Return a course and the links of groups to roles in it, by issuer and group.
@@ -107,11 +123,11 @@ class CourseSettings:
         Raises:
             UnknownCourse: there is none of that id.
             NotPermitted: who asks is no admin of the site.
-            Unusable: the issuer has no groups, or the course has ``MAX_LINKS`` links.
+            Unusable: the issuer has no groups, is not configured or does not give this role, or the course has ``MAX_LINKS``
+                links.
         """
         _require_admin(authority)
-        if link.issuer == identities.LOCAL:
-            raise Unusable("this installation has no groups: name the issuer that has this one", field=["issuer"])
+        self._require_effect(link)
         async with self._pool.acquire() as connection, connection.transaction():
             if await courses.locked(connection, link.course_id) is None:
                 raise UnknownCourse(link.course_id)
@@ -123,6 +139,30 @@ class CourseSettings:
             await course_links.add(connection, link)
             await _enter_link(connection, AuditAction.GROUP_LINKED, link, "to", by)
         return True
+
+    def _require_effect(self, link: CourseLink) -> None:
+        """Refuse a link that would give nothing."""
+        if link.issuer == identities.LOCAL:
+            raise Unusable("this installation has no groups: name the issuer that has this one", field=["issuer"])
+        if self._issuers is None:
+            return
+        issuer = next((each for each in self._issuers if each.name == link.issuer), None)
+        if issuer is None:
+            names = ", ".join(each.name for each in self._issuers)
+            way = (
+                f"name one of these: {names}"
+                if names
+                else "configure a JupyterHub or a sign-in service with groups first"
+            )
+            raise Unusable(
+                f"no issuer of this name is configured, so that the link would give nothing: {way}", field=["issuer"]
+            )
+        if issuer.staff_only and link.role == Role.STUDENT:
+            raise Unusable(
+                "the groups of a sign-in service give the roles of staff only: link the group as instructor, assistant or "
+                "observer, and add students to the course as members",
+                field=["role"],
+            )
 
     async def unlink_group(self, link: CourseLink, *, authority: Authority, by: Actor) -> None:
         """Remove a link. Who is a member by it is so until the issuer's next word.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -14,10 +15,16 @@ from cell_monitor.commands.stores import admin_command, opened, with_counters
 from cell_monitor.commands.terminal import DATA_DIR_OPTION, cell, print_json, say
 from cell_monitor.deployment import Deployment
 from cell_monitor_core.administration.authority import Authority
-from cell_monitor_core.administration.course_settings import RULING_SOURCES, CourseSettings, SettingsChange
+from cell_monitor_core.administration.course_settings import (
+    RULING_SOURCES,
+    CourseSettings,
+    GroupIssuer,
+    SettingsChange,
+)
 from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
+from cell_monitor_core.settings import ENV_PREFIX
 from cell_monitor_core.storage.postgres.course_links import CourseLink
 
 __all__ = ["link_group", "list_group_links", "rename_course", "set_ruling_source", "unlink_group", "with_settings"]
@@ -26,6 +33,19 @@ T = TypeVar("T")
 
 _ROLE: Final = click.Choice(tuple(role.value for role in Role))
 _NONE: Final = "none"
+_API_HUB_ISSUER: Final = "jupyterhub"
+"""The API's own value of CELL_MONITOR_API_HUB_ISSUER."""
+
+
+def _group_issuers() -> list[GroupIssuer] | None:
+    """Return the issuers that the API's settings configure; None where the environment has none of these settings."""
+    hub, provider = (os.environ.get(f"{ENV_PREFIX}API_{name}") for name in ("HUB_URL", "OIDC_ISSUER"))
+    if not hub and not provider:
+        return None
+    issuers = [GroupIssuer(os.environ.get(f"{ENV_PREFIX}API_HUB_ISSUER") or _API_HUB_ISSUER)] if hub else []
+    if provider and os.environ.get(f"{ENV_PREFIX}API_OIDC_GROUPS_CLAIM"):
+        issuers.append(GroupIssuer(provider, staff_only=True))
+    return issuers
 
 
 def with_settings(
@@ -34,7 +54,7 @@ def with_settings(
     """Call ``work`` with the service of courses' settings and return its result, see ``stores.with_counters``."""
 
     async def with_service(pool: Any, counters: Counters) -> T:
-        return await work(CourseSettings(pool, counters))
+        return await work(CourseSettings(pool, counters, issuers=_group_issuers()))
 
     return with_counters(deployment, with_service, publishes=publishes)
 
@@ -95,7 +115,8 @@ def link_group(*, course_id: str, group: str, role: str, issuer: str, data_dir: 
     """Give the members of an issuer's group a role in a course. The group's name is spelled exactly.
 
     It counts from the issuer's next word on: a JupyterHub's groups are read every minute, those of an OpenID Connect
-    provider when somebody signs in.
+    provider when somebody signs in. A provider's groups give the roles of staff only. Where the environment has the API's
+    settings of a JupyterHub or a provider, a link that would give nothing by them is refused.
     """
     link = CourseLink(issuer, group, role, course_id)
     with opened(data_dir) as deployment:
@@ -104,6 +125,17 @@ def link_group(*, course_id: str, group: str, role: str, issuer: str, data_dir: 
         )
     verb = "are now" if added else "were already"
     say(f"Members of {group!r} at {issuer} {verb} {role} of {course_id}, from the issuer's next word on.")
+    if _group_issuers() is None:
+        say(
+            f"Not checked: this command has none of the API's settings {ENV_PREFIX}API_HUB_… and _OIDC_…, so it does not know "
+            f"whether {issuer} is configured. The link gives nothing as long as it is not"
+            + (
+                ", nor if it is an OpenID Connect provider, whose groups give the roles of staff only: add students with "
+                "add-member."
+                if role == Role.STUDENT
+                else "."
+            )
+        )
 
 
 @click.command(name="unlink-group")

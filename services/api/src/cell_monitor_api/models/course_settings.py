@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from cell_monitor_core.administration.course_settings import RULING_SOURCES, UNCHANGED, SettingsChange
+from cell_monitor_core.administration.course_settings import RULING_SOURCES, UNCHANGED, GroupIssuer, SettingsChange
 from cell_monitor_core.derivation import Thresholds, threshold_bounds
 from cell_monitor_core.names import (
     ISSUER_PATTERN,
@@ -122,6 +122,7 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
         ruling_sources: those that may be chosen.
         links: which groups give which roles, by issuer and group.
         issuers: those that are configured here and have groups.
+        staff_only_issuers: those of them whose groups give the roles of staff only.
         rules: of the issuers, beside the links.
         properties: which groups give which roles by their properties at the issuer, as last read.
     """
@@ -135,6 +136,7 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
     ruling_sources: list[str]
     links: list[LinkedGroup]
     issuers: list[str]
+    staff_only_issuers: list[str]
     rules: list[GroupRule]
     properties: list[LinkedGroup]
 
@@ -144,7 +146,7 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
         course: Course,
         links: list[CourseLink],
         *,
-        issuers: list[str],
+        issuers: list[GroupIssuer],
         rules: list[GroupRule],
         properties: list[CourseLink],
     ) -> SettingsAnswer:
@@ -158,7 +160,8 @@ class SettingsAnswer(msgspec.Struct, frozen=True):
             ruling_source=course.ruling_source,
             ruling_sources=[str(source) for source in RULING_SOURCES],
             links=_linked(links),
-            issuers=issuers,
+            issuers=[issuer.name for issuer in issuers],
+            staff_only_issuers=[issuer.name for issuer in issuers if issuer.staff_only],
             rules=rules,
             properties=_linked(properties),
         )
