@@ -231,7 +231,7 @@ browser:
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Chromium for the browser tests"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
 	elif [ "$${CELL_MONITOR_REQUIRE_BROWSER:-}" = 1 ]; then \
 		echo "No Chromium or Chrome was found, but CELL_MONITOR_REQUIRE_BROWSER=1 requires the tests in a browser."; exit 1; \
 	else echo "Skipped: no Chromium or Chrome was found for the tests in a browser."; fi
@@ -241,7 +241,7 @@ pgbouncer:
 	@if PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing PgBouncer for the tests with it"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends pgbouncer >/dev/null; \
 	elif [ "$${CELL_MONITOR_REQUIRE_PGBOUNCER:-}" = 1 ]; then \
 		echo "No pgbouncer was found, but CELL_MONITOR_REQUIRE_PGBOUNCER=1 requires the tests with it."; exit 1; \
 	else echo "Skipped: no pgbouncer was found for the tests with it."; fi
@@ -254,7 +254,7 @@ stores:
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing Debian's stores and proxies for the tests with them"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
 			redis-server postgresql-15 pgbouncer nginx-light haproxy stunnel4 >/dev/null; \
 	elif [ "$${CELL_MONITOR_REQUIRE_STORES:-}" = 1 ]; then \
 		echo "Not found:$$missing, but CELL_MONITOR_REQUIRE_STORES=1 requires the tests with them."; exit 1; \
