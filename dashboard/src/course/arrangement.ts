@@ -1,5 +1,6 @@
 /** How the list of students is searched, filtered and sorted. Pure. */
 
+import { fold, wordsOf } from './search'
 import { compareUrgency, type StudentView } from './view'
 
 export const filters = [
@@ -42,13 +43,8 @@ export function countByFilter(views: readonly StudentView[]): Record<Filter, num
   return counts
 }
 
-function fold(text: string): string {
-  // NFKC maps full-width and half-width forms, which Japanese input mixes, to the same characters.
-  return text.normalize('NFKC').toLowerCase()
-}
-
 export function matchesSearch(view: StudentView, search: string): boolean {
-  const words = fold(search).split(/\s+/u).filter(Boolean)
+  const words = wordsOf(search)
   if (words.length === 0) return true
   const { student } = view
   const text = fold(

@@ -1,12 +1,16 @@
-import type { ReactElement } from 'react'
+import { useDeferredValue, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { ApiKey } from '../../api/types'
 import { shownUsername } from '../../course/names'
+import { fold, wordsOf } from '../../course/search'
 import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
+import { FindField } from '../../ui/FindField'
+import { Empty } from '../../ui/Notice'
+import { ShowMore, usePortion } from '../../ui/ShowMore'
 import { isScope, scopeLabels, stateOf } from './keys'
 import { useRevokeKey } from './useKeys'
 
@@ -19,8 +23,16 @@ interface KeyTableProps {
 /** Keys with what they may do and how long; one that works can be revoked. */
 export function KeyTable({ keys, now }: KeyTableProps): ReactElement {
   const { t } = useTranslation()
+  const [text, setText] = useState('')
+  const search = useDeferredValue(text.trim())
+  const words = wordsOf(search)
+  const matching = words.length === 0 ? keys : keys.filter((key) => words.every((word) => searchedOf(key).includes(word)))
+  const portion = usePortion(matching, search)
   return (
-    <div className="records">
+    <>
+      <FindField label={t('keys.find')} value={text} onChange={setText} />
+      {matching.length === 0 && <Empty>{t('keys.noMatch')}</Empty>}
+      <div className="records" hidden={matching.length === 0}>
       <table className="keys__table" aria-label={t('keys.title')}>
         <thead>
           <tr>
@@ -35,13 +47,20 @@ export function KeyTable({ keys, now }: KeyTableProps): ReactElement {
           </tr>
         </thead>
         <tbody>
-          {keys.map((key) => (
+          {portion.shown.map((key) => (
             <Row key={key.key_id} apiKey={key} now={now} />
           ))}
         </tbody>
       </table>
-    </div>
+      </div>
+      <ShowMore portion={portion} searched={search !== ''} />
+    </>
   )
+}
+
+/** What of a key is searched. */
+function searchedOf({ key_id, name, username }: ApiKey): string {
+  return fold([foreign(name), key_id, username === null ? '' : shownUsername(username)].join('\n'))
 }
 
 function Row({ apiKey, now }: { apiKey: ApiKey; now: number }): ReactElement {

@@ -1,12 +1,16 @@
-import type { ReactElement } from 'react'
+import { useDeferredValue, useMemo, useState, type ReactElement } from 'react'
 import { useTranslation } from 'react-i18next'
 
 import type { CourseMember } from '../../api/types'
 import { labels, shownUsername, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
+import { fold, wordsOf } from '../../course/search'
 import { shortened } from '../../i18n/foreign'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
+import { FindField } from '../../ui/FindField'
+import { Empty } from '../../ui/Notice'
+import { ShowMore, usePortion } from '../../ui/ShowMore'
 import { issuerName, signInApart } from './issuers'
 import { useRemoveMember } from './useRoster'
 
@@ -21,13 +25,29 @@ interface MemberTableProps {
   hub: string | null
 }
 
-/** Who belongs to the course, with role and source. */
+/** Who belongs to the course, with role and source: as many as are drawn in no time, or those who are looked for. */
 export function MemberTable({ courseId, members, me, admin, hub }: MemberTableProps): ReactElement {
   const { t } = useTranslation()
-  const apart = signInApart(members)
-  const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
+  const [text, setText] = useState('')
+  const search = useDeferredValue(text.trim())
+  const people = useMemo(() => {
+    const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
+    return members.flatMap((member) => {
+      const label = named.get(member.person_id)
+      return label === undefined ? [] : [{ member, label, found: fold(`${label.text}\n${shownUsername(member.username)}`) }]
+    })
+  }, [members, t])
+  const matching = useMemo(() => {
+    const words = wordsOf(search)
+    return words.length === 0 ? people : people.filter(({ found }) => words.every((word) => found.includes(word)))
+  }, [people, search])
+  const apart = useMemo(() => signInApart(members), [members])
+  const portion = usePortion(matching, search)
   return (
-    <div className="records members__table">
+    <>
+      <FindField label={t('members.find')} value={text} onChange={setText} />
+      {matching.length === 0 && <Empty>{t('members.noMatch')}</Empty>}
+      <div className="records members__table" hidden={matching.length === 0}>
       <table aria-label={t('members.title')}>
         <thead>
           <tr>
@@ -41,25 +61,22 @@ export function MemberTable({ courseId, members, me, admin, hub }: MemberTablePr
           </tr>
         </thead>
         <tbody>
-          {members.map((member) => {
-            const label = named.get(member.person_id)
-            return (
-              label !== undefined && (
-                <Row
-                  key={member.person_id}
-                  courseId={courseId}
-                  member={member}
-                  label={label}
-                  own={member.person_id === me}
-                  admin={admin}
-                  places={apart ? member.issuers.map((issuer) => issuerName(issuer, hub, t)) : []}
-                />
-              )
-            )
-          })}
+          {portion.shown.map(({ member, label }) => (
+            <Row
+              key={member.person_id}
+              courseId={courseId}
+              member={member}
+              label={label}
+              own={member.person_id === me}
+              admin={admin}
+              places={apart ? member.issuers.map((issuer) => issuerName(issuer, hub, t)) : []}
+            />
+          ))}
         </tbody>
       </table>
-    </div>
+      </div>
+      <ShowMore portion={portion} searched={search !== ''} />
+    </>
   )
 }
 

@@ -3,6 +3,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { CourseSettings, GroupLink, GroupRule } from '../../api/types'
 import { foreign } from '../../i18n/foreign'
+import { ShowMore, usePortion } from '../../ui/ShowMore'
 
 /** What gives roles beside the links. It is set at the installation and where the groups are, and only shown here. */
 export function GroupRules({ settings }: { settings: CourseSettings }): ReactElement | null {
@@ -58,6 +59,7 @@ function Rule({ rule }: { rule: GroupRule }): ReactElement {
 function Properties({ properties }: { properties: readonly GroupLink[] }): ReactElement {
   const { t } = useTranslation()
   const id = useId()
+  const portion = usePortion(properties)
   return (
     <>
       <h4 id={id}>{t('settings.groups.rules.properties')}</h4>
@@ -71,7 +73,7 @@ function Properties({ properties }: { properties: readonly GroupLink[] }): React
             </tr>
           </thead>
           <tbody>
-            {properties.map((said) => (
+            {portion.shown.map((said) => (
               <tr key={JSON.stringify(said)}>
                 <th scope="row">{foreign(said.group)}</th>
                 <td>{foreign(said.issuer)}</td>
@@ -81,6 +83,7 @@ function Properties({ properties }: { properties: readonly GroupLink[] }): React
           </tbody>
         </table>
       </div>
+      <ShowMore portion={portion} />
     </>
   )
 }

@@ -13,12 +13,14 @@ import { useFormat } from '../../i18n/format'
 import { ErrorNotice } from '../../ui/ErrorNotice'
 import { Icon } from '../../ui/Icon'
 import { Empty, Loading, Notice } from '../../ui/Notice'
+import { ShowMore, usePortion } from '../../ui/ShowMore'
 
 export function CourseListPage(): ReactElement {
   const { t } = useTranslation()
   const format = useFormat()
   const { api } = useServices()
   const courses = useQuery(coursesQuery(api))
+  const portion = usePortion(courses.data ?? [])
   const password = useQuery(passwordQuery())
   const me = useQuery(meQuery(api))
   useTitle(t('courses.title'))
@@ -54,11 +56,12 @@ export function CourseListPage(): ReactElement {
       )}
       {courses.data !== undefined && courses.data.length > 0 && (
         <ul className="course-list" aria-label={t('courses.list')}>
-          {courses.data.map((course) => (
+          {portion.shown.map((course) => (
             <CourseCard key={course.course_id} course={course} />
           ))}
         </ul>
       )}
+      <ShowMore portion={portion} />
       {me.data?.is_admin === true && <AddCourse />}
     </div>
   )

@@ -62,6 +62,19 @@ describe('API keys', () => {
     expect(within(row('leaked')).queryByRole('button')).toBeNull()
   })
 
+  it('shows a long list of them in parts, and finds each by its name, its id or its user name', async () => {
+    keys = Array.from({ length: 201 }, (_, index) => key(`k${index}`, { key_id: `id-${index}`, username: `student-${index}` }))
+    const user = userEvent.setup()
+    renderApp('/keys')
+    const rows = () => within(screen.getByRole('table')).getAllByRole('row').length - 1
+    expect(await screen.findByText('Shown: 200 of 201')).toBeVisible()
+    expect(rows()).toBe(200)
+    await user.type(screen.getByRole('searchbox'), 'STUDENT-200')
+    await waitFor(() => expect(rows()).toBe(1))
+    expect(screen.getByRole('row', { name: /^k200/u })).toBeVisible()
+    expect(screen.getByText('Shown: 1 of 1')).toBeVisible()
+  })
+
   it('makes what was chosen and nothing more, and shows the key until it is kept, once', async () => {
     const user = userEvent.setup()
     renderApp('/keys')

@@ -304,3 +304,47 @@ describe('members of a course', () => {
     expect(screen.queryByRole('textbox')).toBeNull()
   })
 })
+
+describe('a long list of members', () => {
+  const rows = () => within(screen.getByRole('table', { name: 'Members' })).getAllByRole('row').length - 1
+  const shown = () => screen.getByText(/^Shown: /u).textContent
+
+  beforeEach(() => {
+    members = Array.from({ length: 450 }, (_, index) =>
+      member(`u${String(index).padStart(3, '0')}`, { person_id: `m${index}`, display_name: `学生 ${index}` }),
+    )
+  })
+
+  it('is drawn in parts, each on request, and the focus stays in the page', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    expect(await screen.findByRole('heading', { name: '450 members' })).toBeVisible()
+    expect([rows(), shown()]).toEqual([200, 'Shown: 200 of 450'])
+    const more = screen.getByRole('button', { name: 'Show more' })
+    await user.click(more)
+    expect([rows(), shown()]).toEqual([400, 'Shown: 400 of 450'])
+    expect(more).toHaveFocus()
+    await user.keyboard('{Enter}')
+    expect([rows(), shown()]).toEqual([450, 'Shown: 450 of 450'])
+    expect(screen.queryByRole('button', { name: 'Show more' })).toBeNull()
+    expect(screen.getByText(/^Shown: /u)).toHaveFocus()
+  })
+
+  it('is searched as a whole by name and user name, in any width of the letters, and how many were found is read out', async () => {
+    const user = userEvent.setup()
+    renderApp('/courses/c1/members')
+    const find = await screen.findByRole('searchbox', { name: 'Find by name or user name' })
+    await user.type(find, 'ｕ４４９')
+    await waitFor(() => expect(rows()).toBe(1))
+    expect(row('学生 449')).toBeVisible()
+    expect(screen.getAllByRole('status').map((status) => status.textContent)).toContain('Shown: 1 of 1')
+    await user.clear(find)
+    await user.type(find, '学生 44')
+    // 44, 144, 244, 344 and 440 to 449.
+    await waitFor(() => expect(rows()).toBe(14))
+    await user.type(find, 'x')
+    expect(await screen.findByText('No member has this in the name or user name.')).toBeVisible()
+    await user.clear(find)
+    await waitFor(() => expect(rows()).toBe(200))
+  })
+})
