@@ -32,11 +32,13 @@ def test_the_printed_link_signs_in_once(
     other = open_page()
     other.goto(link)
     expect(other.get_by_role("alert")).to_contain_text("This link was used before")
-    expect(other.get_by_role("alert")).to_contain_text("cell-monitor sign-in-link")
+    expect(other.get_by_role("alert")).to_contain_text("cell-monitor sign-in-link USER_NAME")
     screenshot(other, "sign-in-link-used")
     japanese = open_page(locale="ja-JP")
     japanese.goto(link)
     expect(japanese.get_by_role("alert")).to_contain_text("このリンクはすでに使われています")
+    # Without a name it would be a link of the sample course's instructor.
+    expect(japanese.get_by_role("alert")).to_contain_text("cell-monitor sign-in-link ユーザー名")
     screenshot(japanese, "sign-in-link-used-ja")
 
     new = run_cell_monitor("sign-in-link", "--data-dir", str(up.data_dir))

@@ -99,7 +99,7 @@ async def test_without_a_password_a_sign_in_that_is_older_needs_a_new_link(invit
         assert await state(client) == (False, "link_needed")
         refused = await change(client)
         assert fault(refused) == (409, "password_not_changeable")
-        assert "cell-monitor sign-in-link" in refused.json()["detail"][0]["msg"]
+        assert "cell-monitor sign-in-link USERNAME" in refused.json()["detail"][0]["msg"]
 
 
 async def test_who_finds_a_page_left_open_cannot_set_a_password(ivy):

@@ -105,7 +105,7 @@ async def test_an_instructor_cannot_make_an_account_and_later_act_as_its_person(
     refused = await put(ivy, "ivy", {"username": "ann", "role": "student"}, made)
     assert refused.status_code == 422
     assert refused.json()["detail"][0]["loc"] == ["body", "members", 1]
-    assert "cell-monitor sign-in-link" in refused.json()["detail"][0]["msg"]
+    assert "cell-monitor sign-in-link USERNAME" in refused.json()["detail"][0]["msg"]
     assert PASSWORD not in refused.text
     del made["password"]
     assert (await put(ivy, "ivy", made)).status_code == 200

@@ -50,7 +50,7 @@ async def test_a_link_gives_the_same_session_as_a_password_and_no_second_one(ivy
 
     again = await use(ivy, link)
     assert fault(again) == (401, "sign_in_link_used")
-    assert "cell-monitor sign-in-link" in again.json()["detail"][0]["msg"]
+    assert "cell-monitor sign-in-link USERNAME" in again.json()["detail"][0]["msg"]
     assert "set-cookie" not in again.headers
 
 
@@ -116,7 +116,7 @@ async def test_a_link_that_was_ended_unused_is_not_called_used_and_the_act_is_na
         assert fault(answer) == (401, code)
         said = answer.json()["detail"][0]["msg"]
         assert words in said
-        assert "cell-monitor sign-in-link" in said
+        assert "cell-monitor sign-in-link USERNAME" in said
     # One that did sign somebody in stays used.
     assert fault(await use(ivy, used)) == (401, "sign_in_link_used")
     refused = await ivy.process.pool.fetch(

@@ -100,7 +100,9 @@ describe('members of a course', () => {
     unmount()
     members = members.filter(({ role }) => role !== 'instructor')
     renderApp('/courses/c1/members')
-    expect(await screen.findByText(/No member of this course has the role Instructor/u)).toBeVisible()
+    const note = await screen.findByText(/No member of this course has the role Instructor/u)
+    // Without the role the command adds a student.
+    expect(note).toHaveTextContent('cell-monitor admin add-member c1 USER_NAME --role instructor')
   })
 
   it('names every line that the server refused', async () => {

@@ -43,7 +43,9 @@ export default function MembersPage(): ReactElement {
             <section className="card" aria-label={t('members.title')}>
               <h2>{t('members.count', { count: members.data.members.length })}</h2>
               {members.data.members.every((member) => member.role !== 'instructor') && (
-                <Notice tone="info">{t('members.noInstructor', { role: t('role.instructor') })}</Notice>
+                <Notice tone="info">
+                  {t('members.noInstructor', { role: t('role.instructor'), course: courseId, user: t('signIn.placeholder') })}
+                </Notice>
               )}
               <MemberTable
                 courseId={courseId}

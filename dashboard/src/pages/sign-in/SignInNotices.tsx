@@ -6,10 +6,10 @@ import type { SignedOutReason } from '../../api/session'
 import { Button } from '../../ui/Button'
 import { Notice } from '../../ui/Notice'
 
-/** Prints a new link; see `cell-monitor sign-in-link --help`. */
-const LINK_COMMAND = 'cell-monitor sign-in-link'
+/** Prints a new link; without a user name one for the instructor of the sample course, see `cell-monitor sign-in-link --help`. */
+const linkCommand = (username: string): string => `cell-monitor sign-in-link ${username}`
 /** The same in the folder of the sources, for the server that `make up` starts. */
-const FOLDER_COMMAND = '.venv/bin/cell-monitor sign-in-link --data-dir var'
+const folderCommand = (username: string): string => `.venv/bin/${linkCommand(username)} --data-dir var`
 
 /** Why nobody is signed in; for a refused link also how to get another. */
 export function SignedOutNotice({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
@@ -41,13 +41,15 @@ export function RefusalNotice(): ReactElement | null {
 
 function Reason({ reason }: { reason: Exclude<SignedOutReason, 'none'> }): ReactElement {
   const { t } = useTranslation()
+  const placeholder = t('signIn.placeholder')
   return (
     <>
       {t(`signIn.reasons.${reason}`)}{' '}
       {reason.startsWith('link-') && reason !== 'link-of-another' && (
         <>
-          <code className="sign-in__command">{LINK_COMMAND}</code> {t('signIn.afterMakeUp')}{' '}
-          <code className="sign-in__command">{FOLDER_COMMAND}</code>
+          <code className="sign-in__command">{linkCommand(placeholder)}</code> {t('signIn.afterMakeUp')}{' '}
+          <code className="sign-in__command">{folderCommand(placeholder)}</code>{' '}
+          {t('signIn.placeholderHint', { placeholder })}
         </>
       )}
     </>

@@ -59,7 +59,7 @@ class NewMember(BaseModel):
         # Releases before let an instructor choose it, and so act as that person later.
         if isinstance(value, dict) and "password" in value:
             raise ValueError(
-                "the roster gives no passwords: `cell-monitor sign-in-link` prints a link with which the person signs in"
+                "the roster gives no passwords: `cell-monitor sign-in-link USERNAME` prints a link with which the person signs in"
             )
         return value
 

@@ -31,7 +31,7 @@ __all__ = ["LinkSignIn"]
 
 _log = structlog.get_logger(__name__)
 
-_ANOTHER: Final = "get a new one with `cell-monitor sign-in-link`"
+_ANOTHER: Final = "get a new one with `cell-monitor sign-in-link USERNAME`"
 _ENDED: Final[Mapping[EndedBy | None, tuple[type[SignInLinkEnded], str]]] = {
     EndedBy.PASSWORD_CHANGED: (SignInLinkEndedByChange, "by a change of the password"),
     EndedBy.PASSWORD_RESET: (SignInLinkEndedByReset, "by a reset of the password, which printed a newer link"),

@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 _REFUSALS: Final = {
     "link_needed": "sign in with a new link, then set your password: who runs Cell Monitor makes one with "
-    "`cell-monitor sign-in-link`",
+    "`cell-monitor sign-in-link USERNAME`",
     "elsewhere": "you sign in through another service, such as JupyterHub: your password is changed there",
     "installation": "the password of this account is kept in the secrets of the installation and set at each start",
 }
