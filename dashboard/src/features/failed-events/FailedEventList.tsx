@@ -97,7 +97,7 @@ function EventTable({ events, courseName }: EventTableProps): ReactElement {
   const { t } = useTranslation()
   return (
     <div className="records">
-      <table aria-label={t('failedEvents.each')}>
+      <table className="records__stacked" aria-label={t('failedEvents.each')}>
         <thead>
           <tr>
             <th scope="col">{t('failedEvents.columns.when')}</th>
@@ -131,19 +131,19 @@ function EventRow({ event, course }: { event: FailedEvent; course: string }): Re
           </span>
         )}
       </td>
-      <td>
+      <td data-label={t('failedEvents.columns.course')}>
         <bdi>{course}</bdi>
       </td>
-      <td>
+      <td data-label={t('failedEvents.columns.sender')}>
         <bdi>{username === null ? t('failedEvents.noSender') : shownUsername(username)}</bdi>
       </td>
-      <td>
+      <td data-label={t('failedEvents.columns.reason')}>
         {t(`failedEvents.reason.${reasonOf(event.reason)}`)}
         <span className="failed-events__more">
           {event.group === 'influxdb' ? t('failedEvents.inSeries') : t('failedEvents.inFacts')}
         </span>
       </td>
-      <td>
+      <td data-label={t('failedEvents.columns.detail')}>
         <bdi>{foreign(event.detail)}</bdi>
       </td>
     </tr>

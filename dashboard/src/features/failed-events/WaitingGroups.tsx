@@ -35,7 +35,7 @@ export function WaitingGroups({ groups, replay, courseName }: WaitingGroupsProps
               <dd>{t(`failedEvents.first.${reason}`)}</dd>
             </dl>
             <div className="records">
-              <table aria-label={t(`failedEvents.reason.${reason}`)}>
+              <table className="records__stacked" aria-label={t(`failedEvents.reason.${reason}`)}>
                 <thead>
                   <tr>
                     <th scope="col">{t('failedEvents.columns.course')}</th>
@@ -76,9 +76,9 @@ function Row({ group, replay, course }: RowProps): ReactElement {
   return (
     <tr>
       <th scope="row">{course}</th>
-      <td>{format.number(count)}</td>
-      <td>{format.moment(group.oldest)}</td>
-      <td>{format.moment(group.newest)}</td>
+      <td data-label={t('failedEvents.columns.count')}>{format.number(count)}</td>
+      <td data-label={t('failedEvents.columns.oldest')}>{format.moment(group.oldest)}</td>
+      <td data-label={t('failedEvents.columns.newest')}>{format.moment(group.newest)}</td>
       <td className="records__actions">
         <ReplayButton
           label={t('failedEvents.replayFor', { course, reason: t(`failedEvents.reason.${reasonOf(group.reason)}`) })}

@@ -33,7 +33,7 @@ export function KeyTable({ keys, now }: KeyTableProps): ReactElement {
       <FindField label={t('keys.find')} value={text} onChange={setText} />
       {matching.length === 0 && <Empty>{t('keys.noMatch')}</Empty>}
       <div className="records" hidden={matching.length === 0}>
-      <table className="keys__table" aria-label={t('keys.title')}>
+      <table className="records__stacked" aria-label={t('keys.title')}>
         <thead>
           <tr>
             <th scope="col">{t('keys.columns.name')}</th>

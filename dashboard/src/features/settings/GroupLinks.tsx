@@ -39,7 +39,7 @@ function LinkTable({ courseId, settings }: GroupLinksProps): ReactElement {
   return (
     <>
     <div className="records">
-      <table aria-label={t('settings.groups.title')}>
+      <table className="records__stacked" aria-label={t('settings.groups.title')}>
         <thead>
           <tr>
             <th scope="col">{t('settings.groups.group')}</th>
@@ -75,8 +75,8 @@ function LinkRow({ courseId, link, effective }: LinkRowProps): ReactElement {
   return (
     <tr>
       <th scope="row">{group}</th>
-      <td>{foreign(link.issuer)}</td>
-      <td>
+      <td data-label={t('settings.groups.issuer')}>{foreign(link.issuer)}</td>
+      <td data-label={t('settings.groups.role')}>
         {t(`role.${link.role}`)}
         {!effective && <span className="tag">{t('settings.groups.noEffect')}</span>}
       </td>

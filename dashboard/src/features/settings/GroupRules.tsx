@@ -64,7 +64,7 @@ function Properties({ properties }: { properties: readonly GroupLink[] }): React
     <>
       <h4 id={id}>{t('settings.groups.rules.properties')}</h4>
       <div className="records">
-        <table aria-labelledby={id}>
+        <table className="records__stacked" aria-labelledby={id}>
           <thead>
             <tr>
               <th scope="col">{t('settings.groups.group')}</th>
@@ -76,8 +76,8 @@ function Properties({ properties }: { properties: readonly GroupLink[] }): React
             {portion.shown.map((said) => (
               <tr key={JSON.stringify(said)}>
                 <th scope="row">{foreign(said.group)}</th>
-                <td>{foreign(said.issuer)}</td>
-                <td>{t(`role.${said.role}`)}</td>
+                <td data-label={t('settings.groups.issuer')}>{foreign(said.issuer)}</td>
+                <td data-label={t('settings.groups.role')}>{t(`role.${said.role}`)}</td>
               </tr>
             ))}
           </tbody>
