@@ -12,7 +12,7 @@ interface Portion<Row> {
   more: () => void
 }
 
-/** The beginning of a long list, which grows on request and begins anew when the list is narrowed otherwise. */
+/** The beginning of a long list, which grows on request and begins again when the list is narrowed otherwise. */
 export function usePortion<Row>(rows: readonly Row[], narrowedBy = ''): Portion<Row> {
   const [grown, setGrown] = useState({ narrowedBy, count: ROWS_AT_ONCE })
   const count = grown.narrowedBy === narrowedBy ? grown.count : ROWS_AT_ONCE

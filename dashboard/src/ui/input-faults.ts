@@ -65,7 +65,7 @@ function fieldsOf(error: ApiError, t: TFunction): string[] {
   return [...new Set(named.map((field) => t(fields[field])))]
 }
 
-/** Return which fields are at fault, without the validator's own words and code; null where the error is another one. */
+/** Return which fields are invalid, without the validator's own words and code; null where the error is another one. */
 export function explainInput(error: unknown, t: TFunction): string | null {
   if (!(error instanceof ApiError) || error.status !== 422) return null
   const named = fieldsOf(error, t)

@@ -127,7 +127,7 @@ async def test_a_refused_change_changes_and_enters_nothing(pool, keyring, ids, s
         ("Hub", "student", "issuer", "name one of these"),
     ],
 )
-async def test_a_link_that_would_give_nothing_is_refused_with_the_way_out(
+async def test_a_link_that_would_give_nothing_is_refused_with_what_to_do(
     pool, keyring, settings, issuer, role, place, way
 ) -> None:
     link = CourseLink(issuer, "g", role, "c1")
