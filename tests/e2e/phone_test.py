@@ -16,6 +16,7 @@ NAME = "アレクサンドラ・マリア・フェルナンデス・ロドリゲ
 LONG = "alexandra-maria.fernandez-rodriguez@students.example.org"
 AT = "2026-04-01T09:30:00Z"
 LATER = "2099-04-01T09:30:00Z"
+ISSUER = "https://login.university.example.org/realms/students-and-staff"
 
 MEMBERS = [
     {
@@ -25,10 +26,10 @@ MEMBERS = [
         "role": role,
         "sources": {"roster": role, "hub": "student"},
         "site_admin": role == "instructor",
+        "issuers": ["jupyterhub" if number % 2 else ISSUER],
     }
     for number, role in enumerate(("instructor", "assistant", "student", "student"))
 ]
-ISSUER = "https://login.university.example.org/realms/students-and-staff"
 LINKS = [
     {"issuer": issuer, "group": f"理工学部プログラミング演習-{role}-{LONG}", "role": role}
     for issuer in ("jupyterhub", ISSUER)
@@ -86,7 +87,7 @@ def answer(route: Route) -> None:
 
 
 BODIES: dict[str, Any] = {
-    "courses/intro-python/members": {"members": MEMBERS},
+    "courses/intro-python/members": {"members": MEMBERS, "issuers": ["jupyterhub", "local"], "hub": "jupyterhub"},
     "api-keys": {"api_keys": KEYS},
     "failed-events": {"failed_events": FAILED, "next_before": None},
     "failed-events/waiting": {"total": 24000, "groups": GROUPS},
