@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -262,6 +263,30 @@ async def test_a_body_is_no_part_of_the_head(address: tuple[str, int]) -> None:
     )
     chunks = b"".join(b"%x\r\n%b\r\n" % (100, b"b" * 100) for _ in range(size // 100))
     assert await answer_to(address, head + b"transfer-encoding: chunked\r\n\r\n" + chunks, b"0\r\n\r\n") == (200, "/ok")
+
+
+@pytest.mark.parametrize("served_before", [0, 1], ids=["first request", "later request"])
+async def test_what_a_client_aborted_before_it_was_read_is_not_carried_out(served_before: int) -> None:
+    """As by a process or a network that was stopped: the client sends it once more, and says how long it waited."""
+    carried_out: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        carried_out.append(f"{scope['method']} {scope['path']}")
+        await _app(scope, receive, send)
+
+    post = b"POST /%s HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi"
+    async with serving(app) as address:
+        client = socket.create_connection(address)
+        for _ in range(served_before):
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_sendall(client, post % b"before")
+            assert await asyncio.get_running_loop().sock_recv(client, 1000)
+            client.setblocking(True)
+        # The server runs in this thread: it reads nothing between these two.
+        client.sendall(post % b"aborted")
+        client.close()
+        assert await answer_to(address, post % b"again") == (200, "/again")
+    assert carried_out == ["POST /before"] * served_before + ["POST /again"]
 
 
 async def test_endless_trailers_end_the_connection(address: tuple[str, int]) -> None:

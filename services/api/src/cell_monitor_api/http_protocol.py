@@ -8,6 +8,7 @@ together they save 7 % of a request's CPU (docs/adr/0008).
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -27,6 +28,8 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 HEAD_TIMEOUT_S: Final = 10.0
 """Seconds from the opening of a connection, or from the first part of a later head, to the end of the head."""
 
+_LEFT: Final = getattr(select, "POLLRDHUP", 0)
+"""The peer has closed its side of a connection; 0 on systems that do not say it ahead of what was sent before."""
 _HEAD: Final = b"HTTP/1.1 "
 _INTERIM: Final = b"HTTP/1.1 1"
 """Such as ``100 Continue``: no body follows, and the sender waits for it."""
@@ -132,6 +135,10 @@ class ApiProtocol(HttpToolsProtocol):
     A head over a bound is answered with 431 or 408 and ends its connection. Bytes are counted as they arrive: those that
     are no body may exceed the body by ``MAX_HEAD_BYTES``. What a client sends together with the end of its previous
     request is not counted; it is one read of the event loop's at most (256 KB).
+
+    A POST whose client has closed the connection already is not carried out: the client has aborted it and sends its events
+    again, with the time that they waited. Read after a pause of this process or of the network, the earlier copy would say
+    that they had just happened.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -143,10 +150,13 @@ class ApiProtocol(HttpToolsProtocol):
         self._in_body = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._refusal: ClientRequestError | None = None
+        self._descriptor = -1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection; asyncio calls this."""
         self._corked = CorkedTransport(transport)
+        inner = transport.get_extra_info("socket")
+        self._descriptor = -1 if inner is None else inner.fileno()
         super().connection_made(cast("asyncio.Transport", self._corked))
         self._head_timer = self._timers.call_later(HEAD_TIMEOUT_S, self._head_overdue)
 
@@ -174,6 +184,10 @@ class ApiProtocol(HttpToolsProtocol):
         if self._surplus > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
             self._refusal = HeadTooLarge(f"the head of a request may have {MAX_HEAD_BYTES} bytes")
             raise self._refusal
+        if self.parser.get_method() == b"POST" and self._client_has_left():
+            self.transport.close()
+            self._refusal = InvalidRequest("the client has closed the connection")
+            raise self._refusal
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -195,6 +209,14 @@ class ApiProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser cannot read; uvicorn calls this."""
         self._refuse(self._refusal or InvalidRequest(msg))
+
+    def _client_has_left(self) -> bool:
+        """Return whether the client has closed the connection behind what was read."""
+        if self._descriptor < 0 or not _LEFT:
+            return False
+        poll = select.poll()
+        poll.register(self._descriptor, _LEFT)
+        return bool(poll.poll(0))
 
     def _head_bytes(self) -> int:
         """Return the size of the head that the parser has just read."""
