@@ -252,6 +252,8 @@ def test_admin_works_while_the_services_run(up: StandaloneUp, client: httpx.Clie
         headers = {"authorization": f"Bearer {answer.json()['access_token']}"}
         return [course["course_id"] for course in client.get("/api/v1/courses", headers=headers).json()["courses"]]
 
+    # Of another person; a link does not change who is signed in.
+    client.cookies.clear()
     assert open_link().status_code == 200
     assert client.post("/api/v1/auth/password", json={"new": "seven purple lamps"}).status_code == 200
     assert courses_of(sign_in("seven purple lamps")) == ["physics-1"]
