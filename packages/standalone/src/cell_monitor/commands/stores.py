@@ -231,7 +231,7 @@ async def require_person(
     where = "" if issuer is None else f" who signs in at {issuer}"
     if course_id is not None:
         raise fail(
-            f"Nobody called {username!r}{where} is a member of {course_id}. list-members {course_id} shows who is."
+            f"Nobody called {username!r}{where} is a member of {course_id}. Who is: admin list-members {course_id}"
         )
     raise fail(f"There is nobody called {username!r}{where}: add them to a course first, with add-member.")
 
