@@ -139,7 +139,7 @@ class ApiSettings(OidcSettings):
         "who sends.",
     )
     api_hub_issuer: str = Field(
-        "jupyterhub",
+        identities.HUB,
         pattern=r"^[a-z0-9][a-z0-9:/._-]{0,99}$",
         description="Name of the Hub among the issuers of identities. With another name its users become other people.",
     )

@@ -161,7 +161,7 @@ class Roster:
             for person_id, change in zip(person_ids, changes, strict=True):
                 if change.site_admin is not None:
                     await people.set_admin(connection, person_id, is_admin=change.site_admin, by=by)
-            effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
+            effective = await memberships.roles_in(connection, course_id, person_ids)
         left = any(role != Role.STUDENT for role in roles.values())
         await self._counters.roster_changed(course_id, left=left)
         return [

@@ -6,7 +6,7 @@ the source that gave it: of two instructors none can shut out the other, and a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,7 +33,7 @@ class StaffRoles:
     effective: Mapping[UUID, str]
 
     @classmethod
-    async def read(cls, connection: Connection, course_id: str, person_ids: Iterable[UUID]) -> StaffRoles:
+    async def read(cls, connection: Connection, course_id: str, person_ids: Collection[UUID]) -> StaffRoles:
         """Read the roles that these people have."""
         said = await memberships.said_of(connection, course_id, person_ids)
         listed = {
@@ -42,8 +42,7 @@ class StaffRoles:
             for one in all_said
             if one.source == Source.ROSTER
         }
-        effective = {member.person_id: member.role for member in await memberships.roster(connection, course_id)}
-        return cls(listed, effective)
+        return cls(listed, await memberships.roles_in(connection, course_id, person_ids))
 
     def ended(self, after: StaffRoles, person_id: UUID) -> set[str]:
         """Return the roles of the staff that a person has here and neither has nor exceeds ``after`` that.

@@ -25,6 +25,7 @@ from cell_monitor_core.auth.audit import OPERATOR
 from cell_monitor_core.auth.roles import Role
 from cell_monitor_core.counters import Counters
 from cell_monitor_core.settings import ENV_PREFIX
+from cell_monitor_core.storage.postgres import identities
 from cell_monitor_core.storage.postgres.course_links import CourseLink
 
 __all__ = ["link_group", "list_group_links", "rename_course", "set_ruling_source", "unlink_group", "with_settings"]
@@ -33,8 +34,6 @@ T = TypeVar("T")
 
 _ROLE: Final = click.Choice(tuple(role.value for role in Role))
 _NONE: Final = "none"
-_API_HUB_ISSUER: Final = "jupyterhub"
-"""The API's own value of CELL_MONITOR_API_HUB_ISSUER."""
 
 
 def _group_issuers() -> list[GroupIssuer] | None:
@@ -42,7 +41,7 @@ def _group_issuers() -> list[GroupIssuer] | None:
     hub, provider = (os.environ.get(f"{ENV_PREFIX}API_{name}") for name in ("HUB_URL", "OIDC_ISSUER"))
     if not hub and not provider:
         return None
-    issuers = [GroupIssuer(os.environ.get(f"{ENV_PREFIX}API_HUB_ISSUER") or _API_HUB_ISSUER)] if hub else []
+    issuers = [GroupIssuer(os.environ.get(f"{ENV_PREFIX}API_HUB_ISSUER") or identities.HUB)] if hub else []
     if provider and os.environ.get(f"{ENV_PREFIX}API_OIDC_GROUPS_CLAIM"):
         issuers.append(GroupIssuer(provider, staff_only=True))
     return issuers

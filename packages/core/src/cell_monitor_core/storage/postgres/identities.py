@@ -15,6 +15,7 @@ from cell_monitor_core.crypto import BlindIndex, KeyRing
 from cell_monitor_core.storage.postgres.pool import Connection, Executor
 
 __all__ = [
+    "HUB",
     "LOCAL",
     "SUBJECT",
     "Identity",
@@ -30,6 +31,8 @@ __all__ = [
 
 LOCAL: Final = "local"
 """Issuer of the user names of this installation."""
+HUB: Final = "jupyterhub"
+"""Issuer of a JupyterHub's users, unless the API's settings name another."""
 SUBJECT: Final = "identities.subject"
 _USERNAME: Final = "people.username"
 _BATCH: Final = 500

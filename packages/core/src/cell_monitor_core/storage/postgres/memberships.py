@@ -29,6 +29,7 @@ __all__ = [
     "members_with_courses",
     "remove",
     "role_of",
+    "roles_in",
     "roles_of",
     "roster",
     "said_of",
@@ -103,6 +104,16 @@ async def role_of(executor: Executor, course_id: str, person_id: UUID) -> str | 
         "SELECT role FROM course_members WHERE course_id = $1 AND person_id = $2", course_id, person_id
     )
     return role
+
+
+async def roles_in(executor: Executor, course_id: str, person_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the effective roles of people in a course; who is no member is left out."""
+    rows = await executor.fetch(
+        "SELECT person_id, role FROM course_members WHERE course_id = $1 AND person_id = ANY($2::uuid[])",
+        course_id,
+        list(person_ids),
+    )
+    return {row["person_id"]: row["role"] for row in rows}
 
 
 async def roster(executor: Executor, course_id: str) -> list[Member]:
