@@ -1,6 +1,6 @@
 /** How the list of students is searched, filtered and sorted. Pure. */
 
-import { fold, wordsOf } from './search'
+import { fold, matching } from './search'
 import { compareUrgency, type StudentView } from './view'
 
 export const filters = [
@@ -43,13 +43,11 @@ export function countByFilter(views: readonly StudentView[]): Record<Filter, num
   return counts
 }
 
-export function matchesSearch(view: StudentView, search: string): boolean {
-  const words = wordsOf(search)
-  if (words.length === 0) return true
-  const { student } = view
-  const text = fold(
+/** What of a student is searched. */
+function searchedOf({ label, student }: StudentView): string {
+  return fold(
     [
-      view.label.text,
+      label.text,
       student.username,
       student.notebook?.title,
       student.notebook?.path,
@@ -61,7 +59,6 @@ export function matchesSearch(view: StudentView, search: string): boolean {
       .filter((part) => part != null)
       .join('\n'),
   )
-  return words.every((word) => text.includes(word))
 }
 
 function activityOf(view: StudentView): number {
@@ -81,7 +78,6 @@ export function arrange(
     activity: (a, b) => activityOf(b) - activityOf(a) || byName(a, b),
     errors: (a, b) => b.student.errors - a.student.errors || byName(a, b),
   }
-  return views
-    .filter((view) => matchesFilter(view, filter) && matchesSearch(view, search))
-    .sort(comparators[sort])
+  const filtered = views.filter((view) => matchesFilter(view, filter))
+  return matching(filtered, search, searchedOf).toSorted(comparators[sort])
 }

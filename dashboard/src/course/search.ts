@@ -5,7 +5,16 @@ export function fold(text: string): string {
   return text.normalize('NFKC').toLowerCase()
 }
 
-/** The words of a search, each of which a folded text must have. */
-export function wordsOf(search: string): string[] {
-  return fold(search).split(/\s+/u).filter(Boolean)
+/**
+ * Return the rows whose text has each word of a search; all of them where it has no word.
+ *
+ * @param foldedOf - what of a row is searched, folded
+ */
+export function matching<Row>(rows: readonly Row[], search: string, foldedOf: (row: Row) => string): readonly Row[] {
+  const words = fold(search).split(/\s+/u).filter(Boolean)
+  if (words.length === 0) return rows
+  return rows.filter((row) => {
+    const text = foldedOf(row)
+    return words.every((word) => text.includes(word))
+  })
 }

@@ -21,8 +21,11 @@ export const MAX_TITLE = 200
 /** docs/dev/contracts.md: the same rule as in the API. */
 const COURSE_ID = /^[a-z0-9][a-z0-9_-]{0,62}$/u
 
+/** The API's bound of user names, `models/auth.py`. */
+export const MAX_USERNAME = 150
+
 // eslint-disable-next-line no-control-regex -- what the API refuses in names
-const control = /[\u0000-\u001f\u007f]/u
+export const control = /[\u0000-\u001f\u007f]/u
 
 export function isCourseId(text: string): boolean {
   return COURSE_ID.test(text)

@@ -3,7 +3,7 @@ import { useTranslation } from 'react-i18next'
 
 import type { ApiKey } from '../../api/types'
 import { shownUsername } from '../../course/names'
-import { fold, wordsOf } from '../../course/search'
+import { fold, matching } from '../../course/search'
 import { foreign } from '../../i18n/foreign'
 import { useFormat } from '../../i18n/format'
 import { useAnnounce } from '../../ui/Announcer'
@@ -25,33 +25,32 @@ export function KeyTable({ keys, now }: KeyTableProps): ReactElement {
   const { t } = useTranslation()
   const [text, setText] = useState('')
   const search = useDeferredValue(text.trim())
-  const words = wordsOf(search)
-  const matching = words.length === 0 ? keys : keys.filter((key) => words.every((word) => searchedOf(key).includes(word)))
-  const portion = usePortion(matching, search)
+  const found = matching(keys, search, searchedOf)
+  const portion = usePortion(found, search)
   return (
     <>
       <FindField label={t('keys.find')} value={text} onChange={setText} />
-      {matching.length === 0 && <Empty>{t('keys.noMatch')}</Empty>}
-      <div className="records" hidden={matching.length === 0}>
-      <table className="records__stacked" aria-label={t('keys.title')}>
-        <thead>
-          <tr>
-            <th scope="col">{t('keys.columns.name')}</th>
-            <th scope="col">{t('keys.columns.may')}</th>
-            <th scope="col">{t('keys.columns.as')}</th>
-            <th scope="col">{t('keys.columns.used')}</th>
-            <th scope="col">{t('keys.columns.ends')}</th>
-            <th scope="col">
-              <span className="visually-hidden">{t('keys.columns.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {portion.shown.map((key) => (
-            <Row key={key.key_id} apiKey={key} now={now} />
-          ))}
-        </tbody>
-      </table>
+      {found.length === 0 && <Empty>{t('keys.noMatch')}</Empty>}
+      <div className="records" hidden={found.length === 0}>
+        <table className="records__stacked" aria-label={t('keys.title')}>
+          <thead>
+            <tr>
+              <th scope="col">{t('keys.columns.name')}</th>
+              <th scope="col">{t('keys.columns.may')}</th>
+              <th scope="col">{t('keys.columns.as')}</th>
+              <th scope="col">{t('keys.columns.used')}</th>
+              <th scope="col">{t('keys.columns.ends')}</th>
+              <th scope="col">
+                <span className="visually-hidden">{t('keys.columns.actions')}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {portion.shown.map((key) => (
+              <Row key={key.key_id} apiKey={key} now={now} />
+            ))}
+          </tbody>
+        </table>
       </div>
       <ShowMore portion={portion} searched={search !== ''} />
     </>

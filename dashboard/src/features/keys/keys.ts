@@ -1,7 +1,7 @@
 /** API keys as the page shows them. Pure. */
 
 import type { ApiKey } from '../../api/types'
-import { isName } from '../../course/settings'
+import { isName, MAX_USERNAME } from '../../course/settings'
 
 /** What a key may be made to do, as the API calls it (`core/auth/scopes.py`), with the page's text for it. */
 export const scopeLabels = {
@@ -23,7 +23,6 @@ export const scopes: readonly Scope[] = Object.keys(scopeLabels).filter(isScope)
 /** The API's bounds, `models/api_keys.py`. */
 export const MAX_NAME = 100
 export const MAX_DAYS = 730
-const MAX_USERNAME = 150
 
 export type KeyState = 'works' | 'revoked' | 'over'
 

@@ -4,7 +4,7 @@ import { useTranslation } from 'react-i18next'
 import type { CourseMember } from '../../api/types'
 import { labels, shownUsername, type PersonLabel } from '../../course/names'
 import { PersonName } from '../../course/PersonName'
-import { fold, wordsOf } from '../../course/search'
+import { fold, matching } from '../../course/search'
 import { shortened } from '../../i18n/foreign'
 import { useAnnounce } from '../../ui/Announcer'
 import { Confirmed } from '../../ui/Confirmed'
@@ -34,46 +34,43 @@ export function MemberTable({ courseId, members, me, admin, hub }: MemberTablePr
     const named = labels(members.map((member) => ({ ...member, id: member.person_id })), t)
     return members.flatMap((member) => {
       const label = named.get(member.person_id)
-      return label === undefined ? [] : [{ member, label, found: fold(`${label.text}\n${shownUsername(member.username)}`) }]
+      return label === undefined ? [] : [{ member, label, searched: fold(`${label.text}\n${shownUsername(member.username)}`) }]
     })
   }, [members, t])
-  const matching = useMemo(() => {
-    const words = wordsOf(search)
-    return words.length === 0 ? people : people.filter(({ found }) => words.every((word) => found.includes(word)))
-  }, [people, search])
+  const found = useMemo(() => matching(people, search, ({ searched }) => searched), [people, search])
   const apart = useMemo(() => signInApart(members), [members])
-  const portion = usePortion(matching, search)
+  const portion = usePortion(found, search)
   return (
     <>
       <FindField label={t('members.find')} value={text} onChange={setText} />
-      {matching.length === 0 && <Empty>{t('members.noMatch')}</Empty>}
-      <div className="records members__table" hidden={matching.length === 0}>
-      <table aria-label={t('members.title')}>
-        <thead>
-          <tr>
-            <th scope="col">{t('members.columns.name')}</th>
-            <th scope="col">{t('members.columns.username')}</th>
-            <th scope="col">{t('members.columns.role')}</th>
-            <th scope="col">{t('members.columns.source')}</th>
-            <th scope="col">
-              <span className="visually-hidden">{t('members.columns.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {portion.shown.map(({ member, label }) => (
-            <Row
-              key={member.person_id}
-              courseId={courseId}
-              member={member}
-              label={label}
-              own={member.person_id === me}
-              admin={admin}
-              places={apart ? member.issuers.map((issuer) => issuerName(issuer, hub, t)) : []}
-            />
-          ))}
-        </tbody>
-      </table>
+      {found.length === 0 && <Empty>{t('members.noMatch')}</Empty>}
+      <div className="records members__table" hidden={found.length === 0}>
+        <table aria-label={t('members.title')}>
+          <thead>
+            <tr>
+              <th scope="col">{t('members.columns.name')}</th>
+              <th scope="col">{t('members.columns.username')}</th>
+              <th scope="col">{t('members.columns.role')}</th>
+              <th scope="col">{t('members.columns.source')}</th>
+              <th scope="col">
+                <span className="visually-hidden">{t('members.columns.actions')}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {portion.shown.map(({ member, label }) => (
+              <Row
+                key={member.person_id}
+                courseId={courseId}
+                member={member}
+                label={label}
+                own={member.person_id === me}
+                admin={admin}
+                places={apart ? member.issuers.map((issuer) => issuerName(issuer, hub, t)) : []}
+              />
+            ))}
+          </tbody>
+        </table>
       </div>
       <ShowMore portion={portion} searched={search !== ''} />
     </>

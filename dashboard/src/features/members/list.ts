@@ -3,6 +3,7 @@
 import Papa from 'papaparse'
 
 import type { CourseMember } from '../../api/types'
+import { control, MAX_USERNAME } from '../../course/settings'
 
 export interface Listed {
   /** Line of the list, from 1. */
@@ -49,13 +50,9 @@ export interface Preview {
   staff: number
 }
 
-/** The API's bounds, `models/auth.py` and `models/courses.py`. */
-const MAX_USERNAME = 150
+/** The API's bound, `models/courses.py`. */
 const MAX_DISPLAY_NAME = 200
 export const MAX_LIST_BYTES = 512 * 1024
-
-// eslint-disable-next-line no-control-regex -- what the API refuses
-const control = /[\u0000-\u001f\u007f]/u
 
 /** First lines that are headings, by what their columns are called; lower case, without spaces. */
 const usernameHeadings = new Set(['username', 'user', 'login', 'account', 'userid', 'ユーザー名', 'ユーザ名', 'アカウント'])
@@ -128,8 +125,8 @@ function faultOf({ username, displayName }: Listed, delimiter: string): Fault | 
 }
 
 /**
- * Read a list: columns by comma, semicolon or tab (RFC 4180), of full width as well, with or without a line of headings. Each line is a student, a
- * fault, empty, or the headings.
+ * Read a list: columns by comma, semicolon or tab (RFC 4180), of full width as well, with or without a line of headings.
+ * Each line is a student, a fault, empty, or the headings.
  */
 export function readList(text: string): StudentListing {
   // A text of several origins may end its lines in several ways.

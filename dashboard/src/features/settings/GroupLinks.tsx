@@ -38,24 +38,24 @@ function LinkTable({ courseId, settings }: GroupLinksProps): ReactElement {
   const { links } = settings
   return (
     <>
-    <div className="records">
-      <table className="records__stacked" aria-label={t('settings.groups.title')}>
-        <thead>
-          <tr>
-            <th scope="col">{t('settings.groups.group')}</th>
-            <th scope="col">{t('settings.groups.issuer')}</th>
-            <th scope="col">{t('settings.groups.role')}</th>
-            <th scope="col">{t('settings.groups.action')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {links.map((link) => (
-            <LinkRow key={JSON.stringify(link)} courseId={courseId} link={link} effective={isEffective(link, settings)} />
-          ))}
-        </tbody>
-      </table>
-    </div>
-    {links.some((link) => !isEffective(link, settings)) && <p className="hint">{t('settings.groups.noEffectHint')}</p>}
+      <div className="records">
+        <table className="records__stacked" aria-label={t('settings.groups.title')}>
+          <thead>
+            <tr>
+              <th scope="col">{t('settings.groups.group')}</th>
+              <th scope="col">{t('settings.groups.issuer')}</th>
+              <th scope="col">{t('settings.groups.role')}</th>
+              <th scope="col">{t('settings.groups.action')}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {links.map((link) => (
+              <LinkRow key={JSON.stringify(link)} courseId={courseId} link={link} effective={isEffective(link, settings)} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {links.some((link) => !isEffective(link, settings)) && <p className="hint">{t('settings.groups.noEffectHint')}</p>}
     </>
   )
 }
