@@ -8,6 +8,11 @@ const KEPT_MS = 12 * 3600 * 1000;
 /** The phases of a request that has not ended. */
 const PHASES = ['sending', 'open', 'claimed', 'cancelling'] as const;
 
+/** Whether a value is the phase of a request that has not ended. */
+export function isUnended(phase: unknown): phase is (typeof PHASES)[number] {
+  return PHASES.some(each => each === phase);
+}
+
 /** What is kept of the student's request. */
 export interface IKeptRequest extends IHelpState {
   readonly requestId: string;
@@ -42,11 +47,15 @@ export class KeptRequest {
     }
   }
 
+  /** What a request belongs to, or null where that is not known here. */
+  belongsOf(requestId: string): INotice | null {
+    const kept = this.read();
+    return kept?.requestId === requestId ? kept.belongs : null;
+  }
+
   /** Keeps how far the request is; what it belongs to stays known. */
-  keep(state: IHelpState, cancellation: string | null): void {
-    const before = this.read();
-    const belongs = before?.requestId === state.requestId ? before?.belongs : null;
-    this._write({ ...state, cancellation, belongs: belongs ?? null });
+  keep(state: IHelpState & { readonly requestId: string }, cancellation: string | null): void {
+    this._write({ ...state, cancellation, belongs: this.belongsOf(state.requestId) });
   }
 
   /** Keeps what a request belongs to, once that is known. */
@@ -85,7 +94,7 @@ function isKept(value: unknown): value is IKeptRequest & { at: number } {
   const { requestId, phase, by, cancellation, belongs, at } = value;
   return (
     typeof requestId === 'string' &&
-    PHASES.some(each => each === phase) &&
+    isUnended(phase) &&
     isTextOrNull(by) &&
     isTextOrNull(cancellation) &&
     (belongs === null || namesNotebook(belongs)) &&

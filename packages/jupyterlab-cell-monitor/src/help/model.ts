@@ -2,6 +2,7 @@ import type { IClock } from '../runtime/clock';
 import type { HelpPhase, IHelpState } from '../tokens';
 import type { INotice } from '../transport/transport';
 import type { KeptRequest } from './kept';
+import { isUnended } from './kept';
 import type { ShownRequests } from './shown';
 
 /** Interval of requests for the notices while a help request is open. */
@@ -97,9 +98,7 @@ export class HelpModel {
     if (requestId === null || !isAsking(before.phase)) {
       return;
     }
-    const kept = this._kept.read();
-    const belongs = kept?.requestId === requestId ? kept?.belongs : null;
-    const notice = this._listed.find(listed => listed.request_id === requestId) ?? belongs ?? null;
+    const notice = this._listed.find(listed => listed.request_id === requestId) ?? this._kept.belongsOf(requestId);
     const eventId = this._host.cancel(requestId, notice);
     if (eventId === null) {
       this.onNotTakenBack?.();
@@ -320,7 +319,7 @@ export class HelpModel {
     this._state = state;
     this._restoredSince = null;
     this._keep(before.requestId);
-    if (!isAsking(state.phase) && state.phase !== 'cancelling') {
+    if (!isUnended(state.phase)) {
       this.dispose();
     } else if (!this._cancelPoll) {
       this._cancelEnd?.();
@@ -335,8 +334,8 @@ export class HelpModel {
 
   private _keep(requestBefore: string | null): void {
     const { phase, requestId } = this._state;
-    if (requestId !== null && (isAsking(phase) || phase === 'cancelling')) {
-      this._kept.keep(this._state, this._cancellations.get(requestId)?.eventId ?? null);
+    if (requestId !== null && isUnended(phase)) {
+      this._kept.keep({ ...this._state, requestId }, this._cancellations.get(requestId)?.eventId ?? null);
       const { course, notebook } = this._listed.find(listed => listed.request_id === requestId) ?? {};
       if (notebook) {
         this._kept.belong(requestId, course ?? null, { ...notebook, title: notebook.title ?? undefined });
