@@ -97,7 +97,8 @@ class Clone:
             )
         try:
             deadline = time.monotonic() + timeout
-            while not (lines := re.findall(rb"^\{.*\}\n", out.read_bytes(), re.MULTILINE)):
+            # A service that fails writes lines of JSON, too.
+            while not (lines := re.findall(rb'^\{.*"dashboard": .*\}\n', out.read_bytes(), re.MULTILINE)):
                 assert process.poll() is None, f"make up ended with {process.returncode}:\n{tail(out, lines=60)}"
                 assert time.monotonic() < deadline, f"make up printed no address:\n{tail(out, lines=60)}"
                 time.sleep(0.1)

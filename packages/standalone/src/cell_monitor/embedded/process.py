@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,9 @@ __all__ = ["ChildProcess", "EmbeddedServerError", "PortInUseError", "free_port",
 
 _PR_SET_PDEATHSIG: Final = 1
 _SERVER_PORTS: Final = range(20_000, 32_768)
+# More than an installation needs, and few of the files that a process may have open (usually 1024).
+_RESERVED_PORTS: Final = 64
+_reserved: Final[deque[int]] = deque()
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -41,18 +45,30 @@ class PortInUseError(EmbeddedServerError):
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nothing listens on at this moment.
+    """Return a TCP port of 127.0.0.1 that nothing uses at this moment, and reserve it for a server that starts later.
 
     It is below the ports that Linux (``ip_local_port_range``, ip(7)), macOS and Windows give to outgoing connections and
-    to port 0: one of those could take it before the server that it is for has started.
+    to port 0, as far as a machine keeps their usual ranges. The last 64 ports of this process stay bound and refuse
+    connections: neither another call, in any process, nor an outgoing connection gets one. A server that sets
+    ``SO_REUSEADDR`` can listen there all the same (socket(7)), as nearly all servers on Unix do.
     """
-    for port in random.SystemRandom().sample(_SERVER_PORTS, 100):
+    for port in [*random.SystemRandom().sample(_SERVER_PORTS, 100), 0]:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            chosen = int(probe.getsockname()[1])
+            _reserve(probe)
+            return chosen
+    raise EmbeddedServerError("This machine has no free port.")
+
+
+def _reserve(probe: socket.socket) -> None:
+    # On other systems such a socket keeps servers out, too.
+    if sys.platform == "linux":
+        # After the bind: with this option two probes could have bound one port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _reserved.append(probe.detach())
+        if len(_reserved) > _RESERVED_PORTS:
+            os.close(_reserved.popleft())
 
 
 def require_free_port(
