@@ -191,7 +191,8 @@ export class ExecutionCapture {
       }
       if (status === 'connecting') {
         this._runs.connectionLost();
-      } else if (status === 'disconnected') {
+      } else if (status === 'disconnected' && !this._listened?.isDisposed) {
+        // Where the connection is disposed, the page no longer finds the kernel, and `kernelChanged` follows.
         this._runs.disconnected();
       }
     });
