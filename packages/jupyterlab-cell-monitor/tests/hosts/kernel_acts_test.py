@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 _KERNEL_ID = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
 _HAS_KERNEL = "() => !!window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
+_CONNECTED = """() =>
+    window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.connectionStatus === 'connected'"""
 _CONSOLE = """code => {
     const { serviceManager, shell } = window.jupyterapp;
     const model = shell.currentWidget.sessionContext.session.kernel.model;
@@ -103,6 +105,8 @@ def test_a_cell_that_calls_quit_has_killed_its_kernel_each_time(student: Any) ->
         student.ended(count, "quits")
         # Closed before the next run: a dialog that closes later takes the focus from the cell that is to be run.
         expect(student.page.locator(".jp-Dialog")).to_have_count(0)
+        # The page connects to the new process, and does not learn of a death that comes before it has.
+        student.page.wait_for_function(_CONNECTED)
     assert [(event["data"], event.get("cell", {}).get("id")) for event in student.events("kernel_restarted")] == [
         ({"reason": "auto", "running": True}, "quits")
     ] * 3
