@@ -163,15 +163,8 @@ def test_no_run_stays_open_in_the_server_once_its_pages_are_gone(
 
 
 @pytest.fixture
-def own_server(
-    host: Any, api: Any, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[[], JupyterProcess]]:
-    """Start a server of this test's own; a second call starts it again under the same address.
-
-    A test asks for it before its pages. They are closed first at its end: an open page complains of a server that stops.
-    """
-    names = request.fixturenames
-    assert "new_page" not in names[: names.index("own_server")]
+def own_server(host: Any, api: Any, tmp_path: Path) -> Iterator[Callable[[], JupyterProcess]]:
+    """Start a server of this test's own; a second call starts it again under the same address."""
     started: list[JupyterProcess] = []
     port, token = free_port(), "t" * 32
 
@@ -192,92 +185,94 @@ def own_server(
         server.stop()
 
 
-def test_a_run_whose_server_is_killed_while_its_page_is_loaded_again_has_an_end(
-    own_server: Callable[[], JupyterProcess], new_page: Callable[[], Any], api: Any
-) -> None:
+@pytest.fixture
+def served(own_server: Callable[[], JupyterProcess], new_page: Callable[[], Any], api: Any) -> Any:
+    """A page of a server of this test's own; it is closed before the server, of whose end it would complain."""
     student = new_page()
     student.server, student.api = own_server(), api
-    student.open("reloaded.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
-    student.run(0)
-    expect(student.outputs(0)).to_contain_text("begun")
-    (start,) = student.wait(lambda: student.events("cell_execution_started"))
-    leave(student)
-    student.wait(lambda: student.events("session_ended"))
-    errors = len(student.complaints)
-    student.server.kill()
-    student.server = own_server()
-    student.open("reloaded.ipynb")
-    (run,) = student.ended(1, "slow")
+    return student
+
+
+def test_a_run_whose_server_is_killed_while_its_page_is_loaded_again_has_an_end(
+    served: Any, own_server: Callable[[], JupyterProcess]
+) -> None:
+    served.open("reloaded.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
+    served.run(0)
+    expect(served.outputs(0)).to_contain_text("begun")
+    (start,) = served.wait(lambda: served.events("cell_execution_started"))
+    leave(served)
+    served.wait(lambda: served.events("session_ended"))
+    errors = len(served.complaints)
+    served.server.kill()
+    served.server = own_server()
+    served.open("reloaded.ipynb")
+    (run,) = served.ended(1, "slow")
     # Nobody can know how it would have ended.
     assert (run["status"], run["execution_id"]) == ("aborted", start["data"]["execution_id"])
     # The browser itself notes requests that were cut.
-    leave(student)
-    del student.complaints[errors:]
+    leave(served)
+    del served.complaints[errors:]
 
 
 def test_runs_of_a_jupyter_server_that_is_killed_count_once(
-    own_server: Callable[[], JupyterProcess], new_page: Callable[[], Any], api: Any
+    served: Any, own_server: Callable[[], JupyterProcess], api: Any
 ) -> None:
-    student = new_page()
-    student.server, student.api = own_server(), api
-    student.open("killed.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
-    student.run(1)
-    student.ended(1, "quick")
-    student.run(0)
-    expect(student.outputs(0)).to_contain_text("begun")
-    student.wait(lambda: len(student.events("cell_execution_started")) == 2)
+    served.open("killed.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
+    served.run(1)
+    served.ended(1, "quick")
+    served.run(0)
+    expect(served.outputs(0)).to_contain_text("begun")
+    served.wait(lambda: len(served.events("cell_execution_started")) == 2)
     # The monitor takes the last events, but its answer is lost with the server: the page sends them again.
     api.misbehave = lambda seen: stored_and_lost(api, seen)
-    student.page.keyboard.press("Control+s")
-    student.wait(lambda: student.events("notebook_saved"))
-    errors = len(student.complaints)
-    student.server.kill()
+    served.page.keyboard.press("Control+s")
+    served.wait(lambda: served.events("notebook_saved"))
+    errors = len(served.complaints)
+    served.server.kill()
     api.release.set()
     api.misbehave = lambda _: None
-    student.server = own_server()
-    student.open("killed.ipynb")
-    student.run(1)
-    student.ended(2, "quick")
-    ends = [run["data"]["execution_id"] for run in student.runs()]
-    starts = [event["data"]["execution_id"] for event in student.events("cell_execution_started")]
+    served.server = own_server()
+    served.open("killed.ipynb")
+    served.run(1)
+    served.ended(2, "quick")
+    ends = [run["data"]["execution_id"] for run in served.runs()]
+    starts = [event["data"]["execution_id"] for event in served.events("cell_execution_started")]
     assert len(ends) == len(set(ends))
     assert len(starts) == len(set(starts)) == 3
     assert set(ends) <= set(starts)
     # The run that was lost with its kernel ends at the latest when the page reaches the new kernel.
-    assert all(run["data"]["status"] == "aborted" for run in student.runs("slow"))
-    assert len(student.events("kernel_connected")) == 2
+    assert all(run["data"]["status"] == "aborted" for run in served.runs("slow"))
+    assert len(served.events("kernel_connected")) == 2
     # The browser itself notes requests that were cut.
-    del student.complaints[errors:]
+    del served.complaints[errors:]
 
 
 @pytest.mark.parametrize("found_by", ["kernels", "sessions"])
 def test_the_kill_of_a_jupyter_server_is_no_death_of_the_kernel_by_the_cell(
-    own_server: Callable[[], JupyterProcess], new_page: Callable[[], Any], api: Any, found_by: str
+    served: Any, own_server: Callable[[], JupyterProcess], found_by: str
 ) -> None:
-    student = new_page()
-    student.server, student.api = own_server(), api
-    student.open("served.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
-    student.run(0)
-    expect(student.outputs(0)).to_contain_text("begun")
-    student.wait(lambda: student.events("cell_execution_started"))
-    errors = len(student.complaints)
-    student.server.kill()
-    student.server = own_server()
+    served.open("served.ipynb", CELLS.replace("sleep(4)", "sleep(120)"))
+    served.run(0)
+    expect(served.outputs(0)).to_contain_text("begun")
+    served.wait(lambda: served.events("cell_execution_started"))
+    errors = len(served.complaints)
+    served.server.kill()
+    served.server = own_server()
     # The page stays open, and finds out that its kernel is no more: by whichever of its two lists it reads first.
-    student.page.evaluate(f"() => window.jupyterapp.serviceManager.{found_by}.refreshRunning()")
-    student.page.wait_for_function(
+    served.page.evaluate(f"() => window.jupyterapp.serviceManager.{found_by}.refreshRunning()")
+    served.page.wait_for_function(
         "() => ['dead', 'unknown'].includes("
         "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status ?? 'dead')",
         timeout=120_000,
     )
-    (run,) = student.ended(1, "slow")
+    (run,) = served.ended(1, "slow")
     assert run["status"] == "aborted"
-    student.command("docmanager:save")
-    student.wait(lambda: student.events("notebook_saved"))
-    assert student.events("kernel_died", "kernel_restarted") == []
-    assert len(student.runs("slow")) == 1
+    served.command("docmanager:save")
+    served.wait(lambda: served.events("notebook_saved"))
+    assert served.events("kernel_died", "kernel_restarted") == []
+    assert len(served.runs("slow")) == 1
     # The browser itself notes requests that were cut.
-    del student.complaints[errors:]
+    del served.complaints[errors:]
 
 
 def stored_and_lost(api: Any, seen: Any) -> str:
